@@ -1,0 +1,90 @@
+"""What is typed: the registry of groups, each imported only when it is used."""
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+from typer import core
+from typer.main import get_command, get_group
+
+from dumacle_cli.commands.contract import Command, Group, shared_params, _everywhere
+
+REGISTRY: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "Show the whole product on this machine, in half a minute."),
+    "users": ("users", "Create, look at, change and remove users."),
+    "pods": ("pods", "Storage pods: capacity, providers, grants."),
+    "plans": ("plans", "What is sold: prices and limits."),
+    "files": ("files", "Upload, list, link, download, move and remove files."),
+    "quotas": ("quotas", "Monthly limits and their counters."),
+    "db": ("db", "The database: bootstrap, schema, seed, check."),
+    "local": ("local", "The embedded PostgreSQL and S3 server on this machine."),
+    "config": ("config", "Settings: what is in force and where it came from."),
+    "doctor": ("doctor", "Check everything Dumacle depends on, with a fix for each finding."),
+    "schema": ("schema", "Print the JSON Schema of a command's output."),
+    "completion": ("completion", "Shell completion for bash, zsh, fish and PowerShell."),
+}
+
+
+class Root(Group):
+    """The program itself: knows the groups by name and imports one when it is used."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """Return the names in the order of the registry."""
+        return list(REGISTRY)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+        """Import the group or command of this name, or return None."""
+        return load(cmd_name) if cmd_name in REGISTRY else None
+
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+        """Write the registry's own summaries, so that help imports no group."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in REGISTRY.items()])
+
+    def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:
+        """Complete names from the registry, so that a Tab imports no group."""
+        from typer._click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=about) for name, (_, about) in REGISTRY.items() if name.startswith(incomplete)]
+        return found or super(core.TyperGroup, self).shell_complete(ctx, incomplete)
+
+
+def load(name: str) -> Any:
+    """Import a group or a single command of the registry."""
+    module = importlib.import_module(f"dumacle_cli.commands.{REGISTRY[name][0]}")
+    app = module.app
+    single = len(app.registered_commands) == 1 and not app.registered_groups and getattr(app, "path", None) == ""
+    loaded: Any = get_command(app) if single else get_group(app)
+    loaded.name = name
+    return loaded
+
+
+def root() -> Root:
+    """Make the program's command tree; no group is imported yet."""
+    about = "Administer storage pods for media, directly on PostgreSQL and S3-compatible storage."
+    epilog = "Start with: dumacle demo"
+    return Root(
+        name="dumacle",
+        help=about,
+        epilog=epilog,
+        commands=dict.fromkeys(REGISTRY),  # type: ignore[arg-type]
+        params=[],
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    )
+
+
+def walk() -> Iterator[tuple[str, Command]]:
+    """Iterate over every leaf command with its path, importing them all."""
+    for name in REGISTRY:
+        yield from _leaves(name, load(name))
+
+
+def _leaves(path: str, node: Any) -> Iterator[tuple[str, Command]]:
+    if isinstance(node, core.TyperGroup):
+        for name, child in node.commands.items():
+            yield from _leaves(f"{path} {name}", child)
+    else:
+        yield path, node

@@ -1,0 +1,100 @@
+"""`dumacle config`: which settings are in force, and where each came from."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from dumacle_cli import config_file, settings
+from dumacle_cli.commands.contract import command, group
+from dumacle_cli.context import Context
+from dumacle_cli.output.forms import Shown
+
+app = group("config", "Settings: what is in force and where it came from.")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as it is in force; a secret is shown as `********`."""
+
+    name: str
+    value: str | None
+    origin: str
+    place: str | None
+    environment: str
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigPath:
+    """A configuration file, and whether it is there."""
+
+    file: str
+    exists: bool
+    kind: str
+
+
+@command(
+    app,
+    "list",
+    returns=Setting,
+    many=True,
+    columns=("name", "value"),
+    example="dumacle config list --show-origin",
+    offline=True,
+)
+def list_(
+    context: Context,
+    show_origin: Annotated[bool, typer.Option("--show-origin", help="Also show which source won.")] = False,
+) -> Shown:
+    """List every setting with its value; secrets are masked."""
+    if show_origin:
+        context.columns("name", "value", "origin", "place")
+    return Shown([_setting(context, name) for name in settings.Settings.model_fields])
+
+
+def _setting(context: Context, name: str) -> Setting:
+    value = getattr(context.settings, name)
+    origin = context.resolved.origins.get(name)
+    return Setting(
+        name=name,
+        value=None if value is None else "********" if settings.is_secret(name) else str(value),
+        origin=origin.kind if origin else "default",
+        place=origin.place if origin else None,
+        environment=settings.environment_names(name)[0],
+        about=settings.Settings.model_fields[name].description or "",
+    )
+
+
+@command(app, "path", returns=ConfigPath, many=True, example="dumacle config path", offline=True)
+def path(context: Context) -> list[ConfigPath]:
+    """Show which configuration files are read, the strongest first."""
+    files = [("user", settings.user_file(context.environ)), ("system", settings.SYSTEM_FILE)]
+    return [ConfigPath(str(file), file.exists(), kind) for kind, file in files]
+
+
+@command(
+    app,
+    "set",
+    returns=Setting,
+    example="dumacle config set default_provider wasabi --profile production",
+    mutates=True,
+    outside=True,
+    offline=True,
+)
+def set_(
+    context: Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A setting, or `profile`.")],
+    value: Annotated[
+        str, typer.Argument(metavar="VALUE", help="Its value; - reads it from standard input, as secrets need.")
+    ],
+) -> Shown:
+    """Write a setting to the person's own configuration file, into the profile if --profile is given."""
+    change = config_file.prepare(
+        settings.user_file(context.environ), context.options.get("profile"), name, context.typed(value, name)
+    )
+    if not context.dry_run:
+        change.write()
+    secret = name in settings.Settings.model_fields and settings.is_secret(name)
+    shown = Setting(name, "********" if secret else change.value, change.kind, str(change.file), "", "")
+    return Shown(shown, change.changed, dry_run=context.dry_run)

@@ -1,0 +1,234 @@
+"""The contract of a command: its kind, what it returns, and the options that every command shares."""
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+import typer
+from typer import core
+from typer.main import _get_params_name_from_function  # pinned; test_contract guards it
+
+from dumacle_cli.context import Context
+from dumacle_cli.output.forms import Form, Shown, View
+
+GROUP = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
+
+
+class Kind(StrEnum):
+    """What a command prints on standard output, and whether it ends by itself."""
+
+    DOCUMENT = "document"
+    RAW = "raw"
+    SERVICE = "service"
+
+
+class LogFormat(StrEnum):
+    """How the record of a run is written to standard error."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Color(StrEnum):
+    """When to colour."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What the program promises of one command, for the walk that tests them all."""
+
+    name: str
+    kind: Kind
+    view: View | None
+    example: str
+    mutates: bool
+    confirms: bool
+    bulk: bool
+    outside: bool
+    offline: bool
+    cron: bool
+
+
+def _everywhere(
+    output: Annotated[Form, typer.Option("--output", "-o", help="table, json, jsonl or csv.")] = Form.TABLE,
+    profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="Profile of the configuration file.")] = "",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; not for secrets.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after this long; 0: never.")
+    ] = 0,
+    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv: also each query.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing on success.")] = False,
+    log_format: Annotated[LogFormat, typer.Option("--log-format", help="json: one summary record.")] = LogFormat.TEXT,
+    color: Annotated[Color, typer.Option("--color", help="auto, always or never; NO_COLOR is heeded.")] = Color.AUTO,
+) -> None: ...
+
+
+def _mutating(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
+    op_id: Annotated[
+        str, typer.Option("--op-id", metavar="ID", help="Id of this operation; a repeat takes effect once.")
+    ] = "",
+) -> None: ...
+
+
+def _confirming(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None: ...
+
+
+def _bulk(
+    max_: Annotated[
+        int, typer.Option("--max", metavar="N", min=1, help="Refuse to touch more than this many.")
+    ] = 1000,
+) -> None: ...
+
+
+@functools.cache
+def _names(function: Callable[..., None]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
+
+
+SHARED = _names(_everywhere)
+
+
+def shared_params(*sources: Callable[..., None]) -> list[Any]:
+    """Build the options of these declarations so that they land in the run's options, at whatever level they stand."""
+    params: list[Any] = []
+    for source in sources:
+        for param in _get_params_name_from_function(source)[0]:
+            param.expose_value = False
+            param.callback = _remember
+            params.append(param)
+    return params
+
+
+def _remember(click: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+    given = click.find_root().meta.setdefault("dumacle.options", {})
+    name = str(param.name)
+    source = click.get_parameter_source(name)
+    if source is not None and source.name != "DEFAULT":
+        given[name] = [*given.get(name, []), *value] if name == "settings" else value
+    return value
+
+
+class Everywhere:
+    """A command or group that takes the shared options before and after its name."""
+
+    params: list[Any]
+
+    def format_options(self, ctx: typer.Context, formatter: Any) -> None:
+        """Write the command's own options in full, and the shared ones in full only at the top."""
+        own = [param for param in self.params if param.name not in SHARED]
+        rest = [param for param in self.params if param.name in SHARED]
+        everything, self.params = self.params, own
+        try:
+            super().format_options(ctx, formatter)  # type: ignore[misc]
+        finally:
+            self.params = everything
+        if ctx.parent is None:
+            records = [record for param in rest if (record := param.get_help_record(ctx)) is not None]
+            with formatter.section("Options that work everywhere"):
+                formatter.write_dl(records)
+        else:
+            formatter.write_paragraph()
+            formatter.write_text("-o, --profile, --set, --timeout, -v, -q, --color work everywhere: dumacle --help")
+
+
+class Command(Everywhere, core.TyperCommand):
+    """A leaf of the grammar."""
+
+    contract: ClassVar[Contract | None] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        promise: Contract | None = getattr(self.callback, "contract", None) or getattr(
+            inspect.unwrap(self.callback), "contract", None
+        ) if self.callback else None
+        self.promise = promise
+        sources = [_everywhere]
+        if promise and promise.mutates:
+            sources.append(_mutating)
+        if promise and promise.confirms:
+            sources.append(_confirming)
+        if promise and promise.bulk:
+            sources.append(_bulk)
+        self.params = [*self.params, *shared_params(*sources)]
+
+
+class Group(Everywhere, core.TyperGroup):
+    """A noun of the grammar."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *shared_params(_everywhere)]
+
+
+def group(name: str, about: str) -> typer.Typer:
+    """Open a group of commands; `name` is the whole path, such as `files runs`."""
+    app = typer.Typer(name=name.split()[-1], help=about, cls=Group, **GROUP)  # type: ignore[arg-type]
+    app.info.epilog = None
+    app.path = name  # type: ignore[attr-defined]
+    return app
+
+
+def command(
+    app: typer.Typer,
+    name: str,
+    *,
+    example: str,
+    returns: type | None = None,
+    many: bool = False,
+    columns: tuple[str, ...] = (),
+    empty: str = "nothing to show",
+    kind: Kind = Kind.DOCUMENT,
+    mutates: bool = False,
+    confirms: bool = False,
+    bulk: bool = False,
+    outside: bool = False,
+    offline: bool = False,
+    cron: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., int]]:
+    """Declare a command: its body takes the Context and what was typed, and returns what is to be shown.
+
+    `outside` marks a mutation that touches more than the database, `cron` one that never starts the embedded servers
+    by itself, `offline` one that needs no database.
+    """
+    path = f"{getattr(app, 'path', '')} {name}".strip()
+    dotted = path.replace(" ", ".")
+    view = View(f"dumacle.{dotted}.v1", returns, many, mutates, columns, empty) if returns else None
+    promise = Contract(dotted, kind, view, example, mutates, confirms, bulk, outside, offline, cron)
+
+    def declare(body: Callable[..., Any]) -> Callable[..., int]:
+        callback = _callback(body, promise)
+        app.command(name, cls=Command, epilog=f"Example: {example}")(callback)
+        return callback
+
+    return declare
+
+
+def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]:
+    """Wrap a body so that Typer sees its parameters, and its result goes to the output layer."""
+    first, *rest = inspect.signature(body, eval_str=True).parameters.values()
+
+    def callback(click: typer.Context, **given: Any) -> int:
+        context: Context = click.find_root().obj
+        context.enter(promise.name, promise.view, given, click.find_root().meta.get("dumacle.options", {}), promise.cron)
+        result = body(context, **given)
+        return context.show(result if isinstance(result, Shown) else Shown(result)) if promise.view else int(result or 0)
+
+    hints = {name: hint for name, hint in typing.get_type_hints(body, include_extras=True).items() if name != first.name}
+    callback.__name__ = body.__name__
+    callback.__doc__ = body.__doc__
+    callback.__annotations__ = {"click": typer.Context, **hints, "return": int}
+    lead = inspect.Parameter("click", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    callback.__signature__ = inspect.Signature([lead, *rest])  # type: ignore[attr-defined]
+    callback.contract = promise  # type: ignore[attr-defined]
+    return callback

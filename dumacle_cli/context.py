@@ -1,0 +1,279 @@
+"""The context of one run: settings, sessions, stores and screen, each made when it is first needed."""
+
+import json
+import logging
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from dumacle_cli import errors
+from dumacle_cli.output.forms import Form, Shown, View
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
+    from dumacle_cli.clients.object_store import Location
+    from dumacle_cli.settings import Resolved, Settings
+    from dumacle_cli.store.database import Database
+
+T = TypeVar("T")
+log = logging.getLogger("dumacle")
+
+
+class Context:
+    """Wires the settings of one run to what its command needs; nothing is opened before it is asked for."""
+
+    def __init__(self, out: TextIO | None, err: TextIO | None, environ: Mapping[str, str] | None = None) -> None:
+        self.out = out
+        self.err = err
+        self.environ = os.environ if environ is None else environ
+        self.started = time.monotonic()
+        self.command = ""
+        self.view: View | None = None
+        self.parameters: dict[str, Any] = {}
+        self.options: dict[str, Any] = {}
+        self.cron = False
+        self.shown: Shown | None = None
+
+    def enter(
+        self, command: str, view: View | None, parameters: dict[str, Any], options: dict[str, Any], cron: bool
+    ) -> None:
+        """Learn which command runs, what was typed, and with which options."""
+        self.command, self.view, self.parameters, self.options = command, view, parameters, options
+        self.cron = cron
+
+    # Options
+
+    @property
+    def form(self) -> Form:
+        """The form of output that was asked for."""
+        return Form(self.options.get("output", Form.TABLE))
+
+    @property
+    def quiet(self) -> bool:
+        """Whether success prints nothing."""
+        return bool(self.options.get("quiet"))
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing may be changed."""
+        return bool(self.options.get("dry_run"))
+
+    @property
+    def color(self) -> bool | None:
+        """Whether to colour: yes, no, or as the terminal is (None)."""
+        choice = str(self.options.get("color", "auto"))
+        if choice != "auto":
+            return choice == "always"
+        return False if self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb" else None
+
+    @property
+    def maximum(self) -> int:
+        """How many items a bulk command may touch."""
+        return int(self.options.get("max_", 1000))
+
+    @cached_property
+    def operation(self) -> str:
+        """The id of this run's operation, made before its first try."""
+        return str(self.options.get("op_id") or uuid.uuid4())
+
+    # Settings and the database
+
+    @cached_property
+    def resolved(self) -> "Resolved":
+        """The settings in force with their origins; raises UsageError, NoSuchProfile or InvalidValue."""
+        from dumacle_cli import settings
+
+        return settings.resolve(self.options.get("settings") or (), self.options.get("profile"), self.environ)
+
+    @property
+    def settings(self) -> "Settings":
+        """The settings in force."""
+        return self.resolved.settings
+
+    @property
+    def data_dir(self) -> "Path":
+        """Where the embedded servers keep their data."""
+        from dumacle_cli import settings
+
+        return self.settings.embedded or settings.data_dir(self.settings, self.environ)
+
+    @cached_property
+    def servers(self) -> Any:
+        """The embedded servers of this profile, started on demand; raises EmbeddedStopped where cron may not."""
+        from dumacle_cli.local import servers
+
+        found = servers.running(self.data_dir)
+        if found:
+            return found
+        if self.cron and not (sys.stdin and sys.stdin.isatty()):
+            raise errors.EmbeddedStopped()
+        return servers.start(self.data_dir)
+
+    @cached_property
+    def database(self) -> "Database":
+        """The database of this profile; raises NoDatabase where none is configured."""
+        from dumacle_cli.store.database import Database, Timeouts
+
+        limits = Timeouts(
+            self.settings.connect_timeout, self.settings.lock_timeout, self.settings.statement_timeout
+        )
+        return Database(self.database_url, limits)
+
+    @property
+    def database_url(self) -> str:
+        """The connection URL, which holds a secret; raises NoDatabase where none is configured."""
+        if self.settings.database_url:
+            return self.settings.database_url.get_secret_value()
+        if self.settings.embedded:
+            from dumacle_cli.local import servers
+
+            return str(servers.owner_url(self.servers))
+        raise errors.NoDatabase()
+
+    @contextmanager
+    def session(self) -> "Iterator[Session]":
+        """Open one transaction that only reads."""
+        with self.database.session(read_only=True) as session:
+            yield session
+
+    def change(self, work: "Callable[[Session], tuple[T, bool]]", **more: Any) -> Shown:
+        """Run a mutation of the database as this run's operation, or roll it back on a dry run."""
+        from dumacle_cli.store.operations import Request
+
+        request = Request(self.operation, self.command, {**self.parameters, **more})
+        done = self.database.change(request, work, dry_run=self.dry_run)
+        return Shown(done.data, done.changed, done.operation, dry_run=self.dry_run)
+
+    # Object stores
+
+    def location(self, provider: str, bucket: str | None = None) -> "Location":
+        """Return where a provider's bucket is, with the keys to it; raises NotConfigured."""
+        from dumacle_cli.clients import locations
+
+        found = self.servers if provider == "local" and self.settings.embedded else None
+        return locations.locate(self.settings, provider, bucket, found)
+
+    # The screen
+
+    def show(self, shown: Shown) -> int:
+        """Write the result in the form that was asked for, and return the exit status."""
+        self.shown = shown
+        if not (self.quiet and shown.exit is errors.Exit.DONE):
+            self._write(shown)
+        return int(shown.exit)
+
+    def _write(self, shown: Shown) -> None:
+        if self.out is None:
+            raise errors.OutputFailed(reason="standard output is closed")
+        assert self.view is not None
+        if self.form is Form.TABLE:
+            from dumacle_cli.output import tables
+
+            tables.write(shown, self.view, self.out, self.color)
+        else:
+            from dumacle_cli.output import documents
+
+            documents.write(shown, self.view, self.form, self.out)
+        self.out.flush()
+        self._note(shown)
+
+    def _note(self, shown: Shown) -> None:
+        if self.form is not Form.TABLE:
+            return
+        if self.view and self.view.many and shown.data == []:
+            self.say(self.view.empty)
+        if shown.dry_run:
+            self.say("dry run: nothing was changed")
+        if shown.next:
+            self.say(f"more: repeat with --after {shown.next}")
+        if shown.note:
+            self.say(shown.note)
+
+    def columns(self, *names: str) -> None:
+        """Show other columns in this run's table."""
+        assert self.view is not None
+        self.view = replace(self.view, columns=names)
+
+    def write(self, text: str) -> None:
+        """Write raw text to standard output."""
+        if self.out is None:
+            raise errors.OutputFailed(reason="standard output is closed")
+        self.out.write(text + "\n")
+        self.out.flush()
+
+    def typed(self, value: str, name: str) -> str:
+        """Return a value that was typed, or standard input where it is `-`, which keeps secrets out of argv."""
+        from dumacle_cli import settings
+
+        if value == "-" and sys.stdin:
+            return sys.stdin.read().rstrip("\n")
+        if name in settings.Settings.model_fields and settings.is_secret(name) and "://" not in value:
+            raise errors.UsageError(f"{name} is a secret: give - and write it to standard input")
+        return value
+
+    def say(self, sentence: str) -> None:
+        """Tell a person something on standard error, unless quiet."""
+        if not self.quiet and self.err is not None:
+            print(sentence, file=self.err)  # noqa: T201
+
+    def confirm(self, question: str, *, name: str | None = None) -> None:
+        """Ask before something is destroyed, with the profile; where `name` is given, it must be typed.
+
+        `--yes` and a dry run skip the question. Raises NoTerminal without a TTY, Declined on a no.
+        """
+        if self.options.get("yes") or self.dry_run:
+            return
+        if not (sys.stdin and sys.stdin.isatty() and self.err):
+            raise errors.NoTerminal(flag="--yes")
+        where = f" [profile {self.resolved.profile}]" if self.resolved.profile else ""
+        expected = name or "y"
+        self.err.write(f"{question}{where}\n{f'Type {name} to go on' if name else 'Go on? [y/N]'} ")
+        self.err.flush()
+        if sys.stdin.readline().strip().lower() != expected.lower():
+            raise errors.Declined()
+
+    def guard(self, count: int, noun: str) -> None:
+        """Refuse a bulk command that would touch more than --max; raises TooMany."""
+        if count > self.maximum:
+            raise errors.TooMany(count=count, noun=noun, maximum=self.maximum)
+
+    def fail(self, error: errors.DumacleError) -> int:
+        """Tell the error as one sentence with its fix, or as JSON, and return its exit status."""
+        if self.err is None:
+            return int(error.exit)
+        if self.form in (Form.JSON, Form.JSONL):
+            record = {"schema": "dumacle.error.v1", "code": error.code, "message": str(error)}
+            record |= {"fix": error.remedy, "exit": int(error.exit)}  # type: ignore[dict-item]
+            self.err.write(json.dumps(record) + "\n")
+        else:
+            self.err.write(f"dumacle: {error}\n" + (f"  fix: {error.remedy}\n" if error.remedy else ""))
+        return int(error.exit)
+
+    def record(self, status: int) -> None:
+        """Write the one summary record of this run where `--log-format json` asks for it."""
+        if str(self.options.get("log_format", "text")) != "json" or self.err is None:
+            return
+        shown = self.shown
+        record = {
+            "command": self.command,
+            "exit": status,
+            "seconds": round(time.monotonic() - self.started, 3),
+            "changed": shown.changed if shown else None,
+            "operation": shown.operation if shown else None,
+            "dry_run": self.dry_run,
+        }
+        self.err.write(json.dumps(record) + "\n")
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "database" in self.__dict__:
+            self.database.close()

@@ -1,0 +1,446 @@
+"""Everything that can go wrong: one class a case, with its sentence, its fix and its exit status.
+
+`code` is the class name in kebab-case; scripts may rely on it. Callers must treat an exit status that
+they do not know as a failure.
+"""
+
+import re
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the exit status of every command means."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    PARTIAL = 3
+    LOGIN = 4
+    FORBIDDEN = 5
+    NOT_FOUND = 6
+    CONFLICT = 7
+    LIMIT = 8
+    LOCKED = 9
+    TEMPORARY = 10
+    UNKNOWN = 11
+    INTEGRITY = 12
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+MEANING: dict[Exit, str] = {
+    Exit.DONE: "done, also when there was nothing to do",
+    Exit.FAILED: "failed",
+    Exit.USAGE: "wrong usage, or not configured",
+    Exit.PARTIAL: "partly done; every item is accounted for in the output",
+    Exit.LOGIN: "not logged in, or the login expired",
+    Exit.FORBIDDEN: "forbidden",
+    Exit.NOT_FOUND: "not found",
+    Exit.CONFLICT: "conflict with what exists",
+    Exit.LIMIT: "a limit refused it: quota, capacity or guard",
+    Exit.LOCKED: "locked by another, where the work cannot be shared",
+    Exit.TEMPORARY: "temporary; repeating it is safe",
+    Exit.UNKNOWN: "the outcome is unknown; look the operation up before repeating",
+    Exit.INTEGRITY: "integrity: stored and expected content differ",
+    Exit.INTERRUPTED: "interrupted (SIGINT)",
+    Exit.TERMINATED: "terminated (SIGTERM)",
+}
+
+
+class DumacleError(Exception):
+    """The base of all errors that a person is told about in one sentence.
+
+    `sentence` and `fix` are format strings; the keywords of the constructor fill them.
+    """
+
+    exit = Exit.FAILED
+    sentence = "{reason}"
+    fix = ""
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        super().__init__(self.sentence.format(**facts))
+
+    @property
+    def code(self) -> str:
+        """The stable name of this error for scripts, such as `pod-full`."""
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(self).__name__).lower()
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, in one sentence; empty where nothing can be advised."""
+        return self.fix.format(**self.facts)
+
+
+# Usage and configuration
+
+
+class UsageError(DumacleError):
+    """What was typed is wrong."""
+
+    exit = Exit.USAGE
+    sentence = "{reason}"
+    fix = "see: {command} --help"
+
+    def __init__(self, reason: str, command: str = "dumacle") -> None:
+        super().__init__(reason=reason, command=command)
+
+
+class InvalidValue(DumacleError):
+    """A value was given that cannot be used."""
+
+    exit = Exit.USAGE
+    sentence = "{name} cannot be {value}: {reason}"
+    fix = "give another {name}"
+
+
+class NoDatabase(DumacleError):
+    """No setting says where PostgreSQL is."""
+
+    exit = Exit.USAGE
+    sentence = "no database is configured: run `dumacle demo`, `dumacle local start`, or set DUMACLE_DATABASE_URL"
+
+
+class NotConfigured(DumacleError):
+    """A setting that this command needs is empty."""
+
+    exit = Exit.USAGE
+    sentence = "{what} is not configured"
+    fix = "set {setting} (see: dumacle config list)"
+
+
+class NoSuchProfile(DumacleError):
+    """The profile that was asked for is in no configuration file."""
+
+    exit = Exit.USAGE
+    sentence = "there is no profile {profile}"
+    fix = "known profiles: {known}"
+
+
+class NoTerminal(DumacleError):
+    """A question had to be asked, and there is nobody to ask."""
+
+    exit = Exit.USAGE
+    sentence = "this needs a confirmation, and standard input is not a terminal"
+    fix = "repeat it with {flag}"
+
+
+class MissingExtra(DumacleError):
+    """An optional part of the installation is absent."""
+
+    exit = Exit.USAGE
+    sentence = "{what} is not installed"
+    fix = "pip install 'dumacle[{extra}]'"
+
+
+class Declined(DumacleError):
+    """The person answered no."""
+
+    exit = Exit.FAILED
+    sentence = "nothing was changed: not confirmed"
+
+
+# The database
+
+
+class DatabaseUnavailable(DumacleError):
+    """PostgreSQL cannot be reached, or broke off before anything was committed."""
+
+    exit = Exit.TEMPORARY
+    sentence = "the database cannot be reached: {reason}"
+    fix = "nothing was changed; repeat the command when the database is back"
+
+
+class DatabaseRefused(DumacleError):
+    """PostgreSQL refused the login."""
+
+    exit = Exit.LOGIN
+    sentence = "the database refused the login: {reason}"
+    fix = "check DUMACLE_DATABASE_URL (see: dumacle config list --show-origin)"
+
+
+class DatabaseBusy(DumacleError):
+    """A lock, a deadlock or a serialization failure outlasted the retries."""
+
+    exit = Exit.TEMPORARY
+    sentence = "the database is busy: {reason}"
+    fix = "nothing was changed; repeat the command"
+
+
+class DatabaseFull(DumacleError):
+    """PostgreSQL ran out of connections, memory or disk."""
+
+    exit = Exit.TEMPORARY
+    sentence = "the database has no room: {reason}"
+    fix = "nothing was changed; free connections or disk on the server, then repeat"
+
+
+class DatabaseReadOnly(DumacleError):
+    """The server is a standby, or is set read-only."""
+
+    exit = Exit.TEMPORARY
+    sentence = "the database does not take writes now: {reason}"
+    fix = "nothing was changed; point DUMACLE_DATABASE_URL to the primary, or repeat later"
+
+
+class DatabaseForbidden(DumacleError):
+    """PostgreSQL refused a statement for lack of privilege."""
+
+    exit = Exit.FORBIDDEN
+    sentence = "the database does not allow that to this login: {reason}"
+    fix = "ask a superadmin, or use another login"
+
+
+class DatabaseFault(DumacleError):
+    """PostgreSQL refused a statement for a reason that no command foresees."""
+
+    exit = Exit.FAILED
+    sentence = "the database refused a statement ({state}): {reason}"
+    fix = "nothing was changed; see: dumacle doctor"
+
+
+class CommitUnknown(DumacleError):
+    """COMMIT was sent, its answer was lost, and the operation could not be looked up."""
+
+    exit = Exit.UNKNOWN
+    sentence = "the connection was lost at COMMIT; whether operation {operation} took effect is not known"
+    fix = "repeat the command with --op-id {operation}: it takes effect once"
+
+
+class DatabaseTooOldServer(DumacleError):
+    """The PostgreSQL server is older than Dumacle needs."""
+
+    exit = Exit.USAGE
+    sentence = "PostgreSQL {version} is too old: 16 or newer is needed"
+    fix = "upgrade the server, or set DUMACLE_DATABASE_URL to another"
+
+
+class SchemaMissing(DumacleError):
+    """The database holds no Dumacle schema."""
+
+    exit = Exit.USAGE
+    sentence = "the database has no Dumacle schema yet"
+    fix = "dumacle db upgrade"
+
+
+class SchemaTooOld(DumacleError):
+    """The schema is older than this program works with."""
+
+    exit = Exit.USAGE
+    sentence = "the database schema is {found}, and this program needs {needed}"
+    fix = "dumacle db upgrade"
+
+
+class SchemaTooNew(DumacleError):
+    """The schema is newer than this program knows."""
+
+    exit = Exit.USAGE
+    sentence = "the database schema is {found}, newer than this program knows ({needed})"
+    fix = "install the Dumacle release that made it"
+
+
+class MigrationRunning(DumacleError):
+    """Another process is migrating the schema."""
+
+    exit = Exit.LOCKED
+    sentence = "another migration of this database is running"
+    fix = "wait for it to end, then repeat"
+
+
+# What is asked for, and what exists
+
+
+class NotFound(DumacleError):
+    """There is no such thing."""
+
+    exit = Exit.NOT_FOUND
+    sentence = "there is no {noun} {name}"
+    fix = "look with: dumacle {noun}s list"
+
+
+class AlreadyExists(DumacleError):
+    """The name is taken."""
+
+    exit = Exit.CONFLICT
+    sentence = "{noun} {name} exists already"
+    fix = "choose another name, or change that one with: dumacle {noun}s update"
+
+
+class Conflict(DumacleError):
+    """What was asked for contradicts what exists."""
+
+    exit = Exit.CONFLICT
+    sentence = "{reason}"
+    fix = "{advice}"
+
+
+class OperationReused(DumacleError):
+    """An operation id was given again for another command."""
+
+    exit = Exit.CONFLICT
+    sentence = "operation {operation} was already used for other parameters of {command}"
+    fix = "use a new --op-id"
+
+
+class TooMany(DumacleError):
+    """A bulk command would touch more than --max allows."""
+
+    exit = Exit.LIMIT
+    sentence = "this would touch {count} {noun}s, and --max is {maximum}"
+    fix = "narrow the filter, or raise --max"
+
+
+# Limits
+
+
+class PodFull(DumacleError):
+    """The pod has no room."""
+
+    exit = Exit.LIMIT
+    sentence = "pod {pod} is full: {free} free, {wanted} needed"
+    fix = "dumacle pods update {pod} --capacity SIZE, or free room with: dumacle files purge"
+
+
+class QuotaExceeded(DumacleError):
+    """A quota of the user is used up."""
+
+    exit = Exit.LIMIT
+    sentence = "the {metric} quota of {user} is used up: {left} left of {limit}, {wanted} needed"
+    fix = "dumacle quotas grant {user}, or a bigger plan: dumacle users update {user} --plan PLAN"
+
+
+class UserDisabled(DumacleError):
+    """The user may do nothing now."""
+
+    exit = Exit.FORBIDDEN
+    sentence = "user {user} is disabled"
+    fix = "dumacle users enable {user}"
+
+
+class NotGranted(DumacleError):
+    """The user may not use the pod."""
+
+    exit = Exit.FORBIDDEN
+    sentence = "user {user} has no grant on pod {pod}"
+    fix = "dumacle pods grant {pod} {user}"
+
+
+class FileTooLarge(DumacleError):
+    """A file is larger than allowed."""
+
+    exit = Exit.LIMIT
+    sentence = "{path} is {size}, and the limit is {limit}"
+    fix = "raise it with: dumacle config set max_file_size SIZE"
+
+
+# Object stores
+
+
+class StoreUnavailable(DumacleError):
+    """The object store cannot be reached or answered with a passing fault."""
+
+    exit = Exit.TEMPORARY
+    sentence = "{provider} at {endpoint} cannot be used now: {reason}"
+    fix = "repeat the command; what was done is kept"
+
+
+class StoreRefused(DumacleError):
+    """The object store refused the keys or the request for good."""
+
+    exit = Exit.FORBIDDEN
+    sentence = "{provider} at {endpoint} refused: {reason}"
+    fix = "check the keys and the bucket with: dumacle doctor"
+
+
+class ObjectMissing(DumacleError):
+    """The store has no object at this key."""
+
+    exit = Exit.INTEGRITY
+    sentence = "the object {key} is missing at {provider}"
+    fix = "dumacle files verify"
+
+
+class UploadLost(DumacleError):
+    """The store no longer knows this multipart upload."""
+
+    exit = Exit.TEMPORARY
+    sentence = "the multipart upload of {key} is gone at {provider}"
+    fix = "repeat the command; a new attempt is made"
+
+
+class ContentDiffers(DumacleError):
+    """Stored content is not what was recorded."""
+
+    exit = Exit.INTEGRITY
+    sentence = "{path}: the stored content differs from what was recorded"
+    fix = "upload the file again, then: dumacle files verify"
+
+
+# The embedded servers
+
+
+class EmbeddedFailed(DumacleError):
+    """An embedded server did not start."""
+
+    exit = Exit.FAILED
+    sentence = "the embedded {server} did not start: {reason}"
+    fix = "read {log}, then: dumacle local start"
+
+
+class EmbeddedStopped(DumacleError):
+    """The embedded servers are down, and this command does not start them."""
+
+    exit = Exit.TEMPORARY
+    sentence = "the embedded servers are not running"
+    fix = "dumacle local start"
+
+
+class FolderUnreachable(DumacleError):
+    """The data folder cannot be used by the account that runs the servers."""
+
+    exit = Exit.USAGE
+    sentence = "{folder} cannot be used by {account}: {reason}"
+    fix = "choose another with: dumacle --set data_dir=FOLDER local start"
+
+
+# The outside
+
+
+class ToolFailed(DumacleError):
+    """A program that Dumacle runs ended badly."""
+
+    exit = Exit.FAILED
+    sentence = "{tool} failed: {reason}"
+    fix = "see: dumacle doctor"
+
+
+class TimedOut(DumacleError):
+    """The command took longer than --timeout."""
+
+    exit = Exit.TEMPORARY
+    sentence = "not finished within {seconds} s"
+    fix = "repeat it with a larger --timeout; what was done is kept"
+
+
+class OutputFailed(DumacleError):
+    """The result could not be written to standard output."""
+
+    exit = Exit.FAILED
+    sentence = "the output could not be written ({reason}); the command itself was carried out"
+    fix = "look at the result with a list or show command"
+
+
+class SystemFault(DumacleError):
+    """The operating system refused something."""
+
+    exit = Exit.FAILED
+    sentence = "the system refused: {reason}"
+    fix = "free room or change permissions, then repeat"
+
+
+class Bug(DumacleError):
+    """Something happened that nobody foresaw."""
+
+    exit = Exit.FAILED
+    sentence = "an unexpected {kind} in {place}"
+    fix = "repeat with -v to see where, and report it"

@@ -1,0 +1,190 @@
+"""The data folder: where it is, whom it belongs to, and the secrets in it.
+
+<folder>/bin/<version>/   PostgreSQL's programs     <folder>/secrets.json   0600
+<folder>/postgres/        its data and its socket   <folder>/s3.json        port and process of the S3 server
+<folder>/s3/<bucket>/     objects as plain files    <folder>/*.log
+"""
+
+import json
+import os
+import pwd
+import secrets
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dumacle_cli.errors import FolderUnreachable
+
+SYSTEM_FOLDER = Path("/var/lib/dumacle")
+SYSTEM_ACCOUNTS = ("dumacle", "postgres", "nobody")
+SECRETS = "secrets.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who runs the servers and owns the data folder."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The random passwords and keys of one data folder."""
+
+    postgres_password: str
+    owner_password: str
+    s3_access_key: str
+    s3_secret_key: str
+
+    def __repr__(self) -> str:
+        return "Secrets(…)"
+
+
+def default() -> Path:
+    """Return the data folder of this user, or root's system-wide one."""
+    if os.geteuid() == 0:
+        return SYSTEM_FOLDER
+    base = os.environ.get("XDG_DATA_HOME", "")
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share") / "dumacle"
+
+
+def system_account() -> Account:
+    """Return the unprivileged account that runs root's servers."""
+    for name in SYSTEM_ACCOUNTS:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return Account(name, entry.pw_uid, entry.pw_gid)
+    raise FolderUnreachable(
+        folder=SYSTEM_FOLDER, account="root", reason=f"none of the accounts {', '.join(SYSTEM_ACCOUNTS)} exists"
+    )
+
+
+def account_of(folder: Path) -> Account:
+    """Return who runs the servers of `folder`: its owner, or for a new one this user, or root's system account.
+
+    Raises FolderUnreachable where that account is not in passwd, or is not this user.
+    """
+    uid = folder.stat().st_uid if folder.exists() else os.geteuid()
+    if uid == 0:
+        return system_account()
+    if os.geteuid() not in (0, uid):
+        raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=f"it belongs to uid {uid}")
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        raise FolderUnreachable(
+            folder=folder, account=f"uid {uid}", reason="PostgreSQL needs an account that is in passwd"
+        ) from None
+    return Account(entry.pw_name, uid, entry.pw_gid)
+
+
+def prepare(folder: Path) -> Account:
+    """Make sure that `folder` exists, is ours, private, and within reach of the account that is returned.
+
+    Raises FolderUnreachable.
+    """
+    try:
+        account = account_of(folder)
+        _check_reach(folder, account)
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            make_private(folder, account)
+            _check_reach(folder, account)
+        _check_ours(folder, account)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
+    return account
+
+
+def is_ours(folder: Path) -> bool:
+    """Tell whether Dumacle made this data folder."""
+    return (folder / SECRETS).is_file()
+
+
+def make_private(folder: Path, account: Account) -> Path:
+    """Make a folder that only `account` can open, if it is not there yet."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return folder
+    give(folder, account)
+    return folder
+
+
+def give(path: Path, account: Account) -> None:
+    """Make `account` the owner of a file that root made in its folder."""
+    if os.geteuid() == 0:
+        os.chown(path, account.uid, account.gid, follow_symlinks=False)
+
+
+def write_private(path: Path, text: str, account: Account) -> None:
+    """Replace a file so that it is whole after a power cut, and readable for `account` only."""
+    part = path.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    give(part, account)
+    part.rename(path)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_secrets(folder: Path) -> Secrets | None:
+    """Return the secrets of a data folder, or None where there is none yet; raises FolderUnreachable."""
+    try:
+        return Secrets(**json.loads((folder / SECRETS).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except PermissionError as error:
+        raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
+
+
+def ensure_secrets(folder: Path, account: Account) -> Secrets:
+    """Return the secrets of a prepared data folder; random ones are made once."""
+    found = read_secrets(folder)
+    if found is None:
+        found = Secrets(*(secrets.token_urlsafe(size) for size in (32, 32, 24, 32)))
+        write_private(folder / SECRETS, json.dumps(asdict(found)), account)
+    return found
+
+
+def _check_reach(folder: Path, account: Account) -> None:
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if os.geteuid() != 0:
+        return
+    # The kernel is asked as that account: mode bits alone do not tell of ACLs and mounts.
+    probe = subprocess.run(
+        ["/bin/sh", "-c", 'test -x "$0"', str(nearest)],
+        user=account.uid,
+        group=account.gid,
+        extra_groups=[],
+        cwd="/",
+        env={},
+        check=False,
+    )
+    if probe.returncode != 0:
+        raise FolderUnreachable(folder=folder, account=account.name, reason=f"{nearest} is closed to that account")
+
+
+def _check_ours(folder: Path, account: Account) -> None:
+    if folder.stat().st_uid != account.uid:
+        reason = f"it belongs to root; name a folder that does not exist yet, or give it to {account.name}"
+        raise FolderUnreachable(folder=folder, account=account.name, reason=reason)
+    if not is_ours(folder) and any(entry.name != "lock" for entry in folder.iterdir()):
+        raise FolderUnreachable(folder=folder, account=account.name, reason="it holds files that are not Dumacle's")

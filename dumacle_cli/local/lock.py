@@ -1,0 +1,27 @@
+"""One command at a time may start or stop the servers of a data folder."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a data folder; waits for whoever holds it, and is freed when its holder dies."""
+    descriptor = _acquire(folder / "lock")
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(path: Path) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # `reset` deletes the file while others wait for it; their lock would guard nothing.
+        if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+        os.close(descriptor)

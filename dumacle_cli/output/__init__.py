@@ -1,0 +1,1 @@
+"""What is shown: one layer that turns results into tables, JSON, JSON lines, CSV and progress."""

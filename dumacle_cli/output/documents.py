@@ -1,0 +1,69 @@
+"""JSON, JSON lines and CSV: the forms that scripts read."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import Any, TextIO
+
+from dumacle_cli.output.forms import Form, Shown, View
+from dumacle_cli.plain import plain
+
+
+def write(shown: Shown, view: View, form: Form, out: TextIO) -> None:
+    """Write a result in a form for scripts, in constant memory where its data is an iterator."""
+    {Form.JSON: _json, Form.JSONL: _jsonl, Form.CSV: _csv}[form](shown, view, out)
+
+
+def rows(shown: Shown, view: View) -> Iterator[Any]:
+    """Iterate over the plain values of a result, one per item."""
+    data = shown.data if view.many and isinstance(shown.data, Iterable) else [shown.data]
+    return (plain(item) for item in data)
+
+
+def _json(shown: Shown, view: View, out: TextIO) -> None:
+    out.write(f'{{"schema": {json.dumps(view.schema)}, "data": ')
+    if view.many:
+        _array(rows(shown, view), out)
+    else:
+        out.write(_dumps(plain(shown.data)))
+    for name, value in _around(shown, view).items():
+        out.write(f', "{name}": {_dumps(value)}')
+    out.write("}\n")
+
+
+def _around(shown: Shown, view: View) -> dict[str, Any]:
+    around: dict[str, Any] = {}
+    if view.mutates:
+        around = {"changed": bool(shown.changed), "operation": shown.operation, "dry_run": shown.dry_run}
+    elif view.many:
+        around = {"next": shown.next}
+    return around
+
+
+def _array(items: Iterator[Any], out: TextIO) -> None:
+    out.write("[")
+    for number, item in enumerate(items):
+        out.write(("," if number else "") + "\n" + _dumps(item))
+    out.write("]")
+
+
+def _jsonl(shown: Shown, view: View, out: TextIO) -> None:
+    for item in rows(shown, view):
+        out.write(_dumps(item) + "\n")
+
+
+def _csv(shown: Shown, view: View, out: TextIO) -> None:
+    names = [field.name for field in fields(view.returns)]
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(names)
+    for item in rows(shown, view):
+        writer.writerow([_cell(item.get(name)) for name in names])
+
+
+def _cell(value: Any) -> Any:
+    return _dumps(value) if isinstance(value, dict | list | bool) else value
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, default=str)

@@ -1,0 +1,47 @@
+"""JSON Schemas of the documents that `-o json` prints, made from the types that commands return."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dumacle_cli.output.forms import View
+
+
+def schema(view: View) -> dict[str, Any]:
+    """Return the JSON Schema of the document that a command prints under `-o json`."""
+    data = list[view.returns] if view.many else view.returns  # type: ignore[name-defined]
+    shape = TypeAdapter(data).json_schema(mode="serialization")
+    definitions = shape.pop("$defs", {})
+    properties: dict[str, Any] = {"schema": {"const": view.schema}, "data": shape}
+    if view.mutates:
+        properties |= {
+            "changed": {"type": "boolean"},
+            "operation": {"type": ["string", "null"]},
+            "dry_run": {"type": "boolean"},
+        }
+    elif view.many:
+        properties["next"] = {"type": ["string", "null"]}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": view.schema,
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "$defs": definitions,
+    }
+
+
+ERROR_SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "title": "dumacle.error.v1",
+    "type": "object",
+    "properties": {
+        "schema": {"const": "dumacle.error.v1"},
+        "code": {"type": "string"},
+        "message": {"type": "string"},
+        "fix": {"type": "string"},
+        "exit": {"type": "integer"},
+    },
+    "required": ["schema", "code", "message", "fix", "exit"],
+    "additionalProperties": False,
+}

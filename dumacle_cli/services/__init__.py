@@ -1,0 +1,1 @@
+"""What is decided: rules over the store; no SQL, no screen, no vendor. Nothing here commits."""

@@ -1,0 +1,223 @@
+"""Every setting: its default, its environment names, and which source won.
+
+In order: `--set NAME=VALUE`, the environment, the profile, `/etc/dumacle/config.toml`, the default.
+pydantic validates; the layers are read here because the origin of each value is part of the answer.
+"""
+
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+
+from dumacle_cli.errors import InvalidValue, NoSuchProfile, UsageError
+from dumacle_cli.units import parse_size
+
+SYSTEM_FILE = Path("/etc/dumacle/config.toml")
+
+Size = Annotated[int, BeforeValidator(parse_size)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _setting(default: Any, about: str, *aliases: str) -> Any:
+    return Field(default, description=about, json_schema_extra={"aliases": list(aliases)})
+
+
+class Settings(BaseModel):
+    """All settings, validated; secrets are `SecretStr` and never shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+    database_url: SecretStr | None = _setting(None, "where PostgreSQL is: postgresql://user@host/database", "DATABASE_URL")
+    admin_database_url: SecretStr | None = _setting(None, "a superuser's connection, for `db bootstrap` only")
+    embedded: Path | None = _setting(None, "data folder of the embedded servers that this profile uses")
+    data_dir: Path | None = _setting(None, "where `demo` and `local` keep the embedded servers' data")
+    connect_timeout: Seconds = _setting(5, "seconds to wait for a connection to PostgreSQL")
+    lock_timeout: Seconds = _setting(5, "seconds to wait for a lock in PostgreSQL")
+    statement_timeout: Seconds = _setting(60, "seconds one statement may take")
+
+    default_provider: str = _setting("s3", "provider of a pod that names none: s3, wasabi, oracle or local")
+    s3_endpoint: str | None = _setting(None, "endpoint URL of an S3-compatible store; empty: AWS", "AWS_ENDPOINT_URL")
+    s3_region: str | None = _setting(None, "region of the s3 provider", "AWS_REGION", "AWS_DEFAULT_REGION")
+    s3_bucket: str | None = _setting(None, "bucket of pods at s3 that name none", "AWS_S3_BUCKET", "S3_BUCKET_NAME")
+    s3_access_key: SecretStr | None = _setting(None, "access key of the s3 provider", "AWS_ACCESS_KEY_ID")
+    s3_secret_key: SecretStr | None = _setting(None, "secret key of the s3 provider", "AWS_SECRET_ACCESS_KEY")
+    wasabi_endpoint: str | None = _setting(None, "endpoint URL of Wasabi; empty: from the region", "WASABI_ENDPOINT_URL")
+    wasabi_region: str | None = _setting(None, "region of the wasabi provider", "WASABI_REGION")
+    wasabi_bucket: str | None = _setting(None, "bucket of pods at wasabi that name none", "WASABI_BUCKET_NAME")
+    wasabi_access_key: SecretStr | None = _setting(None, "access key of the wasabi provider", "WASABI_ACCESS_KEY_ID")
+    wasabi_secret_key: SecretStr | None = _setting(None, "secret key of the wasabi provider", "WASABI_SECRET_ACCESS_KEY")
+    oracle_endpoint: str | None = _setting(None, "endpoint URL of Oracle; empty: from namespace and region", "ORACLE_ENDPOINT_URL")
+    oracle_namespace: str | None = _setting(None, "object storage namespace at Oracle", "ORACLE_NAMESPACE")
+    oracle_region: str | None = _setting(None, "region of the oracle provider", "ORACLE_REGION")
+    oracle_bucket: str | None = _setting(None, "bucket of pods at oracle that name none", "ORACLE_BUCKET_NAME")
+    oracle_access_key: SecretStr | None = _setting(None, "access key of the oracle provider", "ORACLE_ACCESS_KEY_ID")
+    oracle_secret_key: SecretStr | None = _setting(None, "secret key of the oracle provider", "ORACLE_SECRET_ACCESS_KEY")
+    local_endpoint: str | None = _setting(None, "endpoint URL of the local provider; the embedded profile sets it")
+    local_region: str | None = _setting(None, "region of the local provider")
+    local_bucket: str | None = _setting(None, "bucket of pods at local that name none")
+    local_access_key: SecretStr | None = _setting(None, "access key of the local provider")
+    local_secret_key: SecretStr | None = _setting(None, "secret key of the local provider")
+
+    max_file_size: Size = _setting("5TiB", "largest file that is taken, in bytes or as 50GiB", "MAX_FILE_SIZE_MB")
+    upload_concurrency: int = Field(128, ge=1, le=1024, description="small objects in flight during an upload")
+    large_file_size: Size = _setting("16MiB", "files from this size on go up in parts")
+    url_expiry: int = Field(3600, ge=1, le=604_800, description="seconds that a presigned link is valid")
+    retention_days: int = Field(30, ge=0, le=36_500, description="days a deleted file can be restored")
+    ffmpeg: Path | None = _setting(None, "the FFmpeg to use; empty: the wheel's, then the one on PATH", "FFMPEG_PATH")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the value of a setting came from."""
+
+    kind: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The settings in force, and the origin of each value that is not a default."""
+
+    settings: Settings
+    profile: str | None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+
+
+def environment_names(name: str) -> list[str]:
+    """Return the environment variables that set this setting, the preferred one first."""
+    extra = Settings.model_fields[name].json_schema_extra
+    aliases = extra["aliases"] if isinstance(extra, dict) else []
+    return [f"DUMACLE_{name.upper()}", *(str(alias) for alias in aliases)]  # type: ignore[union-attr]
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether a setting holds a secret, which never appears in argv or on a screen."""
+    return "SecretStr" in str(Settings.model_fields[name].annotation)
+
+
+def user_file(environ: Mapping[str, str]) -> Path:
+    """Return the person's own configuration file, which need not exist."""
+    if override := environ.get("DUMACLE_CONFIG"):
+        return Path(override)
+    base = environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config"
+    return Path(base) / "dumacle" / "config.toml"
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    if home := environ.get("HOME"):
+        return Path(home)
+    import pwd  # without HOME, as under `env -i`, the account's own entry says where it lives
+
+    return Path(pwd.getpwuid(os.getuid()).pw_dir)
+
+
+def data_dir(settings: Settings, environ: Mapping[str, str]) -> Path:
+    """Return where the embedded servers keep their data."""
+    if settings.data_dir:
+        return settings.data_dir.absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/dumacle")
+    base = environ.get("XDG_DATA_HOME") or _home(environ) / ".local" / "share"
+    return Path(base) / "dumacle"
+
+
+def resolve(flags: Iterable[str], profile: str | None, environ: Mapping[str, str]) -> Resolved:
+    """Merge all sources into validated settings; raises UsageError, NoSuchProfile or InvalidValue."""
+    system, user = _read(SYSTEM_FILE), _read(user_file(environ))
+    chosen = profile or environ.get("DUMACLE_PROFILE") or user.get("profile") or system.get("profile")
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    layers = [
+        _from_file(system, SYSTEM_FILE, None),
+        _from_file(user, user_file(environ), None),
+        _from_profile(system, user, chosen, environ),
+        _from_environment(environ),
+        _from_flags(flags),
+    ]
+    for layer in layers:
+        for name, (value, origin) in layer.items():
+            values[name], origins[name] = value, origin
+    return Resolved(_validated(values, origins), chosen, origins)
+
+
+def validate(values: Mapping[str, Any], place: str) -> None:
+    """Check single values before they are written anywhere; raises InvalidValue or UsageError."""
+    _validated(values, {name: Origin("file", place) for name in values})
+
+
+Layer = dict[str, tuple[Any, Origin]]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+
+
+def _from_file(document: Mapping[str, Any], path: Path, profile: str | None) -> Layer:
+    kind = f"profile {profile}" if profile else "file"
+    table = document.get("profiles", {}).get(profile, {}) if profile else document
+    values = {name: value for name, value in table.items() if profile or name not in {"profile", "profiles"}}
+    return {_known(name, str(path)): (value, Origin(kind, str(path))) for name, value in values.items()}
+
+
+def _from_profile(
+    system: Mapping[str, Any], user: Mapping[str, Any], profile: str | None, environ: Mapping[str, str]
+) -> Layer:
+    if profile is None:
+        return {}
+    known = sorted({*system.get("profiles", {}), *user.get("profiles", {})})
+    if profile not in known:
+        raise NoSuchProfile(profile=profile, known=", ".join(known) or "none")
+    mine = _from_file(user, user_file(environ), profile)
+    return _from_file(system, SYSTEM_FILE, profile) | mine
+
+
+def _from_environment(environ: Mapping[str, str]) -> Layer:
+    layer: Layer = {}
+    for name in Settings.model_fields:
+        for variable in environment_names(name):
+            if value := environ.get(variable):
+                megabytes = variable == "MAX_FILE_SIZE_MB"
+                layer[name] = (f"{value}MiB" if megabytes else value, Origin("environment", variable))
+                break
+    return layer
+
+
+def _from_flags(flags: Iterable[str]) -> Layer:
+    layer: Layer = {}
+    for flag in flags:
+        name, equals, value = flag.partition("=")
+        if not equals:
+            raise UsageError(f"--set takes NAME=VALUE, and {name!r} has no =")
+        name = _known(name.strip().replace("-", "_"), "--set")
+        if is_secret(name) and not (name.endswith("database_url") and not urlsplit(value).password):
+            raise UsageError(f"{name} is a secret and may not stand on the command line; use {environment_names(name)[0]}")
+        layer[name] = (value, Origin("flag", "--set"))
+    return layer
+
+
+def _known(name: str, place: str) -> str:
+    if name not in Settings.model_fields:
+        raise UsageError(f"{place}: there is no setting {name!r}", "dumacle config list")
+    return name
+
+
+def _validated(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> Settings:
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = str(first["loc"][0])
+        reason = f"{first['msg']} (from {origins[name].place})"
+        raise InvalidValue(name=name, value="that" if is_secret(name) else repr(values[name]), reason=reason) from None
+    except InvalidValue as error:
+        raise UsageError(str(error)) from None

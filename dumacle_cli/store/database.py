@@ -1,0 +1,195 @@
+"""The one factory of sessions: connecting, transactions, operations, and what each database fault means."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import psycopg
+from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from dumacle_cli import errors
+from dumacle_cli.store import operations, revisions
+
+TRIES = 4
+T = TypeVar("T")
+
+_BY_STATE: dict[str, type[errors.DumacleError]] = {
+    "40001": errors.DatabaseBusy,
+    "40P01": errors.DatabaseBusy,
+    "55P03": errors.DatabaseBusy,
+    "57014": errors.DatabaseBusy,
+    "53100": errors.DatabaseFull,
+    "53200": errors.DatabaseFull,
+    "53300": errors.DatabaseFull,
+    "25006": errors.DatabaseReadOnly,
+    "42501": errors.DatabaseForbidden,
+    "28P01": errors.DatabaseRefused,
+    "28000": errors.DatabaseRefused,
+    "3D000": errors.DatabaseRefused,
+    "42P01": errors.SchemaMissing,
+    "3F000": errors.SchemaMissing,
+}
+_WORTH_RETRYING = {"40001", "40P01", "55P03"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[T]):
+    """What a mutation came to: its result, whether anything changed, and under which operation id."""
+
+    data: T
+    changed: bool
+    operation: str
+    repeated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds to wait for a connection, for a lock, and for one statement."""
+
+    connect: float = 5
+    lock: float = 5
+    statement: float = 60
+
+
+class Database:
+    """A PostgreSQL that holds Dumacle's schema; every session of the program comes from here."""
+
+    def __init__(self, url: str, timeouts: Timeouts, *, pool_size: int = 4) -> None:
+        self.url = make_url(url).set(drivername="postgresql+psycopg")
+        self.timeouts = timeouts
+        self.pool_size = pool_size
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The connection pool; prepared statements are off, so that plans fit each owner."""
+        return create_engine(
+            self.url,
+            pool_size=self.pool_size,
+            max_overflow=0,
+            pool_timeout=self.timeouts.connect,
+            hide_parameters=True,
+            connect_args={
+                "prepare_threshold": None,
+                "connect_timeout": max(2, round(self.timeouts.connect)),
+                "application_name": "dumacle",
+                "tcp_user_timeout": 30_000,
+                "keepalives_idle": 15,
+            },
+        )
+
+    @contextmanager
+    def session(self, *, read_only: bool = False, check_schema: bool = True) -> Iterator[Session]:
+        """Open one transaction: committed at the end, rolled back on an error; faults come out as DumacleErrors."""
+        with translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            self._greet(session, read_only, check_schema)
+            yield session
+
+    def _greet(self, session: Session, read_only: bool, check_schema: bool) -> None:
+        """Set the transaction's limits and compare schemas in one round trip (poolers refuse start-up options)."""
+        if read_only:
+            session.execute(text("SET TRANSACTION READ ONLY"))
+        limits = {"lock": f"{self.timeouts.lock:.3f}s", "statement": f"{self.timeouts.statement:.3f}s"}
+        version = f"(SELECT max(version_num) FROM {revisions.TABLE})" if check_schema else "NULL"
+        greeting = text(
+            "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true), "
+            "set_config('idle_in_transaction_session_timeout', '120s', true), set_config('TimeZone', 'UTC', true), "
+            f"{version}"
+        )
+        found = session.execute(greeting, limits).one()[-1]
+        if check_schema:
+            revisions.require(found)
+
+    def change(
+        self, request: operations.Request, work: Callable[[Session], tuple[T, bool]], *, dry_run: bool = False
+    ) -> Change[T] | Change[Any]:
+        """Run a mutation as one operation that takes effect once, however often its transaction is repeated.
+
+        `work` returns its result and whether it changed anything. A lost COMMIT is settled by running again: the
+        operation's row says whether the first attempt arrived. Raises CommitUnknown where nothing can be asked.
+        """
+        committing = False
+        for attempt in range(1, TRIES + 1):
+            try:
+                with self._transaction(dry_run) as (session, commit):
+                    change = _once(session, request, work)
+                    committing = True
+                    commit()
+                    return change
+            except errors.DatabaseBusy:
+                committing = False
+                if attempt == TRIES:
+                    raise
+            except errors.DatabaseUnavailable:
+                if not committing:
+                    raise
+                if attempt == TRIES:
+                    raise errors.CommitUnknown(operation=request.id) from None
+            time.sleep(0.05 * 2**attempt)  # a full second would be felt; an instant repeat meets the same lock
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def _transaction(self, dry_run: bool) -> Iterator[tuple[Session, Callable[[], None]]]:
+        with translated(), Session(self.engine, expire_on_commit=False) as session:
+            self._greet(session, read_only=False, check_schema=True)
+            yield session, session.rollback if dry_run else session.commit
+
+    def close(self) -> None:
+        """Give all connections back."""
+        if "engine" in self.__dict__:
+            self.engine.dispose()
+
+
+def _once(
+    session: Session, request: operations.Request, work: Callable[[Session], tuple[T, bool]]
+) -> Change[T] | Change[Any]:
+    if earlier := operations.begin(session, request):
+        return Change(earlier.result, False, request.id, repeated=True)
+    data, changed = work(session)
+    operations.finish(session, request, data)
+    return Change(data, changed, request.id)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's and SQLAlchemy's faults into DumacleErrors that hold no statement and no parameter."""
+    try:
+        yield
+    except PoolTimeout:
+        raise errors.DatabaseBusy(reason="every connection of this program is in use") from None
+    except (DBAPIError, psycopg.Error) as fault:
+        raise _meaning(fault) from None
+
+
+def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
+    origin = fault.orig if isinstance(fault, DBAPIError) else fault
+    if not isinstance(origin, psycopg.Error):
+        return fault
+    state = origin.sqlstate or ""
+    reason = _sentence(origin)
+    if kind := _BY_STATE.get(state):
+        return kind(reason=reason)
+    if state.startswith(("08", "57P")) or (not state and isinstance(origin, psycopg.OperationalError)):
+        return _unreachable(reason)
+    return errors.DatabaseFault(reason=reason, state=state)
+
+
+def _unreachable(reason: str) -> errors.DumacleError:
+    lowered = reason.lower()
+    if "password authentication failed" in lowered or "no password supplied" in lowered or "does not exist" in lowered:
+        return errors.DatabaseRefused(reason=reason)
+    if "too many" in lowered or "remaining connection slots" in lowered:
+        return errors.DatabaseFull(reason=reason)
+    return errors.DatabaseUnavailable(reason=reason)
+
+
+def _sentence(origin: psycopg.Error) -> str:
+    message = origin.diag.message_primary or str(origin)
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return lines[0].rpartition("FATAL: ")[2].strip() if lines else "the connection was lost"
+

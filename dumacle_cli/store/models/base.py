@@ -1,0 +1,40 @@
+"""What all tables share: schema, constraint names, column kinds."""
+
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, Identity, LargeBinary, MetaData, Text, func
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
+from sqlalchemy.orm import DeclarativeBase, mapped_column
+
+SCHEMA = "app"
+NAMES = {
+    "pk": "pk_%(table_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+}
+
+Id = Annotated[int, mapped_column(BigInteger, Identity(always=True), primary_key=True)]
+Sorted = Annotated[str, mapped_column(Text(collation="C"))]
+Created = Annotated[datetime, mapped_column(server_default=func.now())]
+Updated = Annotated[datetime, mapped_column(server_default=func.now(), onupdate=func.now())]
+
+
+class Base(DeclarativeBase):
+    """The parent of all tables; times are UTC, sizes and limits are bytes or seconds, money is minor units."""
+
+    metadata = MetaData(schema=SCHEMA, naming_convention=NAMES)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        int: BigInteger,
+        str: Text,
+        bytes: LargeBinary,
+        datetime: TIMESTAMP(timezone=True),
+        dict[str, Any]: JSONB,
+    }
+
+
+def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    """A CHECK that the column holds one of the values."""
+    return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)

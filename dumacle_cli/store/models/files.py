@@ -1,0 +1,158 @@
+"""Files, the versions of their content, and where copies of these lie."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+from dumacle_cli.store.models.pods import PROVIDERS
+
+UPLOAD_STATUSES = (
+    "planned",
+    "uploading",
+    "completing",
+    "uploaded",
+    "verified",
+    "changed",
+    "refused",
+    "cancelled",
+    "failed",
+)
+VERSION_STATUSES = ("planned", "uploading", "completing", "stored", "superseded", "failed", "purging")
+COPY_STATUSES = ("pending", "stored", "failed", "missing")
+# A B-tree entry holds at most 2,704 bytes, and the path is part of three.
+PATH_BYTES = 2048
+
+_LIVE = text("deleted_at IS NULL")
+_UNFINISHED = "upload_status NOT IN ('uploaded', 'verified')"
+
+
+class File(Base):
+    """One media object of one owner in one pod at one path; `version_id` is its present content."""
+
+    __tablename__ = "files"
+
+    id: Mapped[Id]
+    pod_id: Mapped[int] = mapped_column(ForeignKey("app.pods.id", ondelete="RESTRICT"))
+    owner_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="RESTRICT"))
+    version_id: Mapped[int | None]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("app.runs.id", ondelete="RESTRICT"))
+    size: Mapped[int]
+    mtime_ns: Mapped[int | None]
+    created_at: Mapped[Created]
+    uploaded_at: Mapped[datetime | None]
+    verified_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
+    purging_at: Mapped[datetime | None]
+    upload_progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    upload_status: Mapped[str] = mapped_column(server_default="planned")
+    path: Mapped[Sorted]
+    sha256: Mapped[bytes | None]
+    content_type: Mapped[str] = mapped_column(server_default="application/octet-stream")
+    error: Mapped[str | None]
+
+    __table_args__ = (
+        # The pair, not version_id alone: a file can only point to a version of its own, and deleting a version
+        # looks the file up by its primary key. Deferred, because file and version come and go in one transaction.
+        ForeignKeyConstraint(
+            ["id", "version_id"],
+            ["app.versions.file_id", "app.versions.id"],
+            deferrable=True,
+            initially="DEFERRED",
+            use_alter=True,
+        ),
+        CheckConstraint(f"octet_length(path) BETWEEN 1 AND {PATH_BYTES}", name="path"),
+        CheckConstraint("size >= 0", name="size"),
+        CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+        one_of("upload_status", UPLOAD_STATUSES),
+        CheckConstraint("upload_progress BETWEEN 0 AND 100", name="upload_progress"),
+        CheckConstraint("purging_at IS NULL OR deleted_at IS NOT NULL", name="purging_at"),
+        Index("uq_files_path_live", "pod_id", "owner_id", "path", unique=True, postgresql_where=_LIVE),
+        Index("ix_files_owner_id_id_live", "owner_id", "id", postgresql_where=_LIVE),
+        Index("ix_files_owner_id_path_live", "owner_id", "path", "id", postgresql_where=_LIVE),
+        Index("ix_files_owner_id_size_live", "owner_id", "size", "id", postgresql_where=_LIVE),
+        Index("ix_files_pod_id_id_live", "pod_id", "id", postgresql_where=_LIVE),
+        Index("ix_files_pod_id_path_live", "pod_id", "path", "id", postgresql_where=_LIVE),
+        Index("ix_files_pod_id_size_live", "pod_id", "size", "id", postgresql_where=_LIVE),
+        Index(
+            "ix_files_upload_status_id_unfinished",
+            "upload_status",
+            "id",
+            postgresql_where=text(f"deleted_at IS NULL AND {_UNFINISHED}"),
+        ),
+        Index(
+            "ix_files_run_id_id_unfinished",
+            "run_id",
+            "id",
+            postgresql_where=text(f"run_id IS NOT NULL AND {_UNFINISHED}"),
+        ),
+        Index("ix_files_deleted_at_id", "deleted_at", "id", postgresql_where=text("deleted_at IS NOT NULL")),
+        {"postgresql_with": {"fillfactor": "90"}},
+    )
+
+
+class Version(Base):
+    """One attempt to store a content under a key of its own; the key is written once and never again."""
+
+    __tablename__ = "versions"
+
+    id: Mapped[Id]
+    file_id: Mapped[int] = mapped_column(ForeignKey("app.files.id", ondelete="NO ACTION"))
+    lease_id: Mapped[int | None] = mapped_column(ForeignKey("app.leases.id", ondelete="RESTRICT"))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("app.runs.id", ondelete="RESTRICT"))
+    size: Mapped[int]
+    mtime_ns: Mapped[int | None]
+    part_size: Mapped[int | None]
+    created_at: Mapped[Created]
+    stored_at: Mapped[datetime | None]
+    status: Mapped[str] = mapped_column(server_default="planned")
+    key: Mapped[Sorted]
+    sha256: Mapped[bytes | None]
+    md5: Mapped[bytes | None]
+    etag: Mapped[str | None]
+    content_type: Mapped[str] = mapped_column(server_default="application/octet-stream")
+    upload_id: Mapped[str | None]
+
+    __table_args__ = (
+        UniqueConstraint("file_id", "id"),
+        UniqueConstraint("key"),
+        CheckConstraint("octet_length(key) BETWEEN 1 AND 1024", name="key"),
+        CheckConstraint("size >= 0", name="size"),
+        CheckConstraint("part_size > 0", name="part_size"),
+        CheckConstraint("octet_length(sha256) = 32", name="sha256"),
+        CheckConstraint("octet_length(md5) = 16", name="md5"),
+        one_of("status", VERSION_STATUSES),
+        CheckConstraint("status NOT IN ('stored', 'superseded') OR stored_at IS NOT NULL", name="stored_at"),
+        Index(
+            "ix_versions_lease_id_unfinished",
+            "lease_id",
+            "id",
+            postgresql_where=text("status IN ('planned', 'uploading', 'completing')"),
+        ),
+        Index(
+            "ix_versions_status_id_leftover",
+            "status",
+            "id",
+            postgresql_where=text("status IN ('superseded', 'failed', 'purging')"),
+        ),
+        {"postgresql_with": {"fillfactor": "90"}},
+    )
+
+
+class Copy(Base):
+    """The state of a version's bytes at one provider."""
+
+    __tablename__ = "copies"
+
+    version_id: Mapped[int] = mapped_column(ForeignKey("app.versions.id", ondelete="CASCADE"), primary_key=True)
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(server_default="pending")
+    etag: Mapped[str | None]
+    checked_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("provider", PROVIDERS),
+        one_of("status", COPY_STATUSES),
+        Index("ix_copies_status_unstored", "status", "version_id", postgresql_where=text("status <> 'stored'")),
+    )

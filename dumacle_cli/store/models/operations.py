@@ -1,0 +1,50 @@
+"""Mutations that take effect once, and the record of who changed what."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+
+ACTIONS = ("insert", "update", "delete")
+
+
+class Operation(Base):
+    """One mutation; its row is written in the transaction of its effect, so a repeat finds it."""
+
+    __tablename__ = "operations"
+
+    id: Mapped[Sorted] = mapped_column(primary_key=True)
+    command: Mapped[str]
+    fingerprint: Mapped[str]
+    result: Mapped[Any | None] = mapped_column(JSONB)
+    login: Mapped[str] = mapped_column(server_default=text("session_user"))
+    created_at: Mapped[Created] = mapped_column(index=True)
+
+
+class Audit(Base):
+    """Who changed which row of which table, when and how; append-only, and without foreign keys so that it outlives."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[Id]
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    login: Mapped[str] = mapped_column(server_default=text("session_user"))
+    actor_id: Mapped[int | None]
+    on_behalf_of: Mapped[int | None]
+    operation_id: Mapped[str | None]
+    table_name: Mapped[str]
+    row_id: Mapped[Sorted]
+    action: Mapped[str]
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+
+    __table_args__ = (
+        one_of("action", ACTIONS),
+        Index(None, "at", "id"),
+        Index(None, "actor_id", "id"),
+        Index(None, "table_name", "row_id", "id"),
+    )

@@ -1,0 +1,86 @@
+"""What is sold, and who bought it."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dumacle_cli.store.models.base import Base, Created, Id, Sorted, Updated, one_of
+
+INTERVALS = ("month", "year")
+# Stripe's own words, so that a mirrored status needs no translation.
+SUBSCRIPTION_STATUSES = (
+    "active",
+    "trialing",
+    "past_due",
+    "unpaid",
+    "canceled",
+    "incomplete",
+    "incomplete_expired",
+    "paused",
+)
+ENTITLED_STATUSES = ("active", "trialing", "past_due")
+
+
+class Plan(Base):
+    """What is sold: price (minor units) an interval, and limits (bytes, bytes and seconds a month; null = none)."""
+
+    __tablename__ = "plans"
+
+    id: Mapped[Id]
+    name: Mapped[Sorted]
+    description: Mapped[str] = mapped_column(server_default="")
+    price: Mapped[int]
+    currency: Mapped[str]
+    interval: Mapped[str]
+    default_pod_id: Mapped[int | None] = mapped_column(ForeignKey("app.pods.id", ondelete="RESTRICT"), index=True)
+    storage_limit: Mapped[int | None]
+    upload_limit: Mapped[int | None]
+    transcode_limit: Mapped[int | None]
+    stripe_product_id: Mapped[str | None]
+    stripe_price_id: Mapped[str | None]
+    lookup_key: Mapped[str | None]
+    created_at: Mapped[Created]
+    updated_at: Mapped[Updated]
+    archived_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("octet_length(name) BETWEEN 1 AND 255", name="name"),
+        CheckConstraint("price >= 0", name="price"),
+        CheckConstraint("currency ~ '^[a-z]{3}$'", name="currency"),
+        one_of("interval", INTERVALS),
+        CheckConstraint("storage_limit >= 0", name="storage_limit"),
+        CheckConstraint("upload_limit >= 0", name="upload_limit"),
+        CheckConstraint("transcode_limit >= 0", name="transcode_limit"),
+        UniqueConstraint("name"),
+        UniqueConstraint("stripe_price_id"),
+        UniqueConstraint("lookup_key"),
+    )
+
+
+class Subscription(Base):
+    """A user's plan; at most one has not ended."""
+
+    __tablename__ = "subscriptions"
+
+    id: Mapped[Id]
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="RESTRICT"))
+    plan_id: Mapped[int] = mapped_column(ForeignKey("app.plans.id", ondelete="RESTRICT"))
+    status: Mapped[str]
+    stripe_subscription_id: Mapped[str | None]
+    stripe_customer_id: Mapped[str | None]
+    current_period_start: Mapped[datetime | None]
+    current_period_end: Mapped[datetime | None]
+    cancel_at_period_end: Mapped[bool] = mapped_column(server_default=false())
+    started_at: Mapped[Created]
+    ended_at: Mapped[datetime | None]
+    updated_at: Mapped[Updated]
+
+    __table_args__ = (
+        one_of("status", SUBSCRIPTION_STATUSES),
+        UniqueConstraint("stripe_subscription_id"),
+        Index("uq_subscriptions_user_live", "user_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+        Index(None, "user_id", "id"),
+        Index(None, "plan_id", "id"),
+        Index(None, "stripe_customer_id", postgresql_where=text("stripe_customer_id IS NOT NULL")),
+    )

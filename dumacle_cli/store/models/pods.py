@@ -1,0 +1,98 @@
+"""Pods, who may use them, and where their bytes lie."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dumacle_cli.store.models.base import Base, Created, Id, Sorted, Updated, one_of
+
+PROVIDERS = ("s3", "wasabi", "oracle", "local")
+
+
+class Pod(Base):
+    """A storage plan; `used` and `reserved` never exceed `capacity` (bytes)."""
+
+    __tablename__ = "pods"
+
+    id: Mapped[Id]
+    name: Mapped[Sorted]
+    capacity: Mapped[int]
+    used: Mapped[int] = mapped_column(server_default="0")
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    primary_provider: Mapped[str]
+    secondary_provider: Mapped[str | None]
+    bucket: Mapped[str]
+    prefix: Mapped[str] = mapped_column(server_default="")
+    use_custom_s3: Mapped[bool] = mapped_column(server_default=false())
+    use_custom_wasabi: Mapped[bool] = mapped_column(server_default=false())
+    use_custom_oracle: Mapped[bool] = mapped_column(server_default=false())
+    created_at: Mapped[Created]
+    updated_at: Mapped[Updated]
+    deleted_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        CheckConstraint("octet_length(name) BETWEEN 1 AND 255", name="name"),
+        CheckConstraint("used >= 0", name="used"),
+        CheckConstraint("reserved >= 0", name="reserved"),
+        CheckConstraint("used + reserved <= capacity", name="capacity"),
+        one_of("primary_provider", PROVIDERS),
+        one_of("secondary_provider", PROVIDERS),
+        CheckConstraint("secondary_provider <> primary_provider", name="two_providers"),
+        Index("uq_pods_name_live", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
+        {"postgresql_with": {"fillfactor": "50"}},
+    )
+
+
+class PodGrant(Base):
+    """A user's right to upload into a pod; at most one of his pods is the default."""
+
+    __tablename__ = "pod_grants"
+
+    pod_id: Mapped[int] = mapped_column(ForeignKey("app.pods.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
+    is_default: Mapped[bool] = mapped_column(server_default=false())
+    granted_at: Mapped[Created]
+
+    __table_args__ = (
+        Index(None, "user_id", "pod_id"),
+        Index("uq_pod_grants_default", "user_id", unique=True, postgresql_where=text("is_default")),
+    )
+
+
+class ProviderDefault(Base):
+    """Where pods of a provider without a credential of their own keep their bytes; holds no secret."""
+
+    __tablename__ = "provider_defaults"
+
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    endpoint: Mapped[str | None]
+    region: Mapped[str | None]
+    bucket: Mapped[str | None]
+    path_style: Mapped[bool] = mapped_column(server_default=false())
+    updated_at: Mapped[Updated]
+
+    __table_args__ = (one_of("provider", PROVIDERS),)
+
+
+class Credential(Base):
+    """Encrypted keys for a provider: a pod's own, or the system default's where `pod_id` is null."""
+
+    __tablename__ = "credentials"
+
+    id: Mapped[Id]
+    pod_id: Mapped[int | None] = mapped_column(ForeignKey("app.pods.id", ondelete="CASCADE"))
+    provider: Mapped[str]
+    endpoint: Mapped[str | None]
+    region: Mapped[str | None]
+    ciphertext: Mapped[bytes]
+    wrapped_key: Mapped[bytes]
+    key_id: Mapped[str] = mapped_column(index=True)
+    proven_at: Mapped[datetime | None]
+    created_at: Mapped[Created]
+    updated_at: Mapped[Updated]
+
+    __table_args__ = (
+        one_of("provider", PROVIDERS),
+        UniqueConstraint("pod_id", "provider", postgresql_nulls_not_distinct=True),
+    )

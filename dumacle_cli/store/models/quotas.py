@@ -1,0 +1,117 @@
+"""Quotas: the anchor that places the periods, what was used in each, and what is allowed."""
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+
+METRICS = ("storage", "upload", "transcode")
+MONTHLY_METRICS = ("upload", "transcode")
+
+
+class QuotaAnchor(Base):
+    """From when on a user's months are counted from `anchor`; without a row they are calendar months in UTC."""
+
+    __tablename__ = "quota_anchors"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
+    effective_from: Mapped[datetime] = mapped_column(primary_key=True)
+    anchor: Mapped[datetime]
+
+
+class QuotaCounter(Base):
+    """What one user used of one metric in one period; `storage` is a level: from the epoch on, without an end."""
+
+    __tablename__ = "quota_counters"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    period_start: Mapped[datetime] = mapped_column(primary_key=True)
+    period_end: Mapped[datetime | None]
+    used: Mapped[int] = mapped_column(server_default="0")
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    closed_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("metric", METRICS),
+        CheckConstraint("period_start < period_end", name="period"),
+        CheckConstraint("(metric = 'storage') = (period_end IS NULL)", name="period_end"),
+        CheckConstraint("used >= 0", name="used"),
+        CheckConstraint("reserved >= 0", name="reserved"),
+        Index(
+            "ix_quota_counters_open",
+            "period_end",
+            postgresql_where=text("closed_at IS NULL AND metric <> 'storage'"),
+        ),
+        {"postgresql_with": {"fillfactor": "80"}},
+    )
+
+
+class QuotaLimit(Base):
+    """A limit of one user that overrides his plan's; null means unlimited."""
+
+    __tablename__ = "quota_limits"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    limit: Mapped[int | None]
+
+    __table_args__ = (one_of("metric", METRICS), CheckConstraint('"limit" >= 0', name="limit"))
+
+
+class QuotaGrant(Base):
+    """An extra amount for one period."""
+
+    __tablename__ = "quota_grants"
+
+    id: Mapped[Id]
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"))
+    metric: Mapped[str]
+    period_start: Mapped[datetime]
+    amount: Mapped[int]
+    reason: Mapped[str] = mapped_column(server_default="")
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        one_of("metric", METRICS),
+        CheckConstraint("amount > 0", name="amount"),
+        Index(None, "user_id", "metric", "period_start"),
+    )
+
+
+class QuotaEntry(Base):
+    """One consumption, kept under its idempotency key; their sum is the counter."""
+
+    __tablename__ = "quota_entries"
+
+    id: Mapped[Sorted] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"))
+    metric: Mapped[str]
+    period_start: Mapped[datetime]
+    delta: Mapped[int]
+    occurred_at: Mapped[datetime]
+
+    __table_args__ = (
+        one_of("metric", METRICS),
+        Index(None, "user_id", "metric", "period_start"),
+        Index(None, "occurred_at"),
+    )
+
+
+class QuotaClosing(Base):
+    """What a finished period came to; written once."""
+
+    __tablename__ = "quota_closings"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    period_start: Mapped[datetime] = mapped_column(primary_key=True)
+    period_end: Mapped[datetime]
+    used: Mapped[int]
+    limit: Mapped[int | None]
+    plan_id: Mapped[int | None] = mapped_column(ForeignKey("app.plans.id", ondelete="RESTRICT"), index=True)
+    closed_at: Mapped[Created]
+
+    __table_args__ = (one_of("metric", METRICS), Index(None, "closed_at"))

@@ -1,0 +1,103 @@
+"""Transcodes, their units of work, and what came out."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+
+TRANSCODE_STATUSES = ("queued", "running", "publishing", "done", "failed", "cancelled", "quarantined")
+UNIT_KINDS = ("chunk", "audio", "finalize")
+UNIT_STATUSES = ("queued", "running", "done", "failed", "cancelled")
+RENDITION_KINDS = ("hls", "mp4", "audio", "poster", "sprite", "vtt")
+
+_LIVE = text("status IN ('queued', 'running', 'publishing')")
+
+
+class Transcode(Base):
+    """One version through one preset; at most one of the same is under way."""
+
+    __tablename__ = "transcodes"
+
+    id: Mapped[Id]
+    file_id: Mapped[int] = mapped_column(ForeignKey("app.files.id", ondelete="RESTRICT"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("app.versions.id", ondelete="RESTRICT"), index=True)
+    preset: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="queued")
+    progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    error: Mapped[str | None]
+    created_at: Mapped[Created]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("status", TRANSCODE_STATUSES),
+        CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+        CheckConstraint("attempts >= 0", name="attempts"),
+        Index("uq_transcodes_live", "version_id", "preset", unique=True, postgresql_where=_LIVE),
+        Index(None, "file_id", "id"),
+        Index(None, "status", "id"),
+        Index("ix_transcodes_priority_live", "status", "priority", "id", postgresql_where=_LIVE),
+        {"postgresql_with": {"fillfactor": "80"}},
+    )
+
+
+class Unit(Base):
+    """A piece of a transcode; who holds `lease_token` until `lease_until` may publish its result."""
+
+    __tablename__ = "units"
+
+    id: Mapped[Id]
+    transcode_id: Mapped[int] = mapped_column(ForeignKey("app.transcodes.id", ondelete="CASCADE"))
+    number: Mapped[int]
+    kind: Mapped[str]
+    status: Mapped[str] = mapped_column(server_default="queued")
+    attempt: Mapped[int] = mapped_column(server_default="0")
+    lease_token: Mapped[uuid.UUID | None]
+    lease_until: Mapped[datetime | None]
+    worker: Mapped[str | None]
+    first_frame: Mapped[int | None]
+    last_frame: Mapped[int | None]
+    error: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        one_of("kind", UNIT_KINDS),
+        one_of("status", UNIT_STATUSES),
+        CheckConstraint("first_frame BETWEEN 0 AND last_frame", name="frames"),
+        CheckConstraint("(status = 'running') = (lease_token IS NOT NULL AND lease_until IS NOT NULL)", name="lease"),
+        UniqueConstraint("transcode_id", "number"),
+        Index("ix_units_lease_until_running", "lease_until", postgresql_where=text("status = 'running'")),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+
+class Rendition(Base):
+    """One published output: the objects under `prefix`."""
+
+    __tablename__ = "renditions"
+
+    id: Mapped[Id]
+    transcode_id: Mapped[int] = mapped_column(ForeignKey("app.transcodes.id", ondelete="RESTRICT"))
+    file_id: Mapped[int] = mapped_column(ForeignKey("app.files.id", ondelete="RESTRICT"))
+    name: Mapped[Sorted]
+    kind: Mapped[str]
+    prefix: Mapped[Sorted]
+    width: Mapped[int | None]
+    height: Mapped[int | None]
+    bitrate: Mapped[int | None]
+    size: Mapped[int]
+    duration_ms: Mapped[int | None]
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        one_of("kind", RENDITION_KINDS),
+        CheckConstraint("size >= 0", name="size"),
+        UniqueConstraint("transcode_id", "name"),
+        Index(None, "file_id", "id"),
+    )

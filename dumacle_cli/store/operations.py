@@ -1,0 +1,61 @@
+"""Operations: one mutation with an id that takes effect once."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from dumacle_cli.errors import OperationReused
+from dumacle_cli.plain import plain
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A mutation that is about to run: its id, its command, and what was asked for."""
+
+    id: str
+    command: str
+    parameters: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """A SHA-256 over command and parameters, by which a repeat is told from a reuse of the id."""
+        asked = json.dumps([self.command, plain(self.parameters)], sort_keys=True, default=str)
+        return hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """The result of an operation that took effect before."""
+
+    result: Any
+
+
+def begin(session: Session, request: Request) -> Earlier | None:
+    """Record the operation, or return what it came to earlier; waits while another runs it; raises OperationReused."""
+    recorded = session.execute(
+        text(
+            "INSERT INTO app.operations (id, command, fingerprint) VALUES (:id, :command, :fingerprint) "
+            "ON CONFLICT (id) DO NOTHING RETURNING id"
+        ),
+        {"id": request.id, "command": request.command, "fingerprint": request.fingerprint},
+    ).first()
+    if recorded:
+        return None
+    found = session.execute(
+        text("SELECT command, fingerprint, result FROM app.operations WHERE id = :id"), {"id": request.id}
+    ).one()
+    if found.fingerprint != request.fingerprint:
+        raise OperationReused(operation=request.id, command=found.command)
+    return Earlier(found.result)
+
+
+def finish(session: Session, request: Request, result: object) -> None:
+    """Keep the result, less its secrets, for a repeat of the operation."""
+    session.execute(
+        text("UPDATE app.operations SET result = CAST(:result AS jsonb) WHERE id = :id"),
+        {"id": request.id, "result": json.dumps(plain(result, keep_secrets=False), default=str)},
+    )

@@ -1,0 +1,80 @@
+"""Units: bytes shown in IEC units, seconds, UTC instants; and the marks by which output knows them."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated
+
+from dumacle_cli.errors import InvalidValue
+
+Bytes = Annotated[int, "bytes"]
+Seconds = Annotated[int, "seconds"]
+Secret = Annotated[str, "secret"]
+"""Shown once; never stored with an operation, never logged."""
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_FACTORS = {unit.lower(): 1024**power for power, unit in enumerate(_UNITS)}
+_FACTORS |= {unit[0].lower(): 1024**power for power, unit in enumerate(_UNITS)}
+_FACTORS |= {f"{unit[0].lower()}b": 1000**power for power, unit in enumerate(_UNITS) if power}
+_LARGEST = 2**63 - 1
+
+
+def parse_size(text: str | int, name: str = "size") -> int:
+    """Read a size such as `500GiB`, `1.5 TiB`, `10GB` (decimal) or `4096`, and return bytes; raises InvalidValue."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(text))
+    factor = _FACTORS.get((match[2] or "b").lower()) if match else None
+    if not match or factor is None:
+        raise InvalidValue(name=name, value=repr(text), reason="a size is a number with B, KiB, MiB, GiB or TiB")
+    whole, _, fraction = match[1].partition(".")
+    size = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
+    if size > _LARGEST:
+        raise InvalidValue(name=name, value=repr(text), reason="it is more than 8 EiB")
+    return size
+
+
+def show_size(size: int) -> str:
+    """Show bytes in IEC units with three digits, such as `1.46 GiB`."""
+    power = 0
+    value = float(abs(size))
+    while value >= 1023.995 and power < len(_UNITS) - 1:
+        value, power = value / 1024, power + 1
+    digits = 0 if power == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{'-' if size < 0 else ''}{value:.{digits}f} {_UNITS[power]}"
+
+
+def parse_duration(text: str, name: str = "duration") -> int:
+    """Read a duration such as `30d`, `12h`, `15m`, `90s` or `90`, and return seconds; raises InvalidValue."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*([smhdw]?)\s*", text)
+    if not match:
+        raise InvalidValue(name=name, value=repr(text), reason="a duration is a number with s, m, h, d or w")
+    return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
+
+
+def show_duration(seconds: float) -> str:
+    """Show seconds as the two largest units, such as `2h 05m`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02}s"
+    if whole < 86400:
+        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+    return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
+
+
+def parse_instant(text: str, name: str = "instant") -> datetime:
+    """Read an ISO 8601 date or instant, UTC where no offset is given; raises InvalidValue."""
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidValue(name=name, value=repr(text), reason="an instant is like 2026-01-31T12:00:00Z") from None
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def show_instant(instant: datetime) -> str:
+    """Show an instant in UTC to the second, such as `2026-01-31 12:00:00Z`."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def show_money(minor: int, currency: str) -> str:
+    """Show integer minor units of a currency with two decimals, such as `9.99 EUR`."""
+    return f"{minor // 100}.{minor % 100:02} {currency.upper()}"

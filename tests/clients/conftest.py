@@ -1,0 +1,141 @@
+"""Two S3 servers for the suite, and a wire between client and server that records and can corrupt."""
+
+import os
+import re
+import secrets
+import subprocess
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import replace
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+import pytest
+
+from dumacle_cli.clients.object_store import Location, ObjectStore
+
+BUCKET = "pod-bucket"
+
+
+@pytest.fixture(scope="session")
+def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Location]:
+    folder = tmp_path_factory.mktemp("rclone")
+    (folder / BUCKET).mkdir()
+    access, secret = secrets.token_hex(16), secrets.token_hex(32)
+    binary = Path(sysconfig.get_path("scripts"), "rclone")
+    server = subprocess.Popen(
+        [binary, "serve", "s3", folder, "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", "--poll-interval", "0"],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "RCLONE_AUTH_KEY": f'"{access},{secret}"'},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stderr
+    urls = (re.search(r"http://127\.0\.0\.1:\d+", line) for line in server.stderr)
+    url = next(found[0] for found in urls if found)
+    drain = Thread(target=server.stderr.read, daemon=True)
+    drain.start()
+    yield Location("local", url, "us-east-1", BUCKET, access, secret)
+    server.terminate()
+    server.wait()
+    drain.join()
+    server.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Location]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    location = Location("s3", f"http://{host}:{port}", "us-east-1", BUCKET, "moto-access-key", "moto-secret-key")
+    with ObjectStore(location) as store:
+        store.ensure_bucket()
+    yield location
+    server.stop()
+
+
+@pytest.fixture(params=["rclone", "moto"])
+def location(request: pytest.FixtureRequest) -> Location:
+    """One bucket on each server in turn."""
+    found: Location = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def store(location: Location) -> Iterator[ObjectStore]:
+    with ObjectStore(location) as opened:
+        yield opened
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A folder in the bucket that no other test uses."""
+    return f"{secrets.token_hex(6)}/"
+
+
+class Wire(ThreadingHTTPServer):
+    """An HTTP proxy in front of a server: keeps the headers of PUTs, and flips a bit of each body if told to."""
+
+    daemon_threads = True
+
+    def __init__(self, behind: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Relay)
+        self.behind = urlsplit(behind).netloc
+        self.corrupting = False
+        self.puts: list[dict[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Relay(BaseHTTPRequestHandler):
+    server: Wire
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.puts.append({name.lower(): value for name, value in self.headers.items()})
+        if self.server.corrupting:
+            body = bytes([body[0] ^ 1]) + body[1:]
+        upstream = HTTPConnection(self.server.behind)
+        upstream.putrequest("PUT", self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() != "expect":
+                upstream.putheader(name, value)
+        upstream.endheaders(body)
+        answer = upstream.getresponse()
+        content = answer.read()
+        self.send_response_only(answer.status)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("content-length", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        upstream.close()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the test output clean."""
+
+
+@pytest.fixture
+def wire(rclone: Location) -> Iterator[Wire]:
+    assert rclone.endpoint
+    proxy = Wire(rclone.endpoint)
+    thread = Thread(target=proxy.serve_forever, daemon=True)
+    thread.start()
+    yield proxy
+    proxy.shutdown()
+    proxy.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def wired(rclone: Location, wire: Wire) -> Location:
+    """The bucket on rclone, reached through the wire."""
+    return replace(rclone, endpoint=wire.url)

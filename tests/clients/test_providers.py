@@ -1,0 +1,45 @@
+"""The table of facts."""
+
+import pytest
+
+from dumacle_cli.clients.providers import PROVIDERS, endpoint, known, proves
+from dumacle_cli.errors import InvalidValue, NotConfigured
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.parametrize(
+    ("provider", "region", "namespace", "url"),
+    [
+        ("s3", "eu-west-1", "", None),
+        ("local", "us-east-1", "", None),
+        ("wasabi", "eu-central-2", "", "https://s3.eu-central-2.wasabisys.com"),
+        ("oracle", "eu-zurich-1", "tenancy", "https://tenancy.compat.objectstorage.eu-zurich-1.oraclecloud.com"),
+    ],
+)
+def test_endpoint(provider: str, region: str, namespace: str, url: str | None) -> None:
+    assert endpoint(provider, region, namespace) == url
+
+
+def test_oracle_needs_a_namespace() -> None:
+    with pytest.raises(NotConfigured, match="namespace of oracle"):
+        endpoint("oracle", "eu-zurich-1")
+
+
+def test_unknown_provider_names_the_known_ones() -> None:
+    with pytest.raises(InvalidValue, match="s3, wasabi, oracle, local"):
+        known("gcs")
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_limits_fit_together(name: str) -> None:
+    facts = PROVIDERS[name]
+    assert facts.name == name
+    assert facts.min_part < facts.max_part <= facts.max_put <= facts.max_object
+    assert facts.max_part * facts.max_parts >= facts.max_object
+
+
+def test_only_an_enforced_payload_hash_is_proof_without_the_md5() -> None:
+    assert proves("local", "abc", "abc")
+    assert not proves("local", "abd", "abc")
+    assert proves("oracle", "some-uuid", "abc")
