@@ -4,9 +4,10 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -18,13 +19,15 @@ from dumacle_cli.output.forms import Form, Shown, View
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-    from dumacle_cli.clients.object_store import Location
+    from dumacle_cli.clients.object_store import Location, ObjectStore
     from dumacle_cli.settings import Resolved, Settings
     from dumacle_cli.store.database import Database
 
 T = TypeVar("T")
+B = TypeVar("B")
 log = logging.getLogger("dumacle")
 
 
@@ -42,6 +45,8 @@ class Context:
         self.options: dict[str, Any] = {}
         self.cron = False
         self.shown: Shown | None = None
+        self._stores: dict[tuple[str, str], ObjectStore] = {}
+        self._making = threading.Lock()
 
     def enter(
         self, command: str, view: View | None, parameters: dict[str, Any], options: dict[str, Any], cron: bool
@@ -116,7 +121,9 @@ class Context:
             return found
         if self.cron and not (sys.stdin and sys.stdin.isatty()):
             raise errors.EmbeddedStopped()
-        return servers.start(self.data_dir)
+        from dumacle_cli import embedded
+
+        return embedded.start(self.data_dir)
 
     @cached_property
     def database(self) -> "Database":
@@ -126,7 +133,12 @@ class Context:
         limits = Timeouts(
             self.settings.connect_timeout, self.settings.lock_timeout, self.settings.statement_timeout
         )
-        return Database(self.database_url, limits)
+        database = Database(self.database_url, limits)
+        if self.settings.embedded and not self.settings.database_url:
+            from dumacle_cli import embedded
+
+            embedded.keep_current(database, self.data_dir)
+        return database
 
     @property
     def database_url(self) -> str:
@@ -145,6 +157,18 @@ class Context:
         with self.database.session(read_only=True) as session:
             yield session
 
+    @contextmanager
+    def connection(self) -> "Iterator[Connection]":
+        """Connect without comparing schemas, for the commands that make or judge the schema."""
+        from dumacle_cli.store.database import Database, Timeouts, translated
+
+        database = Database(self.database_url, Timeouts(self.settings.connect_timeout))
+        try:
+            with translated(), database.engine.connect() as connection:
+                yield connection
+        finally:
+            database.close()
+
     def change(self, work: "Callable[[Session], tuple[T, bool]]", **more: Any) -> Shown:
         """Run a mutation of the database as this run's operation, or roll it back on a dry run."""
         from dumacle_cli.store.operations import Request
@@ -152,6 +176,25 @@ class Context:
         request = Request(self.operation, self.command, {**self.parameters, **more})
         done = self.database.change(request, work, dry_run=self.dry_run)
         return Shown(done.data, done.changed, done.operation, dry_run=self.dry_run)
+
+    def change_many(
+        self, batches: "Iterable[B]", work: "Callable[[Session, B], tuple[T, bool]]"
+    ) -> "Iterator[tuple[T, bool]]":
+        """Run a mutation batch by batch, each as an operation `<operation>:<number>`; a dry run rolls all back."""
+        if self.dry_run:
+            with self.database.rehearsal() as session:
+                for batch in batches:
+                    yield work(session, batch)
+            return
+        for number, batch in enumerate(batches, 1):
+            yield self._change_one(number, batch, work)
+
+    def _change_one(self, number: int, batch: B, work: "Callable[[Session, B], tuple[T, bool]]") -> "tuple[T, bool]":
+        from dumacle_cli.store.operations import Request
+
+        request = Request(f"{self.operation}:{number}", self.command, {**self.parameters, "batch": batch})
+        done = self.database.change(request, lambda session: work(session, batch))
+        return done.data, done.changed
 
     # Object stores
 
@@ -161,6 +204,15 @@ class Context:
 
         found = self.servers if provider == "local" and self.settings.embedded else None
         return locations.locate(self.settings, provider, bucket, found)
+
+    def store(self, provider: str, bucket: str) -> "ObjectStore":
+        """Return the objects of a provider's bucket, one client each for the whole run; raises NotConfigured."""
+        from dumacle_cli.clients.object_store import ObjectStore
+
+        with self._making:
+            if (provider, bucket) not in self._stores:
+                self._stores[provider, bucket] = ObjectStore(self.location(provider, bucket))
+        return self._stores[provider, bucket]
 
     # The screen
 
@@ -225,6 +277,11 @@ class Context:
         if not self.quiet and self.err is not None:
             print(sentence, file=self.err)  # noqa: T201
 
+    def warn(self, sentence: str) -> None:
+        """Tell a person about trouble on standard error, also when quiet: cron mails it."""
+        if self.err is not None and self.form is Form.TABLE:
+            print(f"dumacle: {sentence}", file=self.err)  # noqa: T201
+
     def confirm(self, question: str, *, name: str | None = None) -> None:
         """Ask before something is destroyed, with the profile; where `name` is given, it must be typed.
 
@@ -275,5 +332,7 @@ class Context:
 
     def close(self) -> None:
         """Close what was opened."""
+        for store in self._stores.values():
+            store.close()
         if "database" in self.__dict__:
             self.database.close()

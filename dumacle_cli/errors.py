@@ -333,6 +333,22 @@ class FileTooLarge(DumacleError):
     fix = "raise it with: dumacle config set max_file_size SIZE"
 
 
+class RunBusy(DumacleError):
+    """The same upload is being done by a process that is alive."""
+
+    exit = Exit.LOCKED
+    sentence = "this upload is being done already: run {run}, process {pid} on {host}"
+    fix = "wait for it to end; what it uploads is not uploaded twice"
+
+
+class StoppedAfter(DumacleError):
+    """A bulk command met as many failures as it may."""
+
+    exit = Exit.PARTIAL
+    sentence = "stopped after {count} failures, the first being {first}"
+    fix = "mend the cause and repeat the command; what was done is kept"
+
+
 # Object stores
 
 

@@ -104,11 +104,12 @@ def user_file(environ: Mapping[str, str]) -> Path:
     """Return the person's own configuration file, which need not exist."""
     if override := environ.get("DUMACLE_CONFIG"):
         return Path(override)
-    base = environ.get("XDG_CONFIG_HOME") or _home(environ) / ".config"
+    base = environ.get("XDG_CONFIG_HOME") or home(environ) / ".config"
     return Path(base) / "dumacle" / "config.toml"
 
 
-def _home(environ: Mapping[str, str]) -> Path:
+def home(environ: Mapping[str, str]) -> Path:
+    """Return the home folder, also where the environment is empty."""
     if home := environ.get("HOME"):
         return Path(home)
     import pwd  # without HOME, as under `env -i`, the account's own entry says where it lives
@@ -122,7 +123,7 @@ def data_dir(settings: Settings, environ: Mapping[str, str]) -> Path:
         return settings.data_dir.absolute()
     if os.geteuid() == 0:
         return Path("/var/lib/dumacle")
-    base = environ.get("XDG_DATA_HOME") or _home(environ) / ".local" / "share"
+    base = environ.get("XDG_DATA_HOME") or home(environ) / ".local" / "share"
     return Path(base) / "dumacle"
 
 

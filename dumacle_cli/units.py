@@ -16,6 +16,11 @@ _FACTORS = {unit.lower(): 1024**power for power, unit in enumerate(_UNITS)}
 _FACTORS |= {unit[0].lower(): 1024**power for power, unit in enumerate(_UNITS)}
 _FACTORS |= {f"{unit[0].lower()}b": 1000**power for power, unit in enumerate(_UNITS) if power}
 _LARGEST = 2**63 - 1
+# Where Stripe's minor unit is not a hundredth.
+_MINOR_DIGITS = dict.fromkeys(
+    ("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"), 0
+)
+_MINOR_DIGITS |= dict.fromkeys(("bhd", "jod", "kwd", "omr", "tnd"), 3)
 
 
 def parse_size(text: str | int, name: str = "size") -> int:
@@ -25,7 +30,7 @@ def parse_size(text: str | int, name: str = "size") -> int:
     if not match or factor is None:
         raise InvalidValue(name=name, value=repr(text), reason="a size is a number with B, KiB, MiB, GiB or TiB")
     whole, _, fraction = match[1].partition(".")
-    size = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
+    size: int = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
     if size > _LARGEST:
         raise InvalidValue(name=name, value=repr(text), reason="it is more than 8 EiB")
     return size
@@ -75,6 +80,23 @@ def show_instant(instant: datetime) -> str:
     return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
-def show_money(minor: int, currency: str) -> str:
-    """Show integer minor units of a currency with two decimals, such as `9.99 EUR`."""
-    return f"{minor // 100}.{minor % 100:02} {currency.upper()}"
+def parse_price(text: str, currency: str) -> int:
+    """Read a price such as `9.99`, and return minor units of the currency, exactly; raises InvalidValue."""
+    digits = _minor_digits(currency)
+    match = re.fullmatch(r"(\d{1,12})(?:\.(\d+))?", text.strip(), re.ASCII)
+    fraction = ((match[2] or "") if match else "").ljust(digits, "0")
+    if not match or len(fraction) > digits:
+        reason = f"a price in {currency.upper()} is a number with at most {digits} decimals"
+        raise InvalidValue(name="price", value=repr(text), reason=reason)
+    return int(match[1] + fraction)
+
+
+def show_price(minor: int, currency: str) -> str:
+    """Show minor units of a currency as a number that `parse_price` reads, such as `9.99`."""
+    digits = _minor_digits(currency)
+    whole, fraction = divmod(minor, 10**digits)
+    return f"{whole}.{fraction:0{digits}}" if digits else str(whole)
+
+
+def _minor_digits(currency: str) -> int:
+    return _MINOR_DIGITS.get(currency.lower(), 2)

@@ -56,7 +56,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a listing; size in bytes, modified in UTC."""
+    """One line of a listing; size in bytes, modified in UTC. An empty etag is not known now: `head` tells it."""
 
     key: str
     size: int
@@ -162,7 +162,7 @@ class ObjectStore:
         return upload_id
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes, sha256: str) -> str:
-        """Store one part, checked like `put`, and return its ETag; a number that is sent again replaces the part."""
+        """Store one part, checked like `put`, and return its ETag; the same bytes may be sent again."""
         answer = self._call("upload_part", key, UploadId=upload_id, PartNumber=number, **self._body(body, sha256))
         return _bare(answer["ETag"])
 
@@ -216,7 +216,7 @@ class ObjectStore:
     def _delete_bulk(self, keys: Iterable[str]) -> None:
         answer = self._call("delete_objects", Delete={"Quiet": True, "Objects": [{"Key": key} for key in keys]})
         for failed in answer.get("Errors", ()):
-            raise self._error(failed["Key"], failed.get("Code", ""), 0, failed.get("Message", ""))
+            raise self._error(failed["Key"], failed.get("Code", ""), 200, failed.get("Message", ""))
 
     def _presign(self, operation: str, key: str, expires_s: int, params: dict[str, Any]) -> str:
         url: str = self._client.generate_presigned_url(
@@ -233,13 +233,14 @@ class ObjectStore:
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
+        from botocore.exceptions import ConnectionError as NoConnection
 
         try:
             yield
         except ClientError as error:
             said, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
             raise self._error(key, said.get("Code", str(status)), status, said.get("Message", "")) from error
-        except (HTTPClientError, IncompleteReadError) as error:
+        except (NoConnection, HTTPClientError, IncompleteReadError) as error:
             # The text of these may hold a URL; the name of the class says as much.
             raise self._error(key, type(error).__name__, 0, "") from error
         except BotoCoreError as error:

@@ -61,17 +61,18 @@ def _store(location: Location, concurrency: int) -> "S3Store":
     def keys() -> Any:
         return {"access_key_id": location.access_key, "secret_access_key": location.secret_key, "expires_at": None}
 
+    endpoint = location.endpoint or f"https://{location.bucket}.s3.{location.region}.amazonaws.com"
     config: S3Config = {
         "region": location.region,
         "virtual_hosted_style_request": not location.path_style,
         # obstore reads AWS_* from the environment; these must not be decided there.
+        "endpoint": endpoint,
+        "aws_endpoint_url_s3": endpoint,
         "unsigned_payload": False,
         "skip_signature": False,
     }
-    if location.endpoint:
-        config["endpoint"] = location.endpoint
     client: ClientConfig = {
-        "allow_http": (location.endpoint or "").startswith("http://"),
+        "allow_http": endpoint.startswith("http://"),
         "pool_max_idle_per_host": str(concurrency),
         "connect_timeout": timedelta(seconds=5),
         # Hundreds of bodies share a thin line, and the clock of each starts when it is sent.

@@ -3,6 +3,8 @@
 from dumacle_cli.errors import DumacleError, ObjectMissing, StoreRefused, StoreUnavailable, UploadLost
 
 _PASSING = {"SlowDown", "Throttling", "RequestTimeout", "RequestTimeTooSkewed", "InternalError", "OperationAborted"}
+# Bytes that changed on their way: sending them again helps.
+_CORRUPTED = {"BadDigest", "XAmzContentSHA256Mismatch"}
 
 
 def store_error(provider: str, endpoint: str | None, key: str, code: str, status: int, message: str) -> DumacleError:
@@ -15,6 +17,6 @@ def store_error(provider: str, endpoint: str | None, key: str, code: str, status
     if code == "NoSuchKey" or (status == 404 and key and code != "NoSuchBucket"):
         return ObjectMissing(key=key, provider=provider)
     where, reason = endpoint or "AWS", f"{code}: {message}" if message else code
-    if code in _PASSING or status in (0, 408, 429) or status >= 500:
+    if code in _PASSING | _CORRUPTED or status in (0, 408, 429, 500, 502, 503, 504):
         return StoreUnavailable(provider=provider, endpoint=where, reason=reason)
     return StoreRefused(provider=provider, endpoint=where, reason=reason)

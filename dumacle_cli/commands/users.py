@@ -1,14 +1,20 @@
 """`dumacle users`: create, look at, change and remove users."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
+from dumacle_cli.errors import Exit, NotFound, UsageError
 from dumacle_cli.output.forms import Shown
-from dumacle_cli.services import users
+from dumacle_cli.services import erasure, imports, standing, users
+from dumacle_cli.units import show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -17,16 +23,22 @@ if TYPE_CHECKING:
 
 app = group("users", "Create, look at, change and remove users.")
 
+User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
+ROLES = "superadmin, admin, enduser or service."
 
-@command(app, "create", returns=users.User, example="dumacle users create ada@example.com", mutates=True)
+
+@command(app, "create", returns=users.User, example="dumacle users create ida@example.com --plan starter", mutates=True)
 def create(
     context: Context,
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail address.")],
     name: Annotated[str, typer.Option("--name", help="The person's name.")] = "",
-    role: Annotated[users.Role, typer.Option("--role", help="superadmin, admin, enduser or service.")] = "enduser",
+    role: Annotated[users.Role, typer.Option("--role", help=ROLES)] = "enduser",
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="PLAN", help="Plan to start with; without one he cannot upload.")
+    ] = None,
 ) -> Shown:
-    """Create a user."""
-    return context.change(lambda session: users.create(session, email, name=name, role=role))
+    """Create a user; a plan's default pod is granted with it."""
+    return context.change(lambda session: users.create(session, email, name=name, role=role, plan=plan))
 
 
 @command(
@@ -35,14 +47,15 @@ def create(
     returns=users.User,
     many=True,
     columns=("id", "email", "name", "role", "status"),
-    empty="there are no users yet: dumacle users create EMAIL",
+    empty="there are no such users; create one with: dumacle users create EMAIL",
     example="dumacle users list --role admin",
 )
 def list_(
     context: Context,
     role: Annotated[users.Role | None, typer.Option("--role", help="Only users of this role.")] = None,
-    status: Annotated[Literal["active", "disabled"] | None, typer.Option("--status", help="Only these.")] = None,
-    sort: Annotated[Literal["id", "email"], typer.Option("--sort", help="id or email.")] = "id",
+    status: Annotated[users.Status | None, typer.Option("--status", help="Only active or disabled ones.")] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Those who are deleted and can be restored.")] = False,
+    sort: Annotated[users.Sort, typer.Option("--sort", help="id or email.")] = "id",
     limit: Limit = 50,
     after: After = "",
     everything: All = False,
@@ -50,6 +63,147 @@ def list_(
     """List users."""
 
     def fetch(session: "Session", token: str | None) -> "Page[users.User]":
-        return users.list_(session, role=role, status=status, sort=sort, after=token, limit=limit)
+        return users.list_(session, role=role, status=status, deleted=deleted, sort=sort, after=token, limit=limit)
 
     return listing(context, fetch, after, everything)
+
+
+@command(app, "show", returns=standing.UserDetail, example="dumacle users show ada@example.com")
+def show(context: Context, user: User) -> standing.UserDetail:
+    """Show a user with plan, pods and quotas, and why he cannot upload."""
+    with context.session() as session:
+        return standing.show(session, user)
+
+
+@command(app, "update", returns=users.User, example="dumacle users update ada@example.com --plan pro", mutates=True)
+def update(
+    context: Context,
+    user: User,
+    plan: Annotated[
+        str | None, typer.Option("--plan", metavar="PLAN", help="Plan to switch to at once; usage carries on.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The person's name.")] = None,
+    email: Annotated[str | None, typer.Option("--email", help="A new e-mail address.")] = None,
+    role: Annotated[users.Role | None, typer.Option("--role", help=ROLES)] = None,
+) -> Shown:
+    """Change a user's plan, name, e-mail address or role."""
+    return context.change(lambda session: users.update(session, user, email=email, name=name, role=role, plan=plan))
+
+
+@command(app, "disable", returns=users.User, example="dumacle users disable bob@example.com", mutates=True)
+def disable(context: Context, user: User) -> Shown:
+    """Keep a user from doing anything; what is his stays."""
+    return context.change(lambda session: users.disable(session, user))
+
+
+@command(app, "enable", returns=users.User, example="dumacle users enable eve@example.com", mutates=True)
+def enable(context: Context, user: User) -> Shown:
+    """Let a disabled user act again."""
+    return context.change(lambda session: users.enable(session, user))
+
+
+@command(app, "delete", returns=users.User, example="dumacle users delete bob@example.com", mutates=True)
+def delete(context: Context, user: User) -> Shown:
+    """Disable and hide a user; his files stay, and `restore` brings him back."""
+    return context.change(lambda session: users.delete(session, user))
+
+
+@command(app, "restore", returns=users.User, example="dumacle users restore bob@example.com", mutates=True)
+def restore(context: Context, user: User) -> Shown:
+    """Bring a deleted user back, enabled."""
+    return context.change(lambda session: users.restore(session, user))
+
+
+@command(
+    app,
+    "purge",
+    returns=erasure.Erased,
+    example="dumacle users purge ada@example.com --yes",
+    mutates=True,
+    outside=True,
+    confirms=True,
+)
+def purge(context: Context, user: User) -> Shown:
+    """Erase a user with all files for good; killed in the middle, it goes on when repeated."""
+    doomed = _doomed(context, user)
+    if doomed:
+        size = show_size(doomed.bytes)
+        context.confirm(f"Erase {doomed.email} with {doomed.files} files ({size}) for good?", name=doomed.email)
+    if doomed and context.dry_run:
+        return Shown(doomed, True, dry_run=True)
+    shown = context.change(lambda session: erasure.begin(session, user))
+    if doomed:
+        erasure.finish(context.database, context.store, doomed.id)
+    return shown
+
+
+def _doomed(context: Context, user: str) -> erasure.Erased | None:
+    """Return who goes; None where there is nobody, or where this operation erased him before."""
+    try:
+        with context.session() as session:
+            return erasure.plan(session, user)
+    except NotFound:
+        return None
+
+
+@command(
+    app,
+    "import",
+    returns=imports.Imported,
+    many=True,
+    empty="there was no line to import",
+    example="dumacle users import users.csv",
+    mutates=True,
+)
+def import_(
+    context: Context,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+            allow_dash=True,
+            help="CSV with a header, or JSON lines: email, name, role, plan; - is standard input.",
+        ),
+    ],
+    form: Annotated[
+        imports.Format | None, typer.Option("--format", help="csv or jsonl, where the file's name does not say it.")
+    ] = None,
+) -> Shown:
+    """Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed."""
+    entries = imports.read(_stream(file), form or _format(file))
+    shown = Shown((), changed=False, operation=context.operation, dry_run=context.dry_run)
+    results = _import(context, entries, shown)
+    if context.quiet:
+        failed = (line for line in results if line.result == "failed")
+        shown.data = chain([first], failed) if (first := next(failed, None)) else ()
+    else:
+        shown.data = results
+    return shown
+
+
+def _format(file: Path) -> imports.Format:
+    found = imports.FORMATS.get(file.suffix.lower())
+    if found is None:
+        raise UsageError(f"the name {file} does not say its format: give --format csv or jsonl", "dumacle users import")
+    return found
+
+
+def _stream(file: Path) -> BinaryIO:
+    return sys.stdin.buffer if str(file) == "-" else file.open("rb")
+
+
+def _import(context: Context, entries: Iterator[imports.Entry], shown: Shown) -> Iterator[imports.Imported]:
+    """Yield the result of each line as its batch is committed, and tell in `shown` what it came to."""
+    counts = dict.fromkeys(("created", "unchanged", "failed"), 0)
+    for lines, changed in context.change_many(imports.batches(entries), imports.create):
+        shown.changed = shown.changed or changed
+        for line in lines:
+            found = imports.recalled(line)
+            counts[found.result] += 1
+            if found.result == "failed":
+                shown.exit = Exit.PARTIAL
+            yield found
+    shown.note = ", ".join(f"{number} {result}" for result, number in counts.items())

@@ -14,7 +14,7 @@ _held: dict[Path, int] = {}
 
 
 def socket_folder(data: Path) -> Path:
-    """Return the folder that holds the socket of the cluster in `data`: that one itself, except off Linux where too long.
+    """Return the folder that holds the socket of the cluster in `data`: itself, unless too long off Linux.
 
     Raises FolderUnreachable where a short folder cannot be had.
     """
@@ -29,7 +29,7 @@ def socket_folder(data: Path) -> Path:
 
 
 def host(data: Path) -> str:
-    """Return libpq's `host` for this process: a folder, or a descriptor of it where its path is too long for a socket."""
+    """Return libpq's `host` for this process: a folder, or a descriptor of one whose path is too long for a socket."""
     folder = socket_folder(data)
     return str(folder) if _fits(folder) else f"/proc/self/fd/{_hold(folder)}"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dumacle_cli.errors import EmbeddedFailed, MissingExtra
 from dumacle_cli.local.address import PORT, socket_folder
-from dumacle_cli.local.folder import Account, give, make_private, sync, write_private
+from dumacle_cli.local.folder import Account, Secrets, give, make_private, sync, write_private
 from dumacle_cli.local.process import drop
 
 # Nothing of the caller's: PG* variables, a locale or a library path would change what the servers do.
@@ -66,12 +66,12 @@ def cluster_version(folder: Path) -> str | None:
         return None
 
 
-def create(folder: Path, executables: Path, password: str, account: Account) -> None:
+def create(folder: Path, executables: Path, secrets: Secrets, account: Account) -> None:
     """Make the cluster `folder`/postgres, whole or not at all; raises EmbeddedFailed."""
     part = folder / "postgres.part"
     shutil.rmtree(part, ignore_errors=True)
     make_private(part, account)
-    _run_initdb(folder, executables, part, password, account)
+    _run_initdb(folder, executables, part, secrets, account)
     with (part / "postgresql.conf").open("a") as file:
         file.write("include 'dumacle.conf'\n")
         file.flush()
@@ -87,8 +87,8 @@ def configure(data: Path, name: str, account: Account) -> None:
     write_private(data / "dumacle.conf", SETTINGS.format(port=PORT, socket=socket, name=name), account)
 
 
-def _run_initdb(folder: Path, executables: Path, data: Path, password: str, account: Account) -> None:
-    with _readable_once(password) as (descriptor, path):
+def _run_initdb(folder: Path, executables: Path, data: Path, secrets: Secrets, account: Account) -> None:
+    with _readable_once(secrets.postgres_password) as (descriptor, path):
         done = subprocess.run(
             [
                 str(executables / "initdb"),

@@ -1,4 +1,4 @@
-"""The data folder: where it is, whom it belongs to, and the secrets in it.
+"""The data folder: whom it belongs to, and the secrets in it.
 
 <folder>/bin/<version>/   PostgreSQL's programs     <folder>/secrets.json   0600
 <folder>/postgres/        its data and its socket   <folder>/s3.json        port and process of the S3 server
@@ -15,9 +15,10 @@ from pathlib import Path
 
 from dumacle_cli.errors import FolderUnreachable
 
-SYSTEM_FOLDER = Path("/var/lib/dumacle")
 SYSTEM_ACCOUNTS = ("dumacle", "postgres", "nobody")
 SECRETS = "secrets.json"
+# initdb hands its own path to a shell between double quotes.
+UNQUOTED = frozenset('"$`\\')
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +43,6 @@ class Secrets:
         return "Secrets(…)"
 
 
-def default() -> Path:
-    """Return the data folder of this user, or root's system-wide one."""
-    if os.geteuid() == 0:
-        return SYSTEM_FOLDER
-    base = os.environ.get("XDG_DATA_HOME", "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".local" / "share") / "dumacle"
-
-
 def system_account() -> Account:
     """Return the unprivileged account that runs root's servers."""
     for name in SYSTEM_ACCOUNTS:
@@ -59,7 +52,7 @@ def system_account() -> Account:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid)
     raise FolderUnreachable(
-        folder=SYSTEM_FOLDER, account="root", reason=f"none of the accounts {', '.join(SYSTEM_ACCOUNTS)} exists"
+        folder="the data folder", account="root", reason=f"none of the accounts {', '.join(SYSTEM_ACCOUNTS)} exists"
     )
 
 
@@ -87,6 +80,8 @@ def prepare(folder: Path) -> Account:
 
     Raises FolderUnreachable.
     """
+    if UNQUOTED.intersection(str(folder)):
+        raise FolderUnreachable(folder=folder, account="initdb", reason=f"its path has one of {' '.join(UNQUOTED)}")
     try:
         account = account_of(folder)
         _check_reach(folder, account)
@@ -151,7 +146,7 @@ def read_secrets(folder: Path) -> Secrets | None:
         return Secrets(**json.loads((folder / SECRETS).read_bytes()))
     except FileNotFoundError:
         return None
-    except PermissionError as error:
+    except OSError as error:
         raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
 
 

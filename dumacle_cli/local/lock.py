@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dumacle_cli.errors import FolderUnreachable
+
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
@@ -19,9 +21,16 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _acquire(path: Path) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = _open(path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         # `reset` deletes the file while others wait for it; their lock would guard nothing.
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
         os.close(descriptor)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise FolderUnreachable(folder=path.parent, account=f"uid {os.geteuid()}", reason=error.strerror) from None

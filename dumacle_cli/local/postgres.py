@@ -3,11 +3,12 @@
 import hashlib
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from dumacle_cli.errors import EmbeddedFailed, ToolFailed
 from dumacle_cli.local.address import SOCKET
-from dumacle_cli.local.folder import Account
+from dumacle_cli.local.folder import Account, Secrets
 from dumacle_cli.local.process import Identity, end, launch, wait
 
 START_SECONDS = 120.0
@@ -21,7 +22,7 @@ def running(folder: Path) -> int | None:
     return pid if pid and state == "ready" and _identity(folder).runs_as(pid) else None
 
 
-def start(folder: Path, password: str, account: Account) -> int:
+def start(folder: Path, secrets: Secrets, account: Account) -> int:
     """Start PostgreSQL unless it runs, making the cluster first where there is none; returns its pid.
 
     To be called under the folder's lock. Raises EmbeddedFailed, MissingExtra.
@@ -30,7 +31,7 @@ def start(folder: Path, password: str, account: Account) -> int:
 
     executables = cluster.programs(folder, account)
     if cluster.cluster_version(folder) is None:
-        cluster.create(folder, executables, password, account)
+        cluster.create(folder, executables, secrets, account)
     found = _await_present(folder)
     if found:
         return found
@@ -75,7 +76,8 @@ def _await_present(folder: Path) -> int | None:
 def _clear_leftovers(folder: Path) -> None:
     identity, data = _identity(folder), folder / "postgres"
     for pid in identity.leftovers():
-        os.kill(pid, signal.SIGQUIT)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGQUIT)
     if not wait(lambda: not identity.leftovers(), LEFTOVER_SECONDS):
         reason = f"processes {identity.leftovers()} of the one before it do not end"
         raise EmbeddedFailed(server="PostgreSQL", reason=reason, log=folder / "postgres.log")

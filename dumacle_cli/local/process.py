@@ -40,7 +40,7 @@ class Identity:
         """Tell whether `pid` is alive and runs the same program, on this folder or another."""
         if sys.platform != "linux":
             return _is_alive(pid)
-        return os.path.basename(_command_line(pid).split(b"\0")[0]) == self.program.encode()
+        return Path(os.fsdecode(_command_line(pid).split(b"\0")[0])).name == self.program
 
     def leftovers(self) -> list[int]:
         """Return the processes of this server that are still there (Linux only; elsewhere none)."""
@@ -52,7 +52,7 @@ class Identity:
     def _works_here(self, pid: int) -> bool:
         # A folder that was moved under a running server; root in a container may not look, hence not the only mark.
         try:
-            return os.path.samefile(f"/proc/{pid}/cwd", self.folder)
+            return Path(f"/proc/{pid}/cwd").samefile(self.folder)
         except OSError:
             return False
 

@@ -62,8 +62,8 @@ def _launch(
 ) -> tuple[subprocess.Popen[bytes], int]:
     log = folder / "s3.log"
     offset = log.stat().st_size if log.exists() else 0
-    arguments = ["serve", "s3", "--config=", f"--addr={LOOPBACK}:{port}"]
-    arguments += ["--dir-cache-time=0s", "--poll-interval=0", str(folder / "s3")]
+    # No --dir-cache-time: with 0s rclone 1.75 spins and stalls, with 1s its listings lose ETags now and then.
+    arguments = ["serve", "s3", "--config=", f"--addr={LOOPBACK}:{port}", str(folder / "s3")]
     process = launch(
         program, arguments, account, folder=folder / "s3", log=log, environment=_environment(folder, secrets)
     )
@@ -71,6 +71,7 @@ def _launch(
     announced = _announced(log, offset)
     if announced is None or process.poll() is not None or not wait(lambda: _answers(announced), START_SECONDS):
         process.kill()
+        process.wait()
         if port:
             # Another program took the port between our look and the server's own.
             return _launch(folder, program, 0, secrets, account)

@@ -12,6 +12,8 @@ from dumacle_cli.local import folder as folders
 from dumacle_cli.local.lock import locked
 
 SUPERUSER = "postgres"
+OWNER = "dumacle_owner"
+DATABASE = "dumacle"
 # All that `reset` may delete; what others put into the folder stays.
 OURS = ("postgres", "postgres.part", "s3", "bin", "postgres.log", "s3.log", "s3.json", folders.SECRETS, "lock")
 
@@ -67,7 +69,7 @@ def start(folder: Path) -> Servers:
     account = folders.prepare(folder)
     with locked(folder):
         secrets = folders.ensure_secrets(folder, account)
-        postgres.start(folder, secrets.postgres_password, account)
+        postgres.start(folder, secrets, account)
         port = s3.start(folder, secrets, account)
     return _servers(folder, secrets, account, port)
 
@@ -97,9 +99,9 @@ def reset(folder: Path) -> int:
     Raises Conflict where the folder was not made by Dumacle, FolderUnreachable, ToolFailed.
     """
     folder = folder.resolve()
-    if not folder.exists():
-        return 0
     if folders.read_secrets(folder) is None:
+        if not folder.exists():
+            return 0
         raise Conflict(reason=f"{folder} is no data folder of Dumacle", advice="look where it is: dumacle local status")
     with locked(folder):
         _stop(folder)
@@ -154,6 +156,11 @@ def url(servers: Servers, user: str, password: str, database: str) -> str:
     return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@/{quote(database, safe='')}?{query}"
 
 
+def owner_url(servers: Servers) -> str:
+    """Return the URL of Dumacle's database under the role that owns it; good in this process only."""
+    return url(servers, OWNER, servers.owner_password, DATABASE)
+
+
 def _servers(folder: Path, secrets: folders.Secrets, account: folders.Account, port: int) -> Servers:
     data = folder / "postgres"
     return Servers(
@@ -193,7 +200,7 @@ def _size(path: Path) -> int:
     for parent, _, names in os.walk(path):
         for name in names:
             try:
-                total += os.lstat(os.path.join(parent, name)).st_blocks * 512
+                total += Path(parent, name).lstat().st_blocks * 512
             except FileNotFoundError:
                 continue  # A running server deletes files meanwhile.
     return total

@@ -17,12 +17,12 @@ class Form(StrEnum):
     CSV = "csv"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shown:
     """A result with what output must know of it besides its data.
 
-    `data` is a dataclass, a list of them, or an iterator of them that is written in constant memory; `note` goes to
-    standard error for a person.
+    `data` is a dataclass, a list of them, or an iterator of them that is written in constant memory, and that may set
+    the other facts by its end; `note` goes to standard error for a person.
     """
 
     data: object | Iterable[object]

@@ -1,10 +1,10 @@
 """Tables for people: columns that fit the terminal, sizes in IEC units, instants in UTC."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Any, TextIO
+from typing import Any, TextIO, get_args, get_type_hints
 
 from rich.console import Console
 from rich.table import Table
@@ -81,16 +81,27 @@ def _fields(screen: Console, item: dict[str, Any], kind: type) -> None:
 def _lines(item: dict[str, Any], kind: type) -> Iterator[tuple[str, Text]]:
     for name, value in item.items():
         if isinstance(value, list):
-            shown = [_flat(entry) for entry in value]
+            shown = [_flat(entry, item_kind(kind, name)) for entry in value]
             yield title(name), Text("\n".join(shown) or "-")
         else:
             yield title(name), cell(value, name, kind)
 
 
-def _flat(entry: Any) -> str:
+def _flat(entry: Any, kind: type) -> str:
     if not isinstance(entry, dict):
-        return str(entry)
-    return "  ".join(str(value) for value in entry.values() if value is not None)
+        return printable(str(entry))
+    shown = (_part(value, name, kind) for name, value in entry.items() if value not in (None, False))
+    return "  ".join(shown)
+
+
+def _part(value: Any, name: str, kind: type) -> str:
+    return title(name).removeprefix("is ") if value is True else cell(value, name, kind).plain
+
+
+def item_kind(kind: type, name: str) -> type:
+    """Return the type of the items of a field that holds a list; `object` where that is not known."""
+    found = get_args(get_type_hints(kind).get(name))
+    return found[0] if found and is_dataclass(found[0]) else object
 
 
 def title(name: str) -> str:
@@ -101,7 +112,7 @@ def title(name: str) -> str:
 def cell(value: Any, name: str, kind: type) -> Text:
     """Show one plain value as a person reads it."""
     if value is None:
-        return Text("-", style="dim")
+        return Text("unlimited" if name.endswith("_limit") else "-", style="dim")
     if isinstance(value, bool):
         return Text("yes" if value else "no")
     if name in marked(kind, "bytes"):
@@ -110,7 +121,7 @@ def cell(value: Any, name: str, kind: type) -> Text:
         return Text(show_duration(value))
     if isinstance(value, str) and _is_instant(name, kind):
         return Text(show_instant(parse_instant(value)))
-    shown = _flat(value) if isinstance(value, dict) else str(value)
+    shown = _flat(value, object) if isinstance(value, dict) else str(value)
     return Text(printable(shown), style=_style(shown))
 
 

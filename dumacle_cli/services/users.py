@@ -3,16 +3,20 @@
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import AlreadyExists, InvalidValue, NotFound
+from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
+from dumacle_cli.services import subscriptions
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import users as store
 
 Role = Literal["superadmin", "admin", "enduser", "service"]
+Status = Literal["active", "disabled"]
+Sort = Literal["id", "email"]
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)*")
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +29,32 @@ class User:
     role: str
     status: str
     created_at: datetime
+    deleted_at: datetime | None
 
 
 def view(user: models.User) -> User:
     """Turn a row into what commands show."""
-    return User(user.id, user.email, user.name, user.role, user.status, user.created_at)
+    return User(user.id, user.email, user.name, user.role, user.status, user.created_at, user.deleted_at)
 
 
-def get(session: Session, reference: str) -> models.User:
-    """Return the user of this id or e-mail; raises NotFound."""
-    user = store.find(session, reference)
+def get(session: Session, reference: str, *, lock: bool = False) -> models.User:
+    """Return the user of this id or e-mail who is not deleted; raises NotFound."""
+    user = None if _UNWRITABLE.search(reference) else store.find(session, reference, lock=lock)
+    if user is None:
+        raise NotFound(noun="user", name=reference)
+    return user
+
+
+def get_any(session: Session, reference: str, *, lock: bool = False) -> models.User:
+    """Return the user of this id or e-mail, or else the last deleted one; raises NotFound."""
+    try:
+        return get(session, reference, lock=lock)
+    except NotFound:
+        return _deleted(session, reference, lock=lock)
+
+
+def _deleted(session: Session, reference: str, *, lock: bool) -> models.User:
+    user = None if _UNWRITABLE.search(reference) else store.find(session, reference, deleted=True, lock=lock)
     if user is None:
         raise NotFound(noun="user", name=reference)
     return user
@@ -43,22 +63,115 @@ def get(session: Session, reference: str) -> models.User:
 def normalised(email: str) -> str:
     """Return an e-mail address as it is stored, in lower case; raises InvalidValue."""
     email = email.strip().lower()
-    if not _EMAIL.fullmatch(email) or len(email) > 254:
+    if not _EMAIL.fullmatch(email) or _UNWRITABLE.search(email) or len(email.encode()) > 254:
         raise InvalidValue(name="e-mail", value=repr(email), reason="it has no form of name@host")
     return email
 
 
-def create(session: Session, email: str, *, name: str = "", role: str = "enduser") -> tuple[User, bool]:
-    """Create a user; raises InvalidValue or AlreadyExists."""
+def named(name: str) -> str:
+    """Return a person's name as it is stored; raises InvalidValue."""
+    name = name.strip()
+    if _UNWRITABLE.search(name) or len(name) > 255:
+        raise InvalidValue(name="name", value=repr(name), reason="it is at most 255 characters of printable text")
+    return name
+
+
+def create(
+    session: Session, email: str, *, name: str = "", role: str = "enduser", plan: str | None = None
+) -> tuple[User, bool]:
+    """Create a user, on a plan if one is given; raises InvalidValue, NotFound, Conflict or AlreadyExists."""
     email = normalised(email)
-    if store.create(session, email=email, name=name, role=role) is None:
+    if store.create(session, email=email, name=named(name), role=role) is None:
         raise AlreadyExists(noun="user", name=email)
-    return view(get(session, email)), True
+    user = get(session, email)
+    if plan:
+        subscriptions.switch(session, user, plan)
+    return view(user), True
 
 
 def list_(
-    session: Session, *, role: str | None, status: str | None, sort: str, after: str | None, limit: int
+    session: Session,
+    *,
+    role: str | None,
+    status: str | None,
+    deleted: bool = False,
+    sort: str,
+    after: str | None,
+    limit: int,
 ) -> paging.Page[User]:
-    """Return a page of users."""
-    found = store.page(session, role=role, status=status, sort=sort, after=after, limit=limit)
+    """Return a page of users, either those who are deleted or those who are not."""
+    found = store.page(session, role=role, status=status, deleted=deleted, sort=sort, after=after, limit=limit)
     return paging.Page([view(user) for user in found.items], found.after)
+
+
+def update(
+    session: Session,
+    reference: str,
+    *,
+    email: str | None = None,
+    name: str | None = None,
+    role: str | None = None,
+    plan: str | None = None,
+) -> tuple[User, bool]:
+    """Change what is given of a user; raises NotFound, InvalidValue, AlreadyExists or Conflict."""
+    user = get(session, reference, lock=True)
+    if role is not None and role != "superadmin":
+        _spare_last_superadmin(session, user)
+    given = {
+        "email": None if email is None else normalised(email),
+        "name": None if name is None else named(name),
+        "role": role,
+    }
+    changed = _change(session, user, **{column: value for column, value in given.items() if value is not None})
+    switched = plan is not None and subscriptions.switch(session, user, plan)
+    return view(user), changed or switched
+
+
+def enable(session: Session, reference: str) -> tuple[User, bool]:
+    """Let a user act again; raises NotFound."""
+    user = get(session, reference, lock=True)
+    changed = _change(session, user, status="active")
+    return view(user), changed
+
+
+def disable(session: Session, reference: str) -> tuple[User, bool]:
+    """Keep a user from acting; raises NotFound, or Conflict for the last superadmin."""
+    user = get(session, reference, lock=True)
+    _spare_last_superadmin(session, user)
+    changed = _change(session, user, status="disabled")
+    return view(user), changed
+
+
+def delete(session: Session, reference: str) -> tuple[User, bool]:
+    """Disable a user and hide him, which frees his e-mail; raises NotFound, or Conflict for the last superadmin."""
+    user = get_any(session, reference, lock=True)
+    changed = user.deleted_at is None
+    if changed:
+        _spare_last_superadmin(session, user)
+        store.delete(session, user)
+    return view(user), changed
+
+
+def restore(session: Session, reference: str) -> tuple[User, bool]:
+    """Bring a deleted user back, enabled; raises NotFound, or AlreadyExists where his e-mail is another's now."""
+    try:
+        user = _deleted(session, reference, lock=True)
+    except NotFound:
+        return view(get(session, reference)), False
+    if not store.update(session, user, status="active", deleted_at=None):
+        raise AlreadyExists(noun="user", name=user.email)
+    return view(user), True
+
+
+def _change(session: Session, user: models.User, **values: Any) -> bool:
+    changes = {column: value for column, value in values.items() if getattr(user, column) != value}
+    if changes and not store.update(session, user, **changes):
+        raise AlreadyExists(noun="user", name=values["email"])
+    return bool(changes)
+
+
+def _spare_last_superadmin(session: Session, user: models.User) -> None:
+    acts = user.role == "superadmin" and user.status == "active" and user.deleted_at is None
+    if acts and store.other_superadmin(session, user.id) is None:
+        reason = f"{user.email} is the last superadmin who can act"
+        raise Conflict(reason=reason, advice="make another one first: dumacle users create EMAIL --role superadmin")

@@ -134,6 +134,12 @@ class Database:
         raise AssertionError("unreachable")
 
     @contextmanager
+    def rehearsal(self) -> Iterator[Session]:
+        """Open one transaction that is rolled back at its end: the dry run of a mutation that has several."""
+        with self._transaction(dry_run=True) as (session, _):
+            yield session
+
+    @contextmanager
     def _transaction(self, dry_run: bool) -> Iterator[tuple[Session, Callable[[], None]]]:
         with translated(), Session(self.engine, expire_on_commit=False) as session:
             self._greet(session, read_only=False, check_schema=True)

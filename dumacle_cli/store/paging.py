@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import ColumnElement, Select, tuple_
+from sqlalchemy import ColumnElement, Select, literal, tuple_
+from sqlalchemy.orm import InstrumentedAttribute
 
 from dumacle_cli.errors import InvalidValue
 
 T = TypeVar("T")
+Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
+Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,13 @@ class Page(Generic[T]):
 
 
 def keyset(
-    query: Select[Any], columns: Sequence[ColumnElement[Any]], after: str | None, limit: int, *, descending: bool = False
-) -> Select[Any]:
+    query: Query, columns: Sequence[Column], after: str | None, limit: int, *, descending: bool = False
+) -> Query:
     """Order a query by these columns, the last of them unique, and start behind the token; asks for one row more."""
     if after:
-        seen = tuple_(*_decode(after, len(columns)))
         here = tuple_(*columns)
+        parts = zip(_decode(after, len(columns)), columns, strict=True)
+        seen = tuple_(*(literal(part, column.type) for part, column in parts))
         query = query.where(here < seen if descending else here > seen)
     return query.order_by(*(column.desc() if descending else column for column in columns)).limit(limit + 1)
 

@@ -2,21 +2,28 @@
 
 from typing import Any
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, Text, cast, func, select, text
+from sqlalchemy import delete as sql_delete
+from sqlalchemy import update as sql_update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dumacle_cli.store import paging
-from dumacle_cli.store.models import User
+from dumacle_cli.store.models import File, Pod, PodGrant, User, Version
 
 
-def find(session: Session, reference: str) -> User | None:
-    """Return the user of this id or e-mail who is not deleted, or None."""
-    return session.scalars(_named(reference).where(User.deleted_at.is_(None))).one_or_none()
+def find(session: Session, reference: str, *, deleted: bool = False, lock: bool = False) -> User | None:
+    """Return the user of this id or e-mail, or None; of deleted ones the last who had the e-mail."""
+    query = _named(reference).where(User.deleted_at.is_not(None) if deleted else User.deleted_at.is_(None))
+    if lock:
+        query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
+    return session.scalars(query.order_by(User.id.desc()).limit(1)).one_or_none()
 
 
-def _named(reference: str) -> Select[tuple[User]]:
-    if reference.isdigit():
+def _named(reference: str) -> Select[User]:
+    # Nineteen digits may be more than a bigint holds, and no e-mail is all digits.
+    if reference.isascii() and reference.isdigit() and len(reference) < 19:
         return select(User).where(User.id == int(reference))
     return select(User).where(User.email == reference.strip().lower())
 
@@ -27,11 +34,57 @@ def create(session: Session, **values: Any) -> int | None:
     return session.scalars(statement).one_or_none()
 
 
+def create_many(session: Session, emails: list[str], names: list[str], roles: list[str]) -> dict[str, int]:
+    """Insert users in one statement and return the ids by e-mail, less those whose e-mail was taken."""
+    rows = (
+        func.unnest(*(cast(column, ARRAY(Text)) for column in (emails, names, roles)))
+        .table_valued("email", "name", "role")
+        .render_derived()
+    )
+    statement = (
+        insert(User)
+        .from_select(["email", "name", "role"], select(rows.c.email, rows.c.name, rows.c.role))
+        .on_conflict_do_nothing()
+        .returning(User.email, User.id)
+    )
+    return dict(session.execute(statement).tuples().all())
+
+
+def update(session: Session, user: User, **values: Any) -> bool:
+    """Change a user, or return False where the e-mail is taken."""
+    try:
+        with session.begin_nested():
+            session.execute(sql_update(User).where(User.id == user.id).values(**values))
+    except IntegrityError:
+        return False
+    session.refresh(user)
+    return True
+
+
+def delete(session: Session, user: User) -> None:
+    """Disable and hide a user from now on."""
+    update(session, user, status="disabled", deleted_at=func.now())
+
+
+def other_superadmin(session: Session, user_id: int) -> int | None:
+    """Return another superadmin who is active, or None; locks them, so that two cannot remove each other."""
+    query = select(User.id, User.status).where(User.role == "superadmin", User.deleted_at.is_(None)).order_by(User.id)
+    found = session.execute(query.with_for_update(key_share=True)).all()
+    return next((row.id for row in found if row.id != user_id and row.status == "active"), None)
+
+
 def page(
-    session: Session, *, role: str | None, status: str | None, sort: str, after: str | None, limit: int
+    session: Session,
+    *,
+    role: str | None,
+    status: str | None,
+    deleted: bool,
+    sort: str,
+    after: str | None,
+    limit: int,
 ) -> paging.Page[User]:
-    """Return a page of users who are not deleted, by id or by e-mail."""
-    query = select(User).where(User.deleted_at.is_(None))
+    """Return a page of users, by id or by e-mail; either those who are deleted or those who are not."""
+    query = select(User).where(User.deleted_at.is_not(None) if deleted else User.deleted_at.is_(None))
     if role:
         query = query.where(User.role == role)
     if status:
@@ -44,3 +97,51 @@ def page(
 def count(session: Session) -> int:
     """Return how many users there are."""
     return session.scalars(select(func.count()).select_from(User).where(User.deleted_at.is_(None))).one()
+
+
+def pods(session: Session, user_id: int) -> list[tuple[Pod, bool]]:
+    """Return the pods that a user was granted, each with whether it is the default."""
+    query = select(Pod, PodGrant.is_default).join(PodGrant, PodGrant.pod_id == Pod.id)
+    found = session.execute(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_(None)).order_by(Pod.name))
+    return [(pod, is_default) for pod, is_default in found]
+
+
+def stored(session: Session, user_id: int) -> tuple[int, int]:
+    """Return how many files a user has, deleted ones too, and the bytes of all their contents."""
+    files = select(func.count()).select_from(File).where(File.owner_id == user_id)
+    size = select(func.coalesce(func.sum(Version.size), 0)).join(File, File.id == Version.file_id)
+    found = session.execute(
+        select(
+            files.scalar_subquery(),
+            size.where(File.owner_id == user_id, Version.stored_at.is_not(None)).scalar_subquery(),
+        )
+    ).one()
+    return found[0], int(found[1])
+
+
+def delete_files(session: Session, user_id: int, limit: int) -> bool:
+    """Delete the next files of a user who is deleted; tells whether there were any."""
+    gone = select(User.id).where(User.id == user_id, User.deleted_at.is_not(None))
+    ids = select(File.id).where(File.owner_id.in_(gone), File.deleted_at.is_(None)).order_by(File.id).limit(limit)
+    statement = sql_update(File).where(File.id.in_(ids.with_for_update())).values(deleted_at=func.now())
+    return session.execute(statement.returning(File.id)).first() is not None
+
+
+def erase(session: Session, user_id: int) -> bool:
+    """Delete a user whose files are gone, with all that refers to the row; tells whether there was one."""
+    owned = {"id": user_id}
+    # Files that were moved to another owner came with a run and a lease of this one.
+    session.execute(text(_FORGET_RUN.format(table="files")), owned)
+    session.execute(text(_FORGET_RUN.format(table="versions")), owned)
+    session.execute(text(_FORGET_LEASE), owned)
+    for table, column in _RESTRICTING:
+        session.execute(text(f"DELETE FROM app.{table} WHERE {column} = :id"), owned)  # noqa: S608
+    return session.scalar(sql_delete(User).where(User.id == user_id).returning(User.id)) is not None
+
+
+_FORGET_RUN = "UPDATE app.{table} SET run_id = NULL WHERE run_id IN (SELECT id FROM app.runs WHERE owner_id = :id)"
+_FORGET_LEASE = (
+    "UPDATE app.versions SET lease_id = NULL WHERE lease_id IN (SELECT id FROM app.leases WHERE user_id = :id)"
+)
+# In the order of their references to each other.
+_RESTRICTING = (("leases", "user_id"), ("runs", "owner_id"), ("subscriptions", "user_id"), ("logins", "user_id"))

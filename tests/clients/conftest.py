@@ -27,7 +27,7 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Location]:
     access, secret = secrets.token_hex(16), secrets.token_hex(32)
     binary = Path(sysconfig.get_path("scripts"), "rclone")
     server = subprocess.Popen(
-        [binary, "serve", "s3", folder, "--addr", "127.0.0.1:0", "--dir-cache-time", "0s", "--poll-interval", "0"],
+        [binary, "serve", "s3", folder, "--addr", "127.0.0.1:0"],
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "RCLONE_AUTH_KEY": f'"{access},{secret}"'},
         stderr=subprocess.PIPE,
         text=True,
@@ -58,14 +58,14 @@ def moto() -> Iterator[Location]:
     server.stop()
 
 
-@pytest.fixture(params=["rclone", "moto"])
+@pytest.fixture(scope="session", params=["rclone", "moto"])
 def location(request: pytest.FixtureRequest) -> Location:
     """One bucket on each server in turn."""
     found: Location = request.getfixturevalue(request.param)
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def store(location: Location) -> Iterator[ObjectStore]:
     with ObjectStore(location) as opened:
         yield opened
@@ -100,10 +100,16 @@ class _Relay(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.puts.append({name.lower(): value for name, value in self.headers.items()})
-        if self.server.corrupting:
-            body = bytes([body[0] ^ 1]) + body[1:]
+        self.relay(bytes([body[0] ^ 1]) + body[1:] if self.server.corrupting else body)
+
+    def do_POST(self) -> None:
+        self.relay(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    do_DELETE = do_POST
+
+    def relay(self, body: bytes) -> None:
         upstream = HTTPConnection(self.server.behind)
-        upstream.putrequest("PUT", self.path, skip_host=True, skip_accept_encoding=True)
+        upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
             if name.lower() != "expect":
                 upstream.putheader(name, value)

@@ -102,7 +102,7 @@ def test_missing_object(store: ObjectStore, prefix: str) -> None:
 
 
 def test_list_pages_in_order_and_resumes_after_a_key(store: ObjectStore, location: Location, prefix: str) -> None:
-    names = [f"{prefix}{number:04}" for number in range(1205)]
+    names = [f"{prefix}{number:04}" for number in range(1010)]
 
     async def fill() -> None:
         lane = SmallObjects(location, 32)
@@ -114,7 +114,7 @@ def test_list_pages_in_order_and_resumes_after_a_key(store: ObjectStore, locatio
     assert {(entry.size, entry.etag, entry.modified.utcoffset() is not None) for entry in entries} == {
         (2, md5(b"xy"), True)
     }
-    assert [entry.key for entry in store.list(prefix, after=names[1100])] == names[1101:]
+    assert [entry.key for entry in store.list(prefix, after=names[1003])] == names[1004:]
     store.delete(iter(names[1:]))
     assert [entry.key for entry in store.list(prefix)] == names[:1]
 
@@ -176,7 +176,7 @@ def test_expired_link_is_refused_by_rclone(rclone: Location, prefix: str) -> Non
     deadline = time.monotonic() + 10
     while (status := status_of(link)) == 200 and time.monotonic() < deadline:
         time.sleep(0.2)
-    assert status == 403
+    assert status in (400, 403)
 
 
 def test_upload_link_takes_what_was_signed_and_on_rclone_nothing_else(rclone: Location, prefix: str) -> None:
@@ -213,29 +213,44 @@ def test_multipart_in_any_order(store: ObjectStore, prefix: str, order: tuple[in
     assert list(store.list_uploads(prefix)) == []
 
 
-def test_a_part_sent_again_replaces_the_part(store: ObjectStore, prefix: str) -> None:
+def test_the_same_part_may_be_sent_again(store: ObjectStore, prefix: str) -> None:
     key = prefix + "m"
     upload = store.create_multipart(key, "video/mp4")
-    store.put_part(key, upload, 1, b"first", sha256(b"first"))
-    etag = store.put_part(key, upload, 1, b"second", sha256(b"second"))
-    assert list(store.list_parts(key, upload)) == [Part(1, etag, 6)]
+    etags = {store.put_part(key, upload, 1, b"same", sha256(b"same")) for _ in range(2)}
+    assert list(store.list_parts(key, upload)) == [Part(1, etags.pop(), 4)]
+    assert not etags
     store.complete_multipart(key, upload, store.list_parts(key, upload))
-    assert b"".join(store.get(key)) == b"second"
+    assert b"".join(store.get(key)) == b"same"
+
+
+def test_other_bytes_for_a_part_are_refused_for_good_by_rclone(rclone: Location, prefix: str) -> None:
+    with ObjectStore(rclone) as store:
+        upload = store.create_multipart(prefix + "m", "video/mp4")
+        store.put_part(prefix + "m", upload, 1, b"first", sha256(b"first"))
+        with pytest.raises(StoreRefused, match="NotImplemented"):
+            store.put_part(prefix + "m", upload, 1, b"second", sha256(b"second"))
+        store.abort_multipart(prefix + "m", upload)
 
 
 def test_aborted_upload_is_lost(store: ObjectStore, prefix: str) -> None:
     key = prefix + "m"
     upload = store.create_multipart(key, "video/mp4")
-    etag = store.put_part(key, upload, 1, b"x", sha256(b"x"))
+    store.put_part(key, upload, 1, b"x", sha256(b"x"))
     store.abort_multipart(key, upload)
     with pytest.raises(UploadLost, match=key):
-        store.put_part(key, upload, 2, b"x", sha256(b"x"))
-    with pytest.raises(UploadLost):
         list(store.list_parts(key, upload))
-    with pytest.raises(UploadLost):
-        store.complete_multipart(key, upload, [Part(1, etag, 1)])
     with pytest.raises(ObjectMissing):
         store.head(key)
+
+
+def test_lost_upload_is_told_by_rclone_where_moto_crashes(rclone: Location, prefix: str) -> None:
+    with ObjectStore(rclone) as store:
+        with pytest.raises(UploadLost):
+            store.put_part(prefix + "m", "no-such-upload", 1, b"x", sha256(b"x"))
+        with pytest.raises(UploadLost):
+            store.complete_multipart(prefix + "m", "no-such-upload", [Part(1, md5(b"x"), 1)])
+        with pytest.raises(UploadLost):
+            store.abort_multipart(prefix + "m", "no-such-upload")
 
 
 # What was signed, and what a broken wire does (on rclone: it enforces Content-MD5, moto nothing)
@@ -267,15 +282,18 @@ def test_over_https_the_payload_is_signed_too(rclone: Location) -> None:
     assert sent["X-Amz-Content-SHA256"] == sha256(b"body").encode()
 
 
-def test_corruption_on_the_wire_is_refused(wired: Location, wire: "Wire", prefix: str) -> None:
+def test_corruption_on_the_wire_stores_nothing_and_may_be_repeated(
+    rclone: Location, wired: Location, wire: "Wire", prefix: str
+) -> None:
     with ObjectStore(wired) as store:
         upload = store.create_multipart(prefix + "m", "video/mp4")
         wire.corrupting = True
-        with pytest.raises(StoreRefused, match="BadDigest"):
+        with pytest.raises(StoreUnavailable, match="BadDigest"):
             put(store, prefix + "s", b"body")
-        with pytest.raises(StoreRefused, match="BadDigest"):
+        with pytest.raises(StoreUnavailable, match="BadDigest"):
             store.put_part(prefix + "m", upload, 1, b"part", sha256(b"part"))
-        store.abort_multipart(prefix + "m", upload)
+    with ObjectStore(rclone) as direct:
+        assert list(direct.list(prefix)) == []
 
 
 def test_corruption_in_the_small_lane_is_seen_by_the_etag(wired: Location, wire: "Wire", prefix: str) -> None:
@@ -312,7 +330,6 @@ def test_the_environment_of_other_tools_changes_nothing(
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
         "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9",
         "AWS_REGION": "xx-nowhere-1",
-        "AWS_CHECKSUM_ALGORITHM": "SHA256",
     }.items():
         monkeypatch.setenv(name, value)
     small(wired, prefix + "a", b"body")
@@ -322,7 +339,6 @@ def test_the_environment_of_other_tools_changes_nothing(
     for sent in (small_lane, large_lane):
         assert sent["x-amz-content-sha256"] == sha256(b"body")
         assert "x-amz-security-token" not in sent
-        assert "x-amz-checksum-sha256" not in sent
         assert "/us-east-1/s3/" in sent["authorization"]
 
 
@@ -378,7 +394,7 @@ def test_missing_bucket_is_refused(location: Location, ask: Put) -> None:
 def test_wrong_keys_are_refused_and_never_repeated(
     rclone: Location, ask: Put, wrong: dict[str, str], code: str
 ) -> None:
-    location = replace(rclone, **wrong)  # type: ignore[arg-type]
+    location = replace(rclone, **wrong)
     with pytest.raises(StoreRefused, match=code) as caught:
         ask(location)
     assert_secretless(caught.value, location)

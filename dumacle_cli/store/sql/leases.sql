@@ -23,7 +23,7 @@ BEGIN
         (2, 'storage', app.quota_limit(p_user, 'storage', p_at) - storage.used - storage.reserved),
         (3, 'upload', app.quota_limit(p_user, 'upload', greatest(p_at, upload.period_start))
                       - upload.used - upload.reserved)
-    ) AS room (rank, name, bytes) ORDER BY greatest(room.bytes, 0) + 0 * room.bytes NULLS LAST, room.rank LIMIT 1;
+    ) AS room (rank, name, bytes) WHERE room.bytes IS NOT NULL ORDER BY greatest(room.bytes, 0), room.rank LIMIT 1;
     granted := 0;
     IF pod_free IS NULL OR free < p_least THEN
         RETURN;
@@ -37,6 +37,27 @@ BEGIN
     INSERT INTO app.leases (pod_id, user_id, run_id, granted, period_start, until)
     VALUES (p_pod, p_user, p_run, granted, upload.period_start, p_at + make_interval(secs => p_seconds))
     RETURNING id INTO lease_id;
+END $$;
+
+-- Give back at once what of a lease no file was assigned to: it keeps `p_size` bytes.
+CREATE OR REPLACE FUNCTION app.trim_lease(p_lease bigint, p_size bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    lease app.leases;
+    rest bigint;
+BEGIN
+    SELECT * INTO STRICT lease FROM app.leases WHERE id = p_lease;
+    PERFORM FROM app.pods WHERE id = lease.pod_id FOR NO KEY UPDATE;
+    SELECT granted - greatest(p_size, spent) INTO rest FROM app.leases
+    WHERE id = p_lease AND closed_at IS NULL FOR NO KEY UPDATE;
+    IF rest > 0 THEN
+        UPDATE app.leases SET granted = granted - rest WHERE id = p_lease;
+        UPDATE app.pods SET reserved = reserved - rest WHERE id = lease.pod_id;
+        UPDATE app.quota_counters SET reserved = reserved - rest
+        WHERE user_id = lease.user_id AND metric = 'storage';
+        UPDATE app.quota_counters SET reserved = reserved - rest
+        WHERE user_id = lease.user_id AND metric = 'upload' AND period_start = lease.period_start;
+    END IF;
 END $$;
 
 -- Book what a lease spent, give back the rest and return it (bytes); closing it again does nothing and returns 0.
@@ -65,14 +86,17 @@ END $$;
 CREATE OR REPLACE FUNCTION app.reap_leases(p_at timestamptz) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    locked bigint[];
     expired bigint;
     reaped integer := 0;
 BEGIN
-    PERFORM FROM app.pods
-    WHERE id IN (SELECT pod_id FROM app.leases WHERE closed_at IS NULL AND until <= p_at)
-    ORDER BY id FOR NO KEY UPDATE;
+    locked := ARRAY(
+        SELECT id FROM app.pods
+        WHERE id IN (SELECT pod_id FROM app.leases WHERE closed_at IS NULL AND until <= p_at)
+        ORDER BY id FOR NO KEY UPDATE
+    );
     FOR expired IN
-        SELECT id FROM app.leases WHERE closed_at IS NULL AND until <= p_at
+        SELECT id FROM app.leases WHERE closed_at IS NULL AND until <= p_at AND pod_id = ANY (locked)
         ORDER BY user_id, period_start, id FOR NO KEY UPDATE SKIP LOCKED
     LOOP
         PERFORM app.close_lease(expired);

@@ -1,0 +1,272 @@
+# bash completion for dumacle, made by: dumacle completion show bash
+
+_dumacle_children() {
+    REPLY=
+    case $1 in
+        '') REPLY='users pods plans files quotas db local config doctor schema completion' ;;
+        ' users') REPLY='create list show update disable enable delete restore purge import' ;;
+        ' pods') REPLY='create list show update grant revoke delete restore usage check' ;;
+        ' plans') REPLY='create list show update archive restore' ;;
+        ' files') REPLY='list show url download move delete restore purge verify' ;;
+        ' quotas') REPLY='show set grant reset history' ;;
+        ' db') REPLY='bootstrap upgrade downgrade current revision seed check' ;;
+        ' local') REPLY='start stop status reset' ;;
+        ' config') REPLY='list path set' ;;
+        ' completion') REPLY='show install' ;;
+    esac
+}
+
+_dumacle_options() {
+    REPLY=
+    case $1 in
+        ' users create') REPLY='--name --role --plan --dry-run --op-id' ;;
+        ' users list') REPLY='--role --status --deleted --sort --limit --after --all' ;;
+        ' users update') REPLY='--plan --name --email --role --dry-run --op-id' ;;
+        ' users disable') REPLY='--dry-run --op-id' ;;
+        ' users enable') REPLY='--dry-run --op-id' ;;
+        ' users delete') REPLY='--dry-run --op-id' ;;
+        ' users restore') REPLY='--dry-run --op-id' ;;
+        ' users purge') REPLY='--dry-run --op-id --yes -y' ;;
+        ' users import') REPLY='--format --dry-run --op-id' ;;
+        ' pods create') REPLY='--capacity --provider --secondary --bucket --prefix --dry-run --op-id' ;;
+        ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
+        ' pods update') REPLY='--name --capacity --secondary --dry-run --op-id' ;;
+        ' pods grant') REPLY='--default --dry-run --op-id' ;;
+        ' pods revoke') REPLY='--dry-run --op-id' ;;
+        ' pods delete') REPLY='--dry-run --op-id --yes -y' ;;
+        ' pods restore') REPLY='--dry-run --op-id' ;;
+        ' pods usage') REPLY='--by-owner --limit --after --all' ;;
+        ' pods check') REPLY='--repair --dry-run --op-id' ;;
+        ' plans create') REPLY='--price --storage --upload --transcode-minutes --currency --interval --default-pod --dry-run --op-id' ;;
+        ' plans list') REPLY='--archived --limit --after --all' ;;
+        ' plans update') REPLY='--name --price --currency --interval --storage --upload --transcode-minutes --default-pod --dry-run --op-id' ;;
+        ' plans archive') REPLY='--dry-run --op-id' ;;
+        ' plans restore') REPLY='--dry-run --op-id' ;;
+        ' files list') REPLY='--owner --pod --prefix --status --deleted --sort --desc --limit --after --all' ;;
+        ' files show') REPLY='--owner --pod --watch' ;;
+        ' files url') REPLY='--owner --pod --expires' ;;
+        ' files download') REPLY='--owner --pod --prefix --to --force' ;;
+        ' files move') REPLY='--to-owner --owner --pod --prefix --dry-run --op-id --max' ;;
+        ' files delete') REPLY='--owner --pod --prefix --older-than --dry-run --op-id --yes -y --max' ;;
+        ' files restore') REPLY='--owner --pod --prefix --dry-run --op-id --max' ;;
+        ' files purge') REPLY='--owner --pod --older-than --dry-run --op-id --yes -y --max' ;;
+        ' files verify') REPLY='--owner --pod --prefix --read --limit --dry-run --op-id' ;;
+        ' quotas set') REPLY='--storage --upload --transcode-minutes --dry-run --op-id' ;;
+        ' quotas grant') REPLY='--upload --transcode-minutes --reason --dry-run --op-id' ;;
+        ' quotas reset') REPLY='--dry-run --op-id' ;;
+        ' quotas history') REPLY='--limit --after --all' ;;
+        ' db bootstrap') REPLY='--password-file --database --owner --dry-run --op-id' ;;
+        ' db upgrade') REPLY='--dry-run --op-id' ;;
+        ' db downgrade') REPLY='--dry-run --op-id --yes -y' ;;
+        ' db revision') REPLY='--dry-run --op-id' ;;
+        ' db seed') REPLY='--dry-run --op-id' ;;
+        ' local start') REPLY='--dry-run --op-id' ;;
+        ' local stop') REPLY='--dry-run --op-id' ;;
+        ' local reset') REPLY='--dry-run --op-id --yes -y' ;;
+        ' config list') REPLY='--show-origin' ;;
+        ' config set') REPLY='--dry-run --op-id' ;;
+        ' completion install') REPLY='--dry-run --op-id' ;;
+        'everywhere') REPLY='--output -o --profile --set --timeout --verbose -v --quiet -q --log-format --color --help' ;;
+    esac
+}
+
+# The values of an option; fails where it takes none.
+_dumacle_values() {
+    case $1 in
+        ' users create --name') REPLY='' ;;
+        ' users create --role') REPLY='superadmin admin enduser service' ;;
+        ' users create --plan') REPLY='' ;;
+        ' users create --op-id') REPLY='' ;;
+        ' users list --role') REPLY='superadmin admin enduser service' ;;
+        ' users list --status') REPLY='active disabled' ;;
+        ' users list --sort') REPLY='id email' ;;
+        ' users list --limit') REPLY='' ;;
+        ' users list --after') REPLY='' ;;
+        ' users update --plan') REPLY='' ;;
+        ' users update --name') REPLY='' ;;
+        ' users update --email') REPLY='' ;;
+        ' users update --role') REPLY='superadmin admin enduser service' ;;
+        ' users update --op-id') REPLY='' ;;
+        ' users disable --op-id') REPLY='' ;;
+        ' users enable --op-id') REPLY='' ;;
+        ' users delete --op-id') REPLY='' ;;
+        ' users restore --op-id') REPLY='' ;;
+        ' users purge --op-id') REPLY='' ;;
+        ' users import --format') REPLY='csv jsonl' ;;
+        ' users import --op-id') REPLY='' ;;
+        ' pods create --capacity') REPLY='' ;;
+        ' pods create --provider') REPLY='s3 wasabi oracle local' ;;
+        ' pods create --secondary') REPLY='s3 wasabi oracle local' ;;
+        ' pods create --bucket') REPLY='' ;;
+        ' pods create --prefix') REPLY='' ;;
+        ' pods create --op-id') REPLY='' ;;
+        ' pods list --provider') REPLY='s3 wasabi oracle local' ;;
+        ' pods list --sort') REPLY='id name' ;;
+        ' pods list --limit') REPLY='' ;;
+        ' pods list --after') REPLY='' ;;
+        ' pods update --name') REPLY='' ;;
+        ' pods update --capacity') REPLY='' ;;
+        ' pods update --secondary') REPLY='s3 wasabi oracle local none' ;;
+        ' pods update --op-id') REPLY='' ;;
+        ' pods grant --op-id') REPLY='' ;;
+        ' pods revoke --op-id') REPLY='' ;;
+        ' pods delete --op-id') REPLY='' ;;
+        ' pods restore --op-id') REPLY='' ;;
+        ' pods usage --limit') REPLY='' ;;
+        ' pods usage --after') REPLY='' ;;
+        ' pods check --op-id') REPLY='' ;;
+        ' plans create --price') REPLY='' ;;
+        ' plans create --storage') REPLY='' ;;
+        ' plans create --upload') REPLY='' ;;
+        ' plans create --transcode-minutes') REPLY='' ;;
+        ' plans create --currency') REPLY='' ;;
+        ' plans create --interval') REPLY='month year' ;;
+        ' plans create --default-pod') REPLY='' ;;
+        ' plans create --op-id') REPLY='' ;;
+        ' plans list --limit') REPLY='' ;;
+        ' plans list --after') REPLY='' ;;
+        ' plans update --name') REPLY='' ;;
+        ' plans update --price') REPLY='' ;;
+        ' plans update --currency') REPLY='' ;;
+        ' plans update --interval') REPLY='month year' ;;
+        ' plans update --storage') REPLY='' ;;
+        ' plans update --upload') REPLY='' ;;
+        ' plans update --transcode-minutes') REPLY='' ;;
+        ' plans update --default-pod') REPLY='' ;;
+        ' plans update --op-id') REPLY='' ;;
+        ' plans archive --op-id') REPLY='' ;;
+        ' plans restore --op-id') REPLY='' ;;
+        ' files list --owner') REPLY='' ;;
+        ' files list --pod') REPLY='' ;;
+        ' files list --prefix') REPLY='' ;;
+        ' files list --status') REPLY='planned uploading completing uploaded verified changed refused cancelled failed' ;;
+        ' files list --sort') REPLY='created path size' ;;
+        ' files list --limit') REPLY='' ;;
+        ' files list --after') REPLY='' ;;
+        ' files show --owner') REPLY='' ;;
+        ' files show --pod') REPLY='' ;;
+        ' files url --owner') REPLY='' ;;
+        ' files url --pod') REPLY='' ;;
+        ' files url --expires') REPLY='' ;;
+        ' files download --owner') REPLY='' ;;
+        ' files download --pod') REPLY='' ;;
+        ' files download --prefix') REPLY='' ;;
+        ' files download --to') REPLY='' ;;
+        ' files move --to-owner') REPLY='' ;;
+        ' files move --owner') REPLY='' ;;
+        ' files move --pod') REPLY='' ;;
+        ' files move --prefix') REPLY='' ;;
+        ' files move --op-id') REPLY='' ;;
+        ' files move --max') REPLY='' ;;
+        ' files delete --owner') REPLY='' ;;
+        ' files delete --pod') REPLY='' ;;
+        ' files delete --prefix') REPLY='' ;;
+        ' files delete --older-than') REPLY='' ;;
+        ' files delete --op-id') REPLY='' ;;
+        ' files delete --max') REPLY='' ;;
+        ' files restore --owner') REPLY='' ;;
+        ' files restore --pod') REPLY='' ;;
+        ' files restore --prefix') REPLY='' ;;
+        ' files restore --op-id') REPLY='' ;;
+        ' files restore --max') REPLY='' ;;
+        ' files purge --owner') REPLY='' ;;
+        ' files purge --pod') REPLY='' ;;
+        ' files purge --older-than') REPLY='' ;;
+        ' files purge --op-id') REPLY='' ;;
+        ' files purge --max') REPLY='' ;;
+        ' files verify --owner') REPLY='' ;;
+        ' files verify --pod') REPLY='' ;;
+        ' files verify --prefix') REPLY='' ;;
+        ' files verify --limit') REPLY='' ;;
+        ' files verify --op-id') REPLY='' ;;
+        ' quotas set --storage') REPLY='' ;;
+        ' quotas set --upload') REPLY='' ;;
+        ' quotas set --transcode-minutes') REPLY='' ;;
+        ' quotas set --op-id') REPLY='' ;;
+        ' quotas grant --upload') REPLY='' ;;
+        ' quotas grant --transcode-minutes') REPLY='' ;;
+        ' quotas grant --reason') REPLY='' ;;
+        ' quotas grant --op-id') REPLY='' ;;
+        ' quotas reset --op-id') REPLY='' ;;
+        ' quotas history --limit') REPLY='' ;;
+        ' quotas history --after') REPLY='' ;;
+        ' db bootstrap --password-file') REPLY='@files' ;;
+        ' db bootstrap --database') REPLY='' ;;
+        ' db bootstrap --owner') REPLY='' ;;
+        ' db bootstrap --op-id') REPLY='' ;;
+        ' db upgrade --op-id') REPLY='' ;;
+        ' db downgrade --op-id') REPLY='' ;;
+        ' db revision --op-id') REPLY='' ;;
+        ' db seed --op-id') REPLY='' ;;
+        ' local start --op-id') REPLY='' ;;
+        ' local stop --op-id') REPLY='' ;;
+        ' local reset --op-id') REPLY='' ;;
+        ' config set --op-id') REPLY='' ;;
+        ' completion install --op-id') REPLY='' ;;
+        'everywhere --output') REPLY='table json jsonl csv' ;;
+        'everywhere -o') REPLY='table json jsonl csv' ;;
+        'everywhere --profile') REPLY='' ;;
+        'everywhere --set') REPLY='' ;;
+        'everywhere --timeout') REPLY='' ;;
+        'everywhere --log-format') REPLY='text json' ;;
+        'everywhere --color') REPLY='auto always never' ;;
+        *) return 1 ;;
+    esac
+}
+
+_dumacle_arguments() {
+    REPLY=
+    case $1 in
+        ' users import') REPLY='@files' ;;
+        ' files show') REPLY='@files' ;;
+        ' files url') REPLY='@files' ;;
+        ' files download') REPLY='@files' ;;
+        ' files move') REPLY='@files' ;;
+        ' files delete') REPLY='@files' ;;
+        ' files restore') REPLY='@files' ;;
+        ' files purge') REPLY='@files' ;;
+        ' files verify') REPLY='@files' ;;
+        ' completion show') REPLY='bash zsh fish powershell' ;;
+        ' completion install') REPLY='bash zsh fish powershell' ;;
+    esac
+}
+
+_dumacle() {
+    local REPLY at= word skip= words own
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+    COMPREPLY=()
+    # bash takes the = of --option=value for a word of its own.
+    if [[ $cur == '=' ]]; then
+        cur=
+    elif [[ $prev == '=' ]]; then
+        prev=${COMP_WORDS[COMP_CWORD-2]}
+    fi
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        if [[ $word == '=' ]]; then
+            continue
+        elif [[ $skip ]]; then
+            skip=
+        elif [[ $word == -* ]]; then
+            _dumacle_values "$at $word" || _dumacle_values "everywhere $word" && skip=1
+        else
+            _dumacle_children "$at"
+            [[ " $REPLY " == *" $word "* ]] && at="$at $word"
+        fi
+    done
+    if _dumacle_values "$at $prev" || _dumacle_values "everywhere $prev"; then
+        words=$REPLY
+    elif [[ $cur == -* ]]; then
+        _dumacle_options "$at"; own=$REPLY
+        _dumacle_options everywhere; words="$own $REPLY"
+    else
+        _dumacle_children "$at"; own=$REPLY
+        _dumacle_arguments "$at"; words="$own $REPLY"
+    fi
+    if [[ " $words " == *" @files "* ]]; then
+        compopt -o default 2>/dev/null
+    else
+        COMPREPLY=($(compgen -W "$words" -- "$cur"))
+    fi
+}
+
+complete -F _dumacle dumacle

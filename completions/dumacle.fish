@@ -1,0 +1,481 @@
+# fish completion for dumacle, made by: dumacle completion show fish
+
+function __dumacle_children
+    switch $argv[1]
+        case ''
+            printf '%s\t%s\n' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Settings: what is in force and where it came from.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
+        case ' users'
+            printf '%s\t%s\n' 'create' 'Create a user; a plan\'s default pod is granted with it.' 'list' 'List users.' 'show' 'Show a user with plan, pods and quotas, and why he cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Keep a user from doing anything; what is his stays.' 'enable' 'Let a disabled user act again.' 'delete' 'Disable and hide a user; his files stay, and `restore` brings him back.' 'restore' 'Bring a deleted user back, enabled.' 'purge' 'Erase a user with all files for good; killed in the middle, it goes on when repeated.' 'import' 'Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed.'
+        case ' pods'
+            printf '%s\t%s\n' 'create' 'Create a pod.' 'list' 'List pods.' 'show' 'Show a pod and the first hundred users it is granted to.' 'update' 'Change a pod\'s name, capacity or secondary provider.' 'grant' 'Let a user upload into a pod.' 'revoke' 'Let a user no longer upload into a pod; files that are there stay.' 'delete' 'Delete a pod softly: it refuses uploads and grants until it is restored.' 'restore' 'Bring a deleted pod back.' 'usage' 'Show how full pods are; what is deleted but not purged counts.' 'check' 'Compare the counters of pods and quotas with what is stored; exit 12 where they differ.'
+        case ' plans'
+            printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan, with how many live subscriptions it has.' 'update' 'Change a plan; new limits hold for its subscribers at once.' 'archive' 'Take a plan from sale; its subscribers keep it.' 'restore' 'Put an archived plan on sale again.'
+        case ' files'
+            printf '%s\t%s\n' 'list' 'List files.' 'show' 'Show a file, where its bytes lie, and its contents.' 'url' 'Make a link that downloads a file without a login.' 'download' 'Download a file, or with --owner and --prefix many into a folder, and check every byte.' 'move' 'Give files to another owner; the bytes stay where they are.' 'delete' 'Delete files; they can be restored, and count against storage, until they are purged.' 'restore' 'Take the deletion of files back.' 'purge' 'Remove deleted files and old contents for good, with their bytes; finishes what a killed purge...' 'verify' 'Compare files with what the stores hold, those that were verified longest ago first.'
+        case ' quotas'
+            printf '%s\t%s\n' 'show' 'Show a user\'s limits and what is left of them.' 'set' 'Give a user limits of his own; `plan` takes them away again.' 'grant' 'Add to a user\'s monthly limits for the present period; for storage, set a limit instead.' 'reset' 'Close the periods that ended, also of missed months; for cron, safe to repeat and to run several...' 'history' 'Show what a user\'s finished periods came to, the latest first.'
+        case ' db'
+            printf '%s\t%s\n' 'bootstrap' 'Make the owner\'s role and the database, as a superuser (setting admin_database_url); repeat it at...' 'upgrade' 'Bring the schema up to this release\'s revision; waits for nobody longer than a few seconds.' 'downgrade' 'Take the schema back to a revision; what the later ones held is lost.' 'current' 'Show the schema\'s revision, and what an upgrade would run.' 'revision' 'Write the next, empty migration; for developers, in a checkout.' 'seed' 'Make the first superadmin, whose password is shown this once, and the plans free, starter and pro.' 'check' 'Compare server, schema, tables and functions with what this release needs; exit 1 where they differ.'
+        case ' local'
+            printf '%s\t%s\n' 'start' 'Start both servers, make database and schema, and write the profile `local`; repeat it at will.' 'stop' 'Stop both servers; their data stays.' 'status' 'Show what runs, where, and how big it is; starts nothing.' 'reset' 'Stop both servers and delete their data for good: every row and every object.'
+        case ' config'
+            printf '%s\t%s\n' 'list' 'List every setting with its value; secrets are masked.' 'path' 'Show which configuration files are read, the strongest first.' 'set' 'Write a setting to the person\'s own configuration file, into the profile if --profile is given.'
+        case ' completion'
+            printf '%s\t%s\n' 'show' 'Print the completion script of a shell.' 'install' 'Put the completion script where the shell looks for it; repeat it after an upgrade.'
+    end
+end
+
+function __dumacle_options
+    switch $argv[1]
+        case ' users create'
+            printf '%s\t%s\n' '--name' 'The person\'s name.' '--role' 'superadmin, admin, enduser or service.' '--plan' 'Plan to start with; without one he cannot upload.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' users list'
+            printf '%s\t%s\n' '--role' 'Only users of this role.' '--status' 'Only active or disabled ones.' '--deleted' 'Those who are deleted and can be restored.' '--sort' 'id or email.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' users update'
+            printf '%s\t%s\n' '--plan' 'Plan to switch to at once; usage carries on.' '--name' 'The person\'s name.' '--email' 'A new e-mail address.' '--role' 'superadmin, admin, enduser or service.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' users disable'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' users enable'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' users delete'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' users restore'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' users purge'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' users import'
+            printf '%s\t%s\n' '--format' 'csv or jsonl, where the file\'s name does not say it.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' pods create'
+            printf '%s\t%s\n' '--capacity' 'How much it holds, such as 500GiB.' '--provider' 'Where its bytes lie; else the default provider.' '--secondary' 'Where copies lie.' '--bucket' 'The bucket; else the provider\'s setting.' '--prefix' 'What its keys begin with; else of its name.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' pods list'
+            printf '%s\t%s\n' '--provider' 'Only pods at this provider.' '--deleted' 'Those that were deleted and can be restored.' '--sort' 'id or name.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' pods update'
+            printf '%s\t%s\n' '--name' 'A new name; the keys of its files stay.' '--capacity' 'How much it holds.' '--secondary' 'Where copies lie.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' pods grant'
+            printf '%s\t%s\n' '--default' 'Make it the user\'s default; the first one is.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' pods revoke'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' pods delete'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' pods restore'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' pods usage'
+            printf '%s\t%s\n' '--by-owner' 'Whose bytes lie in the pod.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' pods check'
+            printf '%s\t%s\n' '--repair' 'Put the counters right.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' plans create'
+            printf '%s\t%s\n' '--price' 'Price of an interval, such as 9.99.' '--storage' 'Bytes that may be stored, such as 500GiB, or unlimited.' '--upload' 'Bytes that may be uploaded in a month, or unlimited.' '--transcode-minutes' 'Minutes transcoded in a month, or unlimited.' '--currency' 'Three letters, such as EUR.' '--interval' 'month or year.' '--default-pod' 'Pod that new subscribers are granted.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' plans list'
+            printf '%s\t%s\n' '--archived' 'Those that are no longer sold.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' plans update'
+            printf '%s\t%s\n' '--name' 'A new name.' '--price' 'Price of an interval, such as 9.99.' '--currency' 'Three letters, such as EUR.' '--interval' 'month or year.' '--storage' 'Bytes that may be stored, such as 500GiB, or unlimited.' '--upload' 'Bytes that may be uploaded in a month, or unlimited.' '--transcode-minutes' 'Minutes transcoded in a month, or unlimited.' '--default-pod' 'Pod for new subscribers; \'\' for none.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' plans archive'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' plans restore'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' files list'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--status' 'Only files of this upload status.' '--deleted' 'Those that were deleted and can be restored.' '--sort' 'created, path or size.' '--desc' 'The last first.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' files show'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--watch' 'Wait until its upload has ended.'
+        case ' files url'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--expires' 'How long it is good, up to 7d.'
+        case ' files download'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--to' 'File or folder to write; - is standard output.' '--force' 'Overwrite what is there with other content.'
+        case ' files move'
+            printf '%s\t%s\n' '--to-owner' 'Who gets them: e-mail or id.' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--max' 'Refuse to touch more than this many.'
+        case ' files delete'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--older-than' 'Only those older than this, such as 30d.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to touch more than this many.'
+        case ' files restore'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--max' 'Refuse to touch more than this many.'
+        case ' files purge'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--older-than' 'Only what was given up before; else after retention.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to touch more than this many.'
+        case ' files verify'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--read' 'Read all bytes and compare their SHA-256.' '--limit' 'At most so many files.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' quotas set'
+            printf '%s\t%s\n' '--storage' 'Bytes at a time, unlimited or plan.' '--upload' 'Bytes a month, unlimited or plan.' '--transcode-minutes' 'Minutes a month, unlimited or plan.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' quotas grant'
+            printf '%s\t%s\n' '--upload' 'More bytes to upload.' '--transcode-minutes' 'More minutes.' '--reason' 'Why; kept with the grant.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' quotas reset'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' quotas history'
+            printf '%s\t%s\n' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' db bootstrap'
+            printf '%s\t%s\n' '--password-file' 'The owner\'s password; made at random if not there; - is stdin.' '--database' 'The database to make.' '--owner' 'Its owner\'s role.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' db upgrade'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' db downgrade'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' db revision'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' db seed'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' local start'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' local stop'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' local reset'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' config list'
+            printf '%s\t%s\n' '--show-origin' 'Also show which source won.'
+        case ' config set'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' completion install'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case 'everywhere'
+            printf '%s\t%s\n' '--output' 'table, json, jsonl or csv.' '-o' 'table, json, jsonl or csv.' '--profile' 'Profile of the configuration file.' '--set' 'Override a setting; not for secrets.' '--timeout' 'Give up after this long; 0: never.' '--verbose' 'Say more; -vv: also each query.' '-v' 'Say more; -vv: also each query.' '--quiet' 'Print nothing on success.' '-q' 'Print nothing on success.' '--log-format' 'json: one summary record.' '--color' 'auto, always or never; NO_COLOR is heeded.' '--help' 'Show help.'
+    end
+end
+
+# The values of an option; fails where it takes none.
+function __dumacle_values
+    switch $argv[1]
+        case ' users create --name'
+            true
+        case ' users create --role'
+            printf '%s\t%s\n' 'superadmin' '' 'admin' '' 'enduser' '' 'service' ''
+        case ' users create --plan'
+            true
+        case ' users create --op-id'
+            true
+        case ' users list --role'
+            printf '%s\t%s\n' 'superadmin' '' 'admin' '' 'enduser' '' 'service' ''
+        case ' users list --status'
+            printf '%s\t%s\n' 'active' '' 'disabled' ''
+        case ' users list --sort'
+            printf '%s\t%s\n' 'id' '' 'email' ''
+        case ' users list --limit'
+            true
+        case ' users list --after'
+            true
+        case ' users update --plan'
+            true
+        case ' users update --name'
+            true
+        case ' users update --email'
+            true
+        case ' users update --role'
+            printf '%s\t%s\n' 'superadmin' '' 'admin' '' 'enduser' '' 'service' ''
+        case ' users update --op-id'
+            true
+        case ' users disable --op-id'
+            true
+        case ' users enable --op-id'
+            true
+        case ' users delete --op-id'
+            true
+        case ' users restore --op-id'
+            true
+        case ' users purge --op-id'
+            true
+        case ' users import --format'
+            printf '%s\t%s\n' 'csv' '' 'jsonl' ''
+        case ' users import --op-id'
+            true
+        case ' pods create --capacity'
+            true
+        case ' pods create --provider'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' '' 'local' ''
+        case ' pods create --secondary'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' '' 'local' ''
+        case ' pods create --bucket'
+            true
+        case ' pods create --prefix'
+            true
+        case ' pods create --op-id'
+            true
+        case ' pods list --provider'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' '' 'local' ''
+        case ' pods list --sort'
+            printf '%s\t%s\n' 'id' '' 'name' ''
+        case ' pods list --limit'
+            true
+        case ' pods list --after'
+            true
+        case ' pods update --name'
+            true
+        case ' pods update --capacity'
+            true
+        case ' pods update --secondary'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' '' 'local' '' 'none' ''
+        case ' pods update --op-id'
+            true
+        case ' pods grant --op-id'
+            true
+        case ' pods revoke --op-id'
+            true
+        case ' pods delete --op-id'
+            true
+        case ' pods restore --op-id'
+            true
+        case ' pods usage --limit'
+            true
+        case ' pods usage --after'
+            true
+        case ' pods check --op-id'
+            true
+        case ' plans create --price'
+            true
+        case ' plans create --storage'
+            true
+        case ' plans create --upload'
+            true
+        case ' plans create --transcode-minutes'
+            true
+        case ' plans create --currency'
+            true
+        case ' plans create --interval'
+            printf '%s\t%s\n' 'month' '' 'year' ''
+        case ' plans create --default-pod'
+            true
+        case ' plans create --op-id'
+            true
+        case ' plans list --limit'
+            true
+        case ' plans list --after'
+            true
+        case ' plans update --name'
+            true
+        case ' plans update --price'
+            true
+        case ' plans update --currency'
+            true
+        case ' plans update --interval'
+            printf '%s\t%s\n' 'month' '' 'year' ''
+        case ' plans update --storage'
+            true
+        case ' plans update --upload'
+            true
+        case ' plans update --transcode-minutes'
+            true
+        case ' plans update --default-pod'
+            true
+        case ' plans update --op-id'
+            true
+        case ' plans archive --op-id'
+            true
+        case ' plans restore --op-id'
+            true
+        case ' files list --owner'
+            true
+        case ' files list --pod'
+            true
+        case ' files list --prefix'
+            true
+        case ' files list --status'
+            printf '%s\t%s\n' 'planned' '' 'uploading' '' 'completing' '' 'uploaded' '' 'verified' '' 'changed' '' 'refused' '' 'cancelled' '' 'failed' ''
+        case ' files list --sort'
+            printf '%s\t%s\n' 'created' '' 'path' '' 'size' ''
+        case ' files list --limit'
+            true
+        case ' files list --after'
+            true
+        case ' files show --owner'
+            true
+        case ' files show --pod'
+            true
+        case ' files url --owner'
+            true
+        case ' files url --pod'
+            true
+        case ' files url --expires'
+            true
+        case ' files download --owner'
+            true
+        case ' files download --pod'
+            true
+        case ' files download --prefix'
+            true
+        case ' files download --to'
+            true
+        case ' files move --to-owner'
+            true
+        case ' files move --owner'
+            true
+        case ' files move --pod'
+            true
+        case ' files move --prefix'
+            true
+        case ' files move --op-id'
+            true
+        case ' files move --max'
+            true
+        case ' files delete --owner'
+            true
+        case ' files delete --pod'
+            true
+        case ' files delete --prefix'
+            true
+        case ' files delete --older-than'
+            true
+        case ' files delete --op-id'
+            true
+        case ' files delete --max'
+            true
+        case ' files restore --owner'
+            true
+        case ' files restore --pod'
+            true
+        case ' files restore --prefix'
+            true
+        case ' files restore --op-id'
+            true
+        case ' files restore --max'
+            true
+        case ' files purge --owner'
+            true
+        case ' files purge --pod'
+            true
+        case ' files purge --older-than'
+            true
+        case ' files purge --op-id'
+            true
+        case ' files purge --max'
+            true
+        case ' files verify --owner'
+            true
+        case ' files verify --pod'
+            true
+        case ' files verify --prefix'
+            true
+        case ' files verify --limit'
+            true
+        case ' files verify --op-id'
+            true
+        case ' quotas set --storage'
+            true
+        case ' quotas set --upload'
+            true
+        case ' quotas set --transcode-minutes'
+            true
+        case ' quotas set --op-id'
+            true
+        case ' quotas grant --upload'
+            true
+        case ' quotas grant --transcode-minutes'
+            true
+        case ' quotas grant --reason'
+            true
+        case ' quotas grant --op-id'
+            true
+        case ' quotas reset --op-id'
+            true
+        case ' quotas history --limit'
+            true
+        case ' quotas history --after'
+            true
+        case ' db bootstrap --password-file'
+            printf '%s\t%s\n' '@files' ''
+        case ' db bootstrap --database'
+            true
+        case ' db bootstrap --owner'
+            true
+        case ' db bootstrap --op-id'
+            true
+        case ' db upgrade --op-id'
+            true
+        case ' db downgrade --op-id'
+            true
+        case ' db revision --op-id'
+            true
+        case ' db seed --op-id'
+            true
+        case ' local start --op-id'
+            true
+        case ' local stop --op-id'
+            true
+        case ' local reset --op-id'
+            true
+        case ' config set --op-id'
+            true
+        case ' completion install --op-id'
+            true
+        case 'everywhere --output'
+            printf '%s\t%s\n' 'table' '' 'json' '' 'jsonl' '' 'csv' ''
+        case 'everywhere -o'
+            printf '%s\t%s\n' 'table' '' 'json' '' 'jsonl' '' 'csv' ''
+        case 'everywhere --profile'
+            true
+        case 'everywhere --set'
+            true
+        case 'everywhere --timeout'
+            true
+        case 'everywhere --log-format'
+            printf '%s\t%s\n' 'text' '' 'json' ''
+        case 'everywhere --color'
+            printf '%s\t%s\n' 'auto' '' 'always' '' 'never' ''
+        case '*'
+            return 1
+    end
+end
+
+function __dumacle_arguments
+    switch $argv[1]
+        case ' users import'
+            printf '%s\t%s\n' '@files' ''
+        case ' files show'
+            printf '%s\t%s\n' '@files' ''
+        case ' files url'
+            printf '%s\t%s\n' '@files' ''
+        case ' files download'
+            printf '%s\t%s\n' '@files' ''
+        case ' files move'
+            printf '%s\t%s\n' '@files' ''
+        case ' files delete'
+            printf '%s\t%s\n' '@files' ''
+        case ' files restore'
+            printf '%s\t%s\n' '@files' ''
+        case ' files purge'
+            printf '%s\t%s\n' '@files' ''
+        case ' files verify'
+            printf '%s\t%s\n' '@files' ''
+        case ' completion show'
+            printf '%s\t%s\n' 'bash' '' 'zsh' '' 'fish' '' 'powershell' ''
+        case ' completion install'
+            printf '%s\t%s\n' 'bash' '' 'zsh' '' 'fish' '' 'powershell' ''
+    end
+end
+
+function __dumacle_at
+    set -l at ''
+    set -l skip ''
+    for word in $argv
+        if test -n "$skip"
+            set skip ''
+        else if string match -q -- '-*' $word
+            if __dumacle_values "$at $word" >/dev/null; or __dumacle_values "everywhere $word" >/dev/null
+                set skip yes
+            end
+        else if __dumacle_children "$at" | string match -q -- "$word"\t'*'
+            set at "$at $word"
+        end
+    end
+    echo -- "$at"
+end
+
+function __dumacle_found
+    set -l typed (commandline -opc)
+    set -l current (commandline -ct)
+    set -l at (__dumacle_at $typed[2..-1])
+    set -l prev $typed[-1]
+    if __dumacle_values "$at $prev"; or __dumacle_values "everywhere $prev"
+        return
+    end
+    if string match -q -- '-*' $current
+        __dumacle_options "$at"
+        __dumacle_options everywhere
+    else
+        __dumacle_children "$at"
+        __dumacle_arguments "$at"
+    end
+end
+
+function __dumacle
+    set -l found (__dumacle_found)
+    if string match -q -- '@files*' $found
+        __fish_complete_path (commandline -ct)
+    else
+        printf '%s\n' $found
+    end
+end
+
+complete -c dumacle -f -a '(__dumacle)'

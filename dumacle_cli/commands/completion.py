@@ -1,0 +1,87 @@
+"""`dumacle completion`: scripts that complete groups, commands, options and values in four shells."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from dumacle_cli import settings
+from dumacle_cli.commands.contract import Kind, command, group
+from dumacle_cli.context import Context
+from dumacle_cli.errors import UsageError
+from dumacle_cli.output.forms import Shown
+
+app = group("completion", "Shell completion for bash, zsh, fish and PowerShell.")
+
+Name = Literal["bash", "zsh", "fish", "powershell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Where a completion script was put, and what is left to do."""
+
+    shell: str
+    file: str
+    next: str
+
+
+@command(app, "show", kind=Kind.RAW, example="dumacle completion show bash", offline=True)
+def show(
+    context: Context, shell: Annotated[Name, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")]
+) -> None:
+    """Print the completion script of a shell."""
+    from dumacle_cli.commands import shells
+
+    context.write(shells.script(shell).rstrip("\n"))
+
+
+@command(
+    app,
+    "install",
+    returns=Installed,
+    example="dumacle completion install bash",
+    mutates=True,
+    outside=True,
+    offline=True,
+)
+def install(
+    context: Context,
+    shell: Annotated[
+        Name | None, typer.Argument(metavar="[SHELL]", help="bash, zsh, fish or powershell; else as $SHELL says.")
+    ] = None,
+) -> Shown:
+    """Put the completion script where the shell looks for it; repeat it after an upgrade."""
+    from dumacle_cli.commands import shells
+
+    name = shell or _login_shell(context)
+    file, following = _place(name, context)
+    text = shells.script(name)
+    changed = not file.exists() or file.read_text("utf-8") != text
+    if changed and not context.dry_run:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, "utf-8")
+    return Shown(Installed(name, str(file), following), changed, dry_run=context.dry_run)
+
+
+def _login_shell(context: Context) -> str:
+    name = Path(context.environ.get("SHELL", "")).name
+    if name not in ("bash", "zsh", "fish"):
+        raise UsageError("SHELL does not say which shell this is: name it", "dumacle completion install")
+    return name
+
+
+def _place(shell: str, context: Context) -> tuple[Path, str]:
+    """Return where a shell looks for scripts, and what else it needs."""
+    home = settings.home(context.environ)
+    data = Path(context.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    config = Path(context.environ.get("XDG_CONFIG_HOME") or home / ".config")
+    if shell == "bash":
+        return data / "bash-completion" / "completions" / "dumacle", "open a new shell; needs bash-completion"
+    if shell == "zsh":
+        file = data / "zsh" / "site-functions" / "_dumacle"
+        return file, f"add to ~/.zshrc before compinit: fpath=({file.parent} $fpath)"
+    if shell == "fish":
+        return config / "fish" / "completions" / "dumacle.fish", "open a new shell"
+    file = config / "dumacle" / "dumacle.ps1"
+    return file, f"add to $PROFILE: . '{file}'"

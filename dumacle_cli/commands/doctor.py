@@ -1,0 +1,91 @@
+"""`dumacle doctor`: everything Dumacle depends on, each finding with its fix."""
+
+import stat
+from functools import partial
+from typing import TYPE_CHECKING
+
+import typer
+
+from dumacle_cli import settings
+from dumacle_cli.commands.contract import GROUP, command
+from dumacle_cli.context import Context
+from dumacle_cli.errors import DatabaseUnavailable, DumacleError, Exit, NoDatabase, NotConfigured
+from dumacle_cli.output.forms import Shown
+from dumacle_cli.services import checks
+from dumacle_cli.services.checks import Check
+
+if TYPE_CHECKING:
+    from dumacle_cli.store.catalog import Bucket
+
+START = "start the server, or correct DUMACLE_DATABASE_URL (see: dumacle config list --show-origin)"
+app = typer.Typer(**GROUP)  # type: ignore[arg-type]
+app.path = ""  # type: ignore[attr-defined]
+
+
+@command(
+    app,
+    "doctor",
+    returns=Check,
+    many=True,
+    columns=("check", "status", "finding", "fix"),
+    example="dumacle doctor",
+)
+def doctor(context: Context) -> Shown:
+    """Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed."""
+    database, buckets = _database(context)
+    found = [
+        _configuration(context),
+        *database,
+        *_providers(context, buckets),
+        checks.ffmpeg(str(context.settings.ffmpeg or "")),
+        checks.keyring(),
+    ]
+    return Shown(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
+
+
+def _configuration(context: Context) -> Check:
+    file = settings.user_file(context.environ)
+    origin = f"profile {context.resolved.profile}" if context.resolved.profile else "no profile"
+    if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
+        return Check("configuration", "warning", f"{file} can be read by others", f"chmod 600 {file}")
+    return Check("configuration", "ok", origin, "")
+
+
+def _database(context: Context) -> "tuple[list[Check], list[Bucket]]":
+    """Look at the database, and return the buckets that its pods use; raises NoDatabase."""
+    from dumacle_cli.store import catalog
+
+    found = [checks.disk(context.data_dir)] if context.settings.embedded else []
+    try:
+        with context.connection() as connection:
+            found += [checks.server(connection), checks.clock(connection)]
+            found.append(checks.schema(connection))
+            return found, catalog.buckets(connection)
+    except NoDatabase:
+        raise
+    except DumacleError as error:
+        name = "schema" if len(found) > 1 else "database"
+        fix = START if isinstance(error, DatabaseUnavailable) else error.remedy
+        return [*found, Check(name, "failed", str(error), fix)], []
+
+
+def _providers(context: Context, buckets: "list[Bucket]") -> list[Check]:
+    """Try the default bucket of each provider that is configured, and every other bucket of the pods."""
+    from dumacle_cli.clients.providers import PROVIDERS
+
+    found, seen = [], set()
+    for name in PROVIDERS:
+        try:
+            seen.add((name, context.location(name).bucket))
+        except NotConfigured:
+            if name != context.settings.default_provider:
+                continue
+        except DumacleError:
+            pass  # the check below meets it again, and tells it
+        found.append(checks.provider(name, partial(context.location, name)))
+    others = [bucket for bucket in buckets if (bucket.provider, bucket.name) not in seen]
+    return found + [_pods_bucket(context, bucket) for bucket in others]
+
+
+def _pods_bucket(context: Context, bucket: "Bucket") -> Check:
+    return checks.provider(bucket.provider, partial(context.location, bucket.provider, bucket.name), bucket.prefix)

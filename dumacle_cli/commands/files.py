@@ -1,0 +1,319 @@
+"""`dumacle files`: list, link, download, move, delete and verify files."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dumacle_cli.commands import uploads
+from dumacle_cli.commands.contract import command, group
+from dumacle_cli.commands.listing import After, All, Limit, listing
+from dumacle_cli.context import Context
+from dumacle_cli.errors import Exit, OutputFailed, UsageError
+from dumacle_cli.output.forms import Shown
+from dumacle_cli.services import downloads, files, purge, verification
+from dumacle_cli.store.files import Selection
+from dumacle_cli.units import parse_duration, show_size
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dumacle_cli.store.paging import Page
+
+app = group("files", "Upload, list, link, download, move and remove files.")
+uploads.register(app)
+
+WATCH_SECONDS = 1
+
+FileName = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, or its path with --owner.")]
+OneOrFilter = Annotated[str, typer.Argument(metavar="[FILE]", help="A file's id, or its path with --owner.")]
+Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files: e-mail or id.")]
+Pod = Annotated[str, typer.Option("--pod", metavar="POD", help="In which pod: name or id.")]
+Prefix = Annotated[str, typer.Option("--prefix", help="Only paths that begin so.")]
+OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help="Only those older than this, such as 30d.")]
+
+
+@command(
+    app,
+    "list",
+    returns=files.File,
+    many=True,
+    columns=("id", "owner", "pod", "path", "size", "status", "created_at"),
+    empty="no files",
+    example="dumacle files list --owner ada@example.com --prefix holiday/",
+)
+def list_(
+    context: Context,
+    owner: Owner = "",
+    pod: Pod = "",
+    prefix: Prefix = "",
+    status: Annotated[files.Status | None, typer.Option("--status", help="Only files of this upload status.")] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Those that were deleted and can be restored.")] = False,
+    sort: Annotated[files.Sort | None, typer.Option("--sort", help="created, path or size.")] = None,
+    descending: Annotated[bool, typer.Option("--desc", help="The last first.")] = False,
+    limit: Limit = 50,
+    after: After = "",
+    everything: All = False,
+) -> Shown:
+    """List files."""
+    with context.session() as session:
+        chosen = files.select(session, owner=owner, pod=pod, prefix=prefix, status=status, deleted=deleted)
+
+    def fetch(session: "Session", token: str | None) -> "Page[files.File]":
+        return files.list_(session, chosen, sort=sort, descending=descending, after=token, limit=limit)
+
+    return listing(context, fetch, after, everything)
+
+
+@command(app, "show", returns=files.Detail, example="dumacle files show holiday/beach.jpg --owner ada@example.com")
+def show(
+    context: Context,
+    file: FileName,
+    owner: Owner = "",
+    pod: Pod = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Wait until its upload has ended.")] = False,
+) -> Shown:
+    """Show a file, where its bytes lie, and its contents."""
+    with context.session() as session:
+        file_id = files.find(session, file, owner=owner, pod=pod)
+        detail = files.show(session, file_id)
+    while watch and detail.status in files.UNDER_WAY:
+        context.say(f"{detail.status} {detail.progress} %")
+        time.sleep(WATCH_SECONDS)
+        with context.session() as session:
+            detail = files.show(session, file_id)
+    return Shown(detail)
+
+
+@command(
+    app,
+    "url",
+    returns=downloads.Link,
+    example="dumacle files url holiday/beach.jpg --owner ada@example.com --expires 1h",
+)
+def url(
+    context: Context,
+    file: FileName,
+    owner: Owner = "",
+    pod: Pod = "",
+    expires: Annotated[str, typer.Option("--expires", metavar="AGE", help="How long it is good, up to 7d.")] = "",
+) -> Shown:
+    """Make a link that downloads a file without a login."""
+    seconds = parse_duration(expires, "--expires") if expires else context.settings.url_expiry
+    with context.session() as session:
+        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
+    return Shown(downloads.link(context.store, wanted, seconds))
+
+
+@command(
+    app,
+    "download",
+    returns=downloads.Downloaded,
+    many=True,
+    columns=("id", "path", "size", "result", "error"),
+    example="dumacle files download holiday/beach.jpg --owner ada@example.com --to beach.jpg",
+)
+def download(
+    context: Context,
+    file: OneOrFilter = "",
+    owner: Owner = "",
+    pod: Pod = "",
+    prefix: Prefix = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="PATH", help="File or folder to write; - is standard output.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there with other content.")] = False,
+) -> Shown:
+    """Download a file, or with --owner and --prefix many into a folder, and check every byte."""
+    if not file:
+        return _download_many(context, owner, pod, prefix, to, force)
+    if prefix:
+        raise UsageError("name one FILE, or give filters", "dumacle files download")
+    with context.session() as session:
+        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
+    if to == "-":
+        return Shown([_to_standard_output(context, wanted)])
+    return Shown([downloads.to_file(context.store, wanted, Path(to) if to else None, force=force)])
+
+
+def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
+    """Write the bytes to standard output, and turn what is said of them to standard error."""
+    stream = getattr(context.out, "buffer", None)
+    if stream is None:
+        raise OutputFailed(reason="standard output takes no bytes")
+    context.out = context.err
+    return downloads.to_stream(context.store, wanted, stream)
+
+
+def _download_many(context: Context, owner: str, pod: str, prefix: str, to: str, force: bool) -> Shown:
+    if not owner or to in ("", "-"):
+        raise UsageError("name a FILE, or give --owner USER and --to FOLDER", "dumacle files download")
+    with context.session() as session:
+        chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
+    found = list(downloads.to_folder(context.database, context.store, chosen, Path(to), force=force))
+    failed = sum(each.error is not None for each in found)
+    return Shown(found, exit=Exit.PARTIAL if failed else Exit.DONE, note=f"{len(found)} files, {failed} failed")
+
+
+@command(
+    app,
+    "move",
+    returns=files.Affected,
+    example="dumacle files move --owner bob@example.com --to-owner ada@example.com",
+    mutates=True,
+    bulk=True,
+)
+def move(
+    context: Context,
+    to_owner: Annotated[str, typer.Option("--to-owner", metavar="USER", help="Who gets them: e-mail or id.")],
+    file: OneOrFilter = "",
+    owner: Owner = "",
+    pod: Pod = "",
+    prefix: Prefix = "",
+) -> Shown:
+    """Give files to another owner; the bytes stay where they are."""
+
+    def work(session: "Session") -> tuple[files.Affected, bool]:
+        chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
+        return files.move(session, chosen, to_owner, maximum=context.maximum)
+
+    return context.change(work)
+
+
+@command(
+    app,
+    "delete",
+    returns=files.Affected,
+    example="dumacle files delete holiday/beach.jpg --owner ada@example.com --yes",
+    mutates=True,
+    confirms=True,
+    bulk=True,
+)
+def delete(
+    context: Context,
+    file: OneOrFilter = "",
+    owner: Owner = "",
+    pod: Pod = "",
+    prefix: Prefix = "",
+    older_than: OlderThan = "",
+) -> Shown:
+    """Delete files; they can be restored, and count against storage, until they are purged."""
+
+    def choose(session: "Session") -> Selection:
+        return files.choose(session, file, owner=owner, pod=pod, prefix=prefix, older_than=older_than)
+
+    if _asks(context):
+        with context.session() as session:
+            number, words = files.summary(session, choose(session))
+        context.guard(number, "file")
+        context.confirm(f"Delete {words}")
+    return context.change(lambda session: files.delete(session, choose(session), maximum=context.maximum))
+
+
+@command(
+    app,
+    "restore",
+    returns=files.Affected,
+    example="dumacle files restore old/lost.txt --owner ada@example.com",
+    mutates=True,
+    bulk=True,
+)
+def restore(
+    context: Context,
+    file: OneOrFilter = "",
+    owner: Owner = "",
+    pod: Pod = "",
+    prefix: Prefix = "",
+) -> Shown:
+    """Take the deletion of files back."""
+
+    def work(session: "Session") -> tuple[files.Affected, bool]:
+        chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, deleted=True)
+        return files.restore(session, chosen, maximum=context.maximum)
+
+    return context.change(work)
+
+
+@command(
+    app,
+    "purge",
+    returns=purge.Purged,
+    example="dumacle files purge --older-than 30d --max 10000 --yes",
+    mutates=True,
+    outside=True,
+    confirms=True,
+    bulk=True,
+    cron=True,
+)
+def purge_(
+    context: Context,
+    file: OneOrFilter = "",
+    owner: Owner = "",
+    pod: Pod = "",
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="AGE", help="Only what was given up before; else after retention.")
+    ] = "",
+) -> Shown:
+    """Remove deleted files and old contents for good, with their bytes; finishes what a killed purge began."""
+    maximum = None if file else context.maximum
+    with context.session() as session:
+        scope = _scope(context, session, file, owner, pod, older_than)
+        planned = purge.plan(session, **scope, maximum=maximum)
+        words = files.summary(session, Selection(deleted=True, **scope))[1] if _asks(context) else ""
+    context.confirm(f"Purge for good {words}; {planned.versions} contents, {show_size(planned.bytes)} become free")
+    done = planned if context.dry_run else purge.run(context.database, context.store, **scope, maximum=maximum)
+    return _outside(context, done, changed=done != purge.Purged(0, 0, 0))
+
+
+def _scope(context: Context, session: "Session", file: str, owner: str, pod: str, older_than: str) -> dict[str, Any]:
+    """Say what a purge may take: one deleted file at once, or what is older than that or than the retention."""
+    if file:
+        return {"ids": (files.find(session, file, owner=owner, pod=pod, deleted=True),)}
+    chosen = files.select(session, owner=owner, older_than=older_than or f"{context.settings.retention_days}d")
+    return {"owner_id": chosen.owner_id, "before": chosen.before}
+
+
+def _asks(context: Context) -> bool:
+    """Say whether a person will be asked: then what the question shows must be looked up first."""
+    return not (context.options.get("yes") or context.dry_run)
+
+
+def _outside(context: Context, data: object, *, changed: bool, exit_: Exit = Exit.DONE, note: str = "") -> Shown:
+    return Shown(data, changed, context.operation, dry_run=context.dry_run, exit=exit_, note=note)
+
+
+@command(
+    app,
+    "verify",
+    returns=verification.Verified,
+    many=True,
+    columns=("id", "path", "size", "result", "error"),
+    empty="no files to verify",
+    example="dumacle files verify --pod films --limit 100",
+    mutates=True,
+    outside=True,
+    cron=True,
+)
+def verify(
+    context: Context,
+    file: OneOrFilter = "",
+    owner: Owner = "",
+    pod: Pod = "",
+    prefix: Prefix = "",
+    read: Annotated[bool, typer.Option("--read", help="Read all bytes and compare their SHA-256.")] = False,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many files.")] = 1000,
+) -> Shown:
+    """Compare files with what the stores hold, those that were verified longest ago first."""
+    with context.session() as session:
+        if file:
+            chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
+        else:
+            chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
+    record = not context.dry_run
+    found = list(verification.run(context.database, context.store, chosen, limit, read=read, record=record))
+    bad = [each for each in found if each.result in ("missing", "differs")]
+    failed = [each for each in found if each.result == "failed"]
+    exit_ = Exit.INTEGRITY if bad else Exit.PARTIAL if failed else Exit.DONE
+    note = f"{len(found)} files, {len(bad)} missing or different, {len(failed)} not looked at"
+    return _outside(context, found, changed=len(found) > len(failed), exit_=exit_, note=note)

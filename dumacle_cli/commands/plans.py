@@ -1,0 +1,161 @@
+"""`dumacle plans`: what is sold, for how much, and with which limits."""
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dumacle_cli.commands.contract import command, group
+from dumacle_cli.commands.listing import After, All, Limit, listing
+from dumacle_cli.context import Context
+from dumacle_cli.errors import InvalidValue, UsageError
+from dumacle_cli.output.forms import Shown
+from dumacle_cli.services import plans
+from dumacle_cli.units import parse_price, parse_size
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dumacle_cli.store.paging import Page
+
+app = group("plans", "What is sold: prices and limits.")
+
+Name = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
+Price = typer.Option("--price", metavar="AMOUNT", help="Price of an interval, such as 9.99.")
+Currency = typer.Option("--currency", metavar="CODE", help="Three letters, such as EUR.")
+Interval = typer.Option("--interval", help="month or year.")
+Storage = typer.Option("--storage", metavar="SIZE", help="Bytes that may be stored, such as 500GiB, or unlimited.")
+Upload = typer.Option("--upload", metavar="SIZE", help="Bytes that may be uploaded in a month, or unlimited.")
+Minutes = typer.Option("--transcode-minutes", metavar="N", help="Minutes transcoded in a month, or unlimited.")
+UNLIMITED = "unlimited"
+
+
+@command(
+    app,
+    "create",
+    returns=plans.Plan,
+    example="dumacle plans create family --price 9.99 --storage 500GiB --upload 100GiB --default-pod films",
+    mutates=True,
+)
+def create(
+    context: Context,
+    name: Name,
+    price: Annotated[str, Price],
+    storage: Annotated[str, Storage],
+    upload: Annotated[str, Upload],
+    transcode_minutes: Annotated[str, Minutes] = "0",
+    currency: Annotated[str, Currency] = "EUR",
+    interval: Annotated[plans.Interval, Interval] = "month",
+    default_pod: Annotated[
+        str | None, typer.Option("--default-pod", metavar="POD", help="Pod that new subscribers are granted.")
+    ] = None,
+) -> Shown:
+    """Create a plan."""
+    values = _values(price, currency, interval, storage, upload, transcode_minutes)
+    return context.change(lambda session: plans.create(session, name, values, default_pod))
+
+
+@command(
+    app,
+    "list",
+    returns=plans.Plan,
+    many=True,
+    columns=(
+        "name",
+        "price",
+        "currency",
+        "interval",
+        "storage_limit",
+        "upload_limit",
+        "transcode_limit",
+        "default_pod",
+    ),
+    empty="there are no plans yet: dumacle plans create NAME --price 9.99 --storage 500GiB --upload 100GiB",
+    example="dumacle plans list",
+)
+def list_(
+    context: Context,
+    archived: Annotated[bool, typer.Option("--archived", help="Those that are no longer sold.")] = False,
+    limit: Limit = 50,
+    after: After = "",
+    everything: All = False,
+) -> Shown:
+    """List plans by name."""
+
+    def fetch(session: "Session", token: str | None) -> "Page[plans.Plan]":
+        return plans.list_(session, archived=archived, after=token, limit=limit)
+
+    return listing(context, fetch, after, everything)
+
+
+@command(app, "show", returns=plans.PlanDetail, example="dumacle plans show starter")
+def show(context: Context, plan: Name) -> plans.PlanDetail:
+    """Show a plan, with how many live subscriptions it has."""
+    with context.session() as session:
+        return plans.show(session, plan)
+
+
+@command(app, "update", returns=plans.Plan, example="dumacle plans update starter --storage 300GiB", mutates=True)
+def update(
+    context: Context,
+    plan: Name,
+    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    price: Annotated[str | None, Price] = None,
+    currency: Annotated[str | None, Currency] = None,
+    interval: Annotated[plans.Interval | None, Interval] = None,
+    storage: Annotated[str | None, Storage] = None,
+    upload: Annotated[str | None, Upload] = None,
+    transcode_minutes: Annotated[str | None, Minutes] = None,
+    default_pod: Annotated[
+        str | None, typer.Option("--default-pod", metavar="POD", help="Pod for new subscribers; '' for none.")
+    ] = None,
+) -> Shown:
+    """Change a plan; new limits hold for its subscribers at once."""
+    if (price is None) is not (currency is None):
+        raise UsageError("--price and --currency are given together", "dumacle plans update")
+    values = _values(price, currency, interval, storage, upload, transcode_minutes)
+    return context.change(lambda session: plans.update(session, plan, values, name, default_pod))
+
+
+@command(app, "archive", returns=plans.Plan, example="dumacle plans archive pro", mutates=True)
+def archive(context: Context, plan: Name) -> Shown:
+    """Take a plan from sale; its subscribers keep it."""
+    return context.change(lambda session: plans.archive(session, plan))
+
+
+@command(app, "restore", returns=plans.Plan, example="dumacle plans restore pro", mutates=True)
+def restore(context: Context, plan: Name) -> Shown:
+    """Put an archived plan on sale again."""
+    return context.change(lambda session: plans.restore(session, plan))
+
+
+def _values(
+    price: str | None,
+    currency: str | None,
+    interval: str | None,
+    storage: str | None,
+    upload: str | None,
+    minutes: str | None,
+) -> dict[str, Any]:
+    """Turn what was typed into columns, less what was not."""
+    values: dict[str, Any] = {"interval": interval} if interval else {}
+    if price is not None and currency is not None:
+        values |= {"currency": _currency(currency), "price": parse_price(price, currency)}
+    for column, size in (("storage_limit", storage), ("upload_limit", upload)):
+        if size is not None:
+            values[column] = None if size == UNLIMITED else parse_size(size, column.replace("_", " "))
+    if minutes is not None:
+        values["transcode_limit"] = None if minutes == UNLIMITED else _seconds(minutes)
+    return values
+
+
+def _currency(code: str) -> str:
+    if not re.fullmatch("[A-Za-z]{3}", code):
+        raise InvalidValue(name="currency", value=repr(code), reason="it is three letters, such as EUR")
+    return code.lower()
+
+
+def _seconds(minutes: str) -> int:
+    if not re.fullmatch("[0-9]{1,9}", minutes):
+        raise InvalidValue(name="transcode minutes", value=repr(minutes), reason="it is a whole number, or unlimited")
+    return int(minutes) * 60

@@ -1,0 +1,121 @@
+"""`dumacle files upload`: files and folders into a pod."""
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from dumacle_cli import errors
+from dumacle_cli.commands.contract import command
+from dumacle_cli.context import Context
+from dumacle_cli.ingest.items import Silent, Summary, Tally
+from dumacle_cli.output.forms import Shown
+
+if TYPE_CHECKING:
+    from dumacle_cli.ingest import upload as engine
+    from dumacle_cli.ingest.items import Progress
+    from dumacle_cli.services.placement import Target
+
+
+def register(app: typer.Typer) -> None:
+    """Add `upload` to the group of files."""
+    command(
+        app,
+        "upload",
+        returns=Summary,
+        example="dumacle files upload ./photos --pod films --owner ada@example.com",
+        mutates=True,
+        outside=True,
+    )(upload)
+
+
+def upload(
+    context: Context,
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    owner: Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files they become.")],
+    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Where to; empty: the owner's default pod.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Put before each path, such as 2026/holiday.")] = "",
+    results: Annotated[
+        Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write one line per planned file.")
+    ] = None,
+    stop_after: Annotated[int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures.")] = 0,
+) -> Shown:
+    """Upload files and folders into a pod; running it again uploads only what is new or changed."""
+    from dumacle_cli.ingest import upload as engine
+    from dumacle_cli.services import placement
+
+    with context.session() as session:
+        target = placement.target(session, owner, pod or None)
+    wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after)
+    if context.dry_run:
+        return _shown(context, *engine.foresee(context.database, wanted))
+    with _results(results) as lines, _progress(context) as progress:
+        done = engine.run(context.database, _stores(context, target), wanted, progress, lines)
+    return _shown(context, *done)
+
+
+def _wanted(context: Context, target: "Target", sources: list[bytes], prefix: str, stop_after: int) -> "engine.Upload":
+    from dumacle_cli.clients import providers
+    from dumacle_cli.ingest import plan
+    from dumacle_cli.ingest import upload as engine
+
+    settings = context.settings
+    place = plan.Place(
+        target.pod_id, target.pod, target.owner_id, target.owner, 0, target.key_prefix, settings.max_file_size
+    )
+    return engine.Upload(
+        sources=sources,
+        prefix=_prefix(prefix),
+        place=place,
+        operation=context.operation,
+        large_file_size=settings.large_file_size,
+        concurrency=settings.upload_concurrency,
+        needs_md5=providers.known(target.provider).proof == "md5-etag",
+        stop_after=stop_after,
+    )
+
+
+def _prefix(given: str) -> str:
+    parts = [part for part in given.split("/") if part]
+    if any(part in (".", "..") for part in parts):
+        raise errors.InvalidValue(name="--prefix", value=repr(given), reason="it may not hold . or ..")
+    return "".join(f"{part}/" for part in parts)
+
+
+def _stores(context: Context, target: "Target") -> "engine.Stores":
+    from functools import cache, partial
+
+    from dumacle_cli.clients import providers
+    from dumacle_cli.clients.small_objects import SmallObjects
+    from dumacle_cli.ingest import upload as engine
+
+    location = context.location(target.provider, target.bucket)
+    return engine.Stores(
+        small=lambda: SmallObjects(location, context.settings.upload_concurrency),
+        large=cache(lambda: context.store(target.provider, target.bucket)),
+        proves=partial(providers.proves, target.provider),
+    )
+
+
+def _results(file: Path | None) -> AbstractContextManager[TextIO | None]:
+    return file.open("w", encoding="utf-8") if file else nullcontext()
+
+
+def _progress(context: Context) -> "AbstractContextManager[Progress]":
+    if context.quiet or context.err is None or not context.err.isatty():
+        return nullcontext(Silent())
+    from dumacle_cli.output.progress import Bars
+
+    return Bars(context.err, context.color)
+
+
+def _shown(context: Context, summary: Summary, tally: Tally) -> Shown:
+    status = errors.Exit.DONE
+    if tally.troubled:
+        only_limits = tally.limits == tally.troubled and not summary.uploaded
+        status = errors.Exit.LIMIT if only_limits else errors.Exit.PARTIAL
+        context.warn(f"{tally.troubled} not uploaded; the first: {tally.first_error}")
+    changed = summary.uploaded > 0
+    return Shown(summary, changed, context.operation, dry_run=context.dry_run, exit=status)

@@ -1,0 +1,1 @@
+"""The upload engine: scan, plan, lease, transfer, record."""

@@ -1,0 +1,88 @@
+"""Scanning streams: folders are walked in constant memory, and nothing at the source stops the walk."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from dumacle_cli import paths
+from dumacle_cli.errors import NotFound
+from dumacle_cli.ingest.items import Class, Item, Problem
+
+Found: TypeAlias = Item | Problem
+
+LONGEST = 2048
+"""Bytes of a stored path; a longer one does not fit an index entry of PostgreSQL."""
+
+_KINDS = {
+    stat.S_IFLNK: "a symbolic link is not followed",
+    stat.S_IFSOCK: "a socket is no file",
+    stat.S_IFIFO: "a named pipe is no file",
+    stat.S_IFCHR: "a device is no file",
+    stat.S_IFBLK: "a device is no file",
+}
+
+
+def scan(sources: Sequence[bytes], prefix: str) -> Iterator[Found]:
+    """Walk files and folders; a file's path is the one below its source, behind the prefix.
+
+    Raises NotFound for a source that does not exist, before anything is walked.
+    """
+    for source in sources:
+        if not os.path.lexists(source):
+            raise NotFound(noun="file or folder", name=paths.encode(source))
+    several = len(sources) > 1
+    taken: set[int] = set()
+    for source in sources:
+        for found in _source(source, prefix):
+            place = hash(found.path)
+            if several and place in taken:
+                yield Problem(found.path, Class.REFUSED, "another source of this run has the same path")
+                continue
+            if several:
+                taken.add(place)
+            yield found
+
+
+def _source(source: bytes, prefix: str) -> Iterator[Found]:
+    source = os.path.abspath(source)
+    if os.path.isdir(source):
+        yield from _folder(source, prefix)
+    else:
+        yield _examined(source, prefix + paths.encode(os.path.basename(source)))
+
+
+def _folder(root: bytes, prefix: str) -> Iterator[Found]:
+    pending = [(root, prefix)]
+    while pending:
+        folder, below = pending.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    name = below + paths.encode(entry.name)
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append((entry.path, name + "/"))
+                    else:
+                        yield _examined(entry.path, name)
+        except OSError as error:
+            yield Problem(below.rstrip("/") or ".", Class.FAILED, reason(error))
+
+
+def _examined(source: bytes, path: str) -> Found:
+    try:
+        status = os.lstat(source)
+    except OSError as error:
+        return Problem(path, Class.FAILED, reason(error))
+    if not stat.S_ISREG(status.st_mode):
+        return Problem(path, Class.SKIPPED, _KINDS.get(stat.S_IFMT(status.st_mode), "it is no file"))
+    if len(path.encode()) > LONGEST:
+        return Problem(path, Class.REFUSED, f"its path is longer than {LONGEST} bytes")
+    return Item(path, source, status.st_size, status.st_mtime_ns)
+
+
+def reason(error: OSError) -> str:
+    """Say why the system refused a source."""
+    if error.errno == errno.ENOENT:
+        return "it vanished"
+    return (error.strerror or type(error).__name__).lower()

@@ -1,0 +1,261 @@
+"""Moving the bytes: small files by hundreds in one loop, large ones in parts; each is hashed as it is read."""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from dumacle_cli import errors
+from dumacle_cli.clients.object_store import Part
+from dumacle_cli.ingest.content import HEAD, content_type
+from dumacle_cli.ingest.items import Attempt, Class, Progress
+from dumacle_cli.ingest.scan import reason
+
+if TYPE_CHECKING:
+    from dumacle_cli.clients.object_store import ObjectStore
+
+MIB = 1024**2
+IN_FLIGHT = 64 * MIB
+"""Bytes of bodies held in memory at once, over both lanes."""
+PART = 16 * MIB
+MOST_PARTS = 9_000
+READ_TOGETHER = 2 * MIB
+LARGE_AT_ONCE = 4
+
+
+class SmallLane(Protocol):
+    """What stores one small object; see clients.small_objects."""
+
+    async def put(self, key: str, body: bytes, content_type: str) -> str:
+        """Store the bytes at the key and return the ETag."""
+        ...
+
+
+class Journal(Protocol):
+    """Where a large attempt writes down what it is about to do; each call commits."""
+
+    def begin_parts(self, attempt: Attempt, upload_id: str, part_size: int) -> None:
+        """Remember the multipart upload."""
+
+    def begin_completing(self, attempt: Attempt) -> None:
+        """Remember that Complete is next."""
+
+    def percent(self, attempt: Attempt, percent: int) -> None:
+        """Note how far the attempt is."""
+
+
+class Changed(Exception):
+    """The file is not what was planned: it changed since the scan, or while it was read."""
+
+
+class Budget:
+    """Bytes in flight, shared by everything that holds a body."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._room = asyncio.Condition()
+
+    @asynccontextmanager
+    async def hold(self, size: int) -> AsyncIterator[None]:
+        """Hold so many bytes of the budget; a body larger than all of it waits until it is alone."""
+        await self.take(size)
+        try:
+            yield
+        finally:
+            await self.give(size)
+
+    async def take(self, size: int) -> None:
+        """Wait for room and take it."""
+        size = min(size, self._size)
+        async with self._room:
+            await self._room.wait_for(lambda: self._free >= size)
+            self._free -= size
+
+    async def give(self, size: int) -> None:
+        """Give room back."""
+        async with self._room:
+            self._free += min(size, self._size)
+            self._room.notify_all()
+
+
+@dataclass(slots=True)
+class Lanes:
+    """The two ways into a store, and what they share."""
+
+    small: SmallLane
+    large: "Callable[[], ObjectStore]"
+    proves: Callable[[str, str], bool]
+    needs_md5: bool
+    concurrency: int
+    budget: Budget
+    progress: Progress
+    journal: Journal
+
+    def cost(self, size: int) -> int:
+        """Return what a body takes of the budget: its bytes, but at least a share that bounds how many there are."""
+        return max(size, IN_FLIGHT // (2 * self.concurrency))
+
+
+@contextmanager
+def _opened(attempt: Attempt) -> Iterator[IO[bytes]]:
+    """Open a source that is still what was planned, and look again when it was read; raises Changed or OSError."""
+    with open(attempt.item.source, "rb", buffering=0) as handle:  # noqa: PTH123 - a path of bytes
+        _same(handle, attempt)
+        with suppress(AttributeError):
+            os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        yield handle
+        _same(handle, attempt)
+
+
+def _same(handle: IO[bytes], attempt: Attempt) -> None:
+    status = os.fstat(handle.fileno())
+    if (status.st_size, status.st_mtime_ns) != (attempt.item.size, attempt.item.mtime_ns):
+        raise Changed("it changed while it was read; run the same command again")
+
+
+def _read_exactly(handle: IO[bytes], size: int) -> bytes:
+    body = handle.read(size)
+    while len(body) < size:
+        more = handle.read(size - len(body))
+        if not more:
+            raise Changed("it became shorter while it was read; run the same command again")
+        body += more
+    return body
+
+
+def _end(attempt: Attempt, error: Exception) -> None:
+    changed = isinstance(error, Changed)
+    attempt.ends = Class.CHANGED if changed else Class.FAILED
+    attempt.error = reason(error) if isinstance(error, OSError) else str(error)
+
+
+def _hasher(wanted: bool) -> Any:
+    return hashlib.md5(usedforsecurity=False) if wanted else None
+
+
+# The small lane
+
+
+def read_small(attempts: list[Attempt], needs_md5: bool) -> list[bytes | None]:
+    """Read whole files and hash them; one that cannot be read is ended, and its body is None."""
+    return [_read_small(attempt, needs_md5) for attempt in attempts]
+
+
+def _read_small(attempt: Attempt, needs_md5: bool) -> bytes | None:
+    try:
+        with _opened(attempt) as handle:
+            body = _read_exactly(handle, attempt.item.size)
+    except (OSError, Changed) as error:
+        _end(attempt, error)
+        return None
+    attempt.content_type = content_type(attempt.item.path, body[:HEAD])
+    attempt.sha256 = hashlib.sha256(body).digest()
+    if digest := _hasher(needs_md5):
+        digest.update(body)
+        attempt.md5 = digest.digest()
+    return body
+
+
+async def put_small(lanes: Lanes, attempt: Attempt, body: bytes | None) -> errors.DumacleError | None:
+    """Store one small body; the attempt says how it ended, and a fault of the store is returned as well."""
+    if body is None:
+        return None
+    try:
+        attempt.etag = await lanes.small.put(attempt.key, body, attempt.content_type)
+    except errors.DumacleError as error:
+        _end(attempt, error)
+        return error
+    _prove(lanes, attempt, attempt.etag)
+    lanes.progress.moved(attempt, attempt.item.size)
+    return None
+
+
+def _prove(lanes: Lanes, attempt: Attempt, etag: str) -> None:
+    if attempt.md5 is not None and not lanes.proves(etag, attempt.md5.hex()):
+        _end(attempt, errors.ContentDiffers(path=attempt.item.path))
+
+
+# The large lane
+
+
+async def put_large(lanes: Lanes, attempt: Attempt) -> errors.DumacleError | None:
+    """Store one large file in parts; the attempt says how it ended, and a fault of the store is returned as well."""
+    store = await asyncio.to_thread(lanes.large)
+    try:
+        await _in_parts(lanes, store, attempt)
+    except (OSError, Changed) as error:
+        _end(attempt, error)
+    except errors.DumacleError as error:
+        _end(attempt, error)
+        return error
+    return None
+
+
+async def _in_parts(lanes: Lanes, store: "ObjectStore", attempt: Attempt) -> None:
+    part_size = _part_size(attempt.item.size)
+    with open(attempt.item.source, "rb") as handle:  # noqa: PTH123 - a path of bytes
+        attempt.content_type = content_type(attempt.item.path, handle.read(HEAD))
+    upload_id = await asyncio.to_thread(store.create_multipart, attempt.key, attempt.content_type)
+    await asyncio.to_thread(lanes.journal.begin_parts, attempt, upload_id, part_size)
+    try:
+        parts = await _send(lanes, store, attempt, upload_id, part_size)
+        await asyncio.to_thread(lanes.journal.begin_completing, attempt)
+        await asyncio.to_thread(store.complete_multipart, attempt.key, upload_id, parts)
+    except BaseException:
+        with suppress(errors.DumacleError):
+            await asyncio.shield(asyncio.to_thread(store.abort_multipart, attempt.key, upload_id))
+        raise
+    head = await asyncio.to_thread(store.head, attempt.key)
+    attempt.etag = head.etag
+    if head.size != attempt.item.size:
+        raise errors.ContentDiffers(path=attempt.item.path)
+    _prove(lanes, attempt, head.etag)
+
+
+def _part_size(size: int) -> int:
+    """Return a part size in whole MiB that needs at most 9,000 parts, below every provider's 10,000."""
+    return max(PART, -(-size // MOST_PARTS // MIB) * MIB)
+
+
+async def _send(lanes: Lanes, store: "ObjectStore", attempt: Attempt, upload_id: str, part_size: int) -> list[Part]:
+    whole, whole_md5 = hashlib.sha256(), _hasher(lanes.needs_md5)
+    sent: list[asyncio.Task[Part]] = []
+    moved = 0
+
+    async def send(number: int, body: bytes, digest: str) -> Part:
+        nonlocal moved
+        try:
+            etag = await asyncio.to_thread(store.put_part, attempt.key, upload_id, number, body, digest)
+        finally:
+            await lanes.budget.give(part_size)
+        moved += len(body)
+        lanes.progress.moved(attempt, len(body))
+        lanes.journal.percent(attempt, min(99, moved * 100 // attempt.item.size))
+        return Part(number, etag, len(body))
+
+    def read(handle: IO[bytes], size: int) -> tuple[bytes, str]:
+        body = _read_exactly(handle, size)
+        whole.update(body)
+        if whole_md5:
+            whole_md5.update(body)
+        return body, hashlib.sha256(body).hexdigest()
+
+    try:
+        with _opened(attempt) as handle:
+            for number, start in enumerate(range(0, attempt.item.size, part_size), 1):
+                await lanes.budget.take(part_size)
+                body, digest = await asyncio.to_thread(read, handle, min(part_size, attempt.item.size - start))
+                sent.append(asyncio.create_task(send(number, body, digest)))
+                del body
+        parts = await asyncio.gather(*sent)
+    except BaseException:
+        for task in sent:
+            task.cancel()
+        await asyncio.gather(*sent, return_exceptions=True)
+        raise
+    attempt.sha256 = whole.digest()
+    attempt.md5 = whole_md5.digest() if whole_md5 else None
+    return list(parts)

@@ -1,0 +1,70 @@
+"""Progress on standard error: one line for the whole, one for each large file, on a terminal only."""
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import TextIO
+
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from dumacle_cli.ingest.items import Attempt, Class, Outcome
+from dumacle_cli.output.tables import console, printable
+
+LARGE = 16 * 1024**2
+"""Bytes from which a file gets a bar of its own."""
+WIDEST = 28
+
+
+class Bars(AbstractContextManager["Bars"]):
+    """Bars for an upload; what the engine tells is drawn at most ten times a second."""
+
+    def __init__(self, err: TextIO, color: bool | None) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=console(err, color),
+            transient=True,
+        )
+        self._files: dict[int, TaskID] = {}
+        self._ended = self._planned = self._size = 0
+        self._whole = self._bars.add_task("files 0/0", total=None)
+
+    def __enter__(self) -> "Bars":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def planned(self, files: int, size: int) -> None:
+        """More files with so many bytes are to be uploaded."""
+        self._planned, self._size = self._planned + files, self._size + size
+        self._bars.update(self._whole, total=self._size, description=self._text())
+
+    def moved(self, attempt: Attempt, size: int) -> None:
+        """So many bytes of an attempt reached the store."""
+        self._bars.advance(self._whole, size)
+        if attempt.item.size < LARGE:
+            return
+        if attempt.version_id not in self._files:
+            name = printable(attempt.item.path)
+            shown = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
+            self._files[attempt.version_id] = self._bars.add_task(f"  {shown}", total=attempt.item.size)
+        self._bars.advance(self._files[attempt.version_id], size)
+
+    def ended(self, outcome: Outcome) -> None:
+        """An item ended, and that is committed."""
+        if outcome.ends not in (Class.UNCHANGED, Class.SKIPPED):
+            self._ended += 1
+        self._bars.update(self._whole, description=self._text())
+        for version, task in list(self._files.items()):
+            if self._bars.tasks[self._bars.task_ids.index(task)].finished:
+                self._bars.remove_task(task)
+                del self._files[version]
+
+    def _text(self) -> str:
+        return f"files {self._ended}/{self._planned}"

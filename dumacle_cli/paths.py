@@ -1,0 +1,36 @@
+"""Paths as text that PostgreSQL can hold: bytes that are not UTF-8, control characters and backslashes are escaped."""
+
+import os
+import re
+from pathlib import Path
+
+_ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2})")
+
+
+def encode(name: str | bytes) -> str:
+    r"""Turn a path of the system into text: NUL-free valid Unicode where `\xNN` is a byte and `\\` a backslash."""
+    raw = os.fsencode(name).replace(b"\\", b"\\\\")
+    text = raw.decode("utf-8", "surrogateescape")
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\u00a0" else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+
+
+def decode(text: str) -> bytes:
+    """Turn such text into the bytes of the path again."""
+    parts: list[bytes] = []
+    position = 0
+    for match in _ESCAPE.finditer(text):
+        parts.append(text[position : match.start()].encode())
+        parts.append(b"\\" if match[1] == "\\" else bytes([int(match[1][1:], 16)]))
+        position = match.end()
+    return b"".join([*parts, text[position:].encode()])
+
+
+def local(text: str) -> Path:
+    """Return the path of the system that such text stands for."""
+    return Path(os.fsdecode(decode(text)))

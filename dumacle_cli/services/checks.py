@@ -1,0 +1,148 @@
+"""What an installation must be for this program to work, one finding with its fix for each point."""
+
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dumacle_cli.clients import keychain
+from dumacle_cli.errors import ContentDiffers, DumacleError, ToolFailed
+from dumacle_cli.local import ffmpeg as programs
+from dumacle_cli.units import show_size
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from dumacle_cli.clients.object_store import Location
+
+CLOCK_SECONDS = 5
+LITTLE_DISK = 5 * 1024**3
+NO_DISK = 256 * 1024**2
+Status = Literal["ok", "warning", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One point that was looked at, what was found, and what to do about it."""
+
+    check: str
+    status: Status
+    finding: str
+    fix: str
+
+
+def tried(name: str, look: Callable[[], Check]) -> Check:
+    """Run a check whose own failure is a finding too."""
+    try:
+        return look()
+    except DumacleError as error:
+        return Check(name, "failed", str(error), error.remedy)
+
+
+def server(connection: "Connection") -> Check:
+    """Look whether PostgreSQL is new enough."""
+    from dumacle_cli.store import catalog
+
+    version, new_enough = catalog.server(connection)
+    fix = "" if new_enough else "upgrade the server to PostgreSQL 16 or newer"
+    return Check("database", "ok" if new_enough else "failed", f"PostgreSQL {version}", fix)
+
+
+def schema(connection: "Connection") -> Check:
+    """Look whether this program works with the schema; raises SchemaMissing, SchemaTooOld or SchemaTooNew."""
+    from dumacle_cli.store import revisions
+    from dumacle_cli.store import schema as migrations
+
+    found = migrations.current(connection)
+    revisions.require(found)
+    return Check("schema", "ok", f"revision {found}", "")
+
+
+def functions(connection: "Connection") -> Check:
+    """Look whether the database has every function that the migrations made."""
+    from dumacle_cli.store import catalog
+
+    if missing := catalog.missing_functions(connection):
+        return Check("functions", "failed", f"missing: {', '.join(missing)}", "restore them, or: dumacle db upgrade")
+    return Check("functions", "ok", "all there", "")
+
+
+def models(connection: "Connection") -> list[Check]:
+    """Compare the tables with the program's models, one finding a difference."""
+    from dumacle_cli.store import schema as migrations
+
+    found = migrations.check(connection)
+    fix = "undo what was changed by hand, or: dumacle db upgrade"
+    return [Check("tables", "failed", difference, fix) for difference in found] or [
+        Check("tables", "ok", "as the program expects them", "")
+    ]
+
+
+def clock(connection: "Connection") -> Check:
+    """Compare this machine's clock with the database's; presigned links and periods depend on both."""
+    from dumacle_cli.store import catalog
+
+    before = datetime.now(UTC)
+    there = catalog.clock(connection)
+    middle = before + (datetime.now(UTC) - before) / 2
+    apart = abs((there - middle).total_seconds())
+    fine = apart <= CLOCK_SECONDS
+    return Check("clock", "ok" if fine else "warning", f"{apart:.1f} s apart", "" if fine else "set both clocks by NTP")
+
+
+def disk(folder: Path) -> Check:
+    """Look how much room the embedded servers' folder has."""
+    usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
+    status: Status = "failed" if usage.free < NO_DISK else "warning" if usage.free < LITTLE_DISK else "ok"
+    fix = "" if status == "ok" else "free room, or move it: dumacle config set data_dir FOLDER"
+    return Check("disk", status, f"{show_size(usage.free)} free at {folder}", fix)
+
+
+def provider(name: str, locate: Callable[[], "Location"], prefix: str = "") -> Check:
+    """Put, get and delete a scratch object below the prefix."""
+    return tried(name, lambda: _round_trip(name, locate(), prefix))
+
+
+def _round_trip(name: str, location: "Location", prefix: str) -> Check:
+    from dumacle_cli.clients.object_store import ObjectStore
+
+    key, body = f"{prefix}dumacle-doctor-{uuid.uuid4()}", uuid.uuid4().bytes
+    started = time.monotonic()
+    with ObjectStore(location) as store:
+        store.put(key, body, sha256(body).hexdigest(), "application/octet-stream")
+        try:
+            if b"".join(store.get(key)) != body:
+                raise ContentDiffers(path=key)
+        finally:
+            store.delete([key])
+    took = (time.monotonic() - started) * 1000
+    return Check(name, "ok", f"bucket {location.bucket}: put, get and delete took {took:.0f} ms", "")
+
+
+def ffmpeg(configured: str) -> Check:
+    """Look whether FFmpeg is there and runs."""
+
+    def look() -> Check:
+        found = programs.find(configured)
+        return Check("ffmpeg", "ok", f"{found.version} at {found.path}", "")
+
+    return tried("ffmpeg", look)
+
+
+def keyring() -> Check:
+    """Look whether this account has a keyring that stores secrets; without one, scripts keep them in files."""
+    try:
+        return Check("keyring", "ok", keychain.backend(), "")
+    except ToolFailed as error:
+        return Check("keyring", "warning", str(error), "give secrets by environment or by a file of mode 0600")
+
+
+def worst(checks: Iterable[Check]) -> Status:
+    """Return the gravest status among the checks."""
+    found = {check.status for check in checks}
+    return "failed" if "failed" in found else "warning" if "warning" in found else "ok"

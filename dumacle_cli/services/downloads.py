@@ -1,0 +1,245 @@
+"""Downloads: links, and bytes that arrive whole or not at all. It lives longer than a transaction."""
+
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from dumacle_cli import paths
+from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, InvalidValue, ObjectMissing
+from dumacle_cli.store import files as store
+from dumacle_cli.units import Bytes
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.store.database import Database
+
+    Stores = Callable[[str, str], ObjectStore]
+
+AT_ONCE = 8
+PAGE = 500
+LONGEST_LINK = 604_800
+Result = Literal["downloaded", "unchanged", "refused", "differs", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A presigned URL that downloads a file, without keys, until it expires."""
+
+    id: int
+    path: str
+    url: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What became of one file: `refused` is in the way of what exists or would leave the folder."""
+
+    id: int
+    path: str
+    size: Bytes
+    result: Result
+    target: str
+    error: str | None = None
+
+
+class Cancelled(Exception):
+    """The other downloads are not wanted any more."""
+
+
+def content(session: "Session", file_id: int) -> store.Content:
+    """Return the present content of a file; raises Conflict where it is deleted or has none yet."""
+    found = store.contents(session, [file_id])
+    if not found:
+        reason = f"file {file_id} is deleted, or its upload never ended"
+        raise Conflict(reason=reason, advice=f"dumacle files show {file_id}")
+    return found[0]
+
+
+def link(stores: "Stores", wanted: store.Content, seconds: int) -> Link:
+    """Sign a URL that is good for 1 s to 7 days and saves under the file's name; raises InvalidValue."""
+    if not 1 <= seconds <= LONGEST_LINK:
+        raise InvalidValue(name="--expires", value=f"{seconds}s", reason="a link is good for 1 s to 7 days")
+    expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
+    name = os.fsdecode(paths.decode(wanted.path)).rsplit("/", 1)[-1]
+    objects = stores(wanted.provider, wanted.bucket)
+    url = objects.presign_get(wanted.key, seconds, name, wanted.content_type)
+    return Link(wanted.file_id, wanted.path, url, expires_at)
+
+
+# Bytes
+
+
+def checked(stores: "Stores", wanted: store.Content) -> Iterator[bytes]:
+    """Yield the bytes of a content; raises ContentDiffers at their end, or as soon as there are too many."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in stores(wanted.provider, wanted.bucket).get(wanted.key):
+        size += len(chunk)
+        if size > wanted.size:
+            break
+        digest.update(chunk)
+        yield chunk
+    if size != wanted.size or (wanted.sha256 and digest.digest() != wanted.sha256):
+        raise ContentDiffers(path=wanted.path)
+
+
+def to_stream(stores: "Stores", wanted: store.Content, stream: BinaryIO) -> Downloaded:
+    """Write a content to a stream; raises ContentDiffers, when what is wrong was written already."""
+    for chunk in checked(stores, wanted):
+        stream.write(chunk)
+    stream.flush()
+    return Downloaded(wanted.file_id, wanted.path, wanted.size, "downloaded", "-")
+
+
+def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, force: bool) -> Downloaded:
+    """Write a content to a file of that name, or under its own name into that folder or the working directory.
+
+    Raises Conflict where another content is there and `force` is not given, ContentDiffers, SystemFault.
+    """
+    place = target or Path()
+    if place.is_dir():
+        place /= os.fsdecode(_parts(wanted.path)[-1])
+    folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return _save(stores, wanted, folder, os.fsencode(place.name), str(place), force, Event())
+    finally:
+        os.close(folder)
+
+
+def to_folder(
+    database: "Database", stores: "Stores", chosen: store.Selection, folder: Path, *, force: bool
+) -> Iterator[Downloaded]:
+    """Write the selected files below a folder, several at once, and yield what became of each.
+
+    Whatever their paths and the links in the folder are, nothing is written outside of it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    base, stop = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), Event()
+
+    def one(wanted: store.Content) -> Downloaded:
+        return _reported(stores, wanted, base, folder, force, stop)
+
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                for batch in _batches(database, chosen):
+                    yield from pool.map(one, batch)
+            finally:
+                stop.set()
+    finally:
+        os.close(base)
+
+
+def _batches(database: "Database", chosen: store.Selection) -> Iterator[list[store.Content]]:
+    after: str | None = None
+    while True:
+        with database.session(read_only=True) as session:
+            found = store.contents_page(session, chosen, after=after, limit=PAGE)
+        yield found.items
+        after = found.after
+        if after is None:
+            return
+
+
+def _reported(stores: "Stores", wanted: store.Content, base: int, folder: Path, force: bool, stop: Event) -> Downloaded:
+    """Save one of many; what goes wrong with it is its result and not the end of the others."""
+    target = str(folder / os.fsdecode(paths.decode(wanted.path)).lstrip("/"))
+    try:
+        *parents, name = _parts(wanted.path)
+        with _below(base, parents) as inside:
+            return _save(stores, wanted, inside, name, target, force, stop)
+    except (Conflict, InvalidValue) as error:
+        result: Result = "refused"
+        reason = str(error)
+    except (ContentDiffers, ObjectMissing) as error:
+        result, reason = "differs", str(error)
+    except DumacleError as error:
+        result, reason = "failed", str(error)
+    except OSError as error:
+        result, reason = "failed", error.strerror or type(error).__name__
+    return Downloaded(wanted.file_id, wanted.path, wanted.size, result, target, reason)
+
+
+def _parts(path: str) -> list[bytes]:
+    """Return the names that a stored path is made of; raises InvalidValue for one that could leave a folder."""
+    parts = paths.decode(path).split(b"/")
+    if any(part in (b"", b".", b"..") or b"\0" in part for part in parts):
+        raise InvalidValue(name="path", value=path, reason="it could lead out of the folder")
+    return parts
+
+
+@contextmanager
+def _below(base: int, names: list[bytes]) -> Iterator[int]:
+    """Open, and make where needed, the folder below `base`; no symbolic link is followed, so it is truly inside."""
+    here = os.dup(base)
+    try:
+        for name in names:
+            with suppress(FileExistsError):
+                os.mkdir(name, dir_fd=here)
+            deeper = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = deeper
+        yield here
+    finally:
+        os.close(here)
+
+
+def _save(
+    stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, stop: Event
+) -> Downloaded:
+    """Write beside the target, make it durable, and only then give it its name."""
+    if _same(folder, name, wanted):
+        return Downloaded(wanted.file_id, wanted.path, wanted.size, "unchanged", target)
+    if not force and _exists(folder, name):
+        raise Conflict(reason=f"{paths.encode(target)} exists with other content", advice="repeat it with --force")
+    part = f".dumacle-{secrets.token_hex(8)}.part"
+    try:
+        _write(checked(stores, wanted), part, folder, stop)
+        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(part, dir_fd=folder)
+        raise
+    os.fsync(folder)
+    return Downloaded(wanted.file_id, wanted.path, wanted.size, "downloaded", target)
+
+
+def _write(chunks: Iterator[bytes], part: str, folder: int, stop: Event) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with os.fdopen(os.open(part, flags, 0o666, dir_fd=folder), "wb") as file:
+        for chunk in chunks:
+            if stop.is_set():
+                raise Cancelled
+            file.write(chunk)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _exists(folder: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _same(folder: int, name: bytes, wanted: store.Content) -> bool:
+    """Say whether a file with the wanted content is there already."""
+    if not _exists(folder, name) or wanted.sha256 is None:
+        return False
+    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISREG(found.st_mode) or found.st_size != wanted.size:
+        return False
+    with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest() == wanted.sha256

@@ -1,0 +1,66 @@
+"""Erasing a user for good: hidden first, then the bytes of his files, then all rows; repeated, it goes on where it was.
+
+It lives longer than a transaction.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dumacle_cli.errors import Conflict
+from dumacle_cli.services import purge, users
+from dumacle_cli.store import users as store
+from dumacle_cli.units import Bytes
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.store.database import Database
+
+BATCH = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """A user who goes for good, with how many files and bytes."""
+
+    id: int
+    email: str
+    files: int
+    bytes: Bytes
+
+
+def plan(session: "Session", reference: str) -> Erased:
+    """Return what erasing a user would take, of a deleted one too; raises NotFound."""
+    user = users.get_any(session, reference)
+    return Erased(user.id, user.email, *store.stored(session, user.id))
+
+
+def begin(session: "Session", reference: str) -> tuple[Erased, bool]:
+    """Disable and hide the user; raises NotFound, or Conflict for the last superadmin."""
+    erased = plan(session, reference)
+    users.delete(session, str(erased.id))
+    return erased, True
+
+
+def finish(database: "Database", stores: "Callable[[str, str], ObjectStore]", user_id: int) -> None:
+    """Erase a user who is deleted, with his files; does nothing to another.
+
+    Raises Conflict while uploads of his are open, and the errors of the stores; what was done is kept.
+    """
+    while _delete_files(database, user_id):
+        pass
+    purge.run(database, stores, owner_id=user_id)
+    with database.session() as session:
+        user = store.find(session, str(user_id), deleted=True, lock=True)
+        if user and store.stored(session, user_id)[0]:
+            reason = f"uploads of {user.email} are still open"
+            raise Conflict(reason=reason, advice=f"repeat it when they ended: dumacle users purge {user_id}")
+        if user:
+            store.erase(session, user_id)
+
+
+def _delete_files(database: "Database", user_id: int) -> bool:
+    with database.session() as session:
+        return store.delete_files(session, user_id, BATCH)

@@ -1,0 +1,298 @@
+"""Files: which there are, whose they are, and whether they are deleted."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from dumacle_cli import paths
+from dumacle_cli.errors import Conflict, NotFound, NotGranted, QuotaExceeded, TooMany, UsageError, UserDisabled
+from dumacle_cli.services import pods, users
+from dumacle_cli.store import files as store
+from dumacle_cli.store import models, paging
+from dumacle_cli.store.files import Selection
+from dumacle_cli.units import Bytes, parse_duration, show_size
+
+Sort = Literal["created", "path", "size"]
+Status = Literal[
+    "planned", "uploading", "completing", "uploaded", "verified", "changed", "refused", "cancelled", "failed"
+]
+UNDER_WAY = ("planned", "uploading", "completing")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One media object of one owner in one pod at one path; progress in percent."""
+
+    id: int
+    owner: str
+    pod: str
+    path: str
+    size: Bytes
+    sha256: str | None
+    content_type: str
+    status: str
+    progress: int
+    created_at: datetime
+    uploaded_at: datetime | None
+    verified_at: datetime | None
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One content of a file, under a key of its own."""
+
+    id: int
+    status: str
+    size: Bytes
+    key: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Detail(File):
+    """A file with the key of its present content, what is wrong with it, and all its contents."""
+
+    key: str | None
+    error: str | None
+    versions: list[Version]
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """How many files a command changed, and their bytes."""
+
+    files: int
+    bytes: Bytes
+
+
+def view(row: Row[Any]) -> File:
+    """Turn a row with the names of owner and pod into what commands show."""
+    return File(**_facts(row))
+
+
+def _facts(row: Row[Any]) -> dict[str, Any]:
+    file: models.File = row.File
+    return {
+        "id": file.id,
+        "owner": row.owner,
+        "pod": row.pod,
+        "path": file.path,
+        "size": file.size,
+        "sha256": file.sha256.hex() if file.sha256 else None,
+        "content_type": file.content_type,
+        "status": file.upload_status,
+        "progress": file.upload_progress,
+        "created_at": file.created_at,
+        "uploaded_at": file.uploaded_at,
+        "verified_at": file.verified_at,
+        "deleted_at": file.deleted_at,
+    }
+
+
+# Choosing
+
+
+def select(
+    session: Session,
+    *,
+    owner: str = "",
+    pod: str = "",
+    prefix: str = "",
+    older_than: str = "",
+    status: str | None = None,
+    deleted: bool = False,
+) -> Selection:
+    """Say which files are meant; raises NotFound for an owner or pod, InvalidValue for a duration."""
+    return Selection(
+        owner_id=users.get(session, owner).id if owner else None,
+        pod_id=pods.get(session, pod).id if pod else None,
+        prefix=escaped(prefix),
+        before=ago(older_than, "--older-than") if older_than else None,
+        status=status,
+        deleted=deleted,
+    )
+
+
+def ago(duration: str, name: str) -> datetime:
+    """Return the instant that long before now; raises InvalidValue."""
+    return datetime.now(UTC) - timedelta(seconds=parse_duration(duration, name))
+
+
+def escaped(typed: str) -> str:
+    """Return a path as it is stored; one that is typed as listings show it is left as it is."""
+    return typed if typed.isprintable() else paths.encode(typed)
+
+
+def choose(
+    session: Session,
+    file: str,
+    *,
+    owner: str = "",
+    pod: str = "",
+    prefix: str = "",
+    older_than: str = "",
+    deleted: bool = False,
+) -> Selection:
+    """Say which files are meant: the one that is named, or all that the filters leave.
+
+    Raises UsageError where neither is given or both, NotFound.
+    """
+    if file:
+        if prefix or older_than:
+            raise UsageError("name one FILE, or give filters", "dumacle files")
+        return Selection(ids=(find(session, file, owner=owner, pod=pod, deleted=deleted),), deleted=deleted)
+    if not (owner or pod or prefix or older_than):
+        raise UsageError("name a FILE, or give at least one filter", "dumacle files")
+    return select(session, owner=owner, pod=pod, prefix=prefix, older_than=older_than, deleted=deleted)
+
+
+def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted: bool | None = None) -> int:
+    """Return the id of a file by that id, or by its path where an owner is given.
+
+    `deleted` is which to look for; None is a live one, else by id a deleted one. Raises NotFound, UsageError where
+    a path has no owner, Conflict where he has it in several pods or where the file is in the other state.
+    """
+    if not owner:
+        return _by_id(session, file, deleted)
+    chosen = select(session, owner=owner, pod=pod, deleted=bool(deleted))
+    found = store.at(session, escaped(file), chosen)
+    if len(found) > 1:
+        raise Conflict(reason=f"{file} lies in several pods", advice="name one with --pod POD")
+    if not found:
+        raise NotFound(noun="deleted file" if deleted else "file", name=file)
+    return found[0].id
+
+
+def _by_id(session: Session, file: str, deleted: bool | None) -> int:
+    if not file.isdigit():
+        raise UsageError("a path needs --owner USER; without it FILE is an id", "dumacle files")
+    row = store.find(session, int(file)) if int(file) < 2**63 else None
+    if row is None:
+        raise NotFound(noun="file", name=file)
+    if deleted is not None and deleted != bool(row.File.deleted_at):
+        verb = "delete" if deleted else "restore"
+        state = "not deleted" if deleted else "deleted"
+        raise Conflict(reason=f"file {file} is {state}", advice=f"dumacle files {verb} {file}")
+    return row.File.id  # type: ignore[no-any-return]
+
+
+def summary(session: Session, chosen: Selection) -> tuple[int, str]:
+    """Return how many files are selected, and in words how many, how big, and the first few paths."""
+    number, size = store.total(session, chosen)
+    sample = store.sample(session, chosen)
+    more = ", …" if number > len(sample) else ""
+    return number, f"{number} file{'' if number == 1 else 's'}, {show_size(size)}: {', '.join(sample)}{more}"
+
+
+# Looking
+
+
+def list_(
+    session: Session, chosen: Selection, *, sort: Sort | None, descending: bool, after: str | None, limit: int
+) -> paging.Page[File]:
+    """Return a page of files: deleted ones by when they were deleted, with a prefix by path, else by creation.
+
+    Raises UsageError for an order that no index gives.
+    """
+    order = _order(chosen, sort)
+    found = store.page(session, chosen, sort=order, descending=descending, after=after, limit=limit)
+    return paging.Page([view(row) for row in found.items], found.after)
+
+
+def _order(chosen: Selection, sort: Sort | None) -> str:
+    wanted = sort or ("deleted" if chosen.deleted else "path" if chosen.prefix else "created")
+    if chosen.deleted and sort:
+        raise UsageError("--deleted lists by the time of deletion; leave --sort out", "dumacle files list")
+    if chosen.prefix and sort not in (None, "path"):
+        raise UsageError("--prefix lists by path; leave --sort out", "dumacle files list")
+    if wanted in ("path", "size") and chosen.owner_id is None and chosen.pod_id is None:
+        raise UsageError(f"a listing by {wanted} needs --owner or --pod", "dumacle files list")
+    return wanted
+
+
+def show(session: Session, file_id: int) -> Detail:
+    """Return a file with its contents; raises NotFound."""
+    row = store.find(session, file_id)
+    if row is None:
+        raise NotFound(noun="file", name=file_id)
+    versions = store.versions(session, file_id)
+    key = next((version.key for version in versions if version.id == row.File.version_id), None)
+    shown = [Version(each.id, each.status, each.size, each.key, each.created_at) for each in versions]
+    return Detail(**_facts(row), key=key, error=row.File.error, versions=shown)
+
+
+# Changing
+
+
+def _locked(session: Session, chosen: Selection, maximum: int | None) -> list[int]:
+    """Lock the selected files; raises TooMany where they are more than `maximum`."""
+    found = store.lock(session, chosen, None if maximum is None else maximum + 1)
+    if maximum is not None and len(found) > maximum:
+        raise TooMany(count=store.total(session, chosen)[0], noun="file", maximum=maximum)
+    return found
+
+
+def _affected(session: Session, ids: list[int], *, deleted: bool) -> Affected:
+    return Affected(*store.total(session, Selection(ids=tuple(ids), deleted=deleted)))
+
+
+def delete(session: Session, chosen: Selection, *, maximum: int | None = None) -> tuple[Affected, bool]:
+    """Delete files softly: they can be restored, and count against storage until they are purged. Raises TooMany."""
+    ids = _locked(session, chosen, maximum)
+    store.change(session, ids, deleted_at=datetime.now(UTC))
+    return _affected(session, ids, deleted=True), bool(ids)
+
+
+def restore(session: Session, chosen: Selection, *, maximum: int | None = None) -> tuple[Affected, bool]:
+    """Take deletions back; raises TooMany, Conflict where a path is taken."""
+    ids = _locked(session, chosen, maximum)
+    taken = store.taken(session, ids)
+    if taken or not store.change(session, ids, deleted_at=None):
+        raise Conflict(
+            reason=f"another file is at {taken or 'one of the paths'}", advice="move or delete that one first"
+        )
+    return _affected(session, ids, deleted=False), bool(ids)
+
+
+def move(session: Session, chosen: Selection, to_owner: str, *, maximum: int | None = None) -> tuple[Affected, bool]:
+    """Give files to another owner, with the storage that all their contents take; the bytes stay where they are.
+
+    Raises NotFound, UserDisabled, NotGranted, QuotaExceeded, TooMany; Conflict where a path is taken, or while an
+    upload still counts the bytes.
+    """
+    owner = users.get(session, to_owner)
+    ids = store.of_others(session, _locked(session, chosen, maximum), owner.id)
+    _check_recipient(session, ids, owner)
+    _carry(session, store.stored(session, ids), owner)
+    if not store.change(session, ids, owner_id=owner.id):
+        raise _taken("one of the paths", owner)
+    return _affected(session, ids, deleted=False), bool(ids)
+
+
+def _check_recipient(session: Session, ids: list[int], owner: models.User) -> None:
+    if owner.status == "disabled":
+        raise UserDisabled(user=owner.email)
+    if pod := store.not_granted(session, ids, owner.id):
+        raise NotGranted(user=owner.email, pod=pod)
+    if path := store.busy(session, ids):
+        raise Conflict(reason=f"{path} is being uploaded", advice="repeat it when the upload has ended")
+    if path := store.taken(session, ids, owner.id):
+        raise _taken(path, owner)
+
+
+def _taken(path: str, owner: models.User) -> Conflict:
+    advice = f"move or delete that one first: dumacle files list --owner {owner.email}"
+    return Conflict(reason=f"{owner.email} has another file at {path}", advice=advice)
+
+
+def _carry(session: Session, sizes: dict[int, int], owner: models.User) -> None:
+    used, allowed = store.carry_storage(session, sizes, owner.id)
+    wanted = sum(sizes.values())
+    if allowed is not None and used > allowed:
+        left = max(allowed - used + wanted, 0)
+        facts = {"left": show_size(left), "limit": show_size(allowed), "wanted": show_size(wanted)}
+        raise QuotaExceeded(metric="storage", user=owner.email, **facts)

@@ -1,0 +1,315 @@
+"""Pods: where media may be kept, how much of it, by whom, and whether the books are right."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import count
+from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from dumacle_cli.clients import providers
+from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
+from dumacle_cli.services import users
+from dumacle_cli.store import models, paging
+from dumacle_cli.store import pods as store
+from dumacle_cli.units import Bytes, show_size
+
+Provider = Literal["s3", "wasabi", "oracle", "local"]
+GRANTEES = 100
+"""How many users of a pod are shown with it."""
+
+_NAME_BYTES = 255
+_PREFIX = re.compile(r"(?!/)(?!.*//)[A-Za-z0-9!_.*'()/-]{0,200}(?<!/)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A storage plan; `used` is what is stored, `reserved` what uploads hold now."""
+
+    id: int
+    name: str
+    capacity: Bytes
+    used: Bytes
+    reserved: Bytes
+    free: Bytes
+    provider: str
+    secondary: str | None
+    bucket: str
+    prefix: str
+    created_at: datetime
+    deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail(Pod):
+    """A pod with the e-mails of the first hundred users that it is granted to."""
+
+    granted_to: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A user's right to upload into a pod."""
+
+    pod: str
+    user: str
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How full a pod is, or with an owner, how much of it he has stored; `percent` is of the capacity."""
+
+    pod: str
+    owner: str | None
+    capacity: Bytes
+    used: Bytes
+    reserved: Bytes | None
+    free: Bytes
+    percent: float
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """A counter that differs from the rows: of a pod, or of a user's quota."""
+
+    pod: str | None
+    user: str | None
+    counter: str
+    recorded: Bytes
+    actual: Bytes
+    drift: Bytes
+
+
+def view(pod: models.Pod) -> Pod:
+    """Turn a row into what commands show."""
+    return Pod(
+        id=pod.id,
+        name=pod.name,
+        capacity=pod.capacity,
+        used=pod.used,
+        reserved=pod.reserved,
+        free=pod.capacity - pod.used - pod.reserved,
+        provider=pod.primary_provider,
+        secondary=pod.secondary_provider,
+        bucket=pod.bucket,
+        prefix=pod.prefix,
+        created_at=pod.created_at,
+        deleted_at=pod.deleted_at,
+    )
+
+
+def get(session: Session, reference: str, *, lock: bool = False) -> models.Pod:
+    """Return the live pod of this id or name, locked where it is about to change; raises NotFound."""
+    pod = store.find(session, reference, lock=lock)
+    if pod is None:
+        raise NotFound(noun="pod", name=reference)
+    return pod
+
+
+def show(session: Session, reference: str) -> Detail:
+    """Return a pod with its users; raises NotFound."""
+    pod = get(session, reference)
+    return Detail(**asdict(view(pod)), granted_to=store.granted_to(session, pod.id, GRANTEES))
+
+
+def list_(
+    session: Session, *, provider: str | None, deleted: bool, sort: str, after: str | None, limit: int
+) -> paging.Page[Pod]:
+    """Return a page of live or of deleted pods."""
+    found = store.page(session, provider=provider, deleted=deleted, sort=sort, after=after, limit=limit)
+    return paging.Page([view(pod) for pod in found.items], found.after)
+
+
+# Making and changing
+
+
+def create(
+    session: Session,
+    name: str,
+    *,
+    capacity: int,
+    provider: str,
+    bucket: str,
+    secondary: str | None = None,
+    prefix: str | None = None,
+) -> tuple[Pod, bool]:
+    """Create a pod of so many bytes; without a prefix it gets one of its own, made from its name.
+
+    Raises InvalidValue, AlreadyExists, or Conflict where another pod has the prefix.
+    """
+    name = _named(name)
+    _check_providers(provider, secondary)
+    prefix = _prefix(session, name, provider, bucket, prefix)
+    places = {"primary_provider": provider, "secondary_provider": secondary, "bucket": bucket, "prefix": prefix}
+    made = store.create(session, name=name, capacity=capacity, **places)
+    if made is None:
+        raise AlreadyExists(noun="pod", name=name)
+    return view(made), True
+
+
+def _named(name: str) -> str:
+    name = name.strip()
+    if not name or not name.isprintable() or len(name.encode()) > _NAME_BYTES:
+        raise InvalidValue(name="name", value=repr(name), reason=f"it has 1 to {_NAME_BYTES} bytes, all printable")
+    if name.isdigit():
+        raise InvalidValue(name="name", value=repr(name), reason="a number would be taken for a pod's id")
+    return name
+
+
+def _check_providers(primary: str, secondary: str | None) -> None:
+    providers.known(primary)
+    if secondary:
+        providers.known(secondary)
+    if secondary == primary:
+        raise InvalidValue(name="secondary provider", value=secondary, reason="it is the primary one")
+
+
+def _prefix(session: Session, name: str, provider: str, bucket: str, wanted: str | None) -> str:
+    taken = store.prefixes(session, provider, bucket)
+    if wanted is None:
+        base = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:100].strip(".-") or "pod"
+        return next(free for free in _numbered(base) if free not in taken)
+    if not _PREFIX.fullmatch(wanted):
+        reason = "it has letters, digits and !_.*'()-, with single slashes inside"
+        raise InvalidValue(name="prefix", value=repr(wanted), reason=reason)
+    if wanted in taken:
+        raise Conflict(
+            reason=f"another pod has the prefix {wanted!r} in bucket {bucket}", advice="give another --prefix"
+        )
+    return wanted
+
+
+def _numbered(base: str) -> Iterator[str]:
+    yield base
+    yield from (f"{base}-{number}" for number in count(2))
+
+
+def update(
+    session: Session,
+    reference: str,
+    *,
+    name: str | None = None,
+    capacity: int | None = None,
+    secondary: str | None = None,
+) -> tuple[Pod, bool]:
+    """Change a pod; an empty `secondary` removes it. Raises NotFound, InvalidValue, AlreadyExists, or Conflict
+    where the capacity would be less than what the pod holds."""
+    pod = get(session, reference, lock=True)
+    wanted: dict[str, str | int | None] = {}
+    if name is not None:
+        wanted["name"] = _named(name)
+    if capacity is not None:
+        wanted["capacity"] = _enough(pod, capacity)
+    if secondary is not None:
+        _check_providers(pod.primary_provider, secondary or None)
+        wanted["secondary_provider"] = secondary or None
+    wanted = {column: value for column, value in wanted.items() if getattr(pod, column) != value}
+    if wanted and not store.change(session, pod, **wanted):
+        raise AlreadyExists(noun="pod", name=wanted["name"])
+    return view(pod), bool(wanted)
+
+
+def _enough(pod: models.Pod, capacity: int) -> int:
+    held = pod.used + pod.reserved
+    if capacity < held:
+        reason = f"pod {pod.name} holds {show_size(held)}, and {show_size(capacity)} would be less"
+        raise Conflict(reason=reason, advice="choose a larger --capacity, or free room with: dumacle files purge")
+    return capacity
+
+
+def delete(session: Session, reference: str) -> tuple[Pod, bool]:
+    """Delete a pod softly: it refuses uploads and grants, and can be restored; raises NotFound."""
+    pod = get(session, reference, lock=True)
+    store.delete(session, pod)
+    return view(pod), True
+
+
+def holds_files(session: Session, reference: str) -> bool:
+    """Say whether files live in a pod; raises NotFound."""
+    return store.has_files(session, get(session, reference).id)
+
+
+def restore(session: Session, reference: str) -> tuple[Pod, bool]:
+    """Bring a deleted pod back, of several of one name the last; raises NotFound, AlreadyExists if it is taken."""
+    live = store.find(session, reference)
+    pod = store.find_deleted(session, reference)
+    if pod is None:
+        return view(live or get(session, reference)), False
+    if not store.change(session, pod, deleted_at=None):
+        raise AlreadyExists(noun="pod", name=pod.name)
+    return view(pod), True
+
+
+# Grants
+
+
+def grant(session: Session, reference: str, user_reference: str, *, default: bool = False) -> tuple[Grant, bool]:
+    """Let a user upload into a pod; his first pod becomes his default. Raises NotFound."""
+    pod, user = get(session, reference), users.get(session, user_reference)
+    changed = store.grant(session, pod.id, user.id, default=default)
+    found = store.find_grant(session, pod.id, user.id)
+    return Grant(pod.name, user.email, bool(found and found.is_default)), changed
+
+
+def revoke(session: Session, reference: str, user_reference: str) -> tuple[Grant, bool]:
+    """Let a user no longer upload into a pod; his files stay. Raises NotFound."""
+    pod, user = get(session, reference), users.get(session, user_reference)
+    return Grant(pod.name, user.email, False), store.revoke(session, pod.id, user.id)
+
+
+# Usage, and whether it is right
+
+
+def usage(session: Session, reference: str, *, by_owner: bool, after: str | None, limit: int) -> paging.Page[Usage]:
+    """Return how full one pod is, or whose bytes lie in it, or a page of how full all are; raises NotFound."""
+    if not reference:
+        found = store.page(session, provider=None, deleted=False, sort="name", after=after, limit=limit)
+    elif by_owner:
+        return _by_owner(session, get(session, reference), after, limit)
+    else:
+        found = paging.Page([get(session, reference)], None)
+    files = store.count_files(session, [pod.id for pod in found.items])
+    return paging.Page([_usage(pod, files.get(pod.id, 0)) for pod in found.items], found.after)
+
+
+def _usage(pod: models.Pod, files: int) -> Usage:
+    free = pod.capacity - pod.used - pod.reserved
+    percent = _percent(pod.used + pod.reserved, pod.capacity)
+    return Usage(pod.name, None, pod.capacity, pod.used, pod.reserved, free, percent, files)
+
+
+def _percent(part: int, whole: int) -> float:
+    return round(100 * part / whole, 1) if whole else 100.0
+
+
+def _by_owner(session: Session, pod: models.Pod, after: str | None, limit: int) -> paging.Page[Usage]:
+    found = store.owners(session, pod.id, after=after, limit=limit)
+    free = pod.capacity - pod.used - pod.reserved
+    owned = [
+        Usage(pod.name, row.email, pod.capacity, row.used, None, free, _percent(row.used, pod.capacity), row.files)
+        for row in found.items
+    ]
+    return paging.Page(owned, found.after)
+
+
+def check(session: Session, *, repair: bool = False) -> tuple[list[Drift], bool]:
+    """Compare the counters of pods and quotas with the rows, and put them right if asked to.
+
+    What is stored counts until it is purged, less what open leases spent and did not book yet; open leases count as
+    reserved. Raises Conflict where a pod really holds more than its capacity.
+    """
+    if repair:
+        store.lock_repair(session)
+    found = store.drift(session)
+    if repair and found and not store.repair(session, found):
+        raise Conflict(
+            reason="a pod holds more than its capacity",
+            advice="see dumacle pods check, then: dumacle pods update POD --capacity SIZE",
+        )
+    return [
+        Drift(row.pod, row.user, row.counter, row.recorded, row.actual, row.actual - row.recorded) for row in found
+    ], repair and bool(found)

@@ -1,0 +1,149 @@
+"""Purging: the bytes of deleted files and of old contents go for good, and their storage is free again.
+
+What goes is marked and committed first, then its bytes are deleted at the store outside of any transaction, then its
+rows: a purge that is killed anywhere is finished by the next one. It lives longer than a transaction.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from dumacle_cli.errors import (
+    DumacleError,
+    NotConfigured,
+    ObjectMissing,
+    StoreRefused,
+    StoreUnavailable,
+    TooMany,
+    UploadLost,
+)
+from dumacle_cli.store import purge as store
+from dumacle_cli.units import Bytes
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.store.database import Database
+
+    Stores = Callable[[str, str], ObjectStore]
+
+BATCH = 1000
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What went for good: deleted files, all contents, and the bytes that are free again."""
+
+    files: int
+    versions: int
+    bytes: Bytes
+
+
+def plan(
+    session: "Session",
+    *,
+    owner_id: int | None = None,
+    ids: tuple[int, ...] | None = None,
+    before: datetime | None = None,
+    maximum: int | None = None,
+) -> Purged:
+    """Return what a purge would take now; raises TooMany where that is more than `maximum` files and old contents."""
+    found = store.extent(session, store.Scope(owner_id, ids, before))
+    if maximum is not None and found.files + found.old > maximum:
+        raise TooMany(count=found.files + found.old, noun="file", maximum=maximum)
+    return Purged(found.files, found.versions, found.bytes)
+
+
+def run(
+    database: "Database",
+    stores: "Stores",
+    *,
+    owner_id: int | None = None,
+    ids: tuple[int, ...] | None = None,
+    before: datetime | None = None,
+    maximum: int | None = None,
+) -> Purged:
+    """Purge files that were deleted before an instant, and contents that were superseded or failed before it.
+
+    Takes those of an owner or with these ids where given, and always finishes what another purge left half done.
+    A store that fails keeps its part marked, and its error is raised when the rest is done. Raises TooMany.
+    """
+    if maximum is not None:
+        with database.session(read_only=True) as session:
+            plan(session, owner_id=owner_id, ids=ids, before=before, maximum=maximum)
+    scope = store.Scope(owner_id, ids, before)
+    failed: dict[Place, DumacleError] = {}
+    done = _finish(database, stores, failed)
+    while _mark(database, scope):
+        done = _sum(done, _finish(database, stores, failed))
+    for error in failed.values():
+        raise error
+    return done
+
+
+def _mark(database: "Database", scope: store.Scope) -> bool:
+    with database.session() as session:
+        return store.mark_files(session, scope, BATCH) or store.mark_leftovers(session, scope, BATCH)
+
+
+def _finish(database: "Database", stores: "Stores", failed: dict[Place, DumacleError]) -> Purged:
+    """Delete the bytes and then the rows of all that is marked, but at stores that failed."""
+    done = Purged(0, 0, 0)
+    while found := _doomed(database, failed):
+        erased = _erase(stores, found, failed)
+        with database.session() as session:
+            store.lock(session, sorted({content.file_id for content in erased}))
+            versions, size = store.remove_versions(session, [content.version_id for content in erased])
+        done = _sum(done, Purged(0, versions, size))
+    while files := _remove_files(database):
+        done = _sum(done, Purged(files, 0, 0))
+    return done
+
+
+def _doomed(database: "Database", failed: Iterable[Place]) -> list[store.Doomed]:
+    with database.session(read_only=True) as session:
+        return store.doomed(session, BATCH, failed)
+
+
+def _remove_files(database: "Database") -> int:
+    with database.session() as session:
+        return store.remove_files(session, BATCH)
+
+
+def _erase(stores: "Stores", found: list[store.Doomed], failed: dict[Place, DumacleError]) -> list[store.Doomed]:
+    """Delete the bytes of these contents; returns those whose store did so."""
+    erased: list[store.Doomed] = []
+    for place, group in groupby(sorted(found, key=_place), _place):
+        contents = list(group)
+        try:
+            _erase_at(stores(*place), contents)
+            erased += contents
+        except (StoreUnavailable, StoreRefused, NotConfigured) as error:
+            failed[place] = error
+    return erased
+
+
+def _place(content: store.Doomed) -> Place:
+    return content.provider, content.bucket
+
+
+def _erase_at(objects: "ObjectStore", contents: list[store.Doomed]) -> None:
+    for content in contents:
+        if content.upload_id:
+            _abort(objects, content.key, content.upload_id)
+    objects.delete(content.key for content in contents)
+
+
+def _abort(objects: "ObjectStore", key: str, upload_id: str) -> None:
+    try:
+        objects.abort_multipart(key, upload_id)
+    except (UploadLost, ObjectMissing):
+        return  # It was completed, or the store forgot it: either way no part is left.
+
+
+def _sum(one: Purged, other: Purged) -> Purged:
+    return Purged(one.files + other.files, one.versions + other.versions, one.bytes + other.bytes)

@@ -1,0 +1,142 @@
+"""Quotas: what a user may use in a month or at a time, and what he did use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy.orm import Session
+
+from dumacle_cli.errors import InvalidValue
+from dumacle_cli.services import users
+from dumacle_cli.store import paging
+from dumacle_cli.store import quotas as store
+
+Metric = Literal["storage", "upload", "transcode"]
+Unit = Literal["bytes", "seconds"]
+Limit = int | None | Literal["plan"]
+"""Bytes or seconds, None for unlimited, or what the plan says."""
+
+UNITS: dict[str, Unit] = {"storage": "bytes", "upload": "bytes", "transcode": "seconds"}
+BATCH = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """How one quota stands in its present period; a limit or rest of None is unlimited, storage has no end.
+
+    `source` says where the limit comes from: `override`, `plan NAME` or `none`; `granted` is part of it.
+    """
+
+    metric: Metric
+    unit: Unit
+    limit: int | None
+    used: int
+    reserved: int
+    left: int | None
+    granted: int
+    period_start: datetime
+    period_end: datetime | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a finished period came to."""
+
+    metric: Metric
+    unit: Unit
+    period_start: datetime
+    period_end: datetime
+    used: int
+    limit: int | None
+    plan: str | None
+    closed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """How many periods were closed, and how many leases that had run out were given back before."""
+
+    closed: int
+    leases: int
+
+
+def show(session: Session, reference: str) -> list[Quota]:
+    """Return how a user's quotas stand; raises NotFound."""
+    return [_quota(row) for row in store.standing(session, users.get(session, reference).id)]
+
+
+def _quota(row: Any) -> Quota:
+    left = None if row.allowed is None else max(row.allowed - row.used - row.reserved, 0)
+    source = "override" if row.overridden else f"plan {row.plan}" if row.plan else "none"
+    return Quota(
+        metric=row.metric,
+        unit=UNITS[row.metric],
+        limit=row.allowed,
+        used=row.used,
+        reserved=row.reserved,
+        left=left,
+        granted=row.granted,
+        period_start=row.period_start,
+        period_end=row.period_end,
+        source=source,
+    )
+
+
+def set_(session: Session, reference: str, limits: Mapping[Metric, Limit]) -> tuple[list[Quota], bool]:
+    """Give a user limits of his own, or those of his plan again; they hold at once. Raises NotFound."""
+    user = users.get(session, reference)
+    changes = [_set(session, user.id, metric, limit) for metric, limit in limits.items()]
+    return show(session, reference), any(changes)
+
+
+def _set(session: Session, user_id: int, metric: Metric, limit: Limit) -> bool:
+    if limit == "plan":
+        return store.drop_limit(session, user_id, metric)
+    return store.set_limit(session, user_id, metric, limit)
+
+
+def grant(
+    session: Session, reference: str, amounts: Mapping[Metric, int], *, reason: str = ""
+) -> tuple[list[Quota], bool]:
+    """Add to a user's monthly limits for the present period only; raises NotFound or InvalidValue."""
+    user = users.get(session, reference)
+    for metric, amount in amounts.items():
+        if amount <= 0:
+            raise InvalidValue(name=metric, value=amount, reason="a grant is more than nothing")
+        store.grant(session, user.id, metric, amount, reason)
+    return show(session, reference), True
+
+
+def history(session: Session, reference: str, *, after: str | None, limit: int) -> paging.Page[Closing]:
+    """Return a page of a user's finished periods, the latest first; raises NotFound."""
+    found = store.history(session, users.get(session, reference).id, after=after, limit=limit)
+    return paging.Page([_closing(row.QuotaClosing, row.plan) for row in found.items], found.after)
+
+
+def _closing(row: Any, plan: str | None) -> Closing:
+    unit, span = UNITS[row.metric], (row.period_start, row.period_end)
+    return Closing(row.metric, unit, *span, row.used, row.limit, plan, row.closed_at)
+
+
+# Closing what ended: each step is a transaction of its own, so that no row is locked for long.
+
+
+def reap(session: Session) -> tuple[int, bool]:
+    """Give back what leases that ran out still hold, because a period waits for its leases; returns how many."""
+    reaped = store.reap_leases(session)
+    return reaped, reaped > 0
+
+
+def close_batch(session: Session) -> tuple[int, bool]:
+    """Close some of the periods that ended, also those of missed months; returns how many, 0 when none is left."""
+    closed = store.close_periods(session, BATCH)
+    return closed, closed > 0
+
+
+def foresee(session: Session) -> tuple[Reset, bool]:
+    """Do what precedes the closing and count what would be closed; the caller rolls it back."""
+    reaped = store.reap_leases(session)
+    closed = store.count_ended(session)
+    return Reset(closed, reaped), closed + reaped > 0

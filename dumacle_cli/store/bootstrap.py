@@ -1,0 +1,78 @@
+"""What only an administrator of the PostgreSQL cluster can make: the owner's role and the database."""
+
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from dumacle_cli.errors import DatabaseTooOldServer
+
+OLDEST_SERVER = 160000
+"""Before 16 a role that may create roles could grant itself far more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrapped:
+    """What a bootstrap had to make."""
+
+    made_role: bool
+    made_database: bool
+
+
+def bootstrap(admin_url: str, database: str, owner: str, owner_password: str) -> Bootstrapped:
+    """Make the owner's role and its database where they are missing, set the password, and shut the public out.
+
+    Safe to repeat. `admin_url` is a libpq URL of a superuser, or of a role with CREATEROLE and CREATEDB.
+    Raises DatabaseTooOldServer, and psycopg.Error as the server words it; the password reaches it as a verifier only.
+    """
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        _require_server(admin)
+        made_role = _make_role(admin, owner, owner_password)
+        made_database = _make_database(admin, database, owner)
+    with psycopg.connect(make_conninfo(admin_url, dbname=database)) as inside:
+        inside.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    return Bootstrapped(made_role, made_database)
+
+
+def _require_server(admin: psycopg.Connection) -> None:
+    if admin.info.server_version < OLDEST_SERVER:
+        raise DatabaseTooOldServer(version=admin.info.parameter_status("server_version"))
+
+
+def _make_role(admin: psycopg.Connection, owner: str, password: str) -> bool:
+    found = admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [owner]).fetchone()
+    if found is None:
+        admin.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(owner)))
+    verifier = admin.pgconn.encrypt_password(password.encode(), owner.encode(), b"scram-sha-256").decode()
+    admin.execute(
+        sql.SQL("ALTER ROLE {} LOGIN CREATEROLE PASSWORD {}").format(sql.Identifier(owner), sql.Literal(verifier))
+    )
+    return found is None
+
+
+def _make_database(admin: psycopg.Connection, database: str, owner: str) -> bool:
+    names = {"database": sql.Identifier(database), "owner": sql.Identifier(owner)}
+    found = admin.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone()
+    if not _is_superuser(admin):
+        # A database can only be given to a role that one may act as.
+        admin.execute(sql.SQL("GRANT {owner} TO CURRENT_USER WITH SET TRUE, INHERIT TRUE").format(**names))
+    if found is None:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {database} OWNER {owner} TEMPLATE template0 ENCODING 'UTF8'").format(**names)
+        )
+    admin.execute(sql.SQL("REVOKE CONNECT, CREATE, TEMPORARY ON DATABASE {database} FROM PUBLIC").format(**names))
+    return found is None
+
+
+def _is_superuser(admin: psycopg.Connection) -> bool:
+    return admin.info.parameter_status("is_superuser") == "on"
+
+
+def missing(admin_url: str, database: str, owner: str) -> Bootstrapped:
+    """Say what a bootstrap would make; writes nothing. Raises DatabaseTooOldServer, psycopg.Error."""
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        _require_server(admin)
+        role = admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [owner]).fetchone()
+        found = admin.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone()
+    return Bootstrapped(role is None, found is None)

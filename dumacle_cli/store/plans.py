@@ -1,0 +1,70 @@
+"""Queries about plans."""
+
+from typing import Any
+
+from sqlalchemy import Select, func, select
+from sqlalchemy import update as sql_update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from dumacle_cli.store import paging
+from dumacle_cli.store.models import Plan, Pod, Subscription
+
+
+def find(session: Session, name: str, *, lock: bool = False) -> Plan | None:
+    """Return the plan of this name, archived or not, or None."""
+    query = select(Plan).where(Plan.name == name)
+    return session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+
+
+def named(session: Session, names: set[str]) -> dict[str, Plan]:
+    """Return the plans of these names, by name."""
+    return {plan.name: plan for plan in session.scalars(select(Plan).where(Plan.name.in_(names)))}
+
+
+def create(session: Session, **values: Any) -> int | None:
+    """Insert a plan and return the id, or None where the name is taken."""
+    statement = insert(Plan).values(**values).on_conflict_do_nothing().returning(Plan.id)
+    return session.scalars(statement).one_or_none()
+
+
+def update(session: Session, plan: Plan, **values: Any) -> bool:
+    """Change a plan, or return False where the name is taken."""
+    try:
+        with session.begin_nested():
+            session.execute(sql_update(Plan).where(Plan.id == plan.id).values(**values))
+    except IntegrityError:
+        return False
+    return True
+
+
+def archive(session: Session, plan: Plan) -> bool:
+    """Set the instant from which on a plan is no longer sold."""
+    return update(session, plan, archived_at=func.now())
+
+
+def with_pod(session: Session, plan_id: int) -> tuple[Plan, str | None]:
+    """Return a plan as the database has it now, with the name of its default pod."""
+    plan, pod = session.execute(_joined().where(Plan.id == plan_id), execution_options=_FRESH).one()
+    return plan, pod
+
+
+def page(session: Session, *, archived: bool, after: str | None, limit: int) -> paging.Page[tuple[Plan, str | None]]:
+    """Return a page of plans with the names of their default pods, by name; archived ones or the others."""
+    query = _joined().where(Plan.archived_at.is_not(None) if archived else Plan.archived_at.is_(None))
+    found = session.execute(paging.keyset(query, [Plan.name], after, limit))
+    return paging.page([(plan, pod) for plan, pod in found], limit, lambda row: [row[0].name])
+
+
+def subscribers(session: Session, plan_id: int) -> int:
+    """Return how many subscriptions to a plan have not ended."""
+    query = select(func.count()).select_from(Subscription)
+    return session.scalars(query.where(Subscription.plan_id == plan_id, Subscription.ended_at.is_(None))).one()
+
+
+_FRESH = {"populate_existing": True}
+
+
+def _joined() -> Select[Plan, str]:
+    return select(Plan, Pod.name).outerjoin(Pod, Pod.id == Plan.default_pod_id)

@@ -1,0 +1,242 @@
+"""Queries about pods, who may use them, and what lies in them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import BigInteger, Row, Select, cast, exists, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from dumacle_cli.store import paging
+from dumacle_cli.store.models import File, Pod, PodGrant, User, Version
+
+_REPAIR_LOCK = 7_036_874_417_766_401
+
+
+def find(session: Session, reference: str, *, lock: bool = False) -> Pod | None:
+    """Return the pod of this id or name that is not deleted, or None; `lock` keeps it from changing meanwhile."""
+    query = _named(reference).where(Pod.deleted_at.is_(None))
+    return session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+
+
+def find_deleted(session: Session, reference: str) -> Pod | None:
+    """Return the pod of this id or name that was deleted last, or None."""
+    query = _named(reference).where(Pod.deleted_at.is_not(None)).order_by(Pod.deleted_at.desc(), Pod.id.desc())
+    return session.scalars(query.limit(1)).one_or_none()
+
+
+def _named(reference: str) -> Select[Pod]:
+    # Nineteen digits may be more than a bigint holds, and no pod's name is all digits.
+    if reference.isascii() and reference.isdigit() and len(reference) < 19:
+        return select(Pod).where(Pod.id == int(reference))
+    return select(Pod).where(Pod.name == reference.strip())
+
+
+def create(session: Session, **values: Any) -> Pod | None:
+    """Insert a pod and return it, or None where the name is taken."""
+    return session.scalars(insert(Pod).values(**values).on_conflict_do_nothing().returning(Pod)).one_or_none()
+
+
+def change(session: Session, pod: Pod, **values: Any) -> bool:
+    """Set columns of a pod; False where its name is taken by another."""
+    try:
+        with session.begin_nested():
+            session.execute(update(Pod).where(Pod.id == pod.id).values(**values))
+    except IntegrityError:
+        return False
+    session.refresh(pod)
+    return True
+
+
+def delete(session: Session, pod: Pod) -> None:
+    """Mark a pod as deleted now."""
+    session.execute(update(Pod).where(Pod.id == pod.id).values(deleted_at=func.now()))
+    session.refresh(pod)
+
+
+def prefixes(session: Session, provider: str, bucket: str) -> set[str]:
+    """Return the prefixes that pods have in a bucket, also those of deleted pods, whose bytes are still there."""
+    query = select(Pod.prefix).where(Pod.primary_provider == provider, Pod.bucket == bucket)
+    return set(session.scalars(query))
+
+
+def page(
+    session: Session, *, provider: str | None, deleted: bool, sort: str, after: str | None, limit: int
+) -> paging.Page[Pod]:
+    """Return a page of live or of deleted pods, by id or by name."""
+    query = select(Pod).where(Pod.deleted_at.is_not(None) if deleted else Pod.deleted_at.is_(None))
+    if provider:
+        query = query.where(Pod.primary_provider == provider)
+    keys = [Pod.name, Pod.id] if sort == "name" else [Pod.id]
+    found = session.scalars(paging.keyset(query, keys, after, limit)).all()
+    return paging.page(found, limit, lambda pod: [pod.name, pod.id] if sort == "name" else [pod.id])
+
+
+# Grants
+
+
+def grant(session: Session, pod_id: int, user_id: int, *, default: bool) -> bool:
+    """Grant a pod to a user, as his default where asked for or where he has none; says whether anything changed."""
+    session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+    others = (PodGrant.user_id == user_id, PodGrant.pod_id != pod_id, PodGrant.is_default)
+    if default:
+        session.execute(update(PodGrant).where(*others).values(is_default=False))
+    wanted = insert(PodGrant).values(pod_id=pod_id, user_id=user_id, is_default=~exists().where(*others))
+    raised = wanted.on_conflict_do_update(
+        index_elements=[PodGrant.pod_id, PodGrant.user_id],
+        set_={"is_default": True},
+        where=wanted.excluded.is_default & ~PodGrant.is_default,
+    )
+    return session.execute(raised.returning(PodGrant.pod_id)).first() is not None
+
+
+def revoke(session: Session, pod_id: int, user_id: int) -> bool:
+    """Take a grant away; says whether there was one."""
+    gone = (
+        sqlalchemy.delete(PodGrant)
+        .where(PodGrant.pod_id == pod_id, PodGrant.user_id == user_id)
+        .returning(PodGrant.pod_id)
+    )
+    return session.execute(gone).first() is not None
+
+
+def find_grant(session: Session, pod_id: int, user_id: int) -> PodGrant | None:
+    """Return a user's grant on a pod, or None."""
+    return session.get(PodGrant, (pod_id, user_id), populate_existing=True)
+
+
+def default_of(session: Session, user_id: int) -> int | None:
+    """Return the id of a user's default pod, or None."""
+    query = select(PodGrant.pod_id).join(Pod).where(PodGrant.user_id == user_id, PodGrant.is_default)
+    return session.scalars(query.where(Pod.deleted_at.is_(None))).one_or_none()
+
+
+def granted_to(session: Session, pod_id: int, limit: int) -> list[str]:
+    """Return the e-mails of the first users that a pod is granted to."""
+    query = select(User.email).join(PodGrant, PodGrant.user_id == User.id).where(PodGrant.pod_id == pod_id)
+    return list(session.scalars(query.where(User.deleted_at.is_(None)).order_by(User.id).limit(limit)))
+
+
+# What lies in a pod
+
+
+def has_files(session: Session, pod_id: int) -> bool:
+    """Say whether files that are not deleted live in a pod."""
+    return bool(session.scalar(select(exists().where(File.pod_id == pod_id, File.deleted_at.is_(None)))))
+
+
+def count_files(session: Session, pod_ids: Sequence[int]) -> dict[int, int]:
+    """Return how many files that are not deleted live in each of these pods that has any."""
+    query = select(File.pod_id, func.count()).where(File.pod_id.in_(pod_ids), File.deleted_at.is_(None))
+    return dict(session.execute(query.group_by(File.pod_id)).all())
+
+
+def owners(session: Session, pod_id: int, *, after: str | None, limit: int) -> paging.Page[Row[Any]]:
+    """Return a page of a pod's owners by id: e-mail, live files, and bytes of all that is stored and not purged."""
+    stored = (
+        select(File.owner_id, func.sum(Version.size).label("used"))
+        .join(Version, Version.file_id == File.id)
+        .where(File.pod_id == pod_id, Version.stored_at.is_not(None))
+        .group_by(File.owner_id)
+        .subquery()
+    )
+    living = select(func.count()).where(File.owner_id == User.id, File.pod_id == pod_id, File.deleted_at.is_(None))
+    query = select(
+        User.id, User.email, cast(stored.c.used, BigInteger).label("used"), living.scalar_subquery().label("files")
+    ).join(stored, stored.c.owner_id == User.id)
+    found = session.execute(paging.keyset(query, [User.id], after, limit)).all()
+    return paging.page(found, limit, lambda row: [row.id])
+
+
+# Counters against rows
+
+_DRIFT = text("""
+    WITH stored AS (
+        SELECT pod_id, owner_id, sum(versions.size) AS size
+        FROM app.versions JOIN app.files ON files.id = versions.file_id
+        WHERE versions.stored_at IS NOT NULL GROUP BY pod_id, owner_id
+    ), open AS (
+        SELECT pod_id, user_id, period_start, granted, spent FROM app.leases WHERE closed_at IS NULL
+    ), storage AS (
+        SELECT user_id, used, reserved FROM app.quota_counters WHERE metric = 'storage'
+    ), compared (pod_id, user_id, counter, period_start, recorded, actual) AS (
+        SELECT id, NULL::bigint, 'pod used', NULL::timestamptz, used, 0 FROM app.pods
+        UNION ALL SELECT pod_id, NULL, 'pod used', NULL, 0, size FROM stored
+        UNION ALL SELECT pod_id, NULL, 'pod used', NULL, 0, -spent FROM open
+        UNION ALL SELECT id, NULL, 'pod reserved', NULL, reserved, 0 FROM app.pods
+        UNION ALL SELECT pod_id, NULL, 'pod reserved', NULL, 0, granted FROM open
+        UNION ALL SELECT NULL, user_id, 'storage used', NULL, used, 0 FROM storage
+        UNION ALL SELECT NULL, owner_id, 'storage used', NULL, 0, size FROM stored
+        UNION ALL SELECT NULL, user_id, 'storage used', NULL, 0, -spent FROM open
+        UNION ALL SELECT NULL, user_id, 'storage reserved', NULL, reserved, 0 FROM storage
+        UNION ALL SELECT NULL, user_id, 'storage reserved', NULL, 0, granted FROM open
+        UNION ALL SELECT NULL, user_id, 'upload reserved', period_start, reserved, 0
+            FROM app.quota_counters WHERE metric = 'upload' AND closed_at IS NULL
+        UNION ALL SELECT NULL, user_id, 'upload reserved', period_start, 0, granted FROM open
+    ), drifted AS (
+        SELECT pod_id, user_id, counter, period_start,
+            sum(recorded)::bigint AS recorded, sum(actual)::bigint AS actual
+        FROM compared GROUP BY pod_id, user_id, counter, period_start HAVING sum(recorded) <> sum(actual)
+    )
+    SELECT drifted.*, pods.name AS pod, users.email AS "user"
+    FROM drifted LEFT JOIN app.pods ON pods.id = drifted.pod_id LEFT JOIN app.users ON users.id = drifted.user_id
+    ORDER BY pods.id, users.id, counter, period_start
+""")
+
+
+def drift(session: Session) -> Sequence[Row[Any]]:
+    """Return each counter of a pod or a user's level that differs from the rows, in one snapshot (bytes)."""
+    return session.execute(_DRIFT).all()
+
+
+def lock_repair(session: Session) -> None:
+    """Wait until no other transaction repairs counters, and keep others from it until this one ends."""
+    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _REPAIR_LOCK})
+
+
+_REPAIRS = (
+    """
+    INSERT INTO app.quota_counters (user_id, metric, period_start)
+    SELECT DISTINCT user_id, 'storage', timestamptz '1970-01-01 00:00:00+00' FROM {drift}
+    WHERE counter LIKE 'storage%' ON CONFLICT DO NOTHING
+    """,
+    """
+    UPDATE app.pods SET used = pods.used + off.used, reserved = pods.reserved + off.reserved
+    FROM (SELECT pod_id, coalesce(sum(delta) FILTER (WHERE counter = 'pod used'), 0) AS used,
+                 coalesce(sum(delta) FILTER (WHERE counter = 'pod reserved'), 0) AS reserved
+          FROM {drift} WHERE pod_id IS NOT NULL GROUP BY pod_id) AS off
+    WHERE pods.id = off.pod_id
+    """,
+    """
+    UPDATE app.quota_counters AS c SET used = c.used + off.used, reserved = c.reserved + off.reserved
+    FROM (SELECT user_id, split_part(counter, ' ', 1) AS metric, period_start,
+                 coalesce(sum(delta) FILTER (WHERE counter LIKE '%used'), 0) AS used,
+                 coalesce(sum(delta) FILTER (WHERE counter LIKE '%reserved'), 0) AS reserved
+          FROM {drift} WHERE user_id IS NOT NULL GROUP BY 1, 2, 3) AS off
+    WHERE c.user_id = off.user_id AND c.metric = off.metric
+        AND (c.metric = 'storage' OR c.period_start = off.period_start)
+    """,
+)
+
+
+def repair(session: Session, found: Sequence[Row[Any]]) -> bool:
+    """Add what each counter is off by; False where that would fill a pod beyond its capacity.
+
+    Differences are added, not totals written, because uploads that go on meanwhile change both sides alike.
+    """
+    columns = {name: [getattr(row, name) for row in found] for name in ("pod_id", "user_id", "counter", "period_start")}
+    columns["delta"] = [row.actual - row.recorded for row in found]
+    rows = (
+        "unnest(CAST(:pod_id AS bigint[]), CAST(:user_id AS bigint[]), CAST(:counter AS text[]), "
+        "CAST(:period_start AS timestamptz[]), CAST(:delta AS bigint[])) "
+        "AS drift (pod_id, user_id, counter, period_start, delta)"
+    )
+    try:
+        with session.begin_nested():
+            for statement in _REPAIRS:
+                session.execute(text(statement.format(drift=rows)), columns)
+    except IntegrityError:
+        return False
+    return True

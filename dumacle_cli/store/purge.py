@@ -1,0 +1,181 @@
+"""Queries of the purge: what may go, what is marked to go, and what is gone."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, text, tuple_, union_all, update
+from sqlalchemy.orm import Session, aliased
+
+from dumacle_cli.store.files import one_of
+from dumacle_cli.store.models import File, Lease, Pod, Version
+
+LEFTOVER = ("superseded", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which deleted files and old contents may go; None is any. `before` is when they were given up (UTC)."""
+
+    owner_id: int | None = None
+    ids: tuple[int, ...] | None = None
+    before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A content that is marked to go, and where its bytes lie."""
+
+    version_id: int
+    file_id: int
+    provider: str
+    bucket: str
+    key: str
+    upload_id: str | None
+
+
+def _free(file_id: Any) -> ColumnElement[bool]:
+    """Say that no lease counts the bytes of any content of the file any more."""
+    counted = exists().where(Version.file_id == file_id, Lease.id == Version.lease_id, Lease.closed_at.is_(None))
+    return ~counted
+
+
+def _within(query: Select[int], scope: Scope) -> Select[int]:
+    if scope.owner_id is not None:
+        query = query.where(File.owner_id == scope.owner_id)
+    return query if scope.ids is None else query.where(one_of(File.id, scope.ids))
+
+
+def files(scope: Scope) -> Select[int]:
+    """Select the deleted files of a scope that are not marked yet, the earliest first."""
+    query = select(File.id).where(File.deleted_at.is_not(None), File.purging_at.is_(None), _free(File.id))
+    if scope.before:
+        query = query.where(File.deleted_at < scope.before)
+    return _within(query, scope).order_by(File.deleted_at, File.id)
+
+
+def leftovers(scope: Scope) -> Select[int]:
+    """Select the contents of live files that are not the present one any more, or never were."""
+    following = aliased(Version)
+    superseded_at = (
+        select(func.min(following.stored_at))
+        .where(following.file_id == Version.file_id, following.id > Version.id)
+        .scalar_subquery()
+    )
+    query = (
+        select(Version.id)
+        .join(File, File.id == Version.file_id)
+        .where(Version.status.in_(LEFTOVER), File.deleted_at.is_(None), File.version_id.is_distinct_from(Version.id))
+        .where(~exists().where(Lease.id == Version.lease_id, Lease.closed_at.is_(None)))
+    )
+    if scope.before:
+        query = query.where(func.coalesce(superseded_at, Version.created_at) < scope.before)
+    return _within(query, scope).order_by(Version.status, Version.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a purge would take now, with what an earlier one left half done.
+
+    `files` are deleted ones, `versions` all contents, `old` those of live files; bytes are what becomes free.
+    """
+
+    files: int
+    versions: int
+    old: int
+    bytes: int
+
+
+def extent(session: Session, scope: Scope) -> Extent:
+    """Count what a purge would take now."""
+    gone = union_all(files(scope).order_by(None), select(File.id).where(File.purging_at.is_not(None))).cte("gone")
+    old = leftovers(scope).order_by(None).cte("old")
+    going = or_(Version.file_id.in_(select(gone.c.id)), Version.id.in_(select(old.c.id)), Version.status == "purging")
+    numbers = [select(func.count()).select_from(found).scalar_subquery() for found in (gone, old)]
+    size = func.coalesce(func.sum(Version.size).filter(Version.stored_at.is_not(None)), 0)
+    found = session.execute(select(numbers[0], func.count(), numbers[1], size).where(going)).one()
+    return Extent(found[0], found[1], found[2], int(found[3]))
+
+
+def mark_files(session: Session, scope: Scope, limit: int) -> bool:
+    """Mark the next deleted files with all their contents, and let go of these; says whether there were any."""
+    query = files(scope).limit(limit).with_for_update(of=File, skip_locked=True)
+    ids = list(session.scalars(query))
+    session.execute(update(File).where(one_of(File.id, ids)).values(purging_at=func.now(), version_id=None))
+    session.execute(update(Version).where(one_of(Version.file_id, ids)).values(status="purging"))
+    return bool(ids)
+
+
+def mark_leftovers(session: Session, scope: Scope, limit: int) -> bool:
+    """Mark the next old contents; says whether there were any."""
+    query = leftovers(scope).limit(limit).with_for_update(of=Version, skip_locked=True)
+    ids = list(session.scalars(query))
+    session.execute(update(Version).where(one_of(Version.id, ids)).values(status="purging"))
+    return bool(ids)
+
+
+def doomed(session: Session, limit: int, without: Iterable[tuple[str, str]]) -> list[Doomed]:
+    """Return the next contents that are marked, whoever marked them, in other buckets than these of providers."""
+    query = (
+        select(Version.id, File.id, Pod.primary_provider, Pod.bucket, Version.key, Version.upload_id)
+        .join(File, File.id == Version.file_id)
+        .join(Pod, Pod.id == File.pod_id)
+        .where(Version.status == "purging", tuple_(Pod.primary_provider, Pod.bucket).not_in(list(without)))
+        .order_by(Version.id)
+        .limit(limit)
+    )
+    return [Doomed(*row) for row in session.execute(query)]
+
+
+def lock(session: Session, file_ids: Sequence[int]) -> None:
+    """Keep these files from being moved to another owner until the transaction ends.
+
+    Their pods are locked before them: an upload, too, locks its pod first.
+    """
+    pods = select(File.pod_id).where(one_of(File.id, file_ids))
+    session.execute(select(Pod.id).where(Pod.id.in_(pods)).order_by(Pod.id).with_for_update(key_share=True))
+    session.execute(select(File.id).where(one_of(File.id, file_ids)).order_by(File.id).with_for_update(key_share=True))
+
+
+def remove_versions(session: Session, ids: Sequence[int]) -> tuple[int, int]:
+    """Delete marked contents and give their storage back; returns how many were still there, and their bytes.
+
+    What another purge removed meanwhile is not given back twice: only rows that this transaction deletes count.
+    """
+    gone = (
+        delete(Version)
+        .where(one_of(Version.id, ids), Version.status == "purging")
+        .returning(Version.file_id, Version.size, Version.stored_at)
+    )
+    rows = session.execute(gone).all()
+    booked = [row for row in rows if row.stored_at]
+    _release(session, [row.file_id for row in booked], [row.size for row in booked])
+    return len(rows), sum(row.size for row in booked)
+
+
+def _release(session: Session, file_ids: list[int], sizes: list[int]) -> None:
+    """Release by pod and then by user, which is the order in which leases lock these."""
+    session.execute(
+        text("""
+            SELECT app.release_storage(pod_id, owner_id, size) FROM (
+                SELECT pod_id, owner_id, sum(gone.size)::bigint AS size
+                FROM unnest(CAST(:ids AS bigint[]), CAST(:sizes AS bigint[])) AS gone (id, size)
+                JOIN app.files ON files.id = gone.id GROUP BY pod_id, owner_id ORDER BY pod_id, owner_id
+            ) AS freed
+        """),
+        {"ids": file_ids, "sizes": sizes},
+    )
+
+
+def remove_files(session: Session, limit: int) -> int:
+    """Delete marked files of which no content is left; returns how many."""
+    empty = (
+        select(File.id)
+        .where(File.purging_at.is_not(None), ~exists().where(Version.file_id == File.id))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    ids = list(session.scalars(empty))
+    session.execute(delete(File).where(one_of(File.id, ids)))
+    return len(ids)

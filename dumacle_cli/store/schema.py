@@ -1,0 +1,159 @@
+"""The schema of the database: bring it up or down, say where it stands, compare it with the models."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from sqlalchemy import URL, Connection, NullPool, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+
+from dumacle_cli.errors import DatabaseBusy, NotConfigured
+from dumacle_cli.store import revisions
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+LOCK_SECONDS = 5
+STATEMENT_SECONDS = 3600
+"""A migration that waits for a lock stops every reader behind it; one that works may take its time."""
+
+
+def upgrade(target: Connection | URL | str, to: str = "head", *, statement_seconds: float = STATEMENT_SECONDS) -> None:
+    """Bring the schema up to a revision; raises MigrationRunning while another does, DatabaseBusy on a lock.
+
+    The session must be the caller's alone: a pooler in transaction mode cannot hold the migrations' lock.
+    """
+    from alembic import command
+
+    with _migrating(target, statement_seconds) as config:
+        command.upgrade(config, to)
+
+
+def downgrade(target: Connection | URL | str, to: str, *, statement_seconds: float = STATEMENT_SECONDS) -> None:
+    """Take the schema down to a revision, or to `base`; raises MigrationRunning and DatabaseBusy like upgrade."""
+    from alembic import command
+
+    with _migrating(target, statement_seconds) as config:
+        command.downgrade(config, to)
+
+
+def current(connection: Connection) -> str | None:
+    """The revision of the database; None where nothing of ours is."""
+    if connection.scalar(text("SELECT to_regclass(:name)"), {"name": revisions.TABLE}) is None:
+        return None
+    found: str | None = connection.scalar(text(f"SELECT max(version_num) FROM {revisions.TABLE}"))  # noqa: S608
+    return found
+
+
+def pending(connection: Connection) -> list[str]:
+    """The revisions that an upgrade would run, in order, each with its purpose: `0009 The queue: …`."""
+    steps = _scripts().iterate_revisions("head", current(connection) or "base")
+    return [f"{step.revision} {step.doc}" for step in steps][::-1]
+
+
+def check(connection: Connection) -> list[str]:
+    """The differences between the database and the models, in words; empty where they agree."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    from dumacle_cli.store.models import Base
+
+    found = compare_metadata(MigrationContext.configure(connection, opts=alembic_options()), Base.metadata)
+    return [_in_words(difference) for difference in found]
+
+
+def alembic_options() -> dict[str, Any]:
+    """Where the revision is kept, and that only our own schema is compared: procrastinate wrote the queue's."""
+    schema, table = revisions.TABLE.split(".")
+    return {
+        "version_table": table,
+        "version_table_schema": schema,
+        "include_schemas": True,
+        "include_name": lambda name, kind, _: kind != "schema" or name == schema,
+    }
+
+
+def revision(message: str) -> Path:
+    """Write the next, empty migration for a developer to fill; raises NotConfigured outside of a checkout."""
+    from alembic import command
+
+    if folder().name == "_migrations":
+        raise NotConfigured(what="a checkout", setting="the working directory")
+    head = _scripts().get_current_head() or "0000"
+    made = command.revision(_config(), message, rev_id=f"{int(head) + 1:04d}")
+    [script] = made if isinstance(made, list) else [made]
+    return folder() / "versions" / Path(str(script and script.path)).name
+
+
+def folder() -> Path:
+    """Where the migrations lie: inside an installed wheel, or at the top of a checkout."""
+    package = Path(str(resources.files("dumacle_cli")))
+    installed = package / "_migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    # Alembic reads its options with %-interpolation, and a folder may have a percent sign in its name.
+    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    return config
+
+
+def _scripts() -> "ScriptDirectory":
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_config())
+
+
+@contextmanager
+def _migrating(target: Connection | URL | str, statement_seconds: float) -> Iterator["Config"]:
+    with _connected(target) as connection, _limited(connection, statement_seconds):
+        config = _config()
+        config.attributes["connection"] = connection
+        yield config
+
+
+@contextmanager
+def _connected(target: Connection | URL | str) -> Iterator[Connection]:
+    if isinstance(target, Connection):
+        yield target
+        return
+    url = make_url(target).set(drivername="postgresql+psycopg")
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def _limited(connection: Connection, statement_seconds: float) -> Iterator[None]:
+    """Keep the migrations from queueing behind a lock; raises DatabaseBusy when one was not to be had."""
+    limits = {"lock_timeout": LOCK_SECONDS, "statement_timeout": statement_seconds}
+    for name, seconds in limits.items():
+        connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": name, "value": f"{seconds}s"})
+    connection.commit()
+    try:
+        yield
+    except DBAPIError as fault:
+        if isinstance(fault.orig, psycopg.errors.LockNotAvailable):
+            raise DatabaseBusy(reason="a table that the migration changes is in use") from None
+        raise
+    finally:
+        if not connection.invalidated:
+            connection.rollback()
+            for name in limits:
+                connection.execute(text(f"RESET {name}"))
+            connection.commit()
+
+
+def _in_words(difference: Any) -> str:
+    if isinstance(difference, list):
+        return "; ".join(_in_words(part) for part in difference)
+    kind, *facts = difference
+    return f"{kind.replace('_', ' ')}: {', '.join(str(fact) for fact in facts if fact is not None)}"

@@ -1,0 +1,308 @@
+"""Queries of the upload engine: everything in sets, one statement a purpose."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+UNFINISHED = "('planned', 'uploading', 'completing')"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the database holds at a path: the present content, and the run that is writing another one now."""
+
+    file_id: int
+    version_id: int | None
+    size: int
+    mtime_ns: int | None
+    sha256: bytes | None
+    upload_status: str
+    busy_run: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The answer to a request for capacity in bytes: a lease, or who refused it and what is free there."""
+
+    lease_id: int | None
+    granted: int
+    refused_by: str | None
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One content on its way to a key of its own."""
+
+    file_id: int
+    version_id: int
+
+
+def reap_leases(session: Session) -> None:
+    """Close the leases whose holders let them run out."""
+    session.execute(text("SELECT app.reap_leases(now())"))
+
+
+def open_run(session: Session, **values: Any) -> Any:
+    """Open the run of this identity, or return the one that is open with the age of its heartbeat in seconds."""
+    return session.execute(
+        text(
+            "INSERT INTO app.runs (name, pod_id, owner_id, prefix, selection_hash, host, pid) "
+            "VALUES (:name, :pod, :owner, :prefix, :selection, :host, :pid) "
+            "ON CONFLICT (pod_id, owner_id, prefix, selection_hash) WHERE status = 'running' "
+            "DO UPDATE SET name = runs.name "
+            "RETURNING id, host, pid, xmax = 0 AS made, extract(epoch FROM now() - heartbeat_at)::float AS silent"
+        ),
+        values,
+    ).one()
+
+
+def take_run_over(session: Session, run: int, host: str, pid: int) -> None:
+    """Go on with a run whose holder is gone: its leases are closed, and its heartbeat is ours."""
+    session.execute(
+        text("SELECT app.close_lease(id) FROM app.leases WHERE run_id = :run AND closed_at IS NULL ORDER BY id"),
+        {"run": run},
+    )
+    session.execute(
+        text("UPDATE app.runs SET host = :host, pid = :pid, heartbeat_at = now() WHERE id = :run"),
+        {"run": run, "host": host, "pid": pid},
+    )
+
+
+def heartbeat(session: Session, run: int, seconds: float) -> None:
+    """Say that the run is alive, and keep its leases for so many seconds more."""
+    session.execute(text("UPDATE app.runs SET heartbeat_at = now() WHERE id = :run"), {"run": run})
+    session.execute(
+        text(
+            "UPDATE app.leases SET until = now() + make_interval(secs => :seconds) "
+            "WHERE run_id = :run AND closed_at IS NULL"
+        ),
+        {"run": run, "seconds": seconds},
+    )
+
+
+def close_run(session: Session, run: int, status: str, files: int, size: int, totals: str) -> None:
+    """End a run with its totals (JSON); its leases give back what they did not spend."""
+    session.execute(
+        text("SELECT app.close_lease(id) FROM app.leases WHERE run_id = :run AND closed_at IS NULL ORDER BY id"),
+        {"run": run},
+    )
+    session.execute(
+        text(
+            "UPDATE app.runs SET status = :status, planned_files = :files, planned_bytes = :size, "
+            "totals = CAST(:totals AS jsonb), heartbeat_at = now(), ended_at = now() WHERE id = :run"
+        ),
+        {"run": run, "status": status, "files": files, "size": size, "totals": totals},
+    )
+
+
+def known(session: Session, pod: int, owner: int, run: int, paths: Sequence[str]) -> dict[str, Known]:
+    """Return what is held at these paths."""
+    rows = session.execute(
+        text(
+            f"""
+            SELECT f.path, f.id, f.version_id, f.size, f.mtime_ns, f.sha256, f.upload_status,
+                (SELECT l.run_id FROM app.versions AS v JOIN app.leases AS l ON l.id = v.lease_id
+                 WHERE f.upload_status IN {UNFINISHED} AND v.file_id = f.id AND v.status IN {UNFINISHED}
+                     AND l.closed_at IS NULL AND l.until > now() AND l.run_id <> :run LIMIT 1)
+            FROM app.files AS f
+            WHERE f.pod_id = :pod AND f.owner_id = :owner AND f.deleted_at IS NULL
+                AND f.path = ANY (CAST(:paths AS text[]))
+            """
+        ),
+        {"pod": pod, "owner": owner, "run": run, "paths": list(paths)},
+    )
+    return {row[0]: Known(*row[1:]) for row in rows}
+
+
+def take_lease(session: Session, pod: int, user: int, run: int, wanted: int, least: int, seconds: float) -> Grant:
+    """Claim up to `wanted` bytes, at least `least`, for so many seconds."""
+    row = session.execute(
+        text(
+            "SELECT lease_id, granted, refused_by, free "
+            "FROM app.take_lease(:pod, :user, :run, :wanted, :least, :seconds, now())"
+        ),
+        {"pod": pod, "user": user, "run": run, "wanted": wanted, "least": least, "seconds": seconds},
+    ).one()
+    return Grant(row.lease_id, row.granted or 0, row.refused_by, row.free or 0)
+
+
+def trim_lease(session: Session, lease: int, size: int) -> None:
+    """Give back at once what of a lease no file was assigned to, keeping `size` bytes."""
+    session.execute(text("SELECT app.trim_lease(:lease, :size)"), {"lease": lease, "size": size})
+
+
+def close_leases(session: Session, leases: Sequence[int]) -> None:
+    """Book what these leases spent and give the rest back."""
+    session.execute(
+        text("SELECT app.close_lease(id) FROM unnest(CAST(:leases AS bigint[])) AS l (id) ORDER BY id"),
+        {"leases": list(leases)},
+    )
+
+
+def intend(
+    session: Session, pod: int, owner: int, run: int, lease: int, columns: dict[str, list[Any]]
+) -> list[Attempt]:
+    """Write rows and keys before the first byte moves; `columns` are lists of path, size, mtime_ns, key and type.
+
+    Attempts are returned in the order of the columns. Earlier attempts that never ended are given up, and their
+    keys are left to the next purge.
+    """
+    rows = session.execute(
+        text(
+            f"""
+            WITH wanted AS (
+                SELECT * FROM unnest(
+                    CAST(:path AS text[]), CAST(:size AS bigint[]), CAST(:mtime_ns AS bigint[]), CAST(:key AS text[]),
+                    CAST(:content_type AS text[])
+                ) WITH ORDINALITY AS w (path, size, mtime_ns, key, content_type, place)
+            ), given_up AS (
+                UPDATE app.versions AS v SET status = 'failed'
+                FROM app.files AS f JOIN wanted ON f.path = wanted.path
+                WHERE f.pod_id = :pod AND f.owner_id = :owner AND f.deleted_at IS NULL
+                    AND v.file_id = f.id AND v.status IN {UNFINISHED}
+            ), file AS (
+                INSERT INTO app.files (pod_id, owner_id, run_id, path, size, mtime_ns, content_type, upload_status)
+                SELECT :pod, :owner, :run, path, size, mtime_ns, content_type, 'uploading' FROM wanted ORDER BY place
+                ON CONFLICT (pod_id, owner_id, path) WHERE deleted_at IS NULL
+                DO UPDATE SET upload_status = 'uploading', upload_progress = 0, run_id = excluded.run_id, error = NULL
+                RETURNING id, path
+            ), attempt AS (
+                INSERT INTO app.versions (file_id, lease_id, run_id, size, mtime_ns, key, content_type, status)
+                SELECT file.id, :lease, :run, size, mtime_ns, key, content_type, 'uploading'
+                FROM wanted JOIN file USING (path) ORDER BY place
+                RETURNING id, file_id, key
+            )
+            SELECT attempt.file_id, attempt.id FROM attempt JOIN wanted USING (key) ORDER BY place
+            """
+        ),
+        {"pod": pod, "owner": owner, "run": run, "lease": lease, **columns},
+    )
+    return [Attempt(*row) for row in rows]
+
+
+def begin_parts(session: Session, version: int, upload_id: str, part_size: int) -> None:
+    """Remember a multipart upload before its first part is sent."""
+    session.execute(
+        text("UPDATE app.versions SET upload_id = :upload_id, part_size = :part_size WHERE id = :version"),
+        {"version": version, "upload_id": upload_id, "part_size": part_size},
+    )
+
+
+def begin_completing(session: Session, file: int, version: int) -> None:
+    """Remember that all parts are there before Complete is asked for."""
+    session.execute(text("UPDATE app.versions SET status = 'completing' WHERE id = :version"), {"version": version})
+    session.execute(text("UPDATE app.files SET upload_status = 'completing' WHERE id = :file"), {"file": file})
+
+
+def record_stored(session: Session, columns: dict[str, list[Any]]) -> None:
+    """Move the pointers of files to contents that are proven to be stored; what was there is superseded."""
+    session.execute(
+        text(
+            """
+            WITH done AS (
+                SELECT * FROM unnest(
+                    CAST(:file_id AS bigint[]), CAST(:version_id AS bigint[]), CAST(:size AS bigint[]),
+                    CAST(:mtime_ns AS bigint[]), CAST(:sha256 AS bytea[]), CAST(:md5 AS bytea[]),
+                    CAST(:etag AS text[]), CAST(:content_type AS text[])
+                ) AS d (file_id, version_id, size, mtime_ns, sha256, md5, etag, content_type)
+            ), superseded AS (
+                UPDATE app.versions AS v SET status = 'superseded'
+                FROM done JOIN app.files AS f ON f.id = done.file_id
+                WHERE v.id = f.version_id AND v.id <> done.version_id
+            ), stored AS (
+                UPDATE app.versions AS v
+                SET status = 'stored', stored_at = now(), sha256 = done.sha256, md5 = done.md5, etag = done.etag,
+                    content_type = done.content_type
+                FROM done WHERE v.id = done.version_id
+            )
+            UPDATE app.files AS f
+            SET version_id = done.version_id, size = done.size, mtime_ns = done.mtime_ns, sha256 = done.sha256,
+                content_type = done.content_type, upload_status = 'uploaded', upload_progress = 100,
+                uploaded_at = now(), verified_at = NULL, error = NULL
+            FROM done WHERE f.id = done.file_id
+            """
+        ),
+        columns,
+    )
+
+
+def record_failed(session: Session, columns: dict[str, list[Any]]) -> None:
+    """Give attempts up: a file with an earlier content keeps it, one without ends in `upload_status`."""
+    session.execute(
+        text(
+            """
+            WITH ended AS (
+                SELECT * FROM unnest(
+                    CAST(:file_id AS bigint[]), CAST(:version_id AS bigint[]), CAST(:status AS text[]),
+                    CAST(:error AS text[])
+                ) AS e (file_id, version_id, status, error)
+            ), given_up AS (
+                UPDATE app.versions AS v SET status = 'failed' FROM ended WHERE v.id = ended.version_id
+            )
+            UPDATE app.files AS f
+            SET upload_status = CASE WHEN f.version_id IS NULL THEN ended.status ELSE 'uploaded' END,
+                upload_progress = CASE WHEN f.version_id IS NULL THEN 0 ELSE 100 END, error = ended.error
+            FROM ended WHERE f.id = ended.file_id
+            """
+        ),
+        columns,
+    )
+
+
+def record_unchanged(session: Session, file_ids: Sequence[int], mtimes: Sequence[int]) -> None:
+    """Note that files hold what is at the source: its time (ns) is taken over, and a broken-off attempt forgotten."""
+    session.execute(
+        text(
+            """
+            UPDATE app.files AS f
+            SET mtime_ns = u.mtime_ns, upload_status = CASE
+                    WHEN f.upload_status IN ('uploaded', 'verified') THEN f.upload_status ELSE 'uploaded' END,
+                upload_progress = 100, error = NULL
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:mtimes AS bigint[])) AS u (id, mtime_ns) WHERE f.id = u.id
+            """
+        ),
+        {"ids": list(file_ids), "mtimes": list(mtimes)},
+    )
+
+
+def record_spent(session: Session, spent: dict[int, int]) -> None:
+    """Book bytes in the leases they were taken from."""
+    session.execute(
+        text(
+            "UPDATE app.leases AS l SET spent = l.spent + s.bytes "
+            "FROM unnest(CAST(:ids AS bigint[]), CAST(:bytes AS bigint[])) AS s (id, bytes) WHERE l.id = s.id"
+        ),
+        {"ids": list(spent), "bytes": list(spent.values())},
+    )
+
+
+def record_progress(session: Session, percents: dict[int, int]) -> None:
+    """Write how far uploads are (0 to 100), so that others can watch."""
+    session.execute(
+        text(
+            "UPDATE app.files AS f SET upload_progress = p.percent "
+            "FROM unnest(CAST(:ids AS bigint[]), CAST(:percents AS smallint[])) AS p (id, percent) "
+            "WHERE f.id = p.id AND f.upload_progress < p.percent"
+        ),
+        {"ids": list(percents), "percents": list(percents.values())},
+    )
+
+
+def room(session: Session, pod: int, user: int, at: datetime) -> dict[str, int | None]:
+    """Return the free bytes of the pod and of the user's storage and upload quotas; None is unlimited."""
+    row = session.execute(
+        text(
+            """
+            SELECT (SELECT capacity - used - reserved FROM app.pods WHERE id = :pod) AS pod,
+                (SELECT allowed - used - reserved FROM app.quota_usage(:user, 'storage', :at)) AS storage,
+                (SELECT allowed - used - reserved FROM app.quota_usage(:user, 'upload', :at)) AS upload
+            """
+        ),
+        {"pod": pod, "user": user, "at": at},
+    ).one()
+    return {"pod": row.pod, "storage": row.storage, "upload": row.upload}

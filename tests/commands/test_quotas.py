@@ -1,0 +1,144 @@
+"""`dumacle quotas` through the only door, and the jobs of docs/ as cron and systemd start them."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from dumacle_cli.store.database import Database
+from tests.factories import make_user
+
+pytestmark = pytest.mark.integration
+
+Run = Callable[..., Any]
+TOP = Path(__file__).parents[2]
+INSTALLED = "/opt/dumacle/bin/dumacle"
+JSON = ("-o", "json")
+GIB = 1024**3
+
+
+@pytest.fixture(autouse=True)
+def months(database: Database) -> None:
+    """ada, who uploaded in four months that ended, and in this one."""
+    with database.session() as session:
+        user = make_user(session, "ada@example.com")
+        session.execute(
+            text("""
+                INSERT INTO app.quota_counters (user_id, metric, period_start, period_end, used)
+                SELECT :user, 'upload', start, start + interval '1 month', 1073741824
+                FROM generate_series(0, 4) AS n
+                CROSS JOIN LATERAL (SELECT date_trunc('month', now()) - make_interval(months => n) AS start) AS months
+            """),
+            {"user": user.id},
+        )
+
+
+def test_set_and_show(run: Run) -> None:
+    asked = ("quotas", "set", "ada@example.com", "--storage", "1TiB", "--upload", "unlimited")
+    changed = run(*asked, "--transcode-minutes", "90", *JSON).json
+    assert [(row["limit"], row["source"]) for row in changed["data"]] == [
+        (1024 * GIB, "override"),
+        (None, "override"),
+        (90 * 60, "override"),
+    ]
+    assert changed["changed"] is True
+    table = run("quotas", "show", "ada@example.com").out.splitlines()
+    assert [line.split()[0] for line in table] == ["metric", "storage", "upload", "transcode"]
+    assert ("1.00 TiB" in table[1], "unlimited" in table[2], "1h 30m" in table[3]) == (True, True, True)
+    back = run("quotas", "set", "ada@example.com", "--storage", "plan", *JSON).json["data"]
+    assert (back[0]["limit"], back[0]["source"]) == (0, "none")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("set",),
+        ("set", "--upload", "lots"),
+        ("set", "--transcode-minutes", "1.5"),
+        ("grant",),
+        ("grant", "--upload", "0"),
+        ("grant", "--upload", "plan"),
+    ],
+)
+def test_what_cannot_be_asked_for(run: Run, typed: tuple[str, ...]) -> None:
+    assert run("quotas", typed[0], "ada@example.com", *typed[1:]).code == 2
+
+
+def test_a_grant_takes_effect_once_for_one_operation(run: Run) -> None:
+    run("quotas", "set", "ada@example.com", "--upload", "1GiB")
+    asked = ("quotas", "grant", "ada@example.com", "--upload", "5GiB", "--op-id", "wedding")
+    assert [run(*asked, *JSON).json["changed"] for _ in range(2)] == [True, False]
+    assert "6.00 GiB" in run(*asked).out
+    upload = run("quotas", "show", "ada@example.com", *JSON).json["data"][1]
+    assert (upload["limit"], upload["granted"], upload["used"], upload["left"]) == (6 * GIB, 5 * GIB, GIB, 5 * GIB)
+
+
+def test_reset_does_what_its_dry_run_foresaw_and_then_nothing(run: Run) -> None:
+    results = [run("quotas", "reset", *more, *JSON).json for more in (("--dry-run",), (), (), ("--dry-run",))]
+    assert [(result["data"], result["changed"]) for result in results] == [
+        ({"closed": 4, "leases": 0}, True),
+        ({"closed": 4, "leases": 0}, True),
+        ({"closed": 0, "leases": 0}, False),
+        ({"closed": 0, "leases": 0}, False),
+    ]
+
+
+def test_repeating_the_operation_of_a_reset_tells_what_it_did(run: Run) -> None:
+    results = [run("quotas", "reset", "--op-id", "night", *JSON).json for _ in range(2)]
+    assert [(result["data"]["closed"], result["changed"]) for result in results] == [(4, True), (4, False)]
+
+
+def test_history_pages(run: Run) -> None:
+    run("quotas", "reset", "--quiet")
+    first = run("quotas", "history", "ada@example.com", "--limit", "3", *JSON).json
+    rest = run("quotas", "history", "ada@example.com", "--after", first["next"], *JSON).json
+    assert (len(first["data"]), len(rest["data"]), rest["next"]) == (3, 1, None)
+    assert len(run("quotas", "history", "ada@example.com", "--all", "-o", "jsonl").out.splitlines()) == 4
+    assert run("quotas", "history", "ada@example.com").out.count("1.00 GiB") == 4
+
+
+def _jobs() -> Iterator[list[str]]:
+    """Return the command lines of docs/crontab and of the systemd service, as their starters run them."""
+    for line in (TOP / "docs" / "crontab").read_text().splitlines():
+        if line and not line.startswith("#"):
+            yield ["/bin/sh", "-c", line.split(maxsplit=5)[5].replace(INSTALLED, f"{sys.executable} -m dumacle_cli")]
+    service = (TOP / "docs" / "systemd" / "dumacle-quotas-reset.service").read_text()
+    for line in service.splitlines():
+        if line.startswith("ExecStart="):
+            installed, *arguments = shlex.split(line.removeprefix("ExecStart="))
+            assert installed == INSTALLED
+            yield [sys.executable, "-m", "dumacle_cli", *arguments]
+
+
+def test_both_starters_have_the_job() -> None:
+    assert len(list(_jobs())) == 2
+
+
+@pytest.mark.parametrize("job", list(_jobs()), ids=["cron", "systemd"])
+def test_jobs_run_in_an_empty_environment(
+    job: list[str], database: Database, database_url: str, tmp_path: Path
+) -> None:
+    done = _start(job, database_url, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    with database.session() as session:
+        assert session.execute(text("SELECT count(*) FROM app.quota_closings")).scalar_one() == 4
+
+
+def test_a_job_that_fails_says_so(tmp_path: Path) -> None:
+    [job, _] = _jobs()
+    done = _start(job, f"postgresql://nobody@/none?host={tmp_path}", tmp_path)
+    assert (done.returncode, done.stdout) == (10, "")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def _start(job: list[str], url: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    config = folder / "config.toml"
+    config.write_text(f"database_url = {json.dumps(url)}\n")
+    environment = {"DUMACLE_CONFIG": str(config)}
+    return subprocess.run(job, env=environment, cwd=TOP, capture_output=True, text=True, check=False)

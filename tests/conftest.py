@@ -1,0 +1,176 @@
+"""The real servers, a fresh database per test from a template, and `run(...)`: the program through its only door."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from sqlalchemy.orm import Session
+
+from dumacle_cli.__main__ import main
+from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.local import servers
+from dumacle_cli.local.servers import OWNER, Servers
+from dumacle_cli.store import bootstrap, schema
+from dumacle_cli.store.database import Database, Timeouts
+from tests.servers import scratch_folder, start_servers, stop_servers
+
+TEMPLATE = "dumacle_template"
+FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "STRIPE_", "DATABASE_URL")
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Servers]:
+    """The embedded PostgreSQL and S3 server, for all tests of this process."""
+    folder = scratch_folder()
+    yield start_servers(folder)
+    stop_servers(folder)
+
+
+@pytest.fixture(scope="session")
+def template(embedded: Servers) -> str:
+    """A database with the present schema, to be copied."""
+    bootstrap.bootstrap(embedded.admin_url, TEMPLATE, OWNER, embedded.owner_password)
+    schema.upgrade(servers.url(embedded, OWNER, embedded.owner_password, TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def database_url(embedded: Servers, template: str) -> Iterator[str]:
+    """The URL of a copy of the template that is this test's own."""
+    name = f"test_{uuid4().hex[:12]}"
+    copied, owner = sql.Identifier(name), sql.Identifier(OWNER)
+    with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(copied, sql.Identifier(template), owner))
+        yield servers.url(embedded, OWNER, embedded.owner_password, name)
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copied))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A fresh database."""
+    opened = Database(database_url, Timeouts(), pool_size=20)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    """A session on a fresh database, for services; what it does is committed at the end."""
+    with database.session() as opened:
+        yield opened
+
+
+@pytest.fixture
+def bucket(embedded: Servers) -> Location:
+    """A bucket that is this test's own."""
+    location = Location(
+        "local",
+        embedded.s3_endpoint,
+        "us-east-1",
+        f"test-{uuid4().hex[:12]}",
+        embedded.s3_access_key,
+        embedded.s3_secret_key,
+    )
+    with ObjectStore(location) as store:
+        store.ensure_bucket()
+    return location
+
+
+@pytest.fixture
+def object_store(bucket: Location) -> Iterator[ObjectStore]:
+    """The objects in this test's bucket."""
+    with ObjectStore(bucket) as opened:
+        yield opened
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """An environment without settings, and a way to set some."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def put(**settings: str) -> None:
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+
+    return put
+
+
+@pytest.fixture
+def configured(environment: Callable[..., None], database_url: str, bucket: Location) -> None:
+    """The environment of this test points to its database and its bucket."""
+    environment(
+        DUMACLE_DATABASE_URL=database_url,
+        DUMACLE_DEFAULT_PROVIDER="local",
+        DUMACLE_LOCAL_ENDPOINT=bucket.endpoint or "",
+        DUMACLE_LOCAL_BUCKET=bucket.bucket,
+        DUMACLE_LOCAL_ACCESS_KEY=bucket.access_key,
+        DUMACLE_LOCAL_SECRET_KEY=bucket.secret_key,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run of the program came to."""
+
+    code: int
+    out: str
+    err: str
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        """The document on standard output."""
+        return json.loads(self.out)
+
+    @property
+    def data(self) -> Any:
+        """The `data` of the document."""
+        return self.json["data"]
+
+    @property
+    def error(self) -> Any:
+        """The error on standard error, as JSON."""
+        return json.loads(self.err.splitlines()[-1])
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def invoke(environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the program in this process with whatever is configured; fails on another exit status than expected."""
+
+    def call(*argv: str | Path, stdin: str | bytes | None = None, expect: int = 0) -> Result:
+        given = stdin.encode() if isinstance(stdin, str) else stdin or b""
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
+        raw = io.BytesIO()
+        out, err = io.TextIOWrapper(raw, encoding="utf-8", newline=""), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main([str(argument) for argument in argv])
+        out.flush()
+        printed = raw.getvalue()
+        result = Result(code, printed.decode("utf-8", "replace"), err.getvalue(), printed)
+        assert code == expect, f"exit {code}, expected {expect}\nstdout: {result.out}\nstderr: {result.err}"
+        return result
+
+    return call
+
+
+@pytest.fixture
+def run(configured: None, invoke: Run) -> Run:
+    """Run the program in this process on this test's database and bucket."""
+    return invoke

@@ -1,0 +1,101 @@
+"""The bootstrap: a database that its owner can migrate and that nobody else may enter."""
+
+import secrets
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import URL
+
+from dumacle_cli.errors import DatabaseTooOldServer
+from dumacle_cli.store import bootstrap, schema
+
+pytestmark = pytest.mark.integration
+
+PASSWORD = "it's a % \\ secret"
+DATABASE = "the media"
+OWNER = "test owner"
+
+
+@pytest.fixture
+def root(cluster: dict[str, str]) -> Iterator[psycopg.Connection]:
+    """A superuser's connection; what the tests made in the cluster is dropped in the end."""
+    with psycopg.connect(**cluster, dbname="postgres", autocommit=True) as connection:
+        yield connection
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
+        for role in (OWNER, "test_admin", "test_stranger"):
+            connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
+
+
+def conninfo(cluster: dict[str, str], **changes: str) -> str:
+    return make_conninfo("", **{**cluster, "dbname": "postgres", **changes})
+
+
+def login(root: psycopg.Connection, role: str, attributes: str) -> str:
+    password = secrets.token_urlsafe()
+    statement = f"CREATE ROLE {{}} LOGIN {attributes} PASSWORD {{}}"
+    root.execute(sql.SQL(statement).format(sql.Identifier(role), sql.Literal(password)))
+    return password
+
+
+def test_makes_what_is_missing_and_is_safe_to_repeat(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    admin = conninfo(cluster)
+    assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(True, True)
+    assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(False, False)
+    rights = root.execute("SELECT rolsuper, rolcreaterole, rolcanlogin FROM pg_roles WHERE rolname = %s", [OWNER])
+    assert rights.fetchone() == (False, True, True)
+
+
+def test_the_owner_can_migrate_without_being_superuser(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+    url = URL.create("postgresql", OWNER, PASSWORD, database=DATABASE, query={"host": cluster["host"]})
+    schema.upgrade(url)
+    schema.downgrade(url, "base")
+    schema.upgrade(url)
+    with psycopg.connect(conninfo(cluster, dbname=DATABASE)) as inside:
+        owners = inside.execute(
+            "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname IN ('app', 'queue')"
+        ).fetchall()
+    assert owners == [(OWNER,)]
+
+
+def test_nobody_else_may_enter(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+    password = login(root, "test_stranger", "")
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        psycopg.connect(conninfo(cluster, dbname=DATABASE, user="test_stranger", password=password))
+
+
+def test_an_administrator_need_not_be_superuser(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    password = login(root, "test_admin", "CREATEROLE CREATEDB")
+    admin = conninfo(cluster, user="test_admin", password=password)
+    for made in (True, False):
+        assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(made, made)
+    with psycopg.connect(conninfo(cluster, dbname=DATABASE, user=OWNER, password=PASSWORD)) as owner:
+        assert owner.execute("SELECT current_user").fetchone() == (OWNER,)
+    root.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(DATABASE)))
+    root.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(OWNER)))
+
+
+def test_the_password_reaches_the_server_as_a_verifier_only(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    root.execute("ALTER ROLE postgres SET log_statement = 'all'")
+    try:
+        bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+        log = root.execute("SELECT pg_read_file('../log')").fetchone()
+    finally:
+        root.execute("ALTER ROLE postgres RESET log_statement")
+    assert log is not None
+    assert "ALTER ROLE" in log[0]
+    assert "SCRAM-SHA-256$" in log[0]
+    assert "secret" not in log[0]
+
+
+def test_an_old_server_is_refused(
+    cluster: dict[str, str], root: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "OLDEST_SERVER", 990000)
+    with pytest.raises(DatabaseTooOldServer):
+        bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+    assert root.execute("SELECT count(*) FROM pg_roles WHERE rolname = %s", [OWNER]).fetchone() == (0,)

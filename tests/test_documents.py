@@ -1,0 +1,91 @@
+"""What is generated from the program is as the program now is, and the completion scripts complete."""
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dumacle_cli import settings
+from dumacle_cli.commands import shells
+
+pytestmark = pytest.mark.unit
+TOP = Path(__file__).parent.parent
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", TOP / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+DOCUMENTS: dict[Path, str] = generator().documents()
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_generated_file_is_current(file: Path) -> None:
+    assert file.read_text("utf-8") == DOCUMENTS[file], "run: python docs/generate.py"
+
+
+def test_env_example_names_every_setting_and_sets_none() -> None:
+    lines = DOCUMENTS[TOP / ".env.example"].splitlines()
+    named = {line[1:].partition("=")[0] for line in lines if line.startswith("#DUMACLE_")}
+    assert named == {settings.environment_names(name)[0] for name in settings.Settings.model_fields}
+    assert all(line == "" or line.startswith("#") for line in lines)
+
+
+def bash(*words: str) -> list[str]:
+    code = 'source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dumacle; printf "%s\\n" "${COMPREPLY[@]}"'
+    script = TOP / "completions" / "dumacle.bash"
+    done = subprocess.run(["bash", "-c", code, script, *words], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["dumacle", "us"], ["users"]),
+        (["dumacle", "local", ""], ["start", "stop", "status", "reset"]),
+        (["dumacle", "--profile", "local", "us"], ["users"]),
+        (["dumacle", "users", "create", "--ro"], ["--role"]),
+        (["dumacle", "users", "create", "--role", ""], ["superadmin", "admin", "enduser", "service"]),
+        (["dumacle", "users", "create", "--role", "=", "en"], ["enduser"]),
+        (["dumacle", "users", "create", "--role", "="], ["superadmin", "admin", "enduser", "service"]),
+        (["dumacle", "-o", "js"], ["json", "jsonl"]),
+        (["dumacle", "users", "list", "--out"], ["--output"]),
+        (["dumacle", "users", "create", "--name", ""], []),
+        (["dumacle", "completion", "show", "p"], ["powershell"]),
+        (["dumacle", "nothing", "z"], []),
+    ],
+)
+def test_bash_completes(words: list[str], expected: list[str]) -> None:
+    assert bash(*words) == expected
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_script_is_valid(shell: str) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"{shell} is not on this machine")
+    subprocess.run([program, "-n", TOP / "completions" / shells.SHELLS[shell].file], check=True)
+
+
+@pytest.mark.parametrize("shell", shells.SHELLS)
+def test_script_holds_every_command_and_no_placeholder(shell: str) -> None:
+    text = shells.script(shell)
+    entry = shells.SHELLS[shell].entry
+    assert all(entry(path, words) in text for path, words in shells.grammar().children.items() if words)
+    assert not {f"@{name}@" for name in ("children", "options", "values", "arguments") if f"@{name}@" in text}
+
+
+def test_quotes_survive_in_every_shell() -> None:
+    awkward = [shells.Word("--x", "it's: a \\ word")]
+    entries = {name: shell.entry(" a b", awkward) for name, shell in shells.SHELLS.items()}
+    assert "'--x:it'\\''s: a \\ word'" in entries["zsh"]
+    assert "'it\\'s: a \\\\ word'" in entries["fish"]

@@ -1,0 +1,96 @@
+"""The house stands as designed: what help imports, what the registry promises, and that imports go down only."""
+
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+from typer.main import _get_params_name_from_function
+
+from dumacle_cli import commands
+from dumacle_cli.__main__ import main
+from dumacle_cli.commands.contract import Kind, shared_params
+
+pytestmark = pytest.mark.unit
+
+TOP = Path(__file__).parent.parent
+HEAVY = {"sqlalchemy", "psycopg", "alembic", "boto3", "botocore", "obstore", "stripe", "rich", "pydantic", "keyring"}
+LEAVES = dict(commands.walk())
+
+
+def imported(*argv: str) -> set[str]:
+    code = (
+        "import sys; from dumacle_cli.__main__ import main; status = main(sys.argv[1:]);"
+        "print(*sys.modules, file=sys.stderr); sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_help_imports_no_vendor() -> None:
+    modules = imported("--help")
+    assert "dumacle_cli.commands" in modules
+    assert not modules & HEAVY
+    groups = {name for name in modules if name.startswith("dumacle_cli.commands.")}
+    assert groups == {"dumacle_cli.commands.contract"}
+
+
+def test_version_imports_no_typer() -> None:
+    modules = imported("--version")
+    assert not modules & {*HEAVY, "typer", "dumacle_cli.commands", "dumacle_cli.context"}
+
+
+@pytest.mark.parametrize("name", commands.REGISTRY)
+def test_registry_says_what_the_group_says(name: str) -> None:
+    node = commands.load(name)
+    if name in LEAVES:  # a single command's own help may say more
+        assert node.help
+    else:
+        assert node.help == commands.REGISTRY[name][1]
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_every_command_explains_itself(path: str) -> None:
+    leaf = LEAVES[path]
+    promise = leaf.promise
+    assert promise is not None
+    assert leaf.help
+    assert leaf.help.strip().split("\n")[0].endswith(".")
+    assert promise.example == f"dumacle {path}" or promise.example.startswith(f"dumacle {path} ")
+    assert promise.name == path.replace(" ", ".")
+    assert all(getattr(param, "help", None) for param in leaf.params)
+    assert (promise.view is None) == (promise.kind is not Kind.DOCUMENT)
+
+
+def test_no_two_options_share_a_name() -> None:
+    for path, leaf in LEAVES.items():
+        names = [name for param in leaf.params for name in param.opts if name.startswith("-")]
+        assert len(names) == len(set(names)), path
+
+
+def test_the_private_function_of_typer_is_still_there() -> None:
+    def declared(size: int = 3) -> None: ...
+
+    assert [param.name for param in _get_params_name_from_function(declared)[0]] == ["size"]
+    assert [param.expose_value for param in shared_params(declared)] == [False]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("-o", "json", "config", "path"),
+        ("config", "-o", "json", "path"),
+        ("config", "path", "-o", "json"),
+        ("config", "path", "--output=json"),
+    ],
+)
+def test_shared_options_stand_anywhere(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(argv) == 0
+    assert capsys.readouterr().out.startswith('{"schema": "dumacle.config.path.v1"')
+
+
+def test_imports_go_down_only() -> None:
+    program = Path(sysconfig.get_path("scripts"), "lint-imports")
+    done = subprocess.run([program, "--no-cache"], cwd=TOP, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
