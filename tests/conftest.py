@@ -174,3 +174,20 @@ def invoke(environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch) ->
 def run(configured: None, invoke: Run) -> Run:
     """Run the program in this process on this test's database and bucket."""
     return invoke
+
+
+# In CI a test is skipped for a reason that stands in the list, or the run fails.
+
+ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run where a skip has no listed reason."""
+    reporter = session.config.pluginmanager.getplugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    allowed = set(ALLOWED_SKIPS.read_text().splitlines())
+    reasons = {str(report.longrepr[2]).removeprefix("Skipped: ") for report in reporter.stats.get("skipped", ())}
+    if unlisted := reasons - allowed:
+        reporter.write_line(f"skipped for a reason that is not in {ALLOWED_SKIPS.name}: {sorted(unlisted)}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def upload(
     context: Context,
-    sources: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
     owner: Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files they become.")],
     pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Where to; empty: the owner's default pod.")] = "",
     prefix: Annotated[str, typer.Option("--prefix", help="Put before each path, such as 2026/holiday.")] = "",

@@ -158,14 +158,9 @@ def _doomed(context: Context, user: str) -> erasure.Erased | None:
 def import_(
     context: Context,
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
-            metavar="FILE",
-            exists=True,
-            dir_okay=False,
-            readable=True,
-            allow_dash=True,
-            help="CSV with a header, or JSON lines: email, name, role, plan; - is standard input.",
+            metavar="FILE", help="CSV with a header, or JSON lines: email, name, role, plan; - is standard input."
         ),
     ],
     form: Annotated[
@@ -173,7 +168,8 @@ def import_(
     ] = None,
 ) -> Shown:
     """Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed."""
-    entries = imports.read(_stream(file), form or _format(file))
+    form = form or _format(file)
+    entries = imports.read(_stream(file), form)
     shown = Shown((), changed=False, operation=context.operation, dry_run=context.dry_run)
     results = _import(context, entries, shown)
     if context.quiet:
@@ -184,15 +180,18 @@ def import_(
     return shown
 
 
-def _format(file: Path) -> imports.Format:
-    found = imports.FORMATS.get(file.suffix.lower())
+def _format(file: str) -> imports.Format:
+    found = imports.FORMATS.get(Path(file).suffix.lower())
     if found is None:
         raise UsageError(f"the name {file} does not say its format: give --format csv or jsonl", "dumacle users import")
     return found
 
 
-def _stream(file: Path) -> BinaryIO:
-    return sys.stdin.buffer if str(file) == "-" else file.open("rb")
+def _stream(file: str) -> BinaryIO:
+    try:
+        return sys.stdin.buffer if file == "-" else Path(file).open("rb")
+    except OSError as fault:
+        raise UsageError(f"{file} cannot be read: {fault.strerror}", "dumacle users import") from None
 
 
 def _import(context: Context, entries: Iterator[imports.Entry], shown: Shown) -> Iterator[imports.Imported]:

@@ -1,7 +1,7 @@
 """Tables for people: columns that fit the terminal, sizes in IEC units, instants in UTC."""
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from datetime import datetime
 from itertools import islice
 from typing import Any, TextIO, get_args, get_type_hints
@@ -90,18 +90,20 @@ def _lines(item: dict[str, Any], kind: type) -> Iterator[tuple[str, Text]]:
 def _flat(entry: Any, kind: type) -> str:
     if not isinstance(entry, dict):
         return printable(str(entry))
-    shown = (_part(value, name, kind) for name, value in entry.items() if value not in (None, False))
-    return "  ".join(shown)
+    shown = (_part(value, name, kind) for name, value in entry.items() if value is not None)
+    return "  ".join(part for part in shown if part)
 
 
 def _part(value: Any, name: str, kind: type) -> str:
-    return title(name).removeprefix("is ") if value is True else cell(value, name, kind).plain
+    if isinstance(value, bool):
+        return title(name).removeprefix("is ") if value else ""
+    return cell(value, name, kind).plain
 
 
 def item_kind(kind: type, name: str) -> type:
     """Return the type of the items of a field that holds a list; `object` where that is not known."""
     found = get_args(get_type_hints(kind).get(name))
-    return found[0] if found and is_dataclass(found[0]) else object
+    return found[0] if found and isinstance(found[0], type) else object
 
 
 def title(name: str) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
@@ -51,9 +52,20 @@ class Imported:
 
 
 def read(stream: BinaryIO, form: Format) -> Iterator[Entry]:
-    """Read entries one by one; what is wrong with a line is in its entry. Raises InvalidValue on a bad CSV header."""
+    """Read entries one by one and close the stream at its end; what is wrong with a line is in its entry.
+
+    Raises InvalidValue on a bad CSV header.
+    """
     lines = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    return _csv(lines) if form == "csv" else _json(lines)
+    with ExitStack() as opened:
+        opened.enter_context(lines)
+        entries = _csv(lines) if form == "csv" else _json(lines)
+        return _to_the_end(entries, opened.pop_all())
+
+
+def _to_the_end(entries: Iterator[Entry], opened: ExitStack) -> Iterator[Entry]:
+    with opened:
+        yield from entries
 
 
 def _csv(lines: Iterable[str]) -> Iterator[Entry]:

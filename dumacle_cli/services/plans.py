@@ -13,7 +13,7 @@ from dumacle_cli.store import plans as store
 from dumacle_cli.units import Bytes, Seconds, show_price
 
 Interval = Literal["month", "year"]
-_NAME = re.compile(r"[^\s\x00-\x1f\x7f\ud800-\udfff]([^\x00-\x1f\x7f\ud800-\udfff]*\S)?")
+_NAME = re.compile(r"(?=\S)[^\x00-\x1f\x7f\ud800-\udfff]+(?<=\S)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from dumacle_cli.store import users as store
 from dumacle_cli.units import Bytes, Seconds
 
 Quotas = dict[str, Row[Any]]
+# Storage is a level: there is no period for which it could be granted.
+_RAISE = {"storage": "set {user} --storage SIZE", "upload": "grant {user} --upload SIZE"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +88,7 @@ def _barred(user: models.User) -> Iterator[Reason]:
         yield Reason("the user is disabled", f"dumacle users enable {user.email}")
 
 
-def _without_plan(
-    user: models.User, found: tuple[models.Subscription, str] | None, quotas: Quotas
-) -> Iterator[Reason]:
+def _without_plan(user: models.User, found: tuple[models.Subscription, str] | None, quotas: Quotas) -> Iterator[Reason]:
     spent = [metric for metric in ("storage", "upload") if _is_spent(quotas[metric])]
     entitled = found is not None and found[0].status in models.plans.ENTITLED_STATUSES
     if spent and not entitled:
@@ -96,8 +96,7 @@ def _without_plan(
         yield Reason(why, f"dumacle users update {user.email} --plan PLAN")
     elif spent:
         for metric in spent:
-            fix = f"dumacle quotas grant {user.email} {metric} SIZE"
-            yield Reason(f"the {metric} quota is used up", fix)
+            yield Reason(f"the {metric} quota is used up", f"dumacle quotas {_RAISE[metric]}".format(user=user.email))
 
 
 def _is_spent(quota: Row[Any]) -> bool:

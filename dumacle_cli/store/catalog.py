@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, func, select, text
 
 from dumacle_cli.store import sql
 from dumacle_cli.store.bootstrap import OLDEST_SERVER
@@ -46,8 +46,8 @@ def buckets(connection: Connection) -> list[Bucket]:
     """Return each bucket that is the primary one of a pod without keys of its own."""
     places = Pod.primary_provider, Pod.bucket
     own_keys = Pod.use_custom_s3 | Pod.use_custom_wasabi | Pod.use_custom_oracle
-    query = select(*places, Pod.prefix).where(Pod.deleted_at.is_(None), ~own_keys).distinct(*places).order_by(*places)
-    return [Bucket(*row) for row in connection.execute(query).tuples()]
+    query = select(*places, func.min(Pod.prefix)).where(Pod.deleted_at.is_(None), ~own_keys).group_by(*places)
+    return [Bucket(*row) for row in connection.execute(query.order_by(*places)).tuples()]
 
 
 def _made() -> set[str]:

@@ -58,14 +58,16 @@ def grant(session: Session, user_id: int, metric: str, amount: int, reason: str)
     )
 
 
-def history(session: Session, user_id: int, *, after: str | None, limit: int) -> paging.Page[Row[Any]]:
+def history(
+    session: Session, user_id: int, *, after: str | None, limit: int
+) -> paging.Page[Row[QuotaClosing, str, int]]:
     """Return a page of a user's closed periods, the latest first, with the plan of each."""
     # A token of a page holds numbers and text only, and microseconds are exact.
     began = cast(extract("epoch", QuotaClosing.period_start) * 1_000_000, BigInteger)
     query = select(QuotaClosing, Plan.name.label("plan"), began.label("began"))
     query = query.outerjoin(Plan, Plan.id == QuotaClosing.plan_id).where(QuotaClosing.user_id == user_id)
-    keys = [began, QuotaClosing.metric]
-    found = session.execute(paging.keyset(query, keys, after, limit, descending=True)).all()
+    ordered = paging.keyset(query, [began, QuotaClosing.metric], after, limit, descending=True)
+    found = session.execute(ordered).all()
     return paging.page(found, limit, lambda row: [row.began, row.QuotaClosing.metric])
 
 

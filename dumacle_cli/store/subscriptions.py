@@ -11,7 +11,8 @@ def live(session: Session, user_id: int) -> tuple[Subscription, str] | None:
     """Return the subscription of a user that has not ended, with the name of its plan, or None."""
     query = select(Subscription, Plan.name).join(Plan, Plan.id == Subscription.plan_id)
     found = session.execute(query.where(Subscription.user_id == user_id, Subscription.ended_at.is_(None)))
-    return found.tuples().one_or_none()
+    row = found.one_or_none()
+    return (row[0], row[1]) if row else None
 
 
 def end(session: Session, subscription: Subscription) -> None:

@@ -47,7 +47,7 @@ def create_many(session: Session, emails: list[str], names: list[str], roles: li
         .on_conflict_do_nothing()
         .returning(User.email, User.id)
     )
-    return dict(session.execute(statement).tuples().all())
+    return {row.email: row.id for row in session.execute(statement)}
 
 
 def update(session: Session, user: User, **values: Any) -> bool:

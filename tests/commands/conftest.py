@@ -6,42 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from dumacle_cli.__main__ import main
 from dumacle_cli.local import servers
+from tests.conftest import Run
 from tests.servers import scratch_folder
-
-Program = Callable[..., tuple[int, str, str]]
-"""Takes arguments; returns the exit status, standard output and standard error."""
-
-
-@pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """No setting from outside, and a configuration file that does not exist yet."""
-    from dumacle_cli import settings
-
-    for name in settings.Settings.model_fields:
-        for variable in settings.environment_names(name):
-            monkeypatch.delenv(variable, raising=False)
-    monkeypatch.delenv("DUMACLE_PROFILE", raising=False)
-    monkeypatch.setenv("DUMACLE_CONFIG", str(tmp_path / "config" / "config.toml"))
-    return monkeypatch
-
-
-@pytest.fixture
-def program(environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
-    """The program through its only door, without any configuration."""
-
-    def call(*argv: str) -> tuple[int, str, str]:
-        capsys.readouterr()
-        status = main(argv)
-        said = capsys.readouterr()
-        return status, said.out, said.err
-
-    return call
 
 
 @pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
+def data_folder() -> Iterator[Path]:
     """A place for the embedded servers of one module; whatever runs there at the end is stopped."""
     place = scratch_folder() / "data"
     yield place
@@ -50,8 +21,16 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def embedded(program: Program, environment: pytest.MonkeyPatch, folder: Path) -> Program:
+def config_file(tmp_path: Path, environment: Callable[..., None]) -> Path:
+    """The person's configuration file, which is not there yet."""
+    file = tmp_path / "config" / "config.toml"
+    environment(DUMACLE_CONFIG=str(file))
+    return file
+
+
+@pytest.fixture
+def installed(invoke: Run, environment: Callable[..., None], config_file: Path, data_folder: Path) -> Run:
     """The program after `dumacle local start`."""
-    environment.setenv("DUMACLE_DATA_DIR", str(folder))
-    assert program("local", "start")[0] == 0
-    return program
+    environment(DUMACLE_DATA_DIR=str(data_folder))
+    invoke("local", "start")
+    return invoke

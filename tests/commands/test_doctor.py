@@ -1,7 +1,7 @@
 """`dumacle doctor`: finds what is there and what is broken, and says what to do."""
 
-import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,78 +12,83 @@ from dumacle_cli import errors
 from dumacle_cli.clients import keychain
 from dumacle_cli.local import servers
 from dumacle_cli.services import checks
-from tests.commands.conftest import Program
+from tests.conftest import Run
 
 pytestmark = pytest.mark.integration
 
 
-def examined(program: Program, expect: int = 0) -> dict[str, dict[str, Any]]:
-    status, out, err = program("doctor", "-o", "json")
-    assert status == expect, err
-    return {row["check"]: row for row in json.loads(out)["data"]}
+def examined(run: Run, expect: int = 0) -> dict[str, dict[str, Any]]:
+    return {row["check"]: row for row in run("doctor", "-o", "json", expect=expect).data}
 
 
-def test_without_configuration_it_says_so(program: Program) -> None:
-    status, out, err = program("doctor")
-    assert (status, out) == (errors.Exit.USAGE, "")
-    assert "no database is configured" in err
+def test_without_configuration_it_says_so(invoke: Run) -> None:
+    refused = invoke("doctor", expect=errors.Exit.USAGE)
+    assert refused.out == ""
+    assert "no database is configured" in refused.err
 
 
-def test_a_sound_installation(embedded: Program, folder: Path) -> None:
-    found = examined(embedded)
-    assert {"configuration", "disk", "database", "clock", "schema", "local", "ffmpeg", "keyring"} == set(found)
+def test_a_sound_installation(installed: Run, data_folder: Path) -> None:
+    found = examined(installed)
+    assert set(found) == {"configuration", "disk", "database", "clock", "schema", "local", "ffmpeg", "keyring"}
     assert {found[name]["status"] for name in ("database", "clock", "schema", "local", "ffmpeg")} == {"ok"}
     assert "put, get and delete" in found["local"]["finding"]
-    assert list((folder / "s3" / "media").iterdir()) == []
+    assert list((data_folder / "s3" / "media").iterdir()) == []
 
 
-def test_an_old_schema_fails_with_its_fix(embedded: Program) -> None:
-    embedded("db", "downgrade", "0008", "--yes")
-    found = examined(embedded, expect=1)
+def test_an_old_schema_fails_with_its_fix(installed: Run) -> None:
+    installed("db", "downgrade", "0008", "--yes")
+    found = examined(installed, expect=1)
     assert (found["schema"]["status"], found["schema"]["fix"]) == ("failed", "dumacle db upgrade")
     assert found["database"]["status"] == "ok"
-    embedded("db", "upgrade")
 
 
-def test_a_database_that_is_down_is_a_finding(embedded: Program, environment: pytest.MonkeyPatch) -> None:
-    environment.setenv("DUMACLE_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
-    found = examined(embedded, expect=1)
+def test_a_database_that_is_down_is_a_finding(installed: Run, environment: Callable[..., None]) -> None:
+    environment(DUMACLE_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    found = examined(installed, expect=1)
     assert found["database"]["status"] == "failed"
     assert "DUMACLE_DATABASE_URL" in found["database"]["fix"]
     assert found["ffmpeg"]["status"] == "ok"
 
 
-def test_a_pods_own_bucket_is_tried_too(embedded: Program, folder: Path) -> None:
-    with psycopg.connect(servers.owner_url(servers.start(folder))) as session:
+def test_a_pods_own_bucket_is_tried_too(installed: Run, data_folder: Path) -> None:
+    with psycopg.connect(servers.owner_url(servers.start(data_folder))) as session:
         session.execute(
             "INSERT INTO app.pods (name, capacity, primary_provider, bucket) VALUES ('gone', 1, 'local', 'no-such')"
         )
-    status, out, _ = embedded("doctor", "-o", "json")
-    rows = [row for row in json.loads(out)["data"] if row["check"] == "local"]
-    assert status == 1
+    rows = [row for row in installed("doctor", "-o", "json", expect=1).data if row["check"] == "local"]
     assert [row["status"] for row in rows] == ["ok", "failed"]
-    with psycopg.connect(servers.owner_url(servers.start(folder))) as session:
+    with psycopg.connect(servers.owner_url(servers.start(data_folder))) as session:
         session.execute("DELETE FROM app.pods")
 
 
-def test_wrong_keys_and_no_ffmpeg_are_found(embedded: Program, environment: pytest.MonkeyPatch, folder: Path) -> None:
-    environment.setenv("DUMACLE_WASABI_ENDPOINT", servers.start(folder).s3_endpoint)
-    environment.setenv("DUMACLE_WASABI_BUCKET", "media")
-    environment.setenv("DUMACLE_WASABI_ACCESS_KEY", "wrong-key-wrong-key")
-    environment.setenv("DUMACLE_WASABI_SECRET_KEY", "not-to-be-seen")
-    environment.setenv("DUMACLE_FFMPEG", str(folder / "none"))
-    status, out, err = embedded("doctor", "-o", "json")
-    found = {row["check"]: row for row in json.loads(out)["data"]}
-    assert status == 1
-    assert (found["wasabi"]["status"], found["ffmpeg"]["status"]) == ("failed", "failed")
-    assert "not-to-be-seen" not in out + err
+def test_wrong_keys_and_no_ffmpeg_are_found(
+    installed: Run, environment: Callable[..., None], data_folder: Path
+) -> None:
+    environment(
+        DUMACLE_WASABI_ENDPOINT=servers.start(data_folder).s3_endpoint,
+        DUMACLE_WASABI_BUCKET="media",
+        DUMACLE_WASABI_ACCESS_KEY="wrong-key-wrong-key",
+        DUMACLE_WASABI_SECRET_KEY="not-to-be-seen",
+        DUMACLE_FFMPEG=str(data_folder / "none"),
+    )
+    result = installed("doctor", "-o", "json", expect=1)
+    found = {row["check"]: row["status"] for row in result.data}
+    assert (found["wasabi"], found["ffmpeg"]) == ("failed", "failed")
+    assert "not-to-be-seen" not in result.out + result.err
 
 
-def test_a_file_that_others_can_read_is_a_warning(embedded: Program, tmp_path: Path) -> None:
-    file = tmp_path / "config" / "config.toml"
-    file.chmod(0o644)
-    found = examined(embedded)
-    assert (found["configuration"]["status"], found["configuration"]["fix"]) == ("warning", f"chmod 600 {file}")
+def test_a_default_provider_without_keys_fails_with_its_setting(
+    installed: Run, environment: Callable[..., None]
+) -> None:
+    environment(DUMACLE_DEFAULT_PROVIDER="oracle")
+    assert "oracle_" in examined(installed, expect=1)["oracle"]["fix"]
+
+
+def test_a_file_that_others_can_read_is_a_warning(installed: Run, config_file: Path) -> None:
+    config_file.chmod(0o644)
+    found = examined(installed)
+    assert found["configuration"]["status"] == "warning"
+    assert found["configuration"]["fix"] == f"chmod 600 {config_file}"
 
 
 @pytest.mark.unit

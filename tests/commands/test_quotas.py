@@ -51,7 +51,7 @@ def test_set_and_show(run: Run) -> None:
     table = run("quotas", "show", "ada@example.com").out.splitlines()
     assert [line.split()[0] for line in table] == ["metric", "storage", "upload", "transcode"]
     assert ("1.00 TiB" in table[1], "unlimited" in table[2], "1h 30m" in table[3]) == (True, True, True)
-    back = run("quotas", "set", "ada@example.com", "--storage", "plan", *JSON).json["data"]
+    back = run("quotas", "set", "ada@example.com", "--storage", "plan", *JSON).data
     assert (back[0]["limit"], back[0]["source"]) == (0, "none")
 
 
@@ -67,7 +67,7 @@ def test_set_and_show(run: Run) -> None:
     ],
 )
 def test_what_cannot_be_asked_for(run: Run, typed: tuple[str, ...]) -> None:
-    assert run("quotas", typed[0], "ada@example.com", *typed[1:]).code == 2
+    run("quotas", typed[0], "ada@example.com", *typed[1:], expect=2)
 
 
 def test_a_grant_takes_effect_once_for_one_operation(run: Run) -> None:
@@ -75,7 +75,7 @@ def test_a_grant_takes_effect_once_for_one_operation(run: Run) -> None:
     asked = ("quotas", "grant", "ada@example.com", "--upload", "5GiB", "--op-id", "wedding")
     assert [run(*asked, *JSON).json["changed"] for _ in range(2)] == [True, False]
     assert "6.00 GiB" in run(*asked).out
-    upload = run("quotas", "show", "ada@example.com", *JSON).json["data"][1]
+    upload = run("quotas", "show", "ada@example.com", *JSON).data[1]
     assert (upload["limit"], upload["granted"], upload["used"], upload["left"]) == (6 * GIB, 5 * GIB, GIB, 5 * GIB)
 
 

@@ -145,7 +145,7 @@ def test_lists_page_by_id_and_name(database: Database) -> None:
 
 def test_usage_counts_what_is_not_purged(database: Database) -> None:
     with database.session() as session:
-        pod, ada, bob = _library(session)
+        _, ada, bob = _library(session)
         found = pods.usage(session, "films", by_owner=False, after=None, limit=10).items
         assert [(row.pod, row.used, row.reserved, row.files) for row in found] == [("films", 600, 0, 2)]
         assert (found[0].free, found[0].percent) == (400, 60.0)

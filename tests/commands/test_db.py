@@ -1,0 +1,193 @@
+"""`dumacle db`: the owner and the database made, the schema up and down, the first content, and the check."""
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from dumacle_cli import errors
+from dumacle_cli.local import servers
+from dumacle_cli.local.servers import Servers
+from dumacle_cli.store import revisions, schema
+from tests.conftest import Run
+
+pytestmark = pytest.mark.integration
+
+
+def execute(url: str, statement: str) -> None:
+    with psycopg.connect(url) as session:
+        session.execute(statement.encode())
+
+
+def test_a_current_schema_needs_nothing(run: Run) -> None:
+    assert run("db", "current", "-o", "json").data == {
+        "revision": revisions.OWN,
+        "needed": revisions.OWN,
+        "pending": [],
+    }
+    assert run("db", "upgrade", "-o", "json").json["changed"] is False
+
+
+def test_down_and_up_again(run: Run) -> None:
+    run("db", "downgrade", "0007", expect=errors.Exit.USAGE)
+    planned = run("db", "downgrade", "0007", "--dry-run", "-o", "json").data
+    assert run("db", "current", "-o", "json").data["pending"] == []
+    assert run("db", "downgrade", "0007", "--yes", "-o", "json").data == planned
+    assert [step[:4] for step in planned["steps"]] == ["0009", "0008"]
+    assert run("db", "current", "-o", "json").data["revision"] == "0007"
+    run("users", "list", expect=errors.Exit.USAGE)
+
+    assert [step[:4] for step in run("db", "upgrade", "0008", "-o", "json").data["steps"]] == ["0008"]
+    assert run("db", "upgrade", "-o", "json").data["after"] == revisions.OWN
+    run("users", "list")
+
+
+def test_down_to_nothing(run: Run) -> None:
+    assert run("db", "downgrade", "base", "--yes", "-o", "json").data["after"] is None
+    assert run("db", "current", "-o", "json").data["revision"] is None
+    assert run("db", "downgrade", "base", "--yes", "-o", "json").json["changed"] is False
+    assert run("db", "check", "-o", "json", expect=1).data[1]["fix"] == "dumacle db upgrade"
+
+
+@pytest.mark.parametrize("argv", [("upgrade", "0042"), ("downgrade", "0042", "--yes"), ("downgrade", "../1", "--yes")])
+def test_an_unknown_revision_is_refused(run: Run, argv: tuple[str, ...]) -> None:
+    assert "there is no revision" in run("db", *argv, expect=errors.Exit.USAGE).err
+
+
+def test_a_dry_revision_names_its_file_and_writes_none(invoke: Run) -> None:
+    file = Path(invoke("db", "revision", "Colours of pods", "--dry-run", "-o", "json").data["file"])
+    assert file == schema.folder() / "versions" / f"{int(revisions.OWN) + 1:04}_colours_of_pods.py"
+    assert not file.exists()
+    invoke("db", "revision", "!", "--dry-run", expect=errors.Exit.USAGE)
+
+
+def test_check_is_content_with_the_migrations(run: Run) -> None:
+    assert [(row["check"], row["status"]) for row in run("db", "check", "-o", "json").data] == [
+        ("database", "ok"),
+        ("schema", "ok"),
+        ("tables", "ok"),
+        ("functions", "ok"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "check", "named"),
+    [
+        ("DROP INDEX app.uq_users_email_live", "tables", "uq_users_email_live"),
+        ("ALTER TABLE app.pods ADD COLUMN colour text", "tables", "colour"),
+        ("ALTER FUNCTION app.consume_quota RENAME TO devour_quota", "functions", "consume_quota"),
+        ("UPDATE app.schema_version SET version_num = '9999'", "schema", "9999"),
+    ],
+)
+def test_check_finds_what_was_changed_by_hand(run: Run, database_url: str, damage: str, check: str, named: str) -> None:
+    execute(database_url, damage)
+    found = {row["check"]: row for row in run("db", "check", "-o", "json", expect=1).data}
+    assert found[check]["status"] == "failed"
+    assert named in found[check]["finding"]
+    assert found[check]["fix"]
+
+
+def test_seed_shows_a_password_that_works_once(run: Run, embedded: Servers, database_url: str) -> None:
+    first = run("db", "seed", "-o", "json", "--op-id", "seed-1")
+    seeded = first.data
+    assert (seeded["email"], seeded["plans"]) == ("root@example.com", ["free", "starter", "pro"])
+    with psycopg.connect(database_url) as session:
+        name = session.info.dbname
+        stored = session.execute("SELECT string_agg(result::text, '') FROM app.operations").fetchone()
+    assert seeded["password"] not in str(stored)
+
+    login = servers.url(embedded, seeded["login"], seeded["password"], name)
+    with psycopg.connect(login) as session:
+        assert session.execute("SELECT role FROM app.users").fetchall() == [("superadmin",)]
+        session.execute("UPDATE app.users SET name = 'Root'")
+    again = run("db", "seed", "-o", "json")
+    assert (again.json["changed"], again.data["password"], again.data["plans"]) == (False, None, [])
+    repeated = run("db", "seed", "-o", "json", "--op-id", "seed-1")
+    assert (repeated.json["changed"], repeated.data["password"]) == (False, None)
+    psycopg.connect(login).close()
+
+
+def test_dry_seed_leaves_nothing(run: Run, database_url: str) -> None:
+    assert run("db", "seed", "--dry-run", "-o", "json").json["changed"] is True
+    with psycopg.connect(database_url) as session:
+        query = "SELECT (SELECT count(*) FROM app.users), (SELECT count(*) FROM pg_roles WHERE rolname ~ %s)"
+        assert session.execute(query, [f"^{session.info.dbname}_"]).fetchone() == (0, 0)
+
+
+def test_seed_takes_nobody_for_a_superadmin(run: Run) -> None:
+    run("users", "create", "ada@example.com")
+    assert "enduser" in run("db", "seed", "ada@example.com", expect=errors.Exit.CONFLICT).err
+
+
+def test_a_superadmin_may_not_seed(
+    run: Run, environment: Callable[..., None], embedded: Servers, database_url: str
+) -> None:
+    seeded = run("db", "seed", "-o", "json").data
+    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
+    environment(DUMACLE_DATABASE_URL=servers.url(embedded, seeded["login"], seeded["password"], str(name)))
+    refused = run("db", "seed", "other@example.com", expect=errors.Exit.FORBIDDEN)
+    assert "permission denied to create role" in refused.err
+
+
+def test_bootstrap_needs_the_superusers_connection(invoke: Run) -> None:
+    refused = invoke("db", "bootstrap", "--password-file", "-", expect=errors.Exit.USAGE)
+    assert "DUMACLE_ADMIN_DATABASE_URL" in refused.err
+
+
+def test_bootstrap_makes_role_database_and_password(
+    invoke: Run, environment: Callable[..., None], embedded: Servers, tmp_path: Path
+) -> None:
+    name = f"test_{uuid4().hex[:12]}"
+    file = tmp_path / "password"
+    options = ("--database", name, "--owner", f"{name}_owner", "--password-file", file, "-o", "json")
+    environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url)
+
+    planned = invoke("db", "bootstrap", *options, "--dry-run")
+    assert not file.exists()
+    done = invoke("db", "bootstrap", *options)
+    assert done.data == planned.data
+    assert (done.data["made_role"], done.data["made_database"], done.data["made_password"]) == (True, True, True)
+    password = file.read_text().strip()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(password) > 40
+    assert password not in done.out + done.err
+    assert embedded.postgres_password not in done.out + done.err
+    assert invoke("db", "bootstrap", *options).json["changed"] is False
+
+    environment(DUMACLE_DATABASE_URL=servers.url(embedded, f"{name}_owner", password, name))
+    assert invoke("db", "upgrade", "-o", "json").json["changed"] is True
+    invoke("db", "seed", "-q")
+    invoke("db", "check")
+    execute_as_admin = psycopg.connect(embedded.admin_url, autocommit=True)
+    execute_as_admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+    execute_as_admin.close()
+
+
+def test_bootstrap_takes_the_password_from_stdin(
+    invoke: Run, environment: Callable[..., None], embedded: Servers
+) -> None:
+    name = f"test_{uuid4().hex[:12]}"
+    options = ("--database", name, "--owner", f"{name}_owner", "--password-file", "-")
+    environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url)
+    invoke("db", "bootstrap", *options, stdin="", expect=errors.Exit.USAGE)
+    assert "sesame" not in str(invoke("db", "bootstrap", *options, stdin="open-sesame\n"))
+    psycopg.connect(servers.url(embedded, f"{name}_owner", "open-sesame", name)).close()
+    with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.mark.parametrize("argv", [("current",), ("upgrade",), ("check",), ("seed",), ("downgrade", "0001", "--yes")])
+def test_without_a_server_it_is_temporary(invoke: Run, environment: Callable[..., None], argv: tuple[str, ...]) -> None:
+    environment(DUMACLE_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+    assert len(invoke("db", *argv, expect=errors.Exit.TEMPORARY).err.splitlines()) == 2
+
+
+def test_bootstrap_without_a_server_keeps_quiet_about_the_password(
+    invoke: Run, environment: Callable[..., None]
+) -> None:
+    environment(DUMACLE_ADMIN_DATABASE_URL="postgresql://postgres:hush-hush@127.0.0.1:1/postgres")
+    refused = invoke("db", "bootstrap", "--password-file", "-", stdin="x", expect=errors.Exit.TEMPORARY)
+    assert "hush-hush" not in refused.err

@@ -1,0 +1,152 @@
+"""`dumacle files` through the only door."""
+
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.store.database import Database
+from dumacle_cli.store.models import File
+from tests import factories
+
+if TYPE_CHECKING:
+    from tests.conftest import Run
+
+pytestmark = pytest.mark.integration
+
+ADA, BOB = "ada@example.com", "bob@example.com"
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def ids(database: Database, object_store: ObjectStore, bucket: Location) -> dict[str, int]:
+    """Ada's files in pod `films`, by path; the last was deleted."""
+    with database.session() as session:
+        ada, bob = factories.make_user(session, ADA), factories.make_user(session, BOB)
+        pod, plan = factories.make_pod(session, "films", bucket=bucket.bucket), factories.make_plan(session)
+        for user in (ada, bob):
+            factories.make_grant(session, pod, user)
+            factories.make_subscription(session, user, plan)
+        made = [
+            factories.make_file(session, pod, ada, "a/1", b"one", store=object_store),
+            factories.make_file(session, pod, ada, "a/22", b"twotwo", store=object_store),
+            factories.make_file(session, pod, ada, "lost", b"lost", store=object_store, deleted_at=LONG_AGO),
+        ]
+        return {file.path: file.id for file in made}
+
+
+def paths(run: "Run", *more: str) -> list[str]:
+    return [file["path"] for file in run("files", "list", "-o", "json", *more).data]
+
+
+def test_list_filters_sorts_pages_and_streams(run: "Run", ids: dict[str, int]) -> None:
+    assert paths(run) == ["a/1", "a/22"]
+    assert paths(run, "--owner", ADA, "--prefix", "a/2") == ["a/22"]
+    assert paths(run, "--pod", "films", "--sort", "size", "--desc") == ["a/22", "a/1"]
+    assert paths(run, "--status", "failed") == []
+    assert paths(run, "--deleted") == ["lost"]
+    first = run("files", "list", "--limit", "1", "-o", "json").json
+    assert paths(run, "--limit", "1", "--after", first["next"]) == ["a/22"]
+    assert paths(run, "--limit", "1", "--all") == ["a/1", "a/22"]
+    for wrong in (["--sort", "path"], ["--prefix", "a"], ["--deleted", "--sort", "size"]):
+        assert run("files", "list", *wrong, "-o", "json", expect=2).error["code"] == "usage-error"
+
+
+def test_show_tells_the_whole_story(run: "Run", ids: dict[str, int]) -> None:
+    shown = run("files", "show", "a/1", "--owner", ADA, "--watch", "-o", "json").data
+    assert (shown["id"], shown["owner"], shown["pod"]) == (ids["a/1"], ADA, "films")
+    assert shown["sha256"] == hashlib.sha256(b"one").hexdigest()
+    assert [version["key"] for version in shown["versions"]] == [shown["key"]]
+    run("files", "show", "999", expect=6)
+
+
+def test_url_downloads_without_a_login(run: "Run", ids: dict[str, int]) -> None:
+    link = run("files", "url", ids["a/1"], "--expires", "5m", "-o", "json").data
+    with urlopen(link["url"]) as answer:
+        assert answer.read() == b"one"
+        assert 'filename="1"' in answer.headers["Content-Disposition"]
+    run("files", "url", str(ids["a/1"]), "--expires", "8d", expect=2)
+    run("files", "url", str(ids["lost"]), expect=7)
+
+
+def test_download_one(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
+    target = tmp_path / "x"
+    assert (
+        run("files", "download", "a/1", "--owner", ADA, "--to", target, "-o", "json").data[0]["result"] == "downloaded"
+    )
+    assert target.read_bytes() == b"one"
+    run("files", "download", "a/22", "--owner", ADA, "--to", target, expect=7)
+    run("files", "download", "a/22", "--owner", ADA, "--to", target, "--force")
+    assert target.read_bytes() == b"twotwo"
+    piped = run("files", "download", str(ids["a/1"]), "--to", "-")
+    assert piped.raw == b"one"
+    assert "downloaded" in piped.err
+
+
+def test_download_many(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
+    asked = ("files", "download", "--owner", ADA, "--prefix", "a/", "--to", tmp_path, "-o", "json")
+    assert [row["result"] for row in run(*asked).data] == ["downloaded", "downloaded"]
+    (tmp_path / "a" / "1").write_bytes(b"mine")
+    assert [row["result"] for row in run(*asked, expect=3).data] == ["refused", "unchanged"]
+    run("files", "download", "--owner", ADA, expect=2)
+    run("files", "download", "a/1", "--prefix", "a", expect=2)
+
+
+def test_move(run: "Run", ids: dict[str, int]) -> None:
+    run("files", "move", "--owner", ADA, "--to-owner", BOB, "--max", "1", expect=8)
+    foreseen = run("files", "move", "--owner", ADA, "--to-owner", BOB, "--dry-run", "-o", "json")
+    assert paths(run, "--owner", BOB) == []
+    moved = run("files", "move", "--owner", ADA, "--to-owner", BOB, "-o", "json")
+    assert moved.data == foreseen.data == {"files": 2, "bytes": 9}
+    assert paths(run, "--owner", BOB) == ["a/1", "a/22"]
+
+
+def test_delete_asks_and_takes_effect_once(run: "Run", ids: dict[str, int]) -> None:
+    run("files", "delete", "a/1", "--owner", ADA, expect=2)
+    run("files", "delete", "--owner", ADA, "--yes", "--max", "1", expect=8)
+    run("files", "delete", "--yes", expect=2)
+    asked = ("files", "delete", "a/1", "--owner", ADA, "--yes", "--op-id", "once", "-o", "json")
+    assert (run(*asked).json["changed"], run(*asked).json["changed"]) == (True, False)
+    assert run(*asked).data == {"files": 1, "bytes": 3}
+    assert paths(run) == ["a/22"]
+
+
+def test_restore(run: "Run", ids: dict[str, int]) -> None:
+    run("files", "restore", "lost", "--owner", ADA)
+    assert paths(run, "--owner", ADA) == ["a/1", "a/22", "lost"]
+    run("files", "restore", str(ids["lost"]), expect=7)
+
+
+def test_purge(run: "Run", ids: dict[str, int], object_store: ObjectStore) -> None:
+    assert run("files", "purge", "--older-than", "3650d", "--yes", "-o", "json").json["changed"] is False
+    foreseen = run("files", "purge", "--dry-run", "-o", "json")
+    assert len(list(object_store.list(""))) == 3
+    run("files", "purge", expect=2)
+    purged = run("files", "purge", "--yes", "-o", "json")
+    assert purged.data == foreseen.data == {"files": 1, "versions": 1, "bytes": 4}
+    assert len(list(object_store.list(""))) == 2
+    run("files", "purge", str(ids["a/1"]), "--yes", expect=7)
+    run("files", "delete", str(ids["a/1"]), "--yes")
+    assert run("files", "purge", "a/1", "--owner", ADA, "--yes", "-o", "json").data["files"] == 1
+
+
+def test_purge_guards_its_number(run: "Run", ids: dict[str, int]) -> None:
+    run("files", "delete", "--owner", ADA, "--yes")
+    run("files", "purge", "--older-than", "0s", "--yes", "--max", "2", expect=8)
+    run("files", "purge", "--older-than", "0s", "--yes", "--max", "3")
+
+
+def test_verify(run: "Run", ids: dict[str, int], database: Database, object_store: ObjectStore) -> None:
+    assert [row["result"] for row in run("files", "verify", "-o", "json").data] == ["verified", "verified"]
+    with database.session() as session:
+        key = run("files", "show", str(ids["a/1"]), "-o", "json").data["key"]
+        assert session.get_one(File, ids["a/1"]).upload_status == "verified"
+    object_store.put(key, b"eno", hashlib.sha256(b"eno").hexdigest(), "text/plain")
+    found = run("files", "verify", "--read", "--owner", ADA, "-o", "json", expect=12)
+    assert {row["path"]: row["result"] for row in found.data} == {"a/1": "differs", "a/22": "verified"}
+    assert run("files", "verify", "a/22", "--owner", ADA, "-o", "json").data[0]["path"] == "a/22"
+    run("files", "verify", "--limit", "0", expect=2)

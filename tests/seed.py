@@ -1,0 +1,41 @@
+"""The installation that the examples of the help speak of: people, plans, a pod with files, a folder to upload."""
+
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.services.seed import PLANS
+from tests.factories import GIB, make_file, make_grant, make_plan, make_pod, make_subscription, make_user
+
+DELETED = "2026-01-01T00:00:00Z"
+PICTURE = b"\xff\xd8\xff\xe0" + b"a beach" * 999
+FILM = b"\x00\x00\x00\x20ftypisom" + b"a film" * 9999
+
+
+def fill(session: Session, bucket: str, store: ObjectStore) -> None:
+    """Insert the rows, and put the objects of the files into the bucket."""
+    make_user(session, "root@example.com", role="superadmin")
+    make_user(session, "admin@example.com", role="admin")
+    ada, _ = make_user(session, "ada@example.com", name="Ada"), make_user(session, "bob@example.com")
+    make_user(session, "eve@example.com", status="disabled")
+    plans = {name: make_plan(session, name, **facts) for name, facts in PLANS.items()}
+    make_subscription(session, ada, plans["starter"])
+    films = make_pod(session, "films", bucket=bucket, capacity=1024 * GIB)
+    make_grant(session, films, ada)
+    make_file(session, films, ada, "holiday/beach.jpg", PICTURE, store=store)
+    make_file(session, films, ada, "holiday/film.mp4", FILM, store=store)
+    make_file(session, films, ada, "old/lost.txt", b"lost", store=store, deleted_at=DELETED)
+
+
+def folder(place: Path, owner_password: str) -> Path:
+    """Make the working directory of the examples: `photos`, `users.csv`, and the owner's password for `db bootstrap`."""
+    photos = place / "photos"
+    photos.mkdir(parents=True)
+    for number in range(3):
+        (photos / f"{number}.jpg").write_bytes(PICTURE + bytes([number]))
+    (place / "users.csv").write_text("email,name,plan\nida@example.com,Ida,free\njon@example.com,Jon,starter\n")
+    password = place / "owner-password"
+    password.write_text(owner_password)
+    password.chmod(0o600)
+    return place

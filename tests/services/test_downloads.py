@@ -1,0 +1,219 @@
+"""Downloads: whole or not at all, and never outside of the folder."""
+
+import io
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+from dumacle_cli import errors
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.services import downloads, verification
+from dumacle_cli.store.database import Database
+from dumacle_cli.store.files import Content, Selection
+from dumacle_cli.store.models import File, Version
+from tests import factories
+
+pytestmark = pytest.mark.integration
+
+
+def one(
+    database: Database, objects: ObjectStore, path: str = "a/b.txt", body: bytes = b"body", **values: Any
+) -> Content:
+    """A file of a new owner in a new pod."""
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        file = factories.make_file(session, pod, ada, path, body, store=objects, **values)
+        return downloads.content(session, file.id)
+
+
+def spoil(objects: ObjectStore, content: Content, body: bytes) -> None:
+    import hashlib
+
+    objects.put(content.key, body, hashlib.sha256(body).hexdigest(), "text/plain")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def many(database: Database, objects: ObjectStore, folder: Path, *, force: bool = False) -> dict[str, downloads.Result]:
+    found = downloads.to_folder(database, lambda *_: objects, Selection(), folder, force=force)
+    return {each.path: each.result for each in found}
+
+
+def test_a_link_gives_the_bytes_under_the_file_name(database: Database, object_store: ObjectStore) -> None:
+    content = one(database, object_store, "f/\\xff ü\\\\.txt")
+    link = downloads.link(lambda *_: object_store, content, 60)
+    with urlopen(link.url) as answer:
+        assert answer.read() == b"body"
+    assert "%C3%BC%5C.txt" in link.url or "%25C3%25BC" in link.url
+    for seconds in (0, 604_801):
+        with pytest.raises(errors.InvalidValue):
+            downloads.link(lambda *_: object_store, content, seconds)
+
+
+def test_deleted_and_unfinished_files_have_no_content(database: Database, object_store: ObjectStore) -> None:
+    with pytest.raises(errors.Conflict):
+        one(database, object_store, deleted_at=datetime.now(UTC))
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        planned = File(pod_id=pod.id, owner_id=ada.id, path="a", size=9)
+        session.add(planned)
+        session.flush()
+        with pytest.raises(errors.Conflict):
+            downloads.content(session, planned.id)
+
+
+def test_to_a_file_a_folder_and_a_stream(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
+    content = one(database, object_store)
+    for target, place in ((tmp_path / "x", tmp_path / "x"), (tmp_path, tmp_path / "b.txt")):
+        done = downloads.to_file(lambda *_: object_store, content, target, force=False)
+        assert (done.result, Path(done.target)) == ("downloaded", place)
+        assert place.read_bytes() == b"body"
+    stream = io.BytesIO()
+    downloads.to_stream(lambda *_: object_store, content, stream)
+    assert stream.getvalue() == b"body"
+
+
+def test_what_exists_is_kept_unless_forced(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
+    content, target = one(database, object_store), tmp_path / "x"
+    target.write_bytes(b"mine")
+    with pytest.raises(errors.Conflict):
+        downloads.to_file(lambda *_: object_store, content, target, force=False)
+    assert target.read_bytes() == b"mine"
+    assert downloads.to_file(lambda *_: object_store, content, target, force=True).result == "downloaded"
+    assert downloads.to_file(lambda *_: object_store, content, target, force=False).result == "unchanged"
+    assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("stored", [b"bodY", b"bod", b"body and more", b""])
+@pytest.mark.parametrize("before", [None, b"mine"])
+def test_other_bytes_leave_nothing_behind(
+    database: Database, object_store: ObjectStore, tmp_path: Path, stored: bytes, before: bytes | None
+) -> None:
+    content, target = one(database, object_store), tmp_path / "x"
+    spoil(object_store, content, stored)
+    if before:
+        target.write_bytes(before)
+    with pytest.raises(errors.ContentDiffers):
+        downloads.to_file(lambda *_: object_store, content, target, force=True)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == ([before] if before else [])
+
+
+@pytest.mark.parametrize("path", ["../x", "a/../../x", "/x", "a//x", "..", "a/.", "a\\x00b", "\\x2e./x", "a/"])
+def test_paths_that_lead_out_are_refused(
+    database: Database, object_store: ObjectStore, tmp_path: Path, path: str
+) -> None:
+    one(database, object_store, path)
+    assert many(database, object_store, tmp_path / "in") == {path: "refused"}
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_links_that_lead_out_are_not_followed(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (outside / "there").write_bytes(b"mine")
+    (inside / "folder").symlink_to(outside)
+    (inside / "link").symlink_to(outside / "there")
+    one(database, object_store, "folder/x")
+    one(database, object_store, "link")
+    assert many(database, object_store, inside) == {"folder/x": "failed", "link": "refused"}
+    assert many(database, object_store, inside, force=True) == {"folder/x": "failed", "link": "downloaded"}
+    assert (outside / "there").read_bytes() == b"mine"
+    assert names(outside) == ["there"]
+    assert not (inside / "link").is_symlink()
+
+
+def test_many_are_accounted_for_each(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
+    spoil(object_store, one(database, object_store, "differs"), b"else")
+    missing = one(database, object_store, "missing")
+    object_store.delete([missing.key])
+    one(database, object_store, "a/\\xff\\\\", b"odd")
+    one(database, object_store, "a/same")
+    one(database, object_store, "a/other")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "same").write_bytes(b"body")
+    (tmp_path / "a" / "other").write_bytes(b"mine")
+    expected = {"a/same": "unchanged", "a/other": "refused", "differs": "differs", "missing": "differs"}
+    assert many(database, object_store, tmp_path) == {**expected, "a/\\xff\\\\": "downloaded"}
+    assert Path(os.fsdecode(os.fsencode(tmp_path) + b"/a/\xff\\")).read_bytes() == b"odd"
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 3
+
+
+def test_breaking_off_leaves_no_part(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
+    for number in range(40):
+        one(database, object_store, f"f{number}", bytes(3 * 1024**2))
+    found = downloads.to_folder(database, lambda *_: object_store, Selection(), tmp_path, force=False)
+    next(found)
+    found.close()  # type: ignore[attr-defined]
+    assert not [name for name in names(tmp_path) if name.endswith(".part")]
+    assert len(names(tmp_path)) < 40
+
+
+# Verifying
+
+
+def verify(database: Database, objects: ObjectStore, limit: int = 9, **how: bool) -> dict[str, verification.Result]:
+    options = {"read": False, "record": True} | how
+    found = verification.run(database, lambda *_: objects, Selection(), limit, **options)
+    return {each.path: each.result for each in found}
+
+
+def test_verifying_tells_what_is_missing_or_differs(database: Database, object_store: ObjectStore) -> None:
+    one(database, object_store, "ok")
+    object_store.delete([one(database, object_store, "missing").key])
+    spoil(object_store, one(database, object_store, "longer"), b"longer")
+    spoil(object_store, one(database, object_store, "etag"), b"bodY")
+    expected = {"ok": "verified", "missing": "missing", "longer": "differs", "etag": "differs"}
+    assert verify(database, object_store, record=False) == expected
+    with database.session() as session:
+        assert {file.upload_status for file in session.query(File)} == {"uploaded"}
+    assert verify(database, object_store) == verify(database, object_store, read=True) == expected
+    with database.session() as session:
+        found = {
+            file.path: (file.upload_status, bool(file.verified_at), bool(file.error)) for file in session.query(File)
+        }
+    bad = ("uploaded", False, True)
+    assert found == {"ok": ("verified", True, False), "missing": bad, "longer": bad, "etag": bad}
+
+
+def test_reading_finds_what_the_etag_does_not_show(database: Database, object_store: ObjectStore) -> None:
+    content = one(database, object_store)
+    spoil(object_store, content, b"bodY")
+    with database.session() as session:
+        session.get_one(Version, content.version_id).md5 = None
+    assert verify(database, object_store) == {"a/b.txt": "verified"}
+    assert verify(database, object_store, read=True) == {"a/b.txt": "differs"}
+
+
+def test_the_longest_unverified_come_first(database: Database, object_store: ObjectStore) -> None:
+    for path, day in (("new", 3), ("old", 1), ("middle", 2)):
+        one(database, object_store, path, verified_at=datetime(2026, 1, day, tzinfo=UTC), upload_status="verified")
+    one(database, object_store, "never")
+    assert set(verify(database, object_store, 2)) == {"never", "old"}
+    assert [*verify(database, object_store, 1)] == ["middle"]
+
+
+def test_a_content_that_was_replaced_meanwhile_is_not_judged(database: Database, object_store: ObjectStore) -> None:
+    content = one(database, object_store)
+    from dumacle_cli.store import files as store
+
+    with database.session() as session:
+        file = session.get_one(File, content.file_id)
+        file.version_id = factories.make_version(session, file, b"new", store=object_store).id
+    with database.session() as session:
+        assert store.judge(session, [(content, "missing")]) == set()
+
+
+def test_a_store_that_is_down_judges_nothing(database: Database, object_store: ObjectStore) -> None:
+    from dumacle_cli.clients.object_store import Location
+
+    one(database, object_store)
+    with ObjectStore(Location("local", "http://127.0.0.1:9", "us-east-1", "b", "a" * 16, "s" * 32)) as down:
+        assert verify(database, down) == {"a/b.txt": "failed"}
+    assert verify(database, object_store) == {"a/b.txt": "verified"}

@@ -1,0 +1,202 @@
+"""Purging: what goes, what stays, and that a kill at any point is finished by the next purge."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from dumacle_cli import errors
+from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.services import purge
+from dumacle_cli.store import purge as store
+from dumacle_cli.store.database import Database
+from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, Version
+from tests import factories
+
+pytestmark = pytest.mark.integration
+
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+def seed(database: Database, object_store: ObjectStore) -> None:
+    """A deleted file with two contents, a live one with an old and a failed content, and one that stays as it is."""
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        gone = factories.make_file(session, pod, ada, "gone", b"12345", store=object_store, deleted_at=LONG_AGO)
+        factories.make_version(session, gone, b"123", store=object_store, status="superseded")
+        live = factories.make_file(session, pod, ada, "live", b"1234", store=object_store)
+        old = {"created_at": LONG_AGO - timedelta(days=9), "stored_at": LONG_AGO - timedelta(days=9)}
+        factories.make_version(session, live, b"12", store=object_store, status="superseded", **old)
+        live.version_id = factories.make_version(session, live, b"1234", store=object_store, stored_at=LONG_AGO).id
+        first = session.scalars(select(Version).where(Version.file_id == live.id).order_by(Version.id)).first()
+        assert first
+        first.status, first.stored_at = "superseded", LONG_AGO
+        factories.make_version(
+            session, live, b"1", store=object_store, status="failed", stored_at=None, created_at=LONG_AGO
+        )
+        factories.make_file(session, pod, ada, "lost", b"never", deleted_at=None, store=object_store)
+
+
+def left(database: Database) -> tuple[list[str], int, int, set[str]]:
+    """The paths, the bytes that pod and owner count, and the keys of all contents."""
+    with database.session() as session:
+        found = list(session.scalars(select(File.path).order_by(File.path)))
+        counted = session.scalar(select(func.sum(QuotaCounter.used))) or 0
+        return (
+            found,
+            session.scalar(select(func.sum(Pod.used))) or 0,
+            int(counted),
+            set(session.scalars(select(Version.key))),
+        )
+
+
+def keys(database: Database, object_store: ObjectStore) -> set[str]:
+    with database.session() as session:
+        pod = session.scalars(select(Pod.id)).one()
+    return {entry.key for entry in object_store.list(f"{pod}/")}
+
+
+def test_takes_what_was_given_up_and_gives_its_storage_back(database: Database, object_store: ObjectStore) -> None:
+    seed(database, object_store)
+    with database.session(read_only=True) as session:
+        planned = purge.plan(session, before=datetime.now(UTC))
+    done = purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
+    assert done == planned == purge.Purged(files=1, versions=5, bytes=5 + 3 + 4 + 2)
+    paths, in_pod, counted, remaining = left(database)
+    assert paths == ["live", "lost"]
+    assert in_pod == counted == 4 + 5
+    assert remaining == keys(database, object_store)
+    assert len(remaining) == 2
+    assert purge.run(database, lambda *_: object_store, before=datetime.now(UTC)) == purge.Purged(0, 0, 0)
+
+
+@pytest.mark.parametrize("point", ["mark_files", "mark_leftovers", "doomed", "lock", "remove_versions", "remove_files"])
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_kill_before_each_step_is_finished_by_the_next(
+    database: Database, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, point: str, nth: int
+) -> None:
+    seed(database, object_store)
+    real, calls = getattr(store, point), []
+
+    def dying(*args: Any) -> Any:
+        calls.append(point)
+        if len(calls) == nth:
+            raise Killed
+        return real(*args)
+
+    monkeypatch.setattr(store, point, dying)
+    with pytest.raises(Killed):
+        purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
+    monkeypatch.undo()
+    purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
+    paths, in_pod, counted, remaining = left(database)
+    assert paths == ["live", "lost"]
+    assert in_pod == counted == 4 + 5
+    assert remaining == keys(database, object_store)
+
+
+def test_finishes_what_another_scope_began(
+    database: Database, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed(database, object_store)
+
+    def dying(*_: Any) -> Any:
+        raise Killed
+
+    monkeypatch.setattr(store, "remove_versions", dying)
+    with database.session() as session:
+        gone = session.scalars(select(File.id).where(File.path == "gone")).one()
+    with pytest.raises(Killed):
+        purge.run(database, lambda *_: object_store, ids=(gone,))
+    monkeypatch.undo()
+    assert purge.run(database, lambda *_: object_store, ids=()) == purge.Purged(1, 2, 8)
+    assert left(database)[0] == ["live", "lost"]
+
+
+def test_nothing_younger_goes_and_the_guard_refuses(database: Database, object_store: ObjectStore) -> None:
+    seed(database, object_store)
+    early = LONG_AGO - timedelta(days=30)
+    assert purge.run(database, lambda *_: object_store, before=early) == purge.Purged(0, 0, 0)
+    with pytest.raises(errors.TooMany, match="4 files"):
+        purge.run(database, lambda *_: object_store, maximum=3)
+    assert left(database)[0] == ["gone", "live", "lost"]
+
+
+def test_an_old_content_is_as_old_as_its_successor(database: Database, object_store: ObjectStore) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        file = factories.make_file(session, pod, ada, "a", b"1", store=object_store)
+        old = session.get_one(Version, file.version_id)
+        old.status, old.stored_at = "superseded", LONG_AGO
+        file.version_id = factories.make_version(session, file, b"22", store=object_store).id
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    assert purge.run(database, lambda *_: object_store, before=yesterday) == purge.Purged(0, 0, 0)
+    assert purge.run(database, lambda *_: object_store, before=datetime.now(UTC)) == purge.Purged(0, 1, 1)
+
+
+def test_only_the_owner_that_is_named(database: Database, object_store: ObjectStore) -> None:
+    with database.session() as session:
+        ada, bob, pod = factories.make_user(session), factories.make_user(session), factories.make_pod(session)
+        for owner in (ada, bob):
+            factories.make_file(session, pod, owner, "a", store=object_store, deleted_at=LONG_AGO)
+        factories.make_file(session, pod, ada, "live", store=object_store)
+    assert purge.run(database, lambda *_: object_store, owner_id=ada.id).files == 1
+    with database.session() as session:
+        assert set(session.execute(select(File.owner_id, File.path))) == {(ada.id, "live"), (bob.id, "a")}
+
+
+def test_what_a_lease_still_counts_stays(database: Database, object_store: ObjectStore) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        lease = Lease(pod_id=pod.id, user_id=ada.id, granted=9, period_start=func.now(), until=func.now())
+        session.add(lease)
+        file = factories.make_file(session, pod, ada, "a", store=object_store, deleted_at=LONG_AGO)
+        factories.make_version(session, file, status="uploading", stored_at=None, lease_id=lease.id)
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(0, 0, 0)
+    with database.session() as session:
+        session.get_one(Lease, lease.id).closed_at = LONG_AGO
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 2, 7)
+
+
+def test_a_file_without_content_goes_too(database: Database, object_store: ObjectStore) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        planned = File(pod_id=pod.id, owner_id=ada.id, path="a", size=9, deleted_at=LONG_AGO)
+        session.add(planned)
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 0, 0)
+
+
+def test_an_unfinished_multipart_upload_is_aborted(database: Database, object_store: ObjectStore) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        file = factories.make_file(session, pod, ada, "a", store=object_store, deleted_at=LONG_AGO)
+        version = factories.make_version(session, file, status="uploading", stored_at=None)
+        version.upload_id = object_store.create_multipart(version.key, "text/plain")
+        gone = factories.make_version(session, file, status="failed", stored_at=None)
+        gone.upload_id = "forgotten"
+        key, upload_id = version.key, version.upload_id
+    purge.run(database, lambda *_: object_store)
+    with pytest.raises((errors.UploadLost, errors.ObjectMissing)):
+        object_store.put_part(key, upload_id, 1, b"x", hashlib.sha256(b"x").hexdigest())
+
+
+def test_a_store_that_is_down_holds_up_only_its_own(database: Database, object_store: ObjectStore) -> None:
+    with database.session() as session:
+        ada, pod, far = (
+            factories.make_user(session),
+            factories.make_pod(session),
+            factories.make_pod(session, bucket="far"),
+        )
+        for place, path in ((far, "far"), (pod, "near")):
+            factories.make_file(session, place, ada, path, deleted_at=LONG_AGO)
+    down = ObjectStore(Location("local", "http://127.0.0.1:9", "us-east-1", "far", "a" * 16, "s" * 32))
+    with down, pytest.raises(errors.StoreUnavailable):
+        purge.run(database, lambda _, bucket: down if bucket == "far" else object_store)
+    assert left(database)[0] == ["far"]
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 1, 7)
