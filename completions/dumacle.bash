@@ -7,7 +7,7 @@ _dumacle_children() {
         ' users') REPLY='create list show update disable enable delete restore purge import' ;;
         ' pods') REPLY='create list show update grant revoke delete restore usage check' ;;
         ' plans') REPLY='create list show update archive restore' ;;
-        ' files') REPLY='list show url download move delete restore purge verify' ;;
+        ' files') REPLY='upload list show url download move delete restore purge verify' ;;
         ' quotas') REPLY='show set grant reset history' ;;
         ' db') REPLY='bootstrap upgrade downgrade current revision seed check' ;;
         ' local') REPLY='start stop status reset' ;;
@@ -42,6 +42,7 @@ _dumacle_options() {
         ' plans update') REPLY='--name --price --currency --interval --storage --upload --transcode-minutes --default-pod --dry-run --op-id' ;;
         ' plans archive') REPLY='--dry-run --op-id' ;;
         ' plans restore') REPLY='--dry-run --op-id' ;;
+        ' files upload') REPLY='--owner --pod --prefix --results --stop-after --dry-run --op-id' ;;
         ' files list') REPLY='--owner --pod --prefix --status --deleted --sort --desc --limit --after --all' ;;
         ' files show') REPLY='--owner --pod --watch' ;;
         ' files url') REPLY='--owner --pod --expires' ;;
@@ -136,6 +137,12 @@ _dumacle_values() {
         ' plans update --op-id') REPLY='' ;;
         ' plans archive --op-id') REPLY='' ;;
         ' plans restore --op-id') REPLY='' ;;
+        ' files upload --owner') REPLY='' ;;
+        ' files upload --pod') REPLY='' ;;
+        ' files upload --prefix') REPLY='' ;;
+        ' files upload --results') REPLY='@files' ;;
+        ' files upload --stop-after') REPLY='' ;;
+        ' files upload --op-id') REPLY='' ;;
         ' files list --owner') REPLY='' ;;
         ' files list --pod') REPLY='' ;;
         ' files list --prefix') REPLY='' ;;
@@ -218,6 +225,7 @@ _dumacle_arguments() {
     REPLY=
     case $1 in
         ' users import') REPLY='@files' ;;
+        ' files upload') REPLY='@files' ;;
         ' files show') REPLY='@files' ;;
         ' files url') REPLY='@files' ;;
         ' files download') REPLY='@files' ;;

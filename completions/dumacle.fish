@@ -11,7 +11,7 @@ function __dumacle_children
         case ' plans'
             printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan, with how many live subscriptions it has.' 'update' 'Change a plan; new limits hold for its subscribers at once.' 'archive' 'Take a plan from sale; its subscribers keep it.' 'restore' 'Put an archived plan on sale again.'
         case ' files'
-            printf '%s\t%s\n' 'list' 'List files.' 'show' 'Show a file, where its bytes lie, and its contents.' 'url' 'Make a link that downloads a file without a login.' 'download' 'Download a file, or with --owner and --prefix many into a folder, and check every byte.' 'move' 'Give files to another owner; the bytes stay where they are.' 'delete' 'Delete files; they can be restored, and count against storage, until they are purged.' 'restore' 'Take the deletion of files back.' 'purge' 'Remove deleted files and old contents for good, with their bytes; finishes what a killed purge...' 'verify' 'Compare files with what the stores hold, those that were verified longest ago first.'
+            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; running it again uploads only what is new or changed.' 'list' 'List files.' 'show' 'Show a file, where its bytes lie, and its contents.' 'url' 'Make a link that downloads a file without a login.' 'download' 'Download a file, or with --owner and --prefix many into a folder, and check every byte.' 'move' 'Give files to another owner; the bytes stay where they are.' 'delete' 'Delete files; they can be restored, and count against storage, until they are purged.' 'restore' 'Take the deletion of files back.' 'purge' 'Remove deleted files and old contents for good, with their bytes; finishes what a killed purge...' 'verify' 'Compare files with what the stores hold, those that were verified longest ago first.'
         case ' quotas'
             printf '%s\t%s\n' 'show' 'Show a user\'s limits and what is left of them.' 'set' 'Give a user limits of his own; `plan` takes them away again.' 'grant' 'Add to a user\'s monthly limits for the present period; for storage, set a limit instead.' 'reset' 'Close the periods that ended, also of missed months; for cron, safe to repeat and to run several...' 'history' 'Show what a user\'s finished periods came to, the latest first.'
         case ' db'
@@ -73,6 +73,8 @@ function __dumacle_options
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' plans restore'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' files upload'
+            printf '%s\t%s\n' '--owner' 'Whose files they become.' '--pod' 'Where to; empty: the owner\'s default pod.' '--prefix' 'Put before each path, such as 2026/holiday.' '--results' 'Write one line per planned file.' '--stop-after' 'Stop after N failures.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--status' 'Only files of this upload status.' '--deleted' 'Those that were deleted and can be restored.' '--sort' 'created, path or size.' '--desc' 'The last first.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' files show'
@@ -255,6 +257,18 @@ function __dumacle_values
             true
         case ' plans restore --op-id'
             true
+        case ' files upload --owner'
+            true
+        case ' files upload --pod'
+            true
+        case ' files upload --prefix'
+            true
+        case ' files upload --results'
+            printf '%s\t%s\n' '@files' ''
+        case ' files upload --stop-after'
+            true
+        case ' files upload --op-id'
+            true
         case ' files list --owner'
             true
         case ' files list --pod'
@@ -411,6 +425,8 @@ end
 function __dumacle_arguments
     switch $argv[1]
         case ' users import'
+            printf '%s\t%s\n' '@files' ''
+        case ' files upload'
             printf '%s\t%s\n' '@files' ''
         case ' files show'
             printf '%s\t%s\n' '@files' ''

@@ -27,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _version() -> int:
     from dumacle_cli import __version__
 
-    sys.stdout.write(f"dumacle {__version__}\n")
+    try:
+        print(f"dumacle {__version__}", flush=True)  # noqa: T201
+    except OSError:
+        return int(_is_output_lost())
     return 0
 
 
@@ -39,39 +42,40 @@ def _guarded(context: "Context", arguments: list[str]) -> int:
             return _dispatch(context, arguments)
     except errors.DumacleError as error:
         return context.fail(error)
-    except BrokenPipeError:
-        return _reader_left(context)
     except OSError as error:
-        return context.fail(errors.SystemFault(reason=_told(error)))
-    except KeyboardInterrupt:
-        context.say("interrupted; what was done is kept")
-        return int(errors.Exit.INTERRUPTED)
+        return _system_fault(context, error)
     except signals.Terminated:
         context.say("terminated; what was done is kept")
         return int(errors.Exit.TERMINATED)
+    except KeyboardInterrupt:
+        context.say("interrupted; what was done is kept")
+        return int(errors.Exit.INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last door: a bug, too, ends in one sentence
         return _bug(context, error)
 
 
 def _dispatch(context: "Context", arguments: list[str]) -> int:
+    from typer import Abort, Exit
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
-    from typer.exceptions import Abort
 
     from dumacle_cli import commands, errors
 
     context.options = _scan(arguments)
+    program = commands.root()
     try:
-        result = commands.root().main(arguments, prog_name="dumacle", standalone_mode=False, obj=context)
-    except NoArgsIsHelpError as error:
-        sys.stderr.write(error.format_message() + "\n")
-        return int(errors.Exit.USAGE)
-    except ClickException as error:
-        click = getattr(error, "ctx", None)
-        raise errors.UsageError(error.format_message(), click.command_path if click else "dumacle") from None
+        # Its main() would make exit statuses of its own of an interrupt and of a broken pipe.
+        with program.make_context("dumacle", arguments, obj=context) as click:
+            result = program.invoke(click)
+    except Exit as ended:
+        return ended.exit_code
     except Abort:
         raise KeyboardInterrupt from None
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 1
+    except NoArgsIsHelpError as error:
+        context.say(error.format_message())
+        return int(errors.Exit.USAGE)
+    except ClickException as error:
+        place = getattr(error, "ctx", None)
+        raise errors.UsageError(error.format_message(), place.command_path if place else "dumacle") from None
     return result if isinstance(result, int) else 0
 
 
@@ -94,17 +98,31 @@ def _timeout(arguments: list[str]) -> float:
     return 0
 
 
-def _reader_left(context: "Context") -> int:
-    """The reader of standard output went away, as `head` does: fine for a listing, not for a mutation."""
-    import os
-
+def _system_fault(context: "Context", error: OSError) -> int:
     from dumacle_cli import errors
 
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, sys.stdout.fileno())  # the interpreter flushes at exit, and would complain once more
+    if not _is_output_lost():
+        return context.fail(errors.SystemFault(reason=_told(error)))
+    if not isinstance(error, BrokenPipeError):
+        return context.fail(errors.OutputFailed(reason=_told(error)))
+    # The reader went away, as `head` does: fine for a listing, not for a mutation.
     if context.view and context.view.mutates:
         return context.fail(errors.OutputFailed(reason="the reader closed the pipe"))
     return 0
+
+
+def _is_output_lost() -> bool:
+    """Tell whether standard output takes no more; what waits in it is dropped, or the interpreter's end would fail."""
+    import os
+
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)
+        return True
+    return False
 
 
 def _told(error: OSError) -> str:

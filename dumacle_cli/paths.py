@@ -5,19 +5,19 @@ import re
 from pathlib import Path
 
 _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2})")
+# Controls, marks that turn the direction of a line, and surrogates. A list of our own: what Python calls printable
+# changes with its version, and the same tree must have the same paths everywhere.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def encode(name: str | bytes) -> str:
     r"""Turn a path of the system into text: NUL-free valid Unicode where `\xNN` is a byte and `\\` a backslash."""
     raw = os.fsencode(name).replace(b"\\", b"\\\\")
-    text = raw.decode("utf-8", "surrogateescape")
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() or char == "\u00a0" else _escaped(char) for char in text)
+    return _UNSAFE.sub(_escaped, raw.decode("utf-8", "surrogateescape"))
 
 
-def _escaped(char: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))
+def _escaped(found: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape"))
 
 
 def decode(text: str) -> bytes:

@@ -9,8 +9,12 @@ from types import FrameType
 from dumacle_cli.errors import TimedOut
 
 
-class Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived."""
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP arrived; psycopg and asyncio let go of their work on this kind of exception only."""
+
+
+class Expired(KeyboardInterrupt):
+    """The time that --timeout gave is over."""
 
 
 @contextmanager
@@ -20,17 +24,19 @@ def handled(timeout: float) -> Iterator[None]:
         yield
         return
 
-    def terminate(number: int, frame: FrameType | None) -> None:
+    def terminate(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 
-    def expire(number: int, frame: FrameType | None) -> None:
-        raise TimedOut(seconds=f"{timeout:g}")
+    def expire(_number: int, _frame: FrameType | None) -> None:
+        raise Expired
 
     wanted = {signal.SIGTERM: terminate, signal.SIGHUP: terminate, signal.SIGALRM: expire}
     before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
         yield
+    except Expired:
+        raise TimedOut(seconds=f"{timeout:g}") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():

@@ -22,6 +22,7 @@ from dumacle_cli.local import servers
 from dumacle_cli.local.servers import OWNER, Servers
 from dumacle_cli.store import bootstrap, schema
 from dumacle_cli.store.database import Database, Timeouts
+from tests import seed
 from tests.servers import scratch_folder, start_servers, stop_servers
 
 TEMPLATE = "dumacle_template"
@@ -50,7 +51,9 @@ def database_url(embedded: Servers, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     copied, owner = sql.Identifier(name), sql.Identifier(OWNER)
     with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(copied, sql.Identifier(template), owner))
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(copied, sql.Identifier(template), owner)
+        )
         yield servers.url(embedded, OWNER, embedded.owner_password, name)
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copied))
 
@@ -191,3 +194,28 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if unlisted := reasons - allowed:
         reporter.write_line(f"skipped for a reason that is not in {ALLOWED_SKIPS.name}: {sorted(unlisted)}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def here(tmp_path: Path, embedded: Servers, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory that the examples of the help speak of."""
+    place = seed.folder(tmp_path / "here", embedded.owner_password)
+    monkeypatch.chdir(place)
+    return place
+
+
+@pytest.fixture
+def seeded(
+    run: Run,
+    here: Path,
+    environment: Callable[..., None],
+    embedded: Servers,
+    database: Database,
+    bucket: Location,
+    object_store: ObjectStore,
+) -> Run:
+    """Run the program on the installation that the examples of the help speak of."""
+    with database.session() as session:
+        seed.fill(session, bucket.bucket, object_store)
+    environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url)
+    return run

@@ -17,7 +17,8 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     """Insert the rows, and put the objects of the files into the bucket."""
     make_user(session, "root@example.com", role="superadmin")
     make_user(session, "admin@example.com", role="admin")
-    ada, _ = make_user(session, "ada@example.com", name="Ada"), make_user(session, "bob@example.com")
+    ada = make_user(session, "ada@example.com", name="Ada")
+    make_user(session, "bob@example.com")
     make_user(session, "eve@example.com", status="disabled")
     plans = {name: make_plan(session, name, **facts) for name, facts in PLANS.items()}
     make_subscription(session, ada, plans["starter"])
@@ -29,7 +30,7 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
 
 
 def folder(place: Path, owner_password: str) -> Path:
-    """Make the working directory of the examples: `photos`, `users.csv`, and the owner's password for `db bootstrap`."""
+    """Make the working directory of the examples: photos, a list of users, a password for `db bootstrap`."""
     photos = place / "photos"
     photos.mkdir(parents=True)
     for number in range(3):

@@ -8,7 +8,7 @@ import typer
 from typer import core
 from typer.main import get_command, get_group
 
-from dumacle_cli.commands.contract import Command, Group, shared_params, _everywhere
+from dumacle_cli.commands.contract import Command, Group, _everywhere, shared_params
 
 REGISTRY: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Show the whole product on this machine, in half a minute."),
@@ -29,25 +29,18 @@ REGISTRY: dict[str, tuple[str, str]] = {
 class Root(Group):
     """The program itself: knows the groups by name and imports one when it is used."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the registry."""
         return list(REGISTRY)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # noqa: ARG002
         """Import the group or command of this name, or return None."""
         return load(cmd_name) if cmd_name in REGISTRY else None
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ARG002
         """Write the registry's own summaries, so that help imports no group."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in REGISTRY.items()])
-
-    def shell_complete(self, ctx: typer.Context, incomplete: str) -> list[Any]:
-        """Complete names from the registry, so that a Tab imports no group."""
-        from typer._click.shell_completion import CompletionItem
-
-        found = [CompletionItem(name, help=about) for name, (_, about) in REGISTRY.items() if name.startswith(incomplete)]
-        return found or super(core.TyperGroup, self).shell_complete(ctx, incomplete)
 
 
 def load(name: str) -> Any:

@@ -85,9 +85,7 @@ def _confirming(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not as
 
 
 def _bulk(
-    max_: Annotated[
-        int, typer.Option("--max", metavar="N", min=1, help="Refuse to touch more than this many.")
-    ] = 1000,
+    max_: Annotated[int, typer.Option("--max", metavar="N", min=1, help="Refuse to touch more than this many.")] = 1000,
 ) -> None: ...
 
 
@@ -149,9 +147,11 @@ class Command(Everywhere, core.TyperCommand):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        promise: Contract | None = getattr(self.callback, "contract", None) or getattr(
-            inspect.unwrap(self.callback), "contract", None
-        ) if self.callback else None
+        promise: Contract | None = (
+            getattr(self.callback, "contract", None) or getattr(inspect.unwrap(self.callback), "contract", None)
+            if self.callback
+            else None
+        )
         self.promise = promise
         sources = [_everywhere]
         if promise and promise.mutates:
@@ -220,11 +220,17 @@ def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]
 
     def callback(click: typer.Context, **given: Any) -> int:
         context: Context = click.find_root().obj
-        context.enter(promise.name, promise.view, given, click.find_root().meta.get("dumacle.options", {}), promise.cron)
+        context.enter(
+            promise.name, promise.view, given, click.find_root().meta.get("dumacle.options", {}), promise.cron
+        )
         result = body(context, **given)
-        return context.show(result if isinstance(result, Shown) else Shown(result)) if promise.view else int(result or 0)
+        return (
+            context.show(result if isinstance(result, Shown) else Shown(result)) if promise.view else int(result or 0)
+        )
 
-    hints = {name: hint for name, hint in typing.get_type_hints(body, include_extras=True).items() if name != first.name}
+    hints = {
+        name: hint for name, hint in typing.get_type_hints(body, include_extras=True).items() if name != first.name
+    }
     callback.__name__ = body.__name__
     callback.__doc__ = body.__doc__
     callback.__annotations__ = {"click": typer.Context, **hints, "return": int}

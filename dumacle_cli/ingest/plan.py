@@ -2,14 +2,14 @@
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from dumacle_cli.ingest.content import extension
 from dumacle_cli.ingest.items import Attempt, Class, Item, Outcome, Problem
-from dumacle_cli.ingest.scan import Found, reason
+from dumacle_cli.ingest.scan import Found, opened, reason
 from dumacle_cli.store import uploads
 from dumacle_cli.units import show_size
 
@@ -41,30 +41,39 @@ class Planned:
 
 
 @dataclass(slots=True)
-class _Sorted:
+class Compared:
+    """A batch against what is held: items to upload, whether as a new version, those that need none, times to note."""
+
     wanted: list[tuple[Item, bool]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     touched: list[tuple[int, int]] = field(default_factory=list)
 
 
-def plan(session: Session, place: Place, batch: Sequence[Found]) -> Planned:
+class Halted(Exception):
+    """The run ends, and what was being hashed is not needed any more."""
+
+
+def held(session: Session, place: Place, batch: Sequence[Found]) -> dict[str, uploads.Known]:
+    """Return what the database holds at the paths of a batch."""
+    return uploads.known(session, place.pod_id, place.owner_id, place.run, [found.path for found in batch])
+
+
+def plan(session: Session, place: Place, compared: Compared) -> Planned:
     """Write the intents of a batch with the capacity they need; the caller commits."""
-    batch_sorted = _sort(session, place, batch)
-    if batch_sorted.touched:
-        ids, mtimes = zip(*batch_sorted.touched, strict=True)
+    if compared.touched:
+        ids, mtimes = zip(*compared.touched, strict=True)
         uploads.record_unchanged(session, ids, mtimes)
-    planned = Planned(outcomes=batch_sorted.outcomes)
-    rest = batch_sorted.wanted
+    planned = Planned(outcomes=list(compared.outcomes))
+    rest = compared.wanted
     while rest:
         rest = _claim(session, place, rest, planned)
     return planned
 
 
-def foresee(session: Session, place: Place, batch: Sequence[Found], room: dict[str, int | None]) -> list[Outcome]:
+def foresee(place: Place, compared: Compared, room: dict[str, int | None]) -> list[Outcome]:
     """Tell how a batch would end without writing anything; `room` (bytes) shrinks by what it would take."""
-    batch_sorted = _sort(session, place, batch)
-    outcomes = batch_sorted.outcomes
-    for item, new_version in batch_sorted.wanted:
+    outcomes = compared.outcomes
+    for item, new_version in compared.wanted:
         name, free = min(((name, free) for name, free in room.items() if free is not None), key=lambda pair: pair[1])
         if item.size > free:
             outcomes.append(_refused(place, item, name, free))
@@ -74,9 +83,14 @@ def foresee(session: Session, place: Place, batch: Sequence[Found], room: dict[s
     return outcomes
 
 
-def _sort(session: Session, place: Place, batch: Sequence[Found]) -> _Sorted:
-    known = uploads.known(session, place.pod_id, place.owner_id, place.run, [found.path for found in batch])
-    result = _Sorted()
+def compare(
+    place: Place, batch: Sequence[Found], known: dict[str, uploads.Known], halted: Callable[[], bool]
+) -> Compared:
+    """Tell what of a batch is to be uploaded; files that were only touched are hashed, which no transaction waits for.
+
+    Raises Halted where `halted` says so in between.
+    """
+    result = Compared()
     for found in batch:
         if isinstance(found, Problem):
             result.outcomes.append(Outcome(found.path, found.ends, error=found.reason))
@@ -84,11 +98,11 @@ def _sort(session: Session, place: Place, batch: Sequence[Found]) -> _Sorted:
             limit = f"it is {show_size(found.size)}, and the limit is {show_size(place.max_file_size)}"
             result.outcomes.append(Outcome(found.path, Class.REFUSED, found.size, error=limit, limit=True))
         else:
-            _compare(result, found, known.get(found.path))
+            _compare(result, found, known.get(found.path), halted)
     return result
 
 
-def _compare(result: _Sorted, item: Item, held: uploads.Known | None) -> None:
+def _compare(result: Compared, item: Item, held: uploads.Known | None, halted: Callable[[], bool]) -> None:
     if held is None:
         result.wanted.append((item, False))
     elif held.busy_run is not None:
@@ -97,13 +111,13 @@ def _compare(result: _Sorted, item: Item, held: uploads.Known | None) -> None:
     elif held.version_id is None:
         result.wanted.append((item, False))
     else:
-        _compare_content(result, item, held)
+        _compare_content(result, item, held, halted)
 
 
-def _compare_content(result: _Sorted, item: Item, held: uploads.Known) -> None:
+def _compare_content(result: Compared, item: Item, held: uploads.Known, halted: Callable[[], bool]) -> None:
     same_time = held.mtime_ns == item.mtime_ns
     try:
-        same = held.size == item.size and (same_time or _digest(item.source) == held.sha256)
+        same = held.size == item.size and (same_time or _digest(item.source, halted) == held.sha256)
     except OSError as error:
         result.outcomes.append(Outcome(item.path, Class.FAILED, item.size, held.file_id, error=reason(error)))
         return
@@ -115,10 +129,12 @@ def _compare_content(result: _Sorted, item: Item, held: uploads.Known) -> None:
         result.touched.append((held.file_id, item.mtime_ns))
 
 
-def _digest(source: bytes) -> bytes:
+def _digest(source: bytes, halted: Callable[[], bool]) -> bytes:
     digest = hashlib.sha256()
-    with open(source, "rb", buffering=0) as handle:  # noqa: PTH123 - a path of bytes
+    with opened(source) as handle:
         while block := handle.read(_BLOCK):
+            if halted():
+                raise Halted
             digest.update(block)
     return digest.digest()
 

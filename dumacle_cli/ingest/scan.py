@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import IO, TypeAlias
 
 from dumacle_cli import paths
 from dumacle_cli.errors import NotFound
@@ -14,6 +14,7 @@ Found: TypeAlias = Item | Problem
 
 LONGEST = 2048
 """Bytes of a stored path; a longer one does not fit an index entry of PostgreSQL."""
+_BIGINT = 2**63
 
 _KINDS = {
     stat.S_IFLNK: "a symbolic link is not followed",
@@ -78,7 +79,24 @@ def _examined(source: bytes, path: str) -> Found:
         return Problem(path, Class.SKIPPED, _KINDS.get(stat.S_IFMT(status.st_mode), "it is no file"))
     if len(path.encode()) > LONGEST:
         return Problem(path, Class.REFUSED, f"its path is longer than {LONGEST} bytes")
-    return Item(path, source, status.st_size, status.st_mtime_ns)
+    return Item(path, source, status.st_size, mtime(status))
+
+
+def mtime(status: os.stat_result) -> int:
+    """Return when a file was changed (ns), held within what a column can: a clock may say the year 2400."""
+    return max(-_BIGINT, min(status.st_mtime_ns, _BIGINT - 1))
+
+
+def opened(source: bytes) -> IO[bytes]:
+    """Open a file of the source for reading; what was swapped for a link or a pipe since the scan is refused.
+
+    Raises OSError.
+    """
+    return open(source, "rb", buffering=0, opener=_open_plain)  # noqa: PTH123 - a path of bytes
+
+
+def _open_plain(source: str, flags: int) -> int:
+    return os.open(source, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def reason(error: OSError) -> str:

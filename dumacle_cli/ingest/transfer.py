@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +12,7 @@ from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Part
 from dumacle_cli.ingest.content import HEAD, content_type
 from dumacle_cli.ingest.items import Attempt, Class, Progress
-from dumacle_cli.ingest.scan import reason
+from dumacle_cli.ingest.scan import mtime, opened, reason
 
 if TYPE_CHECKING:
     from dumacle_cli.clients.object_store import ObjectStore
@@ -56,29 +56,22 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         self._size = self._free = size
-        self._room = asyncio.Condition()
-
-    @asynccontextmanager
-    async def hold(self, size: int) -> AsyncIterator[None]:
-        """Hold so many bytes of the budget; a body larger than all of it waits until it is alone."""
-        await self.take(size)
-        try:
-            yield
-        finally:
-            await self.give(size)
+        self._turn = asyncio.Lock()
+        self._given = asyncio.Event()
 
     async def take(self, size: int) -> None:
-        """Wait for room and take it."""
+        """Wait for room and take it, each in its turn; what is larger than all of the budget waits to be alone."""
         size = min(size, self._size)
-        async with self._room:
-            await self._room.wait_for(lambda: self._free >= size)
+        async with self._turn:
+            while self._free < size:
+                self._given.clear()
+                await self._given.wait()
             self._free -= size
 
-    async def give(self, size: int) -> None:
+    def give(self, size: int) -> None:
         """Give room back."""
-        async with self._room:
-            self._free += min(size, self._size)
-            self._room.notify_all()
+        self._free = min(self._size, self._free + size)
+        self._given.set()
 
 
 @dataclass(slots=True)
@@ -102,7 +95,7 @@ class Lanes:
 @contextmanager
 def _opened(attempt: Attempt) -> Iterator[IO[bytes]]:
     """Open a source that is still what was planned, and look again when it was read; raises Changed or OSError."""
-    with open(attempt.item.source, "rb", buffering=0) as handle:  # noqa: PTH123 - a path of bytes
+    with opened(attempt.item.source) as handle:
         _same(handle, attempt)
         with suppress(AttributeError):
             os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -112,7 +105,7 @@ def _opened(attempt: Attempt) -> Iterator[IO[bytes]]:
 
 def _same(handle: IO[bytes], attempt: Attempt) -> None:
     status = os.fstat(handle.fileno())
-    if (status.st_size, status.st_mtime_ns) != (attempt.item.size, attempt.item.mtime_ns):
+    if (status.st_size, mtime(status)) != (attempt.item.size, attempt.item.mtime_ns):
         raise Changed("it changed while it was read; run the same command again")
 
 
@@ -130,6 +123,12 @@ def _end(attempt: Attempt, error: Exception) -> None:
     changed = isinstance(error, Changed)
     attempt.ends = Class.CHANGED if changed else Class.FAILED
     attempt.error = reason(error) if isinstance(error, OSError) else str(error)
+
+
+def first(broken: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what broke a group of tasks off."""
+    cause = broken.exceptions[0]
+    return first(cause) if isinstance(cause, BaseExceptionGroup) else cause
 
 
 def _hasher(wanted: bool) -> Any:
@@ -196,7 +195,7 @@ async def put_large(lanes: Lanes, attempt: Attempt) -> errors.DumacleError | Non
 
 async def _in_parts(lanes: Lanes, store: "ObjectStore", attempt: Attempt) -> None:
     part_size = _part_size(attempt.item.size)
-    with open(attempt.item.source, "rb") as handle:  # noqa: PTH123 - a path of bytes
+    with opened(attempt.item.source) as handle:
         attempt.content_type = content_type(attempt.item.path, handle.read(HEAD))
     upload_id = await asyncio.to_thread(store.create_multipart, attempt.key, attempt.content_type)
     await asyncio.to_thread(lanes.journal.begin_parts, attempt, upload_id, part_size)
@@ -222,7 +221,6 @@ def _part_size(size: int) -> int:
 
 async def _send(lanes: Lanes, store: "ObjectStore", attempt: Attempt, upload_id: str, part_size: int) -> list[Part]:
     whole, whole_md5 = hashlib.sha256(), _hasher(lanes.needs_md5)
-    sent: list[asyncio.Task[Part]] = []
     moved = 0
 
     async def send(number: int, body: bytes, digest: str) -> Part:
@@ -230,7 +228,7 @@ async def _send(lanes: Lanes, store: "ObjectStore", attempt: Attempt, upload_id:
         try:
             etag = await asyncio.to_thread(store.put_part, attempt.key, upload_id, number, body, digest)
         finally:
-            await lanes.budget.give(part_size)
+            lanes.budget.give(part_size)
         moved += len(body)
         lanes.progress.moved(attempt, len(body))
         lanes.journal.percent(attempt, min(99, moved * 100 // attempt.item.size))
@@ -243,19 +241,25 @@ async def _send(lanes: Lanes, store: "ObjectStore", attempt: Attempt, upload_id:
             whole_md5.update(body)
         return body, hashlib.sha256(body).hexdigest()
 
+    async def read_next(handle: IO[bytes], size: int) -> tuple[bytes, str]:
+        await lanes.budget.take(part_size)
+        try:
+            return await asyncio.to_thread(read, handle, size)
+        except BaseException:
+            lanes.budget.give(part_size)
+            raise
+
     try:
-        with _opened(attempt) as handle:
-            for number, start in enumerate(range(0, attempt.item.size, part_size), 1):
-                await lanes.budget.take(part_size)
-                body, digest = await asyncio.to_thread(read, handle, min(part_size, attempt.item.size - start))
-                sent.append(asyncio.create_task(send(number, body, digest)))
-                del body
-        parts = await asyncio.gather(*sent)
-    except BaseException:
-        for task in sent:
-            task.cancel()
-        await asyncio.gather(*sent, return_exceptions=True)
-        raise
+        async with asyncio.TaskGroup() as group:
+            with _opened(attempt) as handle:
+                sent = [
+                    group.create_task(
+                        send(number, *await read_next(handle, min(part_size, attempt.item.size - start)))
+                    )
+                    for number, start in enumerate(range(0, attempt.item.size, part_size), 1)
+                ]
+    except BaseExceptionGroup as broken:
+        raise first(broken) from None
     attempt.sha256 = whole.digest()
     attempt.md5 = whole_md5.digest() if whole_md5 else None
-    return list(parts)
+    return [task.result() for task in sent]

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dumacle_cli.errors import Conflict
-from dumacle_cli.local import address, postgres, s3
+from dumacle_cli.local import address, media, postgres, s3
 from dumacle_cli.local import folder as folders
 from dumacle_cli.local.lock import locked
 
@@ -15,7 +15,19 @@ SUPERUSER = "postgres"
 OWNER = "dumacle_owner"
 DATABASE = "dumacle"
 # All that `reset` may delete; what others put into the folder stays.
-OURS = ("postgres", "postgres.part", "s3", "bin", "postgres.log", "s3.log", "s3.json", folders.SECRETS, "lock")
+OURS = (
+    "postgres",
+    "postgres.part",
+    "s3",
+    "bin",
+    "postgres.log",
+    "s3.log",
+    "s3.json",
+    folders.SECRETS,
+    "lock",
+    media.FOLDER,
+    media.UNFINISHED,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted
     if len(found) > 1:
         raise Conflict(reason=f"{file} lies in several pods", advice="name one with --pod POD")
     if not found:
-        raise NotFound(noun="deleted file" if deleted else "file", name=file)
+        raise NotFound(noun="file", name=f"{file} that was deleted" if deleted else file)
     return found[0].id
 
 

@@ -47,7 +47,7 @@ def buckets(connection: Connection) -> list[Bucket]:
     places = Pod.primary_provider, Pod.bucket
     own_keys = Pod.use_custom_s3 | Pod.use_custom_wasabi | Pod.use_custom_oracle
     query = select(*places, func.min(Pod.prefix)).where(Pod.deleted_at.is_(None), ~own_keys).group_by(*places)
-    return [Bucket(*row) for row in connection.execute(query.order_by(*places)).tuples()]
+    return [Bucket(*row) for row in connection.execute(query.order_by(*places))]
 
 
 def _made() -> set[str]:

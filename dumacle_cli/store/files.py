@@ -96,7 +96,7 @@ def _listed() -> Select[Any]:
     """Select files with the names of owner and pod, looked up for the rows of the page only."""
     owner = select(User.email).where(User.id == File.owner_id).scalar_subquery().label("owner")
     pod = select(Pod.name).where(Pod.id == File.pod_id).scalar_subquery().label("pod")
-    return select(File, owner, pod)
+    return select(File, owner, pod).execution_options(populate_existing=True)
 
 
 def page(

@@ -73,9 +73,22 @@ def take_run_over(session: Session, run: int, host: str, pid: int) -> None:
     )
 
 
-def heartbeat(session: Session, run: int, seconds: float) -> None:
-    """Say that the run is alive, and keep its leases for so many seconds more."""
-    session.execute(text("UPDATE app.runs SET heartbeat_at = now() WHERE id = :run"), {"run": run})
+def holder(session: Session, run: int) -> Any:
+    """Return the host and the pid of the process that has the run now."""
+    return session.execute(text("SELECT host, pid FROM app.runs WHERE id = :run"), {"run": run}).one()
+
+
+def heartbeat(session: Session, run: int, host: str, pid: int, seconds: float) -> bool:
+    """Say that the run is alive and keep its leases for so many seconds more; false where another has taken it."""
+    ours = session.execute(
+        text(
+            "UPDATE app.runs SET heartbeat_at = now() "
+            "WHERE id = :run AND host = :host AND pid = :pid AND status = 'running' RETURNING id"
+        ),
+        {"run": run, "host": host, "pid": pid},
+    ).all()
+    if not ours:
+        return False
     session.execute(
         text(
             "UPDATE app.leases SET until = now() + make_interval(secs => :seconds) "
@@ -83,20 +96,49 @@ def heartbeat(session: Session, run: int, seconds: float) -> None:
         ),
         {"run": run, "seconds": seconds},
     )
+    return True
 
 
-def close_run(session: Session, run: int, status: str, files: int, size: int, totals: str) -> None:
-    """End a run with its totals (JSON); its leases give back what they did not spend."""
-    session.execute(
-        text("SELECT app.close_lease(id) FROM app.leases WHERE run_id = :run AND closed_at IS NULL ORDER BY id"),
-        {"run": run},
-    )
-    session.execute(
+def close_run(session: Session, run: int, **values: Any) -> None:
+    """End a run that this host and pid still have, with status, files, size and totals (JSON).
+
+    Its leases give back what they did not spend, and attempts that an earlier holder left open are given up.
+    """
+    ours = session.execute(
         text(
             "UPDATE app.runs SET status = :status, planned_files = :files, planned_bytes = :size, "
-            "totals = CAST(:totals AS jsonb), heartbeat_at = now(), ended_at = now() WHERE id = :run"
+            "totals = CAST(:totals AS jsonb), heartbeat_at = now(), ended_at = now() "
+            "WHERE id = :run AND host = :host AND pid = :pid AND status = 'running' RETURNING id"
         ),
-        {"run": run, "status": status, "files": files, "size": size, "totals": totals},
+        {"run": run, **values},
+    ).all()
+    if ours:
+        session.execute(
+            text("SELECT app.close_lease(id) FROM app.leases WHERE run_id = :run AND closed_at IS NULL ORDER BY id"),
+            {"run": run},
+        )
+        _give_up(session, run)
+
+
+def _give_up(session: Session, run: int) -> None:
+    session.execute(
+        text(
+            f"""
+            WITH left_open AS (
+                SELECT id FROM app.files
+                WHERE run_id = :run AND upload_status NOT IN ('uploaded', 'verified')
+                    AND upload_status IN {UNFINISHED}
+            ), given_up AS (
+                UPDATE app.versions AS v SET status = 'failed' FROM left_open
+                WHERE v.file_id = left_open.id AND v.status IN {UNFINISHED}
+            )
+            UPDATE app.files AS f
+            SET upload_status = CASE WHEN f.version_id IS NULL THEN 'cancelled' ELSE 'uploaded' END,
+                upload_progress = CASE WHEN f.version_id IS NULL THEN 0 ELSE 100 END, error = 'the run was broken off'
+            FROM left_open WHERE f.id = left_open.id
+            """
+        ),
+        {"run": run},
     )
 
 
@@ -270,15 +312,20 @@ def record_unchanged(session: Session, file_ids: Sequence[int], mtimes: Sequence
     )
 
 
-def record_spent(session: Session, spent: dict[int, int]) -> None:
-    """Book bytes in the leases they were taken from."""
-    session.execute(
+def record_spent(session: Session, spent: dict[int, int]) -> set[int]:
+    """Book bytes in the leases they were taken from, and return the leases that are still open.
+
+    One that was closed, because its holder was silent for too long, has given its bytes back: nothing is booked.
+    """
+    rows = session.execute(
         text(
             "UPDATE app.leases AS l SET spent = l.spent + s.bytes "
-            "FROM unnest(CAST(:ids AS bigint[]), CAST(:bytes AS bigint[])) AS s (id, bytes) WHERE l.id = s.id"
+            "FROM unnest(CAST(:ids AS bigint[]), CAST(:bytes AS bigint[])) AS s (id, bytes) "
+            "WHERE l.id = s.id AND l.closed_at IS NULL RETURNING l.id"
         ),
         {"ids": list(spent), "bytes": list(spent.values())},
     )
+    return set(rows.scalars())
 
 
 def record_progress(session: Session, percents: dict[int, int]) -> None:

@@ -36,6 +36,16 @@ def upgrade() -> None:
         postgresql_where=sa.text("deleted_at IS NOT NULL"),
     )
     op.create_index(
+        "ix_users_email_id_disabled",
+        "users",
+        ["email", "id"],
+        schema="app",
+        postgresql_where=sa.text("status = 'disabled' AND deleted_at IS NULL"),
+    )
+    op.create_index(
+        "ix_users_id_deleted", "users", ["id"], schema="app", postgresql_where=sa.text("deleted_at IS NOT NULL")
+    )
+    op.create_index(
         "ix_users_id_disabled",
         "users",
         ["id"],

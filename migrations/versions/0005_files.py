@@ -142,6 +142,14 @@ def upgrade() -> None:
         schema="app",
         postgresql_where=sa.text("deleted_at IS NOT NULL"),
     )
+    for place in ("owner_id", "pod_id"):
+        op.create_index(
+            f"ix_files_{place}_deleted_at_id",
+            "files",
+            [place, "deleted_at", "id"],
+            schema="app",
+            postgresql_where=sa.text("deleted_at IS NOT NULL"),
+        )
     op.create_index(
         "ix_files_owner_id_id_live",
         "files",
@@ -192,11 +200,11 @@ def upgrade() -> None:
         postgresql_where=sa.text("run_id IS NOT NULL AND upload_status NOT IN ('uploaded', 'verified')"),
     )
     op.create_index(
-        "ix_files_upload_status_id_unfinished",
+        "ix_files_upload_status_id_live",
         "files",
         ["upload_status", "id"],
         schema="app",
-        postgresql_where=sa.text("deleted_at IS NULL AND upload_status NOT IN ('uploaded', 'verified')"),
+        postgresql_where=sa.text("deleted_at IS NULL AND upload_status <> 'uploaded'"),
     )
     op.create_index(
         "uq_files_path_live",

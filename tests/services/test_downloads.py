@@ -1,5 +1,6 @@
 """Downloads: whole or not at all, and never outside of the folder."""
 
+import hashlib
 import io
 import os
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from urllib.request import urlopen
 import pytest
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.services import downloads, verification
+from dumacle_cli.store import files as store
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Content, Selection
 from dumacle_cli.store.models import File, Version
@@ -31,8 +33,6 @@ def one(
 
 
 def spoil(objects: ObjectStore, content: Content, body: bytes) -> None:
-    import hashlib
-
     objects.put(content.key, body, hashlib.sha256(body).hexdigest(), "text/plain")
 
 
@@ -201,8 +201,6 @@ def test_the_longest_unverified_come_first(database: Database, object_store: Obj
 
 def test_a_content_that_was_replaced_meanwhile_is_not_judged(database: Database, object_store: ObjectStore) -> None:
     content = one(database, object_store)
-    from dumacle_cli.store import files as store
-
     with database.session() as session:
         file = session.get_one(File, content.file_id)
         file.version_id = factories.make_version(session, file, b"new", store=object_store).id
@@ -211,8 +209,6 @@ def test_a_content_that_was_replaced_meanwhile_is_not_judged(database: Database,
 
 
 def test_a_store_that_is_down_judges_nothing(database: Database, object_store: ObjectStore) -> None:
-    from dumacle_cli.clients.object_store import Location
-
     one(database, object_store)
     with ObjectStore(Location("local", "http://127.0.0.1:9", "us-east-1", "b", "a" * 16, "s" * 32)) as down:
         assert verify(database, down) == {"a/b.txt": "failed"}

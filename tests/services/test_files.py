@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli import errors
 from dumacle_cli.services import files
+from dumacle_cli.store import files as store
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection, successor
 from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, User, Version
@@ -234,8 +235,6 @@ def test_a_file_that_is_restored_while_another_takes_its_path_conflicts(database
     with database.session() as session:
         ada, _, pod = couple(session)
         gone = factories.make_file(session, pod, ada, "a", deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
-        from dumacle_cli.store import files as store
-
         factories.make_file(session, pod, ada, "a")
         assert not store.change(session, [gone.id], deleted_at=None)
         assert session.scalar(select(File.deleted_at).where(File.id == gone.id))

@@ -25,6 +25,7 @@ COPY_STATUSES = ("pending", "stored", "failed", "missing")
 PATH_BYTES = 2048
 
 _LIVE = text("deleted_at IS NULL")
+_DELETED = text("deleted_at IS NOT NULL")
 _UNFINISHED = "upload_status NOT IN ('uploaded', 'verified')"
 
 
@@ -76,10 +77,10 @@ class File(Base):
         Index("ix_files_pod_id_path_live", "pod_id", "path", "id", postgresql_where=_LIVE),
         Index("ix_files_pod_id_size_live", "pod_id", "size", "id", postgresql_where=_LIVE),
         Index(
-            "ix_files_upload_status_id_unfinished",
+            "ix_files_upload_status_id_live",
             "upload_status",
             "id",
-            postgresql_where=text(f"deleted_at IS NULL AND {_UNFINISHED}"),
+            postgresql_where=text("deleted_at IS NULL AND upload_status <> 'uploaded'"),
         ),
         Index(
             "ix_files_run_id_id_unfinished",
@@ -87,7 +88,9 @@ class File(Base):
             "id",
             postgresql_where=text(f"run_id IS NOT NULL AND {_UNFINISHED}"),
         ),
-        Index("ix_files_deleted_at_id", "deleted_at", "id", postgresql_where=text("deleted_at IS NOT NULL")),
+        Index("ix_files_deleted_at_id", "deleted_at", "id", postgresql_where=_DELETED),
+        Index("ix_files_owner_id_deleted_at_id", "owner_id", "deleted_at", "id", postgresql_where=_DELETED),
+        Index("ix_files_pod_id_deleted_at_id", "pod_id", "deleted_at", "id", postgresql_where=_DELETED),
         {"postgresql_with": {"fillfactor": "90"}},
     )
 

@@ -34,6 +34,13 @@ class User(Base):
         Index("ix_users_role_id_live", "role", "id", postgresql_where=text("deleted_at IS NULL")),
         Index("ix_users_role_email_live", "role", "email", postgresql_where=text("deleted_at IS NULL")),
         Index("ix_users_id_disabled", "id", postgresql_where=text("status = 'disabled' AND deleted_at IS NULL")),
+        Index(
+            "ix_users_email_id_disabled",
+            "email",
+            "id",
+            postgresql_where=text("status = 'disabled' AND deleted_at IS NULL"),
+        ),
+        Index("ix_users_id_deleted", "id", postgresql_where=text("deleted_at IS NOT NULL")),
         Index("ix_users_email_id_deleted", "email", "id", postgresql_where=text("deleted_at IS NOT NULL")),
         {"postgresql_with": {"fillfactor": "90"}},
     )

@@ -1,0 +1,25 @@
+"""Every leaf command by its path with what it promises, sorted by kind; the contract walks read it."""
+
+import shlex
+
+from dumacle_cli import commands
+from dumacle_cli.commands.contract import Kind
+
+PROMISES = {path: leaf.promise for path, leaf in commands.walk() if leaf.promise}
+ENDING = [path for path, promise in PROMISES.items() if promise.kind is not Kind.SERVICE]
+# The demo takes half a minute and servers of its own, so a test of its own runs it.
+WALKED = [path for path in ENDING if path != "demo"]
+DOCUMENTS = [path for path in WALKED if PROMISES[path].view]
+READING = [path for path in DOCUMENTS if not PROMISES[path].mutates]
+MUTATIONS = [path for path in DOCUMENTS if PROMISES[path].mutates]
+OPERATIONS = [path for path in MUTATIONS if not PROMISES[path].outside]
+CONFIRMING = [path for path in MUTATIONS if PROMISES[path].confirms]
+_NEED_NOTHING = ("demo", "local", "config", "completion", "schema")
+CONFIGURED = [path for path in PROMISES if path.split()[0] not in _NEED_NOTHING]
+# The doctor tells what is wrong with the database among all else that it finds.
+DATABASE = [path for path in CONFIGURED if path != "doctor"]
+
+
+def example(path: str) -> list[str]:
+    """Return the arguments of a command's example."""
+    return shlex.split(PROMISES[path].example)[1:]
