@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _guarded(context, arguments)
     finally:
         context.close()
+        _drop_unwritten()
     context.record(status)
     return status
 
@@ -27,11 +29,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _version() -> int:
     from dumacle_cli import __version__
 
+    print(f"dumacle {__version__}")  # noqa: T201
+    return int(_drop_unwritten())
+
+
+def _drop_unwritten() -> bool:
+    """Drop what standard output does not take, or the interpreter's end would fail; tell whether there was any."""
     try:
-        print(f"dumacle {__version__}", flush=True)  # noqa: T201
+        if sys.stdout:
+            sys.stdout.flush()
     except OSError:
-        return int(_is_output_lost())
-    return 0
+        import os
+
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)
+        return True
+    return False
 
 
 def _guarded(context: "Context", arguments: list[str]) -> int:
@@ -42,8 +56,10 @@ def _guarded(context: "Context", arguments: list[str]) -> int:
             return _dispatch(context, arguments)
     except errors.DumacleError as error:
         return context.fail(error)
+    except BrokenPipeError:
+        return _reader_left(context)
     except OSError as error:
-        return _system_fault(context, error)
+        return context.fail(errors.SystemFault(reason=_told(error)))
     except signals.Terminated:
         context.say("terminated; what was done is kept")
         return int(errors.Exit.TERMINATED)
@@ -82,7 +98,7 @@ def _dispatch(context: "Context", arguments: list[str]) -> int:
 def _scan(arguments: list[str]) -> dict[str, object]:
     """Find the output options before parsing, so that a usage error takes the form that was asked for."""
     options: dict[str, object] = {}
-    for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for here, following in pairwise([*arguments, ""]):
         for form in ("json", "jsonl"):
             if here in (f"-o{form}", f"--output={form}") or (here in ("-o", "--output") and following == form):
                 options["output"] = form
@@ -91,38 +107,20 @@ def _scan(arguments: list[str]) -> dict[str, object]:
 
 def _timeout(arguments: list[str]) -> float:
     """Find --timeout before parsing, so that it also covers parsing and imports (seconds; 0: none)."""
-    for here, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for here, following in pairwise([*arguments, ""]):
         value = following if here == "--timeout" else here.partition("=")[2] if here.startswith("--timeout=") else ""
         if value.replace(".", "", 1).isdigit():
             return float(value)
     return 0
 
 
-def _system_fault(context: "Context", error: OSError) -> int:
+def _reader_left(context: "Context") -> int:
+    """The reader of standard output went away, as `head` does: fine for a listing, not for a mutation."""
     from dumacle_cli import errors
 
-    if not _is_output_lost():
-        return context.fail(errors.SystemFault(reason=_told(error)))
-    if not isinstance(error, BrokenPipeError):
-        return context.fail(errors.OutputFailed(reason=_told(error)))
-    # The reader went away, as `head` does: fine for a listing, not for a mutation.
     if context.view and context.view.mutates:
         return context.fail(errors.OutputFailed(reason="the reader closed the pipe"))
     return 0
-
-
-def _is_output_lost() -> bool:
-    """Tell whether standard output takes no more; what waits in it is dropped, or the interpreter's end would fail."""
-    import os
-
-    try:
-        sys.stdout.flush()
-    except OSError:
-        sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, sys.stdout.fileno())
-        os.close(sink)
-        return True
-    return False
 
 
 def _told(error: OSError) -> str:

@@ -51,9 +51,11 @@ class Context:
     def enter(
         self, command: str, view: View | None, parameters: dict[str, Any], options: dict[str, Any], cron: bool
     ) -> None:
-        """Learn which command runs, what was typed, and with which options."""
+        """Learn which command runs, what was typed, and with which options; raises NoOutput before anything is done."""
         self.command, self.view, self.parameters, self.options = command, view, parameters, options
         self.cron = cron
+        if not self.quiet:
+            self._open()
 
     # Options
 
@@ -130,14 +132,12 @@ class Context:
         """The database of this profile; raises NoDatabase where none is configured."""
         from dumacle_cli.store.database import Database, Timeouts
 
-        limits = Timeouts(
-            self.settings.connect_timeout, self.settings.lock_timeout, self.settings.statement_timeout
-        )
+        limits = Timeouts(self.settings.connect_timeout, self.settings.lock_timeout, self.settings.statement_timeout)
         database = Database(self.database_url, limits)
         if self.settings.embedded and not self.settings.database_url:
             from dumacle_cli import embedded
 
-            embedded.keep_current(database, self.data_dir)
+            embedded.keep_current(self.data_dir)
         return database
 
     @property
@@ -219,30 +219,34 @@ class Context:
     def show(self, shown: Shown) -> int:
         """Write the result in the form that was asked for, and return the exit status."""
         self.shown = shown
-        if not (self.quiet and shown.exit is errors.Exit.DONE):
-            self._write(shown)
+        if self.view and not (self.quiet and shown.exit is errors.Exit.DONE):
+            with _writing():
+                self._write(shown, self.view)
         return int(shown.exit)
 
-    def _write(self, shown: Shown) -> None:
+    def _open(self) -> TextIO:
         if self.out is None:
-            raise errors.OutputFailed(reason="standard output is closed")
-        assert self.view is not None
+            raise errors.NoOutput()
+        return self.out
+
+    def _write(self, shown: Shown, view: View) -> None:
+        out = self._open()
         if self.form is Form.TABLE:
             from dumacle_cli.output import tables
 
-            tables.write(shown, self.view, self.out, self.color)
+            tables.write(shown, view, out, self.color)
         else:
             from dumacle_cli.output import documents
 
-            documents.write(shown, self.view, self.form, self.out)
-        self.out.flush()
-        self._note(shown)
+            documents.write(shown, view, self.form, out)
+        out.flush()
+        self._note(shown, view)
 
-    def _note(self, shown: Shown) -> None:
+    def _note(self, shown: Shown, view: View) -> None:
         if self.form is not Form.TABLE:
             return
-        if self.view and self.view.many and shown.data == []:
-            self.say(self.view.empty)
+        if view.many and shown.data == []:
+            self.say(view.empty)
         if shown.dry_run:
             self.say("dry run: nothing was changed")
         if shown.next:
@@ -252,15 +256,15 @@ class Context:
 
     def columns(self, *names: str) -> None:
         """Show other columns in this run's table."""
-        assert self.view is not None
-        self.view = replace(self.view, columns=names)
+        if self.view:
+            self.view = replace(self.view, columns=names)
 
     def write(self, text: str) -> None:
         """Write raw text to standard output."""
-        if self.out is None:
-            raise errors.OutputFailed(reason="standard output is closed")
-        self.out.write(text + "\n")
-        self.out.flush()
+        out = self._open()
+        with _writing():
+            out.write(text + "\n")
+            out.flush()
 
     def typed(self, value: str, name: str) -> str:
         """Return a value that was typed, or standard input where it is `-`, which keeps secrets out of argv."""
@@ -275,19 +279,24 @@ class Context:
     def say(self, sentence: str) -> None:
         """Tell a person something on standard error, unless quiet."""
         if not self.quiet and self.err is not None:
-            print(sentence, file=self.err)  # noqa: T201
+            print(sentence, file=self.err)
 
     def warn(self, sentence: str) -> None:
         """Tell a person about trouble on standard error, also when quiet: cron mails it."""
         if self.err is not None and self.form is Form.TABLE:
-            print(f"dumacle: {sentence}", file=self.err)  # noqa: T201
+            print(f"dumacle: {sentence}", file=self.err)
+
+    @property
+    def asks(self) -> bool:
+        """Whether a person is asked before something is destroyed; then what the question shows is looked up first."""
+        return not (self.options.get("yes") or self.dry_run)
 
     def confirm(self, question: str, *, name: str | None = None) -> None:
         """Ask before something is destroyed, with the profile; where `name` is given, it must be typed.
 
         `--yes` and a dry run skip the question. Raises NoTerminal without a TTY, Declined on a no.
         """
-        if self.options.get("yes") or self.dry_run:
+        if not self.asks:
             return
         if not (sys.stdin and sys.stdin.isatty() and self.err):
             raise errors.NoTerminal(flag="--yes")
@@ -336,3 +345,14 @@ class Context:
             store.close()
         if "database" in self.__dict__:
             self.database.close()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say of a fault that it is the output's; a reader that left keeps its BrokenPipeError, which may be no fault."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise errors.OutputFailed(reason=error.strerror) from None

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dumacle_cli import errors
 from dumacle_cli.local import servers
+from dumacle_cli.store import revisions
 
 if TYPE_CHECKING:
     from dumacle_cli.config_file import FileChange
     from dumacle_cli.local.servers import Servers
-    from dumacle_cli.store.database import Database
 
 PROFILE = "local"
 
@@ -26,15 +25,17 @@ def start(folder: Path) -> "Servers":
     with translated():
         bootstrap.bootstrap(up.admin_url, servers.DATABASE, servers.OWNER, up.owner_password)
         schema.upgrade(servers.owner_url(up))
+    servers.note_schema(up.folder, revisions.OWN)
     return up
 
 
-def keep_current(database: "Database", folder: Path) -> None:
+def keep_current(folder: Path) -> None:
     """Finish what an interrupted start left, and upgrade the schema where a newer release of Dumacle now runs."""
     try:
-        with database.session(read_only=True):
-            return
-    except (errors.SchemaMissing, errors.SchemaTooOld, errors.DatabaseRefused):
+        current = (folder / servers.SCHEMA).read_text("ascii").strip() == revisions.OWN
+    except FileNotFoundError:
+        current = False
+    if not current:
         start(folder)
 
 

@@ -101,6 +101,12 @@ class NoDatabase(DumacleError):
     sentence = "no database is configured: run `dumacle demo`, `dumacle local start`, or set DUMACLE_DATABASE_URL"
 
 
+class NoServer(NoDatabase):
+    """No setting says where PostgreSQL can be reached as its superuser."""
+
+    fix = "for this command, set DUMACLE_ADMIN_DATABASE_URL to a superuser's"
+
+
 class NotConfigured(DumacleError):
     """A setting that this command needs is empty."""
 
@@ -438,11 +444,19 @@ class TimedOut(DumacleError):
     fix = "repeat it with a larger --timeout; what was done is kept"
 
 
+class NoOutput(DumacleError):
+    """Standard output is closed, and nothing was done."""
+
+    exit = Exit.USAGE
+    sentence = "standard output is closed, so the result has nowhere to go"
+    fix = "open it, or give --quiet"
+
+
 class OutputFailed(DumacleError):
     """The result could not be written to standard output."""
 
     exit = Exit.FAILED
-    sentence = "the output could not be written ({reason}); the command itself was carried out"
+    sentence = "the output could not be written ({reason}); what was done is kept"
     fix = "look at the result with a list or show command"
 
 

@@ -32,7 +32,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
-    database_url: SecretStr | None = _setting(None, "where PostgreSQL is: postgresql://user@host/database", "DATABASE_URL")
+    database_url: SecretStr | None = _setting(
+        None, "where PostgreSQL is: postgresql://user@host/database", "DATABASE_URL"
+    )
     admin_database_url: SecretStr | None = _setting(None, "a superuser's connection, for `db bootstrap` only")
     embedded: Path | None = _setting(None, "data folder of the embedded servers that this profile uses")
     data_dir: Path | None = _setting(None, "where `demo` and `local` keep the embedded servers' data")
@@ -46,17 +48,25 @@ class Settings(BaseModel):
     s3_bucket: str | None = _setting(None, "bucket of pods at s3 that name none", "AWS_S3_BUCKET", "S3_BUCKET_NAME")
     s3_access_key: SecretStr | None = _setting(None, "access key of the s3 provider", "AWS_ACCESS_KEY_ID")
     s3_secret_key: SecretStr | None = _setting(None, "secret key of the s3 provider", "AWS_SECRET_ACCESS_KEY")
-    wasabi_endpoint: str | None = _setting(None, "endpoint URL of Wasabi; empty: from the region", "WASABI_ENDPOINT_URL")
+    wasabi_endpoint: str | None = _setting(
+        None, "endpoint URL of Wasabi; empty: from the region", "WASABI_ENDPOINT_URL"
+    )
     wasabi_region: str | None = _setting(None, "region of the wasabi provider", "WASABI_REGION")
     wasabi_bucket: str | None = _setting(None, "bucket of pods at wasabi that name none", "WASABI_BUCKET_NAME")
     wasabi_access_key: SecretStr | None = _setting(None, "access key of the wasabi provider", "WASABI_ACCESS_KEY_ID")
-    wasabi_secret_key: SecretStr | None = _setting(None, "secret key of the wasabi provider", "WASABI_SECRET_ACCESS_KEY")
-    oracle_endpoint: str | None = _setting(None, "endpoint URL of Oracle; empty: from namespace and region", "ORACLE_ENDPOINT_URL")
+    wasabi_secret_key: SecretStr | None = _setting(
+        None, "secret key of the wasabi provider", "WASABI_SECRET_ACCESS_KEY"
+    )
+    oracle_endpoint: str | None = _setting(
+        None, "endpoint URL of Oracle; empty: from namespace and region", "ORACLE_ENDPOINT_URL"
+    )
     oracle_namespace: str | None = _setting(None, "object storage namespace at Oracle", "ORACLE_NAMESPACE")
     oracle_region: str | None = _setting(None, "region of the oracle provider", "ORACLE_REGION")
     oracle_bucket: str | None = _setting(None, "bucket of pods at oracle that name none", "ORACLE_BUCKET_NAME")
     oracle_access_key: SecretStr | None = _setting(None, "access key of the oracle provider", "ORACLE_ACCESS_KEY_ID")
-    oracle_secret_key: SecretStr | None = _setting(None, "secret key of the oracle provider", "ORACLE_SECRET_ACCESS_KEY")
+    oracle_secret_key: SecretStr | None = _setting(
+        None, "secret key of the oracle provider", "ORACLE_SECRET_ACCESS_KEY"
+    )
     local_endpoint: str | None = _setting(None, "endpoint URL of the local provider; the embedded profile sets it")
     local_region: str | None = _setting(None, "region of the local provider")
     local_bucket: str | None = _setting(None, "bucket of pods at local that name none")
@@ -201,7 +211,9 @@ def _from_flags(flags: Iterable[str]) -> Layer:
             raise UsageError(f"--set takes NAME=VALUE, and {name!r} has no =")
         name = _known(name.strip().replace("-", "_"), "--set")
         if is_secret(name) and not (name.endswith("database_url") and not urlsplit(value).password):
-            raise UsageError(f"{name} is a secret and may not stand on the command line; use {environment_names(name)[0]}")
+            raise UsageError(
+                f"{name} is a secret and may not stand on the command line; use {environment_names(name)[0]}"
+            )
         layer[name] = (value, Origin("flag", "--set"))
     return layer
 

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, text
 
 from dumacle_cli.errors import MigrationRunning
 from dumacle_cli.store import schema
-from dumacle_cli.store.models import SCHEMA, Base
+from dumacle_cli.store import models
+from dumacle_cli.store.models.base import SCHEMA
 
 # "dumacle" in ASCII: an advisory lock is only a number, and another program's must not be hit by chance.
 LOCK = 0x64756D61636C65
@@ -37,7 +38,7 @@ def migrate(connection: Connection) -> None:
     """Run what the Alembic command asks for."""
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=models.complete().metadata,
         transaction_per_migration=True,
         **schema.alembic_options(),
     )

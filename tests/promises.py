@@ -9,9 +9,13 @@ PROMISES = {path: leaf.promise for path, leaf in commands.walk() if leaf.promise
 ENDING = [path for path, promise in PROMISES.items() if promise.kind is not Kind.SERVICE]
 # The demo takes half a minute and servers of its own, so a test of its own runs it.
 WALKED = [path for path in ENDING if path != "demo"]
+# A check that finds nothing prints no row.
+PRINTING = [path for path in WALKED if path != "pods check"]
 DOCUMENTS = [path for path in WALKED if PROMISES[path].view]
 READING = [path for path in DOCUMENTS if not PROMISES[path].mutates]
 MUTATIONS = [path for path in DOCUMENTS if PROMISES[path].mutates]
+# The next migration would be written into the checkout, so its example is a dry run already.
+REHEARSED = [path for path in MUTATIONS if "--dry-run" not in PROMISES[path].example]
 OPERATIONS = [path for path in MUTATIONS if not PROMISES[path].outside]
 CONFIRMING = [path for path in MUTATIONS if PROMISES[path].confirms]
 _NEED_NOTHING = ("demo", "local", "config", "completion", "schema")

@@ -1,13 +1,16 @@
 """The installation that the examples of the help speak of: people, plans, a pod with files, a folder to upload."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.services.seed import PLANS
+from dumacle_cli.store.models import QuotaClosing
 from tests.factories import GIB, make_file, make_grant, make_plan, make_pod, make_subscription, make_user
 
+JANUARY = {"period_start": datetime(2026, 1, 1, tzinfo=UTC), "period_end": datetime(2026, 2, 1, tzinfo=UTC)}
 DELETED = "2026-01-01T00:00:00Z"
 PICTURE = b"\xff\xd8\xff\xe0" + b"a beach" * 999
 FILM = b"\x00\x00\x00\x20ftypisom" + b"a film" * 9999
@@ -26,6 +29,7 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     make_grant(session, films, ada)
     make_file(session, films, ada, "holiday/beach.jpg", PICTURE, store=store)
     make_file(session, films, ada, "holiday/film.mp4", FILM, store=store)
+    session.add(QuotaClosing(user_id=ada.id, metric="upload", used=GIB, **JANUARY))
     make_file(session, films, ada, "old/lost.txt", b"lost", store=store, deleted_at=DELETED)
 
 

@@ -4,11 +4,10 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-import typer
 from typer import core
 from typer.main import get_command, get_group
 
-from dumacle_cli.commands.contract import Command, Group, _everywhere, shared_params
+from dumacle_cli.commands.contract import Command, Group
 
 REGISTRY: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Show the whole product on this machine, in half a minute."),
@@ -29,15 +28,15 @@ REGISTRY: dict[str, tuple[str, str]] = {
 class Root(Group):
     """The program itself: knows the groups by name and imports one when it is used."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the registry."""
         return list(REGISTRY)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # noqa: ARG002
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         """Import the group or command of this name, or return None."""
         return load(cmd_name) if cmd_name in REGISTRY else None
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Write the registry's own summaries, so that help imports no group."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, about) for name, (_, about) in REGISTRY.items()])
@@ -61,7 +60,7 @@ def root() -> Root:
         name="dumacle",
         help=about,
         epilog=epilog,
-        commands=dict.fromkeys(REGISTRY),  # type: ignore[arg-type]
+        commands=dict.fromkeys(REGISTRY),
         params=[],
         no_args_is_help=True,
         rich_markup_mode=None,

@@ -6,7 +6,7 @@ import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import typer
 from typer import core
@@ -108,7 +108,7 @@ def shared_params(*sources: Callable[..., None]) -> list[Any]:
     return params
 
 
-def _remember(click: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+def _remember(click: Any, param: Any, value: Any) -> Any:
     given = click.find_root().meta.setdefault("dumacle.options", {})
     name = str(param.name)
     source = click.get_parameter_source(name)
@@ -122,7 +122,7 @@ class Everywhere:
 
     params: list[Any]
 
-    def format_options(self, ctx: typer.Context, formatter: Any) -> None:
+    def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the command's own options in full, and the shared ones in full only at the top."""
         own = [param for param in self.params if param.name not in SHARED]
         rest = [param for param in self.params if param.name in SHARED]
@@ -140,20 +140,18 @@ class Everywhere:
             formatter.write_text("-o, --profile, --set, --timeout, -v, -q, --color work everywhere: dumacle --help")
 
 
+def _promise(callback: Any) -> Contract | None:
+    """Return what was declared of a command; Typer keeps the attributes of what it wraps."""
+    return getattr(callback, "contract", None)
+
+
 class Command(Everywhere, core.TyperCommand):
     """A leaf of the grammar."""
 
-    contract: ClassVar[Contract | None] = None
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        promise: Contract | None = (
-            getattr(self.callback, "contract", None) or getattr(inspect.unwrap(self.callback), "contract", None)
-            if self.callback
-            else None
-        )
-        self.promise = promise
-        sources = [_everywhere]
+        self.promise = promise = _promise(self.callback)
+        sources: list[Callable[..., None]] = [_everywhere]
         if promise and promise.mutates:
             sources.append(_mutating)
         if promise and promise.confirms:

@@ -9,11 +9,12 @@ import typer
 
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.context import Context
-from dumacle_cli.errors import Exit, InvalidValue, NotConfigured, UsageError
+from dumacle_cli.errors import Conflict, Exit, InvalidValue, NoServer, UsageError
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import checks, owner, seed
 
 LONGEST_SLUG = 40
+UPGRADE = "dumacle db upgrade"
 app = group("db", "The database: bootstrap, schema, seed, check.")
 
 
@@ -65,7 +66,7 @@ def bootstrap(
     """Make the owner's role and the database, as a superuser (setting admin_database_url); repeat it at will."""
     admin = context.settings.admin_database_url
     if admin is None:
-        raise NotConfigured(what="a superuser's connection", setting="DUMACLE_ADMIN_DATABASE_URL")
+        raise NoServer()
     place = owner.Place(admin.get_secret_value(), database, role, context.settings.connect_timeout)
     if context.dry_run:
         done, changed = owner.plan(place, password_file)
@@ -137,16 +138,19 @@ def current(context: Context) -> Current:
     example="dumacle db revision 'Colours of pods' --dry-run",
     mutates=True,
     outside=True,
-    offline=True,
 )
 def revision(
     context: Context,
     purpose: Annotated[str, typer.Argument(metavar="PURPOSE", help="What the migration is for, in a few words.")],
 ) -> Shown:
-    """Write the next, empty migration; for developers, in a checkout."""
+    """Write the next, empty migration; for developers, in a checkout and with a database that has all the others."""
     from dumacle_cli.store import schema
 
-    name = f"{int(_revisions()[-1][:4]) + 1:04}_{_slug(purpose)}.py"
+    last = _revisions()[-1][:4]
+    with context.connection() as connection:
+        if (found := schema.current(connection)) != last:
+            raise Conflict(reason=f"the database is at {found}, and the last migration is {last}", advice=UPGRADE)
+    name = f"{int(last) + 1:04}_{_slug(purpose)}.py"
     file = schema.folder() / "versions" / name if context.dry_run else schema.revision(purpose)
     return Shown(Revision(str(file)), True, dry_run=context.dry_run)
 

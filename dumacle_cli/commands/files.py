@@ -203,7 +203,7 @@ def delete(
     def choose(session: "Session") -> Selection:
         return files.choose(session, file, owner=owner, pod=pod, prefix=prefix, older_than=older_than)
 
-    if _asks(context):
+    if context.asks:
         with context.session() as session:
             number, words = files.summary(session, choose(session))
         context.guard(number, "file")
@@ -260,7 +260,7 @@ def purge_(
     with context.session() as session:
         scope = _scope(context, session, file, owner, pod, older_than)
         planned = purge.plan(session, **scope, maximum=maximum)
-        words = files.summary(session, Selection(deleted=True, **scope))[1] if _asks(context) else ""
+        words = files.summary(session, Selection(deleted=True, **scope))[1] if context.asks else ""
     context.confirm(f"Purge for good {words}; {planned.versions} contents, {show_size(planned.bytes)} become free")
     done = planned if context.dry_run else purge.run(context.database, context.store, **scope, maximum=maximum)
     return _outside(context, done, changed=done != purge.Purged(0, 0, 0))
@@ -272,11 +272,6 @@ def _scope(context: Context, session: "Session", file: str, owner: str, pod: str
         return {"ids": (files.find(session, file, owner=owner, pod=pod, deleted=True),)}
     chosen = files.select(session, owner=owner, older_than=older_than or f"{context.settings.retention_days}d")
     return {"owner_id": chosen.owner_id, "before": chosen.before}
-
-
-def _asks(context: Context) -> bool:
-    """Say whether a person will be asked: then what the question shows must be looked up first."""
-    return not (context.options.get("yes") or context.dry_run)
 
 
 def _outside(context: Context, data: object, *, changed: bool, exit_: Exit = Exit.DONE, note: str = "") -> Shown:

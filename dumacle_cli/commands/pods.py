@@ -43,9 +43,12 @@ def create(
     """Create a pod."""
     size = parse_size(capacity, "capacity")
     chosen = provider or context.settings.default_provider
-    places: dict[str, Any] = {"provider": chosen, "bucket": bucket or _bucket(context, chosen)}
-    places |= {"secondary": secondary, "prefix": prefix}
-    return context.change(lambda session: pods.create(session, name, capacity=size, **places))
+    places: dict[str, Any] = {"provider": chosen, "secondary": secondary, "prefix": prefix}
+
+    def work(session: "Session") -> tuple[pods.Pod, bool]:
+        return pods.create(session, name, capacity=size, bucket=bucket or _bucket(context, chosen), **places)
+
+    return context.change(work)
 
 
 def _bucket(context: Context, provider: str) -> str:
@@ -131,11 +134,12 @@ def revoke(context: Context, pod: PodName, user: UserName) -> Shown:
 @command(app, "delete", returns=pods.Pod, example="dumacle pods delete films --yes", mutates=True, confirms=True)
 def delete(context: Context, pod: PodName) -> Shown:
     """Delete a pod softly: it refuses uploads and grants until it is restored."""
-    with context.session() as session:
-        found = pods.show(session, pod)
-        holds_files = pods.holds_files(session, pod)
-    what = f"Delete pod {found.name}" + (", in which files live?" if holds_files else "?")
-    context.confirm(what, name=found.name if holds_files else None)
+    if context.asks:
+        with context.session() as session:
+            found = pods.show(session, pod)
+            holds_files = pods.holds_files(session, pod)
+        what = f"Delete pod {found.name}" + (", in which files live?" if holds_files else "?")
+        context.confirm(what, name=found.name if holds_files else None)
     return context.change(lambda session: pods.delete(session, pod))
 
 
@@ -193,7 +197,7 @@ def bar(percent: float) -> str:
     many=True,
     columns=("pod", "user", "counter", "recorded", "actual", "drift"),
     empty="no drift: every counter equals the rows",
-    example="dumacle pods check",
+    example="dumacle pods check --repair",
     mutates=True,
 )
 def check(

@@ -89,7 +89,9 @@ class Tour:
         take = self.steps.take
         take("servers", self._start)
         found = take("media", lambda: self._media(source))
-        take("set-up", lambda: self._set_up(found.size))
+        seeded = take("set-up", lambda: self._set_up(found.size))
+        if seeded and seeded.password and self.context.form is Form.TABLE:
+            self.context.say(f"     password of {seeded.email}, shown once: {seeded.password}")
         first = take("upload", lambda: self._upload(found))
         again = take("again", lambda: self._upload(found))
         standing = take("quotas", self._standing)
@@ -107,6 +109,7 @@ class Tour:
         )
         shown = Shown(done, self.changed, self.operation, exit=first.exit)
         if self.context.form is Form.TABLE:
+            self.context.say("")
             shown.data = standing | {"film": found.film.path, "SHA-256": sha256}
             shown.note = self._note(found.film.path, link)
         return shown
@@ -120,22 +123,22 @@ class Tour:
         embedded.start(folder)
         change.write()
         self.changed |= change.changed or not ran
-        return None, f"PostgreSQL and an S3 server {'run already' if ran else 'started'} on this machine"
+        return None, f"PostgreSQL and an S3 server {'run already' if ran else 'started'}"
 
     def _media(self, source: Callable[[], tuple[Survey, bool]]) -> tuple[Survey, str]:
         found, made = source()
         self.changed |= made
         return found, f"{_files(found.files)}, {show_size(found.size)}{', made with FFmpeg' if made else ''}"
 
-    def _set_up(self, size: int) -> tuple[None, str]:
-        parts, made = world.parts(self.context.servers.bucket, size), []
+    def _set_up(self, size: int) -> tuple[seed.Seeded | None, str]:
+        parts = world.parts(self.context.servers.bucket, size)
         changes = self.context.change_many(parts, lambda session, name: parts[name](session))
-        for name, (result, changed) in zip(parts, changes, strict=True):
-            made += [name] if changed else []
-            if isinstance(result, seed.Seeded) and result.password:
-                self.context.say(f"     {result.email} has the password {result.password} (shown this once)")
+        results = dict(zip(parts, changes, strict=True))
+        made = [name for name, (_, changed) in results.items() if changed]
         self.changed |= bool(made)
-        return None, f"made {', '.join(made)}" if made else "operator, pod, plan and user are there already"
+        first, _ = results["superadmin"]
+        seeded = first if isinstance(first, seed.Seeded) else None
+        return seeded, f"made {', '.join(made)}" if made else "operator, pod, plan and user are there already"
 
     # The upload, and what it changed
 
@@ -157,11 +160,11 @@ class Tour:
             rows = {quota.metric: quota for quota in quotas.show(session, world.USER)}
         lines = {
             "operator": world.OPERATOR,
-            "user": f"{world.USER}, plan {world.PLAN}",
-            "pod": f"{world.POD}, {_files(pod.files)}",
-            "capacity": _bar(pod.capacity - pod.free, pod.capacity),
-            "storage": _bar(rows["storage"].used, rows["storage"].limit),
-            "upload": _bar(rows["upload"].used, rows["upload"].limit) + " this month",
+            "user": f"{world.USER}, on plan {world.PLAN}",
+            "pod": f"{world.POD}, with {_files(pod.files)}",
+            "pod's capacity": _bar(pod.capacity - pod.free, pod.capacity),
+            "storage quota": _bar(rows["storage"].used, rows["storage"].limit),
+            "upload quota": _bar(rows["upload"].used, rows["upload"].limit) + " this month",
         }
         return lines, f"{world.USER} stores {show_size(rows['storage'].used)}"
 
@@ -191,7 +194,7 @@ class Tour:
         life = show_duration(self.context.settings.url_expiry)
         return "\n".join(
             [
-                f"\nThis link opens the film in a browser on this machine, for {life}:\n{link.url}",
+                f"\nThis link gives the film to any browser on this machine, for {life}:\n{link.url}",
                 "\nTry next:",
                 f"  {program} files list --owner {world.USER} --sort size --desc --limit 5",
                 f"  {program} users show {world.USER}",

@@ -3,7 +3,7 @@
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ from dumacle_cli.ingest.items import Silent, Summary, Tally
 from dumacle_cli.output.forms import Shown
 
 if TYPE_CHECKING:
-    from dumacle_cli.ingest import upload as engine
+    from dumacle_cli.ingest import engine
     from dumacle_cli.ingest.items import Progress
     from dumacle_cli.services.placement import Target
 
@@ -43,23 +43,22 @@ def upload(
     stop_after: Annotated[int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures.")] = 0,
 ) -> Shown:
     """Upload files and folders into a pod; running it again uploads only what is new or changed."""
-    from dumacle_cli.ingest import upload as engine
+    from dumacle_cli.ingest import upload as uploading
     from dumacle_cli.services import placement
 
     with context.session() as session:
         target = placement.target(session, owner, pod or None)
     wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after)
     if context.dry_run:
-        return _shown(context, *engine.foresee(context.database, wanted))
-    with _results(results) as lines, _progress(context) as progress:
-        done = engine.run(context.database, _stores(context, target), wanted, progress, lines)
+        return _shown(context, *uploading.foresee(context.database, wanted))
+    with _progress(context) as progress:
+        done = uploading.run(context.database, _stores(context, target), wanted, progress, results)
     return _shown(context, *done)
 
 
 def _wanted(context: Context, target: "Target", sources: list[bytes], prefix: str, stop_after: int) -> "engine.Upload":
     from dumacle_cli.clients import providers
-    from dumacle_cli.ingest import plan
-    from dumacle_cli.ingest import upload as engine
+    from dumacle_cli.ingest import engine, plan
 
     settings = context.settings
     place = plan.Place(
@@ -89,7 +88,7 @@ def _stores(context: Context, target: "Target") -> "engine.Stores":
 
     from dumacle_cli.clients import providers
     from dumacle_cli.clients.small_objects import SmallObjects
-    from dumacle_cli.ingest import upload as engine
+    from dumacle_cli.ingest import engine
 
     location = context.location(target.provider, target.bucket)
     return engine.Stores(
@@ -97,10 +96,6 @@ def _stores(context: Context, target: "Target") -> "engine.Stores":
         large=cache(lambda: context.store(target.provider, target.bucket)),
         proves=partial(providers.proves, target.provider),
     )
-
-
-def _results(file: Path | None) -> AbstractContextManager[TextIO | None]:
-    return file.open("w", encoding="utf-8") if file else nullcontext()
 
 
 def _progress(context: Context) -> "AbstractContextManager[Progress]":

@@ -43,7 +43,6 @@ def _softened(
     handler: Callable[[int, FrameType | None], Any], raised: list[BaseException]
 ) -> Callable[[int, FrameType | None], None]:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    assert task is not None
 
     def handle(number: int, frame: FrameType | None) -> None:
         try:
@@ -52,7 +51,8 @@ def _softened(
             if raised:
                 raise
             raised.append(broken)
-            task.cancel()
+            if task:
+                task.cancel()
             loop.call_soon_threadsafe(lambda: None)  # wakes the loop, which may be waiting for a socket
 
     return handle

@@ -142,9 +142,7 @@ def _digest(source: bytes, halted: Callable[[], bool]) -> bytes:
 def _claim(session: Session, place: Place, rest: list[tuple[Item, bool]], planned: Planned) -> list[tuple[Item, bool]]:
     """Lease room for as many of the first items as there is, and return those still to be claimed for."""
     wanted = sum(item.size for item, _ in rest)
-    grant = uploads.take_lease(
-        session, place.pod_id, place.owner_id, place.run, wanted, rest[0][0].size, LEASE_SECONDS
-    )
+    grant = uploads.take_lease(session, place.pod_id, place.owner_id, place.run, wanted, rest[0][0].size, LEASE_SECONDS)
     if grant.lease_id is None:
         refused_by, free = grant.refused_by or "pod", grant.free
         planned.outcomes += [_refused(place, item, refused_by, free) for item, _ in rest if item.size > free]

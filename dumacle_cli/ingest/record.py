@@ -5,18 +5,23 @@ The recorder lives longer than a transaction: it opens one for each set, as an o
 
 import asyncio
 import json
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TextIO
 
 from sqlalchemy.orm import Session
 
+from dumacle_cli.errors import CommitUnknown, DatabaseUnavailable
 from dumacle_cli.ingest.items import Attempt, Class, Outcome, Progress, Tally
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
 
 MOST = 500
+BEHIND = 4 * MOST
+"""Results not yet committed, from which planning waits."""
 LONGEST = 0.2
 """Seconds until a result that has arrived is committed."""
 
@@ -27,9 +32,12 @@ class Recorder:
     def __init__(
         self, database: Database, operation: str, progress: Progress, results: TextIO | None, tally: Tally
     ) -> None:
-        self._database, self._operation = database, operation
+        self._database = database
+        # Repeating an upload with the same --op-id moves other files: its sets are operations of their own.
+        self._operation = f"{operation}:{uuid.uuid4().hex}"
         self._progress, self._results, self.tally = progress, results, tally
-        self._queue: asyncio.Queue[Sequence[Attempt | Outcome] | None] = asyncio.Queue(maxsize=MOST * 4)
+        self._queue: asyncio.Queue[Attempt | None] = asyncio.Queue()
+        self._committed = asyncio.Event()
         self._left: Counter[int] = Counter()
         self._sets = 0
 
@@ -37,44 +45,45 @@ class Recorder:
         """Learn which attempts are under way, so that a lease is closed with its last one."""
         self._left.update(attempt.lease_id for attempt in attempts)
 
-    async def take(self, ended: Sequence[Attempt | Outcome]) -> None:
-        """Hand results over; waits while the database is behind."""
-        await self._queue.put(ended)
+    def take(self, ended: Attempt) -> None:
+        """Take an attempt that ended; it is never lost, whatever is cancelled meanwhile."""
+        self._queue.put_nowait(ended)
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """Say that no more results come."""
-        await self._queue.put(None)
+        self._queue.put_nowait(None)
+
+    async def caught_up(self) -> None:
+        """Wait while the database is far behind."""
+        while self._queue.qsize() > BEHIND:
+            self._committed.clear()
+            await self._committed.wait()
 
     async def run(self) -> None:
         """Commit sets until `finish`; raises what the database raises."""
-        open_ = True
-        while open_:
-            batch, open_ = await self._gather()
-            attempts = [ended for ended in batch if isinstance(ended, Attempt)]
+        more = True
+        while more:
+            attempts, more = await self._gather()
             if attempts:
-                await asyncio.to_thread(self._commit, attempts)
-            self._tell(batch)
+                done = Counter(attempt.lease_id for attempt in attempts)
+                self._left -= done
+                await asyncio.to_thread(self._commit, attempts, [lease for lease in done if lease not in self._left])
+                self.tell([_outcome(attempt) for attempt in attempts])
+            self._committed.set()
 
-    async def _gather(self) -> tuple[list[Attempt | Outcome], bool]:
-        first = await self._queue.get()
-        if first is None:
-            return [], False
-        batch = list(first)
-        deadline = asyncio.get_running_loop().time() + LONGEST
-        while len(batch) < MOST:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    more = await self._queue.get()
-            except TimeoutError:
-                break
-            if more is None:
-                return batch, False
-            batch += more
-        return batch, True
+    async def _gather(self) -> tuple[list[Attempt], bool]:
+        ended = await self._queue.get()
+        attempts: list[Attempt] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONGEST):
+                while ended is not None:
+                    attempts.append(ended)
+                    if len(attempts) == MOST:
+                        break
+                    ended = await self._queue.get()
+        return attempts, ended is not None
 
-    def _commit(self, attempts: list[Attempt]) -> None:
-        done = Counter(attempt.lease_id for attempt in attempts)
-        finished = [lease for lease, count in done.items() if self._left[lease] == count]
+    def _commit(self, attempts: list[Attempt], finished: list[int]) -> None:
         self._sets += 1
         request = Request(f"{self._operation}:{self._sets}", "files.upload", {})
 
@@ -83,12 +92,15 @@ class Recorder:
             uploads.close_leases(session, finished)
             return None, True
 
-        self._database.change(request, work)
-        self._left -= done
+        try:
+            self._database.change(request, work)
+        except CommitUnknown:
+            # Either way the same command may be repeated: it finds the files recorded, or uploads them again.
+            raise DatabaseUnavailable(reason="the connection was lost at COMMIT") from None
 
-    def _tell(self, batch: Sequence[Attempt | Outcome]) -> None:
-        for ended in batch:
-            outcome = _outcome(ended) if isinstance(ended, Attempt) else ended
+    def tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Count and show what is committed, or needs no row."""
+        for outcome in outcomes:
             self.tally.add(outcome)
             self._progress.ended(outcome)
             if self._results:
@@ -99,16 +111,24 @@ class Recorder:
 
 def record(session: Session, attempts: Sequence[Attempt]) -> None:
     """Write how these attempts ended, and what they spent of their leases."""
+    _spend(session, [attempt for attempt in attempts if attempt.ends is Class.UPLOADED])
     stored = [attempt for attempt in attempts if attempt.ends is Class.UPLOADED]
     failed = [attempt for attempt in attempts if attempt.ends is not Class.UPLOADED]
     if stored:
         uploads.record_stored(session, _columns(stored, _STORED))
-        spent: Counter[int] = Counter()
-        for attempt in stored:
-            spent[attempt.lease_id] += attempt.item.size
-        uploads.record_spent(session, spent)
     if failed:
         uploads.record_failed(session, _columns(failed, _FAILED))
+
+
+def _spend(session: Session, stored: Sequence[Attempt]) -> None:
+    """Book the bytes of attempts; those whose lease others closed meanwhile have no room any more, and fail."""
+    spent: Counter[int] = Counter()
+    for attempt in stored:
+        spent[attempt.lease_id] += attempt.item.size
+    still_open = uploads.record_spent(session, spent) if spent else set()
+    for attempt in stored:
+        if attempt.lease_id not in still_open:
+            attempt.ends, attempt.error = Class.FAILED, "its lease ran out meanwhile; run the same command again"
 
 
 _STORED: dict[str, Callable[[Attempt], Any]] = {

@@ -47,11 +47,11 @@ def scan(sources: Sequence[bytes], prefix: str) -> Iterator[Found]:
 
 
 def _source(source: bytes, prefix: str) -> Iterator[Found]:
-    source = os.path.abspath(source)
-    if os.path.isdir(source):
+    source = os.path.abspath(source)  # noqa: PTH100 - a path of bytes
+    if os.path.isdir(source):  # noqa: PTH112
         yield from _folder(source, prefix)
     else:
-        yield _examined(source, prefix + paths.encode(os.path.basename(source)))
+        yield _examined(source, prefix + paths.encode(os.path.basename(source)))  # noqa: PTH119
 
 
 def _folder(root: bytes, prefix: str) -> Iterator[Found]:
@@ -92,7 +92,7 @@ def opened(source: bytes) -> IO[bytes]:
 
     Raises OSError.
     """
-    return open(source, "rb", buffering=0, opener=_open_plain)  # noqa: PTH123 - a path of bytes
+    return open(source, "rb", buffering=0, opener=_open_plain)
 
 
 def _open_plain(source: str, flags: int) -> int:

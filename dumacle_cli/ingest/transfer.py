@@ -253,9 +253,7 @@ async def _send(lanes: Lanes, store: "ObjectStore", attempt: Attempt, upload_id:
         async with asyncio.TaskGroup() as group:
             with _opened(attempt) as handle:
                 sent = [
-                    group.create_task(
-                        send(number, *await read_next(handle, min(part_size, attempt.item.size - start)))
-                    )
+                    group.create_task(send(number, *await read_next(handle, min(part_size, attempt.item.size - start))))
                     for number, start in enumerate(range(0, attempt.item.size, part_size), 1)
                 ]
     except BaseExceptionGroup as broken:

@@ -14,6 +14,8 @@ from dumacle_cli.local.lock import locked
 SUPERUSER = "postgres"
 OWNER = "dumacle_owner"
 DATABASE = "dumacle"
+SCHEMA = "schema"
+"""File that says which schema the database was brought to."""
 # All that `reset` may delete; what others put into the folder stays.
 OURS = (
     "postgres",
@@ -25,6 +27,7 @@ OURS = (
     "s3.json",
     folders.SECRETS,
     "lock",
+    SCHEMA,
     media.FOLDER,
     media.UNFINISHED,
 )
@@ -94,6 +97,12 @@ def running(folder: Path) -> Servers | None:
         return None
     found = s3.running(folder)
     return _servers(folder, secrets, folders.account_of(folder), found[1]) if found else None
+
+
+def note_schema(folder: Path, revision: str) -> None:
+    """Remember which schema the database was brought to."""
+    account = folders.account_of(folder)
+    folders.write_private(folder / SCHEMA, revision, account)
 
 
 def stop(folder: Path) -> list[str]:

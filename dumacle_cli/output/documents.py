@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from itertools import chain, islice
 from typing import Any, TextIO
 
 from dumacle_cli.output.forms import Form, Shown, View
@@ -16,15 +17,17 @@ def write(shown: Shown, view: View, form: Form, out: TextIO) -> None:
 
 
 def rows(shown: Shown, view: View) -> Iterator[Any]:
-    """Iterate over the plain values of a result, one per item."""
+    """Iterate over the plain values of a result; the first is made at once, so that nothing is written before it."""
     data = shown.data if view.many and isinstance(shown.data, Iterable) else [shown.data]
-    return (plain(item) for item in data)
+    items = (plain(item) for item in data)
+    return chain(list(islice(items, 1)), items)
 
 
 def _json(shown: Shown, view: View, out: TextIO) -> None:
+    items = rows(shown, view)
     out.write(f'{{"schema": {json.dumps(view.schema)}, "data": ')
     if view.many:
-        _array(rows(shown, view), out)
+        _array(items, out)
     else:
         out.write(_dumps(plain(shown.data)))
     for name, value in _around(shown, view).items():
@@ -55,9 +58,10 @@ def _jsonl(shown: Shown, view: View, out: TextIO) -> None:
 
 def _csv(shown: Shown, view: View, out: TextIO) -> None:
     names = [field.name for field in fields(view.returns)]
+    items = rows(shown, view)
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
-    for item in rows(shown, view):
+    for item in items:
         writer.writerow([_cell(item.get(name)) for name in names])
 
 

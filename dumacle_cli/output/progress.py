@@ -4,7 +4,15 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TextIO
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from dumacle_cli.ingest.items import Attempt, Class, Outcome
 from dumacle_cli.output.tables import console, printable

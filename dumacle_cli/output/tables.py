@@ -1,12 +1,11 @@
 """Tables for people: columns that fit the terminal, sizes in IEC units, instants in UTC."""
 
-from collections.abc import Iterator
-from dataclasses import fields
-from datetime import datetime
+from dataclasses import fields, is_dataclass
 from itertools import islice
 from typing import Any, TextIO, get_args, get_type_hints
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -18,15 +17,25 @@ from dumacle_cli.units import parse_instant, show_duration, show_instant, show_s
 CHUNK = 500
 """Rows whose widths are settled together when a listing streams."""
 
-_PIPE_WIDTH = 200
+_PIPE_WIDTH = 20_000
+"""Wider than any row, so that a pipe gets each on one line."""
+
 _GOOD = {"active", "uploaded", "verified", "ok", "running", "done", "stored", "unchanged"}
 _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"}
+
+
+class Screen(Console):
+    """A console that leaves it to `main` what a reader who left means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise what rich would make an exit status of its own of; raises BrokenPipeError."""
+        raise BrokenPipeError
 
 
 def console(out: TextIO, color: bool | None) -> Console:
     """Make a console for this stream; colour and width follow the terminal, and a pipe is wide and plain."""
     terminal = out.isatty()
-    return Console(
+    return Screen(
         file=out,
         force_terminal=color if color is not None else terminal,
         no_color=not color if color is not None else None,
@@ -49,17 +58,28 @@ def write(shown: Shown, view: View, out: TextIO, color: bool | None) -> None:
 
 
 def _rows(screen: Console, shown: Shown, view: View) -> None:
-    names = view.columns or tuple(field.name for field in fields(view.returns))
+    names = view.columns or _names(view.returns)
     items = documents.rows(shown, view)
     first = True
     while chunk := list(islice(items, CHUNK)):
-        screen.print(_table(names, chunk, view.returns, header=first))
+        _print(screen, _table(names, chunk, view.returns, header=first))
         first = False
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def _print(screen: Console, shown: RenderableType) -> None:
+    """Print without the blanks that fill up the last column."""
+    with screen.capture() as captured:
+        screen.print(shown)
+    screen.file.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
 
 
 def _table(names: tuple[str, ...], items: list[Any], kind: type, *, header: bool) -> Table:
     sizes = marked(kind, "bytes")
-    numbers = {name for name in names if any(isinstance(item.get(name), int | float) for item in items)}
+    numbers = {name for name in names if any(_is_number(item.get(name)) for item in items)}
     table = Table(box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for name in names:
         right = name in numbers or name in sizes
@@ -69,35 +89,28 @@ def _table(names: tuple[str, ...], items: list[Any], kind: type, *, header: bool
     return table
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _fields(screen: Console, item: dict[str, Any], kind: type) -> None:
+    """Print a line per field; a list of dataclasses comes behind them, indented, as a table of its own."""
+    nested = {name: value for name, value in item.items() if value and is_dataclass(item_kind(kind, name))}
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    for name, value in _lines(item, kind):
-        table.add_row(name, value)
-    screen.print(table)
-
-
-def _lines(item: dict[str, Any], kind: type) -> Iterator[tuple[str, Text]]:
     for name, value in item.items():
-        if isinstance(value, list):
-            shown = [_flat(entry, item_kind(kind, name)) for entry in value]
-            yield title(name), Text("\n".join(shown) or "-")
-        else:
-            yield title(name), cell(value, name, kind)
+        if name not in nested:
+            table.add_row(title(name), _listed(value) if isinstance(value, list) else cell(value, name, kind))
+    _print(screen, table)
+    for name, items in nested.items():
+        _print(screen, Text(title(name), style="bold"))
+        inner = item_kind(kind, name)
+        _print(screen, Padding(_table(_names(inner), items, inner, header=True), (0, 0, 0, 2)))
 
 
-def _flat(entry: Any, kind: type) -> str:
-    if not isinstance(entry, dict):
-        return printable(str(entry))
-    shown = (_part(value, name, kind) for name, value in entry.items() if value is not None)
-    return "  ".join(part for part in shown if part)
-
-
-def _part(value: Any, name: str, kind: type) -> str:
-    if isinstance(value, bool):
-        return title(name).removeprefix("is ") if value else ""
-    return cell(value, name, kind).plain
+def _listed(values: list[Any]) -> Text:
+    return Text("\n".join(printable(str(value)) for value in values) or "-")
 
 
 def item_kind(kind: type, name: str) -> type:
@@ -108,12 +121,12 @@ def item_kind(kind: type, name: str) -> type:
 
 def title(name: str) -> str:
     """Turn a field's name into a heading, such as `created at`."""
-    return name.replace("_", " ")
+    return name.removeprefix("is_").replace("_", " ")
 
 
 def cell(value: Any, name: str, kind: type) -> Text:
     """Show one plain value as a person reads it."""
-    if value is None:
+    if value is None or value == "":
         return Text("unlimited" if name.endswith("_limit") else "-", style="dim")
     if isinstance(value, bool):
         return Text("yes" if value else "no")
@@ -121,13 +134,13 @@ def cell(value: Any, name: str, kind: type) -> Text:
         return Text(show_size(value))
     if name in marked(kind, "seconds"):
         return Text(show_duration(value))
-    if isinstance(value, str) and _is_instant(name, kind):
+    if isinstance(value, str) and _is_instant(name):
         return Text(show_instant(parse_instant(value)))
-    shown = _flat(value, object) if isinstance(value, dict) else str(value)
-    return Text(printable(shown), style=_style(shown))
+    shown = printable(str(value))
+    return Text(shown, style=_style(shown))
 
 
-def _is_instant(name: str, kind: type) -> bool:
+def _is_instant(name: str) -> bool:
     return name.endswith(("_at", "_start", "_end", "_until")) or name in {"at", "start", "end", "anchor"}
 
 

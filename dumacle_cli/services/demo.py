@@ -1,4 +1,4 @@
-"""Whom and what the demo needs: each is made where it is missing, and what is there is left as it is."""
+"""Whom and what the demo needs: each is made where it is missing, and left as it is but for room where that lacks."""
 
 from collections.abc import Callable
 
@@ -55,15 +55,17 @@ def _pod(session: Session, bucket: str, size: int) -> tuple[pods.Pod, bool]:
 
 
 def _plan(session: Session) -> tuple[plans.Plan, bool]:
-    """Sell as much as the pod holds, and four times that a month."""
+    """Sell at least as much as the pod holds, and four times that a month."""
     capacity = pods.get(session, POD).capacity
     limits = {"storage_limit": capacity, "upload_limit": 4 * capacity}
     try:
-        plans.get(session, PLAN)
+        plan = plans.get(session, PLAN)
     except NotFound:
         facts = {"price": 499, "currency": "eur", "interval": "month", "transcode_limit": 3600}
         return plans.create(session, PLAN, limits | facts, POD)
-    return plans.update(session, PLAN, limits, None, None)
+    held = {name: getattr(plan, name) for name in limits}
+    lacking = {name: limit for name, limit in limits.items() if held[name] is not None and held[name] < limit}
+    return plans.update(session, PLAN, lacking, None, None)
 
 
 def _room(size: int) -> int:

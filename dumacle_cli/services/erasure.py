@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import Conflict
-from dumacle_cli.services import purge, users
-from dumacle_cli.store import users as store
+from dumacle_cli.services import users
+from dumacle_cli.store import users as users_store
 from dumacle_cli.units import Bytes
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Erased:
 
 def plan(session: "Session", reference: str) -> Erased:
     """Return what erasing a user would take, of a deleted one too; raises NotFound."""
+    from dumacle_cli.store import erasure as store
+
     user = users.get_any(session, reference)
     return Erased(user.id, user.email, *store.stored(session, user.id))
 
@@ -49,11 +51,14 @@ def finish(database: "Database", stores: "Callable[[str, str], ObjectStore]", us
 
     Raises Conflict while uploads of his are open, and the errors of the stores; what was done is kept.
     """
+    from dumacle_cli.services import purge
+    from dumacle_cli.store import erasure as store
+
     while _delete_files(database, user_id):
         pass
     purge.run(database, stores, owner_id=user_id)
     with database.session() as session:
-        user = store.find(session, str(user_id), deleted=True, lock=True)
+        user = users_store.find(session, str(user_id), deleted=True, lock=True)
         if user and store.stored(session, user_id)[0]:
             reason = f"uploads of {user.email} are still open"
             raise Conflict(reason=reason, advice=f"repeat it when they ended: dumacle users purge {user_id}")
@@ -62,5 +67,7 @@ def finish(database: "Database", stores: "Callable[[str, str], ObjectStore]", us
 
 
 def _delete_files(database: "Database", user_id: int) -> bool:
+    from dumacle_cli.store import erasure as store
+
     with database.session() as session:
         return store.delete_files(session, user_id, BATCH)

@@ -92,12 +92,11 @@ class Database:
 
     def _greet(self, session: Session, read_only: bool, check_schema: bool) -> None:
         """Set the transaction's limits and compare schemas in one round trip (poolers refuse start-up options)."""
-        if read_only:
-            session.execute(text("SET TRANSACTION READ ONLY"))
         limits = {"lock": f"{self.timeouts.lock:.3f}s", "statement": f"{self.timeouts.statement:.3f}s"}
+        reads = "set_config('transaction_read_only', 'on', true), " if read_only else ""
         version = f"(SELECT max(version_num) FROM {revisions.TABLE})" if check_schema else "NULL"
         greeting = text(
-            "SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true), "
+            f"SELECT {reads}set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true), "
             "set_config('idle_in_transaction_session_timeout', '120s', true), set_config('TimeZone', 'UTC', true), "
             f"{version}"
         )
@@ -198,4 +197,3 @@ def _sentence(origin: psycopg.Error) -> str:
     message = origin.diag.message_primary or str(origin)
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return lines[0].rpartition("FATAL: ")[2].strip() if lines else "the connection was lost"
-

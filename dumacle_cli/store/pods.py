@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import paging
-from dumacle_cli.store.models import File, Pod, PodGrant, User, Version
+from dumacle_cli.store import models, paging
+from dumacle_cli.store.models import Pod, PodGrant, User
 
 _REPAIR_LOCK = 7_036_874_417_766_401
 
@@ -124,25 +124,29 @@ def granted_to(session: Session, pod_id: int, limit: int) -> list[str]:
 
 def has_files(session: Session, pod_id: int) -> bool:
     """Say whether files that are not deleted live in a pod."""
-    return bool(session.scalar(select(exists().where(File.pod_id == pod_id, File.deleted_at.is_(None)))))
+    return bool(session.scalar(select(exists().where(models.File.pod_id == pod_id, models.File.deleted_at.is_(None)))))
 
 
 def count_files(session: Session, pod_ids: Sequence[int]) -> dict[int, int]:
     """Return how many files that are not deleted live in each of these pods that has any."""
-    query = select(File.pod_id, func.count()).where(File.pod_id.in_(pod_ids), File.deleted_at.is_(None))
-    return dict(session.execute(query.group_by(File.pod_id)).all())
+    query = select(models.File.pod_id, func.count()).where(
+        models.File.pod_id.in_(pod_ids), models.File.deleted_at.is_(None)
+    )
+    return dict(session.execute(query.group_by(models.File.pod_id)).all())
 
 
 def owners(session: Session, pod_id: int, *, after: str | None, limit: int) -> paging.Page[Row[Any]]:
     """Return a page of a pod's owners by id: e-mail, live files, and bytes of all that is stored and not purged."""
     stored = (
-        select(File.owner_id, func.sum(Version.size).label("used"))
-        .join(Version, Version.file_id == File.id)
-        .where(File.pod_id == pod_id, Version.stored_at.is_not(None))
-        .group_by(File.owner_id)
+        select(models.File.owner_id, func.sum(models.Version.size).label("used"))
+        .join(models.Version, models.Version.file_id == models.File.id)
+        .where(models.File.pod_id == pod_id, models.Version.stored_at.is_not(None))
+        .group_by(models.File.owner_id)
         .subquery()
     )
-    living = select(func.count()).where(File.owner_id == User.id, File.pod_id == pod_id, File.deleted_at.is_(None))
+    living = select(func.count()).where(
+        models.File.owner_id == User.id, models.File.pod_id == pod_id, models.File.deleted_at.is_(None)
+    )
     query = select(
         User.id, User.email, cast(stored.c.used, BigInteger).label("used"), living.scalar_subquery().label("files")
     ).join(stored, stored.c.owner_id == User.id)

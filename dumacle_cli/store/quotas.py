@@ -7,8 +7,7 @@ from sqlalchemy import BigInteger, Row, cast, delete, extract, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import paging
-from dumacle_cli.store.models import Plan, QuotaClosing, QuotaLimit
+from dumacle_cli.store import models, paging
 
 _STANDING = text("""
     SELECT metrics.name AS metric, usage.*, own.user_id IS NOT NULL AS overridden, plans.name AS plan,
@@ -32,19 +31,21 @@ def standing(session: Session, user_id: int) -> Sequence[Row[Any]]:
 
 def set_limit(session: Session, user_id: int, metric: str, limit: int | None) -> bool:
     """Override the plan's limit for a user, None meaning unlimited; says whether anything changed."""
-    wanted = insert(QuotaLimit).values(user_id=user_id, metric=metric, limit=limit)
+    wanted = insert(models.QuotaLimit).values(user_id=user_id, metric=metric, limit=limit)
     changed = wanted.on_conflict_do_update(
-        index_elements=[QuotaLimit.user_id, QuotaLimit.metric],
+        index_elements=[models.QuotaLimit.user_id, models.QuotaLimit.metric],
         set_={"limit": limit},
-        where=QuotaLimit.limit.is_distinct_from(wanted.excluded.limit),
+        where=models.QuotaLimit.limit.is_distinct_from(wanted.excluded.limit),
     )
-    return session.execute(changed.returning(QuotaLimit.user_id)).first() is not None
+    return session.execute(changed.returning(models.QuotaLimit.user_id)).first() is not None
 
 
 def drop_limit(session: Session, user_id: int, metric: str) -> bool:
     """Let the plan's limit hold again for a user; says whether anything changed."""
-    mine = (QuotaLimit.user_id == user_id, QuotaLimit.metric == metric)
-    return session.execute(delete(QuotaLimit).where(*mine).returning(QuotaLimit.user_id)).first() is not None
+    mine = (models.QuotaLimit.user_id == user_id, models.QuotaLimit.metric == metric)
+    return (
+        session.execute(delete(models.QuotaLimit).where(*mine).returning(models.QuotaLimit.user_id)).first() is not None
+    )
 
 
 def grant(session: Session, user_id: int, metric: str, amount: int, reason: str) -> None:
@@ -60,13 +61,15 @@ def grant(session: Session, user_id: int, metric: str, amount: int, reason: str)
 
 def history(
     session: Session, user_id: int, *, after: str | None, limit: int
-) -> paging.Page[Row[QuotaClosing, str, int]]:
+) -> "paging.Page[Row[models.QuotaClosing, str, int]]":
     """Return a page of a user's closed periods, the latest first, with the plan of each."""
     # A token of a page holds numbers and text only, and microseconds are exact.
-    began = cast(extract("epoch", QuotaClosing.period_start) * 1_000_000, BigInteger)
-    query = select(QuotaClosing, Plan.name.label("plan"), began.label("began"))
-    query = query.outerjoin(Plan, Plan.id == QuotaClosing.plan_id).where(QuotaClosing.user_id == user_id)
-    ordered = paging.keyset(query, [began, QuotaClosing.metric], after, limit, descending=True)
+    began = cast(extract("epoch", models.QuotaClosing.period_start) * 1_000_000, BigInteger)
+    query = select(models.QuotaClosing, models.Plan.name.label("plan"), began.label("began"))
+    query = query.outerjoin(models.Plan, models.Plan.id == models.QuotaClosing.plan_id).where(
+        models.QuotaClosing.user_id == user_id
+    )
+    ordered = paging.keyset(query, [began, models.QuotaClosing.metric], after, limit, descending=True)
     found = session.execute(ordered).all()
     return paging.page(found, limit, lambda row: [row.began, row.QuotaClosing.metric])
 

@@ -60,9 +60,9 @@ def check(connection: Connection) -> list[str]:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    from dumacle_cli.store.models import Base
+    from dumacle_cli.store import models
 
-    found = compare_metadata(MigrationContext.configure(connection, opts=alembic_options()), Base.metadata)
+    found = compare_metadata(MigrationContext.configure(connection, opts=alembic_options()), models.complete().metadata)
     return [_in_words(difference) for difference in found]
 
 

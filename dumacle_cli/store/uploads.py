@@ -136,7 +136,7 @@ def _give_up(session: Session, run: int) -> None:
             SET upload_status = CASE WHEN f.version_id IS NULL THEN 'cancelled' ELSE 'uploaded' END,
                 upload_progress = CASE WHEN f.version_id IS NULL THEN 0 ELSE 100 END, error = 'the run was broken off'
             FROM left_open WHERE f.id = left_open.id
-            """
+            """  # noqa: S608 - a constant
         ),
         {"run": run},
     )
@@ -154,7 +154,7 @@ def known(session: Session, pod: int, owner: int, run: int, paths: Sequence[str]
             FROM app.files AS f
             WHERE f.pod_id = :pod AND f.owner_id = :owner AND f.deleted_at IS NULL
                 AND f.path = ANY (CAST(:paths AS text[]))
-            """
+            """  # noqa: S608 - a constant
         ),
         {"pod": pod, "owner": owner, "run": run, "paths": list(paths)},
     )
@@ -220,7 +220,7 @@ def intend(
                 RETURNING id, file_id, key
             )
             SELECT attempt.file_id, attempt.id FROM attempt JOIN wanted USING (key) ORDER BY place
-            """
+            """  # noqa: S608 - a constant
         ),
         {"pod": pod, "owner": owner, "run": run, "lease": lease, **columns},
     )

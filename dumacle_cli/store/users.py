@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dumacle_cli.store import paging
-from dumacle_cli.store.models import File, Pod, PodGrant, User, Version
+from dumacle_cli.store.models import Pod, PodGrant, User
 
 
 def find(session: Session, reference: str, *, deleted: bool = False, lock: bool = False) -> User | None:
@@ -104,44 +104,3 @@ def pods(session: Session, user_id: int) -> list[tuple[Pod, bool]]:
     query = select(Pod, PodGrant.is_default).join(PodGrant, PodGrant.pod_id == Pod.id)
     found = session.execute(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_(None)).order_by(Pod.name))
     return [(pod, is_default) for pod, is_default in found]
-
-
-def stored(session: Session, user_id: int) -> tuple[int, int]:
-    """Return how many files a user has, deleted ones too, and the bytes of all their contents."""
-    files = select(func.count()).select_from(File).where(File.owner_id == user_id)
-    size = select(func.coalesce(func.sum(Version.size), 0)).join(File, File.id == Version.file_id)
-    found = session.execute(
-        select(
-            files.scalar_subquery(),
-            size.where(File.owner_id == user_id, Version.stored_at.is_not(None)).scalar_subquery(),
-        )
-    ).one()
-    return found[0], int(found[1])
-
-
-def delete_files(session: Session, user_id: int, limit: int) -> bool:
-    """Delete the next files of a user who is deleted; tells whether there were any."""
-    gone = select(User.id).where(User.id == user_id, User.deleted_at.is_not(None))
-    ids = select(File.id).where(File.owner_id.in_(gone), File.deleted_at.is_(None)).order_by(File.id).limit(limit)
-    statement = sql_update(File).where(File.id.in_(ids.with_for_update())).values(deleted_at=func.now())
-    return session.execute(statement.returning(File.id)).first() is not None
-
-
-def erase(session: Session, user_id: int) -> bool:
-    """Delete a user whose files are gone, with all that refers to the row; tells whether there was one."""
-    owned = {"id": user_id}
-    # Files that were moved to another owner came with a run and a lease of this one.
-    session.execute(text(_FORGET_RUN.format(table="files")), owned)
-    session.execute(text(_FORGET_RUN.format(table="versions")), owned)
-    session.execute(text(_FORGET_LEASE), owned)
-    for table, column in _RESTRICTING:
-        session.execute(text(f"DELETE FROM app.{table} WHERE {column} = :id"), owned)  # noqa: S608
-    return session.scalar(sql_delete(User).where(User.id == user_id).returning(User.id)) is not None
-
-
-_FORGET_RUN = "UPDATE app.{table} SET run_id = NULL WHERE run_id IN (SELECT id FROM app.runs WHERE owner_id = :id)"
-_FORGET_LEASE = (
-    "UPDATE app.versions SET lease_id = NULL WHERE lease_id IN (SELECT id FROM app.leases WHERE user_id = :id)"
-)
-# In the order of their references to each other.
-_RESTRICTING = (("leases", "user_id"), ("runs", "owner_id"), ("subscriptions", "user_id"), ("logins", "user_id"))

@@ -52,9 +52,7 @@ def _plant(tree: Path, count: int, size: int) -> None:
         (below / f"{number:06}.jpg").write_bytes(os.urandom(size))
 
 
-def _measure(
-    dumacle: str, s5cmd: str, tree: Path, up: servers.Servers, url: str, endpoint: str, title: str
-) -> None:
+def _measure(dumacle: str, s5cmd: str, tree: Path, up: servers.Servers, url: str, endpoint: str, title: str) -> None:
     environment = _environment(up, url, endpoint)
     stored = up.folder / "s3" / up.bucket
 

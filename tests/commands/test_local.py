@@ -69,8 +69,9 @@ def test_cron_does_not_start_them(installed: Run) -> None:
     assert refused.error["code"] == "embedded-stopped"
 
 
-def test_an_older_schema_is_upgraded_by_the_next_command(installed: Run) -> None:
+def test_a_newer_release_upgrades_the_schema_with_its_first_command(installed: Run, data_folder: Path) -> None:
     installed("db", "downgrade", "0007", "--yes")
+    (data_folder / servers.SCHEMA).write_text("0007")
     assert installed("db", "current", "-o", "json").data["revision"] == "0007"
     installed("users", "list")
     assert installed("db", "current", "-o", "json").data["pending"] == []
@@ -79,6 +80,7 @@ def test_an_older_schema_is_upgraded_by_the_next_command(installed: Run) -> None
 def test_an_interrupted_first_start_is_finished_by_the_next_command(installed: Run, data_folder: Path) -> None:
     with psycopg.connect(servers.start(data_folder).admin_url, autocommit=True) as admin:
         admin.execute("DROP DATABASE dumacle WITH (FORCE)")
+    (data_folder / servers.SCHEMA).unlink()
     assert installed("users", "list", "-o", "json").data == []
 
 

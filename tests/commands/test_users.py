@@ -45,7 +45,7 @@ def test_show_says_why_for_people_too(run: Run, database: Database) -> None:
         make_subscription(session, user, make_plan(session, "pro", storage_limit=0))
     out = run("users", "show", "ada@x").out
     assert "the storage quota is used up  dumacle quotas set ada@x --storage SIZE" in out
-    assert "films  2.00 KiB  default" in out
+    assert "films  2.00 KiB  yes" in out
     assert "unlimited" in out
 
 

@@ -230,9 +230,7 @@ def test_missing_schema(run: Run, database_url: str) -> None:
 
 @pytest.mark.parametrize(("found", "code"), [("0001", "schema-too-old"), ("9999", "schema-too-new")])
 @pytest.mark.parametrize("argv", [("users", "list", *JSON), CREATE])
-def test_schema_of_another_release(
-    found: str, code: str, argv: tuple[str, ...], run: Run, database_url: str
-) -> None:
+def test_schema_of_another_release(found: str, code: str, argv: tuple[str, ...], run: Run, database_url: str) -> None:
     with connected(database_url) as owner:
         owner.execute(sql.SQL("UPDATE {} SET version_num = %s").format(sql.SQL(revisions.TABLE)), [found])
     failed = run(*argv, expect=2)

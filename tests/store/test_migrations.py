@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dumacle_cli.errors import DatabaseBusy, MigrationRunning
 from dumacle_cli.store import revisions, schema
-from dumacle_cli.store.models import Base
+from dumacle_cli.store import models
 
 pytestmark = pytest.mark.integration
 
@@ -125,7 +125,7 @@ def test_models_and_migrations_agree(migrated: Connection) -> None:
     by_migrations = catalog(migrated)
     migrated.execute(text("DROP SCHEMA app CASCADE"))
     migrated.execute(text("CREATE SCHEMA app"))
-    Base.metadata.create_all(migrated)
+    models.complete().metadata.create_all(migrated)
     migrated.commit()
     assert catalog(migrated) == by_migrations
     assert len(by_migrations["indexes"]) > 80

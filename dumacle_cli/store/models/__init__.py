@@ -1,44 +1,61 @@
-"""The tables, one module a noun."""
+"""The tables, one module a noun, each imported when one of its classes is first named: mapping all costs 60 ms."""
 
-from dumacle_cli.store.models.base import SCHEMA, Base
-from dumacle_cli.store.models.files import Copy, File, Version
-from dumacle_cli.store.models.operations import Audit, Operation
-from dumacle_cli.store.models.plans import Plan, Subscription
-from dumacle_cli.store.models.pods import Credential, Pod, PodGrant, ProviderDefault
-from dumacle_cli.store.models.quotas import QuotaAnchor, QuotaClosing, QuotaCounter, QuotaEntry, QuotaGrant, QuotaLimit
-from dumacle_cli.store.models.runs import Lease, Run
-from dumacle_cli.store.models.transcodes import Rendition, Transcode, Unit
-from dumacle_cli.store.models.users import Login, User
-from dumacle_cli.store.models.webhooks import StripeEvent, StripeObject, StripePayload
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "SCHEMA",
-    "Audit",
-    "Base",
-    "Copy",
-    "Credential",
-    "File",
-    "Lease",
-    "Login",
-    "Operation",
-    "Plan",
-    "Pod",
-    "PodGrant",
-    "ProviderDefault",
-    "QuotaAnchor",
-    "QuotaClosing",
-    "QuotaCounter",
-    "QuotaEntry",
-    "QuotaGrant",
-    "QuotaLimit",
-    "Rendition",
-    "Run",
-    "StripeEvent",
-    "StripeObject",
-    "StripePayload",
-    "Subscription",
-    "Transcode",
-    "Unit",
-    "User",
-    "Version",
-]
+if TYPE_CHECKING:
+    from dumacle_cli.store.models.base import SCHEMA as SCHEMA, Base as Base
+    from dumacle_cli.store.models.files import Copy as Copy, File as File, Version as Version
+    from dumacle_cli.store.models.operations import Audit as Audit, Operation as Operation
+    from dumacle_cli.store.models.plans import Plan as Plan, Subscription as Subscription
+    from dumacle_cli.store.models.pods import (
+        Credential as Credential,
+        Pod as Pod,
+        PodGrant as PodGrant,
+        ProviderDefault as ProviderDefault,
+    )
+    from dumacle_cli.store.models.quotas import (
+        QuotaAnchor as QuotaAnchor,
+        QuotaClosing as QuotaClosing,
+        QuotaCounter as QuotaCounter,
+        QuotaEntry as QuotaEntry,
+        QuotaGrant as QuotaGrant,
+        QuotaLimit as QuotaLimit,
+    )
+    from dumacle_cli.store.models.runs import Lease as Lease, Run as Run
+    from dumacle_cli.store.models.transcodes import Rendition as Rendition, Transcode as Transcode, Unit as Unit
+    from dumacle_cli.store.models.users import Login as Login, User as User
+    from dumacle_cli.store.models.webhooks import (
+        StripeEvent as StripeEvent,
+        StripeObject as StripeObject,
+        StripePayload as StripePayload,
+    )
+
+_MODULES = {
+    "base": ("SCHEMA", "Base"),
+    "files": ("Copy", "File", "Version"),
+    "operations": ("Audit", "Operation"),
+    "plans": ("Plan", "Subscription"),
+    "pods": ("Credential", "Pod", "PodGrant", "ProviderDefault"),
+    "quotas": ("QuotaAnchor", "QuotaClosing", "QuotaCounter", "QuotaEntry", "QuotaGrant", "QuotaLimit"),
+    "runs": ("Lease", "Run"),
+    "transcodes": ("Rendition", "Transcode", "Unit"),
+    "users": ("Login", "User"),
+    "webhooks": ("StripeEvent", "StripeObject", "StripePayload"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(name)
+
+
+def complete() -> "type[Base]":
+    """Import every table, and return the class whose metadata then holds them all."""
+    for module in _MODULES:
+        importlib.import_module(f"{__name__}.{module}")
+    return importlib.import_module(f"{__name__}.base").Base  # type: ignore[no-any-return]

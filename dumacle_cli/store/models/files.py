@@ -6,6 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+from dumacle_cli.store.models import pods, runs, users  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.pods import PROVIDERS
 
 UPLOAD_STATUSES = (

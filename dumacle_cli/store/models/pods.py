@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from dumacle_cli.store.models import users  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.base import Base, Created, Id, Sorted, Updated, one_of
 
 PROVIDERS = ("s3", "wasabi", "oracle", "local")

@@ -5,6 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from dumacle_cli.store.models import plans, users  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
 
 METRICS = ("storage", "upload", "transcode")

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
 
 RUN_STATUSES = ("running", "done", "partial", "failed", "interrupted")

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from dumacle_cli.store.models import files  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
 
 TRANSCODE_STATUSES = ("queued", "running", "publishing", "done", "failed", "cancelled", "quarantined")

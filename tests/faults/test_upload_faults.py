@@ -1,0 +1,520 @@
+"""Uploads that are killed, cut off, doubled or crowded: running the same command again makes it whole, once."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+import dumacle_cli
+from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.errors import RunBusy
+from dumacle_cli.ingest.items import Silent
+from dumacle_cli.local import servers
+from dumacle_cli.local.process import wait
+from dumacle_cli.local.servers import Servers
+from dumacle_cli.store.database import Database, Timeouts
+from tests.conftest import Result, Run
+from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
+from tests.ingest import checker
+from tests.ingest.conftest import Drive, Fill, Home, Meddler
+from tests.servers import scratch_folder
+
+pytestmark = pytest.mark.integration
+ROOT = Path(dumacle_cli.__file__).parents[1]
+MIB = 1024**2
+SECONDS = 60
+Process = subprocess.Popen[str]
+Begin = Callable[..., Process]
+
+
+@pytest.fixture
+def begin(configured: None, home: Home) -> Iterator[Begin]:
+    """Start uploads as processes of their own; those still there at the end are killed."""
+    started: list[Process] = []
+
+    def call(*arguments: str | Path) -> Process:
+        command = [sys.executable, "-m", "dumacle_cli", "files", "upload", *map(str, arguments)]
+        process = subprocess.Popen(
+            [*command, "--pod", "films", "--owner", "ada@example.com"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def finish(process: Process) -> tuple[int, str]:
+    """Wait for a process, and return its exit status and what it said on standard error."""
+    said = process.communicate(timeout=SECONDS)[1]
+    return process.returncode, said
+
+
+def scalar(database: Database, query: str) -> int:
+    with database.session() as session:
+        return int(session.scalar(text(query)) or 0)
+
+
+def uploaded(database: Database) -> int:
+    return scalar(database, "SELECT count(*) FROM app.files WHERE version_id IS NOT NULL")
+
+
+def await_uploaded(database: Database, process: Process, files: int) -> None:
+    wait(lambda: uploaded(database) >= files or process.poll() is not None, SECONDS)
+    assert process.poll() is None, "it ended before it could be disturbed"
+
+
+def many(fill: Fill, files: int = 1500) -> Path:
+    return fill(**{f"n{number}": 20_000 + number for number in range(files)})
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+class Gate:
+    """Passes bytes to the object store until it is shut."""
+
+    def __init__(self, endpoint: str) -> None:
+        host, _, port = endpoint.removeprefix("http://").partition(":")
+        self._target = (host, int(port))
+        self._pairs: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.endpoint = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def shut(self) -> None:
+        """Take no more connections, and break off those there are."""
+        for connection in (self._listening, *self._pairs):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # it ended by itself
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client = self._listening.accept()[0]
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            self._pairs += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while said := source.recv(65536):
+                sink.sendall(said)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            return
+
+
+# Killed
+
+
+@pytest.mark.parametrize("files", [0, 1, 700, 1400])
+def test_killed_and_run_again(
+    files: int, begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore
+) -> None:
+    folder = many(fill)
+    process = begin(folder)
+    if files:
+        await_uploaded(database, process, files)
+    else:
+        wait(lambda: scalar(database, "SELECT count(*) FROM app.versions") > 0, SECONDS)
+    process.kill()
+    process.wait()
+    done = uploaded(database)
+    again = upload(folder)
+    assert (again.data["uploaded"], again.data["unchanged"]) == (1500 - done, done)
+    checker.check(database, object_store, checker.tree(folder))
+    assert scalar(database, "SELECT count(*) FROM app.runs") == 1
+
+
+def test_killed_and_never_run_again_on_what_is_gone(
+    begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore
+) -> None:
+    folder = many(fill)
+    process = begin(folder)
+    await_uploaded(database, process, 1)
+    process.kill()
+    process.wait()
+    for file in sorted(folder.iterdir())[::2]:
+        file.unlink()
+    upload(folder)
+    checker.books(database)
+
+
+def test_killed_in_a_large_file(
+    begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore
+) -> None:
+    folder = fill(film=400 * MIB)
+    process = begin(folder)
+    wait(lambda: scalar(database, "SELECT count(*) FROM app.versions WHERE upload_id IS NOT NULL") == 1, SECONDS)
+    process.kill()
+    process.wait()
+    assert upload(folder).data["uploaded"] == 1
+    checker.check(database, object_store, checker.tree(folder))
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (signal.SIGHUP, None, "")],
+)
+def test_signal(
+    number: signal.Signals,
+    status: int | None,
+    word: str,
+    begin: Begin,
+    upload: Callable[..., Result],
+    fill: Fill,
+    database: Database,
+    object_store: ObjectStore,
+) -> None:
+    folder = many(fill, 3000)
+    process = begin(folder)
+    await_uploaded(database, process, 300)
+    process.send_signal(number)
+    code, said = finish(process)
+    assert status in (code, None)
+    assert code != 0
+    assert word in said
+    assert "Traceback" not in said
+    assert 300 <= uploaded(database) < 3000
+    checker.books(database)
+    with database.session() as session:
+        run = session.execute(text("SELECT status, totals FROM app.runs")).one()
+    assert run.status == "interrupted"
+    assert run.totals["uploaded"] == uploaded(database)
+    assert upload(folder).data["uploaded"] == 3000 - run.totals["uploaded"]
+    checker.check(database, object_store, checker.tree(folder))
+
+
+def test_signal_in_a_large_file(begin: Begin, fill: Fill, database: Database, object_store: ObjectStore) -> None:
+    folder = fill(film=800 * MIB)
+    process = begin(folder)
+    wait(lambda: scalar(database, "SELECT count(*) FROM app.versions WHERE upload_id IS NOT NULL") == 1, SECONDS)
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 143
+    checker.books(database)
+    assert list(object_store.list_uploads("")) == []
+
+
+def test_timeout(upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore) -> None:
+    folder = many(fill, 6000)
+    broken_off = upload(folder, "--timeout", "1.5", expect=10)
+    assert "1.5 s" in broken_off.error["message"]
+    checker.books(database)
+    upload(folder)
+    checker.books(database)
+    assert uploaded(database) == 6000
+
+
+# Cut off from the store
+
+
+@pytest.mark.parametrize("files", [3, 200])
+def test_store_is_down(
+    files: int,
+    upload: Callable[..., Result],
+    fill: Fill,
+    database: Database,
+    environment: Callable[..., None],
+    object_store: ObjectStore,
+) -> None:
+    folder = many(fill, files)
+    started = time.monotonic()
+    with closed_port() as endpoint:
+        environment(DUMACLE_LOCAL_ENDPOINT=endpoint)
+        result = upload(folder, expect=10 if files > 64 else 3)
+    assert time.monotonic() - started < 30
+    if files <= 64:
+        assert result.data["failed"] == files
+    assert uploaded(database) == 0
+    checker.check(database, object_store, {})
+
+
+def test_store_goes_away(
+    begin: Begin,
+    upload: Callable[..., Result],
+    fill: Fill,
+    database: Database,
+    environment: Callable[..., None],
+    embedded: Servers,
+    object_store: ObjectStore,
+) -> None:
+    folder = many(fill, 3000)
+    gate = Gate(embedded.s3_endpoint)
+    environment(DUMACLE_LOCAL_ENDPOINT=gate.endpoint)
+    process = begin(folder)
+    await_uploaded(database, process, 200)
+    gate.shut()
+    code, said = finish(process)
+    assert (code, "Traceback" in said) == (10, False), said
+    checker.books(database)
+    done = uploaded(database)
+    environment(DUMACLE_LOCAL_ENDPOINT=embedded.s3_endpoint)
+    assert upload(folder).data["uploaded"] == 3000 - done
+    checker.check(database, object_store, checker.tree(folder))
+
+
+def test_store_goes_away_in_a_large_file(
+    begin: Begin,
+    fill: Fill,
+    database: Database,
+    environment: Callable[..., None],
+    embedded: Servers,
+    object_store: ObjectStore,
+) -> None:
+    folder = fill(film=800 * MIB)
+    gate = Gate(embedded.s3_endpoint)
+    environment(DUMACLE_LOCAL_ENDPOINT=gate.endpoint)
+    process = begin(folder)
+    wait(lambda: scalar(database, "SELECT count(*) FROM app.versions WHERE upload_id IS NOT NULL") == 1, SECONDS)
+    gate.shut()
+    assert finish(process)[0] == 3
+    checker.check(database, object_store, {})
+
+
+# Cut off from the database
+
+
+def test_database_connections_are_lost(
+    begin: Begin,
+    upload: Callable[..., Result],
+    fill: Fill,
+    database: Database,
+    embedded: Servers,
+    object_store: ObjectStore,
+) -> None:
+    folder = many(fill, 3000)
+    process = begin(folder)
+    await_uploaded(database, process, 200)
+    name = database.url.database
+    own = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    database.close()
+    with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
+        admin.execute(own, [name])
+    code, said = finish(process)
+    assert code in (0, 10), said
+    assert "Traceback" not in said
+    upload(folder)
+    checker.check(database, object_store, checker.tree(folder))
+
+
+def test_every_row_is_there_after_postgresql_was_killed(
+    invoke: Run, environment: Callable[..., None], fill: Fill, tmp_path: Path
+) -> None:
+    scratch = scratch_folder()
+    data = scratch / "data"
+    environment(DUMACLE_DATA_DIR=str(data), DUMACLE_CONFIG=str(tmp_path / "config.toml"))
+    try:
+        invoke("local", "start")
+        with own(data) as database, database.session() as session:
+            owner, pod = (
+                make_user(session, "ada@example.com"),
+                make_pod(session, "films", bucket=servers.start(data).bucket),
+            )
+            make_grant(session, pod, owner)
+            make_subscription(session, owner, make_plan(session))
+        invoke("files", "upload", many(fill), "--pod", "films", "--owner", "ada@example.com")
+        (pid,) = (each.pid for each in servers.status(data) if each.server == "postgresql")
+        assert pid
+        os.kill(pid, signal.SIGKILL)
+        with own(data) as database:
+            assert uploaded(database) == 1500
+            checker.books(database)
+    finally:
+        servers.stop(data)
+        shutil.rmtree(scratch)
+
+
+@contextmanager
+def own(data: Path) -> Iterator[Database]:
+    """The database of a data folder, which is started where it is down."""
+    found = servers.start(data)
+    opened = Database(servers.url(found, servers.OWNER, found.owner_password, servers.DATABASE), Timeouts())
+    yield opened
+    opened.close()
+
+
+# Doubled and crowded
+
+
+def test_the_same_command_twice_at_once(
+    begin: Begin, fill: Fill, database: Database, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    folder = many(fill, 3000)
+    first = begin(folder, "--results", tmp_path / "results.jsonl")
+    await_uploaded(database, first, 1)
+    second = begin(folder, "--results", tmp_path / "results.jsonl")
+    code, said = finish(second)
+    assert (code, "this upload is being done already" in said) == (9, True), said
+    assert finish(first)[0] == 0
+    checker.check(database, object_store, checker.tree(folder))
+    assert scalar(database, "SELECT count(*) FROM app.versions") == 3000
+    assert len((tmp_path / "results.jsonl").read_text().splitlines()) == 3000
+
+
+def test_four_at_once_from_the_start(begin: Begin, fill: Fill, database: Database, object_store: ObjectStore) -> None:
+    folder = many(fill, 300)
+    codes = [finish(process)[0] for process in [begin(folder) for _ in range(4)]]
+    assert set(codes) <= {0, 9}
+    assert 0 in codes
+    checker.check(database, object_store, checker.tree(folder))
+    assert scalar(database, "SELECT count(*) FROM app.versions") == 300
+
+
+def test_overlapping_selections_at_once(
+    begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore
+) -> None:
+    folder, other = many(fill, 1500), fill("other", o1=10)
+    processes = [begin(folder), begin(folder, other)]
+    assert {finish(process)[0] for process in processes} <= {0, 3}
+    upload(folder, other)
+    checker.check(database, object_store, checker.tree(folder, other))
+
+
+def test_sixteen_fill_a_pod_to_the_brim(
+    database: Database, bucket: Location, home: Home, drive: Drive, fill: Fill, object_store: ObjectStore
+) -> None:
+    folders = [fill(f"f{number}", **{f"p{number}n{n}": 1000 for n in range(40)}) for number in range(16)]
+    with database.session() as session:
+        session.execute(text("UPDATE app.pods SET capacity = 300500"))
+    stop, seen = threading.Event(), []
+
+    def watch() -> None:
+        while not stop.wait(0.01):
+            seen.append(scalar(database, "SELECT used + reserved FROM app.pods"))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    with ThreadPoolExecutor(16) as pool:
+        done = list(pool.map(lambda folder: drive(folder, Silent()), folders))
+    stop.set()
+    watching.join()
+    assert max(seen) <= 300_500
+    assert all(each.uploaded + each.refused == each.planned == 40 for each in done)
+    checker.books(database)
+    # What one had claimed while another was refused may be left; whoever comes again finds it.
+    rest = [drive(folder, Silent()) for folder in folders]
+    assert sum(each.uploaded for each in done + rest) == 300
+    assert scalar(database, "SELECT used FROM app.pods") == 300_000
+    checker.books(database)
+
+
+# Held by others
+
+
+def leave_a_run(begin: Begin, database: Database, folder: Path, silent: int) -> None:
+    """Leave the run of a killed upload as that of another host that was heard so many seconds ago."""
+    process = begin(folder)
+    await_uploaded(database, process, 1)
+    process.kill()
+    process.wait()
+    with database.session() as session:
+        ago = {"ago": silent}
+        session.execute(
+            text("UPDATE app.runs SET host = 'elsewhere', heartbeat_at = now() - make_interval(secs => :ago)"), ago
+        )
+
+
+def test_run_of_another_host_that_is_silent(
+    begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore
+) -> None:
+    folder = many(fill)
+    leave_a_run(begin, database, folder, 31)
+    upload(folder)
+    checker.check(database, object_store, checker.tree(folder))
+    assert scalar(database, "SELECT count(*) FROM app.runs") == 1
+
+
+def test_run_of_another_host_that_is_alive(
+    begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database
+) -> None:
+    folder = many(fill)
+    leave_a_run(begin, database, folder, 10)
+    assert upload(folder, expect=9).error["code"] == "run_busy"
+
+
+def test_run_that_was_taken_over_ends_and_closes_nothing(
+    drive: Drive, fill: Fill, database: Database, upload: Callable[..., Result], object_store: ObjectStore
+) -> None:
+    folder = fill(**{f"film{number}": 100 * MIB for number in range(10)})
+    taken = threading.Event()
+
+    def take_over() -> None:
+        if not taken.is_set():
+            taken.set()
+            with database.session() as session:
+                session.execute(text("UPDATE app.runs SET host = 'elsewhere', pid = 1"))
+
+    with pytest.raises(RunBusy, match="elsewhere"):
+        drive(folder, Meddler(when_moved=take_over))
+    assert scalar(database, "SELECT count(*) FROM app.runs WHERE status = 'running' AND host = 'elsewhere'") == 1
+    with database.session() as session:
+        session.execute(text("UPDATE app.runs SET heartbeat_at = now() - interval '1 hour'"))
+    upload(folder)
+    checker.check(database, object_store, checker.tree(folder))
+
+
+def test_lease_that_others_closed_books_nothing(
+    drive: Drive, fill: Fill, database: Database, upload: Callable[..., Result], object_store: ObjectStore
+) -> None:
+    folder = many(fill, 50)
+
+    def close() -> None:
+        with database.session() as session:
+            session.execute(text("SELECT app.close_lease(id) FROM app.leases WHERE closed_at IS NULL"))
+
+    done = drive(folder, Meddler(when_planned=close))
+    assert (done.uploaded, done.failed) == (0, 50)
+    checker.check(database, object_store, {})
+    assert upload(folder).data["uploaded"] == 50
+    checker.check(database, object_store, checker.tree(folder))
+
+
+def test_locks_that_others_hold_for_a_while(
+    fill: Fill, database: Database, upload: Callable[..., Result], object_store: ObjectStore
+) -> None:
+    folder = many(fill, 100)
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with database.session() as session:
+            session.execute(text("SELECT FROM app.pods FOR UPDATE"))
+            held.set()
+            release.wait(SECONDS)
+
+    holding = threading.Thread(target=hold)
+    holding.start()
+    held.wait(SECONDS)
+    threading.Timer(2.5, release.set).start()
+    assert upload(folder, "--set", "lock_timeout=1").data["uploaded"] == 100
+    holding.join()
+    checker.check(database, object_store, checker.tree(folder))

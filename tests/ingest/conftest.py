@@ -1,0 +1,102 @@
+"""A user with a pod, and a folder to upload from."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from dumacle_cli.clients import providers
+from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.small_objects import SmallObjects
+from dumacle_cli.ingest.engine import Stores, Upload
+from dumacle_cli.ingest.items import Attempt, Progress, Silent, Summary
+from dumacle_cli.ingest.plan import Place
+from dumacle_cli.ingest.upload import run as run_upload
+from dumacle_cli.store.database import Database
+from tests.conftest import Result, Run
+from tests.factories import GIB, make_grant, make_plan, make_pod, make_subscription, make_user
+
+Fill = Callable[..., Path]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where the tests upload to."""
+
+    pod_id: int
+    owner_id: int
+
+
+@pytest.fixture
+def home(database: Database, bucket: Location) -> Home:
+    """User ada on a plan without limits, with a grant on pod films of 1 GiB."""
+    with database.session() as session:
+        owner = make_user(session, "ada@example.com")
+        pod = make_pod(session, "films", capacity=GIB, bucket=bucket.bucket)
+        make_grant(session, pod, owner)
+        make_subscription(session, owner, make_plan(session))
+        return Home(pod.id, owner.id)
+
+
+@pytest.fixture
+def upload(run: Run, home: Home) -> Callable[..., Result]:
+    """Upload into the pod, with the result as JSON."""
+
+    def call(*arguments: str | Path, expect: int = 0) -> Result:
+        return run(
+            "files", "upload", *arguments, "--pod", "films", "--owner", "ada@example.com", "-o", "json", expect=expect
+        )
+
+    return call
+
+
+@pytest.fixture
+def fill(tmp_path: Path) -> Fill:
+    """Make a folder of files of these sizes."""
+
+    def make(name: str = "photos", **sizes: int) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        for file, size in sizes.items():
+            (folder / f"{file}.jpg").write_bytes(os.urandom(size))
+        return folder
+
+    return make
+
+
+class Meddler(Silent):
+    """Watches an upload, and does something to its files when they are planned, or when first bytes have moved."""
+
+    def __init__(self, when_planned: Callable[[], object] = bool, when_moved: Callable[[], object] = bool) -> None:
+        self.when_planned, self.when_moved = when_planned, when_moved
+
+    def planned(self, files: int, size: int) -> None:
+        self.when_planned()
+
+    def moved(self, attempt: Attempt, size: int) -> None:
+        self.when_moved()
+
+
+Drive = Callable[..., Summary]
+
+
+@pytest.fixture
+def drive(database: Database, bucket: Location, home: Home) -> Drive:
+    """Run the engine itself, with someone watching."""
+
+    def call(folder: Path, progress: Progress, **values: object) -> Summary:
+        place = Place(home.pod_id, "films", home.owner_id, "ada@example.com", 0, "", 5 * GIB)
+        wanted = {"prefix": "", "large_file_size": 16 * 1024**2, "concurrency": 16, "needs_md5": True} | values
+        stores = Stores(
+            small=lambda: SmallObjects(bucket, 16),
+            large=lambda: ObjectStore(bucket),
+            proves=partial(providers.proves, "local"),
+        )
+        upload = Upload(sources=[os.fsencode(folder)], place=place, operation=uuid4().hex, **wanted)
+        return run_upload(database, stores, upload, progress)[0]
+
+    return call

@@ -1,0 +1,63 @@
+"""The demo's world: made once, left alone after that, with room for what is to come."""
+
+import pytest
+from sqlalchemy.orm import Session
+
+from dumacle_cli.services import demo, plans, pods, standing, users
+from tests.factories import make_user
+
+pytestmark = pytest.mark.integration
+MIB = 1024**2
+
+
+@pytest.fixture
+def database_session(session: Session) -> Session:
+    """A database that has a superadmin of another name already."""
+    make_user(session, "boss@example.com", role="superadmin")
+    return session
+
+
+def make(session: Session, size: int) -> list[str]:
+    """Make the world; returns what changed."""
+    return [name for name, part in demo.parts("media", size).items() if part(session)[1]]
+
+
+def test_made_once(database_session: Session) -> None:
+    assert make(database_session, 10 * MIB) == ["operator", "pod", "plan", "user"]
+    assert make(database_session, 10 * MIB) == []
+    ada = standing.show(database_session, demo.USER)
+    assert (ada.role, ada.plan, ada.can_upload, [pod.name for pod in ada.pods]) == ("enduser", "demo", True, ["demo"])
+    assert users.get(database_session, demo.OPERATOR).role == "admin"
+
+
+@pytest.mark.parametrize(
+    ("size", "capacity"), [(0, 256), (MIB, 256), (128 * MIB, 256), (128 * MIB + 1, 512), (300 * MIB, 1024)]
+)
+def test_files_take_at_most_half_of_the_pod(database_session: Session, size: int, capacity: int) -> None:
+    make(database_session, size)
+    assert pods.get(database_session, demo.POD).capacity == capacity * MIB
+    plan = plans.get(database_session, demo.PLAN)
+    assert (plan.storage_limit, plan.upload_limit) == (capacity * MIB, 4 * capacity * MIB)
+
+
+def test_room_is_made_where_it_lacks(database_session: Session) -> None:
+    make(database_session, MIB)
+    assert make(database_session, 256 * MIB) == []
+    assert make(database_session, 256 * MIB + 1) == ["pod", "plan"]
+    assert pods.get(database_session, demo.POD).capacity == 1024 * MIB
+
+
+def test_what_somebody_changed_stays(database_session: Session) -> None:
+    make(database_session, MIB)
+    pods.update(database_session, demo.POD, capacity=300 * MIB)
+    plans.update(database_session, demo.PLAN, {"storage_limit": None, "upload_limit": 2**50}, None, None)
+    users.update(database_session, demo.USER, name="Ida", role="admin")
+    assert make(database_session, MIB) == []
+    assert pods.get(database_session, demo.POD).capacity == 300 * MIB
+    assert users.get(database_session, demo.USER).name == "Ida"
+
+
+def test_revoked_grant_is_given_again(database_session: Session) -> None:
+    make(database_session, MIB)
+    pods.revoke(database_session, demo.POD, demo.USER)
+    assert make(database_session, MIB) == ["grant"]
