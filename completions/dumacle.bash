@@ -3,7 +3,7 @@
 _dumacle_children() {
     REPLY=
     case $1 in
-        '') REPLY='users pods plans files quotas db local config doctor schema completion' ;;
+        '') REPLY='demo users pods plans files quotas db local config doctor schema completion' ;;
         ' users') REPLY='create list show update disable enable delete restore purge import' ;;
         ' pods') REPLY='create list show update grant revoke delete restore usage check' ;;
         ' plans') REPLY='create list show update archive restore' ;;
@@ -19,6 +19,7 @@ _dumacle_children() {
 _dumacle_options() {
     REPLY=
     case $1 in
+        ' demo') REPLY='--dry-run --op-id' ;;
         ' users create') REPLY='--name --role --plan --dry-run --op-id' ;;
         ' users list') REPLY='--role --status --deleted --sort --limit --after --all' ;;
         ' users update') REPLY='--plan --name --email --role --dry-run --op-id' ;;
@@ -74,6 +75,7 @@ _dumacle_options() {
 # The values of an option; fails where it takes none.
 _dumacle_values() {
     case $1 in
+        ' demo --op-id') REPLY='' ;;
         ' users create --name') REPLY='' ;;
         ' users create --role') REPLY='superadmin admin enduser service' ;;
         ' users create --plan') REPLY='' ;;
@@ -224,6 +226,7 @@ _dumacle_values() {
 _dumacle_arguments() {
     REPLY=
     case $1 in
+        ' demo') REPLY='@files' ;;
         ' users import') REPLY='@files' ;;
         ' files upload') REPLY='@files' ;;
         ' files show') REPLY='@files' ;;

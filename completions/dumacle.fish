@@ -3,7 +3,7 @@
 function __dumacle_children
     switch $argv[1]
         case ''
-            printf '%s\t%s\n' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Settings: what is in force and where it came from.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
+            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, an upload, quotas, a link, a download.' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Settings: what is in force and where it came from.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
         case ' users'
             printf '%s\t%s\n' 'create' 'Create a user; a plan\'s default pod is granted with it.' 'list' 'List users.' 'show' 'Show a user with plan, pods and quotas, and why he cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Keep a user from doing anything; what is his stays.' 'enable' 'Let a disabled user act again.' 'delete' 'Disable and hide a user; his files stay, and `restore` brings him back.' 'restore' 'Bring a deleted user back, enabled.' 'purge' 'Erase a user with all files for good; killed in the middle, it goes on when repeated.' 'import' 'Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed.'
         case ' pods'
@@ -15,7 +15,7 @@ function __dumacle_children
         case ' quotas'
             printf '%s\t%s\n' 'show' 'Show a user\'s limits and what is left of them.' 'set' 'Give a user limits of his own; `plan` takes them away again.' 'grant' 'Add to a user\'s monthly limits for the present period; for storage, set a limit instead.' 'reset' 'Close the periods that ended, also of missed months; for cron, safe to repeat and to run several...' 'history' 'Show what a user\'s finished periods came to, the latest first.'
         case ' db'
-            printf '%s\t%s\n' 'bootstrap' 'Make the owner\'s role and the database, as a superuser (setting admin_database_url); repeat it at...' 'upgrade' 'Bring the schema up to this release\'s revision; waits for nobody longer than a few seconds.' 'downgrade' 'Take the schema back to a revision; what the later ones held is lost.' 'current' 'Show the schema\'s revision, and what an upgrade would run.' 'revision' 'Write the next, empty migration; for developers, in a checkout.' 'seed' 'Make the first superadmin, whose password is shown this once, and the plans free, starter and pro.' 'check' 'Compare server, schema, tables and functions with what this release needs; exit 1 where they differ.'
+            printf '%s\t%s\n' 'bootstrap' 'Make the owner\'s role and the database, as a superuser (setting admin_database_url); repeat it at...' 'upgrade' 'Bring the schema up to this release\'s revision; waits for nobody longer than a few seconds.' 'downgrade' 'Take the schema back to a revision; what the later ones held is lost.' 'current' 'Show the schema\'s revision, and what an upgrade would run.' 'revision' 'Write the next, empty migration; for developers, in a checkout and with a database that has all...' 'seed' 'Make the first superadmin, whose password is shown this once, and the plans free, starter and pro.' 'check' 'Compare server, schema, tables and functions with what this release needs; exit 1 where they differ.'
         case ' local'
             printf '%s\t%s\n' 'start' 'Start both servers, make database and schema, and write the profile `local`; repeat it at will.' 'stop' 'Stop both servers; their data stays.' 'status' 'Show what runs, where, and how big it is; starts nothing.' 'reset' 'Stop both servers and delete their data for good: every row and every object.'
         case ' config'
@@ -27,6 +27,8 @@ end
 
 function __dumacle_options
     switch $argv[1]
+        case ' demo'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' users create'
             printf '%s\t%s\n' '--name' 'The person\'s name.' '--role' 'superadmin, admin, enduser or service.' '--plan' 'Plan to start with; without one he cannot upload.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' users list'
@@ -131,6 +133,8 @@ end
 # The values of an option; fails where it takes none.
 function __dumacle_values
     switch $argv[1]
+        case ' demo --op-id'
+            true
         case ' users create --name'
             true
         case ' users create --role'
@@ -424,6 +428,8 @@ end
 
 function __dumacle_arguments
     switch $argv[1]
+        case ' demo'
+            printf '%s\t%s\n' '@files' ''
         case ' users import'
             printf '%s\t%s\n' '@files' ''
         case ' files upload'

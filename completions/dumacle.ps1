@@ -4,7 +4,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
 
     $children = @{
-        '' = @('users', 'pods', 'plans', 'files', 'quotas', 'db', 'local', 'config', 'doctor', 'schema', 'completion')
+        '' = @('demo', 'users', 'pods', 'plans', 'files', 'quotas', 'db', 'local', 'config', 'doctor', 'schema', 'completion')
         ' users' = @('create', 'list', 'show', 'update', 'disable', 'enable', 'delete', 'restore', 'purge', 'import')
         ' pods' = @('create', 'list', 'show', 'update', 'grant', 'revoke', 'delete', 'restore', 'usage', 'check')
         ' plans' = @('create', 'list', 'show', 'update', 'archive', 'restore')
@@ -16,6 +16,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         ' completion' = @('show', 'install')
     }
     $options = @{
+        ' demo' = @('--dry-run', '--op-id')
         ' users create' = @('--name', '--role', '--plan', '--dry-run', '--op-id')
         ' users list' = @('--role', '--status', '--deleted', '--sort', '--limit', '--after', '--all')
         ' users update' = @('--plan', '--name', '--email', '--role', '--dry-run', '--op-id')
@@ -67,6 +68,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         'everywhere' = @('--output', '-o', '--profile', '--set', '--timeout', '--verbose', '-v', '--quiet', '-q', '--log-format', '--color', '--help')
     }
     $values = @{
+        ' demo --op-id' = @()
         ' users create --name' = @()
         ' users create --role' = @('superadmin', 'admin', 'enduser', 'service')
         ' users create --plan' = @()
@@ -212,6 +214,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         'everywhere --color' = @('auto', 'always', 'never')
     }
     $arguments = @{
+        ' demo' = @('@files')
         ' users import' = @('@files')
         ' files upload' = @('@files')
         ' files show' = @('@files')

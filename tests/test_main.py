@@ -142,9 +142,7 @@ def process(config: Path) -> Process:
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "variables", [{}, {"LANG": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
-)
+@pytest.mark.parametrize("variables", [{}, {"LANG": "C"}, {"LC_ALL": "POSIX"}])
 def test_empty_environment(variables: dict[str, str], process: Process) -> None:
     made = process("users", "create", "ada@example.com", "--name", "Ada Łovelace", **variables)
     assert (made.returncode, made.stderr) == (0, "")

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
+from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
@@ -39,7 +40,6 @@ class Recorder:
         self._queue: asyncio.Queue[Attempt | None] = asyncio.Queue()
         self._committed = asyncio.Event()
         self._left: Counter[int] = Counter()
-        self._sets = 0
 
     def expect(self, attempts: Sequence[Attempt]) -> None:
         """Learn which attempts are under way, so that a lease is closed with its last one."""
@@ -84,8 +84,8 @@ class Recorder:
         return attempts, ended is not None
 
     def _commit(self, attempts: list[Attempt], finished: list[int]) -> None:
-        self._sets += 1
-        request = Request(f"{self._operation}:{self._sets}", "files.upload", {})
+        # Never an id that an earlier attempt of the same operation used: its results were others.
+        request = Request(f"{self._operation}:{uuid4().hex}", "files.upload", {})
 
         def work(session: Session) -> tuple[None, bool]:
             record(session, attempts)
