@@ -175,7 +175,7 @@ def usage(
     shown = listing(context, fetch, after, everything)
     if context.form is not Form.TABLE:
         return shown
-    context.columns("owner" if by_owner else "pod", "bar", "percent", "used", "reserved", "free", "capacity", "files")
+    context.columns("owner" if by_owner else "pod", "bar", "percent", "used", "free", "capacity", "files")
     return replace(shown, data=_barred(shown.data))
 
 

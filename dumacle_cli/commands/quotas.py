@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = group("quotas", "Monthly limits and their counters.")
 
-COLUMNS = ("metric", "limit", "used", "reserved", "left", "period_start", "period_end", "source")
+COLUMNS = ("metric", "limit", "used", "reserved", "left", "period_end", "source")
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
 

@@ -31,9 +31,15 @@ def register(app: typer.Typer) -> None:
     )(upload)
 
 
+def _source(given: str) -> Path:
+    if not given:  # as a Path it would be the working directory, and a script's empty variable would upload that
+        raise errors.NotFound(noun="file or folder", name="''")
+    return Path(given)
+
+
 def upload(
     context: Context,
-    sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.", parser=_source)],
     owner: Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files they become.")],
     pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Where to; empty: the owner's default pod.")] = "",
     prefix: Annotated[str, typer.Option("--prefix", help="Put before each path, such as 2026/holiday.")] = "",

@@ -16,6 +16,8 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from sqlalchemy.orm import Session
+
 from dumacle_cli import errors
 from dumacle_cli.ingest import plan, transfer
 from dumacle_cli.ingest.interruption import cancelling
@@ -193,7 +195,7 @@ class Engine:
             with self.database.session() as session:
                 return plan.plan(session, place, compared)
 
-        return _patiently(write)
+        return patiently(write)
 
     async def _read_small(self, lanes: transfer.Lanes) -> None:
         async with asyncio.TaskGroup() as puts:
@@ -237,7 +239,7 @@ class Engine:
             percents = dict(self.journal.percents)
             beat += 1
             if percents or beat >= HEARTBEAT:
-                await asyncio.to_thread(_patiently, partial(self._pulse, percents))
+                await asyncio.to_thread(patiently, partial(self._pulse, percents))
                 beat = 0.0
 
     def _pulse(self, percents: dict[int, int]) -> None:
@@ -258,19 +260,24 @@ class _Journal:
     percents: dict[int, int] = field(default_factory=dict)
 
     def begin_parts(self, attempt: Attempt, upload_id: str, part_size: int) -> None:
-        with self.database.session() as session:
-            uploads.begin_parts(session, attempt.version_id, upload_id, part_size)
+        self._commit(lambda session: uploads.begin_parts(session, attempt.version_id, upload_id, part_size))
 
     def begin_completing(self, attempt: Attempt) -> None:
-        with self.database.session() as session:
-            uploads.begin_completing(session, attempt.file_id, attempt.version_id)
+        self._commit(lambda session: uploads.begin_completing(session, attempt.file_id, attempt.version_id))
 
     def percent(self, attempt: Attempt, percent: int) -> None:
         self.percents[attempt.file_id] = percent
 
+    def _commit(self, work: Callable[[Session], None]) -> None:
+        def once() -> None:
+            with self.database.session() as session:
+                work(session)
 
-def _patiently(work: Callable[[], T]) -> T:
-    """Repeat a transaction that others were in the way of; each try has waited for its locks."""
+        patiently(once)
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Repeat a transaction that others were in the way of; each try has waited for its locks. Raises DatabaseBusy."""
     for _ in range(TRIES - 1):
         with suppress(errors.DatabaseBusy):
             return work()

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, TextIO
-from uuid import uuid4
 
 from sqlalchemy.orm import Session
 
@@ -36,6 +35,7 @@ class Recorder:
         self._database = database
         # Repeating an upload with the same --op-id moves other files: its sets are operations of their own.
         self._operation = f"{operation}:{uuid.uuid4().hex}"
+        self._sets = 0
         self._progress, self._results, self.tally = progress, results, tally
         self._queue: asyncio.Queue[Attempt | None] = asyncio.Queue()
         self._committed = asyncio.Event()
@@ -84,8 +84,8 @@ class Recorder:
         return attempts, ended is not None
 
     def _commit(self, attempts: list[Attempt], finished: list[int]) -> None:
-        # Never an id that an earlier attempt of the same operation used: its results were others.
-        request = Request(f"{self._operation}:{uuid4().hex}", "files.upload", {})
+        self._sets += 1
+        request = Request(f"{self._operation}:{self._sets}", "files.upload", {})
 
         def work(session: Session) -> tuple[None, bool]:
             record(session, attempts)

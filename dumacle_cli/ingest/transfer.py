@@ -194,7 +194,7 @@ async def put_large(lanes: Lanes, attempt: Attempt) -> errors.DumacleError | Non
 
 
 async def _in_parts(lanes: Lanes, store: "ObjectStore", attempt: Attempt) -> None:
-    part_size = _part_size(attempt.item.size)
+    part_size = size_of_parts(attempt.item.size)
     with opened(attempt.item.source) as handle:
         attempt.content_type = content_type(attempt.item.path, handle.read(HEAD))
     upload_id = await asyncio.to_thread(store.create_multipart, attempt.key, attempt.content_type)
@@ -214,7 +214,7 @@ async def _in_parts(lanes: Lanes, store: "ObjectStore", attempt: Attempt) -> Non
     _prove(lanes, attempt, head.etag)
 
 
-def _part_size(size: int) -> int:
+def size_of_parts(size: int) -> int:
     """Return a part size in whole MiB that needs at most 9,000 parts, below every provider's 10,000."""
     return max(PART, -(-size // MOST_PARTS // MIB) * MIB)
 

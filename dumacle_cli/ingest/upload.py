@@ -9,16 +9,16 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TextIO
 
 from dumacle_cli import errors
 from dumacle_cli.ingest import items, plan
-from dumacle_cli.ingest.engine import BATCH, Engine, Stores, Upload, me
+from dumacle_cli.ingest.engine import BATCH, Engine, Stores, Upload, me, patiently
 from dumacle_cli.ingest.items import Progress, Summary, Tally
 from dumacle_cli.ingest.scan import scan
 from dumacle_cli.store import uploads
@@ -54,12 +54,17 @@ def run(
     return items.summarise(tally, upload.place.run, time.monotonic() - started), tally
 
 
-def _lines(results: Path | None) -> Any:
+def _lines(results: Path | None) -> AbstractContextManager[TextIO | None]:
     return results.open("w", encoding="utf-8") if results else nullcontext()
 
 
 def _open(database: Database, upload: Upload) -> Upload:
     """Open the run, or take over one whose holder is gone; raises RunBusy where it is alive."""
+    held = patiently(lambda: _held(database, upload))
+    return replace(upload, place=replace(upload.place, run=held))
+
+
+def _held(database: Database, upload: Upload) -> int:
     host, pid = me()
     with database.session() as session:
         uploads.reap_leases(session)
@@ -78,7 +83,7 @@ def _open(database: Database, upload: Upload) -> Upload:
             if held.silent < plan.LEASE_SECONDS and not gone:
                 raise errors.RunBusy(run=held.id, host=held.host, pid=held.pid)
             uploads.take_run_over(session, held.id, host, pid)
-    return replace(upload, place=replace(upload.place, run=held.id))
+        return int(held.id)
 
 
 def _alive(pid: int) -> bool:
@@ -105,15 +110,11 @@ def _closing(database: Database, run: int, tally: Tally) -> Iterator[None]:
 
 def _close(database: Database, run: int, status: str, tally: Tally) -> None:
     host, pid = me()
+    values = {"host": host, "pid": pid, "status": status, "files": tally.planned, "size": tally.planned_bytes}
     totals = json.dumps(items.totals(tally))
-    with database.session() as session:
-        uploads.close_run(
-            session,
-            run,
-            host=host,
-            pid=pid,
-            status=status,
-            files=tally.planned,
-            size=tally.planned_bytes,
-            totals=totals,
-        )
+
+    def close() -> None:
+        with database.session() as session:
+            uploads.close_run(session, run, **values, totals=totals)
+
+    patiently(close)

@@ -8,18 +8,30 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.text import Text
 
 from dumacle_cli.ingest.items import Attempt, Class, Outcome
 from dumacle_cli.output.tables import console, printable
+from dumacle_cli.units import show_size
 
 LARGE = 16 * 1024**2
 """Bytes from which a file gets a bar of its own."""
 WIDEST = 28
+_PLANNED = (Class.UPLOADED, Class.CHANGED, Class.CANCELLED, Class.FAILED)
+
+
+class _Rate(ProgressColumn):
+    """Bytes a second, in the units of the other columns."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{show_size(int(speed))}/s" if speed else "", style="progress.data.speed")
 
 
 class Bars(AbstractContextManager["Bars"]):
@@ -30,7 +42,7 @@ class Bars(AbstractContextManager["Bars"]):
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            _Rate(),
             TimeRemainingColumn(compact=True),
             console=console(err, color),
             transient=True,
@@ -58,21 +70,20 @@ class Bars(AbstractContextManager["Bars"]):
         self._bars.advance(self._whole, size)
         if attempt.item.size < LARGE:
             return
-        if attempt.version_id not in self._files:
+        if attempt.file_id not in self._files:
             name = printable(attempt.item.path)
             shown = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
-            self._files[attempt.version_id] = self._bars.add_task(f"  {shown}", total=attempt.item.size)
-        self._bars.advance(self._files[attempt.version_id], size)
+            self._files[attempt.file_id] = self._bars.add_task(f"  {shown}", total=attempt.item.size)
+        self._bars.advance(self._files[attempt.file_id], size)
 
     def ended(self, outcome: Outcome) -> None:
         """An item ended, and that is committed."""
-        if outcome.ends not in (Class.UNCHANGED, Class.SKIPPED):
-            self._ended += 1
+        if outcome.file_id is None or outcome.ends not in _PLANNED:
+            return
+        self._ended += 1
         self._bars.update(self._whole, description=self._text())
-        for version, task in list(self._files.items()):
-            if self._bars.tasks[self._bars.task_ids.index(task)].finished:
-                self._bars.remove_task(task)
-                del self._files[version]
+        if outcome.file_id in self._files:
+            self._bars.remove_task(self._files.pop(outcome.file_id))
 
     def _text(self) -> str:
         return f"files {self._ended}/{self._planned}"

@@ -17,9 +17,13 @@ from dumacle_cli.units import parse_instant, show_duration, show_instant, show_s
 CHUNK = 500
 """Rows whose widths are settled together when a listing streams."""
 
+WHOLE = 20
+"""Characters up to which a column is not folded on a narrow terminal, unless it is the widest."""
+
 _PIPE_WIDTH = 20_000
 """Wider than any row, so that a pipe gets each on one line."""
 
+_BOUNDARIES = ("_start", "_end")
 _GOOD = {"active", "uploaded", "verified", "ok", "running", "done", "stored", "unchanged"}
 _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"}
 
@@ -81,11 +85,15 @@ def _table(names: tuple[str, ...], items: list[Any], kind: type, *, header: bool
     sizes = marked(kind, "bytes")
     numbers = {name for name in names if any(_is_number(item.get(name)) for item in items)}
     table = Table(box=None, show_header=header, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for name in names:
+    rows = [[cell(item.get(name), name, kind) for name in names] for item in items]
+    widths = [max(len(shown) for shown in column) for column in zip(*rows, strict=True)]
+    widest = max((width for name, width in zip(names, widths, strict=True) if not _is_instant(name)), default=0)
+    for name, width in zip(names, widths, strict=True):
         right = name in numbers or name in sizes
-        table.add_column(title(name), justify="right" if right else "left", overflow="fold")
-    for item in items:
-        table.add_row(*(cell(item.get(name), name, kind) for name in names))
+        whole = _is_instant(name) or width < min(widest, WHOLE + 1)
+        table.add_column(title(name), justify="right" if right else "left", overflow="fold", no_wrap=whole)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
@@ -135,13 +143,14 @@ def cell(value: Any, name: str, kind: type) -> Text:
     if name in marked(kind, "seconds"):
         return Text(show_duration(value))
     if isinstance(value, str) and _is_instant(name):
-        return Text(show_instant(parse_instant(value)))
+        shown = show_instant(parse_instant(value))
+        return Text(shown.replace(":00Z", "Z") if name.endswith(_BOUNDARIES) else shown)
     shown = printable(str(value))
     return Text(shown, style=_style(shown))
 
 
 def _is_instant(name: str) -> bool:
-    return name.endswith(("_at", "_start", "_end", "_until")) or name in {"at", "start", "end", "anchor"}
+    return name.endswith(("_at", "_until", *_BOUNDARIES)) or name in {"at", "start", "end", "anchor"}
 
 
 def _style(shown: str) -> str:

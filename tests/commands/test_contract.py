@@ -5,12 +5,11 @@ import io
 import json
 import os
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jsonschema
 import pytest
@@ -237,47 +236,38 @@ def test_quiet_success_says_nothing_but_the_record_asked_for(path: str, seeded: 
     assert (record["command"], record["exit"]) == (PROMISES[path].name, 0)
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
-    """What is written to standard error."""
-    written = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", written)
-    return written
+def ended(path: str, out: TextIO | None) -> tuple[int, str]:
+    """Run an example with this standard output, and return its exit status and what it told."""
+    told = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(told):
+        return main(example(path)), told.getvalue()
 
 
 @pytest.mark.parametrize("path", PRINTING)
-def test_reader_leaves(path: str, seeded: Run, told: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_leaves(path: str, seeded: Run) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as out:
-        monkeypatch.setattr(sys, "stdout", out)
-        status = main(example(path))
+        status, told = ended(path, out)
     if PROMISES[path].mutates:
         assert status == 1
-        assert told.getvalue().startswith("dumacle: the output could not be written (the reader closed the pipe)")
+        assert told.startswith("dumacle: the output could not be written (the reader closed the pipe)")
     else:
-        assert (status, told.getvalue()) == (0, "")
+        assert (status, told) == (0, "")
 
 
 @pytest.mark.parametrize("path", PRINTING)
-def test_standard_output_is_full(path: str, seeded: Run, told: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_output_is_full(path: str, seeded: Run) -> None:
     with Path("/dev/full").open("w") as out:
-        monkeypatch.setattr(sys, "stdout", out)
-        assert main(example(path)) == 1
-    assert told.getvalue().startswith("dumacle: the output could not be written (No space left on device)")
+        status, told = ended(path, out)
+    assert status == 1
+    assert told.startswith("dumacle: the output could not be written (No space left on device)")
 
 
-@pytest.mark.parametrize("path", PRINTING)
-def test_standard_output_is_closed(
-    path: str,
-    seeded: Run,
-    told: io.StringIO,
-    database: Database,
-    object_store: ObjectStore,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("path", WALKED)
+def test_standard_output_is_closed(path: str, seeded: Run, database: Database, object_store: ObjectStore) -> None:
     before = remembered(database, object_store)
-    monkeypatch.setattr(sys, "stdout", None)
-    assert main(example(path)) == 2
-    assert told.getvalue().startswith("dumacle: standard output is closed, so the result has nowhere to go\n")
+    status, told = ended(path, None)
+    assert status == 2
+    assert told.startswith("dumacle: standard output is closed, so the result has nowhere to go\n")
     assert remembered(database, object_store) == before

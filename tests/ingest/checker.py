@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from sqlalchemy import text
@@ -43,11 +44,11 @@ def _rows(database: Database, store: ObjectStore, expected: dict[bytes, str]) ->
         stored = set(session.scalars(text("SELECT key FROM app.versions WHERE status IN ('stored', 'superseded')")))
         given_up = set(session.scalars(text("SELECT key FROM app.versions WHERE status = 'failed'")))
     assert {paths.decode(row[0]): row[1].hex() for row in rows} == expected
-    for row in rows:
-        body = b"".join(store.get(row[5]))
-        assert hashlib.sha256(body).digest() == row[1] == row[3]
-        assert len(body) == row[2] == row[4]
-        assert row[6:] == ("stored", "uploaded")
+    with ThreadPoolExecutor(8) as pool:
+        for row, body in zip(rows, pool.map(lambda row: b"".join(store.get(row[5])), rows), strict=True):
+            assert hashlib.sha256(body).digest() == row[1] == row[3]
+            assert len(body) == row[2] == row[4]
+            assert row[6:] == ("stored", "uploaded")
     keys = {entry.key for entry in store.list("")}
     assert stored <= keys <= stored | given_up
 

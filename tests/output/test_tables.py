@@ -1,0 +1,101 @@
+"""Tables as a person reads them, and as a pipe gets them."""
+
+import io
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from dumacle_cli.output import tables
+from dumacle_cli.output.forms import Shown, View
+from dumacle_cli.units import Bytes, Seconds
+
+pytestmark = pytest.mark.unit
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    name: str
+    free: Bytes
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    path: str
+    status: str
+    took: Seconds
+    upload_limit: Bytes | None
+    created_at: datetime
+    period_end: datetime | None
+    tags: list[str]
+    parts: list[Part]
+
+
+MIDNIGHT = datetime(2026, 12, 1, tzinfo=UTC)
+WHOLE = Whole("a\nb", "active", 125, None, MIDNIGHT, MIDNIGHT, ["one", "two"], [Part("films", 1024, True)])
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def written(data: Any, *, many: bool = False, out: io.StringIO | None = None, color: bool | None = False) -> str:
+    out = out or io.StringIO()
+    tables.write(Shown(data), View("test", Whole, many), out, color)
+    return out.getvalue()
+
+
+def test_fields_of_one() -> None:
+    assert written(WHOLE).splitlines() == [
+        r"path          a\nb",
+        "status        active",
+        "took          2m 05s",
+        "upload limit  unlimited",
+        "created at    2026-12-01 00:00:00Z",
+        "period end    2026-12-01 00:00Z",
+        "tags          one",
+        "              two",
+        "parts",
+        "  name       free  default",
+        "  films  1.00 KiB  yes",
+    ]
+
+
+def test_an_empty_list_and_no_value_are_a_dash() -> None:
+    shown = written(Whole("", "active", 0, 0, MIDNIGHT, None, [], [])).splitlines()
+    assert [line.split()[-1] for line in shown if line.split()[0] in ("path", "period", "tags", "parts")] == ["-"] * 4
+
+
+def test_a_pipe_gets_each_row_on_one_line() -> None:
+    long = Whole("x" * 3000, "active", 0, 0, MIDNIGHT, None, [], [])
+    shown = written([WHOLE, long], many=True).splitlines()
+    assert len(shown) == 3
+    assert "x" * 3000 in shown[2]
+    assert shown == [line.rstrip() for line in shown]
+
+
+def test_a_terminal_folds_the_widest_column_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "130")
+    long = Whole("x" * 100, "active", 0, 0, MIDNIGHT, None, [], [])
+    shown = written([long], many=True, out=Terminal()).splitlines()
+    assert len(shown) > 2
+    assert "2026-12-01 00:00:00Z" in shown[1]
+    assert all(len(line) <= 130 for line in shown)
+
+
+def test_colour_only_where_it_is_wanted() -> None:
+    assert "\x1b[32mactive" in written(WHOLE, out=Terminal(), color=True)
+    assert "\x1b" not in written(WHOLE, out=Terminal(), color=False)
+    assert "\x1b" not in written(WHOLE, color=None)
+
+
+def test_a_reader_who_left_is_not_a_system_exit() -> None:
+    class Left(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        written(WHOLE, out=Left())
