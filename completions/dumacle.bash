@@ -19,7 +19,7 @@ _dumacle_children() {
 _dumacle_options() {
     REPLY=
     case $1 in
-        ' demo') REPLY='--dry-run --op-id' ;;
+        ' demo') REPLY='--dry-run' ;;
         ' users create') REPLY='--name --role --plan --dry-run --op-id' ;;
         ' users list') REPLY='--role --status --deleted --sort --limit --after --all' ;;
         ' users update') REPLY='--plan --name --email --role --dry-run --op-id' ;;
@@ -43,7 +43,7 @@ _dumacle_options() {
         ' plans update') REPLY='--name --price --currency --interval --storage --upload --transcode-minutes --default-pod --dry-run --op-id' ;;
         ' plans archive') REPLY='--dry-run --op-id' ;;
         ' plans restore') REPLY='--dry-run --op-id' ;;
-        ' files upload') REPLY='--owner --pod --prefix --results --stop-after --dry-run --op-id' ;;
+        ' files upload') REPLY='--owner --pod --prefix --results --stop-after --dry-run' ;;
         ' files list') REPLY='--owner --pod --prefix --status --deleted --sort --desc --limit --after --all' ;;
         ' files show') REPLY='--owner --pod --watch' ;;
         ' files url') REPLY='--owner --pod --expires' ;;
@@ -51,23 +51,23 @@ _dumacle_options() {
         ' files move') REPLY='--to-owner --owner --pod --prefix --dry-run --op-id --max' ;;
         ' files delete') REPLY='--owner --pod --prefix --older-than --dry-run --op-id --yes -y --max' ;;
         ' files restore') REPLY='--owner --pod --prefix --dry-run --op-id --max' ;;
-        ' files purge') REPLY='--owner --pod --older-than --dry-run --op-id --yes -y --max' ;;
-        ' files verify') REPLY='--owner --pod --prefix --read --limit --dry-run --op-id' ;;
+        ' files purge') REPLY='--owner --pod --prefix --older-than --dry-run --yes -y --max' ;;
+        ' files verify') REPLY='--owner --pod --prefix --read --limit --dry-run' ;;
         ' quotas set') REPLY='--storage --upload --transcode-minutes --dry-run --op-id' ;;
         ' quotas grant') REPLY='--upload --transcode-minutes --reason --dry-run --op-id' ;;
         ' quotas reset') REPLY='--dry-run --op-id' ;;
         ' quotas history') REPLY='--limit --after --all' ;;
-        ' db bootstrap') REPLY='--password-file --database --owner --dry-run --op-id' ;;
-        ' db upgrade') REPLY='--dry-run --op-id' ;;
-        ' db downgrade') REPLY='--dry-run --op-id --yes -y' ;;
-        ' db revision') REPLY='--dry-run --op-id' ;;
+        ' db bootstrap') REPLY='--password-file --database --owner --dry-run' ;;
+        ' db upgrade') REPLY='--dry-run' ;;
+        ' db downgrade') REPLY='--dry-run --yes -y' ;;
+        ' db revision') REPLY='--dry-run' ;;
         ' db seed') REPLY='--dry-run --op-id' ;;
-        ' local start') REPLY='--dry-run --op-id' ;;
-        ' local stop') REPLY='--dry-run --op-id' ;;
-        ' local reset') REPLY='--dry-run --op-id --yes -y' ;;
+        ' local start') REPLY='--dry-run' ;;
+        ' local stop') REPLY='--dry-run' ;;
+        ' local reset') REPLY='--dry-run --yes -y' ;;
         ' config list') REPLY='--show-origin' ;;
-        ' config set') REPLY='--dry-run --op-id' ;;
-        ' completion install') REPLY='--dry-run --op-id' ;;
+        ' config set') REPLY='--dry-run' ;;
+        ' completion install') REPLY='--dry-run' ;;
         'everywhere') REPLY='--output -o --profile --set --timeout --verbose -v --quiet -q --log-format --color --help' ;;
     esac
 }
@@ -75,7 +75,6 @@ _dumacle_options() {
 # The values of an option; fails where it takes none.
 _dumacle_values() {
     case $1 in
-        ' demo --op-id') REPLY='' ;;
         ' users create --name') REPLY='' ;;
         ' users create --role') REPLY='superadmin admin enduser service' ;;
         ' users create --plan') REPLY='' ;;
@@ -144,7 +143,6 @@ _dumacle_values() {
         ' files upload --prefix') REPLY='' ;;
         ' files upload --results') REPLY='@files' ;;
         ' files upload --stop-after') REPLY='' ;;
-        ' files upload --op-id') REPLY='' ;;
         ' files list --owner') REPLY='' ;;
         ' files list --pod') REPLY='' ;;
         ' files list --prefix') REPLY='' ;;
@@ -180,14 +178,13 @@ _dumacle_values() {
         ' files restore --max') REPLY='' ;;
         ' files purge --owner') REPLY='' ;;
         ' files purge --pod') REPLY='' ;;
+        ' files purge --prefix') REPLY='' ;;
         ' files purge --older-than') REPLY='' ;;
-        ' files purge --op-id') REPLY='' ;;
         ' files purge --max') REPLY='' ;;
         ' files verify --owner') REPLY='' ;;
         ' files verify --pod') REPLY='' ;;
         ' files verify --prefix') REPLY='' ;;
         ' files verify --limit') REPLY='' ;;
-        ' files verify --op-id') REPLY='' ;;
         ' quotas set --storage') REPLY='' ;;
         ' quotas set --upload') REPLY='' ;;
         ' quotas set --transcode-minutes') REPLY='' ;;
@@ -202,16 +199,7 @@ _dumacle_values() {
         ' db bootstrap --password-file') REPLY='@files' ;;
         ' db bootstrap --database') REPLY='' ;;
         ' db bootstrap --owner') REPLY='' ;;
-        ' db bootstrap --op-id') REPLY='' ;;
-        ' db upgrade --op-id') REPLY='' ;;
-        ' db downgrade --op-id') REPLY='' ;;
-        ' db revision --op-id') REPLY='' ;;
         ' db seed --op-id') REPLY='' ;;
-        ' local start --op-id') REPLY='' ;;
-        ' local stop --op-id') REPLY='' ;;
-        ' local reset --op-id') REPLY='' ;;
-        ' config set --op-id') REPLY='' ;;
-        ' completion install --op-id') REPLY='' ;;
         'everywhere --output') REPLY='table json jsonl csv' ;;
         'everywhere -o') REPLY='table json jsonl csv' ;;
         'everywhere --profile') REPLY='' ;;

@@ -28,7 +28,7 @@ end
 function __dumacle_options
     switch $argv[1]
         case ' demo'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' users create'
             printf '%s\t%s\n' '--name' 'The person\'s name.' '--role' 'superadmin, admin, enduser or service.' '--plan' 'Plan to start with; without one he cannot upload.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' users list'
@@ -76,7 +76,7 @@ function __dumacle_options
         case ' plans restore'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' files upload'
-            printf '%s\t%s\n' '--owner' 'Whose files they become.' '--pod' 'Where to; empty: the owner\'s default pod.' '--prefix' 'Put before each path, such as 2026/holiday.' '--results' 'Write one line per planned file.' '--stop-after' 'Stop after N failures.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--owner' 'Whose files they become.' '--pod' 'Where to; empty: the owner\'s default pod.' '--prefix' 'Put before each path, such as 2026/holiday.' '--results' 'Write one line per planned file.' '--stop-after' 'Stop after N failures.' '--dry-run' 'Show what would change; change nothing.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--status' 'Only files of this upload status.' '--deleted' 'Those that were deleted and can be restored.' '--sort' 'created, path or size.' '--desc' 'The last first.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' files show'
@@ -92,9 +92,9 @@ function __dumacle_options
         case ' files restore'
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--max' 'Refuse to touch more than this many.'
         case ' files purge'
-            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--older-than' 'Only what was given up before; else after retention.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to touch more than this many.'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--older-than' 'Only what was given up before; else after retention.' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to touch more than this many.'
         case ' files verify'
-            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--read' 'Read all bytes and compare their SHA-256.' '--limit' 'At most so many files.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--read' 'Read all bytes and compare their SHA-256.' '--limit' 'At most so many files.' '--dry-run' 'Show what would change; change nothing.'
         case ' quotas set'
             printf '%s\t%s\n' '--storage' 'Bytes at a time, unlimited or plan.' '--upload' 'Bytes a month, unlimited or plan.' '--transcode-minutes' 'Minutes a month, unlimited or plan.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' quotas grant'
@@ -104,37 +104,35 @@ function __dumacle_options
         case ' quotas history'
             printf '%s\t%s\n' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' db bootstrap'
-            printf '%s\t%s\n' '--password-file' 'The owner\'s password; made at random if not there; - is stdin.' '--database' 'The database to make.' '--owner' 'Its owner\'s role.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--password-file' 'The owner\'s password; made at random if not there; - is stdin.' '--database' 'The database to make.' '--owner' 'Its owner\'s role.' '--dry-run' 'Show what would change; change nothing.'
         case ' db upgrade'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' db downgrade'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' db revision'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' db seed'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' local start'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' local stop'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' local reset'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' config list'
             printf '%s\t%s\n' '--show-origin' 'Also show which source won.'
         case ' config set'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' completion install'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case 'everywhere'
-            printf '%s\t%s\n' '--output' 'table, json, jsonl or csv.' '-o' 'table, json, jsonl or csv.' '--profile' 'Profile of the configuration file.' '--set' 'Override a setting; not for secrets.' '--timeout' 'Give up after this long; 0: never.' '--verbose' 'Say more; -vv: also each query.' '-v' 'Say more; -vv: also each query.' '--quiet' 'Print nothing on success.' '-q' 'Print nothing on success.' '--log-format' 'json: one summary record.' '--color' 'auto, always or never; NO_COLOR is heeded.' '--help' 'Show help.'
+            printf '%s\t%s\n' '--output' 'table, json, jsonl or csv.' '-o' 'table, json, jsonl or csv.' '--profile' 'Profile of the configuration file.' '--set' 'Override a setting; not for secrets.' '--timeout' 'Give up after this long; 0: never.' '--verbose' 'Say how long it took; -vv: also each statement.' '-v' 'Say how long it took; -vv: also each statement.' '--quiet' 'Print nothing on success.' '-q' 'Print nothing on success.' '--log-format' 'json: one summary record.' '--color' 'auto, always or never; NO_COLOR is heeded.' '--help' 'Show help.'
     end
 end
 
 # The values of an option; fails where it takes none.
 function __dumacle_values
     switch $argv[1]
-        case ' demo --op-id'
-            true
         case ' users create --name'
             true
         case ' users create --role'
@@ -271,8 +269,6 @@ function __dumacle_values
             printf '%s\t%s\n' '@files' ''
         case ' files upload --stop-after'
             true
-        case ' files upload --op-id'
-            true
         case ' files list --owner'
             true
         case ' files list --pod'
@@ -343,9 +339,9 @@ function __dumacle_values
             true
         case ' files purge --pod'
             true
-        case ' files purge --older-than'
+        case ' files purge --prefix'
             true
-        case ' files purge --op-id'
+        case ' files purge --older-than'
             true
         case ' files purge --max'
             true
@@ -356,8 +352,6 @@ function __dumacle_values
         case ' files verify --prefix'
             true
         case ' files verify --limit'
-            true
-        case ' files verify --op-id'
             true
         case ' quotas set --storage'
             true
@@ -387,25 +381,7 @@ function __dumacle_values
             true
         case ' db bootstrap --owner'
             true
-        case ' db bootstrap --op-id'
-            true
-        case ' db upgrade --op-id'
-            true
-        case ' db downgrade --op-id'
-            true
-        case ' db revision --op-id'
-            true
         case ' db seed --op-id'
-            true
-        case ' local start --op-id'
-            true
-        case ' local stop --op-id'
-            true
-        case ' local reset --op-id'
-            true
-        case ' config set --op-id'
-            true
-        case ' completion install --op-id'
             true
         case 'everywhere --output'
             printf '%s\t%s\n' 'table' '' 'json' '' 'jsonl' '' 'csv' ''

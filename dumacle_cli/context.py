@@ -1,7 +1,6 @@
 """The context of one run: settings, sessions, stores and screen, each made when it is first needed."""
 
 import json
-import logging
 import os
 import sys
 import threading
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 B = TypeVar("B")
-log = logging.getLogger("dumacle")
 
 
 class Context:
@@ -68,6 +66,11 @@ class Context:
     def quiet(self) -> bool:
         """Whether success prints nothing."""
         return bool(self.options.get("quiet"))
+
+    @property
+    def verbosity(self) -> int:
+        """How much more is said: 1 with -v, 2 with -vv."""
+        return int(self.options.get("verbose", 0))
 
     @property
     def dry_run(self) -> bool:
@@ -134,6 +137,8 @@ class Context:
 
         limits = Timeouts(self.settings.connect_timeout, self.settings.lock_timeout, self.settings.statement_timeout)
         database = Database(self.database_url, limits)
+        if self.verbosity > 1:
+            database.watch(self.say)
         if self.settings.embedded and not self.settings.database_url:
             from dumacle_cli import embedded
 
@@ -325,7 +330,9 @@ class Context:
         return int(error.exit)
 
     def record(self, status: int) -> None:
-        """Write the one summary record of this run where `--log-format json` asks for it."""
+        """Write the one summary record of this run where `--log-format json` asks for it, or a line under -v."""
+        if self.verbosity:
+            self.say(f"{self.command or 'dumacle'}: exit {status}, {time.monotonic() - self.started:.3f} s")
         if str(self.options.get("log_format", "text")) != "json" or self.err is None:
             return
         shown = self.shown

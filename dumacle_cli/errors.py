@@ -264,6 +264,18 @@ class NotFound(DumacleError):
     fix = "look with: dumacle {noun}s list"
 
 
+class NoSuchSource(NotFound):
+    """What is to be uploaded is not there."""
+
+    fix = "look at the path; it is taken from the folder you are in"
+
+
+class NoSuchSchema(NotFound):
+    """No command has an output of this name."""
+
+    fix = "look with: dumacle schema"
+
+
 class AlreadyExists(DumacleError):
     """The name is taken."""
 
@@ -299,14 +311,6 @@ class TooMany(DumacleError):
 # Limits
 
 
-class PodFull(DumacleError):
-    """The pod has no room."""
-
-    exit = Exit.LIMIT
-    sentence = "pod {pod} is full: {free} free, {wanted} needed"
-    fix = "dumacle pods update {pod} --capacity SIZE, or free room with: dumacle files purge"
-
-
 class QuotaExceeded(DumacleError):
     """A quota of the user is used up."""
 
@@ -329,14 +333,6 @@ class NotGranted(DumacleError):
     exit = Exit.FORBIDDEN
     sentence = "user {user} has no grant on pod {pod}"
     fix = "dumacle pods grant {pod} {user}"
-
-
-class FileTooLarge(DumacleError):
-    """A file is larger than allowed."""
-
-    exit = Exit.LIMIT
-    sentence = "{path} is {size}, and the limit is {limit}"
-    fix = "raise it with: dumacle config set max_file_size SIZE"
 
 
 class RunBusy(DumacleError):

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
@@ -42,7 +42,9 @@ class Settings(BaseModel):
     lock_timeout: Seconds = _setting(5, "seconds to wait for a lock in PostgreSQL")
     statement_timeout: Seconds = _setting(60, "seconds one statement may take")
 
-    default_provider: str = _setting("s3", "provider of a pod that names none: s3, wasabi, oracle or local")
+    default_provider: Literal["s3", "wasabi", "oracle", "local"] = _setting(
+        "s3", "provider of a pod that names none: s3, wasabi, oracle or local"
+    )
     s3_endpoint: str | None = _setting(None, "endpoint URL of an S3-compatible store; empty: AWS", "AWS_ENDPOINT_URL")
     s3_region: str | None = _setting(None, "region of the s3 provider", "AWS_REGION", "AWS_DEFAULT_REGION")
     s3_bucket: str | None = _setting(None, "bucket of pods at s3 that name none", "AWS_S3_BUCKET", "S3_BUCKET_NAME")

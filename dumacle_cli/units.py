@@ -25,14 +25,14 @@ _MINOR_DIGITS |= dict.fromkeys(("bhd", "jod", "kwd", "omr", "tnd"), 3)
 
 def parse_size(text: str | int, name: str = "size") -> int:
     """Read a size such as `500GiB`, `1.5 TiB`, `10GB` (decimal) or `4096`, and return bytes; raises InvalidValue."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(text))
+    match = re.fullmatch(r"\s*(\d{1,99}(?:\.\d{1,99})?)\s*([a-zA-Z]*)\s*", str(text))
     factor = _FACTORS.get((match[2] or "b").lower()) if match else None
     if not match or factor is None:
         raise InvalidValue(name=name, value=repr(text), reason="a size is a number with B, KiB, MiB, GiB or TiB")
     whole, _, fraction = match[1].partition(".")
     size: int = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
     if size > _LARGEST:
-        raise InvalidValue(name=name, value=repr(text), reason="it is more than 8 EiB")
+        raise InvalidValue(name=name, value=repr(text), reason="it is 8 EiB or more")
     return size
 
 
@@ -40,7 +40,7 @@ def show_size(size: int) -> str:
     """Show bytes in IEC units with three digits, such as `1.46 GiB`."""
     power = 0
     value = float(abs(size))
-    while value >= 1023.995 and power < len(_UNITS) - 1:
+    while value >= 1023.5 and power < len(_UNITS) - 1:
         value, power = value / 1024, power + 1
     digits = 0 if power == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
     return f"{'-' if size < 0 else ''}{value:.{digits}f} {_UNITS[power]}"
@@ -70,20 +70,20 @@ def parse_instant(text: str, name: str = "instant") -> datetime:
     """Read an ISO 8601 date or instant, UTC where no offset is given; raises InvalidValue."""
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise InvalidValue(name=name, value=repr(text), reason="an instant is like 2026-01-31T12:00:00Z") from None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def show_instant(instant: datetime) -> str:
     """Show an instant in UTC to the second, such as `2026-01-31 12:00:00Z`."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'seconds')}Z"
 
 
 def parse_price(text: str, currency: str) -> int:
     """Read a price such as `9.99`, and return minor units of the currency, exactly; raises InvalidValue."""
     digits = _minor_digits(currency)
-    match = re.fullmatch(r"(\d{1,12})(?:\.(\d+))?", text.strip(), re.ASCII)
+    match = re.fullmatch(r"(\d{1,15})(?:\.(\d+))?", text.strip(), re.ASCII)
     fraction = ((match[2] or "") if match else "").ljust(digits, "0")
     if not match or len(fraction) > digits:
         reason = f"a price in {currency.upper()} is a number with at most {digits} decimals"

@@ -8,8 +8,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 
 from dumacle_cli.errors import MigrationRunning
-from dumacle_cli.store import schema
-from dumacle_cli.store import models
+from dumacle_cli.store import models, schema
 from dumacle_cli.store.models.base import SCHEMA
 
 # "dumacle" in ASCII: an advisory lock is only a number, and another program's must not be hit by chance.

@@ -1,7 +1,7 @@
 """The S3-compatible stores that Dumacle knows, as a table of facts.
 
-No fact here is trusted further than its source: the figures are from the providers' documentation, only
-`local` is run by the tests, and a pod is probed before it is believed.
+No fact here is trusted further than its source: the figures are from the providers' documentation; the tests run
+rclone's server as `local` and moto's as `s3`.
 """
 
 from dataclasses import dataclass

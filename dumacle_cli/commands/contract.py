@@ -53,6 +53,7 @@ class Contract:
     confirms: bool
     bulk: bool
     outside: bool
+    recorded: bool
     offline: bool
     cron: bool
 
@@ -66,7 +67,9 @@ def _everywhere(
     timeout: Annotated[
         float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after this long; 0: never.")
     ] = 0,
-    verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv: also each query.")] = 0,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, help="Say how long it took; -vv: also each statement.")
+    ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing on success.")] = False,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="json: one summary record.")] = LogFormat.TEXT,
     color: Annotated[Color, typer.Option("--color", help="auto, always or never; NO_COLOR is heeded.")] = Color.AUTO,
@@ -75,6 +78,10 @@ def _everywhere(
 
 def _mutating(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; change nothing.")] = False,
+) -> None: ...
+
+
+def _recorded(
     op_id: Annotated[
         str, typer.Option("--op-id", metavar="ID", help="Id of this operation; a repeat takes effect once.")
     ] = "",
@@ -154,6 +161,8 @@ class Command(Everywhere, core.TyperCommand):
         sources: list[Callable[..., None]] = [_everywhere]
         if promise and promise.mutates:
             sources.append(_mutating)
+        if promise and promise.recorded:
+            sources.append(_recorded)
         if promise and promise.confirms:
             sources.append(_confirming)
         if promise and promise.bulk:
@@ -191,18 +200,21 @@ def command(
     confirms: bool = False,
     bulk: bool = False,
     outside: bool = False,
+    recorded: bool | None = None,
     offline: bool = False,
     cron: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., int]]:
     """Declare a command: its body takes the Context and what was typed, and returns what is to be shown.
 
-    `outside` marks a mutation that touches more than the database, `cron` one that never starts the embedded servers
+    `outside` marks a mutation that touches more than the database, `recorded` one that is an operation (by default all
+    that touch only the database), `cron` one that never starts the embedded servers
     by itself, `offline` one that needs no database.
     """
     path = f"{getattr(app, 'path', '')} {name}".strip()
     dotted = path.replace(" ", ".")
     view = View(f"dumacle.{dotted}.v1", returns, many, mutates, columns, empty) if returns else None
-    promise = Contract(dotted, kind, view, example, mutates, confirms, bulk, outside, offline, cron)
+    recorded = mutates and not outside if recorded is None else recorded
+    promise = Contract(dotted, kind, view, example, mutates, confirms, bulk, outside, recorded, offline, cron)
 
     def declare(body: Callable[..., Any]) -> Callable[..., int]:
         callback = _callback(body, promise)
@@ -222,9 +234,12 @@ def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]
             promise.name, promise.view, given, click.find_root().meta.get("dumacle.options", {}), promise.cron
         )
         result = body(context, **given)
-        return (
-            context.show(result if isinstance(result, Shown) else Shown(result)) if promise.view else int(result or 0)
-        )
+        if promise.view is None:
+            return int(result or 0)
+        shown = result if isinstance(result, Shown) else Shown(result)
+        if not promise.recorded:
+            shown.operation = None
+        return context.show(shown)
 
     hints = {
         name: hint for name, hint in typing.get_type_hints(body, include_extras=True).items() if name != first.name

@@ -113,10 +113,14 @@ def downgrade(
     target = "" if revision == "base" else _known(revision)
     with context.connection() as connection:
         before = schema.current(connection)
-        steps = [step for step in reversed(_revisions()) if target < step[:4] <= (before or "")]
-        if steps:
-            context.confirm(f"This undoes, with all the data they hold: {', '.join(steps)}.", name="downgrade")
-        if steps and not context.dry_run:
+    steps = [step for step in reversed(_revisions()) if target < step[:4] <= (before or "")]
+    if steps:
+        context.confirm(f"This undoes, with all the data they hold: {', '.join(steps)}.", name="downgrade")
+    if steps and not context.dry_run:
+        with context.connection() as connection:
+            if (found := schema.current(connection)) != before:
+                reason = f"the schema went from {before} to {found} meanwhile"
+                raise Conflict(reason=reason, advice="see what it is now: dumacle db current")
             schema.downgrade(connection, revision)
     return _migrated(context, before, steps, (target or None) if steps else before)
 

@@ -251,6 +251,7 @@ def purge_(
     file: OneOrFilter = "",
     owner: Owner = "",
     pod: Pod = "",
+    prefix: Prefix = "",
     older_than: Annotated[
         str, typer.Option("--older-than", metavar="AGE", help="Only what was given up before; else after retention.")
     ] = "",
@@ -258,24 +259,23 @@ def purge_(
     """Remove deleted files and old contents for good, with their bytes; finishes what a killed purge began."""
     maximum = None if file else context.maximum
     with context.session() as session:
-        scope = _scope(context, session, file, owner, pod, older_than)
+        age = older_than or ("" if file else f"{context.settings.retention_days}d")
+        chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, older_than=age, deleted=True)
+        scope = _scope(chosen)
         planned = purge.plan(session, **scope, maximum=maximum)
-        words = files.summary(session, Selection(deleted=True, **scope))[1] if context.asks else ""
+        words = files.summary(session, chosen)[1] if context.asks else ""
     context.confirm(f"Purge for good {words}; {planned.versions} contents, {show_size(planned.bytes)} become free")
     done = planned if context.dry_run else purge.run(context.database, context.store, **scope, maximum=maximum)
     return _outside(context, done, changed=done != purge.Purged(0, 0, 0))
 
 
-def _scope(context: Context, session: "Session", file: str, owner: str, pod: str, older_than: str) -> dict[str, Any]:
-    """Say what a purge may take: one deleted file at once, or what is older than that or than the retention."""
-    if file:
-        return {"ids": (files.find(session, file, owner=owner, pod=pod, deleted=True),)}
-    chosen = files.select(session, owner=owner, older_than=older_than or f"{context.settings.retention_days}d")
-    return {"owner_id": chosen.owner_id, "before": chosen.before}
+def _scope(chosen: Selection) -> dict[str, Any]:
+    """Say of a selection what a purge heeds: old contents belong to live files, and have no upload status."""
+    return {name: getattr(chosen, name) for name in ("ids", "owner_id", "pod_id", "prefix", "before")}
 
 
 def _outside(context: Context, data: object, *, changed: bool, exit_: Exit = Exit.DONE, note: str = "") -> Shown:
-    return Shown(data, changed, context.operation, dry_run=context.dry_run, exit=exit_, note=note)
+    return Shown(data, changed, dry_run=context.dry_run, exit=exit_, note=note)
 
 
 @command(

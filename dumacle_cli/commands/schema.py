@@ -8,7 +8,7 @@ import typer
 from dumacle_cli import commands
 from dumacle_cli.commands.contract import GROUP, Kind, command
 from dumacle_cli.context import Context
-from dumacle_cli.errors import NotFound
+from dumacle_cli.errors import NoSuchSchema
 
 app = typer.Typer(**GROUP)  # type: ignore[arg-type]
 app.path = ""  # type: ignore[attr-defined]
@@ -31,5 +31,5 @@ def schema(
     elif wanted in views:
         context.write(json.dumps(schemas.schema(views[wanted]), indent=2))
     else:
-        raise NotFound(noun="schema", name=name)
+        raise NoSuchSchema(noun="schema", name=name)
     return 0

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def _source(given: str) -> Path:
     if not given:  # as a Path it would be the working directory, and a script's empty variable would upload that
-        raise errors.NotFound(noun="file or folder", name="''")
+        raise errors.NoSuchSource(noun="file or folder", name="''")
     return Path(given)
 
 

@@ -121,6 +121,7 @@ def restore(context: Context, user: User) -> Shown:
     example="dumacle users purge ada@example.com --yes",
     mutates=True,
     outside=True,
+    recorded=True,
     confirms=True,
 )
 def purge(context: Context, user: User) -> Shown:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, TypeAlias
 
 from dumacle_cli import paths
-from dumacle_cli.errors import NotFound
+from dumacle_cli.errors import NoSuchSource
 from dumacle_cli.ingest.items import Class, Item, Problem
 
 Found: TypeAlias = Item | Problem
@@ -28,11 +28,11 @@ _KINDS = {
 def scan(sources: Sequence[bytes], prefix: str) -> Iterator[Found]:
     """Walk files and folders; a file's path is the one below its source, behind the prefix.
 
-    Raises NotFound for a source that does not exist, before anything is walked.
+    Raises NoSuchSource for a source that does not exist, before anything is walked.
     """
     for source in sources:
         if not os.path.lexists(source):
-            raise NotFound(noun="file or folder", name=paths.encode(source))
+            raise NoSuchSource(noun="file or folder", name=paths.encode(source))
     several = len(sources) > 1
     taken: set[int] = set()
     for source in sources:

@@ -17,7 +17,8 @@ from rich.progress import (
 from rich.text import Text
 
 from dumacle_cli.ingest.items import Attempt, Class, Outcome
-from dumacle_cli.output.tables import console, printable
+from dumacle_cli.output.screen import console
+from dumacle_cli.output.tables import printable
 from dumacle_cli.units import show_size
 
 LARGE = 16 * 1024**2

@@ -8,7 +8,16 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dumacle_cli import paths
-from dumacle_cli.errors import Conflict, NotFound, NotGranted, QuotaExceeded, TooMany, UsageError, UserDisabled
+from dumacle_cli.errors import (
+    Conflict,
+    InvalidValue,
+    NotFound,
+    NotGranted,
+    QuotaExceeded,
+    TooMany,
+    UsageError,
+    UserDisabled,
+)
 from dumacle_cli.services import pods, users
 from dumacle_cli.store import files as store
 from dumacle_cli.store import models, paging
@@ -119,7 +128,11 @@ def select(
 
 def ago(duration: str, name: str) -> datetime:
     """Return the instant that long before now; raises InvalidValue."""
-    return datetime.now(UTC) - timedelta(seconds=parse_duration(duration, name))
+    seconds = parse_duration(duration, name)
+    try:
+        return datetime.now(UTC) - timedelta(seconds=seconds)
+    except OverflowError:
+        raise InvalidValue(name=name, value=repr(duration), reason="that is before the year 1") from None
 
 
 def escaped(typed: str) -> str:

@@ -20,6 +20,7 @@ from dumacle_cli.errors import (
     UploadLost,
 )
 from dumacle_cli.store import purge as store
+from dumacle_cli.store.files import Selection
 from dumacle_cli.units import Bytes
 
 if TYPE_CHECKING:
@@ -47,12 +48,18 @@ def plan(
     session: "Session",
     *,
     owner_id: int | None = None,
+    pod_id: int | None = None,
+    prefix: str = "",
     ids: tuple[int, ...] | None = None,
     before: datetime | None = None,
     maximum: int | None = None,
 ) -> Purged:
     """Return what a purge would take now; raises TooMany where that is more than `maximum` files and old contents."""
-    found = store.extent(session, store.Scope(owner_id, ids, before))
+    return _plan(session, Selection(ids, owner_id, pod_id, prefix, before=before), maximum)
+
+
+def _plan(session: "Session", chosen: Selection, maximum: int | None) -> Purged:
+    found = store.extent(session, chosen)
     if maximum is not None and found.files + found.old > maximum:
         raise TooMany(count=found.files + found.old, noun="file", maximum=maximum)
     return Purged(found.files, found.versions, found.bytes)
@@ -63,31 +70,34 @@ def run(
     stores: "Stores",
     *,
     owner_id: int | None = None,
+    pod_id: int | None = None,
+    prefix: str = "",
     ids: tuple[int, ...] | None = None,
     before: datetime | None = None,
     maximum: int | None = None,
 ) -> Purged:
     """Purge files that were deleted before an instant, and contents that were superseded or failed before it.
 
-    Takes those of an owner or with these ids where given, and always finishes what another purge left half done.
+    Takes only those of an owner, in a pod, whose path begins so, or with these ids, where given, and always finishes
+    what another purge left half done.
     A store that fails keeps its part marked, and its error is raised when the rest is done. Raises TooMany.
     """
+    chosen = Selection(ids, owner_id, pod_id, prefix, before=before)
     if maximum is not None:
         with database.session(read_only=True) as session:
-            plan(session, owner_id=owner_id, ids=ids, before=before, maximum=maximum)
-    scope = store.Scope(owner_id, ids, before)
+            _plan(session, chosen, maximum)
     failed: dict[Place, DumacleError] = {}
     done = _finish(database, stores, failed)
-    while _mark(database, scope):
+    while _mark(database, chosen):
         done = _sum(done, _finish(database, stores, failed))
     for error in failed.values():
         raise error
     return done
 
 
-def _mark(database: "Database", scope: store.Scope) -> bool:
+def _mark(database: "Database", chosen: Selection) -> bool:
     with database.session() as session:
-        return store.mark_files(session, scope, BATCH) or store.mark_leftovers(session, scope, BATCH)
+        return store.mark_files(session, chosen, BATCH) or store.mark_leftovers(session, chosen, BATCH)
 
 
 def _finish(database: "Database", stores: "Stores", failed: dict[Place, DumacleError]) -> Purged:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
-from dumacle_cli.services import subscriptions
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import users as store
 
@@ -85,7 +84,7 @@ def create(
         raise AlreadyExists(noun="user", name=email)
     user = get(session, email)
     if plan:
-        subscriptions.switch(session, user, plan)
+        _switch(session, user, plan)
     return view(user), True
 
 
@@ -123,7 +122,7 @@ def update(
         "role": role,
     }
     changed = _change(session, user, **{column: value for column, value in given.items() if value is not None})
-    switched = plan is not None and subscriptions.switch(session, user, plan)
+    switched = plan is not None and _switch(session, user, plan)
     return view(user), changed or switched
 
 
@@ -175,3 +174,9 @@ def _spare_last_superadmin(session: Session, user: models.User) -> None:
     if acts and store.other_superadmin(session, user.id) is None:
         reason = f"{user.email} is the last superadmin who can act"
         raise Conflict(reason=reason, advice="make another one first: dumacle users create EMAIL --role superadmin")
+
+
+def _switch(session: Session, user: models.User, plan: str) -> bool:
+    from dumacle_cli.services import subscriptions  # maps the tables of plans and pods, which most commands need not
+
+    return subscriptions.switch(session, user, plan)

@@ -6,10 +6,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from dumacle_cli.errors import DatabaseTooOldServer
-
-OLDEST_SERVER = 160000
-"""Before 16 a role that may create roles could grant itself far more."""
+from dumacle_cli.store import revisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +24,12 @@ def bootstrap(admin_url: str, database: str, owner: str, owner_password: str) ->
     Raises DatabaseTooOldServer, and psycopg.Error as the server words it; the password reaches it as a verifier only.
     """
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        _require_server(admin)
+        revisions.require_server(admin.info.server_version)
         made_role = _make_role(admin, owner, owner_password)
         made_database = _make_database(admin, database, owner)
     with psycopg.connect(make_conninfo(admin_url, dbname=database)) as inside:
         inside.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     return Bootstrapped(made_role, made_database)
-
-
-def _require_server(admin: psycopg.Connection) -> None:
-    if admin.info.server_version < OLDEST_SERVER:
-        raise DatabaseTooOldServer(version=admin.info.parameter_status("server_version"))
 
 
 def _make_role(admin: psycopg.Connection, owner: str, password: str) -> bool:
@@ -72,7 +64,7 @@ def _is_superuser(admin: psycopg.Connection) -> bool:
 def missing(admin_url: str, database: str, owner: str) -> Bootstrapped:
     """Say what a bootstrap would make; writes nothing. Raises DatabaseTooOldServer, psycopg.Error."""
     with psycopg.connect(admin_url, autocommit=True) as admin:
-        _require_server(admin)
+        revisions.require_server(admin.info.server_version)
         role = admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [owner]).fetchone()
         found = admin.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone()
     return Bootstrapped(role is None, found is None)

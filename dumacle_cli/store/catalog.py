@@ -8,8 +8,8 @@ from importlib import resources
 from sqlalchemy import Connection, func, select, text
 
 from dumacle_cli.store import sql
-from dumacle_cli.store.bootstrap import OLDEST_SERVER
 from dumacle_cli.store.models import Pod
+from dumacle_cli.store.revisions import OLDEST_SERVER
 
 _MADE = re.compile(r"^CREATE OR REPLACE FUNCTION app\.(\w+)", re.MULTILINE)
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import psycopg
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -36,6 +36,16 @@ _BY_STATE: dict[str, type[errors.DumacleError]] = {
     "3F000": errors.SchemaMissing,
 }
 _WORTH_RETRYING = {"40001", "40P01", "55P03"}
+
+
+_LIMITS = """
+    SELECT set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true),
+        set_config('idle_in_transaction_session_timeout', '120s', true), set_config('TimeZone', 'UTC', true),
+        set_config('transaction_read_only',
+                   CASE WHEN :reads THEN 'on' ELSE current_setting('transaction_read_only') END, true)
+"""
+_GREETING = text(_LIMITS)
+_GREETING_AND_SCHEMA = text(f"{_LIMITS}, (SELECT max(version_num) FROM {revisions.TABLE})")  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +93,18 @@ class Database:
             },
         )
 
+    def watch(self, tell: Callable[[str], None]) -> None:
+        """Tell every statement with its seconds as it ends, without its parameters."""
+
+        def begin(connection: Any, *_: Any) -> None:
+            connection.info["began"] = time.monotonic()
+
+        def end(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            tell(f"[{time.monotonic() - connection.info['began']:.3f} s] {' '.join(statement.split())}")
+
+        event.listen(self.engine, "before_cursor_execute", begin)
+        event.listen(self.engine, "after_cursor_execute", end)
+
     @contextmanager
     def session(self, *, read_only: bool = False, check_schema: bool = True) -> Iterator[Session]:
         """Open one transaction: committed at the end, rolled back on an error; faults come out as DumacleErrors."""
@@ -92,15 +114,12 @@ class Database:
 
     def _greet(self, session: Session, read_only: bool, check_schema: bool) -> None:
         """Set the transaction's limits and compare schemas in one round trip (poolers refuse start-up options)."""
-        limits = {"lock": f"{self.timeouts.lock:.3f}s", "statement": f"{self.timeouts.statement:.3f}s"}
-        reads = "set_config('transaction_read_only', 'on', true), " if read_only else ""
-        version = f"(SELECT max(version_num) FROM {revisions.TABLE})" if check_schema else "NULL"
-        greeting = text(
-            f"SELECT {reads}set_config('lock_timeout', :lock, true), set_config('statement_timeout', :statement, true), "
-            "set_config('idle_in_transaction_session_timeout', '120s', true), set_config('TimeZone', 'UTC', true), "
-            f"{version}"
-        )
-        found = session.execute(greeting, limits).one()[-1]
+        limits = {
+            "lock": f"{self.timeouts.lock:.3f}s",
+            "statement": f"{self.timeouts.statement:.3f}s",
+            "reads": read_only,
+        }
+        found = session.execute(_GREETING_AND_SCHEMA if check_schema else _GREETING, limits).one()[-1]
         if check_schema:
             revisions.require(found)
 

@@ -32,18 +32,10 @@ def delete_files(session: Session, user_id: int, limit: int) -> bool:
 def erase(session: Session, user_id: int) -> bool:
     """Delete a user whose files are gone, with all that refers to the row; tells whether there was one."""
     owned = {"id": user_id}
-    # Files that were moved to another owner came with a run and a lease of this one.
-    session.execute(text(_FORGET_RUN.format(table="files")), owned)
-    session.execute(text(_FORGET_RUN.format(table="versions")), owned)
-    session.execute(text(_FORGET_LEASE), owned)
     for table, column in _RESTRICTING:
         session.execute(text(f"DELETE FROM app.{table} WHERE {column} = :id"), owned)  # noqa: S608
     return session.scalar(sql_delete(User).where(User.id == user_id).returning(User.id)) is not None
 
 
-_FORGET_RUN = "UPDATE app.{table} SET run_id = NULL WHERE run_id IN (SELECT id FROM app.runs WHERE owner_id = :id)"
-_FORGET_LEASE = (
-    "UPDATE app.versions SET lease_id = NULL WHERE lease_id IN (SELECT id FROM app.leases WHERE user_id = :id)"
-)
 # In the order of their references to each other.
 _RESTRICTING = (("leases", "user_id"), ("runs", "owner_id"), ("subscriptions", "user_id"), ("logins", "user_id"))

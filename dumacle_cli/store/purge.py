@@ -1,26 +1,16 @@
 """Queries of the purge: what may go, what is marked to go, and what is gone."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, text, tuple_, union_all, update
 from sqlalchemy.orm import Session, aliased
 
-from dumacle_cli.store.files import one_of
+from dumacle_cli.store.files import Selection, conditions, one_of
 from dumacle_cli.store.models import File, Lease, Pod, Version
 
 LEFTOVER = ("superseded", "failed")
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Which deleted files and old contents may go; None is any. `before` is when they were given up (UTC)."""
-
-    owner_id: int | None = None
-    ids: tuple[int, ...] | None = None
-    before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +31,17 @@ def _free(file_id: Any) -> ColumnElement[bool]:
     return ~counted
 
 
-def _within(query: Select[int], scope: Scope) -> Select[int]:
-    if scope.owner_id is not None:
-        query = query.where(File.owner_id == scope.owner_id)
-    return query if scope.ids is None else query.where(one_of(File.id, scope.ids))
+def files(chosen: Selection) -> Select[int]:
+    """Select the chosen deleted files that are not marked yet, the earliest first."""
+    deleted = conditions(replace(chosen, deleted=True))
+    return select(File.id).where(*deleted, _free(File.id)).order_by(File.deleted_at, File.id)
 
 
-def files(scope: Scope) -> Select[int]:
-    """Select the deleted files of a scope that are not marked yet, the earliest first."""
-    query = select(File.id).where(File.deleted_at.is_not(None), File.purging_at.is_(None), _free(File.id))
-    if scope.before:
-        query = query.where(File.deleted_at < scope.before)
-    return _within(query, scope).order_by(File.deleted_at, File.id)
+def leftovers(chosen: Selection) -> Select[int]:
+    """Select the contents of the chosen live files that are not the present one any more, or never were.
 
-
-def leftovers(scope: Scope) -> Select[int]:
-    """Select the contents of live files that are not the present one any more, or never were."""
+    An instant of the selection is that at which these were given up, not that of their files.
+    """
     following = aliased(Version)
     superseded_at = (
         select(func.min(following.stored_at))
@@ -66,12 +51,13 @@ def leftovers(scope: Scope) -> Select[int]:
     query = (
         select(Version.id)
         .join(File, File.id == Version.file_id)
-        .where(Version.status.in_(LEFTOVER), File.deleted_at.is_(None), File.version_id.is_distinct_from(Version.id))
+        .where(Version.status.in_(LEFTOVER), File.version_id.is_distinct_from(Version.id))
+        .where(*conditions(replace(chosen, deleted=False, before=None)))
         .where(~exists().where(Lease.id == Version.lease_id, Lease.closed_at.is_(None)))
     )
-    if scope.before:
-        query = query.where(func.coalesce(superseded_at, Version.created_at) < scope.before)
-    return _within(query, scope).order_by(Version.status, Version.id)
+    if chosen.before:
+        query = query.where(func.coalesce(superseded_at, Version.created_at) < chosen.before)
+    return query.order_by(Version.status, Version.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +73,10 @@ class Extent:
     bytes: int
 
 
-def extent(session: Session, scope: Scope) -> Extent:
+def extent(session: Session, chosen: Selection) -> Extent:
     """Count what a purge would take now."""
-    gone = union_all(files(scope).order_by(None), select(File.id).where(File.purging_at.is_not(None))).cte("gone")
-    old = leftovers(scope).order_by(None).cte("old")
+    gone = union_all(files(chosen).order_by(None), select(File.id).where(File.purging_at.is_not(None))).cte("gone")
+    old = leftovers(chosen).order_by(None).cte("old")
     going = or_(Version.file_id.in_(select(gone.c.id)), Version.id.in_(select(old.c.id)), Version.status == "purging")
     numbers = [select(func.count()).select_from(found).scalar_subquery() for found in (gone, old)]
     size = func.coalesce(func.sum(Version.size).filter(Version.stored_at.is_not(None)), 0)
@@ -98,18 +84,18 @@ def extent(session: Session, scope: Scope) -> Extent:
     return Extent(found[0], found[1], found[2], int(found[3]))
 
 
-def mark_files(session: Session, scope: Scope, limit: int) -> bool:
+def mark_files(session: Session, chosen: Selection, limit: int) -> bool:
     """Mark the next deleted files with all their contents, and let go of these; says whether there were any."""
-    query = files(scope).limit(limit).with_for_update(of=File, skip_locked=True)
+    query = files(chosen).limit(limit).with_for_update(of=File, skip_locked=True)
     ids = list(session.scalars(query))
     session.execute(update(File).where(one_of(File.id, ids)).values(purging_at=func.now(), version_id=None))
     session.execute(update(Version).where(one_of(Version.file_id, ids)).values(status="purging"))
     return bool(ids)
 
 
-def mark_leftovers(session: Session, scope: Scope, limit: int) -> bool:
+def mark_leftovers(session: Session, chosen: Selection, limit: int) -> bool:
     """Mark the next old contents; says whether there were any."""
-    query = leftovers(scope).limit(limit).with_for_update(of=Version, skip_locked=True)
+    query = leftovers(chosen).limit(limit).with_for_update(of=Version, skip_locked=True)
     ids = list(session.scalars(query))
     session.execute(update(Version).where(one_of(Version.id, ids)).values(status="purging"))
     return bool(ids)

@@ -1,11 +1,21 @@
 """Which schemas this release works with: its own and the previous one."""
 
-from dumacle_cli.errors import SchemaMissing, SchemaTooNew, SchemaTooOld
+from dumacle_cli.errors import DatabaseTooOldServer, SchemaMissing, SchemaTooNew, SchemaTooOld
 
 TABLE = "app.schema_version"
+OLDEST_SERVER = 160_000
 OWN = "0009"
 PREVIOUS = "0009"
 """The first release has no previous schema; a later one names it here."""
+
+
+def require_server(number: int) -> None:
+    """Refuse a server before 16, where a role that may create roles could grant itself far more.
+
+    `number` is libpq's, such as 180006. Raises DatabaseTooOldServer.
+    """
+    if number < OLDEST_SERVER:
+        raise DatabaseTooOldServer(version=number // 10_000)
 
 
 def require(found: str | None) -> None:

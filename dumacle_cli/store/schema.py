@@ -115,6 +115,8 @@ def _scripts() -> "ScriptDirectory":
 @contextmanager
 def _migrating(target: Connection | URL | str, statement_seconds: float) -> Iterator["Config"]:
     with _connected(target) as connection, _limited(connection, statement_seconds):
+        driver: Any = connection.connection.driver_connection
+        revisions.require_server(driver.info.server_version)
         config = _config()
         config.attributes["connection"] = connection
         yield config

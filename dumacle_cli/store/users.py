@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Select, Text, cast, func, select, text
-from sqlalchemy import delete as sql_delete
+from sqlalchemy import Select, Text, cast, func, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError

@@ -130,7 +130,6 @@ def upgrade() -> None:
         sa.CheckConstraint("upload_progress BETWEEN 0 AND 100", name=op.f("ck_files_upload_progress")),
         sa.ForeignKeyConstraint(["owner_id"], ["app.users.id"], name=op.f("fk_files_owner_id"), ondelete="RESTRICT"),
         sa.ForeignKeyConstraint(["pod_id"], ["app.pods.id"], name=op.f("fk_files_pod_id"), ondelete="RESTRICT"),
-        sa.ForeignKeyConstraint(["run_id"], ["app.runs.id"], name=op.f("fk_files_run_id"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_files")),
         schema="app",
         postgresql_with={"fillfactor": "90"},
@@ -245,10 +244,6 @@ def upgrade() -> None:
         sa.CheckConstraint("part_size > 0", name=op.f("ck_versions_part_size")),
         sa.CheckConstraint("size >= 0", name=op.f("ck_versions_size")),
         sa.ForeignKeyConstraint(["file_id"], ["app.files.id"], name=op.f("fk_versions_file_id"), ondelete="NO ACTION"),
-        sa.ForeignKeyConstraint(
-            ["lease_id"], ["app.leases.id"], name=op.f("fk_versions_lease_id"), ondelete="RESTRICT"
-        ),
-        sa.ForeignKeyConstraint(["run_id"], ["app.runs.id"], name=op.f("fk_versions_run_id"), ondelete="RESTRICT"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_versions")),
         sa.UniqueConstraint("file_id", "id", name=op.f("uq_versions_file_id_id")),
         sa.UniqueConstraint("key", name=op.f("uq_versions_key")),

@@ -3,7 +3,7 @@
     python -m tests.bench.startup DUMACLE AWS
 
 DUMACLE and AWS are the console scripts, each in an environment of its own. The profile in use must be the embedded
-one, running. Goals (DESIGN 11): --help at most 0.35 x, --version 0.1 x, users list 1.75 x.
+one, running. Goals: --help at most 0.35 x, --version 0.1 x, users list 1.75 x.
 """
 
 import sys

@@ -13,6 +13,7 @@ from dumacle_cli.local import servers
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store import revisions, schema
 from tests.conftest import Run
+from tests.terminal import ask
 
 pytestmark = pytest.mark.integration
 
@@ -45,6 +46,32 @@ def test_down_and_up_again(run: Run) -> None:
     run("users", "list")
 
 
+@pytest.mark.parametrize(("answer", "code"), [("", 1), ("y", 1), ("downgrade", 0)])
+def test_downgrade_wants_its_name_typed_and_holds_nothing_meanwhile(
+    run: Run, embedded: Servers, database_url: str, answer: str, code: int
+) -> None:
+    name = str(psycopg.conninfo.conninfo_to_dict(database_url)["dbname"])
+    connected: list[int] = []
+
+    def count() -> None:
+        with psycopg.connect(embedded.admin_url) as admin:
+            found = admin.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = %s", [name]).fetchone()
+        connected.append(found[0] if found else 0)
+
+    asked = ask(answer, "db", "downgrade", "0008", meanwhile=count)
+    assert (asked.code, connected) == (code, [0])
+    assert "with all the data they hold: 0009" in asked.err
+    assert "Type downgrade to go on" in asked.err
+    assert run("db", "current", "-o", "json").data["revision"] == (revisions.OWN if code else "0008")
+
+
+def test_downgrade_does_only_what_was_confirmed(run: Run) -> None:
+    asked = ask("downgrade", "db", "downgrade", "0007", meanwhile=lambda: run("db", "downgrade", "0008", "--yes"))
+    assert asked.code == errors.Exit.CONFLICT
+    assert f"from {revisions.OWN} to 0008 meanwhile" in asked.err
+    assert run("db", "current", "-o", "json").data["revision"] == "0008"
+
+
 def test_down_to_nothing(run: Run) -> None:
     assert run("db", "downgrade", "base", "--yes", "-o", "json").data["after"] is None
     assert run("db", "current", "-o", "json").data["revision"] is None
@@ -57,11 +84,11 @@ def test_an_unknown_revision_is_refused(run: Run, argv: tuple[str, ...]) -> None
     assert "there is no revision" in run("db", *argv, expect=errors.Exit.USAGE).err
 
 
-def test_a_dry_revision_names_its_file_and_writes_none(invoke: Run) -> None:
-    file = Path(invoke("db", "revision", "Colours of pods", "--dry-run", "-o", "json").data["file"])
+def test_a_dry_revision_names_its_file_and_writes_none(run: Run) -> None:
+    file = Path(run("db", "revision", "Colours of pods", "--dry-run", "-o", "json").data["file"])
     assert file == schema.folder() / "versions" / f"{int(revisions.OWN) + 1:04}_colours_of_pods.py"
     assert not file.exists()
-    invoke("db", "revision", "!", "--dry-run", expect=errors.Exit.USAGE)
+    run("db", "revision", "!", "--dry-run", expect=errors.Exit.USAGE)
 
 
 def test_check_is_content_with_the_migrations(run: Run) -> None:

@@ -12,6 +12,7 @@ from dumacle_cli import errors
 from dumacle_cli.clients import keychain
 from dumacle_cli.local import servers
 from dumacle_cli.services import checks
+from dumacle_cli.store.database import Database
 from tests.conftest import Run
 
 pytestmark = pytest.mark.integration
@@ -115,3 +116,24 @@ def test_the_keyring_that_stores_nothing_is_a_warning(monkeypatch: pytest.Monkey
 )
 def test_the_worst_counts(statuses: list[checks.Status], expected: str) -> None:
     assert checks.worst([checks.Check("x", status, "", "") for status in statuses]) == expected
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("limit", "status"), [("LITTLE_DISK", "warning"), ("NO_DISK", "failed")])
+def test_little_room_is_told_with_its_fix(
+    limit: str, status: checks.Status, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "not" / "made" / "yet"
+    assert checks.disk(folder).finding.endswith(f" free at {folder}")
+    monkeypatch.setattr(checks, limit, 2**63)
+    found = checks.disk(folder)
+    assert (found.status, found.fix) == (status, "free room, or move it: dumacle config set data_dir FOLDER")
+
+
+def test_clocks_that_are_apart_are_a_warning(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    with database.engine.connect() as connection:
+        assert checks.clock(connection).status == "ok"
+        monkeypatch.setattr(checks, "CLOCK_SECONDS", -1)  # no two clocks are closer
+        found = checks.clock(connection)
+    assert (found.status, found.fix) == ("warning", "set both clocks by NTP")
+    assert found.finding.endswith(" s apart")

@@ -12,8 +12,11 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File
 from tests import factories
+from tests.terminal import ask
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.conftest import Run
 
 pytestmark = pytest.mark.integration
@@ -132,6 +135,74 @@ def test_purge(run: "Run", ids: dict[str, int], object_store: ObjectStore) -> No
     run("files", "purge", str(ids["a/1"]), "--yes", expect=7)
     run("files", "delete", str(ids["a/1"]), "--yes")
     assert run("files", "purge", "a/1", "--owner", ADA, "--yes", "-o", "json").data["files"] == 1
+
+
+def test_purge_takes_what_pod_prefix_and_owner_leave(
+    run: "Run", ids: dict[str, int], database: Database, object_store: ObjectStore, bucket: Location
+) -> None:
+    with database.session() as session:
+        for pod in (factories.make_pod(session, name, bucket=bucket.bucket) for name in ("clips", "songs")):
+            for owner in (factories.make_user(session, f"{user}@{pod.name}") for user in ("eve", "joe")):
+                for path in ("in/x", "out/x"):
+                    gone = {"store": object_store, "deleted_at": LONG_AGO}
+                    factories.make_file(session, pod, owner, path, b"12345", **gone)
+    everything = deleted(run)
+
+    def purge(*filters: str) -> int:
+        asked = ("files", "purge", *filters, "--older-than", "0s", "--yes", "-o", "json")
+        foreseen = run(*asked, "--dry-run").data
+        assert run(*asked).data == foreseen
+        return int(foreseen["files"])
+
+    assert purge("--pod", "clips", "--prefix", "in/", "--owner", "eve@songs") == 0
+    assert purge("--pod", "clips", "--prefix", "in/", "--owner", "eve@clips") == 1
+    assert everything - deleted(run) == {("clips", "eve@clips", "in/x")}
+    assert purge("--pod", "clips", "--prefix", "in/") == 1
+    assert everything - deleted(run) == {("clips", "eve@clips", "in/x"), ("clips", "joe@clips", "in/x")}
+    assert purge("--prefix", "in/") == 2
+    assert purge("--pod", "clips") == 2
+    assert deleted(run) == {("films", ADA, "lost"), ("songs", "eve@songs", "out/x"), ("songs", "joe@songs", "out/x")}
+    assert len(stored(object_store)) == 3 + 2
+
+
+def deleted(run: "Run") -> set[tuple[str, str, str]]:
+    found = run("files", "list", "--deleted", "--all", "-o", "json").data
+    return {(file["pod"], file["owner"], file["path"]) for file in found}
+
+
+@pytest.mark.parametrize("filters", [("--older-than", "3650d"), ("--prefix", "z")])
+def test_one_file_takes_no_filter(run: "Run", ids: dict[str, int], filters: tuple[str, ...]) -> None:
+    for verb, path in (("purge", "lost"), ("delete", "a/1")):
+        run("files", verb, str(ids[path]), *filters, "--yes", expect=2)
+    assert (paths(run), paths(run, "--deleted")) == (["a/1", "a/22"], ["lost"])
+
+
+@pytest.mark.parametrize(("answer", "code"), [("", 1), ("n", 1), ("yes", 1), ("y", 0)])
+@pytest.mark.parametrize("verb", ["delete", "purge"])
+def test_bulk_shows_what_goes_and_asks(
+    run: "Run", ids: dict[str, int], object_store: ObjectStore, shop: None, verb: str, answer: str, code: int
+) -> None:
+    if verb == "purge":
+        run("files", "delete", "--owner", ADA, "--yes")
+    before = {"delete": deleted(run), "purge": stored(object_store)}
+    asked = ask(answer, "files", verb, "--owner", ADA, "--prefix", "a/", "--older-than", "0s", "--profile", "shop")
+    assert asked.code == code
+    assert "2 files, 9 B: a/1, a/22" in asked.err
+    assert "[profile shop]\nGo on? [y/N]" in asked.err
+    after = {"delete": deleted(run), "purge": stored(object_store)}
+    assert len(before[verb] ^ after[verb]) == (0 if code else 2)
+
+
+@pytest.fixture
+def shop(environment: "Callable[..., None]", tmp_path: Path) -> None:
+    """A profile of this name, on the database and the bucket of this test."""
+    file = tmp_path / "config.toml"
+    file.write_text("[profiles.shop]\n")
+    environment(DUMACLE_CONFIG=str(file))
+
+
+def stored(object_store: ObjectStore) -> set[str]:
+    return {entry.key for entry in object_store.list("")}
 
 
 def test_purge_guards_its_number(run: "Run", ids: dict[str, int]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from dumacle_cli import errors
 from dumacle_cli.local import servers
 from tests.conftest import Result, Run
+from tests.terminal import ask
 
 pytestmark = pytest.mark.integration
 
@@ -87,7 +88,11 @@ def test_an_interrupted_first_start_is_finished_by_the_next_command(installed: R
 def test_reset_asks_and_then_deletes_all(installed: Run, data_folder: Path) -> None:
     installed("local", "reset", expect=errors.Exit.USAGE)
     assert installed("local", "reset", "--dry-run", "-o", "json").data["freed"] > 1024**2
-    assert (data_folder / "postgres").exists()
-    installed("local", "reset", "--yes")
+    for answer in ("", "y", "no"):
+        assert ask(answer, "local", "reset").code == errors.Exit.FAILED
+    assert installed("users", "list", "-o", "json").data == []
+    asked = ask("reset", "local", "reset")
+    assert f"in {data_folder}: every row and every object. [profile local]\nType reset to go on" in asked.err
+    assert asked.code == errors.Exit.DONE
     assert not data_folder.exists()
     assert installed("local", "reset", "--yes", "-o", "json").json["changed"] is False

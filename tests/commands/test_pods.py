@@ -1,28 +1,19 @@
 """`dumacle pods` through the only door: what is typed, what is shown, and with which exit status."""
 
-import io
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.__main__ import main
 from dumacle_cli.commands.pods import bar
 from dumacle_cli.store.database import Database
 from tests.factories import make_file, make_pod, make_user
+from tests.terminal import ask
 
 Run = Callable[..., Any]
 TIB = 1024**4
 JSON = ("-o", "json")
-
-
-class Terminal(io.StringIO):
-    """Someone who types."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.unit
@@ -70,14 +61,11 @@ def test_update_needs_something_to_change(run: Run, library: None) -> None:
 
 
 @pytest.mark.integration
-def test_delete_wants_the_name_where_files_live(
-    run: Run, library: None, configured: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_delete_wants_the_name_where_files_live(run: Run, library: None) -> None:
     run("pods", "delete", "films", expect=2)
     answers = [("films", "y", 1), ("empty", "n", 1), ("films", "films", 0), ("empty", "y", 0)]
     for pod, answer, status in answers:
-        monkeypatch.setattr(sys, "stdin", Terminal(f"{answer}\n"))
-        assert main(["pods", "delete", pod]) == status, (pod, answer)
+        assert ask(answer, "pods", "delete", pod).code == status, (pod, answer)
     run("pods", "grant", "films", "bob@example.com", expect=6)
     assert [pod["name"] for pod in run("pods", "list", "--deleted", "--sort", "name", *JSON).data] == ["empty", "films"]
     assert run("pods", "restore", "films", *JSON).json["changed"] is True

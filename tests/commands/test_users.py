@@ -12,6 +12,7 @@ from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File, Lease, Operation, Subscription, User, Version
 from tests.conftest import Run
 from tests.factories import make_file, make_grant, make_plan, make_pod, make_subscription, make_user
+from tests.terminal import ask
 
 pytestmark = pytest.mark.integration
 
@@ -92,6 +93,22 @@ def test_purge_asks(run: Run, database: Database) -> None:
     run("users", "create", "ada@x")
     run("users", "purge", "ada@x", expect=2)
     assert _count(database, User) == 1
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y", 1, 2), ("bob@x", 1, 2), ("", 1, 2), ("ada@x", 0, 1)])
+def test_purge_wants_the_email_typed(
+    run: Run, database: Database, object_store: ObjectStore, answer: str, code: int, left: int
+) -> None:
+    with database.session() as session:
+        pod = make_pod(session, "films", bucket=object_store.location.bucket)
+        for email in ("ada@x", "bob@x"):
+            make_file(session, pod, make_user(session, email), "a.bin", b"12345", store=object_store)
+    asked = ask(answer, "users", "purge", "ada@x")
+    assert asked.code == code
+    assert "Erase ada@x with 1 files (5 B) for good?" in asked.err
+    assert "Type ada@x to go on" in asked.err
+    assert (_count(database, User), _count(database, File), len(list(object_store.list("")))) == (left, left, left)
+    assert len(run("users", "list", "-o", "json").data) == left
 
 
 # Import

@@ -26,13 +26,13 @@ def tree(*roots: Path, prefix: bytes = b"") -> dict[bytes, str]:
     return found
 
 
-def check(database: Database, store: ObjectStore, expected: dict[bytes, str]) -> None:
-    """Compare files with rows, rows with objects, and every counter with the sum of what it counts."""
-    _rows(database, store, expected)
+def check(database: Database, store: ObjectStore, expected: dict[bytes, str], below: str = "") -> None:
+    """Compare files with rows, rows with objects `below` a prefix, and every counter with the sum of what it counts."""
+    _rows(database, store, expected, below)
     books(database)
 
 
-def _rows(database: Database, store: ObjectStore, expected: dict[bytes, str]) -> None:
+def _rows(database: Database, store: ObjectStore, expected: dict[bytes, str], below: str) -> None:
     with database.session() as session:
         rows = session.execute(
             text(
@@ -49,7 +49,7 @@ def _rows(database: Database, store: ObjectStore, expected: dict[bytes, str]) ->
             assert hashlib.sha256(body).digest() == row[1] == row[3]
             assert len(body) == row[2] == row[4]
             assert row[6:] == ("stored", "uploaded")
-    keys = {entry.key for entry in store.list("")}
+    keys = {entry.key for entry in store.list(below)}
     assert stored <= keys <= stored | given_up
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dumacle_cli.output import tables
+from dumacle_cli.output import screen, tables
 from dumacle_cli.output.forms import Shown, View
 from dumacle_cli.units import Bytes, Seconds
 
@@ -98,4 +98,4 @@ def test_a_reader_who_left_is_not_a_system_exit() -> None:
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        written(WHOLE, out=Left())
+        screen.console(Left(), None).print("x")

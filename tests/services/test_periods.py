@@ -17,7 +17,7 @@ from dumacle_cli.store.database import Database
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 ZONES = ("UTC", "America/New_York", "Pacific/Apia", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe")
-CASES = int(os.environ.get("PERIOD_CASES", "20000"))
+CASES = int(os.environ.get("PERIOD_CASES", "200000"))
 
 
 def at(instant: str) -> datetime:

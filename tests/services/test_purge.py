@@ -151,6 +151,23 @@ def test_only_the_owner_that_is_named(database: Database, object_store: ObjectSt
         assert set(session.execute(select(File.owner_id, File.path))) == {(ada.id, "live"), (bob.id, "a")}
 
 
+@pytest.mark.parametrize("within", ["pod_id", "prefix"])
+def test_only_the_pod_or_prefix_that_is_named(database: Database, object_store: ObjectStore, within: str) -> None:
+    """Of deleted files and old contents alike."""
+    with database.session() as session:
+        ada, films, songs = factories.make_user(session), factories.make_pod(session), factories.make_pod(session)
+        for pod, folder in ((films, "in/"), (songs, "out/")):
+            factories.make_file(session, pod, ada, f"{folder}gone", b"123", store=object_store, deleted_at=LONG_AGO)
+            live = factories.make_file(session, pod, ada, f"{folder}live", b"12", store=object_store)
+            factories.make_version(session, live, b"1", store=object_store, status="superseded")
+        chosen: dict[str, Any] = {within: {"pod_id": films.id, "prefix": "in/"}[within]}
+    with database.session(read_only=True) as session:
+        planned = purge.plan(session, **chosen)
+    assert purge.run(database, lambda *_: object_store, **chosen) == planned == purge.Purged(1, 2, 4)
+    assert left(database)[0] == ["in/live", "out/gone", "out/live"]
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 2, 4)
+
+
 def test_what_a_lease_still_counts_stays(database: Database, object_store: ObjectStore) -> None:
     with database.session() as session:
         ada, pod = factories.make_user(session), factories.make_pod(session)

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL
 
 from dumacle_cli.errors import DatabaseTooOldServer
-from dumacle_cli.store import bootstrap, schema
+from dumacle_cli.store import bootstrap, revisions, schema
 
 pytestmark = pytest.mark.integration
 
@@ -95,7 +95,13 @@ def test_the_password_reaches_the_server_as_a_verifier_only(cluster: dict[str, s
 def test_an_old_server_is_refused(
     cluster: dict[str, str], root: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bootstrap, "OLDEST_SERVER", 990000)
+    monkeypatch.setattr(revisions, "OLDEST_SERVER", 990000)
     with pytest.raises(DatabaseTooOldServer):
         bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
     assert root.execute("SELECT count(*) FROM pg_roles WHERE rolname = %s", [OWNER]).fetchone() == (0,)
+
+
+def test_an_old_server_is_not_migrated(pg_url: URL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revisions, "OLDEST_SERVER", 990000)
+    with pytest.raises(DatabaseTooOldServer):
+        schema.upgrade(pg_url)

@@ -13,8 +13,7 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from dumacle_cli.errors import DatabaseBusy, MigrationRunning
-from dumacle_cli.store import revisions, schema
-from dumacle_cli.store import models
+from dumacle_cli.store import models, revisions, schema
 
 pytestmark = pytest.mark.integration
 

@@ -4,30 +4,59 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dumacle_cli.store.models.base import SCHEMA as SCHEMA, Base as Base
-    from dumacle_cli.store.models.files import Copy as Copy, File as File, Version as Version
-    from dumacle_cli.store.models.operations import Audit as Audit, Operation as Operation
-    from dumacle_cli.store.models.plans import Plan as Plan, Subscription as Subscription
+    from dumacle_cli.store.models.base import SCHEMA as SCHEMA
+    from dumacle_cli.store.models.base import Base as Base
+    from dumacle_cli.store.models.files import Copy as Copy
+    from dumacle_cli.store.models.files import File as File
+    from dumacle_cli.store.models.files import Version as Version
+    from dumacle_cli.store.models.operations import Audit as Audit
+    from dumacle_cli.store.models.operations import Operation as Operation
+    from dumacle_cli.store.models.plans import Plan as Plan
+    from dumacle_cli.store.models.plans import Subscription as Subscription
     from dumacle_cli.store.models.pods import (
         Credential as Credential,
+    )
+    from dumacle_cli.store.models.pods import (
         Pod as Pod,
+    )
+    from dumacle_cli.store.models.pods import (
         PodGrant as PodGrant,
+    )
+    from dumacle_cli.store.models.pods import (
         ProviderDefault as ProviderDefault,
     )
     from dumacle_cli.store.models.quotas import (
         QuotaAnchor as QuotaAnchor,
+    )
+    from dumacle_cli.store.models.quotas import (
         QuotaClosing as QuotaClosing,
+    )
+    from dumacle_cli.store.models.quotas import (
         QuotaCounter as QuotaCounter,
+    )
+    from dumacle_cli.store.models.quotas import (
         QuotaEntry as QuotaEntry,
+    )
+    from dumacle_cli.store.models.quotas import (
         QuotaGrant as QuotaGrant,
+    )
+    from dumacle_cli.store.models.quotas import (
         QuotaLimit as QuotaLimit,
     )
-    from dumacle_cli.store.models.runs import Lease as Lease, Run as Run
-    from dumacle_cli.store.models.transcodes import Rendition as Rendition, Transcode as Transcode, Unit as Unit
-    from dumacle_cli.store.models.users import Login as Login, User as User
+    from dumacle_cli.store.models.runs import Lease as Lease
+    from dumacle_cli.store.models.runs import Run as Run
+    from dumacle_cli.store.models.transcodes import Rendition as Rendition
+    from dumacle_cli.store.models.transcodes import Transcode as Transcode
+    from dumacle_cli.store.models.transcodes import Unit as Unit
+    from dumacle_cli.store.models.users import Login as Login
+    from dumacle_cli.store.models.users import User as User
     from dumacle_cli.store.models.webhooks import (
         StripeEvent as StripeEvent,
+    )
+    from dumacle_cli.store.models.webhooks import (
         StripeObject as StripeObject,
+    )
+    from dumacle_cli.store.models.webhooks import (
         StripePayload as StripePayload,
     )
 

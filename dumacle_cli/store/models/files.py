@@ -5,8 +5,8 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
-from dumacle_cli.store.models import pods, runs, users  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.pods import PROVIDERS
 
 UPLOAD_STATUSES = (
@@ -39,7 +39,7 @@ class File(Base):
     pod_id: Mapped[int] = mapped_column(ForeignKey("app.pods.id", ondelete="RESTRICT"))
     owner_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="RESTRICT"))
     version_id: Mapped[int | None]
-    run_id: Mapped[int | None] = mapped_column(ForeignKey("app.runs.id", ondelete="RESTRICT"))
+    run_id: Mapped[int | None]
     size: Mapped[int]
     mtime_ns: Mapped[int | None]
     created_at: Mapped[Created]
@@ -55,6 +55,8 @@ class File(Base):
     error: Mapped[str | None]
 
     __table_args__ = (
+        # run_id, and lease_id of versions, are no foreign keys: an index on each would serve nothing but the rare
+        # deletion of a run. Their numbers are never used again.
         # The pair, not version_id alone: a file can only point to a version of its own, and deleting a version
         # looks the file up by its primary key. Deferred, because file and version come and go in one transaction.
         ForeignKeyConstraint(
@@ -103,8 +105,8 @@ class Version(Base):
 
     id: Mapped[Id]
     file_id: Mapped[int] = mapped_column(ForeignKey("app.files.id", ondelete="NO ACTION"))
-    lease_id: Mapped[int | None] = mapped_column(ForeignKey("app.leases.id", ondelete="RESTRICT"))
-    run_id: Mapped[int | None] = mapped_column(ForeignKey("app.runs.id", ondelete="RESTRICT"))
+    lease_id: Mapped[int | None]
+    run_id: Mapped[int | None]
     size: Mapped[int]
     mtime_ns: Mapped[int | None]
     part_size: Mapped[int | None]
