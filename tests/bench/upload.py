@@ -24,7 +24,7 @@ from tests.factories import make_grant, make_pod, make_user
 from tests.ingest import checker
 from tests.servers import scratch_folder, start_servers, stop_servers
 
-ROUNDS = 5
+ROUNDS = 3
 WORKERS = (64, 128, 256, 512)
 SMALL = (12_000, 64 * 1024)
 LARGE = (6, 128 * 1024**2)
