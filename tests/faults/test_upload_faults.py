@@ -371,8 +371,10 @@ def test_the_same_command_twice_at_once(
     folder = many(fill, 1800)
     first = begin(folder, "--results", tmp_path / "results.jsonl")
     await_uploaded(database, first, 1)
-    second = begin(folder, "--results", tmp_path / "results.jsonl")
-    code, said = finish(second)
+    # Held still, so that it cannot end before the second one looks.
+    first.send_signal(signal.SIGSTOP)
+    code, said = finish(begin(folder, "--results", tmp_path / "results.jsonl"))
+    first.send_signal(signal.SIGCONT)
     assert (code, "this upload is being done already" in said) == (9, True), said
     assert finish(first)[0] == 0
     checker.check(database, object_store, checker.tree(folder))

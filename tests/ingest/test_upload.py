@@ -464,16 +464,6 @@ def test_dry_run_predicts_and_writes_nothing(
 # Repeating
 
 
-def test_same_operation_id_uploads_what_is_new(
-    upload: Upload, fill: Fill, database: Database, object_store: ObjectStore
-) -> None:
-    folder = fill(one=10)
-    upload(folder, "--op-id", "nightly")
-    fill(one=11, two=20)
-    assert ended(upload(folder, "--op-id", "nightly")) == {"uploaded": 2}
-    checker.check(database, object_store, checker.tree(folder))
-
-
 def test_deleted_file_goes_up_again(
     upload: Upload, fill: Fill, run: Run, database: Database, object_store: ObjectStore
 ) -> None:
