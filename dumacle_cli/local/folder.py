@@ -181,5 +181,7 @@ def _check_ours(folder: Path, account: Account) -> None:
     if folder.stat().st_uid != account.uid:
         reason = f"it belongs to root; name a folder that does not exist yet, or give it to {account.name}"
         raise FolderUnreachable(folder=folder, account=account.name, reason=reason)
-    if not is_ours(folder) and any(entry.name != "lock" for entry in folder.iterdir()):
+    # In this order: another first start may be under way, which makes the secrets before all else but the lock.
+    others = {entry.name for entry in folder.iterdir()} - {"lock", SECRETS, Path(SECRETS).with_suffix(".part").name}
+    if others and not is_ours(folder):
         raise FolderUnreachable(folder=folder, account=account.name, reason="it holds files that are not Dumacle's")

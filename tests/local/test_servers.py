@@ -20,6 +20,7 @@ from botocore.config import Config
 import dumacle_cli
 from dumacle_cli.errors import Conflict, FolderUnreachable, ToolFailed
 from dumacle_cli.local import ffmpeg, servers
+from dumacle_cli.local import folder as folders
 from dumacle_cli.local.folder import account_of
 from dumacle_cli.local.process import drop, wait
 from dumacle_cli.local.servers import Servers
@@ -301,6 +302,16 @@ def test_an_occupied_port_is_changed_and_remembered(folder: Path) -> None:
     assert start_servers(folder).s3_endpoint == after.s3_endpoint
 
 
+def test_a_first_start_meets_another_that_has_just_begun(folder: Path) -> None:
+    account = folders.prepare(folder)
+    for begun in ("lock", "secrets.part"):
+        folders.write_private(folder / begun, "", account)
+    assert folders.prepare(folder) == account
+    folders.write_private(folder / "stranger", "", account)
+    with pytest.raises(FolderUnreachable):
+        folders.prepare(folder)
+
+
 @pytest.mark.parametrize("name", ["with spaces, a comma and é", "long/" + "x" * 120, "quote'd {0} %s; #"])
 def test_any_path(folder: Path, name: str) -> None:
     found = start_servers(folder / name)
@@ -421,6 +432,7 @@ import sys
 from pathlib import Path
 from dumacle_cli.errors import MissingExtra
 from dumacle_cli.local import ffmpeg, servers
+from dumacle_cli.local import folder as folders
 for act in (lambda: servers.start(Path({str(folder)!r})), ffmpeg.locate):
     try:
         act()
