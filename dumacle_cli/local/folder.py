@@ -10,6 +10,7 @@ import os
 import pwd
 import secrets
 import subprocess
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -103,11 +104,17 @@ def is_ours(folder: Path) -> bool:
 
 def make_private(folder: Path, account: Account) -> Path:
     """Make a folder that only `account` can open, if it is not there yet."""
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
+    if folder.exists():
         return folder
-    give(folder, account)
+    # It appears with its owner: another start that saw it in between would take it for a folder of root's.
+    fresh = Path(tempfile.mkdtemp(prefix=".dumacle-", dir=folder.parent))
+    give(fresh, account)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        fresh.rmdir()
+        if not folder.is_dir():
+            raise
     return folder
 
 
