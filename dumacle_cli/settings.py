@@ -76,7 +76,9 @@ class Settings(BaseModel):
     local_secret_key: SecretStr | None = _setting(None, "secret key of the local provider")
 
     max_file_size: Size = _setting("5TiB", "largest file that is taken, in bytes or as 50GiB", "MAX_FILE_SIZE_MB")
-    upload_concurrency: int = Field(128, ge=1, le=1024, description="small objects in flight during an upload")
+    upload_concurrency: int = Field(
+        128, ge=1, le=1024, description="most small objects in flight during an upload; fewer where more are no faster"
+    )
     large_file_size: Size = _setting("16MiB", "files from this size on go up in parts")
     url_expiry: int = Field(3600, ge=1, le=604_800, description="seconds that a presigned link is valid")
     retention_days: int = Field(30, ge=0, le=36_500, description="days a deleted file can be restored")

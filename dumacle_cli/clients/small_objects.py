@@ -3,7 +3,6 @@
 It makes the promise of `ObjectStore.put` and raises the same errors; obstore signs the SHA-256 of each body.
 """
 
-import asyncio
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -17,11 +16,10 @@ if TYPE_CHECKING:
 
 
 class SmallObjects:
-    """Single-PUT uploads into one bucket, at most `concurrency` at a time, in one event loop."""
+    """Single-PUT uploads into one bucket; up to `concurrency` connections are kept."""
 
     def __init__(self, location: Location, concurrency: int) -> None:
         self.location = location
-        self._slots = asyncio.Semaphore(concurrency)
         self._store = _store(location, concurrency)
 
     async def put(self, key: str, body: bytes, content_type: str) -> str:
@@ -34,13 +32,12 @@ class SmallObjects:
 
         if {"", ".", ".."} & set(key.split("/")):
             raise InvalidValue(name="key", value=repr(key), reason="a segment is empty, . or ..")
-        async with self._slots:
-            try:
-                stored = await obstore.put_async(
-                    self._store, key, body, use_multipart=False, attributes={"Content-Type": content_type}
-                )
-            except (BaseError, OSError) as error:
-                raise self._translated(str(error)) from error
+        try:
+            stored = await obstore.put_async(
+                self._store, key, body, use_multipart=False, attributes={"Content-Type": content_type}
+            )
+        except (BaseError, OSError) as error:
+            raise self._translated(str(error)) from error
         return (stored["e_tag"] or "").strip('"')
 
     def _translated(self, text: str) -> DumacleError:

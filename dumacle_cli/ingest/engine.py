@@ -22,6 +22,7 @@ from dumacle_cli import errors
 from dumacle_cli.ingest import plan, transfer
 from dumacle_cli.ingest.interruption import cancelling
 from dumacle_cli.ingest.items import Attempt, Class, Progress, Tally
+from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Recorder
 from dumacle_cli.ingest.scan import Found, scan
 from dumacle_cli.store import uploads
@@ -98,6 +99,7 @@ class Engine:
         self.large: asyncio.Queue[Attempt | None] = asyncio.Queue(maxsize=BATCH * AHEAD)
         # A body that is not sent in parts must fit the budget; a file of no bytes has no parts.
         self.large_from = min(max(1, upload.large_file_size), transfer.IN_FLIGHT)
+        self.pace = Pace(upload.concurrency)
         self.under_way: dict[int, Attempt] = {}
         self.halted = threading.Event()
         self.faults = 0
@@ -208,7 +210,8 @@ class Engine:
 
     async def _put_small(self, lanes: transfer.Lanes, attempt: Attempt, body: bytes | None) -> None:
         try:
-            fault = await transfer.put_small(lanes, attempt, body)
+            async with self.pace.slot(attempt.item.size):
+                fault = await transfer.put_small(lanes, attempt, body)
         finally:
             lanes.budget.give(lanes.cost(attempt.item.size))
         self._ended(attempt, fault)

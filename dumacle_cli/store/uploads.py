@@ -202,17 +202,20 @@ def intend(
                     CAST(:path AS text[]), CAST(:size AS bigint[]), CAST(:mtime_ns AS bigint[]), CAST(:key AS text[]),
                     CAST(:content_type AS text[])
                 ) WITH ORDINALITY AS w (path, size, mtime_ns, key, content_type, place)
-            ), given_up AS (
-                UPDATE app.versions AS v SET status = 'failed'
-                FROM app.files AS f JOIN wanted ON f.path = wanted.path
-                WHERE f.pod_id = :pod AND f.owner_id = :owner AND f.deleted_at IS NULL
-                    AND v.file_id = f.id AND v.status IN {UNFINISHED}
             ), file AS (
                 INSERT INTO app.files (pod_id, owner_id, run_id, path, size, mtime_ns, content_type, upload_status)
                 SELECT :pod, :owner, :run, path, size, mtime_ns, content_type, 'uploading' FROM wanted ORDER BY place
                 ON CONFLICT (pod_id, owner_id, path) WHERE deleted_at IS NULL
                 DO UPDATE SET upload_status = 'uploading', upload_progress = 0, run_id = excluded.run_id, error = NULL
                 RETURNING id, path
+            ), given_up AS (
+                -- OFFSET 0: one index look-up a file, whatever the planner believes of tables that grow meanwhile.
+                UPDATE app.versions SET status = 'failed' WHERE id IN (
+                    SELECT earlier.id FROM file CROSS JOIN LATERAL (
+                        SELECT v.id FROM app.versions AS v
+                        WHERE v.file_id = file.id AND v.status IN {UNFINISHED} OFFSET 0
+                    ) AS earlier
+                )
             ), attempt AS (
                 INSERT INTO app.versions (file_id, lease_id, run_id, size, mtime_ns, key, content_type, status)
                 SELECT file.id, :lease, :run, size, mtime_ns, key, content_type, 'uploading'
