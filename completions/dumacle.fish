@@ -3,15 +3,25 @@
 function __dumacle_children
     switch $argv[1]
         case ''
-            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, an upload, quotas, a link, a download.' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Settings: what is in force and where it came from.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
+            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, an upload, quotas, a link, a download.' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'transcode' 'Turn uploaded video and sound into what players take.' 'webhooks' 'Listen to Stripe; look at what it delivered.' 'worker' 'Transcode what was submitted, and apply what Stripe reported, until SIGTERM.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Settings: what is in force and where it came from.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
         case ' users'
             printf '%s\t%s\n' 'create' 'Create a user; a plan\'s default pod is granted with it.' 'list' 'List users.' 'show' 'Show a user with plan, pods and quotas, and why he cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Keep a user from doing anything; what is his stays.' 'enable' 'Let a disabled user act again.' 'delete' 'Disable and hide a user; his files stay, and `restore` brings him back.' 'restore' 'Bring a deleted user back, enabled.' 'purge' 'Erase a user with all files for good; killed in the middle, it goes on when repeated.' 'import' 'Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed.'
         case ' pods'
             printf '%s\t%s\n' 'create' 'Create a pod.' 'list' 'List pods.' 'show' 'Show a pod and the first hundred users it is granted to.' 'update' 'Change a pod\'s name, capacity or secondary provider.' 'grant' 'Let a user upload into a pod.' 'revoke' 'Let a user no longer upload into a pod; files that are there stay.' 'delete' 'Delete a pod softly: it refuses uploads and grants until it is restored.' 'restore' 'Bring a deleted pod back.' 'usage' 'Show how full pods are; what is deleted but not purged counts.' 'check' 'Compare the counters of pods and quotas with what is stored; exit 12 where they differ.'
         case ' plans'
-            printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan, with how many live subscriptions it has.' 'update' 'Change a plan; new limits hold for its subscribers at once.' 'archive' 'Take a plan from sale; its subscribers keep it.' 'restore' 'Put an archived plan on sale again.'
+            printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan, with how many live subscriptions it has.' 'update' 'Change a plan; new limits hold for its subscribers at once.' 'archive' 'Take a plan from sale; its subscribers keep it.' 'restore' 'Put an archived plan on sale again.' 'push' 'Let Stripe sell plans as they are here; pushing again writes only what differs.' 'subscribe' 'Put a user on a plan; one that is sold at Stripe needs --checkout or --direct.' 'portal' 'Make a link to Stripe\'s page where a user minds his payment methods and invoices.' 'change' 'Move a user to another plan at once; Stripe settles the rest of the period with the next invoice.' 'cancel' 'End a user\'s subscription with the period that is paid; one that nobody bills ends at once.' 'sync' 'Compare subscriptions with Stripe, and put right what was missed; for cron, needs no worker.' 'subscriptions' 'Who is on which plan.'
+        case ' plans subscriptions'
+            printf '%s\t%s\n' 'list' 'List subscriptions, also those that ended.' 'show' 'Show a subscription; of a user the present one, else the last.'
         case ' files'
-            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; running it again uploads only what is new or changed.' 'list' 'List files.' 'show' 'Show a file, where its bytes lie, and its contents.' 'url' 'Make a link that downloads a file without a login.' 'download' 'Download a file, or with --owner and --prefix many into a folder, and check every byte.' 'move' 'Give files to another owner; the bytes stay where they are.' 'delete' 'Delete files; they can be restored, and count against storage, until they are purged.' 'restore' 'Take the deletion of files back.' 'purge' 'Remove deleted files and old contents for good, with their bytes; finishes what a killed purge...' 'verify' 'Compare files with what the stores hold, those that were verified longest ago first.'
+            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; running it again uploads only what is new or changed.' 'list' 'List files.' 'show' 'Show a file, where its bytes lie, and its contents.' 'url' 'Make a link that downloads a file, or plays a rendition, without a login; HLS gets playlists of...' 'download' 'Download a file, or with --owner and --prefix many into a folder, and check every byte.' 'move' 'Give files to another owner; the bytes stay where they are.' 'delete' 'Delete files; they can be restored, and count against storage, until they are purged.' 'restore' 'Take the deletion of files back.' 'purge' 'Remove deleted files and old contents for good, and what was made of them; finishes what a kill...' 'verify' 'Compare files with what the stores hold, those that were verified longest ago first.'
+        case ' transcode'
+            printf '%s\t%s\n' 'submit' 'Have files transcoded by a worker; what is under way or done already is not done again.' 'list' 'List transcodes in the order in which they were submitted.' 'show' 'Show a transcode with its units of work and what came out of it.' 'watch' 'Follow transcodes until all are over; exit 1 says that some did not succeed, and -o jsonl prints...' 'cancel' 'End transcodes that wait or run; what they took of quotas is given back.' 'retry' 'Submit what failed, was cancelled or quarantined once more, as a new transcode.' 'reap' 'Take back what silent workers hold, and wake workers for all that waits; for cron, safe to repeat.' 'presets' 'What can be made of a file.'
+        case ' transcode presets'
+            printf '%s\t%s\n' 'list' 'List what can be made of a file.' 'show' 'Show a preset.'
+        case ' webhooks'
+            printf '%s\t%s\n' 'serve' 'Listen for Stripe\'s deliveries until SIGTERM, and keep them; `dumacle worker` applies them.' 'events' 'What Stripe delivered, and what became of it.'
+        case ' webhooks events'
+            printf '%s\t%s\n' 'list' 'List events, the latest received first.' 'show' 'Show an event with the state of its object and its body.' 'retry' 'Let a worker fetch and apply the objects of events once more.'
         case ' quotas'
             printf '%s\t%s\n' 'show' 'Show a user\'s limits and what is left of them.' 'set' 'Give a user limits of his own; `plan` takes them away again.' 'grant' 'Add to a user\'s monthly limits for the present period; for storage, set a limit instead.' 'reset' 'Close the periods that ended, also of missed months; for cron, safe to repeat and to run several...' 'history' 'Show what a user\'s finished periods came to, the latest first.'
         case ' db'
@@ -75,14 +85,28 @@ function __dumacle_options
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' plans restore'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' plans push'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
+        case ' plans subscribe'
+            printf '%s\t%s\n' '--checkout' 'Make a link where he pays at Stripe.' '--direct' 'Charge the payment method that Stripe has of him.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' plans portal'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
+        case ' plans change'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' plans cancel'
+            printf '%s\t%s\n' '--now' 'At once, not at the end of the period that is paid.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' plans sync'
+            printf '%s\t%s\n' '--user' 'Only this user\'s; else all.' '--dry-run' 'Show what would change; change nothing.'
+        case ' plans subscriptions list'
+            printf '%s\t%s\n' '--status' 'Only those of this status.' '--plan' 'Only those to this plan.' '--user' 'Only those of this user: e-mail or id.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' files upload'
-            printf '%s\t%s\n' '--owner' 'Whose files they become.' '--pod' 'Where to; empty: the owner\'s default pod.' '--prefix' 'Put before each path, such as 2026/holiday.' '--results' 'Write one line per planned file.' '--stop-after' 'Stop after N failures.' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'Whose files they become.' '--pod' 'Where to; empty: the owner\'s default pod.' '--prefix' 'Put before each path, such as 2026/holiday.' '--results' 'Write one line per planned file.' '--stop-after' 'Stop after N failures.' '--transcode' 'Have what arrives transcoded: hls, mp4, audio or poster.' '--dry-run' 'Show what would change; change nothing.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--status' 'Only files of this upload status.' '--deleted' 'Those that were deleted and can be restored.' '--sort' 'created, path or size.' '--desc' 'The last first.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' files show'
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--watch' 'Wait until its upload has ended.'
         case ' files url'
-            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--expires' 'How long it is good, up to 7d.'
+            printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--rendition' 'Of what was made of it, such as hls; see: files show.' '--expires' 'How long it is good, up to 7d.' '--dry-run' 'Show what would change; change nothing.'
         case ' files download'
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--to' 'File or folder to write; - is standard output.' '--force' 'Overwrite what is there with other content.'
         case ' files move'
@@ -95,6 +119,22 @@ function __dumacle_options
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--older-than' 'Only what was given up before; else after retention.' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to touch more than this many.'
         case ' files verify'
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so.' '--read' 'Read all bytes and compare their SHA-256.' '--limit' 'At most so many files.' '--dry-run' 'Show what would change; change nothing.'
+        case ' transcode submit'
+            printf '%s\t%s\n' '--preset' 'What to make: hls, mp4, audio or poster.' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' transcode list'
+            printf '%s\t%s\n' '--status' 'Only those of this status.' '--preset' 'Only through this preset.' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--file' 'Of one file: id, or path with --owner.' '--desc' 'The last first.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' transcode cancel'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' transcode retry'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' transcode reap'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' webhooks events list'
+            printf '%s\t%s\n' '--status' 'Only those of this status.' '--object' 'Only those about this object, such as sub_1.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' webhooks events retry'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' worker'
+            printf '%s\t%s\n' '--queues' 'transcode, webhooks or both with a comma; all by default.' '--slots' 'Units at once; else as configured.' '--once' 'End when nothing is left to do.' '--drain-timeout' 'How long a unit may go on after SIGTERM.'
         case ' quotas set'
             printf '%s\t%s\n' '--storage' 'Bytes at a time, unlimited or plan.' '--upload' 'Bytes a month, unlimited or plan.' '--transcode-minutes' 'Minutes a month, unlimited or plan.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' quotas grant'
@@ -259,6 +299,24 @@ function __dumacle_values
             true
         case ' plans restore --op-id'
             true
+        case ' plans subscribe --op-id'
+            true
+        case ' plans change --op-id'
+            true
+        case ' plans cancel --op-id'
+            true
+        case ' plans sync --user'
+            true
+        case ' plans subscriptions list --status'
+            printf '%s\t%s\n' 'active' '' 'trialing' '' 'past_due' '' 'unpaid' '' 'canceled' '' 'incomplete' '' 'incomplete_expired' '' 'paused' ''
+        case ' plans subscriptions list --plan'
+            true
+        case ' plans subscriptions list --user'
+            true
+        case ' plans subscriptions list --limit'
+            true
+        case ' plans subscriptions list --after'
+            true
         case ' files upload --owner'
             true
         case ' files upload --pod'
@@ -269,6 +327,8 @@ function __dumacle_values
             printf '%s\t%s\n' '@files' ''
         case ' files upload --stop-after'
             true
+        case ' files upload --transcode'
+            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
         case ' files list --owner'
             true
         case ' files list --pod'
@@ -290,6 +350,8 @@ function __dumacle_values
         case ' files url --owner'
             true
         case ' files url --pod'
+            true
+        case ' files url --rendition'
             true
         case ' files url --expires'
             true
@@ -352,6 +414,50 @@ function __dumacle_values
         case ' files verify --prefix'
             true
         case ' files verify --limit'
+            true
+        case ' transcode submit --preset'
+            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+        case ' transcode submit --owner'
+            true
+        case ' transcode submit --pod'
+            true
+        case ' transcode submit --op-id'
+            true
+        case ' transcode list --status'
+            printf '%s\t%s\n' 'queued' '' 'running' '' 'publishing' '' 'done' '' 'failed' '' 'cancelled' '' 'quarantined' ''
+        case ' transcode list --preset'
+            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+        case ' transcode list --owner'
+            true
+        case ' transcode list --pod'
+            true
+        case ' transcode list --file'
+            printf '%s\t%s\n' '@files' ''
+        case ' transcode list --limit'
+            true
+        case ' transcode list --after'
+            true
+        case ' transcode cancel --op-id'
+            true
+        case ' transcode retry --op-id'
+            true
+        case ' transcode reap --op-id'
+            true
+        case ' webhooks events list --status'
+            printf '%s\t%s\n' 'received' '' 'applied' '' 'ignored' '' 'foreign' '' 'parked' '' 'dead' ''
+        case ' webhooks events list --object'
+            true
+        case ' webhooks events list --limit'
+            true
+        case ' webhooks events list --after'
+            true
+        case ' webhooks events retry --op-id'
+            true
+        case ' worker --queues'
+            true
+        case ' worker --slots'
+            true
+        case ' worker --drain-timeout'
             true
         case ' quotas set --storage'
             true
@@ -425,6 +531,8 @@ function __dumacle_arguments
         case ' files purge'
             printf '%s\t%s\n' '@files' ''
         case ' files verify'
+            printf '%s\t%s\n' '@files' ''
+        case ' transcode submit'
             printf '%s\t%s\n' '@files' ''
         case ' completion show'
             printf '%s\t%s\n' 'bash' '' 'zsh' '' 'fish' '' 'powershell' ''

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
+    from dumacle_cli.clients.billing import Billing
     from dumacle_cli.clients.object_store import Location, ObjectStore
     from dumacle_cli.settings import Resolved, Settings
     from dumacle_cli.store.database import Database
@@ -41,17 +42,17 @@ class Context:
         self.view: View | None = None
         self.parameters: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
-        self.cron = False
+        self.starts = True
         self.shown: Shown | None = None
         self._stores: dict[tuple[str, str], ObjectStore] = {}
         self._making = threading.Lock()
 
     def enter(
-        self, command: str, view: View | None, parameters: dict[str, Any], options: dict[str, Any], cron: bool
+        self, command: str, view: View | None, parameters: dict[str, Any], options: dict[str, Any], starts: bool
     ) -> None:
         """Learn which command runs, what was typed, and with which options; raises NoOutput before anything is done."""
         self.command, self.view, self.parameters, self.options = command, view, parameters, options
-        self.cron = cron
+        self.starts = starts
         if not self.quiet:
             self._open()
 
@@ -118,13 +119,13 @@ class Context:
 
     @cached_property
     def servers(self) -> Any:
-        """The embedded servers of this profile, started on demand; raises EmbeddedStopped where cron may not."""
+        """The embedded servers of this profile, started on demand; raises EmbeddedStopped for cron and services."""
         from dumacle_cli.local import servers
 
         found = servers.running(self.data_dir)
         if found:
             return found
-        if self.cron and not (sys.stdin and sys.stdin.isatty()):
+        if not self.starts:
             raise errors.EmbeddedStopped()
         from dumacle_cli import embedded
 
@@ -218,6 +219,28 @@ class Context:
             if (provider, bucket) not in self._stores:
                 self._stores[provider, bucket] = ObjectStore(self.location(provider, bucket))
         return self._stores[provider, bucket]
+
+    # Stripe
+
+    @cached_property
+    def billing(self) -> "Billing":
+        """The account at Stripe; raises NotConfigured where there is no key."""
+        from dumacle_cli.clients.billing import Billing
+
+        if not self.settings.stripe_secret_key:
+            raise errors.NotConfigured(what="Stripe", setting="stripe_secret_key")
+        return Billing(self.settings.stripe_secret_key.get_secret_value(), self.settings.stripe_api_base)
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """The secrets that sign deliveries; raises NotConfigured, or InvalidValue for what is no such secret."""
+        if not self.settings.stripe_webhook_secrets:
+            raise errors.NotConfigured(what="the webhook", setting="stripe_webhook_secrets")
+        secrets = [secret.strip() for secret in self.settings.stripe_webhook_secrets.get_secret_value().split(",")]
+        if not all(secret.startswith("whsec_") for secret in secrets):
+            reason = "a signing secret begins with whsec_"
+            raise errors.InvalidValue(name="stripe_webhook_secrets", value="that", reason=reason)
+        return secrets
 
     # The screen
 
@@ -350,6 +373,8 @@ class Context:
         """Close what was opened."""
         for store in self._stores.values():
             store.close()
+        if "billing" in self.__dict__:
+            self.billing.close()
         if "database" in self.__dict__:
             self.database.close()
 

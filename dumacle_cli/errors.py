@@ -270,10 +270,43 @@ class NoSuchSource(NotFound):
     fix = "look at the path; it is taken from the folder you are in"
 
 
+class NoSuchTranscode(NotFound):
+    """There is no transcode of this number."""
+
+    sentence = "there is no transcode {name}"
+    fix = "look with: dumacle transcode list"
+
+
+class NoSuchRendition(NotFound):
+    """The present content of a file has no rendition of this name."""
+
+    sentence = "file {file} has no rendition {name}; it has {known}"
+    fix = "make it with: dumacle transcode submit {file} --preset PRESET"
+
+
+class NoSuchEvent(NotFound):
+    """No event of this id was delivered."""
+
+    fix = "look with: dumacle webhooks events list"
+
+
 class NoSuchSchema(NotFound):
     """No command has an output of this name."""
 
     fix = "look with: dumacle schema"
+
+
+class NoSuchPreset(NotFound):
+    """No preset has this name."""
+
+    fix = "look with: dumacle transcode presets list"
+
+
+class NoSuchSubscription(NotFound):
+    """The user has none, or no subscription has this id."""
+
+    sentence = "there is no subscription {name}"
+    fix = "look with: dumacle plans subscriptions list"
 
 
 class AlreadyExists(DumacleError):
@@ -317,6 +350,14 @@ class QuotaExceeded(DumacleError):
     exit = Exit.LIMIT
     sentence = "the {metric} quota of {user} is used up: {left} left of {limit}, {wanted} needed"
     fix = "dumacle quotas grant {user}, or a bigger plan: dumacle users update {user} --plan PLAN"
+
+
+class PodFull(DumacleError):
+    """A pod has no room for what is to be stored."""
+
+    exit = Exit.LIMIT
+    sentence = "pod {pod} is full: {free} free, {wanted} needed"
+    fix = "dumacle pods update {pod} --capacity SIZE, or: dumacle files purge"
 
 
 class UserDisabled(DumacleError):
@@ -392,6 +433,83 @@ class ContentDiffers(DumacleError):
     exit = Exit.INTEGRITY
     sentence = "{path}: the stored content differs from what was recorded"
     fix = "upload the file again, then: dumacle files verify"
+
+
+# Stripe
+
+
+class StripeUnavailable(DumacleError):
+    """Stripe cannot be reached, or answered with a passing fault."""
+
+    exit = Exit.TEMPORARY
+    sentence = "Stripe cannot be used now: {reason}"
+    fix = "repeat the command"
+
+
+class StripeRefused(DumacleError):
+    """Stripe refused a request for good."""
+
+    exit = Exit.FAILED
+    sentence = "Stripe refused: {reason}"
+    fix = "correct that at Stripe or here, then repeat the command"
+
+
+class StripeForbidden(DumacleError):
+    """Stripe refused the key, or what the key may do."""
+
+    exit = Exit.FORBIDDEN
+    sentence = "Stripe refused the key: {reason}"
+    fix = "check stripe_secret_key and what it may do (see: dumacle config list --show-origin)"
+
+
+class SaleBusy(DumacleError):
+    """Another command is charging the same user."""
+
+    exit = Exit.LOCKED
+    sentence = "another command is just subscribing {user}"
+    fix = "look what it did, with: dumacle plans subscriptions show {user}"
+
+
+class NotMirrored(DumacleError):
+    """Stripe did what was asked, and it could not be applied here."""
+
+    exit = Exit.FAILED
+    sentence = "Stripe did that, but subscription {subscription} could not be applied here"
+    fix = "see why, and try again, with: dumacle plans sync --user {user}"
+
+
+class DeliveryRefused(DumacleError):
+    """What came to the webhook is not a delivery of Stripe's."""
+
+    exit = Exit.FORBIDDEN
+    sentence = "the delivery is not authentic: {reason}"
+    fix = "check stripe_webhook_secrets against the endpoint's signing secret at Stripe"
+
+
+class NotApplied(DumacleError):
+    """An object at Stripe has no place here, or not yet."""
+
+    sentence = "it cannot be applied: {reason}"
+    fix = "mend that, then: dumacle webhooks events retry"
+
+
+# Media
+
+
+class BadMedia(DumacleError):
+    """A source is damaged, hostile, beyond the limits, or has not what the preset needs."""
+
+    exit = Exit.FAILED
+    sentence = "this media cannot be transcoded: {reason}"
+    fix = "play it as a whole, mend it, and upload it again"
+
+
+class OutputBroken(DumacleError):
+    """What FFmpeg made is not what was asked for; it was not published."""
+
+    exit = Exit.INTEGRITY
+    sentence = "the output is not what was asked for: {reason}"
+    fix = "repeat it with: dumacle transcode retry"
 
 
 # The embedded servers

@@ -84,6 +84,25 @@ class Settings(BaseModel):
     retention_days: int = Field(30, ge=0, le=36_500, description="days a deleted file can be restored")
     ffmpeg: Path | None = _setting(None, "the FFmpeg to use; empty: the wheel's, then the one on PATH", "FFMPEG_PATH")
 
+    worker_slots: int = Field(1, ge=1, le=256, description="units of work that one worker does at once")
+    scratch_dir: Path | None = _setting(None, "where a worker keeps what it works on; empty: the system's place for it")
+    lease_seconds: Seconds = _setting(60, "seconds after which the work of a silent worker is given to another")
+    media_max_seconds: int = Field(21_600, ge=1, description="longest media that is transcoded, in seconds")
+    media_max_pixels: int = Field(40_000_000, ge=1, description="largest picture that is transcoded, width by height")
+
+    stripe_secret_key: SecretStr | None = _setting(None, "key of the account at Stripe", "STRIPE_SECRET_KEY")
+    stripe_webhook_secrets: SecretStr | None = _setting(
+        None, "signing secrets of the webhook, with commas between them", "STRIPE_WEBHOOK_SECRET"
+    )
+    stripe_api_base: str | None = _setting(None, "URL of Stripe's API; empty: Stripe's own")
+    checkout_success_url: str | None = _setting(None, "page to which a paid checkout leads")
+    checkout_cancel_url: str | None = _setting(None, "page to which a checkout leads that was given up")
+    portal_return_url: str | None = _setting(None, "page to which Stripe's customer portal leads back")
+    installation: str = Field("dumacle", pattern=r"^[\w.-]{1,64}$", description="tag on what this one makes at Stripe")
+    listen_host: str = _setting("127.0.0.1", "address on which the webhook listens")
+    listen_port: int = Field(8484, ge=0, le=65_535, description="port on which the webhook listens")
+    webhook_max_size: Size = _setting("256KiB", "largest delivery to the webhook that is taken")
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
@@ -24,6 +24,9 @@ from dumacle_cli.store import bootstrap, schema
 from dumacle_cli.store.database import Database, Timeouts
 from tests import seed
 from tests.servers import scratch_folder, start_servers, stop_servers
+
+if TYPE_CHECKING:
+    from tests.stripe_double.double import StripeDouble
 
 TEMPLATE = "dumacle_template"
 FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "STRIPE_", "DATABASE_URL")
@@ -94,6 +97,21 @@ def object_store(bucket: Location) -> Iterator[ObjectStore]:
     """The objects in this test's bucket."""
     with ObjectStore(bucket) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def stripe_server() -> Iterator[Callable[[], "StripeDouble"]]:
+    """The double of Stripe, for all tests of this process; a call begins a new account."""
+    from tests.stripe_double import double
+
+    with double.serving() as fresh:
+        yield fresh
+
+
+@pytest.fixture
+def stripe_double(stripe_server: Callable[[], "StripeDouble"]) -> "StripeDouble":
+    """An account at Stripe's double that is this test's own."""
+    return stripe_server()
 
 
 @pytest.fixture
@@ -213,9 +231,10 @@ def seeded(
     database: Database,
     bucket: Location,
     object_store: ObjectStore,
+    stripe_double: "StripeDouble",
 ) -> Run:
     """Run the program on the installation that the examples of the help speak of."""
     with database.session() as session:
         seed.fill(session, bucket.bucket, object_store)
-    environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url)
+    environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url, **stripe_double.settings)
     return run

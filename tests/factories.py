@@ -2,17 +2,34 @@
 
 import hashlib
 import itertools
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.store.models import File, Plan, Pod, PodGrant, Subscription, User, Version
+from dumacle_cli.services import placement
+from dumacle_cli.store.models import (
+    File,
+    Plan,
+    Pod,
+    PodGrant,
+    QuotaCounter,
+    Rendition,
+    Subscription,
+    Transcode,
+    Unit,
+    User,
+    Version,
+)
 
 _numbers = itertools.count(1)
 GIB = 1024**3
+MASTER = {"master.m3u8": b"#EXTM3U\n", "v0/0.m4s": b"segment"}
+UNIT_STATES = {"publishing": "running", "quarantined": "failed"}
 
 
 def make_user(session: Session, email: str = "", **values: Any) -> User:
@@ -69,7 +86,7 @@ def make_version(
     """Insert a stored content of a file and book its bytes; the file does not point to it yet."""
     digest, md5 = hashlib.sha256(body), hashlib.md5(body, usedforsecurity=False)
     key = f"{file.pod_id}/{file.id}/{next(_numbers)}-{digest.hexdigest()[:8]}"
-    etag = store.put(key, body, digest.hexdigest(), "application/octet-stream") if store else md5.hexdigest()
+    etag = put(store, key, body) if store else md5.hexdigest()
     known = {"status": "stored", "stored_at": datetime.now(UTC), "etag": etag, "md5": md5.digest()}
     known |= {"sha256": digest.digest(), "size": len(body), "key": key}
     version = _added(session, Version(file_id=file.id, **(known | values)))
@@ -78,10 +95,57 @@ def make_version(
     return version
 
 
-def _book(session: Session, file: File, size: int) -> None:
-    """Count bytes as a closed lease does."""
+def make_transcode(
+    session: Session, file: File, preset: str = "hls", status: str = "done", *, reserved: int = 0, **values: Any
+) -> Transcode:
+    """Insert a transcode of the file's present content with its unit, which holds a lease while it runs.
+
+    What the unit has `reserved` for its result (bytes) is booked on pod and owner.
+    """
+    known = {"file_id": file.id, "version_id": file.version_id, "preset": preset, "status": status}
+    transcode = _added(session, Transcode(**(known | values)))
+    state = UNIT_STATES.get(status, status)
+    lease = {"lease_token": uuid4(), "lease_until": datetime.now(UTC) + timedelta(minutes=1)}
+    running = lease | {"worker": "tests", "attempt": 1} if state == "running" else {}
+    _added(session, Unit(transcode_id=transcode.id, number=1, kind="chunk", status=state, reserved=reserved, **running))
+    _book(session, file, reserved, "reserved")
+    return transcode
+
+
+def make_rendition(
+    session: Session,
+    transcode: Transcode,
+    bodies: Mapping[str, bytes] = MASTER,
+    *,
+    store: ObjectStore | None = None,
+    **values: Any,
+) -> Rendition:
+    """Insert what came out of a transcode, these objects by name, and book its bytes; with a store, they lie there."""
+    file = session.get_one(File, transcode.file_id)
+    pod = session.get_one(Pod, file.pod_id)
+    prefix = placement.renditions(pod.prefix, file.id, transcode.id, uuid4())
+    for name, body in bodies.items():
+        if store:
+            put(store, prefix + name, body)
+    known = {"name": transcode.preset, "kind": transcode.preset, "prefix": prefix, "entry": next(iter(bodies))}
+    known |= {"transcode_id": transcode.id, "file_id": file.id, "size": sum(map(len, bodies.values()))}
+    rendition = _added(session, Rendition(**(known | values)))
+    _book(session, file, rendition.size)
+    return rendition
+
+
+def put(store: ObjectStore, key: str, body: bytes = b"content") -> str:
+    """Store an object that no row tells of, and return its ETag."""
+    return store.put(key, body, hashlib.sha256(body).hexdigest(), "application/octet-stream")
+
+
+def _book(session: Session, file: File, size: int, counter: str = "used") -> None:
+    """Count bytes on the pod and in the owner's storage, as a closed lease does."""
     session.execute(select(func.app.open_quota_counter(file.owner_id, "storage", func.now())))
-    session.execute(select(func.app.release_storage(file.pod_id, file.owner_id, -size)))
+    mine = (QuotaCounter.user_id == file.owner_id, QuotaCounter.metric == "storage")
+    for table, rows in ((Pod, (Pod.id == file.pod_id,)), (QuotaCounter, mine)):
+        booked = {counter: getattr(table, counter) + size}
+        session.execute(update(table).where(*rows).values(booked).execution_options(synchronize_session=False))
 
 
 def _added(session: Session, row: Any) -> Any:

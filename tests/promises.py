@@ -18,8 +18,8 @@ MUTATIONS = [path for path in DOCUMENTS if PROMISES[path].mutates]
 REHEARSED = [path for path in MUTATIONS if "--dry-run" not in PROMISES[path].example]
 OPERATIONS = [path for path in MUTATIONS if not PROMISES[path].outside]
 CONFIRMING = [path for path in MUTATIONS if PROMISES[path].confirms]
-_NEED_NOTHING = ("demo", "local", "config", "completion", "schema")
-CONFIGURED = [path for path in PROMISES if path.split()[0] not in _NEED_NOTHING]
+_NEED_NOTHING = ("demo", "local", "config", "completion", "schema", "transcode presets")
+CONFIGURED = [path for path in PROMISES if not path.startswith(_NEED_NOTHING)]
 # The doctor tells what is wrong with the database among all else that it finds.
 DATABASE = [path for path in CONFIGURED if path != "doctor"]
 

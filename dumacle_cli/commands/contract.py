@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -207,8 +208,8 @@ def command(
     """Declare a command: its body takes the Context and what was typed, and returns what is to be shown.
 
     `outside` marks a mutation that touches more than the database, `recorded` one that is an operation (by default all
-    that touch only the database), `cron` one that never starts the embedded servers
-    by itself, `offline` one that needs no database.
+    that touch only the database), `cron` a job that starts the embedded servers only at a terminal, `offline` one that
+    needs no database.
     """
     path = f"{getattr(app, 'path', '')} {name}".strip()
     dotted = path.replace(" ", ".")
@@ -224,15 +225,19 @@ def command(
     return declare
 
 
+def _starts(promise: Contract) -> bool:
+    """Whether the command may start the embedded servers: no service does, and cron's jobs only at a terminal."""
+    return promise.kind is not Kind.SERVICE and (not promise.cron or bool(sys.stdin and sys.stdin.isatty()))
+
+
 def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]:
     """Wrap a body so that Typer sees its parameters, and its result goes to the output layer."""
     first, *rest = inspect.signature(body, eval_str=True).parameters.values()
 
     def callback(click: typer.Context, **given: Any) -> int:
         context: Context = click.find_root().obj
-        context.enter(
-            promise.name, promise.view, given, click.find_root().meta.get("dumacle.options", {}), promise.cron
-        )
+        options = click.find_root().meta.get("dumacle.options", {})
+        context.enter(promise.name, promise.view, given, options, _starts(promise))
         result = body(context, **given)
         if promise.view is None:
             return int(result or 0)

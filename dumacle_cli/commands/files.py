@@ -12,7 +12,7 @@ from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, OutputFailed, UsageError
 from dumacle_cli.output.forms import Shown
-from dumacle_cli.services import downloads, files, purge, verification
+from dumacle_cli.services import downloads, files, purge, renditions, verification
 from dumacle_cli.store.files import Selection
 from dumacle_cli.units import parse_duration, show_size
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dumacle_cli.store.paging import Page
+    from dumacle_cli.store.transcodes import Published
 
 app = group("files", "Upload, list, link, download, move and remove files.")
 uploads.register(app)
@@ -91,19 +92,39 @@ def show(
     "url",
     returns=downloads.Link,
     example="dumacle files url holiday/beach.jpg --owner ada@example.com --expires 1h",
+    mutates=True,
+    outside=True,
 )
 def url(
     context: Context,
     file: FileName,
     owner: Owner = "",
     pod: Pod = "",
+    rendition: Annotated[
+        str, typer.Option("--rendition", metavar="NAME", help="Of what was made of it, such as hls; see: files show.")
+    ] = "",
     expires: Annotated[str, typer.Option("--expires", metavar="AGE", help="How long it is good, up to 7d.")] = "",
 ) -> Shown:
-    """Make a link that downloads a file without a login."""
+    """Make a link that downloads a file, or plays a rendition, without a login; HLS gets playlists of its own."""
     seconds = parse_duration(expires, "--expires") if expires else context.settings.url_expiry
+    if rendition:
+        with context.session() as session:
+            file_id = files.find(session, file, owner=owner, pod=pod)
+            published = renditions.published(session, file_id, rendition)
+        return _rendition_url(context, published, seconds)
     with context.session() as session:
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
-    return Shown(downloads.link(context.store, wanted, seconds))
+    return _outside(context, downloads.link(context.store, wanted, seconds), changed=False)
+
+
+def _rendition_url(context: Context, published: "Published", seconds: int) -> Shown:
+    if published.kind != "hls":
+        return _outside(context, renditions.link(context.store, published, seconds), changed=False)
+    from dumacle_cli.transcode import playlists
+
+    write = not context.dry_run
+    link = renditions.playing_link(context.store, published, seconds, playlists.signed, write=write)
+    return _outside(context, link, changed=True)
 
 
 @command(
@@ -256,7 +277,7 @@ def purge_(
         str, typer.Option("--older-than", metavar="AGE", help="Only what was given up before; else after retention.")
     ] = "",
 ) -> Shown:
-    """Remove deleted files and old contents for good, with their bytes; finishes what a killed purge began."""
+    """Remove deleted files and old contents for good, and what was made of them; finishes what a kill cut short."""
     maximum = None if file else context.maximum
     with context.session() as session:
         age = older_than or ("" if file else f"{context.settings.retention_days}d")
@@ -264,9 +285,10 @@ def purge_(
         scope = _scope(chosen)
         planned = purge.plan(session, **scope, maximum=maximum)
         words = files.summary(session, chosen)[1] if context.asks else ""
-    context.confirm(f"Purge for good {words}; {planned.versions} contents, {show_size(planned.bytes)} become free")
+    gone = f"{planned.versions} contents and {planned.renditions} renditions"
+    context.confirm(f"Purge for good {words}; {gone}, {show_size(planned.bytes)} become free")
     done = planned if context.dry_run else purge.run(context.database, context.store, **scope, maximum=maximum)
-    return _outside(context, done, changed=done != purge.Purged(0, 0, 0))
+    return _outside(context, done, changed=done != purge.NOTHING)
 
 
 def _scope(chosen: Selection) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dumacle_cli.commands import selling, subscriptions
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
@@ -127,6 +128,10 @@ def archive(context: Context, plan: Name) -> Shown:
 def restore(context: Context, plan: Name) -> Shown:
     """Put an archived plan on sale again."""
     return context.change(lambda session: plans.restore(session, plan))
+
+
+selling.register(app)
+app.add_typer(subscriptions.app)
 
 
 def _values(

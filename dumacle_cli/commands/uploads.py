@@ -2,6 +2,7 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +13,13 @@ from dumacle_cli.commands.contract import command
 from dumacle_cli.context import Context
 from dumacle_cli.ingest.items import Silent, Summary, Tally
 from dumacle_cli.output.forms import Shown
+from dumacle_cli.transcode import presets
 
 if TYPE_CHECKING:
     from dumacle_cli.ingest import engine
     from dumacle_cli.ingest.items import Progress
     from dumacle_cli.services.placement import Target
+    from dumacle_cli.services.transcodes import Wish
 
 
 def register(app: typer.Typer) -> None:
@@ -47,19 +50,51 @@ def upload(
         Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write one line per planned file.")
     ] = None,
     stop_after: Annotated[int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures.")] = 0,
+    transcode: Annotated[
+        presets.Name | None,
+        typer.Option("--transcode", help="Have what arrives transcoded: hls, mp4, audio or poster."),
+    ] = None,
 ) -> Shown:
     """Upload files and folders into a pod; running it again uploads only what is new or changed."""
+    done = sent(
+        context,
+        sources,
+        owner=owner,
+        pod=pod,
+        prefix=prefix,
+        results=results,
+        stop_after=stop_after,
+        transcode=transcode,
+    )
+    return _shown(context, *done)
+
+
+def sent(
+    context: Context,
+    sources: list[Path],
+    *,
+    owner: str,
+    pod: str,
+    prefix: str = "",
+    results: Path | None = None,
+    stop_after: int = 0,
+    transcode: presets.Name | None = None,
+) -> tuple["engine.Upload", Summary, Tally]:
+    """Upload, or foresee it on a dry run, and return what was wanted and what it came to, without a word about it."""
     from dumacle_cli.ingest import upload as uploading
-    from dumacle_cli.services import placement
+    from dumacle_cli.services import placement, transcodes
 
     with context.session() as session:
         target = placement.target(session, owner, pod or None)
+        if transcode:
+            transcodes.check_owners(session, [target.owner_id])
     wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after)
+    if transcode:
+        wanted = replace(wanted, transcode=_wish(transcode))
     if context.dry_run:
-        return _shown(context, *uploading.foresee(context.database, wanted))
+        return wanted, *uploading.foresee(context.database, wanted)
     with _progress(context) as progress:
-        done = uploading.run(context.database, _stores(context, target), wanted, progress, results)
-    return _shown(context, *done)
+        return wanted, *uploading.run(context.database, _stores(context, target), wanted, progress, results)
 
 
 def _wanted(context: Context, target: "Target", sources: list[bytes], prefix: str, stop_after: int) -> "engine.Upload":
@@ -80,6 +115,13 @@ def _wanted(context: Context, target: "Target", sources: list[bytes], prefix: st
         needs_md5=providers.known(target.provider).proof == "md5-etag",
         stop_after=stop_after,
     )
+
+
+def _wish(preset: str) -> "Wish":
+    from dumacle_cli.services.transcodes import Wish
+
+    kinds = ("video/",) if presets.get(preset).picture else ("video/", "audio/")
+    return Wish(preset, kinds)
 
 
 def _prefix(given: str) -> str:
@@ -112,11 +154,13 @@ def _progress(context: Context) -> "AbstractContextManager[Progress]":
     return Bars(context.err, context.color)
 
 
-def _shown(context: Context, summary: Summary, tally: Tally) -> Shown:
+def _shown(context: Context, wanted: "engine.Upload", summary: Summary, tally: Tally) -> Shown:
     status = errors.Exit.DONE
     if tally.troubled:
         only_limits = tally.limits == tally.troubled and not summary.uploaded
         status = errors.Exit.LIMIT if only_limits else errors.Exit.PARTIAL
         context.warn(f"{tally.troubled} not uploaded; the first: {tally.first_error}")
     changed = summary.uploaded > 0
-    return Shown(summary, changed, context.operation, dry_run=context.dry_run, exit=status)
+    others = summary.uploaded - summary.transcodes
+    note = f"{summary.transcodes} submitted to be transcoded, {others} of another kind" if wanted.transcode else ""
+    return Shown(summary, changed, context.operation, dry_run=context.dry_run, exit=status, note=note)

@@ -25,6 +25,7 @@ from dumacle_cli.ingest.items import Attempt, Class, Progress, Tally
 from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Recorder
 from dumacle_cli.ingest.scan import Found, scan
+from dumacle_cli.services.transcodes import Wish
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 
@@ -57,6 +58,7 @@ class Upload:
     concurrency: int
     needs_md5: bool
     stop_after: int = 0
+    transcode: Wish | None = None
 
     @property
     def selection(self) -> bytes:
@@ -92,7 +94,7 @@ class Engine:
         tally: Tally,
     ) -> None:
         self.database, self.stores, self.upload, self.progress = database, stores, upload, progress
-        self.recorder = Recorder(database, upload.operation, progress, results, tally)
+        self.recorder = Recorder(database, upload.operation, progress, results, tally, upload.transcode)
         self.tally = tally
         self.journal = _Journal(database)
         self.small: asyncio.Queue[Attempt | None] = asyncio.Queue(maxsize=BATCH * AHEAD)
@@ -113,6 +115,7 @@ class Engine:
                 await self._stages(recording)
             finally:
                 await self._settle(recording)
+        self._stop_after()
 
     async def _stages(self, recording: asyncio.Task[None]) -> None:
         lanes = transfer.Lanes(
@@ -231,6 +234,9 @@ class Engine:
             self.faults += 1
             if self.faults >= FAULTS_IN_A_ROW:
                 raise fault
+        self._stop_after()
+
+    def _stop_after(self) -> None:
         if self.upload.stop_after and self.tally.troubled >= self.upload.stop_after:
             raise errors.StoppedAfter(count=self.tally.troubled, first=self.tally.first_error)
 

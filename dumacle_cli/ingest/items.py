@@ -73,6 +73,7 @@ class Outcome:
     error: str | None = None
     limit: bool = False
     new_version: bool = False
+    transcode: bool = False
 
 
 @dataclass(slots=True)
@@ -83,6 +84,7 @@ class Tally:
     planned_bytes: int = 0
     uploaded_bytes: int = 0
     new_versions: int = 0
+    transcodes: int = 0
     limits: int = 0
     first_error: str = ""
 
@@ -104,13 +106,14 @@ class Tally:
         if outcome.ends is Class.UPLOADED:
             self.uploaded_bytes += outcome.size
             self.new_versions += outcome.new_version
+            self.transcodes += outcome.transcode
         elif outcome.ends in TROUBLE and not self.first_error:
             self.first_error = f"{outcome.path}: {outcome.error}"
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run came to; the classes add up to `planned`."""
+    """What a run came to; the classes add up to `planned`, and `transcodes` of the uploaded were submitted."""
 
     run: int | None
     planned: int
@@ -124,6 +127,7 @@ class Summary:
     failed: int
     planned_size: Bytes
     uploaded_size: Bytes
+    transcodes: int
     seconds: float
 
 
@@ -136,6 +140,7 @@ def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
         new_versions=tally.new_versions,
         planned_size=tally.planned_bytes,
         uploaded_size=tally.uploaded_bytes,
+        transcodes=tally.transcodes,
         seconds=round(seconds, 3),
         **counts,
     )

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.ingest.content import extension
+from dumacle_cli.ingest.content import HEAD, content_type, extension
 from dumacle_cli.ingest.items import Attempt, Class, Item, Outcome, Problem
 from dumacle_cli.ingest.scan import Found, opened, reason
+from dumacle_cli.services.transcodes import Wish
 from dumacle_cli.store import uploads
 from dumacle_cli.units import show_size
 
@@ -70,7 +71,9 @@ def plan(session: Session, place: Place, compared: Compared) -> Planned:
     return planned
 
 
-def foresee(place: Place, compared: Compared, room: dict[str, int | None]) -> list[Outcome]:
+def foresee(
+    place: Place, compared: Compared, room: dict[str, int | None], transcode: Wish | None = None
+) -> list[Outcome]:
     """Tell how a batch would end without writing anything; `room` (bytes) shrinks by what it would take."""
     outcomes = compared.outcomes
     for item, new_version in compared.wanted:
@@ -79,8 +82,17 @@ def foresee(place: Place, compared: Compared, room: dict[str, int | None]) -> li
             outcomes.append(_refused(place, item, name, free))
             continue
         room.update({name: None if free is None else free - item.size for name, free in room.items()})
-        outcomes.append(Outcome(item.path, Class.UPLOADED, item.size, new_version=new_version))
+        taken = transcode is not None and transcode.takes(_content_type(item))
+        outcomes.append(Outcome(item.path, Class.UPLOADED, item.size, new_version=new_version, transcode=taken))
     return outcomes
+
+
+def _content_type(item: Item) -> str:
+    try:
+        with opened(item.source) as handle:
+            return content_type(item.path, handle.read(HEAD))
+    except OSError:
+        return ""
 
 
 def compare(

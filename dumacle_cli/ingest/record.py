@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import CommitUnknown, DatabaseUnavailable
 from dumacle_cli.ingest.items import Attempt, Class, Outcome, Progress, Tally
+from dumacle_cli.services import transcodes
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
@@ -30,13 +31,19 @@ class Recorder:
     """Takes attempts that ended and outcomes that need no row, and commits them in sets."""
 
     def __init__(
-        self, database: Database, operation: str, progress: Progress, results: TextIO | None, tally: Tally
+        self,
+        database: Database,
+        operation: str,
+        progress: Progress,
+        results: TextIO | None,
+        tally: Tally,
+        transcode: transcodes.Wish | None = None,
     ) -> None:
         self._database = database
         # Repeating an upload with the same --op-id moves other files: its sets are operations of their own.
         self._operation = f"{operation}:{uuid.uuid4().hex}"
         self._sets = 0
-        self._progress, self._results, self.tally = progress, results, tally
+        self._progress, self._results, self.tally, self._transcode = progress, results, tally, transcode
         self._queue: asyncio.Queue[Attempt | None] = asyncio.Queue()
         self._committed = asyncio.Event()
         self._left: Counter[int] = Counter()
@@ -68,7 +75,7 @@ class Recorder:
                 done = Counter(attempt.lease_id for attempt in attempts)
                 self._left -= done
                 await asyncio.to_thread(self._commit, attempts, [lease for lease in done if lease not in self._left])
-                self.tell([_outcome(attempt) for attempt in attempts])
+                self.tell([_outcome(attempt, self._transcode) for attempt in attempts])
             self._committed.set()
 
     async def _gather(self) -> tuple[list[Attempt], bool]:
@@ -88,7 +95,7 @@ class Recorder:
         request = Request(f"{self._operation}:{self._sets}", "files.upload", {})
 
         def work(session: Session) -> tuple[None, bool]:
-            record(session, attempts)
+            record(session, attempts, self._transcode)
             uploads.close_leases(session, finished)
             return None, True
 
@@ -109,13 +116,15 @@ class Recorder:
             self._results.flush()
 
 
-def record(session: Session, attempts: Sequence[Attempt]) -> None:
-    """Write how these attempts ended, and what they spent of their leases."""
+def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.Wish | None = None) -> None:
+    """Write how these attempts ended and what they spent of their leases, and have what arrived transcoded."""
     _spend(session, [attempt for attempt in attempts if attempt.ends is Class.UPLOADED])
     stored = [attempt for attempt in attempts if attempt.ends is Class.UPLOADED]
     failed = [attempt for attempt in attempts if attempt.ends is not Class.UPLOADED]
     if stored:
         uploads.record_stored(session, _columns(stored, _STORED))
+    if transcode and (media := [each.version_id for each in stored if transcode.takes(each.content_type)]):
+        transcodes.arrived(session, media, transcode.preset)
     if failed:
         uploads.record_failed(session, _columns(failed, _FAILED))
 
@@ -153,7 +162,7 @@ def _columns(attempts: Sequence[Attempt], wanted: dict[str, Callable[[Attempt], 
     return {name: [value(attempt) for attempt in attempts] for name, value in wanted.items()}
 
 
-def _outcome(attempt: Attempt) -> Outcome:
+def _outcome(attempt: Attempt, transcode: transcodes.Wish | None) -> Outcome:
     stored = attempt.ends is Class.UPLOADED
     return Outcome(
         attempt.item.path,
@@ -164,6 +173,7 @@ def _outcome(attempt: Attempt) -> Outcome:
         attempt.sha256.hex() if stored else None,
         attempt.error or None,
         new_version=attempt.new_version,
+        transcode=transcode is not None and transcode.takes(attempt.content_type),
     )
 
 

@@ -35,7 +35,7 @@ def foresee(database: Database, upload: Upload) -> tuple[Summary, Tally]:
         with database.session(read_only=True) as session:
             held = plan.held(session, upload.place, batch)
         compared = plan.compare(upload.place, batch, held, halted=lambda: False)
-        for outcome in plan.foresee(upload.place, compared, room):
+        for outcome in plan.foresee(upload.place, compared, room, upload.transcode):
             tally.add(outcome)
     return items.summarise(tally, None, time.monotonic() - started), tally
 

@@ -11,6 +11,7 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -88,3 +89,32 @@ class Bars(AbstractContextManager["Bars"]):
 
     def _text(self) -> str:
         return f"files {self._ended}/{self._planned}"
+
+
+class Percents(AbstractContextManager["Percents"]):
+    """A bar for each piece of work whose progress is known in percent."""
+
+    def __init__(self, err: TextIO, color: bool | None) -> None:
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            console=console(err, color),
+            transient=True,
+        )
+        self._tasks: dict[int, TaskID] = {}
+
+    def __enter__(self) -> "Percents":
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def show(self, number: int, name: str, percent: int) -> None:
+        """Say how far the piece of work of this number is."""
+        if number not in self._tasks:
+            self._tasks[number] = self._bars.add_task("", total=100)
+        self._bars.update(self._tasks[number], description=printable(name), completed=percent)

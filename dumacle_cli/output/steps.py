@@ -22,12 +22,14 @@ class Steps:
 
     def __init__(self, err: TextIO | None, total: int) -> None:
         self._err, self._total = err, total
+        self._head = ""
         self.done: list[Step] = []
 
     def take(self, name: str, work: Callable[[], tuple[T, str]]) -> T:
         """Run a step that returns its result and a sentence about it, and return the result."""
-        number = f"{len(self.done) + 1}/{self._total}"
-        self._begin(f"{number}  {name} ...")
+        number = f"{len(self.done) + 1:>{len(str(self._total))}}/{self._total}"
+        self._head = f"{number}  {name}"
+        self.under_way("...")
         started = time.monotonic()
         result, finding = work()
         step = Step(name, finding, round(time.monotonic() - started, 3))
@@ -35,10 +37,11 @@ class Steps:
         self._tell(f"{number}  {name:<9} {finding:<53} {step.seconds:5.1f} s\n")
         return result
 
-    def _begin(self, text: str) -> None:
+    def under_way(self, text: str) -> None:
+        """Tell how far the present step is, on a terminal only."""
         # The carriage return lets the longer line of the end, or a bar, take this one's place.
         if self._err is not None and self._err.isatty():
-            self._tell(text + "\r")
+            self._tell(f"{self._head:<15} {text:<8}\r")
 
     def _tell(self, text: str) -> None:
         if self._err is not None:

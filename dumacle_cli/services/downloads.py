@@ -67,15 +67,24 @@ def content(session: "Session", file_id: int) -> store.Content:
     return found[0]
 
 
-def link(stores: "Stores", wanted: store.Content, seconds: int) -> Link:
-    """Sign a URL that is good for 1 s to 7 days and saves under the file's name; raises InvalidValue."""
+def expiry(seconds: int) -> datetime:
+    """Return when a link that is signed now expires; raises InvalidValue for less than 1 s or more than 7 days."""
     if not 1 <= seconds <= LONGEST_LINK:
         raise InvalidValue(name="--expires", value=f"{seconds}s", reason="a link is good for 1 s to 7 days")
-    expires_at = datetime.now(UTC) + timedelta(seconds=seconds)
-    name = os.fsdecode(paths.decode(wanted.path)).rsplit("/", 1)[-1]
+    return datetime.now(UTC) + timedelta(seconds=seconds)
+
+
+def link(stores: "Stores", wanted: store.Content, seconds: int) -> Link:
+    """Sign a URL that is good for 1 s to 7 days and saves under the file's name; raises InvalidValue."""
+    expires_at = expiry(seconds)
     objects = stores(wanted.provider, wanted.bucket)
-    url = objects.presign_get(wanted.key, seconds, name, wanted.content_type)
+    url = objects.presign_get(wanted.key, seconds, file_name(wanted.path), wanted.content_type)
     return Link(wanted.file_id, wanted.path, url, expires_at)
+
+
+def file_name(path: str) -> str:
+    """Return the name under which the file at a stored path is saved."""
+    return os.fsdecode(paths.decode(path)).rsplit("/", 1)[-1]
 
 
 # Bytes

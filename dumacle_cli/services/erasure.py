@@ -32,10 +32,14 @@ class Erased:
 
 
 def plan(session: "Session", reference: str) -> Erased:
-    """Return what erasing a user would take, of a deleted one too; raises NotFound."""
+    """Return what erasing a user would take, of a deleted one too; raises NotFound, or Conflict where he is billed."""
+    from dumacle_cli.services import subscriptions
     from dumacle_cli.store import erasure as store
 
     user = users.get_any(session, reference)
+    if subscriptions.billed(session, user.id):
+        advice = f"dumacle plans cancel {user.email} --now"
+        raise Conflict(reason=f"Stripe bills the subscription of {user.email}", advice=advice)
     return Erased(user.id, user.email, *store.stored(session, user.id))
 
 

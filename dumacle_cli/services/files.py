@@ -18,9 +18,9 @@ from dumacle_cli.errors import (
     UsageError,
     UserDisabled,
 )
-from dumacle_cli.services import pods, users
+from dumacle_cli.services import pods, renditions, users
 from dumacle_cli.store import files as store
-from dumacle_cli.store import models, paging
+from dumacle_cli.store import models, paging, transcodes, units
 from dumacle_cli.store.files import Selection
 from dumacle_cli.units import Bytes, parse_duration, show_size
 
@@ -63,11 +63,12 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Detail(File):
-    """A file with the key of its present content, what is wrong with it, and all its contents."""
+    """A file with the key of its present content, what is wrong with it, all contents, and what was made of these."""
 
     key: str | None
     error: str | None
     versions: list[Version]
+    renditions: list[renditions.Rendition]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +229,15 @@ def _order(chosen: Selection, sort: Sort | None) -> str:
 
 
 def show(session: Session, file_id: int) -> Detail:
-    """Return a file with its contents; raises NotFound."""
+    """Return a file with its contents and their renditions; raises NotFound."""
     row = store.find(session, file_id)
     if row is None:
         raise NotFound(noun="file", name=file_id)
     versions = store.versions(session, file_id)
     key = next((version.key for version in versions if version.id == row.File.version_id), None)
     shown = [Version(each.id, each.status, each.size, each.key, each.created_at) for each in versions]
-    return Detail(**_facts(row), key=key, error=row.File.error, versions=shown)
+    made = renditions.of_file(session, file_id)
+    return Detail(**_facts(row), key=key, error=row.File.error, versions=shown, renditions=made)
 
 
 # Changing
@@ -254,8 +256,13 @@ def _affected(session: Session, ids: list[int], *, deleted: bool) -> Affected:
 
 
 def delete(session: Session, chosen: Selection, *, maximum: int | None = None) -> tuple[Affected, bool]:
-    """Delete files softly: they can be restored, and count against storage until they are purged. Raises TooMany."""
+    """Delete files softly: they can be restored, and count against storage until they are purged. Raises TooMany.
+
+    What is being made of them is cancelled.
+    """
+    transcodes.lock_pods(session, chosen)
     ids = _locked(session, chosen, maximum)
+    units.cancel(session, transcodes.live(session, file_id=ids))
     store.change(session, ids, deleted_at=datetime.now(UTC))
     return _affected(session, ids, deleted=True), bool(ids)
 
@@ -272,7 +279,7 @@ def restore(session: Session, chosen: Selection, *, maximum: int | None = None) 
 
 
 def move(session: Session, chosen: Selection, to_owner: str, *, maximum: int | None = None) -> tuple[Affected, bool]:
-    """Give files to another owner, with the storage that all their contents take; the bytes stay where they are.
+    """Give files to another owner, with the storage that all their contents and renditions take; the bytes stay.
 
     Raises NotFound, UserDisabled, NotGranted, QuotaExceeded, TooMany; Conflict where a path is taken, or while an
     upload still counts the bytes.
@@ -302,9 +309,9 @@ def _taken(path: str, owner: models.User) -> Conflict:
     return Conflict(reason=f"{owner.email} has another file at {path}", advice=advice)
 
 
-def _carry(session: Session, sizes: dict[int, int], owner: models.User) -> None:
+def _carry(session: Session, sizes: list[store.Stored], owner: models.User) -> None:
     used, allowed = store.carry_storage(session, sizes, owner.id)
-    wanted = sum(sizes.values())
+    wanted = sum(each.used + each.reserved for each in sizes)
     if allowed is not None and used > allowed:
         left = max(allowed - used + wanted, 0)
         facts = {"left": show_size(left), "limit": show_size(allowed), "wanted": show_size(wanted)}

@@ -35,8 +35,20 @@ def target(session: Session, owner: str, pod: str | None) -> Target:
     place = pods.get(session, pod)
     if store.find_grant(session, place.id, user.id) is None:
         raise NotGranted(user=user.email, pod=place.name)
-    prefix = f"{place.prefix.strip('/')}/" if place.prefix.strip("/") else ""
+    prefix = _folder(place.prefix)
     return Target(user.id, user.email, place.id, place.name, place.primary_provider, place.bucket, prefix)
+
+
+def renditions(pod_prefix: str, file_id: int, *parts: object) -> str:
+    """Return the folder of all that is made of a file, or below it that of a transcode, and of one attempt at it.
+
+    It is the beginning of keys in the bucket, and ends in a slash.
+    """
+    return _folder(pod_prefix) + "/".join(map(str, ("renditions", file_id, *parts))) + "/"
+
+
+def _folder(prefix: str) -> str:
+    return f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
 
 def _default(session: Session, user_id: int, email: str) -> str:

@@ -299,8 +299,9 @@ def _by_owner(session: Session, pod: models.Pod, after: str | None, limit: int) 
 def check(session: Session, *, repair: bool = False) -> tuple[list[Drift], bool]:
     """Compare the counters of pods and quotas with the rows, and put them right if asked to.
 
-    What is stored counts until it is purged, less what open leases spent and did not book yet; open leases count as
-    reserved. Raises Conflict where a pod really holds more than its capacity.
+    Contents and renditions count until they are purged, less what open leases spent and did not book yet; open leases,
+    and what workers hold for renditions, count as reserved. Raises Conflict where a pod really holds more than its
+    capacity.
     """
     if repair:
         store.lock_repair(session)

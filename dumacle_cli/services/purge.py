@@ -1,11 +1,12 @@
 """Purging: the bytes of deleted files and of old contents go for good, and their storage is free again.
 
-What goes is marked and committed first, then its bytes are deleted at the store outside of any transaction, then its
-rows: a purge that is killed anywhere is finished by the next one. It lives longer than a transaction.
+What goes is marked and committed first and what is being made of it is cancelled, then its bytes are deleted at the
+store outside of any transaction, with all that was made of it, then its rows: a purge that is killed anywhere is
+finished by the next one. It lives longer than a transaction.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -19,7 +20,9 @@ from dumacle_cli.errors import (
     TooMany,
     UploadLost,
 )
+from dumacle_cli.services import placement
 from dumacle_cli.store import purge as store
+from dumacle_cli.store import transcodes, units
 from dumacle_cli.store.files import Selection
 from dumacle_cli.units import Bytes
 
@@ -37,11 +40,15 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What went for good: deleted files, all contents, and the bytes that are free again."""
+    """What went for good: deleted files, all contents, their renditions, and the bytes that are free again."""
 
     files: int
     versions: int
+    renditions: int
     bytes: Bytes
+
+
+NOTHING = Purged(0, 0, 0, 0)
 
 
 def plan(
@@ -62,7 +69,7 @@ def _plan(session: "Session", chosen: Selection, maximum: int | None) -> Purged:
     found = store.extent(session, chosen)
     if maximum is not None and found.files + found.old > maximum:
         raise TooMany(count=found.files + found.old, noun="file", maximum=maximum)
-    return Purged(found.files, found.versions, found.bytes)
+    return Purged(found.files, found.versions, found.renditions, found.bytes)
 
 
 def run(
@@ -102,21 +109,29 @@ def _mark(database: "Database", chosen: Selection) -> bool:
 
 def _finish(database: "Database", stores: "Stores", failed: dict[Place, DumacleError]) -> Purged:
     """Delete the bytes and then the rows of all that is marked, but at stores that failed."""
-    done = Purged(0, 0, 0)
+    done = NOTHING
     while found := _doomed(database, failed):
+        _cancel(database, [content.version_id for content in found if content.transcodes])
         erased = _erase(stores, found, failed)
         with database.session() as session:
             store.lock(session, sorted({content.file_id for content in erased}))
-            versions, size = store.remove_versions(session, [content.version_id for content in erased])
-        done = _sum(done, Purged(0, versions, size))
+            gone = store.remove_versions(session, [content.version_id for content in erased])
+        done = _sum(done, Purged(0, gone.versions, gone.renditions, gone.bytes))
     while files := _remove_files(database):
-        done = _sum(done, Purged(files, 0, 0))
+        done = _sum(done, replace(NOTHING, files=files))
     return done
 
 
 def _doomed(database: "Database", failed: Iterable[Place]) -> list[store.Doomed]:
     with database.session(read_only=True) as session:
         return store.doomed(session, BATCH, failed)
+
+
+def _cancel(database: "Database", version_ids: list[int]) -> None:
+    """End what is being made of these contents, so that workers stop and add no objects."""
+    if version_ids:
+        with database.session() as session:
+            units.cancel(session, transcodes.live(session, version_id=version_ids))
 
 
 def _remove_files(database: "Database") -> int:
@@ -146,6 +161,18 @@ def _erase_at(objects: "ObjectStore", contents: list[store.Doomed]) -> None:
         if content.upload_id:
             _abort(objects, content.key, content.upload_id)
     objects.delete(content.key for content in contents)
+    for folder in sorted({folder for content in contents for folder in _folders(content)}):
+        objects.delete(entry.key for entry in objects.list(folder))
+
+
+def _folders(content: store.Doomed) -> list[str]:
+    """Return where all attempts at its transcodes put their outputs, the published ones and what killed workers left.
+
+    Of a file that goes as a whole that is one folder.
+    """
+    if content.whole and content.transcodes:
+        return [placement.renditions(content.prefix, content.file_id)]
+    return [placement.renditions(content.prefix, content.file_id, transcode) for transcode in content.transcodes]
 
 
 def _abort(objects: "ObjectStore", key: str, upload_id: str) -> None:
@@ -156,4 +183,4 @@ def _abort(objects: "ObjectStore", key: str, upload_id: str) -> None:
 
 
 def _sum(one: Purged, other: Purged) -> Purged:
-    return Purged(one.files + other.files, one.versions + other.versions, one.bytes + other.bytes)
+    return Purged(*(sum(pair) for pair in zip(astuple(one), astuple(other), strict=True)))

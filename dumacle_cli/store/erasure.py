@@ -5,18 +5,17 @@ from sqlalchemy import func, select, text
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store.models import File, User, Version
+from dumacle_cli.store import storage
+from dumacle_cli.store.models import File, User
 
 
 def stored(session: Session, user_id: int) -> tuple[int, int]:
-    """Return how many files a user has, deleted ones too, and the bytes of all their contents."""
+    """Return how many files a user has, deleted ones too, and the bytes of all their contents and renditions."""
+    counted = storage.counted()
     files = select(func.count()).select_from(File).where(File.owner_id == user_id)
-    size = select(func.coalesce(func.sum(Version.size), 0)).join(File, File.id == Version.file_id)
+    size = select(func.coalesce(func.sum(counted.c.used), 0)).join(File, File.id == counted.c.file_id)
     found = session.execute(
-        select(
-            files.scalar_subquery(),
-            size.where(File.owner_id == user_id, Version.stored_at.is_not(None)).scalar_subquery(),
-        )
+        select(files.scalar_subquery(), size.where(File.owner_id == user_id).scalar_subquery())
     ).one()
     return found[0], int(found[1])
 

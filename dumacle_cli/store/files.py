@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Select, any_, exis
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from dumacle_cli.store import paging
+from dumacle_cli.store import paging, storage
 from dumacle_cli.store.models import File, Lease, Pod, PodGrant, User, Version
 
 SORTS: dict[str, list[Any]] = {
@@ -49,6 +49,15 @@ class Content:
     md5: bytes | None
     etag: str | None
     content_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What files of one owner use of his storage, and what is reserved of it for their renditions (bytes)."""
+
+    owner_id: int
+    used: int
+    reserved: int
 
 
 def one_of(column: Any, ids: Sequence[int]) -> ColumnElement[bool]:
@@ -224,28 +233,32 @@ def not_granted(session: Session, ids: Sequence[int], user_id: int) -> str | Non
     return session.scalars(select(Pod.name).where(Pod.id.in_(pods), ~granted).limit(1)).one_or_none()
 
 
-def stored(session: Session, ids: Sequence[int]) -> dict[int, int]:
-    """Return by owner the bytes that all contents of these files take."""
+def stored(session: Session, ids: Sequence[int]) -> list[Stored]:
+    """Return by owner the bytes that all contents and renditions of these files take."""
+    counted = storage.counted()
     query = (
-        select(File.owner_id, func.sum(Version.size))
-        .join(Version, Version.file_id == File.id)
-        .where(one_of(File.id, ids), Version.stored_at.is_not(None))
+        select(File.owner_id, func.sum(counted.c.used), func.sum(counted.c.reserved))
+        .join(counted, counted.c.file_id == File.id)
+        .where(one_of(File.id, ids))
         .group_by(File.owner_id)
     )
-    return {owner_id: int(size) for owner_id, size in session.execute(query)}
+    return [Stored(owner_id, int(used), int(reserved)) for owner_id, used, reserved in session.execute(query)]
 
 
-def carry_storage(session: Session, sizes: dict[int, int], user_id: int) -> tuple[int, int | None]:
+def carry_storage(session: Session, sizes: Sequence[Stored], user_id: int) -> tuple[int, int | None]:
     """Take these bytes from their owners' storage and add them to the user's; returns his use and his limit (bytes).
 
     The counters are locked by user, so that two moves in opposite directions do not wait for each other.
     """
-    for owner_id in sorted({*sizes, user_id}):
+    for owner_id in sorted({*(each.owner_id for each in sizes), user_id}):
         session.execute(text("SELECT app.open_quota_counter(:user, 'storage', now())"), {"user": owner_id})
-    add = text("UPDATE app.quota_counters SET used = used + :size WHERE user_id = :user AND metric = 'storage'")
-    for owner_id, size in sizes.items():
-        session.execute(add, {"user": owner_id, "size": -size})
-        session.execute(add, {"user": user_id, "size": size})
+    add = text("""
+        UPDATE app.quota_counters SET used = used + :used, reserved = reserved + :reserved
+        WHERE user_id = :user AND metric = 'storage'
+    """)
+    for each in sizes:
+        session.execute(add, {"user": each.owner_id, "used": -each.used, "reserved": -each.reserved})
+        session.execute(add, {"user": user_id, "used": each.used, "reserved": each.reserved})
     used, allowed = session.execute(
         text("SELECT used + reserved, allowed FROM app.quota_usage(:user, 'storage', now())"), {"user": user_id}
     ).one()

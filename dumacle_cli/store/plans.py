@@ -1,8 +1,9 @@
 """Queries about plans."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
@@ -61,6 +62,26 @@ def subscribers(session: Session, plan_id: int) -> int:
     """Return how many subscriptions to a plan have not ended."""
     query = select(func.count()).select_from(Subscription)
     return session.scalars(query.where(Subscription.plan_id == plan_id, Subscription.ended_at.is_(None))).one()
+
+
+def sellable(session: Session) -> Sequence[Plan]:
+    """Return the plans that cost something and are for sale, and those that Stripe knows already, by name."""
+    costs = and_(Plan.price > 0, Plan.archived_at.is_(None))
+    known = Plan.stripe_product_id.is_not(None)
+    return session.scalars(select(Plan).where(or_(costs, known)).order_by(Plan.name)).all()
+
+
+def keep_product(session: Session, plan_id: int, product: str) -> None:
+    """Remember which product at Stripe a plan is."""
+    session.execute(sql_update(Plan).where(Plan.id == plan_id).values(stripe_product_id=product))
+
+
+def keep_price(session: Session, plan_id: int, price: str, lookup_key: str) -> None:
+    """Remember at which price Stripe sells a plan, and under which lookup key, which another may have had before."""
+    taken = sql_update(Plan).where(Plan.lookup_key == lookup_key, Plan.id != plan_id)
+    session.execute(taken.values(lookup_key=None))
+    known = sql_update(Plan).where(Plan.id == plan_id)
+    session.execute(known.values(stripe_price_id=price, lookup_key=lookup_key))
 
 
 _FRESH = {"populate_existing": True}

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import models, paging
+from dumacle_cli.store import models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
 _REPAIR_LOCK = 7_036_874_417_766_401
@@ -137,10 +137,11 @@ def count_files(session: Session, pod_ids: Sequence[int]) -> dict[int, int]:
 
 def owners(session: Session, pod_id: int, *, after: str | None, limit: int) -> paging.Page[Row[Any]]:
     """Return a page of a pod's owners by id: e-mail, live files, and bytes of all that is stored and not purged."""
+    counted = storage.counted()
     stored = (
-        select(models.File.owner_id, func.sum(models.Version.size).label("used"))
-        .join(models.Version, models.Version.file_id == models.File.id)
-        .where(models.File.pod_id == pod_id, models.Version.stored_at.is_not(None))
+        select(models.File.owner_id, func.sum(counted.c.used).label("used"))
+        .join(counted, counted.c.file_id == models.File.id)
+        .where(models.File.pod_id == pod_id)
         .group_by(models.File.owner_id)
         .subquery()
     )
@@ -158,9 +159,15 @@ def owners(session: Session, pod_id: int, *, after: str | None, limit: int) -> p
 
 _DRIFT = text("""
     WITH stored AS (
-        SELECT pod_id, owner_id, sum(versions.size) AS size
-        FROM app.versions JOIN app.files ON files.id = versions.file_id
-        WHERE versions.stored_at IS NOT NULL GROUP BY pod_id, owner_id
+        SELECT pod_id, owner_id, sum(kept.size) AS size
+        FROM (SELECT file_id, size FROM app.versions WHERE stored_at IS NOT NULL
+              UNION ALL SELECT file_id, size FROM app.renditions) AS kept
+        JOIN app.files ON files.id = kept.file_id GROUP BY pod_id, owner_id
+    ), encoding AS (
+        SELECT pod_id, owner_id, sum(units.reserved) AS size
+        FROM app.units JOIN app.transcodes ON transcodes.id = units.transcode_id
+        JOIN app.files ON files.id = transcodes.file_id
+        WHERE units.reserved > 0 GROUP BY pod_id, owner_id
     ), open AS (
         SELECT pod_id, user_id, period_start, granted, spent FROM app.leases WHERE closed_at IS NULL
     ), storage AS (
@@ -171,11 +178,13 @@ _DRIFT = text("""
         UNION ALL SELECT pod_id, NULL, 'pod used', NULL, 0, -spent FROM open
         UNION ALL SELECT id, NULL, 'pod reserved', NULL, reserved, 0 FROM app.pods
         UNION ALL SELECT pod_id, NULL, 'pod reserved', NULL, 0, granted FROM open
+        UNION ALL SELECT pod_id, NULL, 'pod reserved', NULL, 0, size FROM encoding
         UNION ALL SELECT NULL, user_id, 'storage used', NULL, used, 0 FROM storage
         UNION ALL SELECT NULL, owner_id, 'storage used', NULL, 0, size FROM stored
         UNION ALL SELECT NULL, user_id, 'storage used', NULL, 0, -spent FROM open
         UNION ALL SELECT NULL, user_id, 'storage reserved', NULL, reserved, 0 FROM storage
         UNION ALL SELECT NULL, user_id, 'storage reserved', NULL, 0, granted FROM open
+        UNION ALL SELECT NULL, owner_id, 'storage reserved', NULL, 0, size FROM encoding
         UNION ALL SELECT NULL, user_id, 'upload reserved', period_start, reserved, 0
             FROM app.quota_counters WHERE metric = 'upload' AND closed_at IS NULL
         UNION ALL SELECT NULL, user_id, 'upload reserved', period_start, 0, granted FROM open

@@ -8,14 +8,14 @@ from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select,
 from sqlalchemy.orm import Session, aliased
 
 from dumacle_cli.store.files import Selection, conditions, one_of
-from dumacle_cli.store.models import File, Lease, Pod, Version
+from dumacle_cli.store.models import File, Lease, Pod, Rendition, Transcode, Version
 
 LEFTOVER = ("superseded", "failed")
 
 
 @dataclass(frozen=True, slots=True)
 class Doomed:
-    """A content that is marked to go, and where its bytes lie."""
+    """A content that is marked to go, where its bytes lie, what was made of it, and whether its whole file goes."""
 
     version_id: int
     file_id: int
@@ -23,6 +23,9 @@ class Doomed:
     bucket: str
     key: str
     upload_id: str | None
+    prefix: str
+    transcodes: list[int]
+    whole: bool
 
 
 def _free(file_id: Any) -> ColumnElement[bool]:
@@ -70,6 +73,7 @@ class Extent:
     files: int
     versions: int
     old: int
+    renditions: int
     bytes: int
 
 
@@ -81,7 +85,14 @@ def extent(session: Session, chosen: Selection) -> Extent:
     numbers = [select(func.count()).select_from(found).scalar_subquery() for found in (gone, old)]
     size = func.coalesce(func.sum(Version.size).filter(Version.stored_at.is_not(None)), 0)
     found = session.execute(select(numbers[0], func.count(), numbers[1], size).where(going)).one()
-    return Extent(found[0], found[1], found[2], int(found[3]))
+    made = session.execute(
+        select(func.count(), func.coalesce(func.sum(Rendition.size), 0))
+        .select_from(Rendition)
+        .join(Transcode, Transcode.id == Rendition.transcode_id)
+        .join(Version, Version.id == Transcode.version_id)
+        .where(going)
+    ).one()
+    return Extent(found[0], found[1], found[2], made[0], int(found[3]) + int(made[1]))
 
 
 def mark_files(session: Session, chosen: Selection, limit: int) -> bool:
@@ -103,8 +114,10 @@ def mark_leftovers(session: Session, chosen: Selection, limit: int) -> bool:
 
 def doomed(session: Session, limit: int, without: Iterable[tuple[str, str]]) -> list[Doomed]:
     """Return the next contents that are marked, whoever marked them, in other buckets than these of providers."""
+    transcodes = func.array(select(Transcode.id).where(Transcode.version_id == Version.id).scalar_subquery())
+    place = (Pod.primary_provider, Pod.bucket, Version.key, Version.upload_id, Pod.prefix)
     query = (
-        select(Version.id, File.id, Pod.primary_provider, Pod.bucket, Version.key, Version.upload_id)
+        select(Version.id, File.id, *place, transcodes, File.purging_at.is_not(None))
         .join(File, File.id == Version.file_id)
         .join(Pod, Pod.id == File.pod_id)
         .where(Version.status == "purging", tuple_(Pod.primary_provider, Pod.bucket).not_in(list(without)))
@@ -124,20 +137,39 @@ def lock(session: Session, file_ids: Sequence[int]) -> None:
     session.execute(select(File.id).where(one_of(File.id, file_ids)).order_by(File.id).with_for_update(key_share=True))
 
 
-def remove_versions(session: Session, ids: Sequence[int]) -> tuple[int, int]:
-    """Delete marked contents and give their storage back; returns how many were still there, and their bytes.
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """How many contents and renditions were still there to be removed, and their bytes."""
+
+    versions: int
+    renditions: int
+    bytes: int
+
+
+def remove_versions(session: Session, ids: Sequence[int]) -> Removed:
+    """Delete marked contents with what was made of them, and give their storage back.
 
     What another purge removed meanwhile is not given back twice: only rows that this transaction deletes count.
     """
+    made = _remove_renditions(session, ids)
     gone = (
         delete(Version)
         .where(one_of(Version.id, ids), Version.status == "purging")
         .returning(Version.file_id, Version.size, Version.stored_at)
     )
     rows = session.execute(gone).all()
-    booked = [row for row in rows if row.stored_at]
-    _release(session, [row.file_id for row in booked], [row.size for row in booked])
-    return len(rows), sum(row.size for row in booked)
+    booked = [*made, *((row.file_id, row.size) for row in rows if row.stored_at)]
+    _release(session, [file_id for file_id, _ in booked], [size for _, size in booked])
+    return Removed(len(rows), len(made), sum(size for _, size in booked))
+
+
+def _remove_renditions(session: Session, ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Delete the transcodes of these contents with what came out; returns of each rendition its file and bytes."""
+    transcodes = select(Transcode.id).where(one_of(Transcode.version_id, ids))
+    gone = delete(Rendition).where(Rendition.transcode_id.in_(transcodes)).returning(Rendition.file_id, Rendition.size)
+    made = [(file_id, size) for file_id, size in session.execute(gone)]
+    session.execute(delete(Transcode).where(one_of(Transcode.version_id, ids)))
+    return made
 
 
 def _release(session: Session, file_ids: list[int], sizes: list[int]) -> None:

@@ -4,8 +4,8 @@ from dumacle_cli.errors import DatabaseTooOldServer, SchemaMissing, SchemaTooNew
 
 TABLE = "app.schema_version"
 OLDEST_SERVER = 160_000
-OWN = "0009"
-PREVIOUS = "0009"
+OWN = "0012"
+PREVIOUS = "0012"
 """The first release has no previous schema; a later one names it here."""
 
 

@@ -157,7 +157,7 @@ def test_timeout_ends_what_a_lock_holds_up(path: str, seeded: Run, database: Dat
 
 # What they show is how the servers are now, and their files grow by themselves.
 SERVERS = ("local start", "local stop", "local reset")
-VOLATILE = ("id", "_at", "_id", "key", "password", "operation", "seconds", "run")
+VOLATILE = ("id", "_at", "_id", "key", "password", "operation", "seconds", "run", "url")
 
 
 def lasting(data: Any) -> Any:

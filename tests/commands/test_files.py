@@ -130,7 +130,7 @@ def test_purge(run: "Run", ids: dict[str, int], object_store: ObjectStore) -> No
     assert len(list(object_store.list(""))) == 3
     run("files", "purge", expect=2)
     purged = run("files", "purge", "--yes", "-o", "json")
-    assert purged.data == foreseen.data == {"files": 1, "versions": 1, "bytes": 4}
+    assert purged.data == foreseen.data == {"files": 1, "versions": 1, "renditions": 0, "bytes": 4}
     assert len(list(object_store.list(""))) == 2
     run("files", "purge", str(ids["a/1"]), "--yes", expect=7)
     run("files", "delete", str(ids["a/1"]), "--yes")

@@ -11,7 +11,16 @@ from dumacle_cli.services import imports
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File, Lease, Operation, Subscription, User, Version
 from tests.conftest import Run
-from tests.factories import make_file, make_grant, make_plan, make_pod, make_subscription, make_user
+from tests.factories import (
+    make_file,
+    make_grant,
+    make_plan,
+    make_pod,
+    make_rendition,
+    make_subscription,
+    make_transcode,
+    make_user,
+)
 from tests.terminal import ask
 
 pytestmark = pytest.mark.integration
@@ -59,17 +68,20 @@ def test_purge_erases_user_files_and_bytes(run: Run, database: Database, object_
         pod = make_pod(session, "films", bucket=object_store.location.bucket)
         make_subscription(session, user, make_plan(session, "pro"))
         make_grant(session, pod, user)
-        make_file(session, pod, user, "a.bin", b"12345", store=object_store)
+        film = make_file(session, pod, user, "a.bin", b"12345", store=object_store)
+        make_rendition(session, make_transcode(session, film), {"a.mp4": b"1234567"}, store=object_store)
+        make_transcode(session, film, "mp4", "running", reserved=9)
         make_file(session, pod, user, "b.bin", b"123", store=object_store, deleted_at=func.now())
         make_file(session, pod, other, "c.bin", b"1", store=object_store)
     planned = run("users", "purge", "ada@x", "--yes", "--dry-run", "-o", "json")
-    assert (planned.data["files"], planned.data["bytes"], planned.json["changed"]) == (2, 8, True)
+    assert (planned.data["files"], planned.data["bytes"], planned.json["changed"]) == (2, 8 + 7, True)
     assert (_count(database, File), _count(database, User), _count(database, Operation)) == (3, 2, 0)
     done = run("users", "purge", "ada@x", "--yes", "--op-id", "p1", "-o", "json")
     assert done.data == planned.data
     assert (_count(database, File), _count(database, User), _count(database, Subscription)) == (1, 1, 0)
     assert len(list(object_store.list(""))) == 1
-    assert run("pods", "usage", "films", "-o", "json").data[0]["used"] == 1
+    usage = run("pods", "usage", "films", "-o", "json").data[0]
+    assert (usage["used"], usage["reserved"]) == (1, 0)
     repeated = run("users", "purge", "ada@x", "--yes", "--op-id", "p1", "-o", "json")
     assert (repeated.data, repeated.json["changed"]) == (planned.data, False)
     run("users", "purge", "ada@x", "--yes", expect=6)

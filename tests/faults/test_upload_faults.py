@@ -155,6 +155,30 @@ def test_killed_and_run_again(
     assert scalar(database, "SELECT count(*) FROM app.runs") == 1
 
 
+def test_killed_while_what_arrives_is_submitted(
+    begin: Begin, tmp_path: Path, upload: Callable[..., Result], database: Database
+) -> None:
+    folder, files = tmp_path / "films", 1500
+    folder.mkdir()
+    for number in range(files):
+        (folder / f"{number}.mp4").write_bytes(number.to_bytes(4, "big") * 4)
+    left_out = """
+        SELECT count(*) FROM app.files WHERE version_id IS NOT NULL AND (
+            SELECT count(*) FROM app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id
+            WHERE t.version_id = files.version_id
+        ) <> 1
+    """
+    process = begin(folder, "--transcode", "hls")
+    await_uploaded(database, process, 300)
+    process.kill()
+    process.wait(SECONDS)
+    assert scalar(database, left_out) == 0
+    summary = upload(folder, "--transcode", "hls").data
+    assert summary["transcodes"] == summary["uploaded"] < files
+    assert uploaded(database) == scalar(database, "SELECT count(*) FROM queue.procrastinate_jobs") == files
+    assert scalar(database, left_out) == 0
+
+
 def test_killed_and_never_run_again_on_what_is_gone(
     begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore
 ) -> None:

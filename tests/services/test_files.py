@@ -9,11 +9,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dumacle_cli import errors
-from dumacle_cli.services import files
+from dumacle_cli.services import files, pods
 from dumacle_cli.store import files as store
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection, successor
-from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, User, Version
+from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, Transcode, User, Version
 from tests import factories
 
 pytestmark = pytest.mark.integration
@@ -21,6 +21,11 @@ pytestmark = pytest.mark.integration
 
 def used(session: Session, user: User) -> int:
     query = select(QuotaCounter.used).where(QuotaCounter.user_id == user.id, QuotaCounter.metric == "storage")
+    return session.scalar(query) or 0
+
+
+def reserved(session: Session, user: User) -> int:
+    query = select(QuotaCounter.reserved).where(QuotaCounter.user_id == user.id, QuotaCounter.metric == "storage")
     return session.scalar(query) or 0
 
 
@@ -43,9 +48,9 @@ def couple(session: Session, limit: int | None = None) -> tuple[User, User, Pod]
 @given(st.text(min_size=1), st.text(), st.text())
 def test_a_prefix_is_a_range(prefix: str, rest: str, other: str) -> None:
     end = successor(prefix)
-    for text in (prefix + rest, other):
-        raw = text.encode()
-        assert (prefix.encode() <= raw and (not end or raw < end.encode())) == text.startswith(prefix)
+    for path in (prefix + rest, other):
+        raw = path.encode()
+        assert (prefix.encode() <= raw and (not end or raw < end.encode())) == path.startswith(prefix)
 
 
 @pytest.mark.unit
@@ -152,6 +157,40 @@ def test_moving_takes_the_storage_of_all_contents_along(database: Database) -> N
         assert session.scalar(select(Pod.used).where(Pod.id == pod.id)) == 9
 
 
+def test_moving_takes_the_storage_of_renditions_along(database: Database) -> None:
+    """Of all contents, and what is reserved for one that is being made; everything adds up at any moment."""
+    with database.session() as session:
+        ada, bob, pod = couple(session)
+        moved, stays = (
+            factories.make_file(session, pod, ada, "a", b"12345"),
+            factories.make_file(session, pod, ada, "b"),
+        )
+        factories.make_rendition(session, factories.make_transcode(session, moved), {"a": b"123"})
+        moved.version_id = factories.make_version(session, moved, b"12").id
+        factories.make_rendition(session, factories.make_transcode(session, moved), {"a": b"1"})
+        factories.make_transcode(session, moved, "mp4", "running", reserved=100)
+        factories.make_rendition(session, factories.make_transcode(session, stays), {"a": b"1234"})
+        assert files.move(session, Selection(ids=(moved.id,)), bob.email)[1]
+        assert (used(session, ada), used(session, bob)) == (7 + 4, 5 + 3 + 2 + 1)
+        assert (reserved(session, ada), reserved(session, bob)) == (0, 100)
+        assert pods.check(session) == ([], False)
+
+
+@pytest.mark.parametrize("allowed", [16, 17])
+def test_renditions_count_against_the_quota_of_who_gets_them(database: Database, allowed: int) -> None:
+    with database.session() as session:
+        ada, bob, pod = couple(session, limit=allowed)
+        file = factories.make_file(session, pod, ada, "a", b"12345")
+        factories.make_rendition(session, factories.make_transcode(session, file), {"a": b"12"})
+        factories.make_transcode(session, file, "mp4", "running", reserved=10)
+        chosen = Selection(ids=(file.id,))
+        if allowed == 5 + 2 + 10:
+            assert files.move(session, chosen, bob.email)[1]
+        else:
+            with pytest.raises(errors.QuotaExceeded, match="16 B left of 16 B, 17 B"), session.begin_nested():
+                files.move(session, chosen, bob.email)
+
+
 def test_moving_needs_grant_quota_and_a_free_path(database: Database) -> None:
     with database.session() as session:
         ada, bob, pod = couple(session, limit=10)
@@ -197,6 +236,33 @@ def test_deleting_by_filter_and_restoring(database: Database) -> None:
         gone = files.choose(session, "", owner=ada.email, deleted=True)
         assert files.restore(session, gone) == (files.Affected(2, 4), True)
         assert paths(session, files.select(session, owner=ada.email)) == ["a/1", "a/2", "b"]
+
+
+def test_deleting_cancels_what_is_being_made_and_restoring_does_not_begin_it_again(database: Database) -> None:
+    with database.session() as session:
+        ada, _, pod = couple(session)
+        file, other = (factories.make_file(session, pod, ada, path) for path in "ab")
+        made = [
+            factories.make_transcode(session, file, "hls", "running", reserved=100),
+            factories.make_transcode(session, file, "mp4", "queued"),
+            factories.make_transcode(session, file, "audio", "done"),
+            factories.make_transcode(session, other, "hls", "running", reserved=10),
+        ]
+        factories.make_rendition(session, made[2])
+        chosen = Selection(ids=(file.id,))
+        assert files.delete(session, chosen)[1]
+        assert statuses(session, made) == ["cancelled", "cancelled", "done", "running"]
+        assert reserved(session, ada) == 10
+        assert pods.check(session) == ([], False)
+        files.restore(session, Selection(ids=(file.id,), deleted=True))
+        assert statuses(session, made) == ["cancelled", "cancelled", "done", "running"]
+
+
+def statuses(session: Session, made: list[Transcode]) -> list[str]:
+    found = {
+        each.id: each.status for each in session.scalars(select(Transcode).execution_options(populate_existing=True))
+    }
+    return [found[each.id] for each in made]
 
 
 def test_age_selects_live_files_by_when_they_came(database: Database) -> None:

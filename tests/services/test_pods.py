@@ -8,7 +8,7 @@ from dumacle_cli.errors import AlreadyExists, Conflict, DumacleError, InvalidVal
 from dumacle_cli.services import pods
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Pod, User
-from tests.factories import make_file, make_grant, make_pod, make_user, make_version
+from tests.factories import make_file, make_grant, make_pod, make_rendition, make_transcode, make_user, make_version
 
 pytestmark = pytest.mark.integration
 
@@ -172,6 +172,31 @@ def test_check_agrees_with_leases_at_every_step(database: Database) -> None:
         session.execute(text("UPDATE app.leases SET spent = 40 WHERE id = :id"), {"id": lease})
         assert pods.check(session) == ([], False)
         session.execute(text("SELECT app.close_lease(:id)"), {"id": lease})
+        assert pods.check(session) == ([], False)
+
+
+def test_renditions_count_like_contents(database: Database) -> None:
+    """In the usage of each owner, and in the counters that a check expects and a repair writes."""
+    with database.session() as session:
+        pod, ada, bob = _library(session)
+        file = make_file(session, pod, bob, "film.mp4", b"e" * 30)
+        make_rendition(session, make_transcode(session, file, "hls"), {"master.m3u8": b"f" * 60})
+        make_transcode(session, file, "mp4", "running", reserved=7)
+        assert pods.check(session) == ([], False)
+        owned = pods.usage(session, "films", by_owner=True, after=None, limit=10).items
+        assert [(row.owner, row.used) for row in owned] == [(ada.email, 500), (bob.email, 100 + 30 + 60)]
+        session.execute(text("UPDATE app.pods SET used = used - 60, reserved = 0"))
+        session.execute(
+            text("UPDATE app.quota_counters SET used = used - 60, reserved = 0 WHERE user_id = :id"), {"id": bob.id}
+        )
+        expected = {
+            ("films", None, "pod used", 630, 690),
+            ("films", None, "pod reserved", 0, 7),
+            (None, bob.email, "storage used", 130, 190),
+            (None, bob.email, "storage reserved", 0, 7),
+        }
+        found, _ = pods.check(session, repair=True)
+        assert {(drift.pod, drift.user, drift.counter, drift.recorded, drift.actual) for drift in found} == expected
         assert pods.check(session) == ([], False)
 
 

@@ -1,18 +1,21 @@
 """Purging: what goes, what stays, and that a kill at any point is finished by the next purge."""
 
 import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import func, select
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.services import purge
+from dumacle_cli.services import pods, purge
 from dumacle_cli.store import purge as store
 from dumacle_cli.store.database import Database
-from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, Version
+from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, Rendition, Transcode, Unit, Version
 from tests import factories
 
 pytestmark = pytest.mark.integration
@@ -25,15 +28,21 @@ class Killed(BaseException):
 
 
 def seed(database: Database, object_store: ObjectStore) -> None:
-    """A deleted file with two contents, a live one with an old and a failed content, and one that stays as it is."""
+    """A deleted file with two contents, a live one with an old and a failed content, and one that stays as it is.
+
+    Something came out of the first content of each, and of the present one of the live file.
+    """
     with database.session() as session:
-        ada, pod = factories.make_user(session), factories.make_pod(session)
+        ada, pod = factories.make_user(session), factories.make_pod(session, prefix="films")
         gone = factories.make_file(session, pod, ada, "gone", b"12345", store=object_store, deleted_at=LONG_AGO)
+        factories.make_rendition(session, factories.make_transcode(session, gone), {"a": b"1" * 10}, store=object_store)
         factories.make_version(session, gone, b"123", store=object_store, status="superseded")
         live = factories.make_file(session, pod, ada, "live", b"1234", store=object_store)
+        factories.make_rendition(session, factories.make_transcode(session, live), {"a": b"1" * 20}, store=object_store)
         old = {"created_at": LONG_AGO - timedelta(days=9), "stored_at": LONG_AGO - timedelta(days=9)}
         factories.make_version(session, live, b"12", store=object_store, status="superseded", **old)
         live.version_id = factories.make_version(session, live, b"1234", store=object_store, stored_at=LONG_AGO).id
+        factories.make_rendition(session, factories.make_transcode(session, live), {"a": b"1" * 40}, store=object_store)
         first = session.scalars(select(Version).where(Version.file_id == live.id).order_by(Version.id)).first()
         assert first
         first.status, first.stored_at = "superseded", LONG_AGO
@@ -52,14 +61,12 @@ def left(database: Database) -> tuple[list[str], int, int, set[str]]:
             found,
             session.scalar(select(func.sum(Pod.used))) or 0,
             int(counted),
-            set(session.scalars(select(Version.key))),
+            {*session.scalars(select(Version.key)), *session.scalars(select(Rendition.prefix + Rendition.entry))},
         )
 
 
-def keys(database: Database, object_store: ObjectStore) -> set[str]:
-    with database.session() as session:
-        pod = session.scalars(select(Pod.id)).one()
-    return {entry.key for entry in object_store.list(f"{pod}/")}
+def keys(object_store: ObjectStore) -> set[str]:
+    return {entry.key for entry in object_store.list("")}
 
 
 def test_takes_what_was_given_up_and_gives_its_storage_back(database: Database, object_store: ObjectStore) -> None:
@@ -67,13 +74,13 @@ def test_takes_what_was_given_up_and_gives_its_storage_back(database: Database, 
     with database.session(read_only=True) as session:
         planned = purge.plan(session, before=datetime.now(UTC))
     done = purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
-    assert done == planned == purge.Purged(files=1, versions=5, bytes=5 + 3 + 4 + 2)
+    assert done == planned == purge.Purged(files=1, versions=5, renditions=2, bytes=5 + 3 + 4 + 2 + 10 + 20)
     paths, in_pod, counted, remaining = left(database)
     assert paths == ["live", "lost"]
-    assert in_pod == counted == 4 + 5
-    assert remaining == keys(database, object_store)
-    assert len(remaining) == 2
-    assert purge.run(database, lambda *_: object_store, before=datetime.now(UTC)) == purge.Purged(0, 0, 0)
+    assert in_pod == counted == 4 + 5 + 40
+    assert remaining == keys(object_store)
+    assert len(remaining) == 3
+    assert purge.run(database, lambda *_: object_store, before=datetime.now(UTC)) == purge.NOTHING
 
 
 @pytest.mark.parametrize("point", ["mark_files", "mark_leftovers", "doomed", "lock", "remove_versions", "remove_files"])
@@ -95,10 +102,142 @@ def test_a_kill_before_each_step_is_finished_by_the_next(
         purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
     monkeypatch.undo()
     purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
+    assert_finished(database, object_store)
+
+
+def assert_finished(database: Database, object_store: ObjectStore) -> None:
+    """What a purge of the seed leaves is there, counted once, and has its objects; nothing else is."""
     paths, in_pod, counted, remaining = left(database)
     assert paths == ["live", "lost"]
-    assert in_pod == counted == 4 + 5
-    assert remaining == keys(database, object_store)
+    assert in_pod == counted == 4 + 5 + 40
+    assert remaining == keys(object_store)
+    assert len(remaining) == 3
+
+
+class Dying(ObjectStore):
+    """A store whose process dies before one of its deletions."""
+
+    def __init__(self, location: Location, deletions: int) -> None:
+        super().__init__(location)
+        self.deletions = deletions
+
+    def delete(self, keys: Iterable[str]) -> None:
+        if not self.deletions:
+            raise Killed
+        self.deletions -= 1
+        super().delete(keys)
+
+
+@pytest.mark.parametrize("deletions", [0, 1, 2])
+def test_a_kill_between_deletions_at_the_store_is_finished_by_the_next(
+    database: Database, object_store: ObjectStore, deletions: int
+) -> None:
+    seed(database, object_store)
+    with Dying(object_store.location, deletions) as dying, pytest.raises(Killed):
+        purge.run(database, lambda *_: dying, before=datetime.now(UTC))
+    purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
+    assert_finished(database, object_store)
+
+
+def test_two_at_once_give_the_storage_back_once(database: Database, object_store: ObjectStore) -> None:
+    seed(database, object_store)
+    others: list[purge.Purged] = []
+
+    def stores(*_: str) -> ObjectStore:
+        """Let another purge do everything while this one is about to delete bytes."""
+        if not others:
+            others.append(purge.run(database, lambda *_: object_store, before=datetime.now(UTC)))
+        return object_store
+
+    mine = purge.run(database, stores, before=datetime.now(UTC))
+    assert (mine.bytes, others[0].bytes) == (0, 5 + 3 + 4 + 2 + 10 + 20)
+    assert_finished(database, object_store)
+
+
+def test_what_killed_workers_left_goes_with_the_file_and_nothing_of_its_neighbours(
+    database: Database, object_store: ObjectStore
+) -> None:
+    """Also where the name of one folder begins with that of another."""
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session, prefix="films")
+        gone = factories.make_file(session, pod, ada, "gone", store=object_store, deleted_at=LONG_AGO)
+        transcode = factories.make_transcode(session, gone, status="failed")
+        spared = {f"films/renditions/{gone.id}0/1/t/a.mp4", f"other/renditions/{gone.id}/1/t/a.mp4"}
+        left_over = {f"films/renditions/{gone.id}/{transcode.id}/{token}/a.mp4" for token in "ab"}
+    for key in spared | left_over:
+        factories.put(object_store, key)
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 1, 0, 7)
+    assert keys(object_store) == spared
+
+
+def test_an_old_content_takes_only_what_was_made_of_it(database: Database, object_store: ObjectStore) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        file = factories.make_file(session, pod, ada, "a", store=object_store)
+        old = factories.make_transcode(session, file)
+        factories.make_rendition(session, old, store=object_store)
+        session.get_one(Version, file.version_id).status = "superseded"
+        file.version_id = factories.make_version(session, file, store=object_store).id
+        new = factories.make_transcode(session, file)
+        kept = factories.make_rendition(session, new, {"a": b"12"}, store=object_store)
+    killed = [f"renditions/{file.id}/{transcode.id}/token/a.mp4" for transcode in (old, new)]
+    for key in killed:
+        factories.put(object_store, key)
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(0, 1, 1, 7 + 15)
+    assert left(database)[:3] == (["a"], 7 + 2, 7 + 2)
+    assert keys(object_store) == left(database)[3] | {killed[1]}
+    with database.session() as session:
+        assert session.scalars(select(Unit.transcode_id)).all() == [new.id]
+        assert session.scalars(select(Rendition.id)).all() == [kept.id]
+
+
+def test_more_objects_than_one_page_lists(database: Database, object_store: ObjectStore) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        file = factories.make_file(session, pod, ada, store=object_store, deleted_at=LONG_AGO)
+        transcode = factories.make_transcode(session, file)
+        prefix = factories.make_rendition(session, transcode, store=object_store).prefix
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda number: factories.put(object_store, f"{prefix}{number}.m4s"), range(1001)))
+    purge.run(database, lambda *_: object_store)
+    assert keys(object_store) == set()
+
+
+def test_a_file_that_nothing_was_made_of_costs_no_listing(
+    database: Database, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        factories.make_file(session, pod, ada, store=object_store, deleted_at=LONG_AGO)
+    monkeypatch.setattr(ObjectStore, "list", None)
+    assert purge.run(database, lambda *_: object_store).files == 1
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+def test_what_is_being_made_is_cancelled_before_its_objects_go(
+    database: Database, object_store: ObjectStore, status: str
+) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        gone = factories.make_file(session, pod, ada, "gone", store=object_store, deleted_at=LONG_AGO)
+        live = factories.make_file(session, pod, ada, "live", store=object_store)
+        reserved = 100 if status == "running" else 0
+        factories.make_transcode(session, gone, status=status, reserved=reserved)
+        other = factories.make_transcode(session, live, status="running", reserved=50)
+    seen: list[tuple[str, UUID | None]] = []
+
+    def stores(*_: str) -> ObjectStore:
+        with database.session(read_only=True) as session:
+            units = select(Unit.status, Unit.lease_token).join(Transcode, Transcode.id == Unit.transcode_id)
+            seen.extend(tuple(row) for row in session.execute(units.where(Transcode.file_id == gone.id)))
+        return object_store
+
+    assert purge.run(database, stores) == purge.Purged(1, 1, 0, 7)
+    assert seen == [("cancelled", None)]
+    with database.session() as session:
+        assert session.get_one(Transcode, other.id).status == "running"
+        assert session.scalars(select(Pod.reserved)).one() == 50
+        assert pods.check(session) == ([], False)
 
 
 def test_finishes_what_another_scope_began(
@@ -115,14 +254,14 @@ def test_finishes_what_another_scope_began(
     with pytest.raises(Killed):
         purge.run(database, lambda *_: object_store, ids=(gone,))
     monkeypatch.undo()
-    assert purge.run(database, lambda *_: object_store, ids=()) == purge.Purged(1, 2, 8)
+    assert purge.run(database, lambda *_: object_store, ids=()) == purge.Purged(1, 2, 1, 8 + 10)
     assert left(database)[0] == ["live", "lost"]
 
 
 def test_nothing_younger_goes_and_the_guard_refuses(database: Database, object_store: ObjectStore) -> None:
     seed(database, object_store)
     early = LONG_AGO - timedelta(days=30)
-    assert purge.run(database, lambda *_: object_store, before=early) == purge.Purged(0, 0, 0)
+    assert purge.run(database, lambda *_: object_store, before=early) == purge.NOTHING
     with pytest.raises(errors.TooMany, match="4 files"):
         purge.run(database, lambda *_: object_store, maximum=3)
     assert left(database)[0] == ["gone", "live", "lost"]
@@ -136,8 +275,8 @@ def test_an_old_content_is_as_old_as_its_successor(database: Database, object_st
         old.status, old.stored_at = "superseded", LONG_AGO
         file.version_id = factories.make_version(session, file, b"22", store=object_store).id
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    assert purge.run(database, lambda *_: object_store, before=yesterday) == purge.Purged(0, 0, 0)
-    assert purge.run(database, lambda *_: object_store, before=datetime.now(UTC)) == purge.Purged(0, 1, 1)
+    assert purge.run(database, lambda *_: object_store, before=yesterday) == purge.NOTHING
+    assert purge.run(database, lambda *_: object_store, before=datetime.now(UTC)) == purge.Purged(0, 1, 0, 1)
 
 
 def test_only_the_owner_that_is_named(database: Database, object_store: ObjectStore) -> None:
@@ -163,9 +302,9 @@ def test_only_the_pod_or_prefix_that_is_named(database: Database, object_store: 
         chosen: dict[str, Any] = {within: {"pod_id": films.id, "prefix": "in/"}[within]}
     with database.session(read_only=True) as session:
         planned = purge.plan(session, **chosen)
-    assert purge.run(database, lambda *_: object_store, **chosen) == planned == purge.Purged(1, 2, 4)
+    assert purge.run(database, lambda *_: object_store, **chosen) == planned == purge.Purged(1, 2, 0, 4)
     assert left(database)[0] == ["in/live", "out/gone", "out/live"]
-    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 2, 4)
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 2, 0, 4)
 
 
 def test_what_a_lease_still_counts_stays(database: Database, object_store: ObjectStore) -> None:
@@ -175,10 +314,10 @@ def test_what_a_lease_still_counts_stays(database: Database, object_store: Objec
         session.add(lease)
         file = factories.make_file(session, pod, ada, "a", store=object_store, deleted_at=LONG_AGO)
         factories.make_version(session, file, status="uploading", stored_at=None, lease_id=lease.id)
-    assert purge.run(database, lambda *_: object_store) == purge.Purged(0, 0, 0)
+    assert purge.run(database, lambda *_: object_store) == purge.NOTHING
     with database.session() as session:
         session.get_one(Lease, lease.id).closed_at = LONG_AGO
-    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 2, 7)
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 2, 0, 7)
 
 
 def test_a_file_without_content_goes_too(database: Database, object_store: ObjectStore) -> None:
@@ -186,7 +325,7 @@ def test_a_file_without_content_goes_too(database: Database, object_store: Objec
         ada, pod = factories.make_user(session), factories.make_pod(session)
         planned = File(pod_id=pod.id, owner_id=ada.id, path="a", size=9, deleted_at=LONG_AGO)
         session.add(planned)
-    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 0, 0)
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 0, 0, 0)
 
 
 def test_an_unfinished_multipart_upload_is_aborted(database: Database, object_store: ObjectStore) -> None:
@@ -216,4 +355,4 @@ def test_a_store_that_is_down_holds_up_only_its_own(database: Database, object_s
     with down, pytest.raises(errors.StoreUnavailable):
         purge.run(database, lambda _, bucket: down if bucket == "far" else object_store)
     assert left(database)[0] == ["far"]
-    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 1, 7)
+    assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 1, 0, 7)

@@ -80,6 +80,9 @@ ROWS = {
         INSERT INTO app.renditions (transcode_id, file_id, name, kind, prefix, size)
         SELECT id, file_id, '720p', 'hls', 'r/1', 1 FROM app.transcodes""",
     "0009": "INSERT INTO queue.procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')",
+    "0010": "UPDATE app.transcodes SET seconds = 30",
+    "0011": "SELECT app.wake('transcode', 'transcode', ARRAY['1', '2'], 0)",
+    "0012": "INSERT INTO app.customers (user_id, stripe_customer_id) SELECT min(id), 'cus_1' FROM app.users",
 }
 
 
@@ -206,7 +209,7 @@ def test_does_not_wait_for_ever_behind_a_reader(
     connection.execute(text("SELECT count(*) FROM app.renditions"))
     with pytest.raises(DatabaseBusy):
         schema.downgrade(pg_url, "0007")
-    assert schema.current(connection) == "0008"
+    assert schema.current(connection) == "0010"
 
 
 def test_the_lock_and_limits_are_given_back(connection: Connection) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models.files import Version as Version
     from dumacle_cli.store.models.operations import Audit as Audit
     from dumacle_cli.store.models.operations import Operation as Operation
+    from dumacle_cli.store.models.plans import Customer as Customer
     from dumacle_cli.store.models.plans import Plan as Plan
     from dumacle_cli.store.models.plans import Subscription as Subscription
     from dumacle_cli.store.models.pods import (
@@ -64,7 +65,7 @@ _MODULES = {
     "base": ("SCHEMA", "Base"),
     "files": ("Copy", "File", "Version"),
     "operations": ("Audit", "Operation"),
-    "plans": ("Plan", "Subscription"),
+    "plans": ("Customer", "Plan", "Subscription"),
     "pods": ("Credential", "Pod", "PodGrant", "ProviderDefault"),
     "quotas": ("QuotaAnchor", "QuotaClosing", "QuotaCounter", "QuotaEntry", "QuotaGrant", "QuotaLimit"),
     "runs": ("Lease", "Run"),

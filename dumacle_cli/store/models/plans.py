@@ -21,6 +21,7 @@ SUBSCRIPTION_STATUSES = (
     "paused",
 )
 ENTITLED_STATUSES = ("active", "trialing", "past_due")
+FINAL_STATUSES = ("canceled", "incomplete_expired")
 
 
 class Plan(Base):
@@ -59,8 +60,23 @@ class Plan(Base):
     )
 
 
+class Customer(Base):
+    """Who a user is at Stripe."""
+
+    __tablename__ = "customers"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
+    stripe_customer_id: Mapped[Sorted]
+    created_at: Mapped[Created]
+
+    __table_args__ = (UniqueConstraint("stripe_customer_id"),)
+
+
 class Subscription(Base):
-    """A user's plan; at most one has not ended."""
+    """A user's plan; at most one has not ended.
+
+    Another one at Stripe is set aside: it has ended here, and keeps the status that it has there.
+    """
 
     __tablename__ = "subscriptions"
 
@@ -83,5 +99,7 @@ class Subscription(Base):
         Index("uq_subscriptions_user_live", "user_id", unique=True, postgresql_where=text("ended_at IS NULL")),
         Index(None, "user_id", "id"),
         Index(None, "plan_id", "id"),
+        # A listing soon finds active ones without an index; those of any other status may be rare.
+        Index("ix_subscriptions_status_id", "status", "id", postgresql_where=text("status <> 'active'")),
         Index(None, "stripe_customer_id", postgresql_where=text("stripe_customer_id IS NOT NULL")),
     )

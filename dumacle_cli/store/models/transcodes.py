@@ -2,8 +2,10 @@
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import files  # noqa: F401 - foreign keys refer to them
@@ -18,7 +20,7 @@ _LIVE = text("status IN ('queued', 'running', 'publishing')")
 
 
 class Transcode(Base):
-    """One version through one preset; at most one of the same is under way."""
+    """One version through one preset; at most one of the same is under way. `seconds` were charged to the quota."""
 
     __tablename__ = "transcodes"
 
@@ -30,6 +32,7 @@ class Transcode(Base):
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(server_default="0")
+    seconds: Mapped[int | None]
     error: Mapped[str | None]
     created_at: Mapped[Created]
     started_at: Mapped[datetime | None]
@@ -39,6 +42,7 @@ class Transcode(Base):
         one_of("status", TRANSCODE_STATUSES),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
         CheckConstraint("attempts >= 0", name="attempts"),
+        CheckConstraint("seconds >= 0", name="seconds"),
         Index("uq_transcodes_live", "version_id", "preset", unique=True, postgresql_where=_LIVE),
         Index(None, "file_id", "id"),
         Index(None, "status", "id"),
@@ -48,7 +52,10 @@ class Transcode(Base):
 
 
 class Unit(Base):
-    """A piece of a transcode; who holds `lease_token` until `lease_until` may publish its result."""
+    """A piece of a transcode; who holds `lease_token` until `lease_until` may publish its result of `reserved` bytes.
+
+    Where it waits, it is not claimed before `lease_until`.
+    """
 
     __tablename__ = "units"
 
@@ -63,6 +70,8 @@ class Unit(Base):
     worker: Mapped[str | None]
     first_frame: Mapped[int | None]
     last_frame: Mapped[int | None]
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    crashes: Mapped[int] = mapped_column(server_default="0")
     error: Mapped[str | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -71,6 +80,8 @@ class Unit(Base):
         one_of("kind", UNIT_KINDS),
         one_of("status", UNIT_STATUSES),
         CheckConstraint("first_frame BETWEEN 0 AND last_frame", name="frames"),
+        CheckConstraint("reserved >= 0", name="reserved"),
+        CheckConstraint("crashes >= 0", name="crashes"),
         CheckConstraint("(status = 'running') = (lease_token IS NOT NULL AND lease_until IS NOT NULL)", name="lease"),
         UniqueConstraint("transcode_id", "number"),
         Index("ix_units_lease_until_running", "lease_until", postgresql_where=text("status = 'running'")),
@@ -79,7 +90,7 @@ class Unit(Base):
 
 
 class Rendition(Base):
-    """One published output: the objects under `prefix`."""
+    """One published output: the objects whose keys begin with `prefix`, to be opened at `entry` below it."""
 
     __tablename__ = "renditions"
 
@@ -89,11 +100,14 @@ class Rendition(Base):
     name: Mapped[Sorted]
     kind: Mapped[str]
     prefix: Mapped[Sorted]
+    entry: Mapped[str] = mapped_column(server_default="")
     width: Mapped[int | None]
     height: Mapped[int | None]
     bitrate: Mapped[int | None]
     size: Mapped[int]
     duration_ms: Mapped[int | None]
+    frames: Mapped[int | None]
+    rungs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     created_at: Mapped[Created]
 
     __table_args__ = (

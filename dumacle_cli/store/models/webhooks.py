@@ -1,33 +1,39 @@
 """Stripe's deliveries, and the objects of which they are hints."""
 
+import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models.base import Base, Created, Sorted, one_of
 
-EVENT_STATUSES = ("received", "applied", "failed")
+EVENT_STATUSES = ("received", "applied", "ignored", "foreign", "parked", "dead")
 
 
 class StripeEvent(Base):
-    """One delivery in the inbox; the same event delivered again is the same row."""
+    """One event in the inbox; the same event delivered again is the same row.
+
+    It is applied when what its object has reached what this event made it `want`.
+    """
 
     __tablename__ = "stripe_events"
 
     id: Mapped[Sorted] = mapped_column(primary_key=True)
     type: Mapped[str]
     object_id: Mapped[Sorted | None]
+    livemode: Mapped[bool] = mapped_column(server_default=false())
+    want: Mapped[int | None]
     created_at: Mapped[datetime]
     received_at: Mapped[Created]
+    applied_at: Mapped[datetime | None]
     status: Mapped[str] = mapped_column(server_default="received")
-    attempts: Mapped[int] = mapped_column(server_default="0")
+    deliveries: Mapped[int] = mapped_column(server_default="1")
     error: Mapped[str | None]
 
     __table_args__ = (
         one_of("status", EVENT_STATUSES),
-        CheckConstraint("attempts >= 0", name="attempts"),
         Index(None, "received_at", "id"),
         Index(None, "object_id", "received_at"),
         Index("ix_stripe_events_unapplied", "status", "received_at", postgresql_where=text("status <> 'applied'")),
@@ -35,22 +41,30 @@ class StripeEvent(Base):
 
 
 class StripePayload(Base):
-    """The body of a delivery; apart from the event, because fewer may read it."""
+    """The body of a delivery as it came; apart from the event, because fewer may read it."""
 
     __tablename__ = "stripe_payloads"
 
     event_id: Mapped[Sorted] = mapped_column(ForeignKey("app.stripe_events.id", ondelete="CASCADE"), primary_key=True)
-    payload: Mapped[dict[str, Any]]
+    payload: Mapped[bytes]
 
 
 class StripeObject(Base):
-    """An object at Stripe that we mirror: whether its present state is wanted, and the state last fetched."""
+    """An object at Stripe: how often it was wanted, the last of these that was had, and the state then fetched.
+
+    From `wanted_at` on it may be claimed; null means that nothing is wanted, or that it was given up. Who holds
+    `lease_token` may apply what it fetched.
+    """
 
     __tablename__ = "stripe_objects"
 
     id: Mapped[Sorted] = mapped_column(primary_key=True)
     kind: Mapped[str]
+    livemode: Mapped[bool | None]
+    want: Mapped[int] = mapped_column(server_default="0")
+    have: Mapped[int] = mapped_column(server_default="0")
     wanted_at: Mapped[datetime | None]
+    lease_token: Mapped[uuid.UUID | None]
     leased_until: Mapped[datetime | None]
     fetched_at: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(server_default="0")
@@ -59,6 +73,8 @@ class StripeObject(Base):
 
     __table_args__ = (
         CheckConstraint("attempts >= 0", name="attempts"),
+        CheckConstraint("have BETWEEN 0 AND want", name="have"),
+        CheckConstraint("(lease_token IS NULL) = (leased_until IS NULL)", name="lease"),
         Index(None, "kind", "id"),
         Index("ix_stripe_objects_wanted", "wanted_at", postgresql_where=text("wanted_at IS NOT NULL")),
         {"postgresql_with": {"fillfactor": "80"}},

@@ -1,0 +1,346 @@
+"""Stripe: what is sold, who pays, and whether a delivery is Stripe's. The only importer of stripe.
+
+Objects are plain dicts as Stripe's API gives them; amounts are minor units, times are seconds since 1970 (UTC).
+Every method raises StripeUnavailable (passing: repeat it), StripeRefused (for good) or StripeForbidden (the key).
+What takes an `operation` takes effect once, however often it is repeated with the same arguments within a day.
+One Billing may be used by many threads.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dumacle_cli.errors import DeliveryRefused, DumacleError, StripeForbidden, StripeRefused, StripeUnavailable
+
+if TYPE_CHECKING:
+    from stripe import RequestOptions, StripeError, StripeObject
+    from stripe.params import ProductCreateParams, SubscriptionListParams
+
+KINDS = {
+    "checkout.session": "checkout.sessions",
+    "customer": "customers",
+    "invoice": "invoices",
+    "price": "prices",
+    "product": "products",
+    "subscription": "subscriptions",
+}
+CONNECT_S, ANSWER_S = 5, 30
+RETRIES = 1
+PAGE = 100
+TOLERANCE_S = 300
+LONGEST_HEADER = 8192
+LONGEST_REASON = 300
+
+Object = dict[str, Any]
+Tags = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What is charged for a product: minor units of a currency each `month` or `year`."""
+
+    lookup_key: str
+    product: str
+    amount: int
+    currency: str
+    interval: str
+    metadata: Tags
+
+    def is_met_by(self, found: Object) -> bool:
+        """Tell whether a price at Stripe is this one; what is compared is immutable there."""
+        recurring = found["recurring"] or {}
+        every = recurring.get("interval"), recurring.get("interval_count")
+        charged = found["product"], found["unit_amount"], found["currency"], *every
+        return charged == (self.product, self.amount, self.currency, self.interval, 1)
+
+
+class Billing:
+    """The account at Stripe that a secret key opens; an API base of None is Stripe's own."""
+
+    def __init__(self, key: str, api_base: str | None = None) -> None:
+        import stripe
+
+        # The SDK takes this only as a global; it would report timings and a machine id with each request.
+        stripe.enable_telemetry = False
+        self.livemode = key.startswith(("sk_live_", "rk_live_"))
+        self._http = stripe.RequestsClient(timeout=(CONNECT_S, ANSWER_S))
+        self._api = stripe.StripeClient(
+            key,
+            base_addresses={"api": api_base.rstrip("/")} if api_base else {},
+            http_client=self._http,
+            max_network_retries=RETRIES,
+        ).v1
+
+    def close(self) -> None:
+        """Let go of this thread's connections."""
+        self._http.close()  # type: ignore[no-untyped-call]
+
+    def fetch(self, kind: str, object_id: str) -> Object | None:
+        """Return the present state of an object of one of KINDS, or None where Stripe has none, or deleted it."""
+        from stripe import InvalidRequestError
+
+        service: Any = self._api
+        for name in KINDS[kind].split("."):
+            service = getattr(service, name)
+        with _translated():
+            try:
+                found = _plain(service.retrieve(object_id))
+            except InvalidRequestError as error:
+                if error.http_status != 404:
+                    raise
+                return None
+        return None if found.get("deleted") else found
+
+    def ensure_product(
+        self, product: str | None, name: str, description: str, metadata: Tags, operation: str
+    ) -> tuple[Object, bool]:
+        """Make a product, or make the one with that id agree; return it, and whether anything was changed."""
+        found = self.fetch("product", product) if product else None
+        if found is None:
+            return self._create_product(name, description, metadata, operation), True
+        if found["active"] and (found["name"], found["description"] or "") == (name, description):
+            return found, False
+        with _translated():
+            return _plain(
+                self._api.products.update(found["id"], {"name": name, "description": description, "active": True})
+            ), True
+
+    def _create_product(self, name: str, description: str, metadata: Tags, operation: str) -> Object:
+        wanted: ProductCreateParams = {"name": name, "metadata": dict(metadata)}
+        if description:
+            wanted["description"] = description
+        with _translated():
+            return _plain(
+                self._api.products.create(wanted, _once(operation, "product", name, description, dict(metadata)))
+            )
+
+    def archive_product(self, product: str) -> bool:
+        """Take a product from sale; returns whether it was on sale until now."""
+        found = self.fetch("product", product)
+        if found is None or not found["active"]:
+            return False
+        with _translated():
+            self._api.products.update(product, {"active": False})
+        return True
+
+    def price(self, lookup_key: str) -> Object | None:
+        """Return the price that has this lookup key now, archived or not; None where none has it."""
+        with _translated():
+            found = self._api.prices.list({"lookup_keys": [lookup_key], "limit": 1}).data
+        return _plain(found[0]) if found else None
+
+    def ensure_price(self, price: Price, operation: str) -> tuple[Object, bool]:
+        """Let this price, and of those with its metadata no other of the product, be on sale.
+
+        Returns it, and whether anything was changed. Who subscribes already keeps paying his old price.
+        """
+        found = self.price(price.lookup_key)
+        met = found is not None and price.is_met_by(found)
+        if found is None or not met:
+            found = self._create_price(price, operation)
+        elif not found["active"]:
+            found, met = self._sell(found["id"], True), False
+        archived = self._archive_others(price, found["id"])
+        return found, archived or not met
+
+    def _create_price(self, price: Price, operation: str) -> Object:
+        interval: Any = price.interval
+        with _translated():
+            return _plain(
+                self._api.prices.create(
+                    {
+                        "product": price.product,
+                        "unit_amount": price.amount,
+                        "currency": price.currency,
+                        "recurring": {"interval": interval},
+                        "lookup_key": price.lookup_key,
+                        "transfer_lookup_key": True,
+                        "metadata": dict(price.metadata),
+                    },
+                    _once(operation, "price", repr(price)),
+                )
+            )
+
+    def _archive_others(self, price: Price, kept: str) -> bool:
+        with _translated():
+            listed = self._api.prices.list({"product": price.product, "active": True, "limit": PAGE})
+            others = [_plain(other) for other in listed.auto_paging_iter()]
+        ours = [other["id"] for other in others if other["id"] != kept and other["metadata"] == price.metadata]
+        for other in ours:
+            self._sell(other, False)
+        return bool(ours)
+
+    def _sell(self, price: str, active: bool) -> Object:
+        with _translated():
+            return _plain(self._api.prices.update(price, {"active": active}))
+
+    def create_customer(self, email: str, name: str, metadata: Tags, operation: str) -> Object:
+        """Make a customer; a name may be empty."""
+        with _translated():
+            return _plain(
+                self._api.customers.create(
+                    {"email": email, "name": name, "metadata": dict(metadata)},
+                    _once(operation, "customer", email, name, dict(metadata)),
+                )
+            )
+
+    def checkout(
+        self, customer: str, price: str, success_url: str, cancel_url: str, metadata: Tags, operation: str
+    ) -> Object:
+        """Open a page (`url`, valid 24 hours) on which the customer pays and so subscribes; both get the metadata."""
+        tags = dict(metadata)
+        with _translated():
+            return _plain(
+                self._api.checkout.sessions.create(
+                    {
+                        "mode": "subscription",
+                        "customer": customer,
+                        "line_items": [{"price": price, "quantity": 1}],
+                        "success_url": success_url,
+                        "cancel_url": cancel_url,
+                        "metadata": tags,
+                        "subscription_data": {"metadata": tags},
+                    },
+                    _once(operation, "checkout", customer, price, success_url, cancel_url, tags),
+                )
+            )
+
+    def subscribe(self, customer: str, price: str, metadata: Tags, operation: str) -> Object:
+        """Subscribe a customer by the payment method on record; where it cannot be charged, nothing is made."""
+        with _translated():
+            return _plain(
+                self._api.subscriptions.create(
+                    {
+                        "customer": customer,
+                        "items": [{"price": price}],
+                        "metadata": dict(metadata),
+                        "off_session": True,
+                        "payment_behavior": "error_if_incomplete",
+                    },
+                    _once(operation, "subscribe", customer, price, dict(metadata)),
+                )
+            )
+
+    def portal(self, customer: str, return_url: str, operation: str) -> Object:
+        """Open a page (`url`, valid minutes) on which the customer minds invoices and payment methods."""
+        with _translated():
+            return _plain(
+                self._api.billing_portal.sessions.create(
+                    {"customer": customer, "return_url": return_url},
+                    _once(operation, "portal", customer, return_url),
+                )
+            )
+
+    def change(self, subscription: Object, price: str, operation: str) -> Object:
+        """Move a subscription, as fetched, to another price at once, prorated; where that cannot be charged, not."""
+        item = subscription["items"]["data"][0]["id"]
+        with _translated():
+            return _plain(
+                self._api.subscriptions.update(
+                    subscription["id"],
+                    {
+                        "items": [{"id": item, "price": price}],
+                        "proration_behavior": "create_prorations",
+                        "payment_behavior": "error_if_incomplete",
+                    },
+                    _once(operation, "change", subscription["id"], item, price),
+                )
+            )
+
+    def cancel(self, subscription: str, *, now: bool) -> Object:
+        """Let a subscription end now, or else with the period that is paid."""
+        with _translated():
+            if now:
+                return _plain(self._api.subscriptions.cancel(subscription))
+            return _plain(self._api.subscriptions.update(subscription, {"cancel_at_period_end": True}))
+
+    def subscriptions(self, customer: str | None = None, price: str | None = None) -> Iterator[Object]:
+        """Yield the subscriptions of all statuses, the newest first, in constant memory."""
+        only: SubscriptionListParams = {"status": "all", "limit": PAGE}
+        if customer:
+            only["customer"] = customer
+        if price:
+            only["price"] = price
+        with _translated():
+            listed = self._api.subscriptions.list(only)
+            yield from map(_plain, listed.auto_paging_iter())
+
+
+def verify(body: bytes, header: bytes, secrets: list[str], now: float) -> Object:
+    """Return the event or thin event that was delivered, if one of the secrets signed it within 300 s of now (UTC).
+
+    Raises DeliveryRefused, whatever the bytes are.
+    """
+    if len(header) > LONGEST_HEADER:
+        raise DeliveryRefused(reason="its signature is too long")
+    if not any(_is_signed(body, header, secret) for secret in secrets):
+        raise DeliveryRefused(reason="no secret matches its signature")
+    if abs(now - _stamp(header)) > TOLERANCE_S:
+        raise DeliveryRefused(reason="it was signed at another time")
+    return _event(body)
+
+
+def _is_signed(body: bytes, header: bytes, secret: str) -> bool:
+    from stripe import WebhookSignature
+
+    try:
+        return bool(WebhookSignature.verify_header(body, header.decode("ascii"), secret))
+    except Exception:  # noqa: BLE001 - strangers reach this: hostile bytes bring out more than the documented error
+        return False
+
+
+def _stamp(header: bytes) -> int:
+    """Return the first `t` of a header that was found authentic, as the signature takes it."""
+    items = (item.split(b"=") for item in header.split(b","))
+    return next(int(item[1]) for item in items if item[0] == b"t")
+
+
+def _event(body: bytes) -> Object:
+    try:
+        event = json.loads(body)
+    except (ValueError, RecursionError):
+        raise DeliveryRefused(reason="it is not JSON") from None
+    known = isinstance(event, dict) and event.get("object") in ("event", "v2.core.event")
+    if not known or not all(isinstance(event.get(name), str) for name in ("id", "type")):
+        raise DeliveryRefused(reason="it is not an event")
+    return dict(event)
+
+
+def _plain(found: "StripeObject") -> Object:
+    return found.to_dict(for_json=True)
+
+
+def _once(operation: str, *request: object) -> "RequestOptions":
+    """Return the idempotency key: another request of the same operation has another key, so it is never refused."""
+    said = json.dumps([operation, *request], sort_keys=True)
+    return {"idempotency_key": hashlib.sha256(said.encode()).hexdigest()}
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    from stripe import StripeError
+
+    try:
+        yield
+    except StripeError as error:
+        # Not chained: Stripe's errors carry whole answers.
+        raise _error(error) from None
+
+
+def _error(error: "StripeError") -> DumacleError:
+    import stripe
+
+    if isinstance(error, stripe.AuthenticationError):
+        return StripeForbidden(reason="it is not valid")
+    if isinstance(error, stripe.PermissionError):
+        return StripeForbidden(reason="it may not do that")
+    if isinstance(error, stripe.RateLimitError):
+        return StripeUnavailable(reason="too many requests")
+    if isinstance(error, stripe.APIConnectionError):
+        return StripeUnavailable(reason=f"no connection ({type(error.__cause__).__name__})")
+    if isinstance(error, stripe.APIError):
+        return StripeUnavailable(reason=f"it answered {error.http_status}")
+    return StripeRefused(reason=" ".join((error.user_message or type(error).__name__).split())[:LONGEST_REASON])

@@ -1,0 +1,208 @@
+"""`dumacle plans push|subscribe|portal|change|cancel|sync`: what is sold, and what Stripe bills."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dumacle_cli.commands.contract import command
+from dumacle_cli.context import Context
+from dumacle_cli.errors import Exit, NotConfigured, UsageError
+from dumacle_cli.output.forms import Shown
+from dumacle_cli.services import customers, products, reconciliation, selling, subscriptions
+from dumacle_cli.units import show_instant
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
+Plan = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands that sell to the group of plans."""
+    command(
+        app,
+        "push",
+        returns=products.Pushed,
+        many=True,
+        columns=("plan", "result", "product_id", "price_id"),
+        empty="no plan costs anything, so there is nothing to sell",
+        example="dumacle plans push starter pro",
+        mutates=True,
+        outside=True,
+    )(push)
+    command(
+        app,
+        "subscribe",
+        returns=selling.Sale,
+        example="dumacle plans subscribe bob@example.com free",
+        mutates=True,
+        outside=True,
+        recorded=True,
+    )(subscribe)
+    command(
+        app,
+        "portal",
+        returns=customers.Portal,
+        example="dumacle plans portal ada@example.com",
+        mutates=True,
+        outside=True,
+    )(portal)
+    command(
+        app,
+        "change",
+        returns=subscriptions.Subscription,
+        example="dumacle plans change ada@example.com pro",
+        mutates=True,
+        outside=True,
+        recorded=True,
+    )(change)
+    command(
+        app,
+        "cancel",
+        returns=subscriptions.Subscription,
+        example="dumacle plans cancel ada@example.com --yes",
+        mutates=True,
+        outside=True,
+        recorded=True,
+        confirms=True,
+    )(cancel)
+    command(
+        app,
+        "sync",
+        returns=reconciliation.Synced,
+        example="dumacle plans sync",
+        mutates=True,
+        outside=True,
+        cron=True,
+    )(sync)
+
+
+def push(
+    context: Context,
+    plans: Annotated[
+        list[str] | None, typer.Argument(metavar="[PLAN]...", help="Only these; else all that cost something.")
+    ] = None,
+) -> Shown:
+    """Let Stripe sell plans as they are here; pushing again writes only what differs."""
+    with context.session() as session:
+        offers = products.offers(session, plans or [], context.settings.installation)
+    done = [_push(context, offer) for offer in offers]
+    changed = any(pushed.result != "unchanged" for pushed in done)
+    return Shown(done, changed, dry_run=context.dry_run)
+
+
+def _push(context: Context, offer: products.Offer) -> products.Pushed:
+    if context.dry_run:
+        return products.foresee(context.billing, offer)
+    return products.push(context.database, context.billing, offer, context.operation)
+
+
+def subscribe(
+    context: Context,
+    user: User,
+    plan: Plan,
+    checkout: Annotated[bool, typer.Option("--checkout", help="Make a link where he pays at Stripe.")] = False,
+    direct: Annotated[bool, typer.Option("--direct", help="Charge the payment method that Stripe has of him.")] = False,
+) -> Shown:
+    """Put a user on a plan; one that is sold at Stripe needs --checkout or --direct."""
+    if checkout and direct:
+        raise UsageError("--checkout and --direct exclude each other", "dumacle plans subscribe")
+    if not (checkout or direct):
+        return context.change(lambda session: _given(session, user, plan))
+    with context.session() as session:
+        deal = selling.deal(session, user, plan, context.settings.installation)
+    if sale := selling.settled(deal):
+        return Shown(sale, False, context.operation, dry_run=context.dry_run)
+    sell = _checkout if checkout else _direct
+    return Shown(sell(context, deal), True, context.operation, dry_run=context.dry_run)
+
+
+def _given(session: "Session", user: str, plan: str) -> tuple[selling.Sale, bool]:
+    given, changed = subscriptions.give(session, user, plan)
+    return selling.sold(given), changed
+
+
+def _checkout(context: Context, deal: selling.Deal) -> selling.Sale:
+    pages = [_page(context, name) for name in ("checkout_success_url", "checkout_cancel_url")]
+    till = _till(context)
+    return selling.foresee(deal, "open") if context.dry_run else selling.checkout(till, deal, *pages)
+
+
+def _direct(context: Context, deal: selling.Deal) -> selling.Sale:
+    till = _till(context)
+    return selling.foresee(deal, "active") if context.dry_run else selling.subscribe(till, deal)
+
+
+def _till(context: Context) -> customers.Till:
+    return customers.Till(context.database, context.billing, context.settings.installation, context.operation)
+
+
+def _page(context: Context, setting: str) -> str:
+    found = getattr(context.settings, setting)
+    if not found:
+        raise NotConfigured(what="the page to which Stripe leads back", setting=setting)
+    return str(found)
+
+
+def portal(context: Context, user: User) -> Shown:
+    """Make a link to Stripe's page where a user minds his payment methods and invoices."""
+    with context.session() as session:
+        buyer = customers.buyer(session, user, context.settings.installation)
+    page = _page(context, "portal_return_url")
+    if context.dry_run:
+        return Shown(customers.Portal(buyer.email, buyer.customer, None), True, dry_run=True)
+    return Shown(customers.portal(_till(context), buyer, page), True)
+
+
+def change(context: Context, user: User, plan: Plan) -> Shown:
+    """Move a user to another plan at once; Stripe settles the rest of the period with the next invoice."""
+    with context.session() as session:
+        present = subscriptions.of(session, user)
+        deal = selling.deal(session, user, plan, context.settings.installation) if present.is_billed else None
+    if deal is None:
+        return context.change(lambda session: subscriptions.move(session, user, plan))
+    till = _till(context)
+    if present.plan == plan:
+        return Shown(present, False, context.operation, dry_run=context.dry_run)
+    done = selling.moved(present, plan) if context.dry_run else selling.change(till, present, deal)
+    return Shown(done, True, context.operation, dry_run=context.dry_run)
+
+
+def cancel(
+    context: Context,
+    user: User,
+    now: Annotated[bool, typer.Option("--now", help="At once, not at the end of the period that is paid.")] = False,
+) -> Shown:
+    """End a user's subscription with the period that is paid; one that nobody bills ends at once."""
+    with context.session() as session:
+        present = subscriptions.of(session, user)
+    end = None if now or not present.is_billed else present.current_period_end
+    when = f"at {show_instant(end)}" if end else "now"
+    context.confirm(f"End the subscription of {present.user} to {present.plan} {when}?")
+    if not present.is_billed:
+        return context.change(lambda session: subscriptions.stop(session, user))
+    till = _till(context)
+    if present.cancel_at_period_end and not now:
+        return Shown(present, False, context.operation, dry_run=context.dry_run)
+    done = selling.canceled(present, now=now) if context.dry_run else selling.cancel(till, present, now=now)
+    return Shown(done, True, context.operation, dry_run=context.dry_run)
+
+
+def sync(
+    context: Context,
+    user: Annotated[str, typer.Option("--user", metavar="USER", help="Only this user's; else all.")] = "",
+) -> Shown:
+    """Compare subscriptions with Stripe, and put right what was missed; for cron, needs no worker.
+
+    Exit 3 says that some could not be put right.
+    """
+    with context.session() as session:
+        chosen = reconciliation.whose(session, user)
+    done, reasons = reconciliation.sync(
+        context.database, context.billing, chosen, context.settings.installation, dry_run=context.dry_run
+    )
+    for subscription, reason in reasons.items():
+        context.warn(f"{subscription}: {reason}")
+    changed = done.missed + done.unseen > done.failed
+    return Shown(done, changed, dry_run=context.dry_run, exit=Exit.PARTIAL if done.failed else Exit.DONE)

@@ -1,0 +1,157 @@
+"""The listener: POST /webhooks/stripe. What Stripe signed is committed to the inbox, and only then answered with 200.
+
+Nothing else is decided here: a worker fetches what an event hints at. A body or a signature never reaches a log.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from dumacle_cli.clients.billing import verify
+from dumacle_cli.errors import DeliveryRefused, DumacleError
+from dumacle_cli.services import webhooks
+from dumacle_cli.signals import Terminated
+from dumacle_cli.store.database import Database
+
+PATH = "/webhooks/stripe"
+BODY_S = 10
+DRAIN_S = 20
+CONNECTIONS = 200
+LOG_S = 10
+
+Tell = Callable[[str], None]
+
+
+class Listener:
+    """Verifies deliveries, and keeps them in the inbox by a few threads, one for each connection to the database."""
+
+    def __init__(self, database: Database, secrets: Sequence[str], tell: Tell) -> None:
+        self._database = database
+        self._secrets = list(secrets)
+        self._complaints = Complaints(tell)
+        self._threads = ThreadPoolExecutor(database.pool_size, thread_name_prefix="inbox")
+
+    def app(self, max_size: int) -> Starlette:
+        """Return the web application; a body of more than `max_size` bytes is answered with 413."""
+        routes = [Route(PATH, self.receive, methods=["POST"]), Route("/healthz", self.health)]
+        app = Starlette(routes=routes, max_body_size=max_size)
+        # Stripe takes a redirect for a failure.
+        app.router.redirect_slashes = False
+        return app
+
+    async def receive(self, request: Request) -> Response:
+        """Take a delivery: 200 kept, 400 not Stripe's, 503 not kept, so that it is delivered again."""
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await request.body()
+        except (TimeoutError, ClientDisconnect):
+            return self._refuse(408, "a body that did not come")
+        try:
+            event = verify(body, _signature(request), self._secrets, time.time())
+            await self._in_thread(partial(self._keep, event, body))
+        except DeliveryRefused as refusal:
+            return self._refuse(400, str(refusal))
+        except DumacleError as error:
+            return self._refuse(503, str(error))
+        except Exception as fault:  # noqa: BLE001 - its message might quote the body, so only its name is told
+            return self._refuse(503, f"an unexpected {type(fault).__name__}")
+        return PlainTextResponse("kept")
+
+    async def health(self, _request: Request) -> Response:
+        """Say whether deliveries can be kept: 200, or 503."""
+        try:
+            await self._in_thread(self._look)
+        except DumacleError as error:
+            return self._refuse(503, str(error))
+        return PlainTextResponse("ok")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+    async def _in_thread(self, work: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _keep(self, event: dict[str, Any], body: bytes) -> None:
+        with self._database.session() as session:
+            webhooks.record(session, event, body)
+
+    def _look(self) -> None:
+        with self._database.session(read_only=True):
+            pass
+
+    def _refuse(self, status: int, reason: str) -> Response:
+        self._complaints.tell(f"answered {status}: {reason}")
+        return PlainTextResponse("refused" if status < 500 else "try again", status)
+
+
+class Complaints:
+    """Tells each complaint at most every 10 seconds, with how often it arose: strangers may cause them at will."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def tell(self, complaint: str) -> None:
+        """Tell a complaint, or count it."""
+        told, count = self._seen.get(complaint, (float("-inf"), 0))
+        now = time.monotonic()
+        if now - told < LOG_S:
+            self._seen[complaint] = told, count + 1
+            return
+        self._tell(f"{complaint} (and {count} times before)" if count else complaint)
+        self._seen[complaint] = now, 0
+
+
+def serve(listener: Listener, host: str, port: int, max_size: int, tell: Tell) -> None:
+    """Listen until SIGTERM, and then answer what was begun; raises OSError where the address cannot be had."""
+    with _bound(host, port) as listening, suppress(Terminated):
+        tell(f"listening on http://{host}:{listening.getsockname()[1]}{PATH}")
+        # It raises the signal again when it has drained, which is what ends this.
+        _server(listener.app(max_size)).run([listening])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer may take 40 ms.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+        bound.listen()
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _server(app: Starlette) -> uvicorn.Server:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        lifespan="off",
+        ws="none",
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=DRAIN_S,
+    )
+    return uvicorn.Server(config)
+
+
+def _signature(request: Request) -> bytes:
+    return request.headers.get("stripe-signature", "").encode("latin-1")

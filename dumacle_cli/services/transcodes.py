@@ -1,0 +1,276 @@
+"""Transcodes: one version of a file through one preset, submitted once however often it is asked for."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from dumacle_cli.errors import Conflict, NoSuchTranscode, QuotaExceeded, UserDisabled
+from dumacle_cli.services import files, pods, renditions, users
+from dumacle_cli.store import files as files_store
+from dumacle_cli.store import models, paging, queue, units
+from dumacle_cli.store import transcodes as store
+from dumacle_cli.store.files import Selection
+from dumacle_cli.store.transcodes import Chosen
+from dumacle_cli.units import Seconds, show_duration
+
+Status = Literal["queued", "running", "publishing", "done", "failed", "cancelled", "quarantined"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """That new contents whose type begins with one of these `kinds` are transcoded."""
+
+    preset: str
+    kinds: tuple[str, ...]
+
+    def takes(self, content_type: str) -> bool:
+        """Say whether a content is of such a kind."""
+        return content_type.startswith(self.kinds)
+
+
+@dataclass(frozen=True, slots=True)
+class Transcode:
+    """One version of a file through one preset; progress in percent, `seconds` are those charged to the owner."""
+
+    id: int
+    file: int
+    owner: str
+    pod: str
+    path: str
+    version: int
+    preset: str
+    status: str
+    progress: int
+    attempts: int
+    seconds: Seconds | None
+    error: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it waits or is being worked on."""
+        return self.status in store.LIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A piece of a transcode; a worker holds it until `lease_until`."""
+
+    id: int
+    number: int
+    kind: str
+    status: str
+    attempt: int
+    crashes: int
+    worker: str | None
+    lease_until: datetime | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One picture size of a ladder; bitrate in bits a second."""
+
+    name: str
+    width: int
+    height: int
+    bitrate: int
+    frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Detail(Transcode):
+    """A transcode with its units and what came out of it."""
+
+    units: list[Unit]
+    renditions: list[renditions.Rendition]
+    rungs: list[Rung]
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """How many units were taken back from workers that are silent, and how many wake-up calls were sent again."""
+
+    returned: int
+    woken: int
+
+
+def view(row: Row[Any]) -> Transcode:
+    """Turn a row with the path of the file and the names of owner and pod into what commands show."""
+    made: models.Transcode = row.Transcode
+    return Transcode(
+        id=made.id,
+        file=made.file_id,
+        owner=row.owner,
+        pod=row.pod,
+        path=row.path,
+        version=made.version_id,
+        preset=made.preset,
+        status=made.status,
+        progress=made.progress,
+        attempts=made.attempts,
+        seconds=made.seconds,
+        error=made.error,
+        created_at=made.created_at,
+        started_at=made.started_at,
+        ended_at=made.ended_at,
+    )
+
+
+# Submitting
+
+
+def submit(
+    session: Session, names: Iterable[str], preset: str, *, owner: str = "", pod: str = ""
+) -> tuple[list[Transcode], bool]:
+    """Have the present contents of files transcoded, and return the transcode of each.
+
+    One that is under way, done or quarantined stands; after one that failed or was cancelled there is a new one.
+    Raises NotFound, UsageError, Conflict where a file has no content, UserDisabled, QuotaExceeded.
+    """
+    contents = _contents(session, [files.find(session, name, owner=owner, pod=pod) for name in names])
+    return _submit(session, contents.values(), preset, (*store.STANDING, "quarantined"))
+
+
+def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
+    """Return the present contents of these files, which can be neither deleted nor moved meanwhile; raises Conflict."""
+    files_store.lock(session, Selection(ids=tuple(file_ids)), None)
+    found = {each.file_id: each.version_id for each in files_store.contents(session, file_ids)}
+    for file_id in file_ids:
+        if file_id not in found:
+            reason = f"file {file_id} is deleted, or its upload never ended"
+            raise Conflict(reason=reason, advice=f"dumacle files show {file_id}")
+    return {file_id: found[file_id] for file_id in file_ids}
+
+
+def _submit(
+    session: Session, versions: Collection[int], preset: str, standing: Sequence[str]
+) -> tuple[list[Transcode], bool]:
+    """Submit contents whose latest transcode has none of these statuses, and return the latest of each."""
+    made = store.submit(session, list(versions), preset, standing)
+    check_owners(session, {row.owner_id for row in made})
+    queue.wake_transcode(session, [row.unit_id for row in made])
+    found = {row.Transcode.version_id: view(row) for row in store.latest(session, list(versions), preset)}
+    return [found[version] for version in versions], bool(made)
+
+
+def check_owners(session: Session, user_ids: Collection[int]) -> None:
+    """Refuse to transcode for users who may not; raises UserDisabled, or QuotaExceeded where no second is left."""
+    row = store.barred(session, user_ids)
+    if row is None:
+        return
+    if row.status != "active":
+        raise UserDisabled(user=row.email)
+    limit = show_duration(row.allowed)
+    raise QuotaExceeded(metric="transcode", user=row.email, left="0s", limit=limit, wanted="at least 1s")
+
+
+def arrived(session: Session, versions: Sequence[int], preset: str) -> None:
+    """Submit contents that are new."""
+    made = store.submit(session, versions, preset, store.STANDING)
+    queue.wake_transcode(session, [row.unit_id for row in made])
+
+
+# Looking
+
+
+def choose(
+    session: Session,
+    *,
+    status: Status | None = None,
+    preset: str | None = None,
+    owner: str = "",
+    pod: str = "",
+    file: str = "",
+) -> Chosen:
+    """Say which transcodes are meant; raises NotFound, UsageError for a path without its owner."""
+    return Chosen(
+        status=status,
+        preset=preset,
+        owner_id=users.get(session, owner).id if owner else None,
+        pod_id=pods.get(session, pod).id if pod else None,
+        file_id=files.find(session, file, owner=owner, pod=pod) if file else None,
+    )
+
+
+def list_(
+    session: Session, chosen: Chosen, *, descending: bool, after: str | None, limit: int
+) -> paging.Page[Transcode]:
+    """Return a page of transcodes in the order in which they were submitted, or from the last one back."""
+    found = store.page(session, chosen, descending=descending, after=after, limit=limit)
+    return paging.Page([view(row) for row in found.items], found.after)
+
+
+def get(session: Session, ids: Sequence[int]) -> list[Transcode]:
+    """Return these transcodes in this order, each once; raises NoSuchTranscode."""
+    found = {row.Transcode.id: view(row) for row in store.find(session, ids)}
+    for missing in (each for each in ids if each not in found):
+        raise NoSuchTranscode(name=missing)
+    return [found[each] for each in dict.fromkeys(ids)]
+
+
+def show(session: Session, transcode_id: int) -> Detail:
+    """Return a transcode with its units and renditions; raises NoSuchTranscode."""
+    [found] = get(session, [transcode_id])
+    made, rungs = renditions.of_transcode(session, transcode_id)
+    return Detail(
+        **asdict(found),
+        units=[_unit(unit) for unit in store.units(session, transcode_id)],
+        renditions=made,
+        rungs=[Rung(**{field.name: rung[field.name] for field in fields(Rung)}) for rung in rungs],
+    )
+
+
+def _unit(unit: models.Unit) -> Unit:
+    return Unit(**{field.name: getattr(unit, field.name) for field in fields(Unit)})
+
+
+# Changing
+
+
+def cancel(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
+    """End transcodes that are not over; a worker that is at one stops by itself. Raises NoSuchTranscode."""
+    get(session, ids)
+    ended = units.cancel(session, ids)
+    return get(session, ids), bool(ended)
+
+
+def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
+    """Submit what failed, was cancelled or quarantined once more; the new transcode leaves the old one as it is.
+
+    Where the same is under way or done, that one is returned. Raises NoSuchTranscode, UserDisabled, QuotaExceeded,
+    and Conflict where the file has another content now, or none.
+    """
+    asked = get(session, ids)
+    _check_current(session, asked)
+    wanted: dict[str, list[int]] = {}
+    for each in asked:
+        wanted.setdefault(each.preset, []).append(each.version)
+    found: dict[tuple[int, str], Transcode] = {}
+    changes = []
+    for preset, versions in wanted.items():
+        latest, changed = _submit(session, versions, preset, store.STANDING)
+        found.update(((each.version, preset), each) for each in latest)
+        changes.append(changed)
+    return [found[each.version, each.preset] for each in asked], any(changes)
+
+
+def _check_current(session: Session, asked: Sequence[Transcode]) -> None:
+    present = _contents(session, [each.file for each in asked])
+    for each in asked:
+        if present[each.file] != each.version:
+            reason = f"transcode {each.id} is of a content that file {each.file} had before"
+            raise Conflict(reason=reason, advice=f"dumacle transcode submit {each.file} --preset {each.preset}")
+
+
+def reap(session: Session) -> tuple[Reaped, bool]:
+    """Take units back from workers that are silent, and wake workers for all that waits and was not called to."""
+    queue.forget_dead(session)
+    done = Reaped(returned=units.reap(session), woken=queue.wake_waiting_units(session))
+    return done, done != Reaped(0, 0)

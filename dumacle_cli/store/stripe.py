@@ -1,0 +1,201 @@
+"""Queries about Stripe's deliveries, about the objects that they make wanted, and about customers.
+
+Locks are taken in one order: objects by id, then events.
+"""
+
+import json
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from dumacle_cli.store import paging
+from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload
+
+Target = tuple[str, str]
+"""The kind of an object, in Stripe's words, and its id."""
+
+Detail = tuple[StripeEvent, StripeObject | None, bytes | None]
+"""An event with its object and its body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to apply an object's present state: whoever holds the token, until its seconds are over."""
+
+    id: str
+    kind: str
+    livemode: bool | None
+    want: int
+    attempts: int
+    token: uuid.UUID
+
+
+# The inbox
+
+
+def status(session: Session, event_id: str) -> str | None:
+    """Return the status of an event, or None where it was never delivered."""
+    return session.scalars(select(StripeEvent.status).where(StripeEvent.id == event_id)).one_or_none()
+
+
+def keep(session: Session, body: bytes, **values: Any) -> str:
+    """Keep an event and its body, or count one more delivery: what was given up waits again; returns its status."""
+    kept: str = session.scalars(_KEEP, values).one()
+    session.execute(_KEEP_BODY, {"id": values["id"], "body": body})
+    return kept
+
+
+def detail(session: Session, event_id: str) -> Detail | None:
+    """Return an event with its object and its body, or None."""
+    query = (
+        select(StripeEvent, StripeObject, StripePayload.payload)
+        .outerjoin(StripeObject, StripeObject.id == StripeEvent.object_id)
+        .outerjoin(StripePayload, StripePayload.event_id == StripeEvent.id)
+    )
+    found = session.execute(query.where(StripeEvent.id == event_id)).one_or_none()
+    return (found[0], found[1], found[2]) if found else None
+
+
+def page(
+    session: Session, *, status: str | None, object_id: str | None, after: str | None, limit: int
+) -> paging.Page[StripeEvent]:
+    """Return a page of events, the latest received first."""
+    query = select(StripeEvent)
+    if status:
+        query = query.where(StripeEvent.status == status)
+    if object_id:
+        query = query.where(StripeEvent.object_id == object_id)
+    keys = [StripeEvent.received_at, StripeEvent.id]
+    found = session.scalars(paging.keyset(query, keys, after, limit, descending=True)).all()
+    return paging.page(found, limit, lambda event: [event.received_at.isoformat(), event.id])
+
+
+def rearm(session: Session, event_id: str, want: int) -> StripeEvent:
+    """Let an event wait to be applied again, and return it."""
+    waiting = {"status": "received", "want": want, "error": None, "applied_at": None}
+    statement = update(StripeEvent).where(StripeEvent.id == event_id).values(waiting).returning(StripeEvent)
+    return session.scalars(statement, execution_options={"populate_existing": True}).one()
+
+
+_KEEP = text("""
+    INSERT INTO app.stripe_events AS event (id, type, object_id, livemode, created_at, status, want, error)
+    VALUES (:id, :type, :object_id, :livemode, :created_at, :status, :want, :error)
+    ON CONFLICT (id) DO UPDATE SET deliveries = event.deliveries + 1,
+        status = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.status ELSE event.status END,
+        want = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.want ELSE event.want END,
+        error = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.error ELSE event.error END
+    RETURNING status
+""")
+_KEEP_BODY = text(
+    "INSERT INTO app.stripe_payloads (event_id, payload) VALUES (:id, :body) ON CONFLICT (event_id) DO NOTHING"
+)
+
+
+# The objects
+
+
+def want(session: Session, targets: Collection[Target], livemode: bool | None) -> dict[str, int]:
+    """Want the present state of objects, also of those that were given up; returns how often each was wanted by now."""
+    kinds, ids = [kind for kind, _ in targets], [id_ for _, id_ in targets]
+    found = session.execute(_WANT, {"kinds": kinds, "ids": ids, "livemode": livemode})
+    return {row.id: row.want for row in found}
+
+
+def due(session: Session, limit: int) -> list[str]:
+    """Return the objects that are wanted by now and that nobody holds, those wanted longest first."""
+    return list(session.scalars(_DUE, {"limit": limit}))
+
+
+def claim(session: Session, object_id: str, seconds: int) -> Claim | None:
+    """Claim a wanted object for so many seconds, or return None where it is not wanted now or another holds it."""
+    found = session.execute(_CLAIM, {"id": object_id, "seconds": seconds}).one_or_none()
+    return Claim(*found) if found else None
+
+
+def settle(session: Session, claim: Claim, status: str, finding: str | None, state: dict[str, Any] | None) -> bool:
+    """Book that a claimed object was applied, with its events up to the claim; False where another holds it by now."""
+    given = {"id": claim.id, "token": claim.token, "want": claim.want, "error": finding}
+    if session.execute(_SETTLE, given | {"state": json.dumps(state)}).first() is None:
+        return False
+    session.execute(_SETTLE_EVENTS, {"id": claim.id, "want": claim.want, "status": status, "error": finding})
+    return True
+
+
+def postpone(session: Session, claim: Claim, error: str, seconds: int | None) -> None:
+    """Let go of a claimed object for so many seconds, or (None) for good; does nothing where another holds it."""
+    given = {"id": claim.id, "token": claim.token, "want": claim.want, "error": error, "seconds": seconds}
+    if session.execute(_POSTPONE, given).first():
+        status = "dead" if seconds is None else "parked"
+        session.execute(_POSTPONE_EVENTS, {"id": claim.id, "want": claim.want, "status": status, "error": error})
+
+
+_WANT = text("""
+    INSERT INTO app.stripe_objects AS object (id, kind, livemode, want, wanted_at)
+    SELECT id, kind, :livemode, 1, clock_timestamp()
+    FROM unnest(CAST(:ids AS text[]), CAST(:kinds AS text[])) AS asked (id, kind) ORDER BY id
+    ON CONFLICT (id) DO UPDATE SET want = object.want + 1, wanted_at = clock_timestamp(), attempts = 0,
+        livemode = coalesce(EXCLUDED.livemode, object.livemode)
+    RETURNING id, want
+""")
+_DUE = text("""
+    SELECT id FROM app.stripe_objects
+    WHERE wanted_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until < clock_timestamp())
+    ORDER BY wanted_at LIMIT :limit
+""")
+_CLAIM = text("""
+    UPDATE app.stripe_objects
+    SET lease_token = gen_random_uuid(), leased_until = clock_timestamp() + make_interval(secs => :seconds)
+    WHERE id = :id AND wanted_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until < clock_timestamp())
+    RETURNING id, kind, livemode, want, attempts, lease_token
+""")
+_SETTLE = text("""
+    UPDATE app.stripe_objects
+    SET have = :want, lease_token = NULL, leased_until = NULL, attempts = 0, error = :error, fetched_at = now(),
+        state = CAST(:state AS jsonb), wanted_at = CASE WHEN want > :want THEN wanted_at END
+    WHERE id = :id AND lease_token = :token RETURNING id
+""")
+_SETTLE_EVENTS = text("""
+    UPDATE app.stripe_events SET status = :status, error = :error, applied_at = now()
+    WHERE object_id = :id AND status IN ('received', 'parked', 'dead') AND want <= :want
+""")
+_POSTPONE = text("""
+    UPDATE app.stripe_objects
+    SET lease_token = NULL, leased_until = NULL, attempts = attempts + 1, error = :error,
+        wanted_at = CASE WHEN want > :want THEN wanted_at
+                         ELSE clock_timestamp() + make_interval(secs => CAST(:seconds AS double precision)) END
+    WHERE id = :id AND lease_token = :token RETURNING id
+""")
+_POSTPONE_EVENTS = text("""
+    UPDATE app.stripe_events SET status = :status, error = :error
+    WHERE object_id = :id AND status IN ('received', 'parked') AND want <= :want
+""")
+
+
+# The customers
+
+
+def customer(session: Session, user_id: int) -> str | None:
+    """Return the id of a user at Stripe, or None."""
+    return session.scalars(select(Customer.stripe_customer_id).where(Customer.user_id == user_id)).one_or_none()
+
+
+def keep_customer(session: Session, user_id: int, customer_id: str) -> str:
+    """Keep who a user is at Stripe, and return the id that was kept: of two the first."""
+    kept = insert(Customer).values(user_id=user_id, stripe_customer_id=customer_id)
+    session.execute(kept.on_conflict_do_nothing(index_elements=[Customer.user_id]))
+    return session.scalars(select(Customer.stripe_customer_id).where(Customer.user_id == user_id)).one()
+
+
+def forget_customer(session: Session, customer_id: str) -> None:
+    """Forget a customer who is no longer at Stripe."""
+    session.execute(delete(Customer).where(Customer.stripe_customer_id == customer_id))
+
+
+def customers_user(session: Session, customer_id: str) -> int | None:
+    """Return the user who is this customer, or None."""
+    return session.scalars(select(Customer.user_id).where(Customer.stripe_customer_id == customer_id)).one_or_none()

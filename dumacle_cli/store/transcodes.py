@@ -1,0 +1,174 @@
+"""Queries about transcodes, their units, and what these published."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Row, Select, func, select, text
+from sqlalchemy.orm import Session
+
+from dumacle_cli.store import paging
+from dumacle_cli.store.files import Selection, conditions, one_of
+from dumacle_cli.store.models import File, Pod, Rendition, Transcode, Unit, User
+
+LIVE = ("queued", "running", "publishing")
+STANDING = (*LIVE, "done")
+"""What needs no second transcode of the same content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which transcodes a listing shows: all of which this is true."""
+
+    status: str | None = None
+    preset: str | None = None
+    owner_id: int | None = None
+    pod_id: int | None = None
+    file_id: int | None = None
+
+
+# Submitting
+
+_SUBMIT = text("""
+    WITH wanted AS (
+        SELECT v.file_id, v.id AS version_id FROM app.versions AS v
+        WHERE v.id = ANY (CAST(:versions AS bigint[])) AND coalesce((
+            SELECT t.status <> ALL (CAST(:standing AS text[])) FROM app.transcodes AS t
+            WHERE t.version_id = v.id AND t.preset = :preset ORDER BY t.id DESC LIMIT 1
+        ), true)
+    ), made AS (
+        INSERT INTO app.transcodes (file_id, version_id, preset)
+        SELECT file_id, version_id, :preset FROM wanted ORDER BY version_id
+        ON CONFLICT (version_id, preset) WHERE status IN ('queued', 'running', 'publishing') DO NOTHING
+        RETURNING id, file_id
+    ), unit AS (
+        INSERT INTO app.units (transcode_id, number, kind) SELECT id, 1, 'chunk' FROM made ORDER BY id
+        RETURNING id, transcode_id
+    )
+    SELECT unit.id AS unit_id, f.owner_id
+    FROM unit JOIN made ON made.id = unit.transcode_id JOIN app.files AS f ON f.id = made.file_id
+""")
+
+
+def submit(session: Session, versions: Sequence[int], preset: str, standing: Sequence[str]) -> Sequence[Row[Any]]:
+    """Make a transcode with a unit for each of these contents whose latest one has none of these statuses.
+
+    Returns the new units, each with the owner of its file.
+    """
+    asked = {"versions": list(versions), "preset": preset, "standing": list(standing)}
+    return session.execute(_SUBMIT, asked).all()
+
+
+_BARRED = text("""
+    SELECT u.email, u.status, quota.used + quota.reserved AS used, quota.allowed
+    FROM app.users AS u CROSS JOIN LATERAL app.quota_usage(u.id, 'transcode', now()) AS quota
+    WHERE u.id = ANY (CAST(:users AS bigint[]))
+        AND (u.status <> 'active' OR quota.used + quota.reserved >= quota.allowed)
+    ORDER BY u.id LIMIT 1
+""")
+
+
+def barred(session: Session, users: Collection[int]) -> Row[Any] | None:
+    """Return one of these users who is not active or used up his transcode quota (seconds), or None."""
+    return session.execute(_BARRED, {"users": list(users)}).first()
+
+
+# Reading
+
+
+def _listed() -> Select[Any]:
+    """Select transcodes with their file's path, and the names of owner and pod for the rows of the page only."""
+    owner = select(User.email).where(User.id == File.owner_id).scalar_subquery().label("owner")
+    pod = select(Pod.name).where(Pod.id == File.pod_id).scalar_subquery().label("pod")
+    query = select(Transcode, File.path, owner, pod).join(File, File.id == Transcode.file_id)
+    return query.execution_options(populate_existing=True)
+
+
+def _conditions(chosen: Chosen) -> list[ColumnElement[bool]]:
+    said = {
+        Transcode.status: chosen.status,
+        Transcode.preset: chosen.preset,
+        Transcode.file_id: chosen.file_id,
+        File.owner_id: chosen.owner_id,
+        File.pod_id: chosen.pod_id,
+    }
+    return [column == value for column, value in said.items() if value is not None]
+
+
+def page(session: Session, chosen: Chosen, *, descending: bool, after: str | None, limit: int) -> paging.Page[Row[Any]]:
+    """Return a page of transcodes in the order in which they were submitted."""
+    query = _listed().where(*_conditions(chosen))
+    found = session.execute(paging.keyset(query, [Transcode.id], after, limit, descending=descending)).all()
+    return paging.page(found, limit, lambda row: [row.Transcode.id])
+
+
+def find(session: Session, ids: Sequence[int]) -> Sequence[Row[Any]]:
+    """Return these transcodes by id."""
+    return session.execute(_listed().where(one_of(Transcode.id, ids)).order_by(Transcode.id)).all()
+
+
+def latest(session: Session, versions: Sequence[int], preset: str) -> Sequence[Row[Any]]:
+    """Return the latest transcode of each of these contents through a preset, whatever became of it."""
+    ids = select(func.max(Transcode.id)).where(one_of(Transcode.version_id, versions), Transcode.preset == preset)
+    ids = ids.group_by(Transcode.version_id)
+    return session.execute(_listed().where(Transcode.id.in_(ids))).all()
+
+
+def units(session: Session, transcode_id: int) -> Sequence[Unit]:
+    """Return the units of a transcode by number."""
+    return session.scalars(select(Unit).where(Unit.transcode_id == transcode_id).order_by(Unit.number)).all()
+
+
+# What becomes of it when its file goes
+
+
+def lock_pods(session: Session, chosen: Selection) -> None:
+    """Lock the pods of the selected files of which something is being made; who is at work locks these before files."""
+    busy = select(File.pod_id).join(Transcode, Transcode.file_id == File.id)
+    busy = busy.where(*conditions(chosen), Transcode.status.in_(LIVE))
+    session.execute(select(Pod.id).where(Pod.id.in_(busy)).order_by(Pod.id).with_for_update(key_share=True))
+
+
+def live(session: Session, **of: Sequence[int]) -> Sequence[int]:
+    """Return the transcodes of some files (`file_id`) or contents (`version_id`) that are not over."""
+    those = [one_of(getattr(Transcode, name), ids) for name, ids in of.items()]
+    return session.scalars(select(Transcode.id).where(*those, Transcode.status.in_(LIVE))).all()
+
+
+# What was published
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A rendition and where it lies: the keys of its objects begin with `prefix`, and `entry` is to be opened."""
+
+    file_id: int
+    path: str
+    name: str
+    kind: str
+    prefix: str
+    entry: str
+    provider: str
+    bucket: str
+
+
+def renditions(session: Session, of: Literal["file_id", "transcode_id"], number: int) -> Sequence[Row[Any]]:
+    """Return the renditions of one file or of one transcode, each with its preset and the content it was made of."""
+    columns: list[Any] = [Rendition, Transcode.preset, Transcode.version_id]
+    query = select(*columns).join(Transcode, Transcode.id == Rendition.transcode_id)
+    return session.execute(query.where(getattr(Rendition, of) == number).order_by(Rendition.id)).all()
+
+
+def published(session: Session, file_id: int) -> list[Published]:
+    """Return the renditions of the present content of a file that is not deleted, the latest first."""
+    place = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry, Pod.primary_provider, Pod.bucket)
+    columns: list[Any] = [File.id, File.path, *place]
+    query = (
+        select(*columns)
+        .join(Transcode, (Transcode.file_id == File.id) & (Transcode.version_id == File.version_id))
+        .join(Rendition, Rendition.transcode_id == Transcode.id)
+        .join(Pod, Pod.id == File.pod_id)
+        .where(File.id == file_id, File.deleted_at.is_(None))
+        .order_by(Rendition.id.desc())
+    )
+    return [Published(*row) for row in session.execute(query)]

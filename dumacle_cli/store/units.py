@@ -1,0 +1,163 @@
+"""Units of work: claimed under a token, renewed, charged, published or given back; the rules are in sql/units.sql."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Row, func, select, text
+from sqlalchemy.orm import Session
+
+from dumacle_cli.errors import PodFull, QuotaExceeded
+from dumacle_cli.store.files import Content
+from dumacle_cli.store.models import File, Pod, Transcode, Unit, User, Version
+from dumacle_cli.units import show_size
+
+ATTEMPTS = 3
+CRASHES = 2
+RETRY_SECONDS = 30.0
+"""How long a unit waits after its first failed attempt; ten times that after the second."""
+
+
+class Lost(Exception):
+    """The unit is held under another token now, or was cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A unit that is held under `token`, what is to be made, for whom, and of which content."""
+
+    id: int
+    token: uuid.UUID
+    content: Content
+    transcode_id: int
+    attempt: int
+    crashes: int
+    kind: str
+    preset: str
+    owner: str
+    pod: str
+    pod_prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One rendition: its objects lie under `prefix`, and `entry` there is to be opened; size in bytes."""
+
+    name: str
+    kind: str
+    prefix: str
+    entry: str
+    size: int
+    width: int | None = None
+    height: int | None = None
+    bitrate: int | None = None
+    duration_ms: int | None = None
+    frames: int | None = None
+    rungs: list[dict[str, Any]] | None = None
+
+
+def claim(
+    session: Session, unit_id: int, worker: str, seconds: float, token: uuid.UUID | None = None
+) -> Claimed | None:
+    """Take a unit that waits or whose lease lapsed, for so many seconds; None where there is nothing to take.
+
+    With the token of an earlier try, whose answer was lost, it is the same claim.
+    """
+    token = token or uuid.uuid4()
+    held = session.scalars(select(func.app.claim_unit(unit_id, token, worker, seconds, CRASHES))).one()
+    return _claimed(session, unit_id, token) if held else None
+
+
+def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
+    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Unit.kind, Transcode.preset)
+    whose = (User.email, Pod.name, Pod.prefix)
+    place = (File.id, Version.id, File.path, Pod.primary_provider, Pod.bucket)
+    content = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
+    columns: list[Any] = [*work, *whose, *place, *content]
+    query = (
+        select(*columns)
+        .join(Transcode, Transcode.id == Unit.transcode_id)
+        .join(File, File.id == Transcode.file_id)
+        .join(Version, Version.id == Transcode.version_id)
+        .join(User, User.id == File.owner_id)
+        .join(Pod, Pod.id == File.pod_id)
+        .where(Unit.id == unit_id)
+    )
+    row = session.execute(query).one()
+    return Claimed(unit_id, token, Content(*row[8:]), *row[:8])
+
+
+def renew(session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int) -> bool:
+    """Prolong a lease to so many seconds from now, with progress 0 to 99; False where it is held no more."""
+    return bool(session.scalars(select(func.app.renew_unit(unit_id, token, seconds, progress))).one())
+
+
+def charge(session: Session, unit: Claimed, seconds: int) -> None:
+    """Count the seconds of this attempt against the owner's quota, once; raises QuotaExceeded, Lost."""
+    found = _row(session, "SELECT * FROM app.charge_unit(:unit, :token, :amount)", unit, seconds)
+    if found.accepted is None:
+        raise Lost
+    if not found.accepted:
+        facts = {"left": f"{max(found.allowed - found.in_use, 0)} s", "limit": f"{found.allowed} s"}
+        raise QuotaExceeded(metric="transcode", user=unit.owner, wanted=f"{seconds} s", **facts)
+
+
+def reserve(session: Session, unit: Claimed, size: int) -> None:
+    """Reserve so many bytes in all of the pod and of the owner's storage; raises PodFull, QuotaExceeded, Lost."""
+    found = _row(session, "SELECT * FROM app.reserve_unit(:unit, :token, :amount)", unit, size)
+    if found.refused_by == "pod":
+        raise PodFull(pod=unit.pod, free=show_size(found.free), wanted=show_size(size))
+    if found.refused_by:
+        facts = {"left": show_size(found.free), "limit": show_size(found.allowed), "wanted": show_size(size)}
+        raise QuotaExceeded(metric="storage", user=unit.owner, **facts)
+    if found.reserved is None:
+        raise Lost
+
+
+def publish(session: Session, unit: Claimed, outputs: Sequence[Output]) -> bool:
+    """Let these renditions stand and end the transcode, once; True also where this attempt published them before."""
+    made = json.dumps([asdict(output) for output in outputs])
+    query = "SELECT app.publish_unit(:unit, :token, CAST(:amount AS jsonb))"
+    return bool(_row(session, query, unit, made)[0])
+
+
+def fail(session: Session, unit: Claimed, error: str, *, final: bool) -> bool:
+    """Give back what the attempt holds, and end the transcode or try again later; False where it is held no more."""
+    seconds = RETRY_SECONDS * 10 ** (unit.attempt - 1)
+    query = func.app.fail_unit(unit.id, unit.token, error, final, ATTEMPTS, seconds)
+    return bool(session.scalars(select(query)).one())
+
+
+def release(session: Session, unit: Claimed) -> bool:
+    """Put a unit back as if it had not been tried; False where it is held no more."""
+    return bool(session.scalars(select(func.app.release_unit(unit.id, unit.token))).one())
+
+
+def reap(session: Session) -> int:
+    """Take units back whose leases lapsed, and put into quarantine what two workers died of; returns how many."""
+    query = """
+        SELECT count(*) FROM (
+            SELECT u.id FROM app.units AS u
+            JOIN app.transcodes AS t ON t.id = u.transcode_id JOIN app.files AS f ON f.id = t.file_id
+            WHERE u.status = 'running' AND u.lease_until <= now() ORDER BY f.pod_id, f.id, u.id OFFSET 0
+        ) AS lapsed WHERE app.reap_unit(lapsed.id, :crashes)
+    """
+    return int(session.scalars(text(query), {"crashes": CRASHES}).one())
+
+
+def cancel(session: Session, transcode_ids: Sequence[int]) -> int:
+    """Cancel the units of these transcodes that wait or run, and so the transcodes; returns how many units."""
+    query = """
+        SELECT count(*) FROM (
+            SELECT u.id FROM app.units AS u
+            JOIN app.transcodes AS t ON t.id = u.transcode_id JOIN app.files AS f ON f.id = t.file_id
+            WHERE t.id = ANY (CAST(:ids AS bigint[])) ORDER BY f.pod_id, f.id, u.id OFFSET 0
+        ) AS chosen WHERE app.cancel_unit(chosen.id)
+    """
+    return int(session.scalars(text(query), {"ids": list(transcode_ids)}).one())
+
+
+def _row(session: Session, query: str, unit: Claimed, amount: Any) -> Row[Any]:
+    return session.execute(text(query), {"unit": unit.id, "token": unit.token, "amount": amount}).one()

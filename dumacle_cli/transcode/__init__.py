@@ -1,0 +1,1 @@
+"""The encoder: probe, ladder, encode, verify; local files in, local files out."""

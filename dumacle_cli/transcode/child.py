@@ -1,0 +1,97 @@
+"""Programs that touch hostile media: confined, in a process group of their own that ends with ours."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from dumacle_cli.errors import BadMedia, ToolFailed
+from dumacle_cli.transcode.limits import MEBIBYTE, Limits
+
+# By path and not imported: PyAV has no place in this process.
+CONFINE = Path(__file__).with_name("confine.py")
+READER = Path(__file__).with_name("reader.py")
+TICK = 0.1
+ANSWER = 64 * MEBIBYTE
+
+
+class Stopped(Exception):
+    """The caller set `stop`; the program and its group are gone."""
+
+
+@contextmanager
+def confined(
+    command: Sequence[str], folder: Path, limits: Mapping[str, int], stdout: int | IO[bytes], stderr: IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` in `folder` while inside, under `limits` (names of RLIMIT_*); its group is killed at the end.
+
+    It also dies with the thread that is inside, hence with this process.
+    """
+    most = json.dumps({"CORE": 0, "NOFILE": 1024, **limits})
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(CONFINE), str(os.getpid()), most, *command],
+        cwd=folder,
+        # Nothing of ours: the environment may hold keys.
+        env={"LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = None) -> dict[str, Any]:
+    """Let the reader do `job` in a process of its own, and return its answer; raises BadMedia, ToolFailed, Stopped."""
+    command = [sys.executable, "-I", str(READER), json.dumps({**job, "options": limits.input_options})]
+    bounds = {"CPU": limits.read_seconds, "FSIZE": ANSWER, "DATA": limits.memory}
+    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
+        with confined(command, Path("/"), bounds, answer, said) as process:
+            status = _end(process, limits.read_seconds, stop)
+        if status < 0:
+            raise BadMedia(reason=f"reading it ended with {signal.Signals(-status).name}")
+        if status:
+            raise ToolFailed(tool="the media reader", reason=last_line(said))
+        return _answer(answer)
+
+
+def last_line(said: IO[bytes]) -> str:
+    """Return the last line that a program said."""
+    said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
+    lines = said.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "it said nothing"
+
+
+def _end(process: subprocess.Popen[bytes], seconds: float, stop: threading.Event | None) -> int:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return process.wait(TICK)
+        except subprocess.TimeoutExpired:
+            if stop and stop.is_set():
+                raise Stopped from None
+            if time.monotonic() > deadline:
+                raise BadMedia(reason=f"it could not be read within {seconds:g} s") from None
+
+
+def _answer(answer: IO[bytes]) -> dict[str, Any]:
+    answer.seek(0)
+    found: dict[str, Any] = json.load(answer)
+    if "refused" in found:
+        raise BadMedia(reason=found["refused"])
+    return found

@@ -1,0 +1,64 @@
+"""Delivery: the files of an output go up below one prefix that nobody else writes to."""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dumacle_cli.clients.object_store import Part
+from dumacle_cli.errors import DumacleError
+from dumacle_cli.services.renditions import CONTENT_TYPES
+from dumacle_cli.transcode.child import Stopped
+
+if TYPE_CHECKING:
+    from dumacle_cli.clients.object_store import ObjectStore
+
+AT_ONCE = 8
+PART = 16 * 1024**2
+
+
+def deliver(store: "ObjectStore", folder: Path, names: Sequence[str], prefix: str, stop: threading.Event) -> None:
+    """Upload the named files of a folder to `prefix` and their names; raises Stopped soon after `stop` is set."""
+
+    def one(name: str) -> None:
+        _upload(store, folder / name, prefix + name, stop)
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(one, names))
+
+
+def _upload(store: "ObjectStore", path: Path, key: str, stop: threading.Event) -> None:
+    if stop.is_set():
+        raise Stopped
+    content_type = CONTENT_TYPES[path.suffix]
+    if path.stat().st_size > PART:
+        _upload_parts(store, path, key, content_type, stop)
+    else:
+        body = path.read_bytes()
+        store.put(key, body, hashlib.sha256(body).hexdigest(), content_type)
+
+
+def _upload_parts(store: "ObjectStore", path: Path, key: str, content_type: str, stop: threading.Event) -> None:
+    parts: list[Part] = []
+    upload = store.create_multipart(key, content_type)
+    try:
+        with path.open("rb") as file:
+            while body := file.read(PART):
+                if stop.is_set():
+                    raise Stopped
+                number = len(parts) + 1
+                etag = store.put_part(key, upload, number, body, hashlib.sha256(body).hexdigest())
+                parts.append(Part(number, etag, len(body)))
+        store.complete_multipart(key, upload, parts)
+    except BaseException:
+        with suppress(DumacleError):
+            store.abort_multipart(key, upload)
+        raise
+
+
+def erase(store: "ObjectStore", prefix: str, but: str = "") -> None:
+    """Delete all objects below a prefix, except those below another one."""
+    store.delete(entry.key for entry in store.list(prefix) if not but or not entry.key.startswith(but))

@@ -1,0 +1,153 @@
+"""One source through one preset: FFmpeg under watch, and the proof of what it made."""
+
+import os
+import select
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from dumacle_cli.errors import BadMedia, OutputBroken, ToolFailed
+from dumacle_cli.transcode import arguments, child, playlists
+from dumacle_cli.transcode.child import Stopped
+from dumacle_cli.transcode.limits import MEBIBYTE, Limits
+from dumacle_cli.transcode.playlists import MEDIA, SOUND, Variant
+from dumacle_cli.transcode.presets import Preset
+from dumacle_cli.transcode.probe import Media
+from dumacle_cli.transcode.verify import Picture, Proof, verify
+from dumacle_cli.transcode.watch import ENCODED, Watch
+
+# FFmpeg's exit where -xerror found the input at fault: AVERROR_INVALIDDATA, and EIO where its end is lost.
+INPUT_AT_FAULT = {183, 251}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A proven output in a folder; `files` are relative to it, in the order to publish them, `entry` the one to open.
+
+    `bitrate` is in bit/s; width, height and frames are 0 and `rungs` empty where there is no picture.
+    """
+
+    kind: str
+    entry: str
+    width: int
+    height: int
+    bitrate: int
+    frames: int
+    duration_ms: int
+    rungs: list[dict[str, Any]]
+    files: list[str]
+
+
+def encode(
+    ffmpeg: Path,
+    source: Path,
+    media: Media,
+    preset: Preset,
+    out: Path,
+    limits: Limits,
+    progress: Callable[[int], None],
+    stop: threading.Event,
+) -> Encoded:
+    """Encode `source` into the empty folder `out`, and prove the result; blocks until then.
+
+    `progress` is called in this thread with 0 to 99, rising. Raises BadMedia, OutputBroken, ToolFailed, and
+    Stopped soon after `stop` is set; no process is left in any case.
+    """
+    watch = Watch(media, preset.name != "audio", limits, progress)
+    watch.tell(0)
+    command = arguments.command(ffmpeg, source, media, preset, limits)
+    for folder in arguments.folders(media, preset):
+        (out / folder).mkdir()
+    _run(command, media, out, limits, watch, stop)
+    watch.tell(ENCODED)
+    files = _files(out)
+    proof = verify(out, media, preset, limits, stop)
+    if preset.name == "hls":
+        _write_master(out / preset.entry, media, proof)
+        files.append(preset.entry)
+    watch.tell(99)
+    return _encoded(preset, proof, files)
+
+
+def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Watch, stop: threading.Event) -> None:
+    bounds = {
+        "CPU": round(limits.wall_seconds(media.duration) * (os.cpu_count() or 1)),
+        "FSIZE": round((64 + 2 * media.duration) * MEBIBYTE),
+        "DATA": limits.memory,
+    }
+    with tempfile.TemporaryFile() as said:
+        with child.confined(command, out, bounds, subprocess.PIPE, said) as process:
+            _follow(cast(IO[bytes], process.stdout), watch, stop)
+            status = process.wait()
+        if status in INPUT_AT_FAULT:
+            raise BadMedia(reason=f"FFmpeg says: {child.last_line(said)}")
+        if status:
+            raise ToolFailed(tool="FFmpeg", reason=f"exit {status}: {child.last_line(said)}")
+
+
+def _follow(reports: IO[bytes], watch: Watch, stop: threading.Event) -> None:
+    while True:
+        ready, _, _ = select.select([reports], [], [], child.TICK)
+        if stop.is_set():
+            raise Stopped
+        if ready:
+            report = os.read(reports.fileno(), 65536)
+            if not report:
+                return
+            watch.take(report)
+        watch.check()
+
+
+def _write_master(path: Path, media: Media, proof: Proof) -> None:
+    variants = [
+        Variant(
+            picture.rung.name,
+            picture.rung.width,
+            picture.rung.height,
+            media.fps,
+            f"avc1.{picture.profile}",
+            playlists.segments(path.parent / picture.rung.name / MEDIA),
+        )
+        for picture in proof.pictures
+    ]
+    sound = playlists.segments(path.parent / SOUND / MEDIA) if proof.sound_bitrate else []
+    path.write_text(playlists.master(variants, sound))
+
+
+def _files(out: Path) -> list[str]:
+    found = [path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
+    # A link made by an FFmpeg that was taken over would be followed by whoever publishes.
+    if any(path.is_symlink() or not path.is_file() for path in found):
+        raise OutputBroken(reason="there is something in it that is no file")
+    names = [path.relative_to(out).as_posix() for path in found]
+    return sorted(names, key=lambda name: (name.endswith(MEDIA), name))
+
+
+def _encoded(preset: Preset, proof: Proof, files: list[str]) -> Encoded:
+    top = proof.pictures[-1] if proof.pictures else None
+    seconds = top.seconds if top else proof.sound_seconds
+    return Encoded(
+        kind=preset.name,
+        entry=preset.entry,
+        width=top.rung.width if top else 0,
+        height=top.rung.height if top else 0,
+        bitrate=(top.bitrate if top else 0) + proof.sound_bitrate,
+        frames=top.frames if top else 0,
+        duration_ms=round(seconds * 1000),
+        rungs=[_rung(picture) for picture in proof.pictures] if preset.name == "hls" else [],
+        files=files,
+    )
+
+
+def _rung(picture: Picture) -> dict[str, Any]:
+    return {
+        "name": picture.rung.name,
+        "width": picture.rung.width,
+        "height": picture.rung.height,
+        "bitrate": picture.bitrate,
+        "frames": picture.frames,
+    }

@@ -1,0 +1,108 @@
+"""HLS playlists: the master, which FFmpeg writes without frame rates, and links that are signed."""
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+MEDIA = "index.m3u8"
+SOUND = "audio"
+_URI = re.compile(r'(?<=URI=")[^"]*')
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One piece of a rendition: its size in bytes and its duration in seconds."""
+
+    size: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One line of choice in a master playlist, at `folder`; `codecs` are as in RFC 6381."""
+
+    folder: str
+    width: int
+    height: int
+    fps: Fraction
+    codecs: str
+    segments: list[Segment]
+
+
+def segments(playlist: Path) -> list[Segment]:
+    """Return the segments that a media playlist names."""
+    lines = playlist.read_text().splitlines()
+    return [
+        Segment((playlist.parent / name).stat().st_size, float(info.removeprefix("#EXTINF:").split(",")[0]))
+        for info, name in pairwise(lines)
+        if info.startswith("#EXTINF:")
+    ]
+
+
+def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
+    """Return the master playlist of a ladder and its sound (none where that is empty)."""
+    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
+    if sound:
+        lines.append(
+            f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{SOUND}",NAME="Sound",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",'
+            f'URI="{SOUND}/{MEDIA}"'
+        )
+    for variant in variants:
+        lines += [f"#EXT-X-STREAM-INF:{_facts(variant, sound)}", f"{variant.folder}/{MEDIA}"]
+    return "\n".join([*lines, ""])
+
+
+def signed(files: Mapping[str, str], entry: str, sign: Callable[[str], str]) -> dict[str, str]:
+    """Return the playlists with `sign(path)` for every URI in them; the entry comes last.
+
+    `files` are the playlists' texts by path; the paths that `sign` is given are relative to the same folder.
+    """
+    ordered = sorted(files, key=lambda path: (path == entry, path))
+    return {path: _signed(files[path], posixpath.dirname(path), sign) for path in ordered}
+
+
+def addresses(text: str) -> list[str]:
+    """Return every URI in a playlist."""
+    lines = [line.strip() for line in text.splitlines()]
+    return _URI.findall(text) + [line for line in lines if line and not line.startswith("#")]
+
+
+def average(pieces: list[Segment]) -> int:
+    """Return the average bit rate in bit/s."""
+    return round(8 * sum(piece.size for piece in pieces) / sum(piece.seconds for piece in pieces))
+
+
+def peak(pieces: list[Segment]) -> int:
+    """Return the largest bit rate of a segment in bit/s; a short end counts with the segment before it."""
+    whole = list(pieces)
+    if len(whole) > 1 and whole[-1].seconds < whole[0].seconds / 2:
+        end, before = whole.pop(), whole.pop()
+        whole.append(Segment(before.size + end.size, before.seconds + end.seconds))
+    return max(round(8 * piece.size / piece.seconds) for piece in whole)
+
+
+def _facts(variant: Variant, sound: list[Segment]) -> str:
+    facts = {
+        "BANDWIDTH": peak(variant.segments) + (peak(sound) if sound else 0),
+        "AVERAGE-BANDWIDTH": average(variant.segments) + (average(sound) if sound else 0),
+        "CODECS": f'"{variant.codecs},mp4a.40.2"' if sound else f'"{variant.codecs}"',
+        "RESOLUTION": f"{variant.width}x{variant.height}",
+        "FRAME-RATE": f"{float(variant.fps):.3f}",
+        **({"AUDIO": f'"{SOUND}"'} if sound else {}),
+    }
+    return ",".join(f"{name}={value}" for name, value in facts.items())
+
+
+def _signed(text: str, folder: str, sign: Callable[[str], str]) -> str:
+    def link(uri: str) -> str:
+        return sign(posixpath.normpath(posixpath.join(folder, uri)))
+
+    return "".join(
+        _URI.sub(lambda match: link(match[0]), line) if line.startswith("#") else link(line.strip()) + "\n"
+        for line in text.splitlines(keepends=True)
+        if line.strip()
+    )

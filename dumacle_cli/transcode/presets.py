@@ -1,0 +1,36 @@
+"""What a file can be made into."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dumacle_cli.errors import NoSuchPreset
+
+Name = Literal["hls", "mp4", "audio", "poster"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One way to transcode; `entry` is the output's file to open, `picture` whether the source must have one."""
+
+    name: str
+    sentence: str
+    entry: str
+    picture: bool = True
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset("mp4", "H.264 and AAC in one file that starts at once, at most 1080p.", "video.mp4"),
+        Preset("hls", "A ladder of H.264 sizes up to 1080p for players that adapt, sound apart.", "master.m3u8"),
+        Preset("audio", "The sound alone, as AAC.", "audio.m4a", picture=False),
+        Preset("poster", "One picture from a tenth into the film, at most 1280 wide.", "poster.jpg"),
+    )
+}
+
+
+def get(name: str) -> Preset:
+    """Return the preset of this name; raises NoSuchPreset."""
+    if name not in PRESETS:
+        raise NoSuchPreset(noun="preset", name=name)
+    return PRESETS[name]

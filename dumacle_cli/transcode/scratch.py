@@ -1,0 +1,55 @@
+"""Scratch: a private folder that goes with its worker, also where that worker was killed."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PREFIX = "dumacle-worker-"
+
+
+@contextmanager
+def scratch(parent: Path | None) -> Iterator[Path]:
+    """Make a folder below `parent`, or the system's place for such, and remove what dead workers left there."""
+    place = Path(parent or tempfile.gettempdir())
+    for left in place.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            _remove_if_dead(left)
+    folder, lock = _make(place)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _make(place: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        # Before it is locked, another worker may take it for a dead one's.
+        with suppress(OSError):
+            return folder, _lock(folder)
+
+
+def _lock(folder: Path) -> int:
+    """Lock a folder until it is closed or this process ends; raises OSError where another holds it."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(opened)
+        raise
+    return opened
+
+
+def _remove_if_dead(folder: Path) -> None:
+    if folder.lstat().st_uid != os.geteuid():
+        return
+    lock = _lock(folder)
+    try:
+        shutil.rmtree(folder)
+    finally:
+        os.close(lock)

@@ -1,0 +1,107 @@
+"""The proof of an output: it is read back, because FFmpeg's exit status proves nothing."""
+
+import threading
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from dumacle_cli.errors import BadMedia, OutputBroken
+from dumacle_cli.transcode import child
+from dumacle_cli.transcode.arguments import folders, gop, rungs
+from dumacle_cli.transcode.ladder import Rung
+from dumacle_cli.transcode.limits import Limits
+from dumacle_cli.transcode.playlists import MEDIA
+from dumacle_cli.transcode.presets import Preset
+from dumacle_cli.transcode.probe import Media
+
+# A time between two pictures may be rounded either way, and AVI does not say how late reordered ones are shown.
+FRAMES_TOLERANCE = 2
+# Sound comes in blocks of 21 ms, of which encoders add a few and decoders take some off.
+SOUND_TOLERANCE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture as read back; `bitrate` in bit/s, `profile` is H.264's profile and level in hexadecimal."""
+
+    rung: Rung
+    frames: int
+    seconds: float
+    bitrate: int
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What an output holds, read back and found to be right; the bit rate of its sound is 0 where it has none."""
+
+    pictures: list[Picture]
+    sound_seconds: float
+    sound_bitrate: int
+
+
+def verify(out: Path, media: Media, preset: Preset, limits: Limits, stop: threading.Event) -> Proof:
+    """Read back what is in `out`; raises OutputBroken where it is not the whole `media`, Stopped."""
+    paths = [f"{folder}/{MEDIA}" for folder in folders(media, preset)] or [preset.entry]
+    try:
+        streams = child.read({"do": "outputs", "folder": str(out.absolute()), "paths": paths}, limits, stop)["streams"]
+        return _proof(streams, media, preset, rungs(media, preset))
+    except BadMedia as bad:
+        raise OutputBroken(reason=bad.facts["reason"]) from None
+    except _Wrong as wrong:
+        raise OutputBroken(reason=str(wrong)) from None
+
+
+class _Wrong(Exception):
+    """What is wrong with an output."""
+
+
+def _proof(streams: list[dict[str, Any]], media: Media, preset: Preset, sizes: list[Rung]) -> Proof:
+    pictures = [stream for stream in streams if stream["type"] == "video"]
+    sounds = [stream for stream in streams if stream["type"] == "audio"]
+    heard = bool(media.audio) and preset.name != "poster"
+    _equal("streams", (len(pictures), len(sounds)), (len(sizes), int(heard)))
+    proven = [_picture(stream, rung, media, preset) for stream, rung in zip(pictures, sizes, strict=True)]
+    _aligned(pictures)
+    if not heard:
+        return Proof(proven, 0.0, 0)
+    return Proof(proven, *_sound(sounds[0], media))
+
+
+def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset) -> Picture:
+    seconds = float(Fraction(stream["seconds"]))
+    _equal(f"size of {rung.name}", tuple(stream["size"]), (rung.width, rung.height))
+    if preset.name == "poster":
+        return Picture(rung, 1, 0.0, 0, "")
+    frames = stream["frames"]
+    _equal(f"picture of {rung.name}", (stream["codec"], stream["pix_fmt"], stream["sar"]), ("h264", "yuv420p", "1"))
+    if abs(frames - media.frames) > FRAMES_TOLERANCE:
+        raise _Wrong(f"{rung.name} has {frames} frames, and {media.frames} were expected")
+    step = 1 / media.fps
+    _equal(f"duration of {rung.name}", round(Fraction(stream["seconds"]) / step), frames)
+    _equal(f"key frames of {rung.name}", [round(Fraction(at) / step) for at in stream["keys"]], _grid(frames, media))
+    return Picture(rung, frames, seconds, round(8 * stream["bytes"] / seconds), stream["profile"])
+
+
+def _grid(frames: int, media: Media) -> list[int]:
+    return list(range(0, frames, gop(media.fps)))
+
+
+def _aligned(pictures: list[dict[str, Any]]) -> None:
+    for stream in pictures[1:]:
+        for fact in ("frames", "start", "keys", "segments"):
+            _equal(f"{fact} of {stream['path']}", stream[fact], pictures[0][fact])
+
+
+def _sound(stream: dict[str, Any], media: Media) -> tuple[float, int]:
+    _equal("sound", (stream["codec"], stream["channels"], stream["rate"]), ("aac", 2, 48000))
+    seconds = float(Fraction(stream["seconds"]))
+    if abs(seconds - media.sound_seconds) > SOUND_TOLERANCE:
+        raise _Wrong(f"the sound lasts {seconds:.2f} s, and {media.sound_seconds:.2f} s was expected")
+    return seconds, round(8 * stream["bytes"] / seconds)
+
+
+def _equal(what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise _Wrong(f"the {what} is {found}, and {wanted} was expected")

@@ -1,0 +1,83 @@
+"""Workers as processes of their own, and the encoders that they run."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import dumacle_cli
+from dumacle_cli.local.process import wait
+from tests.films import SECONDS
+
+ROOT = Path(dumacle_cli.__file__).parents[1]
+LEASE = 2
+LAPSED = "SELECT id FROM app.units WHERE status = 'running' AND lease_until < now()"
+Process = subprocess.Popen[str]
+Begin = Callable[..., Process]
+
+
+@pytest.fixture
+def begin(configured: None, environment: Callable[..., None], tmp_path: Path) -> Iterator[Begin]:
+    """Start workers as processes of their own; those still there at the end are killed."""
+    started: list[Process] = []
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    environment(DUMACLE_LEASE_SECONDS=str(LEASE), DUMACLE_SCRATCH_DIR=str(scratch))
+
+    def call(*arguments: str) -> Process:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dumacle_cli", "worker", *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def stop(process: Process) -> str:
+    """Let a worker drain, and return what it said."""
+    process.send_signal(signal.SIGTERM)
+    said = process.communicate(timeout=SECONDS)[1]
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    return said
+
+
+def encoders(process: Process) -> list[int]:
+    """Return the FFmpegs that were started by a worker."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == process.pid and b"ffmpeg" in words[0] and b"-version" not in words:
+                found.append(int(entry.name))
+    return found
+
+
+def await_encoder(process: Process) -> int:
+    """Wait until a worker encodes, and return the FFmpeg that does it."""
+    wait(lambda: bool(encoders(process)) or process.poll() is not None, SECONDS)
+    assert process.poll() is None, "it ended before it could be disturbed"
+    return encoders(process)[0]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,95 @@
+"""Selling: what two who sell at once to the same user may and may not do, and what a sale is made of."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dumacle_cli.errors import Conflict, DumacleError, SaleBusy
+from dumacle_cli.services import billing, customers, products, selling
+from dumacle_cli.store import stripe
+from dumacle_cli.store.database import Database
+from tests.factories import make_plan, make_user
+from tests.stripe_double.double import StripeDouble
+
+pytestmark = pytest.mark.integration
+
+ADA = "ada@example.com"
+HOME = "here"
+Sales = list[tuple[customers.Till, selling.Deal]]
+
+
+@pytest.fixture
+def sales(database: Database, stripe_double: StripeDouble) -> Iterator[Sales]:
+    """Two operators who are about to sell the same plan to Ada, and know nothing of each other."""
+    with database.session() as session:
+        make_user(session, ADA, name="Ada")
+        make_plan(session, "pro", price=999)
+    with database.session() as session:
+        offers = products.offers(session, ["pro"], HOME)
+    account = stripe_double.billing()
+    products.push(database, account, offers[0], "push")
+    with database.session() as session:
+        deals = [selling.deal(session, ADA, "pro", HOME) for _ in range(2)]
+    yield [(customers.Till(database, account, HOME, f"sale {number}"), deal) for number, deal in enumerate(deals)]
+    account.close()
+
+
+def test_a_user_becomes_one_customer(sales: Sales, stripe_double: StripeDouble, database: Database) -> None:
+    portals = [customers.portal(till, deal.buyer, "https://example.com") for till, deal in sales]
+    (customer,) = stripe_double.all("customer")
+    assert {portal.customer_id for portal in portals} == {customer["id"]}
+    assert (customer["email"], customer["name"]) == (ADA, "Ada")
+    assert customer["metadata"] == {"app": "dumacle", "installation": HOME, "user": str(sales[0][1].buyer.id)}
+    with database.session() as session:
+        assert stripe.customer(session, sales[0][1].buyer.id) == customer["id"]
+
+
+def test_a_second_sale_is_refused_before_its_event_came(sales: Sales, stripe_double: StripeDouble) -> None:
+    (first, deal), (second, same) = sales
+    page = selling.checkout(first, deal, "https://example.com/yes", "https://example.com/no")
+    assert (page.status, page.plan, page.user) == ("open", "pro", ADA)
+    (session,) = stripe_double.all("checkout.session")
+    paid = stripe_double.complete(session["id"])
+    with pytest.raises(Conflict, match=paid["id"]) as refused:
+        selling.subscribe(second, same)
+    assert refused.value.remedy == f"dumacle plans sync --user {ADA}, then: dumacle plans change {ADA} pro"
+    assert len(stripe_double.all("subscription")) == 1
+
+
+def test_two_at_once_charge_once(sales: Sales, stripe_double: StripeDouble) -> None:
+    till, deal = sales[0]
+    customer = customers.ensure(till, deal.buyer)
+    stripe_double.add_card(customer)
+
+    def sell(sale: tuple[customers.Till, selling.Deal]) -> str:
+        try:
+            return selling.subscribe(*sale).status
+        except DumacleError as error:
+            return error.code
+
+    with ThreadPoolExecutor(2) as both:
+        came = sorted(both.map(sell, sales))
+    assert came in (["active", "conflict"], ["active", "sale-busy"])
+    assert len(stripe_double.all("subscription")) == 1
+
+
+def test_nobody_else_charges_meanwhile(sales: Sales, stripe_double: StripeDouble) -> None:
+    (first, deal), (second, same) = sales
+    customer = customers.ensure(first, deal.buyer)
+    stripe_double.add_card(customer)
+    with customers.held(first, customer, ADA):
+        with pytest.raises(SaleBusy):
+            selling.subscribe(second, same)
+        # A worker that was woken for the customer finds him held, too.
+        assert billing.apply_object(first.database, first.billing, customer, HOME) is None
+    assert stripe_double.all("subscription") == []
+    assert selling.subscribe(second, same).status == "active"
+
+
+def test_a_customer_is_let_go_where_the_sale_fails(sales: Sales, stripe_double: StripeDouble) -> None:
+    till, deal = sales[0]
+    with pytest.raises(DumacleError, match="Stripe refused"):
+        selling.subscribe(till, deal)
+    stripe_double.add_card(customers.ensure(till, deal.buyer))
+    assert selling.subscribe(*sales[1]).status == "active"

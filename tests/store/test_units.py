@@ -1,0 +1,377 @@
+"""Units under leases: one holder at a time, quotas and room given back, published once."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from dumacle_cli.errors import PodFull, QuotaExceeded
+from dumacle_cli.store import queue, units
+from dumacle_cli.store.database import Database
+from dumacle_cli.store.models import Transcode, Unit
+from dumacle_cli.store.units import Claimed, Output
+from tests.factories import make_file, make_plan, make_pod, make_subscription, make_user
+
+pytestmark = pytest.mark.integration
+
+BODY = b"x" * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A unit that waits, and where its result goes."""
+
+    unit: int
+    transcode: int
+    pod: int
+    owner: int
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    """A session that commits as it goes, because leases outlive transactions."""
+    with Session(database.engine, expire_on_commit=False) as opened:
+        yield opened
+
+
+@pytest.fixture
+def work(session: Session) -> Work:
+    """A transcode of a file of 1000 bytes, in a pod of 3000 bytes, of an owner with 2500 bytes and 60 s a month."""
+    owner, pod = make_user(session), make_pod(session, capacity=3000)
+    make_subscription(session, owner, make_plan(session, storage_limit=2500, transcode_limit=60))
+    file = make_file(session, pod, owner, "film.mp4", BODY)
+    transcode = Transcode(file_id=file.id, version_id=file.version_id, preset="hls")
+    session.add(transcode)
+    session.flush()
+    unit = Unit(transcode_id=transcode.id, number=1, kind="chunk")
+    session.add(unit)
+    session.flush()
+    session.commit()
+    return Work(unit.id, transcode.id, pod.id, owner.id)
+
+
+def claim(session: Session, work: Work, worker: str = "one", seconds: float = 60) -> Claimed:
+    claimed = units.claim(session, work.unit, worker, seconds)
+    session.commit()
+    assert claimed is not None
+    return claimed
+
+
+def lapse(session: Session) -> None:
+    session.execute(text("UPDATE app.units SET lease_until = now() - interval '1 second'"))
+    session.commit()
+
+
+def books(session: Session, work: Work) -> dict[str, Any]:
+    """What pod, storage and seconds come to, and how transcode and unit stand."""
+    session.commit()
+    row = session.execute(
+        text("""
+            SELECT pods.used, pods.reserved, storage.used AS storage, storage.reserved AS held,
+                coalesce(seconds.used, 0) AS charged, t.status, t.progress, t.attempts, t.seconds, t.error,
+                u.status AS unit, u.attempt, u.crashes, u.reserved AS unit_reserved
+            FROM app.pods, app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id
+            JOIN app.quota_counters AS storage ON storage.metric = 'storage'
+            LEFT JOIN app.quota_counters AS seconds ON seconds.metric = 'transcode'
+        """)
+    ).one()
+    return dict(row._mapping)
+
+
+def output(size: int = 700, name: str = "hls") -> Output:
+    rungs = [{"name": "360p", "width": 640, "height": 360, "bitrate": 800_000, "frames": 50}]
+    return Output(name, "hls", "renditions/1/1/t/", "master.m3u8", size, 640, 360, 800_000, 2000, 50, rungs)
+
+
+def test_claims_what_waits(session: Session, work: Work) -> None:
+    claimed = claim(session, work)
+    assert (claimed.transcode_id, claimed.preset, claimed.attempt) == (work.transcode, "hls", 1)
+    content = claimed.content
+    assert (content.path, content.size, content.provider, content.bucket) == ("film.mp4", 1000, "local", "media")
+    found = books(session, work)
+    assert (found["status"], found["unit"], found["attempts"]) == ("running", "running", 1)
+
+
+def test_only_one_of_many_claims(database: Database, work: Work) -> None:
+    barrier = threading.Barrier(12)
+
+    def one(number: int) -> bool:
+        with database.session() as session:
+            barrier.wait()
+            return units.claim(session, work.unit, f"worker {number}", 60) is not None
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sum(pool.map(one, range(12))) == 1
+
+
+def test_a_claim_whose_answer_was_lost_is_asked_for_again(session: Session, work: Work) -> None:
+    token = uuid.uuid4()
+    first = units.claim(session, work.unit, "one", 60, token)
+    session.commit()
+    assert units.claim(session, work.unit, "one", 60, token) == first
+    assert units.claim(session, work.unit, "two", 60) is None
+
+
+def test_nothing_to_claim(session: Session, work: Work) -> None:
+    assert units.claim(session, work.unit + 1, "one", 60) is None
+
+
+def test_renews_for_the_holder_only(session: Session, work: Work) -> None:
+    claimed = claim(session, work)
+    assert units.renew(session, claimed.id, claimed.token, 60, 40)
+    assert units.renew(session, claimed.id, claimed.token, 60, 30)
+    assert books(session, work)["progress"] == 40
+    assert not units.renew(session, claimed.id, uuid.uuid4(), 60, 50)
+    assert books(session, work)["progress"] == 40
+
+
+def test_progress_never_runs_backwards_over_attempts(session: Session, work: Work) -> None:
+    first = claim(session, work)
+    assert units.renew(session, first.id, first.token, 60, 40)
+    assert units.release(session, first)
+    assert books(session, work)["progress"] == 40
+    second = claim(session, work)
+    for percent, shown in ((10, 40), (50, 50)):
+        assert units.renew(session, second.id, second.token, 60, percent)
+        assert books(session, work)["progress"] == shown
+
+
+def test_a_lapsed_lease_may_still_be_renewed_until_another_takes_it(session: Session, work: Work) -> None:
+    claimed = claim(session, work)
+    lapse(session)
+    assert units.renew(session, claimed.id, claimed.token, 60, 10)
+    lapse(session)
+    second = claim(session, work, "two")
+    assert not units.renew(session, claimed.id, claimed.token, 60, 10)
+    assert units.renew(session, second.id, second.token, 60, 10)
+
+
+def test_who_takes_over_gives_back_what_the_dead_one_held(session: Session, work: Work) -> None:
+    dead = claim(session, work)
+    units.charge(session, dead, 30)
+    units.reserve(session, dead, 500)
+    assert books(session, work) | {"reserved": 500, "held": 500, "charged": 30} == books(session, work)
+    lapse(session)
+    claimed = claim(session, work, "two")
+    found = books(session, work)
+    assert (found["reserved"], found["held"], found["charged"], found["unit_reserved"]) == (0, 0, 0, 0)
+    assert (found["attempt"], found["crashes"], claimed.crashes) == (1, 1, 1)
+
+
+def test_what_a_dead_worker_held_waits_again_after_the_reaper(session: Session, work: Work) -> None:
+    units.charge(session, claim(session, work), 30)
+    session.commit()
+    assert units.reap(session) == 0
+    lapse(session)
+    assert units.reap(session) == 1
+    found = books(session, work)
+    assert (found["status"], found["unit"], found["attempt"], found["crashes"]) == ("queued", "queued", 0, 1)
+    assert (found["charged"], found["error"]) == (0, "its worker died")
+    claim(session, work)
+    lapse(session)
+    assert units.reap(session) == 1
+    assert books(session, work)["status"] == "quarantined"
+
+
+def test_two_deaths_end_in_quarantine(session: Session, work: Work) -> None:
+    for worker in ("one", "two"):
+        units.charge(session, claim(session, work, worker), 30)
+        session.commit()
+        lapse(session)
+    assert units.claim(session, work.unit, "three", 60) is None
+    found = books(session, work)
+    assert (found["status"], found["unit"], found["charged"]) == ("quarantined", "failed", 0)
+    assert "died" in found["error"]
+
+
+def test_charges_once(session: Session, work: Work) -> None:
+    claimed = claim(session, work)
+    units.charge(session, claimed, 25)
+    units.charge(session, claimed, 25)
+    assert (books(session, work)["charged"], books(session, work)["seconds"]) == (25, 25)
+
+
+def test_refuses_to_charge_above_the_quota(session: Session, work: Work) -> None:
+    claimed = claim(session, work)
+    with pytest.raises(QuotaExceeded, match=r"transcode quota .* 60 s left of 60 s, 61 s needed"):
+        units.charge(session, claimed, 61)
+    assert (books(session, work)["charged"], books(session, work)["seconds"]) == (0, None)
+
+
+def test_an_attempt_after_a_release_is_charged_again(session: Session, work: Work) -> None:
+    for _ in range(3):
+        claimed = claim(session, work)
+        units.charge(session, claimed, 25)
+        assert books(session, work)["charged"] == 25
+        assert units.release(session, claimed)
+        found = books(session, work)
+        assert (found["charged"], found["seconds"], found["attempt"], found["unit"]) == (0, None, 0, "queued")
+
+
+def test_a_refund_of_a_closed_period_changes_nothing(session: Session, work: Work) -> None:
+    claimed = claim(session, work)
+    units.charge(session, claimed, 25)
+    session.execute(text("UPDATE app.quota_counters SET closed_at = now() WHERE metric = 'transcode'"))
+    session.commit()
+    assert units.release(session, claimed)
+    assert books(session, work)["charged"] == 25
+
+
+def test_reserves_what_there_is_room_for(session: Session, work: Work) -> None:
+    claimed = claim(session, work)
+    units.reserve(session, claimed, 1500)
+    units.reserve(session, claimed, 1500)
+    assert (books(session, work)["reserved"], books(session, work)["held"]) == (1500, 1500)
+    with pytest.raises(QuotaExceeded, match="storage"):
+        units.reserve(session, claimed, 1501)
+    with pytest.raises(PodFull):
+        units.reserve(session, claimed, 2001)
+    assert (books(session, work)["reserved"], books(session, work)["held"]) == (1500, 1500)
+
+
+def test_publishes_once(session: Session, work: Work) -> None:
+    claimed = claim(session, work)
+    units.reserve(session, claimed, 700)
+    assert units.publish(session, claimed, [output(500), output(200, "poster")])
+    assert units.publish(session, claimed, [output(500), output(200, "poster")])
+    found = books(session, work)
+    assert (found["used"], found["reserved"], found["storage"], found["held"]) == (1700, 0, 1700, 0)
+    assert (found["status"], found["unit"], found["progress"]) == ("done", "done", 100)
+    rows = session.execute(text("SELECT name, entry, frames, rungs FROM app.renditions ORDER BY name")).all()
+    assert [row.name for row in rows] == ["hls", "poster"]
+    assert rows[0].rungs[0]["height"] == 360
+    assert units.claim(session, work.unit, "two", 60) is None
+
+
+def test_who_lost_the_lease_changes_nothing(session: Session, work: Work) -> None:
+    frozen = claim(session, work)
+    units.reserve(session, frozen, 700)
+    lapse(session)
+    current = claim(session, work, "two")
+    before = books(session, work)
+    assert not units.publish(session, frozen, [output()])
+    assert not units.fail(session, frozen, "late", final=True)
+    assert not units.release(session, frozen)
+    with pytest.raises(units.Lost):
+        units.charge(session, frozen, 1)
+    with pytest.raises(units.Lost):
+        units.reserve(session, frozen, 1)
+    assert books(session, work) == before
+    assert units.publish(session, current, [output()])
+    assert not units.publish(session, frozen, [output()])
+
+
+def test_a_failed_attempt_waits_and_is_tried_three_times(session: Session, work: Work) -> None:
+    for attempt in (1, 2, 3):
+        claimed = claim(session, work)
+        assert claimed.attempt == attempt
+        units.charge(session, claimed, 30)
+        units.reserve(session, claimed, 300)
+        assert units.fail(session, claimed, f"failure {attempt}", final=False)
+        found = books(session, work)
+        assert (found["charged"], found["reserved"], found["held"], found["error"]) == (0, 0, 0, f"failure {attempt}")
+        assert found["status"] == ("failed" if attempt == 3 else "queued")
+        assert units.claim(session, work.unit, "hasty", 60) is None
+        lapse(session)
+
+
+def test_a_final_failure_is_not_tried_again(session: Session, work: Work) -> None:
+    assert units.fail(session, claim(session, work), "not a film", final=True)
+    assert (books(session, work)["status"], books(session, work)["error"]) == ("failed", "not a film")
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_cancels(runs: bool, session: Session, work: Work) -> None:
+    if runs:
+        claimed = claim(session, work)
+        units.charge(session, claimed, 30)
+        units.reserve(session, claimed, 300)
+    assert units.cancel(session, [work.transcode]) == 1
+    found = books(session, work)
+    assert (found["status"], found["unit"], found["charged"], found["reserved"]) == ("cancelled", "cancelled", 0, 0)
+    assert units.cancel(session, [work.transcode]) == 0
+    if runs:
+        assert not units.renew(session, claimed.id, claimed.token, 60, 50)
+        assert not units.publish(session, claimed, [output()])
+
+
+def test_many_at_once_keep_the_books(database: Database, session: Session, work: Work) -> None:
+    """Claims that lapse at once, publications, cancellations: whatever wins, nothing is counted twice."""
+    steps: list[Callable[[Session, Claimed], object]] = [
+        lambda session, claimed: units.publish(session, claimed, [output(300)]),
+        lambda session, claimed: units.fail(session, claimed, "x", final=False),
+        lambda session, _: units.cancel(session, [work.transcode]),
+        lambda session, claimed: units.release(session, claimed),
+        lambda session, _: units.claim(session, work.unit, "other", 60),
+    ]
+    claimed = claim(session, work)
+    units.charge(session, claimed, 30)
+    units.reserve(session, claimed, 300)
+    lapse(session)
+    barrier = threading.Barrier(len(steps))
+
+    def one(step: Callable[[Session, Claimed], object]) -> None:
+        with database.session() as own:
+            barrier.wait()
+            step(own, replace(claimed))
+
+    with ThreadPoolExecutor(len(steps)) as pool:
+        list(pool.map(one, steps))
+    found = books(session, work)
+    published = found["status"] == "done"
+    assert (found["reserved"], found["held"]) == (0, 0)
+    assert (found["used"], found["storage"]) == ((1300, 1300) if published else (1000, 1000))
+    assert found["charged"] == (30 if published else 0)
+
+
+def jobs(session: Session) -> list[tuple[str, str, dict[str, str], int]]:
+    query = "SELECT queue_name, task_name, args, priority FROM queue.procrastinate_jobs ORDER BY id"
+    return [tuple(row) for row in session.execute(text(query))]
+
+
+def test_wakes_with_the_transaction(database: Database, session: Session, work: Work) -> None:
+    session.execute(text("UPDATE app.transcodes SET priority = 7"))
+    queue.wake_transcode(session, [work.unit])
+    with database.session() as other:
+        assert jobs(other) == []
+    session.commit()
+    assert jobs(session) == [("transcode", "transcode", {"id": str(work.unit)}, 7)]
+    queue.wake_transcode(session, [work.unit, work.unit + 1])
+    queue.wake_stripe(session, ["sub_1", "sub_2", "sub_1"])
+    queue.wake_stripe(session, [])
+    session.commit()
+    assert [job[1:3] for job in jobs(session)[1:]] == [("stripe", {"id": "sub_1"}), ("stripe", {"id": "sub_2"})]
+
+
+def test_wakes_what_waits_and_nothing_else(session: Session, work: Work) -> None:
+    assert queue.wake_waiting_units(session) == 1
+    assert queue.wake_waiting_units(session) == 0
+    session.execute(text("DELETE FROM queue.procrastinate_jobs"))
+    claimed = claim(session, work)
+    assert queue.wake_waiting_units(session) == 0
+    units.fail(session, claimed, "try again", final=False)
+    assert queue.wake_waiting_units(session) == 0
+    lapse(session)
+    assert queue.wake_waiting_units(session) == 1
+
+
+def test_forgets_the_calls_of_dead_workers_only(session: Session) -> None:
+    workers = """
+        INSERT INTO queue.procrastinate_workers (last_heartbeat)
+        VALUES (now()), (now() - interval '5 minutes') RETURNING id
+    """
+    alive, dead = session.scalars(text(workers)).all()
+    call = """
+        INSERT INTO queue.procrastinate_jobs (queue_name, task_name, status, worker_id)
+        VALUES ('q', 'alive', 'doing', :alive), ('q', 'dead', 'doing', :dead), ('q', 'nobody', 'doing', NULL),
+            ('q', 'waits', 'todo', NULL), ('q', 'old', 'failed', NULL)
+    """
+    session.execute(text(call), {"alive": alive, "dead": dead})
+    queue.forget_dead(session)
+    assert [job[1] for job in jobs(session)] == ["alive", "waits"]

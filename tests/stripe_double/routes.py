@@ -1,0 +1,374 @@
+"""What Stripe's API does to an account, route by route; parameters that nobody here uses are refused."""
+
+from typing import Any
+
+from tests.stripe_double.account import DAY, ENDED, Account, Object, Refused
+from tests.stripe_double.api import on
+
+KEPT_EVENTS = 30 * DAY
+PAGED = ("limit", "starting_after", "ending_before")
+
+
+def _merged(found: Object, metadata: Any) -> dict[str, str]:
+    return {name: value for name, value in (found["metadata"] | (metadata or {})).items() if value != ""}
+
+
+def _true(value: str) -> bool:
+    if value not in ("true", "false"):
+        raise Refused(400, f"Invalid boolean: {value}")
+    return value == "true"
+
+
+# Lists
+
+
+def _listed(
+    found: list[Object], url: str, limit: str = "10", starting_after: str = "", ending_before: str = ""
+) -> Object:
+    if not 1 <= int(limit) <= 100:
+        raise Refused(400, "This value must be between 1 and 100.", "parameter_invalid_integer", param="limit")
+    newest = found[::-1]
+    ids = [each["id"] for each in newest]
+    if ending_before:
+        rest = newest[: ids.index(ending_before)]
+        page, more = rest[-int(limit) :], len(rest) > int(limit)
+    else:
+        rest = newest[ids.index(starting_after) + 1 :] if starting_after else newest
+        page, more = rest[: int(limit)], len(rest) > int(limit)
+    return {"object": "list", "url": url, "data": page, "has_more": more}
+
+
+def _only(found: list[Object], **wanted: Any) -> list[Object]:
+    return [each for each in found if all(each[name] == value for name, value in wanted.items() if value is not None)]
+
+
+# Products and prices
+
+
+@on("POST", "/v1/products")
+def _create_product(
+    account: Account,
+    *,
+    name: Any = ...,
+    id: str = "",
+    description: Any = None,
+    metadata: Any = None,
+    active: str = "true",
+) -> Object:
+    if id in account.objects:
+        raise Refused(400, "Product already exists.", "resource_already_exists")
+    chosen = {"id": id} if id else {}
+    fields = {"name": name, "description": description, "metadata": metadata or {}, "active": _true(active)}
+    return account.announce("product", updated=account.now, **chosen, **fields)
+
+
+@on("GET", "/v1/products/{id}")
+def _product(account: Account, found: str) -> Object:
+    return account.find("product", found)
+
+
+@on("POST", "/v1/products/{id}")
+def _update_product(
+    account: Account, found: str, *, name: Any = None, description: Any = None, metadata: Any = None, active: Any = None
+) -> Object:
+    product = account.find("product", found)
+    fields: Object = {"metadata": _merged(product, metadata)}
+    fields |= {"name": name} if name else {}
+    fields |= {"description": description or None} if description is not None else {}
+    fields |= {"active": _true(active)} if active else {}
+    return account.edit(product, **fields)
+
+
+@on("POST", "/v1/prices")
+def _create_price(
+    account: Account,
+    *,
+    product: Any = ...,
+    currency: Any = ...,
+    unit_amount: Any = ...,
+    recurring: Any = ...,
+    lookup_key: Any = None,
+    transfer_lookup_key: str = "false",
+    metadata: Any = None,
+) -> Object:
+    account.find("product", product, 400)
+    _free_key(account, lookup_key, take=_true(transfer_lookup_key))
+    return account.announce(
+        "price",
+        product=product,
+        currency=currency,
+        unit_amount=int(unit_amount),
+        unit_amount_decimal=unit_amount,
+        recurring={"meter": None, "trial_period_days": None, "usage_type": "licensed", "interval_count": 1} | recurring,
+        lookup_key=lookup_key,
+        metadata=metadata or {},
+    )
+
+
+def _free_key(account: Account, lookup_key: str | None, *, take: bool) -> None:
+    for holder in _only(account.all("price"), lookup_key=lookup_key) if lookup_key else ():
+        if not take:
+            raise Refused(400, f"A price (`{holder['id']}`) already uses that lookup key.", param="lookup_key")
+        account.edit(holder, lookup_key=None)
+
+
+@on("GET", "/v1/prices", *PAGED)
+def _prices(
+    account: Account, *, lookup_keys: Any = None, product: Any = None, active: Any = None, **page: str
+) -> Object:
+    found = _only(account.all("price"), product=product, active=_true(active) if active else None)
+    return _listed(
+        [each for each in found if not lookup_keys or each["lookup_key"] in lookup_keys], "/v1/prices", **page
+    )
+
+
+@on("GET", "/v1/prices/{id}")
+def _price(account: Account, found: str) -> Object:
+    return account.find("price", found)
+
+
+@on("POST", "/v1/prices/{id}")
+def _update_price(account: Account, found: str, *, active: Any = None, metadata: Any = None) -> Object:
+    price = account.find("price", found)
+    fields = {"active": _true(active)} if active else {}
+    return account.edit(price, metadata=_merged(price, metadata), **fields)
+
+
+# Customers
+
+
+@on("POST", "/v1/customers")
+def _create_customer(account: Account, *, email: Any = None, name: Any = None, metadata: Any = None) -> Object:
+    return account.announce("customer", email=email, name=name or None, metadata=metadata or {})
+
+
+@on("GET", "/v1/customers/{id}")
+def _customer(account: Account, found: str) -> Object:
+    customer = account.find("customer", found)
+    return {"id": found, "object": "customer", "deleted": True} if customer.get("deleted") else customer
+
+
+@on("POST", "/v1/customers/{id}")
+def _update_customer(
+    account: Account, found: str, *, email: Any = None, name: Any = None, metadata: Any = None
+) -> Object:
+    customer = _live_customer(account, found, 404)
+    fields = {"email": email} if email else {}
+    fields |= {"name": name} if name else {}
+    return account.edit(customer, metadata=_merged(customer, metadata), **fields)
+
+
+@on("DELETE", "/v1/customers/{id}")
+def delete_customer(account: Account, found: str) -> Object:
+    """Delete a customer, whose subscriptions end."""
+    customer = _live_customer(account, found, 404)
+    for subscription in _only(account.all("subscription"), customer=found):
+        if subscription["status"] not in ENDED:
+            account.end(subscription)
+    customer["deleted"] = True
+    account.emit("customer.deleted", customer)
+    return {"id": found, "object": "customer", "deleted": True}
+
+
+def _live_customer(account: Account, found: str, status: int = 400) -> Object:
+    customer = account.find("customer", found, status)
+    if customer.get("deleted"):
+        raise Refused(status, f"No such customer: '{found}'", "resource_missing", param="customer")
+    return customer
+
+
+# Checkout and the customer portal
+
+
+@on("POST", "/v1/checkout/sessions")
+def _create_session(
+    account: Account,
+    *,
+    mode: Any = ...,
+    customer: Any = ...,
+    line_items: Any = ...,
+    success_url: Any = ...,
+    cancel_url: Any = None,
+    client_reference_id: Any = None,
+    metadata: Any = None,
+    subscription_data: Any = None,
+) -> Object:
+    if mode != "subscription":
+        raise Refused(400, f"this double knows the mode subscription, and not {mode}", param="mode")
+    _live_customer(account, customer)
+    price = _on_sale(account, line_items)
+    made = account.make(
+        "checkout.session",
+        customer=customer,
+        amount_total=price["unit_amount"],
+        amount_subtotal=price["unit_amount"],
+        currency=price["currency"],
+        success_url=success_url,
+        cancel_url=cancel_url,
+        client_reference_id=client_reference_id,
+        metadata=metadata or {},
+        expires_at=account.now + DAY,
+    )
+    account.ordered[made["id"]] = price, (subscription_data or {}).get("metadata", {})
+    made["url"] = f"https://checkout.stripe.com/c/pay/{made['id']}"
+    return made
+
+
+@on("GET", "/v1/checkout/sessions/{id}")
+def _session(account: Account, found: str) -> Object:
+    return account.find("checkout.session", found)
+
+
+@on("POST", "/v1/checkout/sessions/{id}/expire")
+def _expire_session(account: Account, found: str) -> Object:
+    session = account.find("checkout.session", found)
+    if session["status"] != "open":
+        raise Refused(400, 'Only Checkout Sessions with a status in ["open"] can be expired.')
+    return account.expire(session)
+
+
+@on("POST", "/v1/billing_portal/sessions")
+def _create_portal(account: Account, *, customer: Any = ..., return_url: Any = None) -> Object:
+    _live_customer(account, customer)
+    made = account.make("billing_portal.session", customer=customer, return_url=return_url)
+    made["url"] = f"https://billing.stripe.com/p/session/{made['id']}"
+    return made
+
+
+def _on_sale(account: Account, items: Any) -> Object:
+    if not isinstance(items, list) or len(items) != 1:
+        raise Refused(400, "this double knows subscriptions to one price", param="items")
+    price = account.find("price", items[0].get("price", ""), 400)
+    if not price["active"]:
+        raise Refused(400, "The price specified is inactive. This field only accepts active prices.", param="price")
+    return price
+
+
+# Subscriptions and invoices
+
+
+@on("POST", "/v1/subscriptions")
+def _create_subscription(
+    account: Account,
+    *,
+    customer: Any = ...,
+    items: Any = ...,
+    metadata: Any = None,
+    off_session: str = "false",
+    payment_behavior: str = "allow_incomplete",
+) -> Object:
+    buyer, price = _live_customer(account, customer), _on_sale(account, items)
+    _true(off_session)
+    if price["unit_amount"] and not buyer["invoice_settings"]["default_payment_method"]:
+        said = "This customer has no attached payment source or default payment method."
+        raise Refused(400, said, "resource_missing")
+    return account.subscribe(buyer, price, metadata or {}, payment_behavior)
+
+
+@on("GET", "/v1/subscriptions/{id}")
+def _subscription(account: Account, found: str) -> Object:
+    return account.find("subscription", found)
+
+
+@on("GET", "/v1/subscriptions", *PAGED)
+def _subscriptions(
+    account: Account, *, customer: Any = None, price: Any = None, status: Any = None, **page: str
+) -> Object:
+    found = _only(account.all("subscription"), customer=customer)
+    if price:
+        found = [each for each in found if each["items"]["data"][0]["price"]["id"] == price]
+    if status is None:
+        found = [each for each in found if each["status"] != "canceled"]
+    elif status == "ended":
+        found = [each for each in found if each["status"] in ENDED]
+    elif status != "all":
+        found = _only(found, status=status)
+    return _listed(found, "/v1/subscriptions", **page)
+
+
+@on("POST", "/v1/subscriptions/{id}")
+def _update_subscription(
+    account: Account,
+    found: str,
+    *,
+    items: Any = None,
+    cancel_at_period_end: Any = None,
+    metadata: Any = None,
+    proration_behavior: str = "create_prorations",
+    payment_behavior: str = "allow_incomplete",
+) -> Object:
+    subscription = account.find("subscription", found)
+    if subscription["status"] in ENDED and (items or cancel_at_period_end):
+        said = "A canceled subscription can only update its cancellation_details and metadata."
+        raise Refused(400, said)
+    if items:
+        _change_item(account, subscription, items, payment_behavior)
+    if cancel_at_period_end:
+        _cancel_later(account, subscription, later=_true(cancel_at_period_end))
+    return account.edit(subscription, metadata=_merged(subscription, metadata))
+
+
+def _change_item(account: Account, subscription: Object, items: Any, behavior: str) -> None:
+    price = _on_sale(account, items)
+    if items[0].get("id") != subscription["items"]["data"][0]["id"]:
+        raise Refused(400, "this double changes the one item of a subscription", param="items[0][id]")
+    account.switch(subscription, price, behavior)
+
+
+def _cancel_later(account: Account, subscription: Object, *, later: bool) -> None:
+    end = subscription["items"]["data"][0]["current_period_end"]
+    account.edit(
+        subscription,
+        cancel_at_period_end=later,
+        cancel_at=end if later else None,
+        canceled_at=account.now if later else None,
+    )
+
+
+@on("DELETE", "/v1/subscriptions/{id}")
+def _cancel(account: Account, found: str) -> Object:
+    subscription = account.find("subscription", found)
+    if subscription["status"] in ENDED:
+        raise Refused(404, f"No such subscription: '{found}'", "resource_missing", param="id")
+    return account.end(subscription)
+
+
+@on("GET", "/v1/invoices", *PAGED)
+def _invoices(
+    account: Account, *, customer: Any = None, subscription: Any = None, status: Any = None, **page: str
+) -> Object:
+    found = _only(account.all("invoice"), customer=customer, status=status)
+    if subscription:
+        found = [each for each in found if each["parent"]["subscription_details"]["subscription"] == subscription]
+    return _listed(found, "/v1/invoices", **page)
+
+
+@on("GET", "/v1/invoices/{id}")
+def _invoice(account: Account, found: str) -> Object:
+    return account.find("invoice", found)
+
+
+# Events
+
+
+@on("GET", "/v1/events", *PAGED)
+def _events(
+    account: Account, *, type: Any = None, types: Any = None, delivery_success: Any = None, **page: str
+) -> Object:
+    found = [each for each in account.all("event") if each["created"] > account.now - KEPT_EVENTS]
+    found = [each for each in _only(found, type=type) if not types or each["type"] in types]
+    if delivery_success:
+        found = [each for each in found if (each["pending_webhooks"] == 0) == _true(delivery_success)]
+    return _listed(found, "/v1/events", **page)
+
+
+@on("GET", "/v1/events/{id}")
+def _event(account: Account, found: str) -> Object:
+    return account.find("event", found)
+
+
+@on("POST", "/v1/events/{id}/retry", "webhook_endpoint")
+def _retry_event(account: Account, found: str, **_: str) -> Object:
+    event = account.find("event", found)
+    account.queue.append(event)
+    return event

@@ -1,0 +1,60 @@
+"""The double's templates have no field that the installed SDK does not declare, and their kinds are its names."""
+
+import inspect
+
+import pytest
+import stripe
+
+from tests.stripe_double.account import PREFIXES, TEMPLATES, Object
+
+CLASSES: dict[str, type[stripe.StripeObject]] = {
+    "billing_portal.session": stripe.billing_portal.Session,
+    "checkout.session": stripe.checkout.Session,
+    "customer": stripe.Customer,
+    "event": stripe.Event,
+    "invoice": stripe.Invoice,
+    "line_item": stripe.InvoiceLineItem,
+    "price": stripe.Price,
+    "product": stripe.Product,
+    "subscription": stripe.Subscription,
+    "subscription_item": stripe.SubscriptionItem,
+}
+
+
+def declared(known: type) -> set[str]:
+    return {name for each in known.__mro__ for name in inspect.get_annotations(each)}
+
+
+def undeclared(template: Object, known: type) -> set[str]:
+    return set(template) - declared(known)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("kind", sorted(TEMPLATES))
+def test_the_sdk_declares_every_field_of_a_template(kind: str) -> None:
+    assert undeclared(TEMPLATES[kind], CLASSES[kind]) == set()
+    assert TEMPLATES[kind]["object"] == CLASSES[kind].OBJECT_NAME  # type: ignore[attr-defined]
+
+
+@pytest.mark.unit
+def test_every_kind_that_is_made_has_a_template() -> None:
+    assert set(TEMPLATES) == set(PREFIXES) == set(CLASSES)
+
+
+@pytest.mark.unit
+def test_a_field_that_the_sdk_dropped_is_found() -> None:
+    assert undeclared(TEMPLATES["invoice"] | {"subscription": None}, stripe.Invoice) == {"subscription"}
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("known", "field"),
+    [
+        (stripe.SubscriptionItem, "current_period_start"),
+        (stripe.SubscriptionItem, "current_period_end"),
+        (stripe.Subscription, "billing_cycle_anchor"),
+        (stripe.Subscription, "cancel_at_period_end"),
+    ],
+)
+def test_what_is_read_is_where_the_sdk_says(known: type, field: str) -> None:
+    assert field in declared(known)

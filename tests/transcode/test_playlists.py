@@ -1,0 +1,60 @@
+"""Playlists: what the master says, and links that are signed."""
+
+from fractions import Fraction
+
+import pytest
+
+from dumacle_cli.transcode import playlists
+from dumacle_cli.transcode.playlists import Segment, Variant
+
+pytestmark = pytest.mark.unit
+
+MEDIA = """#EXTM3U
+#EXT-X-MAP:URI="init.mp4"
+#EXTINF:6.000000,
+00000.m4s
+#EXTINF:2.000000,
+00001.m4s
+#EXT-X-ENDLIST
+"""
+MASTER = """#EXTM3U
+#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",URI="audio/index.m3u8"
+#EXT-X-STREAM-INF:BANDWIDTH=1
+234p/index.m3u8
+"""
+
+
+def test_every_uri_is_signed_and_the_entry_comes_last() -> None:
+    files = {"master.m3u8": MASTER, "234p/index.m3u8": MEDIA}
+    links = playlists.signed(files, "master.m3u8", lambda path: f"https://pod/{path}?a=1&b=2")
+    assert list(links) == ["234p/index.m3u8", "master.m3u8"]
+    assert links["234p/index.m3u8"] == MEDIA.replace('"init.mp4"', '"https://pod/234p/init.mp4?a=1&b=2"').replace(
+        "00000.m4s", "https://pod/234p/00000.m4s?a=1&b=2"
+    ).replace("00001.m4s", "https://pod/234p/00001.m4s?a=1&b=2")
+    assert links["master.m3u8"].splitlines()[1:] == [
+        '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="audio",URI="https://pod/audio/index.m3u8?a=1&b=2"',
+        "#EXT-X-STREAM-INF:BANDWIDTH=1",
+        "https://pod/234p/index.m3u8?a=1&b=2",
+    ]
+
+
+def test_the_master_tells_rates_of_picture_and_sound_together() -> None:
+    picture = [Segment(750_000, 6), Segment(600_000, 6), Segment(10_000, 0.1)]
+    variant = Variant("234p", 416, 234, Fraction(30000, 1001), "avc1.64000d", picture)
+    text = playlists.master([variant], [Segment(75_000, 6), Segment(75_000, 6)])
+    assert text.splitlines()[-2:] == [
+        '#EXT-X-STREAM-INF:BANDWIDTH=1100000,AVERAGE-BANDWIDTH=999174,CODECS="avc1.64000d,mp4a.40.2",'
+        'RESOLUTION=416x234,FRAME-RATE=29.970,AUDIO="audio"',
+        "234p/index.m3u8",
+    ]
+
+
+def test_the_master_of_a_silent_film_names_no_sound() -> None:
+    text = playlists.master([Variant("234p", 416, 234, Fraction(25), "avc1.64000d", [Segment(10, 1)])], [])
+    assert "AUDIO" not in text
+    assert "mp4a" not in text
+    assert "FRAME-RATE=25.000" in text
+
+
+def test_a_single_short_segment_has_a_rate() -> None:
+    assert playlists.peak([Segment(100, 0.5)]) == 1600
