@@ -1,11 +1,6 @@
-"""`dumacle quotas` through the only door, and the jobs of docs/ as cron and systemd start them."""
+"""`dumacle quotas` through the only door."""
 
-import json
-import shlex
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,8 +12,6 @@ from tests.factories import make_user
 pytestmark = pytest.mark.integration
 
 Run = Callable[..., Any]
-TOP = Path(__file__).parents[2]
-INSTALLED = "/opt/dumacle/bin/dumacle"
 JSON = ("-o", "json")
 GIB = 1024**3
 
@@ -101,44 +94,3 @@ def test_history_pages(run: Run) -> None:
     assert (len(first["data"]), len(rest["data"]), rest["next"]) == (3, 1, None)
     assert len(run("quotas", "history", "ada@example.com", "--all", "-o", "jsonl").out.splitlines()) == 4
     assert run("quotas", "history", "ada@example.com").out.count("1.00 GiB") == 4
-
-
-def _jobs() -> Iterator[list[str]]:
-    """Return the command lines of docs/crontab and of the systemd service, as their starters run them."""
-    for line in (TOP / "docs" / "crontab").read_text().splitlines():
-        if line and not line.startswith("#"):
-            yield ["/bin/sh", "-c", line.split(maxsplit=5)[5].replace(INSTALLED, f"{sys.executable} -m dumacle_cli")]
-    service = (TOP / "docs" / "systemd" / "dumacle-quotas-reset.service").read_text()
-    for line in service.splitlines():
-        if line.startswith("ExecStart="):
-            installed, *arguments = shlex.split(line.removeprefix("ExecStart="))
-            assert installed == INSTALLED
-            yield [sys.executable, "-m", "dumacle_cli", *arguments]
-
-
-def test_both_starters_have_the_job() -> None:
-    assert len(list(_jobs())) == 2
-
-
-@pytest.mark.parametrize("job", list(_jobs()), ids=["cron", "systemd"])
-def test_jobs_run_in_an_empty_environment(
-    job: list[str], database: Database, database_url: str, tmp_path: Path
-) -> None:
-    done = _start(job, database_url, tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    with database.session() as session:
-        assert session.execute(text("SELECT count(*) FROM app.quota_closings")).scalar_one() == 4
-
-
-def test_a_job_that_fails_says_so(tmp_path: Path) -> None:
-    [job, _] = _jobs()
-    done = _start(job, f"postgresql://nobody@/none?host={tmp_path}", tmp_path)
-    assert (done.returncode, done.stdout) == (10, "")
-    assert len(done.stderr.splitlines()) == 2
-
-
-def _start(job: list[str], url: str, folder: Path) -> "subprocess.CompletedProcess[str]":
-    config = folder / "config.toml"
-    config.write_text(f"database_url = {json.dumps(url)}\n")
-    environment = {"DUMACLE_CONFIG": str(config)}
-    return subprocess.run(job, env=environment, cwd=TOP, capture_output=True, text=True, check=False)

@@ -1,0 +1,117 @@
+"""What the documents tell to type is what the program takes, and what they say of it is so."""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dumacle_cli import errors, settings
+from dumacle_cli.services import webhooks
+from tests.deploy import starters
+from tests.deploy.grammar import DOCUMENTS, TOP, fenced, parse, typed
+
+pytestmark = pytest.mark.unit
+DEPLOY = (TOP / "docs" / "deploy.md").read_text("utf-8")
+TROUBLE = (TOP / "docs" / "troubleshooting.md").read_text("utf-8")
+# By name, as the generated reference holds no line that is to be typed.
+TELLING = {"README.md": 12, "install.md": 12, "deploy.md": 8, "troubleshooting.md": 10}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_what_is_to_be_typed_parses(document: Path) -> None:
+    lines = list(typed(document))
+    assert len(lines) >= TELLING.get(document.name, 0)
+    assert all(words == ["--version"] or parse(words) for words in lines)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_links_lead_to_files(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)", document.read_text("utf-8"))
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def test_settings_of_the_example_are_valid() -> None:
+    [example] = fenced((TOP / "docs" / "install.md").read_text("utf-8"), "toml")
+    settings.validate(tomllib.loads(example), "install.md")
+
+
+def test_every_setting_that_is_named_exists() -> None:
+    named = set(re.findall(r"`((?:[a-z0-9]+_)+[a-z0-9]+)`", DEPLOY + TROUBLE)) - {"dumacle_owner"}
+    variables = {name.lower() for name in re.findall(r"\bDUMACLE_(\w+)", DEPLOY)} - {"config"}
+    assert {*named, *variables} - set(settings.Settings.model_fields) == set()
+    assert len(named) > 10
+
+
+# Troubleshooting
+
+
+def test_statuses_are_those_of_the_program() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", TROUBLE, re.MULTILINE)
+    assert rows == [(str(int(status)), meaning) for status, meaning in errors.MEANING.items()]
+
+
+def test_codes_are_told_under_their_status() -> None:
+    statuses = {error.__new__(error).code: int(error.exit) for error in _errors(errors.DumacleError)}
+    told = {code: int(status) for status, text in _sections() for code in re.findall(r"`([a-z]+(?:-[a-z]+)+)`", text)}
+    assert len(told) >= 10
+    assert told == {code: statuses[code] for code in told}
+
+
+def _sections() -> list[tuple[str, str]]:
+    rows = re.findall(r"^\| (\d+) \|(.*)$", TROUBLE, re.MULTILINE)
+    return rows + re.findall(r"^## (\d+):(.*?)(?=^## )", TROUBLE, re.MULTILINE | re.DOTALL)
+
+
+def _errors(kind: type[errors.DumacleError]) -> "list[type[errors.DumacleError]]":
+    return [each for child in kind.__subclasses__() for each in (child, *_errors(child))]
+
+
+# Stripe
+
+
+def test_events_to_subscribe_to_are_those_that_are_applied() -> None:
+    listed = re.findall(r"`([a-z]+(?:[._][a-z_]+)+)`", DEPLOY.partition("exactly these types:")[2].partition("\n4.")[0])
+    listed.remove("invoice.created")
+    watched = webhooks._WATCHED
+    assert {prefix for type_ in listed for prefix in watched if type_.startswith(prefix)} == set(watched)
+    assert all(type_.startswith(tuple(watched)) for type_ in listed)
+
+
+# systemd
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units with a program that exists, and the drop-in for a credential that deploy.md shows."""
+    folder = shutil.copytree(starters.UNITS, tmp_path / "units")
+    [credential] = fenced(DEPLOY, "ini")
+    (folder / "dumacle-.service.d" / "credential.conf").write_text(credential)
+    for unit in folder.glob("*.service"):
+        unit.write_text(unit.read_text().replace(starters.INSTALLED, "/bin/true"))
+    return folder
+
+
+def analyze(*argv: str | Path) -> "subprocess.CompletedProcess[str]":
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not on this machine")
+    return subprocess.run(["systemd-analyze", *argv], capture_output=True, text=True, timeout=100, check=False)
+
+
+def test_units_are_as_systemd_wants_them(units: Path) -> None:
+    done = analyze("verify", *units.glob("*.service"), *units.glob("*.timer"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("unit", sorted(starters.UNITS.glob("*.service")), ids=lambda unit: unit.name)
+def test_services_are_confined(units: Path, unit: Path) -> None:
+    done = analyze("security", "--no-pager", "--offline=yes", "--threshold=25", units / unit.name)
+    assert done.returncode == 0, done.stdout
+
+
+def test_deploy_names_every_unit() -> None:
+    named = set(re.findall(r"dumacle-[\w-]+\.(?:service|timer)", DEPLOY))
+    services = {f"{start.by}.service" for start in starters.services("exec")}
+    assert named == services | {unit.name for unit in starters.UNITS.glob("*.timer")}
