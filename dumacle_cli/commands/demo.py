@@ -26,7 +26,7 @@ def demo(
         Path | None, typer.Argument(metavar="[FOLDER]", help="What to upload; without it media is made with FFmpeg.")
     ] = None,
 ) -> Shown:
-    """Show the whole product on this machine: servers, users, an upload, quotas, a link, a download.
+    """Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.
 
     It always uses the embedded servers, never a database that is configured, and can be repeated at will.
     """
@@ -68,10 +68,15 @@ def _foreseen(context: Context, folder: Path | None) -> Shown:
         source=str(source),
         files=found.files if found else None,
         size=found.size if found else None,
+        refused=None,
         uploaded=None,
         repeated=None,
         film=found.film.path if found else None,
         sha256=None,
+        video=found.video.path if found and found.video else None,
+        transcoded=None,
+        played=None,
+        played_size=None,
         steps=[],
     )
     return Shown(planned, True, context.operation, dry_run=True)

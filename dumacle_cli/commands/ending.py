@@ -6,7 +6,8 @@ from dumacle_cli import embedded, settings
 from dumacle_cli.commands.pods import bar
 from dumacle_cli.context import Context
 from dumacle_cli.services import demo as world
-from dumacle_cli.services import downloads, pods, quotas, standing as standings
+from dumacle_cli.services import downloads, pods, quotas
+from dumacle_cli.services import standing as standings
 from dumacle_cli.units import show_duration, show_size
 
 
@@ -24,7 +25,7 @@ def standing(context: Context) -> tuple[dict[str, str], str]:
         "pod's capacity": _bar(pod.capacity - pod.free, pod.capacity),
         "storage quota": shown["storage"],
         "upload quota": f"{shown['upload']} this month",
-        "transcode quota": f"{shown['transcode']} this month",
+        "transcoding": f"{shown['transcode']} this month",
     }
     return lines, f"{world.USER} stores {show_size(rows['storage'].used)}"
 

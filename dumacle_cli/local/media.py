@@ -19,7 +19,7 @@ WORKS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "videos/film.mp4",
         ("testsrc2=size=1280x720:rate=25", "sine=frequency=330:beep_factor=4"),
-        ("-vf", "noise=alls=8:allf=t", *VIDEO, "-b:v", "26M", "-t", "6"),
+        ("-vf", "noise=alls=8:allf=t", *VIDEO, "-b:v", "40M", "-t", "4"),
     ),
     ("videos/fractal.mp4", ("mandelbrot=size=640x360:rate=25", "sine=frequency=440"), (*VIDEO, "-t", "6")),
     (

@@ -12,20 +12,25 @@ OPERATOR = "operator@example.com"
 USER = "ada@example.com"
 POD = "demo"
 PLAN = "demo"
+SMALL = "demo-small"
+"""The plan on which the user begins; it holds all but the largest file."""
 LEAST = 256 * 1024**2
 """Bytes of the smallest pod."""
 
 Part = Callable[[Session], tuple[object, bool]]
 
 
-def parts(bucket: str, size: int) -> dict[str, Part]:
-    """Return what makes the demo's world, in order, with room for so many bytes more; each is one change."""
+def parts(bucket: str, size: int, largest: int) -> dict[str, Part]:
+    """Return what makes the demo's world, in order, with room for so many bytes more; each is one change.
+
+    `largest` are the bytes of the largest file, for which the first plan is too small.
+    """
     return {
         "superadmin": _superadmin,
         "operator": lambda session: _user(session, OPERATOR, "Olga Operator", "admin", None),
         "pod": lambda session: _pod(session, bucket, size),
-        "plan": _plan,
-        "user": lambda session: _user(session, USER, "Ada Example", "enduser", PLAN),
+        "plans": lambda session: _plans(session, max(size - largest, largest - 1)),
+        "user": lambda session: _user(session, USER, "Ada Example", "enduser", SMALL),
         "grant": lambda session: pods.grant(session, POD, USER),
     }
 
@@ -54,18 +59,24 @@ def _pod(session: Session, bucket: str, size: int) -> tuple[pods.Pod, bool]:
     return pods.update(session, POD, capacity=found.capacity if roomy else _room(held + size))
 
 
-def _plan(session: Session) -> tuple[plans.Plan, bool]:
-    """Sell at least as much as the pod holds, and four times that a month."""
-    capacity = pods.get(session, POD).capacity
-    limits = {"storage_limit": capacity, "upload_limit": 4 * capacity}
+def _plans(session: Session, little: int) -> tuple[plans.Plan, bool]:
+    """Sell one plan that stores `little` bytes, and one that stores as much as the pod."""
+    _, begun = _plan(session, SMALL, little, 199)
+    bigger, changed = _plan(session, PLAN, pods.get(session, POD).capacity, 499)
+    return bigger, begun or changed
+
+
+def _plan(session: Session, name: str, storage: int, price: int) -> tuple[plans.Plan, bool]:
+    """Sell at least so much storage, and four times that a month."""
+    limits = {"storage_limit": storage, "upload_limit": 4 * storage}
     try:
-        plan = plans.get(session, PLAN)
+        plan = plans.get(session, name)
     except NotFound:
-        facts = {"price": 499, "currency": "eur", "interval": "month", "transcode_limit": 3600}
-        return plans.create(session, PLAN, limits | facts, POD)
+        facts = {"price": price, "currency": "eur", "interval": "month", "transcode_limit": 3600}
+        return plans.create(session, name, limits | facts, POD)
     held = {name: getattr(plan, name) for name in limits}
     lacking = {name: limit for name, limit in limits.items() if held[name] is not None and held[name] < limit}
-    return plans.update(session, PLAN, lacking, None, None)
+    return plans.update(session, plan.name, lacking, None, None)
 
 
 def _room(size: int) -> int:

@@ -17,16 +17,17 @@ def database_session(session: Session) -> Session:
     return session
 
 
-def make(session: Session, size: int) -> list[str]:
+def make(session: Session, size: int, largest: int = 0) -> list[str]:
     """Make the world; returns what changed."""
-    return [name for name, part in demo.parts("media", size).items() if part(session)[1]]
+    return [name for name, part in demo.parts("media", size, largest).items() if part(session)[1]]
 
 
 def test_made_once(database_session: Session) -> None:
-    assert make(database_session, 10 * MIB) == ["operator", "pod", "plan", "user"]
+    assert make(database_session, 10 * MIB) == ["operator", "pod", "plans", "user"]
     assert make(database_session, 10 * MIB) == []
     ada = standing.show(database_session, demo.USER)
-    assert (ada.role, ada.plan, ada.can_upload, [pod.name for pod in ada.pods]) == ("enduser", "demo", True, ["demo"])
+    assert (ada.role, ada.plan, ada.can_upload) == ("enduser", "demo-small", True)
+    assert [pod.name for pod in ada.pods] == ["demo"]
     assert users.get(database_session, demo.OPERATOR).role == "admin"
 
 
@@ -40,10 +41,19 @@ def test_files_take_at_most_half_of_the_pod(database_session: Session, size: int
     assert (plan.storage_limit, plan.upload_limit) == (capacity * MIB, 4 * capacity * MIB)
 
 
+@pytest.mark.parametrize(("size", "largest", "little"), [(27, 20, 19), (30, 3, 27), (5, 5, 4), (3, 1, 2), (0, 0, 0)])
+def test_first_plan_is_too_small_for_the_largest_file(
+    database_session: Session, size: int, largest: int, little: int
+) -> None:
+    make(database_session, size, largest)
+    assert plans.get(database_session, demo.SMALL).storage_limit == little
+
+
 def test_room_is_made_where_it_lacks(database_session: Session) -> None:
     make(database_session, MIB)
-    assert make(database_session, 256 * MIB) == []
-    assert make(database_session, 256 * MIB + 1) == ["pod", "plan"]
+    assert make(database_session, 256 * MIB) == ["plans"]
+    assert plans.get(database_session, demo.PLAN).storage_limit == 256 * MIB
+    assert make(database_session, 256 * MIB + 1) == ["pod", "plans"]
     assert pods.get(database_session, demo.POD).capacity == 1024 * MIB
 
 

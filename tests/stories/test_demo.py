@@ -20,11 +20,13 @@ from dumacle_cli.local import ffmpeg, media, process, servers
 from dumacle_cli.services import demo as world
 from dumacle_cli.settings import Settings
 from tests.conftest import Run
+from tests.films import clip
 from tests.servers import scratch_folder
 
 pytestmark = pytest.mark.integration
 LINK = "X-Amz-Signature"
-STEPS = ["servers", "media", "set-up", "upload", "again", "quotas", "link", "download"]
+STEPS = ["servers", "media", "set-up", "limit", "plan", "upload", "again", "link", "download"]
+STEPS += ["transcode", "play", "quotas"]
 
 
 @pytest.fixture(scope="module")
@@ -43,24 +45,34 @@ def own(invoke: Run, environment: Callable[..., None], place: Path, tmp_path: Pa
     return invoke
 
 
+def begin(*argv: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "dumacle_cli", "demo", *argv]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, text=True)
+
+
+def interrupt(demo: subprocess.Popen[str]) -> None:
+    """Do what Ctrl-C does: it reaches the demo and all that it runs."""
+    os.killpg(demo.pid, signal.SIGINT)
+    assert "interrupted" in demo.communicate(timeout=60)[1]
+    assert demo.returncode == Exit.INTERRUPTED
+
+
 def streams(file: Path) -> str:
     program = ffmpeg.locate()
     return subprocess.run([program, "-i", file], capture_output=True, text=True, check=False).stderr
 
 
 def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
-    interrupted = subprocess.Popen(
-        [sys.executable, "-m", "dumacle_cli", "demo"], stderr=subprocess.PIPE, start_new_session=True, text=True
-    )
+    interrupted = begin()
     assert process.wait((place / media.UNFINISHED / "videos").exists, 100)
-    os.killpg(interrupted.pid, signal.SIGINT)
-    assert "interrupted" in interrupted.communicate(timeout=60)[1]
-    assert interrupted.returncode == Exit.INTERRUPTED
+    interrupt(interrupted)
     assert not (place / media.FOLDER).exists()
 
     first = own("demo", "-o", "json")
     told = first.data
-    assert (told["uploaded"], told["repeated"]) == (told["files"], 0)
+    assert (told["refused"], told["uploaded"], told["repeated"]) == (1, told["files"], 0)
+    assert (told["video"], told["transcoded"]) == ("videos/film.mp4", True)
+    assert told["played"] > 10
     assert told["files"] > 300
     assert first.json["changed"] is True
     assert [step["step"] for step in told["steps"]] == STEPS
@@ -74,7 +86,9 @@ def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
 
     second = own("demo", "-o", "json")
     assert (second.data["uploaded"], second.data["repeated"], second.json["changed"]) == (0, 0, False)
-    assert {**second.data, "steps": 0, "uploaded": 0} == {**told, "steps": 0, "uploaded": 0}
+    assert second.data["transcoded"] is False
+    new = {"steps": 0, "refused": 0, "uploaded": 0, "transcoded": False}
+    assert second.data | new == told | new
     assert LINK not in first.out + first.err + second.out + second.err
     assert first.err == second.err == ""
 
@@ -88,13 +102,13 @@ def test_library_is_real_media(own: Run, place: Path) -> None:
 
 def test_screen_ends_with_commands_that_run(own: Run) -> None:
     said = own("demo")
-    assert LINK in said.err
+    assert [line.split("?")[0].rpartition(".")[2] for line in said.err.splitlines() if LINK in line] == ["mp4", "m3u8"]
     assert LINK not in said.out
     lines = said.err.rstrip().splitlines()
-    told = [line for line in lines if line[1:3] == f"/{len(STEPS)}"]
+    told = [line for line in lines if line[2:5] == f"/{len(STEPS)}"]
     assert [line.split()[1] for line in told] == STEPS
     assert all(len(line) < 80 for line in told)
-    for line in lines[-3:]:
+    for line in lines[-4:]:
         program, *argv = shlex.split(line)
         assert program == "dumacle"
         extra = ["--to", "-"] if "download" in argv else []
@@ -109,6 +123,7 @@ def test_folder_comes_back_the_same(own: Run, tmp_path: Path) -> None:
     (folder / "small.txt").write_text("small")
     told = own("demo", folder, "-o", "json").data
     assert (told["files"], told["uploaded"], told["film"]) == (2, 2, "deep/it's a film.bin")
+    assert (told["video"], told["transcoded"], told["played"], told["played_size"]) == (None, None, None, None)
     target = tmp_path / "back.bin"
     own("files", "download", told["film"], "--owner", world.USER, "--to", target)
     assert target.read_bytes() == (folder / "deep" / "it's a film.bin").read_bytes()
@@ -127,12 +142,53 @@ def test_stored_bytes_that_differ_are_seen(own: Run, place: Path, tmp_path: Path
     assert failed.error["code"] == "content-differs"
 
 
-def test_configured_database_is_left_alone(own: Run, environment: Callable[..., None], database_url: str) -> None:
+def test_rendition_that_differs_is_seen(own: Run, place: Path) -> None:
+    own("demo", "-q")
+    with ObjectStore(locations.locate(Settings.model_validate({}), "local", None, servers.running(place))) as objects:
+        piece = next(each.key for each in objects.list("") if each.key.endswith(".m4s"))
+        body = b"".join(objects.get(piece))
+        for stored, status in ((body[:-1], Exit.INTEGRITY), (body, Exit.DONE)):
+            objects.put(piece, stored, hashlib.sha256(stored).hexdigest(), "video/iso.segment")
+            own("demo", "-q", expect=status)
+
+
+def test_interrupted_worker_gives_its_work_back(own: Run, place: Path, tmp_path: Path) -> None:
+    own("demo", "-q")
+    clip(tmp_path, 20, "1280x720")
+    film, url = tmp_path / "20-1280x720.mp4", servers.owner_url(servers.start(place))
+
+    def statuses() -> list[str]:
+        with psycopg.connect(url) as database:
+            return [status for (status,) in database.execute("SELECT status FROM app.transcodes ORDER BY id")]
+
+    interrupted = begin(film)
+    assert process.wait(lambda: statuses()[-1] == "running", 100)
+    interrupt(interrupted)
+    assert statuses()[-1] == "queued"
+    told = own("demo", film, "-o", "json").data
+    assert (told["uploaded"], told["transcoded"]) == (0, True)
+    assert set(statuses()) == {"done"}
+
+
+def test_video_that_is_none(own: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(os.urandom(5000))
+    said = own("demo", tmp_path / "broken.mp4", expect=Exit.FAILED)
+    assert "dumacle: broken.mp4: this media cannot be transcoded" in said.err
+    assert "Try next" in said.err
+    told = own("demo", tmp_path / "broken.mp4", "-o", "json", expect=Exit.FAILED).data
+    assert (told["video"], told["transcoded"], told["played"]) == ("broken.mp4", True, None)
+
+
+def test_configured_database_is_left_alone(
+    own: Run, environment: Callable[..., None], database_url: str, tmp_path: Path
+) -> None:
     environment(DUMACLE_DATABASE_URL=database_url)
-    said = own("demo")
+    clip(tmp_path, 2)
+    said = own("demo", tmp_path / "2-320x180.mp4")
+    assert "the video is HLS in 1 size, " in said.err
     assert said.err.startswith("The database of DUMACLE_DATABASE_URL is left alone")
     assert database_url not in said.err
-    assert all(line.startswith("  env -u DUMACLE_DATABASE_URL dumacle ") for line in said.err.splitlines()[-3:])
+    assert all(line.startswith("  env -u DUMACLE_DATABASE_URL dumacle ") for line in said.err.splitlines()[-4:])
     with psycopg.connect(database_url) as configured:
         assert configured.execute("SELECT count(*) FROM app.users").fetchone() == (0,)
         assert configured.execute("SELECT count(*) FROM app.operations").fetchone() == (0,)
@@ -141,7 +197,7 @@ def test_configured_database_is_left_alone(own: Run, environment: Callable[..., 
 def test_another_profile_stays_in_use(own: Run, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('profile = "mine"\n[profiles.mine]\nurl_expiry = 60\n')
     said = own("demo")
-    assert all(line.startswith("  dumacle --profile local ") for line in said.err.splitlines()[-3:])
+    assert all(line.startswith("  dumacle --profile local ") for line in said.err.splitlines()[-4:])
     assert 'profile = "mine"' in (tmp_path / "config.toml").read_text()
 
 

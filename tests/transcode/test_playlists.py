@@ -24,6 +24,11 @@ MASTER = """#EXTM3U
 """
 
 
+def test_addresses_of_a_playlist() -> None:
+    assert playlists.addresses(MASTER) == ["audio/index.m3u8", "234p/index.m3u8"]
+    assert playlists.addresses(MEDIA) == ["init.mp4", "00000.m4s", "00001.m4s"]
+
+
 def test_every_uri_is_signed_and_the_entry_comes_last() -> None:
     files = {"master.m3u8": MASTER, "234p/index.m3u8": MEDIA}
     links = playlists.signed(files, "master.m3u8", lambda path: f"https://pod/{path}?a=1&b=2")
