@@ -111,7 +111,7 @@ def apply_subscription(session: Session, id_: str, found: "Object | None", insta
     else:
         store.end(session, id_)
     finding = _settle(session, user_id, id_, state, before)
-    return Applied("applied", finding, _kept(state) if state else None)
+    return Applied("applied", finding, kept(state) if state else None)
 
 
 def _save(session: Session, user_id: int, state: Subscription) -> None:
@@ -136,7 +136,7 @@ def _save(session: Session, user_id: int, state: Subscription) -> None:
     )
 
 
-def _kept(state: Subscription) -> dict[str, Any]:
+def kept(state: Subscription) -> dict[str, Any]:
     """Return what of a state is kept: not what people wrote at Stripe, which may hold a NUL that jsonb refuses."""
     return {name: value for name, value in plain(state).items() if name != "metadata"}
 

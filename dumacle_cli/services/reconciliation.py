@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.billing import Object
 from dumacle_cli.errors import NotApplied
-from dumacle_cli.plain import plain
 from dumacle_cli.services import billing, mirror, users
 from dumacle_cli.services.products import tags
 from dumacle_cli.store import reconciliation as store
@@ -113,7 +112,7 @@ def _finding(found: Object, state: Object | None, customers: set[str], installat
     if state is None:
         return "missed" if _is_ours(found, customers, installation) else "foreign"
     try:
-        return "same" if plain(mirror.read(found)) == state else "missed"
+        return "same" if mirror.kept(mirror.read(found)) == state else "missed"
     except NotApplied:
         return "missed"
 

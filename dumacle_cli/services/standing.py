@@ -93,7 +93,7 @@ def _without_plan(user: models.User, found: tuple[models.Subscription, str] | No
     entitled = found is not None and found[0].status in models.plans.ENTITLED_STATUSES
     if spent and not entitled:
         why = f"the subscription to {found[1]} is {found[0].status}" if found else "there is no live subscription"
-        yield Reason(why, f"dumacle users update {user.email} --plan PLAN")
+        yield Reason(why, f"dumacle plans subscribe {user.email} PLAN")
     elif spent:
         for metric in spent:
             yield Reason(f"the {metric} quota is used up", f"dumacle quotas {_RAISE[metric]}".format(user=user.email))

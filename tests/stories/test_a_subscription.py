@@ -103,7 +103,7 @@ def test_a_subscription(run: Run, here: Path, stripe_double: StripeDouble, repor
     added = run(*UPLOAD, expect=8)
     assert (added.data["uploaded"], added.data["unchanged"], added.data["refused"]) == (0, 3, 1)
     assert [each["fix"] for each in run("users", "show", ADA, *JSON).data["reasons"]] == [
-        f"dumacle users update {ADA} --plan PLAN"
+        f"dumacle plans subscribe {ADA} PLAN"
     ]
     run("files", "download", "--owner", ADA, "--to", "back")
     assert len(list(Path("back").rglob("*.jpg"))) == 3
