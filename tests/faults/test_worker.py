@@ -25,7 +25,7 @@ pytestmark = pytest.mark.integration
 def test_killed_in_the_middle(
     begin: Begin, submit: Submit, films: Films, database: Database, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    submit(films(60, "1280x720"))
+    submit(films(20, "1280x720"))
     first = begin()
     encoder = await_encoder(first)
     first.kill()
@@ -67,7 +67,7 @@ def test_drains(
     database: Database,
     object_store: ObjectStore,
 ) -> None:
-    submit(films(30, "1280x720"))
+    submit(films(12, "1280x720"))
     worker = begin("--drain-timeout", patience)
     encoder = await_encoder(worker)
     said = stop(worker)
@@ -86,7 +86,7 @@ def test_drains(
 def test_cancelled_while_it_runs(
     begin: Begin, submit: Submit, films: Films, database: Database, object_store: ObjectStore, run: Run
 ) -> None:
-    [transcode] = submit(films(60, "1280x720"))
+    [transcode] = submit(films(20, "1280x720"))
     worker = begin()
     encoder = await_encoder(worker)
     run("transcode", "cancel", str(transcode))

@@ -39,7 +39,7 @@ def test_all_connections_are_lost_while_it_runs(
     object_store: ObjectStore,
     embedded: Servers,
 ) -> None:
-    submit(films(30, "1280x720"))
+    submit(films(12, "1280x720"))
     worker = begin()
     await_encoder(worker)
     name = database.url.database
@@ -63,7 +63,7 @@ def test_the_database_is_down_for_a_while(
     object_store: ObjectStore,
     embedded: Servers,
 ) -> None:
-    submit(films(30, "1280x720"))
+    submit(films(12, "1280x720"))
     worker = begin()
     await_encoder(worker)
     name = sql.Identifier(str(database.url.database))
@@ -90,7 +90,7 @@ def test_drains_while_the_database_is_down(
     embedded: Servers,
 ) -> None:
     """What it cannot give back lapses."""
-    submit(films(30, "1280x720"))
+    submit(films(12, "1280x720"))
     worker = begin("--drain-timeout", "0")
     await_encoder(worker)
     name = sql.Identifier(str(database.url.database))
@@ -137,7 +137,7 @@ def test_forged_and_garbled_notifications(
     embedded: Servers,
 ) -> None:
     """Any login may notify: it wakes the worker, and does nothing else."""
-    submit(films(30, "1280x720"))
+    submit(films(12, "1280x720"))
     worker = begin()
     await_encoder(worker)
     [doing] = rows(database, "SELECT id FROM queue.procrastinate_jobs WHERE status = 'doing'")
