@@ -1,5 +1,6 @@
 """`dumacle plans push|subscribe|portal|change|cancel|sync`: what is sold, and what Stripe bills."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,62 +21,18 @@ Plan = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands that sell to the group of plans."""
-    command(
-        app,
-        "push",
-        returns=products.Pushed,
-        many=True,
-        columns=("plan", "result", "product_id", "price_id"),
-        empty="no plan costs anything, so there is nothing to sell",
-        example="dumacle plans push starter pro",
-        mutates=True,
-        outside=True,
-    )(push)
-    command(
-        app,
-        "subscribe",
-        returns=selling.Sale,
-        example="dumacle plans subscribe bob@example.com free",
-        mutates=True,
-        outside=True,
-        recorded=True,
-    )(subscribe)
-    command(
-        app,
-        "portal",
-        returns=customers.Portal,
-        example="dumacle plans portal ada@example.com",
-        mutates=True,
-        outside=True,
-    )(portal)
-    command(
-        app,
-        "change",
-        returns=subscriptions.Subscription,
-        example="dumacle plans change ada@example.com pro",
-        mutates=True,
-        outside=True,
-        recorded=True,
-    )(change)
-    command(
-        app,
-        "cancel",
-        returns=subscriptions.Subscription,
-        example="dumacle plans cancel ada@example.com --yes",
-        mutates=True,
-        outside=True,
-        recorded=True,
-        confirms=True,
-    )(cancel)
-    command(
-        app,
-        "sync",
-        returns=reconciliation.Synced,
-        example="dumacle plans sync",
-        mutates=True,
-        outside=True,
-        cron=True,
-    )(sync)
+    sells = partial(command, app, mutates=True, outside=True)
+    subscribes = partial(sells, recorded=True)
+    nothing = "no plan costs anything, so there is nothing to sell"
+    shown = ("plan", "result", "product_id", "price_id")
+    pushes = partial(sells, returns=products.Pushed, many=True, columns=shown, empty=nothing)
+    moves = partial(subscribes, returns=subscriptions.Subscription)
+    pushes("push", example="dumacle plans push starter pro")(push)
+    subscribes("subscribe", returns=selling.Sale, example="dumacle plans subscribe bob@example.com free")(subscribe)
+    sells("portal", returns=customers.Portal, example="dumacle plans portal ada@example.com")(portal)
+    moves("change", example="dumacle plans change ada@example.com pro")(change)
+    moves("cancel", example="dumacle plans cancel ada@example.com --yes", confirms=True)(cancel)
+    sells("sync", returns=reconciliation.Synced, example="dumacle plans sync", cron=True)(sync)
 
 
 def push(

@@ -1,8 +1,7 @@
 """Progress on standard error: one line for the whole, one for each large file, on a terminal only."""
 
-from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TextIO
+from typing import Self, TextIO
 
 from rich.progress import (
     BarColumn,
@@ -36,7 +35,22 @@ class _Rate(ProgressColumn):
         return Text(f"{show_size(int(speed))}/s" if speed else "", style="progress.data.speed")
 
 
-class Bars(AbstractContextManager["Bars"]):
+class _Live:
+    """Bars that are drawn while inside."""
+
+    _bars: Progress
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+
+class Bars(_Live):
     """Bars for an upload; what the engine tells is drawn at most ten times a second."""
 
     def __init__(self, err: TextIO, color: bool | None) -> None:
@@ -52,15 +66,6 @@ class Bars(AbstractContextManager["Bars"]):
         self._files: dict[int, TaskID] = {}
         self._ended = self._planned = self._size = 0
         self._whole = self._bars.add_task("files 0/0", total=None)
-
-    def __enter__(self) -> "Bars":
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
 
     def planned(self, files: int, size: int) -> None:
         """More files with so many bytes are to be uploaded."""
@@ -91,7 +96,7 @@ class Bars(AbstractContextManager["Bars"]):
         return f"files {self._ended}/{self._planned}"
 
 
-class Percents(AbstractContextManager["Percents"]):
+class Percents(_Live):
     """A bar for each piece of work whose progress is known in percent."""
 
     def __init__(self, err: TextIO, color: bool | None) -> None:
@@ -103,15 +108,6 @@ class Percents(AbstractContextManager["Percents"]):
             transient=True,
         )
         self._tasks: dict[int, TaskID] = {}
-
-    def __enter__(self) -> "Percents":
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
 
     def show(self, number: int, name: str, percent: int) -> None:
         """Say how far the piece of work of this number is."""

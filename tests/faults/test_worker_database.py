@@ -4,7 +4,8 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,6 +30,20 @@ from tests.films import SECONDS, Films, Submit, await_status, check, films, rows
 __all__ = ["begin", "films", "submit"]
 pytestmark = pytest.mark.integration
 TERMINATE = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+
+
+@contextmanager
+def cut_off(database: Database, embedded: Servers) -> Iterator[None]:
+    """End all connections to a database, and allow none while inside."""
+    name = sql.Identifier(str(database.url.database))
+    database.close()
+    with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        admin.execute(TERMINATE, [database.url.database])
+        try:
+            yield
+        finally:
+            admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
 
 
 def test_all_connections_are_lost_while_it_runs(
@@ -66,14 +81,9 @@ def test_the_database_is_down_for_a_while(
     submit(films(12, "1280x720"))
     worker = begin()
     await_encoder(worker)
-    name = sql.Identifier(str(database.url.database))
-    database.close()
-    with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
-        admin.execute(TERMINATE, [database.url.database])
+    with cut_off(database, embedded):
         time.sleep(4 * LEASE)  # an outage that outlasts leases and patience
         assert worker.poll() is None
-        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
     await_status(database, "done")
     submit(films(1))
     await_status(database, "done", "done")
@@ -93,13 +103,8 @@ def test_drains_while_the_database_is_down(
     submit(films(12, "1280x720"))
     worker = begin("--drain-timeout", "0")
     await_encoder(worker)
-    name = sql.Identifier(str(database.url.database))
-    database.close()
-    with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
-        admin.execute(TERMINATE, [database.url.database])
+    with cut_off(database, embedded):
         stop(worker)
-        admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
     another = begin()
     await_status(database, "done")
     stop(another)
