@@ -349,7 +349,7 @@ class QuotaExceeded(DumacleError):
 
     exit = Exit.LIMIT
     sentence = "the {metric} quota of {user} is used up: {left} left of {limit}, {wanted} needed"
-    fix = "dumacle quotas grant {user}, or a bigger plan: dumacle plans change {user} PLAN"
+    fix = "dumacle quotas set {user}, or a bigger plan: dumacle plans change {user} PLAN"
 
 
 class PodFull(DumacleError):

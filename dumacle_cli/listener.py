@@ -117,7 +117,8 @@ class Complaints:
 def serve(listener: Listener, host: str, port: int, max_size: int, tell: Tell) -> None:
     """Listen until SIGTERM, and then answer what was begun; raises OSError where the address cannot be had."""
     with _bound(host, port) as listening, suppress(Terminated):
-        tell(f"listening on http://{host}:{listening.getsockname()[1]}{PATH}")
+        shown = f"[{host}]" if ":" in host else host
+        tell(f"listening on http://{shown}:{listening.getsockname()[1]}{PATH}")
         # It raises the signal again when it has drained, which is what ends this.
         _server(listener.app(max_size)).run([listening])
 

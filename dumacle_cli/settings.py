@@ -21,6 +21,8 @@ SYSTEM_FILE = Path("/etc/dumacle/config.toml")
 
 Size = Annotated[int, BeforeValidator(parse_size)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
+# As a path, the empty text would be the working directory.
+Place = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
 
 
 def _setting(default: Any, about: str, *aliases: str) -> Any:
@@ -36,8 +38,8 @@ class Settings(BaseModel):
         None, "where PostgreSQL is: postgresql://user@host/database", "DATABASE_URL"
     )
     admin_database_url: SecretStr | None = _setting(None, "a superuser's connection, for `db bootstrap` only")
-    embedded: Path | None = _setting(None, "data folder of the embedded servers that this profile uses")
-    data_dir: Path | None = _setting(None, "where `demo` and `local` keep the embedded servers' data")
+    embedded: Place = _setting(None, "data folder of the embedded servers that this profile uses")
+    data_dir: Place = _setting(None, "where `demo` and `local` keep the embedded servers' data")
     connect_timeout: Seconds = _setting(5, "seconds to wait for a connection to PostgreSQL")
     lock_timeout: Seconds = _setting(5, "seconds to wait for a lock in PostgreSQL")
     statement_timeout: Seconds = _setting(60, "seconds one statement may take")
@@ -82,10 +84,10 @@ class Settings(BaseModel):
     large_file_size: Size = _setting("16MiB", "files from this size on go up in parts")
     url_expiry: int = Field(3600, ge=1, le=604_800, description="seconds that a presigned link is valid")
     retention_days: int = Field(30, ge=0, le=36_500, description="days a deleted file can be restored")
-    ffmpeg: Path | None = _setting(None, "the FFmpeg to use; empty: the wheel's, then the one on PATH", "FFMPEG_PATH")
+    ffmpeg: Place = _setting(None, "the FFmpeg to use; empty: the wheel's, then the one on PATH", "FFMPEG_PATH")
 
     worker_slots: int = Field(1, ge=1, le=256, description="units of work that one worker does at once")
-    scratch_dir: Path | None = _setting(None, "where a worker keeps what it works on; empty: the system's place for it")
+    scratch_dir: Place = _setting(None, "where a worker keeps what it works on; empty: the system's place for it")
     lease_seconds: Seconds = _setting(60, "seconds after which the work of a silent worker is given to another")
     media_max_seconds: int = Field(21_600, ge=1, description="longest media that is transcoded, in seconds")
     media_max_pixels: int = Field(40_000_000, ge=1, description="largest picture that is transcoded, width by height")

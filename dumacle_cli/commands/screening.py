@@ -71,7 +71,9 @@ def _settings(context: Context) -> list[str]:
     """Return the options that give a child the settings of this run, wherever these came from, and its database."""
     given = {name: getattr(context.settings, name) for name in context.resolved.origins if not is_secret(name)}
     own = {"default_provider": "local", "embedded": context.settings.embedded, "database_url": ""}
-    return [word for name, value in (given | own).items() for word in ("--set", f"{name}={value}")]
+    return [
+        word for name, value in (given | own).items() for word in ("--set", f"{name}={'' if value is None else value}")
+    ]
 
 
 # The link

@@ -2,7 +2,6 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,16 +87,17 @@ def sent(
         target = placement.target(session, owner, pod or None)
         if transcode:
             transcodes.check_owners(session, [target.owner_id])
-    wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after)
-    if transcode:
-        wanted = replace(wanted, transcode=_wish(transcode))
+    wish = _wish(transcode) if transcode else None
+    wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after, wish)
     if context.dry_run:
         return wanted, *uploading.foresee(context.database, wanted)
     with _progress(context) as progress:
         return wanted, *uploading.run(context.database, _stores(context, target), wanted, progress, results)
 
 
-def _wanted(context: Context, target: "Target", sources: list[bytes], prefix: str, stop_after: int) -> "engine.Upload":
+def _wanted(
+    context: Context, target: "Target", sources: list[bytes], prefix: str, stop_after: int, wish: "Wish | None"
+) -> "engine.Upload":
     from dumacle_cli.clients import providers
     from dumacle_cli.ingest import engine, plan
 
@@ -114,6 +114,7 @@ def _wanted(context: Context, target: "Target", sources: list[bytes], prefix: st
         concurrency=settings.upload_concurrency,
         needs_md5=providers.known(target.provider).proof == "md5-etag",
         stop_after=stop_after,
+        transcode=wish,
     )
 
 
@@ -162,5 +163,5 @@ def _shown(context: Context, wanted: "engine.Upload", summary: Summary, tally: T
         context.warn(f"{tally.troubled} not uploaded; the first: {tally.first_error}")
     changed = summary.uploaded > 0
     others = summary.uploaded - summary.transcodes
-    note = f"{summary.transcodes} submitted to be transcoded, {others} of another kind" if wanted.transcode else ""
+    note = f"{summary.transcodes} to be transcoded, {others} of another kind" if wanted.transcode else ""
     return Shown(summary, changed, context.operation, dry_run=context.dry_run, exit=status, note=note)

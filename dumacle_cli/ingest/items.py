@@ -113,7 +113,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run came to; the classes add up to `planned`, and `transcodes` of the uploaded were submitted."""
+    """What a run came to; the classes add up to `planned`, and `transcodes` of the uploaded are to be transcoded."""
 
     run: int | None
     planned: int

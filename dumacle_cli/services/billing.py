@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.billing import Billing, Object
     from dumacle_cli.store.database import Database
 
-# Longer than the client waits for Stripe, with its repeats.
-LEASE_S = 120
+# Longer than the client waits for two answers of Stripe, with its repeats: a sale asks first and then charges.
+LEASE_S = 180
 BACKOFF_S = (60, 300, 1800, 7200, 43_200)
 
 

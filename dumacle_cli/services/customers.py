@@ -64,6 +64,9 @@ def ensure(till: Till, user: Buyer) -> str:
         return user.customer
     # The name of the operation is the customer's own, so that two commands at once make one customer.
     made = till.billing.create_customer(user.email, user.name, user.tags, f"customer:{user.id}")
+    # For a day Stripe repeats that answer, also where the customer was deleted since.
+    if till.billing.fetch("customer", made["id"]) is None:
+        made = till.billing.create_customer(user.email, user.name, user.tags, till.operation)
     with till.database.session() as session:
         return stripe.keep_customer(session, user.id, made["id"])
 

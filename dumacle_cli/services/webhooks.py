@@ -142,15 +142,16 @@ def show(session: Session, event_id: str) -> EventDetail:
 
 def retry(session: Session, event_ids: Sequence[str]) -> tuple[list[Event], bool]:
     """Want the objects of events once more, and wake a worker; raises NoSuchEvent, or Conflict where none is known."""
-    return [_retry(session, event_id) for event_id in sorted(set(event_ids))], True
+    targets = {event_id: _retried(session, event_id) for event_id in sorted(set(event_ids))}
+    wanted = mirror.want(session, list(set(targets.values())))
+    return [_shown(store.rearm(session, event_id, wanted[id_])) for event_id, (_, id_) in targets.items()], True
 
 
-def _retry(session: Session, event_id: str) -> Event:
+def _retried(session: Session, event_id: str) -> store.Target:
     _, target, _ = _found(session, event_id)
     if target is None:
         raise Conflict(reason=f"event {event_id} is about nothing here", advice="dumacle webhooks events list")
-    wanted = mirror.want(session, [(target.kind, target.id)])
-    return _shown(store.rearm(session, event_id, wanted[target.id]))
+    return target.kind, target.id
 
 
 def _found(session: Session, event_id: str) -> store.Detail:

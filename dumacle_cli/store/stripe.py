@@ -139,7 +139,7 @@ _WANT = text("""
     SELECT id, kind, :livemode, 1, clock_timestamp()
     FROM unnest(CAST(:ids AS text[]), CAST(:kinds AS text[])) AS asked (id, kind) ORDER BY id
     ON CONFLICT (id) DO UPDATE SET want = object.want + 1, wanted_at = clock_timestamp(), attempts = 0,
-        livemode = coalesce(EXCLUDED.livemode, object.livemode)
+        livemode = coalesce(object.livemode, EXCLUDED.livemode)
     RETURNING id, want
 """)
 _DUE = text("""

@@ -60,7 +60,7 @@ def submit(session: Session, versions: Sequence[int], preset: str, standing: Seq
 
 
 _BARRED = text("""
-    SELECT u.email, u.status, quota.used + quota.reserved AS used, quota.allowed
+    SELECT u.email, u.status, quota.allowed
     FROM app.users AS u CROSS JOIN LATERAL app.quota_usage(u.id, 'transcode', now()) AS quota
     WHERE u.id = ANY (CAST(:users AS bigint[]))
         AND (u.status <> 'active' OR quota.used + quota.reserved >= quota.allowed)

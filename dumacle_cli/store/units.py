@@ -34,7 +34,6 @@ class Claimed:
     transcode_id: int
     attempt: int
     crashes: int
-    kind: str
     preset: str
     owner: str
     pod: str
@@ -71,7 +70,7 @@ def claim(
 
 
 def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
-    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Unit.kind, Transcode.preset)
+    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Transcode.preset)
     whose = (User.email, Pod.name, Pod.prefix)
     place = (File.id, Version.id, File.path, Pod.primary_provider, Pod.bucket)
     content = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
@@ -86,7 +85,7 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
         .where(Unit.id == unit_id)
     )
     row = session.execute(query).one()
-    return Claimed(unit_id, token, Content(*row[8:]), *row[:8])
+    return Claimed(unit_id, token, Content(*row[7:]), *row[:7])
 
 
 def renew(session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int) -> bool:

@@ -66,7 +66,6 @@ class Means:
 class Done:
     """What became of a unit: `done`, `failed`, `lost`, `given back`, or `unknown` where the database did not answer."""
 
-    unit: Claimed
     outcome: str
     error: str | None = None
 
@@ -122,7 +121,7 @@ def ask(database: "Database", stop: threading.Event, work: "Callable[[Session], 
             tries += 1
             if error.exit is not Exit.TEMPORARY or (stop.is_set() and tries >= TRIES):
                 raise
-        time.sleep(min(1.0, 0.05 * 2**tries))  # an outage takes seconds, a lost connection none
+        time.sleep(min(1.0, 0.1 * tries))  # an outage takes seconds, a lost connection none
 
 
 def claim(means: Means, unit_id: int) -> Claimed | None:
@@ -156,7 +155,7 @@ def _make(means: Means, unit: Claimed, hold: Hold, prefix: str) -> Output:
         source, out = Path(folder, "source"), Path(folder, "out")
         out.mkdir()
         _download(means, unit, source, hold)
-        media = probe(source, means.limits)
+        media = probe(source, means.limits, hold.stop)
         _ask(means, hold, lambda session: units.charge(session, unit, math.ceil(media.duration)))
         encoded = encode(means.ffmpeg, source, media, preset, out, means.limits, hold.advance, hold.stop)
         source.unlink()
@@ -202,8 +201,8 @@ def _published(means: Means, unit: Claimed, hold: Hold, output: Output) -> Done:
     try:
         stands = _ask(means, hold, lambda session: units.publish(session, unit, [output]))
     except DumacleError as error:
-        return Done(unit, "unknown", str(error))
-    return Done(unit, "done" if stands else "lost")
+        return Done("unknown", str(error))
+    return Done("done" if stands else "lost")
 
 
 def _failed(means: Means, unit: Claimed, hold: Hold, error: Exception) -> Done:
@@ -211,8 +210,8 @@ def _failed(means: Means, unit: Claimed, hold: Hold, error: Exception) -> Done:
     try:
         held = _ask(means, hold, lambda s: units.fail(s, unit, reason, final=isinstance(error, FINAL)))
     except DumacleError as fault:
-        return Done(unit, "failed", f"{reason}; {fault}")
-    return Done(unit, "failed" if held else "lost", reason)
+        return Done("failed", f"{reason}; {fault}")
+    return Done("failed" if held else "lost", reason)
 
 
 def _sentence(error: Exception) -> str:
@@ -231,9 +230,9 @@ def _given_back(means: Means, unit: Claimed, hold: Hold) -> Done:
         return held
 
     try:
-        return Done(unit, "given back" if _ask(means, hold, release) else "lost")
+        return Done("given back" if _ask(means, hold, release) else "lost")
     except DumacleError as error:
-        return Done(unit, "lost", str(error))
+        return Done("lost", str(error))
 
 
 def _tidy(means: Means, unit: Claimed, done: Done, prefix: str) -> None:

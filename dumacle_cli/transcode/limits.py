@@ -27,7 +27,7 @@ class Limits:
 
     max_seconds: int = 6 * 3600
     max_pixels: int = 40_000_000
-    read_seconds: int = 120
+    read_seconds: int = 1800
     wall_factor: float = 30
     stall_seconds: float = 60
     memory: int = 8192 * MEBIBYTE

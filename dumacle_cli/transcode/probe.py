@@ -1,5 +1,6 @@
 """What a source holds, as far as transcoding needs it."""
 
+import threading
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -38,10 +39,10 @@ class Media:
     interlaced: bool = False
 
 
-def probe(path: Path, limits: Limits) -> Media:
-    """Read a source in a process of its own; raises BadMedia where it is unfit, incomplete or beyond `limits`."""
+def probe(path: Path, limits: Limits, stop: threading.Event | None = None) -> Media:
+    """Read a source in a process of its own; raises BadMedia where it is unfit or beyond `limits`, or Stopped."""
     try:
-        media = _media(child.read({"do": "source", "path": str(path.absolute())}, limits))
+        media = _media(child.read({"do": "source", "path": str(path.absolute())}, limits, stop))
     except (KeyError, ValueError, TypeError, ZeroDivisionError):
         raise BadMedia(reason="it makes no sense") from None
     _check(media, limits)
@@ -50,7 +51,9 @@ def probe(path: Path, limits: Limits) -> Media:
 
 def _media(found: dict[str, Any]) -> Media:
     picture, sound = Fraction(found["picture_seconds"]), Fraction(found["sound_seconds"])
-    media = Media(float(max(picture, sound)), found["audio"], found["channels"], float(sound))
+    # A track that holds nothing is no sound: FFmpeg makes none of it.
+    audio = found["audio"] if sound > 0 else ""
+    media = Media(float(max(picture, sound)), audio, found["channels"], float(sound))
     if not found["video"]:
         return media
     fps, rotation, sar = steady(Fraction(found["rate"])), found["rotation"], Fraction(found["sar"])

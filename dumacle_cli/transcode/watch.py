@@ -43,7 +43,8 @@ class Watch:
     def check(self) -> None:
         """Raise ToolFailed where FFmpeg stands still or takes too long."""
         now = time.monotonic()
-        if now - self._moved > self._stall:
+        # After the last pictures it moves the index to the front of the file, of which it reports nothing.
+        if self._percent < ENCODED - 1 and now - self._moved > self._stall:
             raise ToolFailed(tool="FFmpeg", reason=f"no progress for {self._stall:g} s")
         if now - self._began > self._wall:
             raise ToolFailed(tool="FFmpeg", reason=f"not finished within {self._wall:.0f} s")

@@ -32,6 +32,11 @@ def test_each_source_beats_the_one_below(invoke: Run, environment: Callable[...,
     assert setting(invoke, "url_expiry", "--set", "url_expiry=40")["value"] == "40"
 
 
+@pytest.mark.parametrize("name", ["data_dir", "embedded", "ffmpeg", "scratch_dir"])
+def test_an_empty_place_is_none(invoke: Run, config_file: Path, name: str) -> None:
+    assert not setting(invoke, name, "--set", f"{name}=")["value"]
+
+
 def test_names_of_the_old_backend_are_taken(invoke: Run, environment: Callable[..., None], config_file: Path) -> None:
     environment(MAX_FILE_SIZE_MB="3", AWS_REGION="eu-west-1")
     assert setting(invoke, "max_file_size")["value"] == str(3 * 1024**2)

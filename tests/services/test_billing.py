@@ -340,6 +340,19 @@ def test_delivery_in_the_other_mode_is_parked_without_asking(world: World) -> No
     assert world.events()["customer.subscription.created"] == ("parked", f"it cannot be applied: {reason}")
 
 
+def test_key_of_the_other_mode_ends_nothing(world: World) -> None:
+    user = world.user()
+    found = world.subscribe(world.customer(user))
+    world.receive(*world.stripe.take())
+    world.work()
+    asked = len(world.stripe.requests)
+    live = Billing("sk_live_0123456789", world.stripe.url)
+    assert service.refresh(world.database, live, ("subscription", found["id"]), HERE) == "parked"
+    live.close()
+    assert len(world.stripe.requests) == asked
+    assert world.live(user) == ("starter", "active")
+
+
 def test_status_that_nobody_knows_keeps_the_last(world: World) -> None:
     user = world.user()
     found = world.subscribe(world.customer(user))

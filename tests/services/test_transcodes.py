@@ -160,7 +160,7 @@ def test_used_up_quota_refuses_what_is_new_and_names_itself(session: Session, fi
     with pytest.raises(QuotaExceeded) as refused, session.begin_nested():
         submit(session, film, preset="mp4")
     assert str(refused.value).startswith("the transcode quota of ada@example.com is used up: 0s left of 0s")
-    assert "dumacle quotas grant ada@example.com" in refused.value.remedy
+    assert "dumacle quotas set ada@example.com" in refused.value.remedy
     assert session.scalar(select(func.count()).select_from(Transcode)) == 1
     assert called(session) == []
 

@@ -104,8 +104,12 @@ def test_sound_alone_has_no_picture(make: Make, transcode: Transcode, preset: st
         transcode(source, preset)
 
 
-def test_a_silent_film(make: Make, transcode: Transcode) -> None:
-    source = make("film.mp4", *H264, "-an")
+EMPTY_TRACK = ("-af", "atrim=end=0.0,aformat=channel_layouts=stereo", "-c:a", "aac")
+
+
+@pytest.mark.parametrize(("name", "sound"), [("film.mp4", ("-an",)), ("film.mkv", EMPTY_TRACK)])
+def test_a_silent_film(make: Make, transcode: Transcode, name: str, sound: tuple[str, ...]) -> None:
+    source = make(name, *H264, *sound)
     encoded, out = transcode(source, "hls")
     assert not (out / "audio").exists()
     assert "AUDIO" not in (out / encoded.entry).read_text()
