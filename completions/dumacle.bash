@@ -3,9 +3,12 @@
 _dumacle_children() {
     REPLY=
     case $1 in
-        '') REPLY='demo users pods plans files transcode webhooks worker quotas db local config doctor schema completion' ;;
-        ' users') REPLY='create list show update disable enable delete restore purge import' ;;
-        ' pods') REPLY='create list show update grant revoke delete restore usage check' ;;
+        '') REPLY='demo auth users pods plans files transcode webhooks worker key audit quotas db local config doctor schema completion' ;;
+        ' auth') REPLY='login logout whoami status passwd sessions' ;;
+        ' auth sessions') REPLY='list revoke limit' ;;
+        ' users') REPLY='grant-login revoke-login set-role create list show update disable enable delete restore purge import' ;;
+        ' pods') REPLY='create list show update grant revoke delete restore usage check credentials' ;;
+        ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
         ' plans subscriptions') REPLY='list show' ;;
         ' files') REPLY='upload list show url download move delete restore purge verify' ;;
@@ -13,10 +16,13 @@ _dumacle_children() {
         ' transcode presets') REPLY='list show' ;;
         ' webhooks') REPLY='serve events' ;;
         ' webhooks events') REPLY='list show retry' ;;
+        ' key') REPLY='create check' ;;
+        ' audit') REPLY='list show export' ;;
         ' quotas') REPLY='show set grant reset history' ;;
         ' db') REPLY='bootstrap upgrade downgrade current revision seed check' ;;
         ' local') REPLY='start stop status reset' ;;
         ' config') REPLY='list path set' ;;
+        ' doctor') REPLY='rls' ;;
         ' completion') REPLY='show install' ;;
     esac
 }
@@ -25,6 +31,15 @@ _dumacle_options() {
     REPLY=
     case $1 in
         ' demo') REPLY='--dry-run' ;;
+        ' auth login') REPLY='--password-file --store --hours --dry-run' ;;
+        ' auth logout') REPLY='--dry-run' ;;
+        ' auth passwd') REPLY='--password-file --dry-run' ;;
+        ' auth sessions list') REPLY='--limit --after --all' ;;
+        ' auth sessions revoke') REPLY='--all --dry-run' ;;
+        ' auth sessions limit') REPLY='--dry-run --op-id' ;;
+        ' users grant-login') REPLY='--service --password-file --dry-run --op-id' ;;
+        ' users revoke-login') REPLY='--service --dry-run' ;;
+        ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
         ' users create') REPLY='--name --role --plan --dry-run --op-id' ;;
         ' users list') REPLY='--role --status --deleted --sort --limit --after --all' ;;
         ' users update') REPLY='--plan --name --email --role --dry-run --op-id' ;;
@@ -36,13 +51,18 @@ _dumacle_options() {
         ' users import') REPLY='--format --dry-run --op-id' ;;
         ' pods create') REPLY='--capacity --provider --secondary --bucket --prefix --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
-        ' pods update') REPLY='--name --capacity --secondary --dry-run --op-id' ;;
+        ' pods update') REPLY='--name --capacity --secondary --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
         ' pods grant') REPLY='--default --dry-run --op-id' ;;
         ' pods revoke') REPLY='--dry-run --op-id' ;;
         ' pods delete') REPLY='--dry-run --op-id --yes -y' ;;
         ' pods restore') REPLY='--dry-run --op-id' ;;
         ' pods usage') REPLY='--by-owner --limit --after --all' ;;
         ' pods check') REPLY='--repair --dry-run --op-id' ;;
+        ' pods credentials set') REPLY='--provider --default --from --endpoint --region --dry-run --op-id' ;;
+        ' pods credentials show') REPLY='--default' ;;
+        ' pods credentials test') REPLY='--provider --default --dry-run' ;;
+        ' pods credentials clear') REPLY='--provider --default --dry-run --op-id --yes -y' ;;
+        ' pods credentials rotate-key') REPLY='--to --dry-run' ;;
         ' plans create') REPLY='--price --storage --upload --transcode-minutes --currency --interval --default-pod --dry-run --op-id' ;;
         ' plans list') REPLY='--archived --limit --after --all' ;;
         ' plans update') REPLY='--name --price --currency --interval --storage --upload --transcode-minutes --default-pod --dry-run --op-id' ;;
@@ -73,6 +93,9 @@ _dumacle_options() {
         ' webhooks events list') REPLY='--status --object --limit --after --all' ;;
         ' webhooks events retry') REPLY='--dry-run --op-id' ;;
         ' worker') REPLY='--queues --slots --once --drain-timeout' ;;
+        ' key create') REPLY='--dry-run --yes -y' ;;
+        ' audit list') REPLY='--actor --login --target --action --operation --since --until --limit --after --all' ;;
+        ' audit export') REPLY='--actor --login --target --action --operation --since --until' ;;
         ' quotas set') REPLY='--storage --upload --transcode-minutes --dry-run --op-id' ;;
         ' quotas grant') REPLY='--upload --transcode-minutes --reason --dry-run --op-id' ;;
         ' quotas reset') REPLY='--dry-run --op-id' ;;
@@ -95,6 +118,18 @@ _dumacle_options() {
 # The values of an option; fails where it takes none.
 _dumacle_values() {
     case $1 in
+        ' auth login --password-file') REPLY='@files' ;;
+        ' auth login --store') REPLY='keyring file' ;;
+        ' auth login --hours') REPLY='' ;;
+        ' auth passwd --password-file') REPLY='@files' ;;
+        ' auth sessions list --limit') REPLY='' ;;
+        ' auth sessions list --after') REPLY='' ;;
+        ' auth sessions limit --op-id') REPLY='' ;;
+        ' users grant-login --service') REPLY='worker listener cron ingest' ;;
+        ' users grant-login --password-file') REPLY='@files' ;;
+        ' users grant-login --op-id') REPLY='' ;;
+        ' users revoke-login --service') REPLY='worker listener cron ingest' ;;
+        ' users set-role --op-id') REPLY='' ;;
         ' users create --name') REPLY='' ;;
         ' users create --role') REPLY='superadmin admin enduser service' ;;
         ' users create --plan') REPLY='' ;;
@@ -137,6 +172,15 @@ _dumacle_values() {
         ' pods usage --limit') REPLY='' ;;
         ' pods usage --after') REPLY='' ;;
         ' pods check --op-id') REPLY='' ;;
+        ' pods credentials set --provider') REPLY='s3 wasabi oracle' ;;
+        ' pods credentials set --from') REPLY='@files' ;;
+        ' pods credentials set --endpoint') REPLY='' ;;
+        ' pods credentials set --region') REPLY='' ;;
+        ' pods credentials set --op-id') REPLY='' ;;
+        ' pods credentials test --provider') REPLY='s3 wasabi oracle' ;;
+        ' pods credentials clear --provider') REPLY='s3 wasabi oracle' ;;
+        ' pods credentials clear --op-id') REPLY='' ;;
+        ' pods credentials rotate-key --to') REPLY='' ;;
         ' plans create --price') REPLY='' ;;
         ' plans create --storage') REPLY='' ;;
         ' plans create --upload') REPLY='' ;;
@@ -238,6 +282,22 @@ _dumacle_values() {
         ' worker --queues') REPLY='' ;;
         ' worker --slots') REPLY='' ;;
         ' worker --drain-timeout') REPLY='' ;;
+        ' audit list --actor') REPLY='' ;;
+        ' audit list --login') REPLY='' ;;
+        ' audit list --target') REPLY='' ;;
+        ' audit list --action') REPLY='insert update delete' ;;
+        ' audit list --operation') REPLY='' ;;
+        ' audit list --since') REPLY='' ;;
+        ' audit list --until') REPLY='' ;;
+        ' audit list --limit') REPLY='' ;;
+        ' audit list --after') REPLY='' ;;
+        ' audit export --actor') REPLY='' ;;
+        ' audit export --login') REPLY='' ;;
+        ' audit export --target') REPLY='' ;;
+        ' audit export --action') REPLY='insert update delete' ;;
+        ' audit export --operation') REPLY='' ;;
+        ' audit export --since') REPLY='' ;;
+        ' audit export --until') REPLY='' ;;
         ' quotas set --storage') REPLY='' ;;
         ' quotas set --upload') REPLY='' ;;
         ' quotas set --transcode-minutes') REPLY='' ;;
@@ -268,6 +328,7 @@ _dumacle_arguments() {
     REPLY=
     case $1 in
         ' demo') REPLY='@files' ;;
+        ' users set-role') REPLY='superadmin admin enduser' ;;
         ' users import') REPLY='@files' ;;
         ' files upload') REPLY='@files' ;;
         ' files show') REPLY='@files' ;;

@@ -3,11 +3,17 @@
 function __dumacle_children
     switch $argv[1]
         case ''
-            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'transcode' 'Turn uploaded video and sound into what players take.' 'webhooks' 'Listen to Stripe; look at what it delivered.' 'worker' 'Transcode what was submitted, and apply what Stripe reported, until SIGTERM.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Settings: what is in force and where it came from.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
+            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.' 'auth' 'Log in and out; who one is, and where one is logged in.' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'transcode' 'Turn uploaded video and sound into what players take.' 'webhooks' 'Listen to Stripe; look at what it delivered.' 'worker' 'Transcode what was submitted, and apply what Stripe reported, until SIGTERM.' 'key' 'The key that credentials are encrypted with.' 'audit' 'Who changed what, when and how; for superadmins.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Settings: what is in force and where it came from.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
+        case ' auth'
+            printf '%s\t%s\n' 'login' 'Log in with your own password, which is not kept: a session is, and it expires.' 'logout' 'End your session at the server and forget it here, also one that expired.' 'whoami' 'Show who you are to the database.' 'status' 'Show where your password comes from, and whether the server takes it; exit 4 where it does not.' 'passwd' 'Change your own password; sessions that are open stay so.' 'sessions' 'Sessions that are open.'
+        case ' auth sessions'
+            printf '%s\t%s\n' 'list' 'List your open sessions; admins see those of everybody.' 'revoke' 'End a session and what runs in it at once.' 'limit' 'Say how long a session of anybody may last; those that are open keep their end.'
         case ' users'
-            printf '%s\t%s\n' 'create' 'Create a user; a plan\'s default pod is granted with it.' 'list' 'List users.' 'show' 'Show a user with plan, pods and quotas, and why he cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Keep a user from doing anything; what is his stays.' 'enable' 'Let a disabled user act again.' 'delete' 'Disable and hide a user; his files stay, and `restore` brings him back.' 'restore' 'Bring a deleted user back, enabled.' 'purge' 'Erase a user with all files for good; killed in the middle, it goes on when repeated.' 'import' 'Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed.'
+            printf '%s\t%s\n' 'grant-login' 'Let a user or a service log in to PostgreSQL; who could already gets a new password.' 'revoke-login' 'End all logins of a user or a service, and what runs in them, at once.' 'set-role' 'Give a user another role, and his logins its rights; only a superadmin may.' 'create' 'Create a user; a plan\'s default pod is granted with it.' 'list' 'List users.' 'show' 'Show a user with plan, pods and quotas, and why he cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Keep a user from doing anything; what is his stays.' 'enable' 'Let a disabled user act again.' 'delete' 'Disable and hide a user; his files stay, and `restore` brings him back.' 'restore' 'Bring a deleted user back, enabled.' 'purge' 'Erase a user with all files for good; killed in the middle, it goes on when repeated.' 'import' 'Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed.'
         case ' pods'
-            printf '%s\t%s\n' 'create' 'Create a pod.' 'list' 'List pods.' 'show' 'Show a pod and the first hundred users it is granted to.' 'update' 'Change a pod\'s name, capacity or secondary provider.' 'grant' 'Let a user upload into a pod.' 'revoke' 'Let a user no longer upload into a pod; files that are there stay.' 'delete' 'Delete a pod softly: it refuses uploads and grants until it is restored.' 'restore' 'Bring a deleted pod back.' 'usage' 'Show how full pods are; what is deleted but not purged counts.' 'check' 'Compare the counters of pods and quotas with what is stored; exit 12 where they differ.'
+            printf '%s\t%s\n' 'create' 'Create a pod.' 'list' 'List pods.' 'show' 'Show a pod and the first hundred users it is granted to.' 'update' 'Change a pod; before it uses other keys these are proven against its bucket.' 'grant' 'Let a user upload into a pod.' 'revoke' 'Let a user no longer upload into a pod; files that are there stay.' 'delete' 'Delete a pod softly: it refuses uploads and grants until it is restored.' 'restore' 'Bring a deleted pod back.' 'usage' 'Show how full pods are; what is deleted but not purged counts.' 'check' 'Compare the counters of pods and quotas with what is stored; exit 12 where they differ.' 'credentials' 'Keys to a provider: a pod\'s own, or the system\'s default.'
+        case ' pods credentials'
+            printf '%s\t%s\n' 'set' 'Encrypt keys and keep them; where the pod uses its own already, they are proven first.' 'show' 'Show the credentials of a pod or of the system, less what is secret.' 'test' 'Prove a credential against the bucket: put, get and delete an object.' 'clear' 'Delete a credential; refused while the pod uses it.' 'rotate-key' 'Wrap all credentials by a new key; killed and repeated it goes on where it was.'
         case ' plans'
             printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan, with how many live subscriptions it has.' 'update' 'Change a plan; new limits hold for its subscribers at once.' 'archive' 'Take a plan from sale; its subscribers keep it.' 'restore' 'Put an archived plan on sale again.' 'push' 'Let Stripe sell plans as they are here; pushing again writes only what differs.' 'subscribe' 'Put a user on a plan; one that is sold at Stripe needs --checkout or --direct.' 'portal' 'Make a link to Stripe\'s page where a user minds his payment methods and invoices.' 'change' 'Move a user to another plan at once; Stripe settles the rest of the period with the next invoice.' 'cancel' 'End a user\'s subscription with the period that is paid; one that nobody bills ends at once.' 'sync' 'Compare subscriptions with Stripe, and put right what was missed; for cron, needs no worker.' 'subscriptions' 'Who is on which plan.'
         case ' plans subscriptions'
@@ -22,14 +28,20 @@ function __dumacle_children
             printf '%s\t%s\n' 'serve' 'Listen for Stripe\'s deliveries until SIGTERM, and keep them; `dumacle worker` applies them.' 'events' 'What Stripe delivered, and what became of it.'
         case ' webhooks events'
             printf '%s\t%s\n' 'list' 'List events, the latest received first.' 'show' 'Show an event with the state of its object and its body.' 'retry' 'Let a worker fetch and apply the objects of events once more.'
+        case ' key'
+            printf '%s\t%s\n' 'create' 'Make a key, after telling what losing it means; none is overwritten.' 'check' 'Open every credential with the key, and say which need another; exit 12 where one does not open.'
+        case ' audit'
+            printf '%s\t%s\n' 'list' 'List changes, the latest first.' 'show' 'Show a change, each column before and after.' 'export' 'Write all changes with what was before and after, the earliest first; with -o jsonl or csv as a...'
         case ' quotas'
             printf '%s\t%s\n' 'show' 'Show a user\'s limits and what is left of them.' 'set' 'Give a user limits of his own; `plan` takes them away again.' 'grant' 'Add to a user\'s monthly limits for the present period; for storage, set a limit instead.' 'reset' 'Close the periods that ended, also of missed months; for cron, safe to repeat and to run several...' 'history' 'Show what a user\'s finished periods came to, the latest first.'
         case ' db'
-            printf '%s\t%s\n' 'bootstrap' 'Make the owner\'s role and the database, as a superuser (setting admin_database_url); repeat it at...' 'upgrade' 'Bring the schema up to this release\'s revision; waits for nobody longer than a few seconds.' 'downgrade' 'Take the schema back to a revision; what the later ones held is lost.' 'current' 'Show the schema\'s revision, and what an upgrade would run.' 'revision' 'Write the next, empty migration; for developers, in a checkout and with a database that has all...' 'seed' 'Make the first superadmin, whose password is shown this once, and the plans free, starter and pro.' 'check' 'Compare server, schema, tables and functions with what this release needs; exit 1 where they differ.'
+            printf '%s\t%s\n' 'bootstrap' 'Make the owner\'s role and the database, as a superuser (setting admin_database_url); repeat it at...' 'upgrade' 'Bring the schema up to this release\'s revision, as its owner; after a restore, make the lost...' 'downgrade' 'Take the schema back to a revision, as its owner; what the later ones held is lost.' 'current' 'Show the schema\'s revision, and what an upgrade would run.' 'revision' 'Write the next, empty migration; for developers, in a checkout and with a database that has all...' 'seed' 'Make the first superadmin, whose password is shown this once, and the plans free, starter and pro.' 'check' 'Compare server, schema, tables and functions with what this release needs; exit 1 where they differ.'
         case ' local'
             printf '%s\t%s\n' 'start' 'Start both servers, make database and schema, and write the profile `local`; repeat it at will.' 'stop' 'Stop both servers; their data stays.' 'status' 'Show what runs, where, and how big it is; starts nothing.' 'reset' 'Stop both servers and delete their data for good: every row and every object.'
         case ' config'
             printf '%s\t%s\n' 'list' 'List every setting with its value; secrets are masked.' 'path' 'Show which configuration files are read, the strongest first.' 'set' 'Write a setting to the person\'s own configuration file, into the profile if --profile is given.'
+        case ' doctor'
+            printf '%s\t%s\n' 'rls' 'Check that PostgreSQL keeps everybody to what he may do; exit 1 where a boundary is broken.'
         case ' completion'
             printf '%s\t%s\n' 'show' 'Print the completion script of a shell.' 'install' 'Put the completion script where the shell looks for it; repeat it after an upgrade.'
     end
@@ -39,6 +51,24 @@ function __dumacle_options
     switch $argv[1]
         case ' demo'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
+        case ' auth login'
+            printf '%s\t%s\n' '--password-file' 'Where the password is; - is standard input.' '--store' 'Who keeps the session: keyring, or file (mode 0600).' '--hours' 'Log in for fewer hours than the installation allows.' '--dry-run' 'Show what would change; change nothing.'
+        case ' auth logout'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
+        case ' auth passwd'
+            printf '%s\t%s\n' '--password-file' 'The old password and the new one, a line each, or only the new one where the URL holds the old.' '--dry-run' 'Show what would change; change nothing.'
+        case ' auth sessions list'
+            printf '%s\t%s\n' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' auth sessions revoke'
+            printf '%s\t%s\n' '--all' 'All of yours but the one in use.' '--dry-run' 'Show what would change; change nothing.'
+        case ' auth sessions limit'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' users grant-login'
+            printf '%s\t%s\n' '--service' 'A service instead of a person.' '--password-file' 'The password; without it a random one is shown, once. - is stdin.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' users revoke-login'
+            printf '%s\t%s\n' '--service' 'A service instead of a person.' '--dry-run' 'Show what would change; change nothing.'
+        case ' users set-role'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' users create'
             printf '%s\t%s\n' '--name' 'The person\'s name.' '--role' 'superadmin, admin, enduser or service.' '--plan' 'Plan to start with; without one he cannot upload.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' users list'
@@ -62,7 +92,7 @@ function __dumacle_options
         case ' pods list'
             printf '%s\t%s\n' '--provider' 'Only pods at this provider.' '--deleted' 'Those that were deleted and can be restored.' '--sort' 'id or name.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' pods update'
-            printf '%s\t%s\n' '--name' 'A new name; the keys of its files stay.' '--capacity' 'How much it holds.' '--secondary' 'Where copies lie.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+            printf '%s\t%s\n' '--name' 'A new name; the keys of its files stay.' '--capacity' 'How much it holds.' '--secondary' 'Where copies lie.' '--use-custom-s3' 'Whether it uses keys of its own; see: pods credentials.' '--no-use-custom-s3' 'Whether it uses keys of its own; see: pods credentials.' '--use-custom-wasabi' 'Whether it uses keys of its own; see: pods credentials.' '--no-use-custom-wasabi' 'Whether it uses keys of its own; see: pods credentials.' '--use-custom-oracle' 'Whether it uses keys of its own; see: pods credentials.' '--no-use-custom-oracle' 'Whether it uses keys of its own; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' pods grant'
             printf '%s\t%s\n' '--default' 'Make it the user\'s default; the first one is.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' pods revoke'
@@ -75,6 +105,16 @@ function __dumacle_options
             printf '%s\t%s\n' '--by-owner' 'Whose bytes lie in the pod.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' pods check'
             printf '%s\t%s\n' '--repair' 'Put the counters right.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' pods credentials set'
+            printf '%s\t%s\n' '--provider' 's3, wasabi or oracle.' '--default' 'The system\'s own, for all pods without their own.' '--from' 'Where the keys are; - is stdin, else asked. it holds two lines, access key and secret key, or JSON with access_key and secret_key.' '--endpoint' 'Where the provider is.' '--region' 'The bucket\'s region.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
+        case ' pods credentials show'
+            printf '%s\t%s\n' '--default' 'The system\'s own, for all pods without their own.'
+        case ' pods credentials test'
+            printf '%s\t%s\n' '--provider' 's3, wasabi or oracle.' '--default' 'The system\'s own, for all pods without their own.' '--dry-run' 'Show what would change; change nothing.'
+        case ' pods credentials clear'
+            printf '%s\t%s\n' '--provider' 's3, wasabi or oracle.' '--default' 'The system\'s own, for all pods without their own.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' pods credentials rotate-key'
+            printf '%s\t%s\n' '--to' 'The new key: file:/path, credential:NAME or keyring:NAME.' '--dry-run' 'Show what would change; change nothing.'
         case ' plans create'
             printf '%s\t%s\n' '--price' 'Price of an interval, such as 9.99.' '--storage' 'Bytes that may be stored, such as 500GiB, or unlimited.' '--upload' 'Bytes that may be uploaded in a month, or unlimited.' '--transcode-minutes' 'Minutes transcoded in a month, or unlimited.' '--currency' 'Three letters, such as EUR.' '--interval' 'month or year.' '--default-pod' 'Pod that new subscribers are granted.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' plans list'
@@ -135,6 +175,12 @@ function __dumacle_options
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' worker'
             printf '%s\t%s\n' '--queues' 'transcode, webhooks or both with a comma; all by default.' '--slots' 'Units at once; else as configured.' '--once' 'End when nothing is left to do.' '--drain-timeout' 'How long a unit may go on after SIGTERM.'
+        case ' key create'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' audit list'
+            printf '%s\t%s\n' '--actor' 'Changes made by this e-mail or id.' '--login' 'Changes made with this login.' '--target' 'Changes of a table, or of a row such as users:7 or users:EMAIL.' '--action' 'insert, update or delete.' '--operation' 'Changes of this operation, as its login named it.' '--since' 'From then on: ISO 8601 in UTC, or an age such as 7d.' '--until' 'Before then, in the same forms.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' audit export'
+            printf '%s\t%s\n' '--actor' 'Changes made by this e-mail or id.' '--login' 'Changes made with this login.' '--target' 'Changes of a table, or of a row such as users:7 or users:EMAIL.' '--action' 'insert, update or delete.' '--operation' 'Changes of this operation, as its login named it.' '--since' 'From then on: ISO 8601 in UTC, or an age such as 7d.' '--until' 'Before then, in the same forms.'
         case ' quotas set'
             printf '%s\t%s\n' '--storage' 'Bytes at a time, unlimited or plan.' '--upload' 'Bytes a month, unlimited or plan.' '--transcode-minutes' 'Minutes a month, unlimited or plan.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' quotas grant'
@@ -173,6 +219,30 @@ end
 # The values of an option; fails where it takes none.
 function __dumacle_values
     switch $argv[1]
+        case ' auth login --password-file'
+            printf '%s\t%s\n' '@files' ''
+        case ' auth login --store'
+            printf '%s\t%s\n' 'keyring' '' 'file' ''
+        case ' auth login --hours'
+            true
+        case ' auth passwd --password-file'
+            printf '%s\t%s\n' '@files' ''
+        case ' auth sessions list --limit'
+            true
+        case ' auth sessions list --after'
+            true
+        case ' auth sessions limit --op-id'
+            true
+        case ' users grant-login --service'
+            printf '%s\t%s\n' 'worker' '' 'listener' '' 'cron' '' 'ingest' ''
+        case ' users grant-login --password-file'
+            printf '%s\t%s\n' '@files' ''
+        case ' users grant-login --op-id'
+            true
+        case ' users revoke-login --service'
+            printf '%s\t%s\n' 'worker' '' 'listener' '' 'cron' '' 'ingest' ''
+        case ' users set-role --op-id'
+            true
         case ' users create --name'
             true
         case ' users create --role'
@@ -256,6 +326,24 @@ function __dumacle_values
         case ' pods usage --after'
             true
         case ' pods check --op-id'
+            true
+        case ' pods credentials set --provider'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' ''
+        case ' pods credentials set --from'
+            printf '%s\t%s\n' '@files' ''
+        case ' pods credentials set --endpoint'
+            true
+        case ' pods credentials set --region'
+            true
+        case ' pods credentials set --op-id'
+            true
+        case ' pods credentials test --provider'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' ''
+        case ' pods credentials clear --provider'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' ''
+        case ' pods credentials clear --op-id'
+            true
+        case ' pods credentials rotate-key --to'
             true
         case ' plans create --price'
             true
@@ -459,6 +547,38 @@ function __dumacle_values
             true
         case ' worker --drain-timeout'
             true
+        case ' audit list --actor'
+            true
+        case ' audit list --login'
+            true
+        case ' audit list --target'
+            true
+        case ' audit list --action'
+            printf '%s\t%s\n' 'insert' '' 'update' '' 'delete' ''
+        case ' audit list --operation'
+            true
+        case ' audit list --since'
+            true
+        case ' audit list --until'
+            true
+        case ' audit list --limit'
+            true
+        case ' audit list --after'
+            true
+        case ' audit export --actor'
+            true
+        case ' audit export --login'
+            true
+        case ' audit export --target'
+            true
+        case ' audit export --action'
+            printf '%s\t%s\n' 'insert' '' 'update' '' 'delete' ''
+        case ' audit export --operation'
+            true
+        case ' audit export --since'
+            true
+        case ' audit export --until'
+            true
         case ' quotas set --storage'
             true
         case ' quotas set --upload'
@@ -512,6 +632,8 @@ function __dumacle_arguments
     switch $argv[1]
         case ' demo'
             printf '%s\t%s\n' '@files' ''
+        case ' users set-role'
+            printf '%s\t%s\n' 'superadmin' '' 'admin' '' 'enduser' ''
         case ' users import'
             printf '%s\t%s\n' '@files' ''
         case ' files upload'

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dumacle_cli.clients.billing import Billing
+    from dumacle_cli.clients.envelope import Key
+    from dumacle_cli.clients.locations import Keys
     from dumacle_cli.clients.object_store import Location, ObjectStore
     from dumacle_cli.settings import Resolved, Settings
     from dumacle_cli.store.database import Database
+    from dumacle_cli.store.places import Place
 
 T = TypeVar("T")
 B = TypeVar("B")
+KEYS_SECONDS = 60.0
+"""How long keys to a bucket are used until they are looked up again; a worker outlives many."""
 
 
 class Context:
@@ -44,7 +49,7 @@ class Context:
         self.options: dict[str, Any] = {}
         self.starts = True
         self.shown: Shown | None = None
-        self._stores: dict[tuple[str, str], ObjectStore] = {}
+        self._stores: dict[Place, tuple[ObjectStore, float]] = {}
         self._making = threading.Lock()
 
     def enter(
@@ -134,28 +139,44 @@ class Context:
     @cached_property
     def database(self) -> "Database":
         """The database of this profile; raises NoDatabase where none is configured."""
+        return self.database_at(self.database_url)
+
+    def database_at(self, url: str) -> "Database":
+        """Return the database at a URL, with this run's limits; whoever asks closes it."""
         from dumacle_cli.store.database import Database, Timeouts
 
         limits = Timeouts(self.settings.connect_timeout, self.settings.lock_timeout, self.settings.statement_timeout)
-        database = Database(self.database_url, limits)
+        database = Database(url, limits)
         if self.verbosity > 1:
             database.watch(self.say)
-        if self.settings.embedded and not self.settings.database_url:
-            from dumacle_cli import embedded
-
-            embedded.keep_current(self.data_dir)
         return database
 
-    @property
+    @cached_property
     def database_url(self) -> str:
-        """The connection URL, which holds a secret; raises NoDatabase where none is configured."""
+        """The connection URL with the password of its login or of the session that is kept.
+
+        Raises NoDatabase, LoginExpired, NotLoggedIn, PasswordFileRefused or ToolFailed.
+        """
         if self.settings.database_url:
-            return self.settings.database_url.get_secret_value()
+            from dumacle_cli.clients import passwords
+
+            url = self.settings.database_url.get_secret_value()
+            return passwords.complete(url, passwords.source(url, self.settings, self.environ))
         if self.settings.embedded:
+            from dumacle_cli import embedded
+            from dumacle_cli.local import servers
+
+            return str(servers.login_url(embedded.keep_current(self.data_dir, self.servers)))
+        raise errors.NoDatabase()
+
+    @property
+    def owner_url(self) -> str:
+        """The connection URL for who makes and judges the schema: in the embedded database, its owner's."""
+        if self.settings.embedded and not self.settings.database_url:
             from dumacle_cli.local import servers
 
             return str(servers.owner_url(self.servers))
-        raise errors.NoDatabase()
+        return self.database_url
 
     @contextmanager
     def session(self) -> "Iterator[Session]":
@@ -168,7 +189,7 @@ class Context:
         """Connect without comparing schemas, for the commands that make or judge the schema."""
         from dumacle_cli.store.database import Database, Timeouts, translated
 
-        database = Database(self.database_url, Timeouts(self.settings.connect_timeout))
+        database = Database(self.owner_url, Timeouts(self.settings.connect_timeout))
         try:
             with translated(), database.engine.connect() as connection:
                 yield connection
@@ -204,21 +225,46 @@ class Context:
 
     # Object stores
 
-    def location(self, provider: str, bucket: str | None = None) -> "Location":
-        """Return where a provider's bucket is, with the keys to it; raises NotConfigured."""
+    def location(self, place: "Place") -> "Location":
+        """Return where a bucket is, with the keys to it: of a credential, else of the settings.
+
+        Raises NotConfigured, and NoKeys where a credential is missing or does not open.
+        """
         from dumacle_cli.clients import locations
 
-        found = self.servers if provider == "local" and self.settings.embedded else None
-        return locations.locate(self.settings, provider, bucket, found)
+        keys = self._keys(place)
+        found = self.servers if place.provider == "local" and self.settings.embedded else None
+        return locations.locate(self.settings, place.provider, place.bucket, keys=keys, servers=found)
 
-    def store(self, provider: str, bucket: str) -> "ObjectStore":
-        """Return the objects of a provider's bucket, one client each for the whole run; raises NotConfigured."""
+    def _keys(self, place: "Place") -> "Keys | None":
+        if place.pod_id is None and not self.settings.key_source:
+            return None  # Without the key no credential opens, so the database need not be asked for one.
+        from dumacle_cli.services import credentials
+
+        with self.session() as session:
+            row = credentials.keys_to(session, place)
+        return credentials.opened(self.key, row) if row else None
+
+    @cached_property
+    def key(self) -> "Key":
+        """The key that credentials are encrypted with; raises NotConfigured, KeyUnusable."""
+        from dumacle_cli.clients import keys
+
+        if not self.settings.key_source:
+            raise errors.NotConfigured(what="the key that credentials are encrypted with", setting="key_source")
+        return keys.load(self.settings.key_source, self.environ)
+
+    def store(self, place: "Place") -> "ObjectStore":
+        """Return the objects of a bucket, by one client while the keys stay the same; raises NotConfigured, NoKeys."""
         from dumacle_cli.clients.object_store import ObjectStore
 
         with self._making:
-            if (provider, bucket) not in self._stores:
-                self._stores[provider, bucket] = ObjectStore(self.location(provider, bucket))
-        return self._stores[provider, bucket]
+            opened, since = self._stores.get(place, (None, 0.0))
+            if opened is None or time.monotonic() - since > KEYS_SECONDS:
+                location = self.location(place)
+                opened = opened if opened and opened.location == location else ObjectStore(location)
+                self._stores[place] = opened, time.monotonic()
+        return opened
 
     # Stripe
 
@@ -335,6 +381,17 @@ class Context:
         if sys.stdin.readline().strip().lower() != expected.lower():
             raise errors.Declined()
 
+    def ask_secret(self, question: str, flag: str) -> str:
+        """Ask a person at the terminal for a secret, which is not echoed; raises NoPassword without a TTY."""
+        if not (sys.stdin and sys.stdin.isatty() and self.err):
+            raise errors.NoPassword(flag=flag)
+        self.err.write(f"{question}: ")
+        self.err.flush()
+        with _unechoed(sys.stdin.fileno()):
+            answer = sys.stdin.readline()
+        self.err.write("\n")
+        return answer.rstrip("\n")
+
     def guard(self, count: int, noun: str) -> None:
         """Refuse a bulk command that would touch more than --max; raises TooMany."""
         if count > self.maximum:
@@ -371,12 +428,27 @@ class Context:
 
     def close(self) -> None:
         """Close what was opened."""
-        for store in self._stores.values():
+        for store, _ in self._stores.values():
             store.close()
         if "billing" in self.__dict__:
             self.billing.close()
         if "database" in self.__dict__:
             self.database.close()
+
+
+@contextmanager
+def _unechoed(terminal: int) -> Iterator[None]:
+    """Show nothing of what is typed."""
+    import termios
+
+    before = termios.tcgetattr(terminal)
+    hidden = [*before]
+    hidden[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSADRAIN, hidden)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ PROFILE = "local"
 def start(folder: Path) -> "Servers":
     """Start both servers and make or upgrade what Dumacle needs in them; safe to repeat.
 
+    Whoever owns the folder becomes a superadmin, with a login of his own like anybody else's.
     Raises FolderUnreachable, EmbeddedFailed, MissingExtra, MigrationRunning, SchemaTooNew.
     """
     from dumacle_cli.store import bootstrap, schema
@@ -25,18 +26,34 @@ def start(folder: Path) -> "Servers":
     with translated():
         bootstrap.bootstrap(up.admin_url, servers.DATABASE, servers.OWNER, up.owner_password)
         schema.upgrade(servers.owner_url(up))
+    up = _log_in(up)
     servers.note_schema(up.folder, revisions.OWN)
     return up
 
 
-def keep_current(folder: Path) -> None:
+def keep_current(folder: Path, up: "Servers") -> "Servers":
     """Finish what an interrupted start left, and upgrade the schema where a newer release of Dumacle now runs."""
     try:
         current = (folder / servers.SCHEMA).read_text("ascii").strip() == revisions.OWN
     except FileNotFoundError:
         current = False
-    if not current:
-        start(folder)
+    return up if current else start(folder)
+
+
+def _log_in(up: "Servers") -> "Servers":
+    from dumacle_cli.services import seed
+    from dumacle_cli.store.database import Database, Timeouts
+    from dumacle_cli.store.models import Login
+
+    owner = Database(servers.owner_url(up), Timeouts())
+    try:
+        with owner.session() as session:
+            if up.login and session.get(Login, up.login) is not None:
+                return up
+            login = seed.superadmin(session, seed.EMAIL, up.login_password)
+    finally:
+        owner.close()
+    return servers.keep_login(up, login)
 
 
 def profile(file: Path, folder: Path) -> "FileChange":

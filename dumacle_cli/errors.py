@@ -131,6 +131,20 @@ class NoTerminal(DumacleError):
     fix = "repeat it with {flag}"
 
 
+class NoPassword(NoTerminal):
+    """A password had to be typed, and there is nobody to type it."""
+
+    sentence = "this needs a password, and standard input is not a terminal"
+
+
+class PasswordFileRefused(DumacleError):
+    """A file that should hold a password cannot be used."""
+
+    exit = Exit.USAGE
+    sentence = "the password file {file} {reason}"
+    fix = "{advice}"
+
+
 class MissingExtra(DumacleError):
     """An optional part of the installation is absent."""
 
@@ -162,7 +176,37 @@ class DatabaseRefused(DumacleError):
 
     exit = Exit.LOGIN
     sentence = "the database refused the login: {reason}"
-    fix = "check DUMACLE_DATABASE_URL (see: dumacle config list --show-origin)"
+    fix = "log in anew with: dumacle auth login; or check DUMACLE_DATABASE_URL (see: dumacle auth status)"
+
+
+class NotLoggedIn(DatabaseRefused):
+    """PostgreSQL wants a password, and none was found."""
+
+    sentence = "you are not logged in: {reason}"
+    fix = "dumacle auth login"
+
+
+class LoginExpired(DumacleError):
+    """The session that is kept is past its end."""
+
+    exit = Exit.LOGIN
+    sentence = "your login expired at {until:%Y-%m-%d %H:%M:%SZ}"
+    fix = "dumacle auth login"
+
+
+class SessionNotKept(DumacleError):
+    """A login was right, and there is nobody to keep its session; it was not opened."""
+
+    sentence = "the session cannot be kept: {reason}"
+    fix = "keep it in a file of mode 0600: dumacle auth login --store file"
+
+
+class LoginBarred(DumacleError):
+    """PostgreSQL let the login in, and it may do nothing there."""
+
+    exit = Exit.LOGIN
+    sentence = "{reason}"
+    fix = "{advice}"
 
 
 class DatabaseBusy(DumacleError):
@@ -195,6 +239,20 @@ class DatabaseForbidden(DumacleError):
     exit = Exit.FORBIDDEN
     sentence = "the database does not allow that to this login: {reason}"
     fix = "ask a superadmin, or use another login"
+
+
+class Forbidden(DatabaseForbidden):
+    """The role of whoever acts does not do that."""
+
+    sentence = "{what} needs the role {role}"
+    fix = "ask somebody who has it; who you are says: dumacle auth whoami"
+
+
+class NotOwner(Forbidden):
+    """Only the owner of the schema may change it."""
+
+    sentence = "this needs the owner of the schema, {owner}"
+    fix = "repeat the command as that role: set DUMACLE_DATABASE_URL to it"
 
 
 class DatabaseFault(DumacleError):
@@ -290,10 +348,29 @@ class NoSuchEvent(NotFound):
     fix = "look with: dumacle webhooks events list"
 
 
+class NoSuchChange(NotFound):
+    """No change was recorded under this id."""
+
+    fix = "look with: dumacle audit list"
+
+
 class NoSuchSchema(NotFound):
     """No command has an output of this name."""
 
     fix = "look with: dumacle schema"
+
+
+class NoSuchSession(NotFound):
+    """No session login that one may see has this name."""
+
+    fix = "look with: dumacle auth sessions list"
+
+
+class NoSuchLogin(NotFound):
+    """The user has no login."""
+
+    sentence = "there is no login of {name}"
+    fix = "make one with: dumacle users grant-login"
 
 
 class NoSuchPreset(NotFound):
@@ -433,6 +510,45 @@ class ContentDiffers(DumacleError):
     exit = Exit.INTEGRITY
     sentence = "{path}: the stored content differs from what was recorded"
     fix = "upload the file again, then: dumacle files verify"
+
+
+# Credentials, and the key that they are encrypted with
+
+
+class NoKeys(DumacleError):
+    """The keys that open a bucket cannot be had."""
+
+
+class NoCredential(NoKeys):
+    """A pod, or the system, has no credential for a provider."""
+
+    exit = Exit.NOT_FOUND
+    sentence = "{whose} has no credential for {provider} that this login may read"
+    fix = "dumacle pods credentials set {option} --provider {provider} --from FILE"
+
+
+class CredentialAltered(NoKeys):
+    """A ciphertext is not what was encrypted for this pod and provider."""
+
+    exit = Exit.INTEGRITY
+    sentence = "the credential {label} does not open: it was altered, or moved here from another pod or provider"
+    fix = "find out who did that (dumacle audit list), then: dumacle pods credentials set"
+
+
+class KeyMissing(NoKeys):
+    """A credential is encrypted with another key than the one at hand."""
+
+    exit = Exit.USAGE
+    sentence = "the credential {label} is encrypted with key {needed}, and key_source holds key {found}"
+    fix = "set key_source to where key {needed} is, or restore that key from its escrow copy"
+
+
+class KeyUnusable(NoKeys):
+    """The source of a key holds no key, or one that others can read."""
+
+    exit = Exit.USAGE
+    sentence = "the key at {source} cannot be used: {reason}"
+    fix = "{advice}"
 
 
 # Stripe

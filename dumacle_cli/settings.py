@@ -5,6 +5,7 @@ pydantic validates; the layers are read here because the origin of each value is
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
 from dumacle_cli.errors import InvalidValue, NoSuchProfile, UsageError
 from dumacle_cli.units import parse_size
@@ -25,6 +26,19 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Place = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
 
 
+def _unmistakable(url: SecretStr | None) -> SecretStr | None:
+    """Refuse a URL with an @ elsewhere than before its host: there, the rest of a password would pass for the host."""
+    text = url.get_secret_value() if url else ""
+    host = re.split("[/?#]", text.partition("://")[2])[0]
+    if text.count("@") > 1 or text.count("@") > host.count("@"):
+        reason = "it is postgresql://user:password@host/database, and in the password @ is %40, / %2F, ? %3F, # %23"
+        raise InvalidValue(name="the URL of a database", value="that", reason=reason)
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_unmistakable)]
+
+
 def _setting(default: Any, about: str, *aliases: str) -> Any:
     return Field(default, description=about, json_schema_extra={"aliases": list(aliases)})
 
@@ -34,16 +48,19 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
-    database_url: SecretStr | None = _setting(
-        None, "where PostgreSQL is: postgresql://user@host/database", "DATABASE_URL"
-    )
-    admin_database_url: SecretStr | None = _setting(None, "a superuser's connection, for `db bootstrap` only")
+    database_url: DatabaseUrl = _setting(None, "where PostgreSQL is: postgresql://user@host/database", "DATABASE_URL")
+    password_file: Place = _setting(None, "file of mode 0600 that holds the password of the login in database_url")
+    password_command: str | None = _setting(None, "command that prints that password on its first line")
+    admin_database_url: DatabaseUrl = _setting(None, "a superuser's connection, for `db bootstrap` only")
     embedded: Place = _setting(None, "data folder of the embedded servers that this profile uses")
     data_dir: Place = _setting(None, "where `demo` and `local` keep the embedded servers' data")
     connect_timeout: Seconds = _setting(5, "seconds to wait for a connection to PostgreSQL")
     lock_timeout: Seconds = _setting(5, "seconds to wait for a lock in PostgreSQL")
     statement_timeout: Seconds = _setting(60, "seconds one statement may take")
 
+    key_source: str | None = _setting(
+        None, "the key that opens credentials: file:/path, credential:NAME (systemd's) or keyring:NAME"
+    )
     default_provider: Literal["s3", "wasabi", "oracle", "local"] = _setting(
         "s3", "provider of a pod that names none: s3, wasabi, oracle or local"
     )
@@ -100,7 +117,10 @@ class Settings(BaseModel):
     checkout_success_url: str | None = _setting(None, "page to which a paid checkout leads")
     checkout_cancel_url: str | None = _setting(None, "page to which a checkout leads that was given up")
     portal_return_url: str | None = _setting(None, "page to which Stripe's customer portal leads back")
-    installation: str = Field("dumacle", pattern=r"^[\w.-]{1,64}$", description="tag on what this one makes at Stripe")
+    # A counted repetition of Unicode's letters would take 30 ms to compile, at each start.
+    installation: str = Field(
+        "dumacle", pattern=r"^[\w.-]+$", max_length=64, description="tag on what this one makes at Stripe"
+    )
     listen_host: str = _setting("127.0.0.1", "address on which the webhook listens")
     listen_port: int = Field(8484, ge=0, le=65_535, description="port on which the webhook listens")
     webhook_max_size: Size = _setting("256KiB", "largest delivery to the webhook that is taken")
@@ -128,6 +148,12 @@ def environment_names(name: str) -> list[str]:
     extra = Settings.model_fields[name].json_schema_extra
     aliases = extra["aliases"] if isinstance(extra, dict) else []
     return [f"DUMACLE_{name.upper()}", *(str(alias) for alias in aliases)]  # type: ignore[union-attr]
+
+
+def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment less the variables that set secrets, for a child that needs none of them."""
+    secret = {variable for name in Settings.model_fields if is_secret(name) for variable in environment_names(name)}
+    return {variable: value for variable, value in environ.items() if variable not in secret}
 
 
 def is_secret(name: str) -> bool:

@@ -11,8 +11,6 @@ from dumacle_cli.errors import MigrationRunning
 from dumacle_cli.store import models, schema
 from dumacle_cli.store.models.base import SCHEMA
 
-# "dumacle" in ASCII: an advisory lock is only a number, and another program's must not be hit by chance.
-LOCK = 0x64756D61636C65
 PATIENCE = 3.0
 
 
@@ -20,7 +18,7 @@ PATIENCE = 3.0
 def alone(connection: Connection) -> Iterator[None]:
     """Hold the one lock of migrations; raises MigrationRunning when another process keeps it."""
     deadline = time.monotonic() + PATIENCE
-    while not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar_one():
+    while not connection.execute(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": schema.LOCK}).scalar_one():
         if time.monotonic() > deadline:
             raise MigrationRunning()
         time.sleep(0.1)
@@ -29,7 +27,7 @@ def alone(connection: Connection) -> Iterator[None]:
         yield
     finally:
         connection.rollback()
-        connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
+        connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": schema.LOCK})
         connection.commit()
 
 

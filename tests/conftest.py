@@ -20,7 +20,8 @@ from dumacle_cli.__main__ import main
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import OWNER, Servers
-from dumacle_cli.store import bootstrap, schema
+from dumacle_cli.services import seed as seeds
+from dumacle_cli.store import bootstrap, rights, schema
 from dumacle_cli.store.database import Database, Timeouts
 from tests import seed
 from tests.servers import scratch_folder, start_servers, stop_servers
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from tests.stripe_double.double import StripeDouble
 
 TEMPLATE = "dumacle_template"
+ROOT, ROOT_EMAIL = "dumacle_template_tests", "tests@example.com"
+"""The login and the user of the superadmin whom tests act as."""
 FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "STRIPE_", "DATABASE_URL")
 
 
@@ -42,29 +45,48 @@ def embedded() -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def template(embedded: Servers) -> str:
-    """A database with the present schema, to be copied."""
+    """A database with the present schema and a superadmin, to be copied."""
     bootstrap.bootstrap(embedded.admin_url, TEMPLATE, OWNER, embedded.owner_password)
-    schema.upgrade(servers.url(embedded, OWNER, embedded.owner_password, TEMPLATE))
+    url = servers.url(embedded, OWNER, embedded.owner_password, TEMPLATE)
+    schema.upgrade(url)
+    database = Database(url, Timeouts())
+    with database.session() as session:
+        assert seeds.superadmin(session, ROOT_EMAIL, embedded.owner_password) == ROOT
+    database.close()
     return TEMPLATE
 
 
 @pytest.fixture
-def database_url(embedded: Servers, template: str) -> Iterator[str]:
-    """The URL of a copy of the template that is this test's own."""
+def copied(embedded: Servers, template: str) -> Iterator[str]:
+    """The name of a copy of the template that is this test's own."""
     name = f"test_{uuid4().hex[:12]}"
-    copied, owner = sql.Identifier(name), sql.Identifier(OWNER)
+    copy, owner = sql.Identifier(name), sql.Identifier(OWNER)
     with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(copied, sql.Identifier(template), owner)
-        )
-        yield servers.url(embedded, OWNER, embedded.owner_password, name)
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copied))
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(copy, sql.Identifier(template), owner))
+        # A copy has the rights of its template on everything but itself.
+        groups = sql.SQL(", ").join(sql.Identifier(rights.group(template, role)) for role in rights.EVERYBODY)
+        admin.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(copy))
+        admin.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(copy, groups))
+        yield name
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copy))
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    """A fresh database."""
-    opened = Database(database_url, Timeouts(), pool_size=20)
+def owner_url(embedded: Servers, copied: str) -> str:
+    """The URL of this test's database for its owner, whom no policy binds."""
+    return servers.url(embedded, OWNER, embedded.owner_password, copied)
+
+
+@pytest.fixture
+def database_url(embedded: Servers, copied: str) -> str:
+    """The URL of this test's database for a superadmin."""
+    return servers.url(embedded, ROOT, embedded.owner_password, copied)
+
+
+@pytest.fixture
+def database(owner_url: str) -> Iterator[Database]:
+    """A fresh database under its owner, who may plant any rows; commands are run by a superadmin (`run`)."""
+    opened = Database(owner_url, Timeouts(), pool_size=20)
     yield opened
     opened.close()
 
@@ -217,7 +239,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture
 def here(tmp_path: Path, embedded: Servers, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory that the examples of the help speak of."""
-    place = seed.folder(tmp_path / "here", embedded.owner_password)
+    place = seed.folder(tmp_path / "here", embedded)
     monkeypatch.chdir(place)
     return place
 
@@ -236,5 +258,6 @@ def seeded(
     """Run the program on the installation that the examples of the help speak of."""
     with database.session() as session:
         seed.fill(session, bucket.bucket, object_store)
-    environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url, **stripe_double.settings)
+    key_source = f"file:{here / 'dumacle.key'}"
+    environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url, DUMACLE_KEY_SOURCE=key_source, **stripe_double.settings)
     return run

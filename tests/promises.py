@@ -18,10 +18,10 @@ MUTATIONS = [path for path in DOCUMENTS if PROMISES[path].mutates]
 REHEARSED = [path for path in MUTATIONS if "--dry-run" not in PROMISES[path].example]
 OPERATIONS = [path for path in MUTATIONS if not PROMISES[path].outside]
 CONFIRMING = [path for path in MUTATIONS if PROMISES[path].confirms]
-_NEED_NOTHING = ("demo", "local", "config", "completion", "schema", "transcode presets")
+_NEED_NOTHING = ("demo", "local", "config", "completion", "schema", "transcode presets", "key create")
 CONFIGURED = [path for path in PROMISES if not path.startswith(_NEED_NOTHING)]
-# The doctor tells what is wrong with the database among all else that it finds.
-DATABASE = [path for path in CONFIGURED if path != "doctor"]
+# The first two tell what is wrong with the database among all else; without a session, nobody need be told of a logout.
+DATABASE = [path for path in CONFIGURED if path not in ("doctor", "auth status", "auth logout")]
 
 
 def example(path: str) -> list[str]:

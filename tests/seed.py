@@ -1,13 +1,20 @@
 """The installation that the examples of the help speak of: people, plans, a pod with files, a folder to upload."""
 
-from datetime import UTC, datetime
+import base64
+import json
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.envelope import Key
+from dumacle_cli.clients.locations import Keys
+from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.local.servers import Servers
+from dumacle_cli.services import credentials
 from dumacle_cli.services.seed import PLANS
-from dumacle_cli.store.models import File, QuotaClosing, StripeEvent, StripeObject, StripePayload
+from dumacle_cli.store.models import File, Login, QuotaClosing, StripeEvent, StripeObject, StripePayload
 from tests.factories import (
     GIB,
     make_file,
@@ -20,6 +27,7 @@ from tests.factories import (
     make_user,
 )
 
+KEY, NEXT_KEY = Key(os.urandom(32)), Key(os.urandom(32))
 JANUARY = {"period_start": datetime(2026, 1, 1, tzinfo=UTC), "period_end": datetime(2026, 2, 1, tzinfo=UTC)}
 DELETED = "2026-01-01T00:00:00Z"
 PICTURE = b"\xff\xd8\xff\xe0" + b"a beach" * 999
@@ -31,7 +39,9 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     make_user(session, "root@example.com", role="superadmin")
     make_user(session, "admin@example.com", role="admin")
     ada = make_user(session, "ada@example.com", name="Ada")
-    make_user(session, "bob@example.com")
+    bob = make_user(session, "bob@example.com")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    session.add(Login(role="bob_0123abcd", user_id=bob.id, kind="session", valid_until=tomorrow))
     make_user(session, "eve@example.com", status="disabled")
     plans = {name: make_plan(session, name, **facts) for name, facts in PLANS.items()}
     make_subscription(session, ada, plans["starter"])
@@ -43,6 +53,16 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     session.add(QuotaClosing(user_id=ada.id, metric="upload", used=GIB, **JANUARY))
     make_file(session, films, ada, "old/lost.txt", b"lost", store=store, deleted_at=DELETED)
     _event(session)
+    _archive(session, store.location)
+
+
+def _archive(session: Session, location: Location) -> None:
+    """Insert a pod at s3 that uses keys of its own, and has keys for another provider, too."""
+    archive = make_pod(session, "archive", bucket=location.bucket, primary_provider="s3", prefix="archive")
+    keys = Keys(location.access_key, location.secret_key, location.endpoint, location.region)
+    for provider in ("s3", "wasabi"):
+        credentials.put(session, KEY, archive.name, provider, keys)
+    archive.use_custom_s3 = True
 
 
 def _transcode(session: Session, film: File, store: ObjectStore) -> None:
@@ -61,14 +81,21 @@ def _event(session: Session) -> None:
     session.add(StripePayload(event_id="evt_1", payload=b'{"id": "evt_1"}'))
 
 
-def folder(place: Path, owner_password: str) -> Path:
-    """Make the working directory of the examples: photos, a list of users, a password for `db bootstrap`."""
+def folder(place: Path, embedded: Servers) -> Path:
+    """Make the working directory of the examples: photos, a list of users, a password for `db bootstrap`, keys."""
     photos = place / "photos"
     photos.mkdir(parents=True)
     for number in range(3):
         (photos / f"{number}.jpg").write_bytes(PICTURE + bytes([number]))
+    (place / "new-password").write_text("a-new-password")
+    (place / "new-password").chmod(0o600)
     (place / "users.csv").write_text("email,name,plan\nida@example.com,Ida,free\njon@example.com,Jon,starter\n")
     password = place / "owner-password"
-    password.write_text(owner_password)
+    password.write_text(embedded.owner_password)
     password.chmod(0o600)
+    pair = {"access_key": embedded.s3_access_key, "secret_key": embedded.s3_secret_key}
+    (place / "keys.json").write_text(json.dumps({**pair, "endpoint": embedded.s3_endpoint}))
+    for name, key in (("dumacle.key", KEY), ("next.key", NEXT_KEY)):
+        (place / name).write_bytes(base64.b64encode(key.secret))
+        (place / name).chmod(0o400)
     return place

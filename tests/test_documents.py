@@ -1,6 +1,7 @@
 """What is generated from the program is as the program now is, and the completion scripts complete."""
 
 import importlib.util
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -37,6 +38,12 @@ def test_env_example_names_every_setting_and_sets_none() -> None:
     named = {line[1:].partition("=")[0] for line in lines if line.startswith("#DUMACLE_")}
     assert named == {settings.environment_names(name)[0] for name in settings.Settings.model_fields}
     assert all(line == "" or line.startswith("#") for line in lines)
+
+
+def test_each_test_that_the_security_page_names_is_there() -> None:
+    named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (TOP / "docs" / "security.md").read_text("utf-8"))
+    assert len(named) > 20
+    assert [(file, name) for file, name in named if f"def {name}(" not in (TOP / "tests" / file).read_text()] == []
 
 
 def bash(*words: str) -> list[str]:

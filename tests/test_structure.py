@@ -36,6 +36,11 @@ def test_help_imports_no_vendor() -> None:
     assert groups == {"dumacle_cli.commands.contract"}
 
 
+def test_users_map_no_table_but_theirs() -> None:
+    tables = {name for name in imported("users", "--help") if name.startswith("dumacle_cli.store.models.")}
+    assert tables == {f"dumacle_cli.store.models.{name}" for name in ("base", "users")}
+
+
 def test_version_imports_no_typer() -> None:
     modules = imported("--version")
     assert not modules & {*HEAVY, "typer", "dumacle_cli.commands", "dumacle_cli.context"}

@@ -1,5 +1,6 @@
-"""Where each provider's bucket is, from the settings or from the embedded servers."""
+"""Where each provider's bucket is: from a credential, from the settings, or from the embedded servers."""
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -13,33 +14,46 @@ if TYPE_CHECKING:
     from dumacle_cli.settings import Settings
 
 
-def locate(settings: "Settings", provider: str, bucket: str | None, servers: "Servers | None") -> Location:
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """A pair of keys and where they are good; an endpoint of None is AWS's own."""
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    endpoint: str | None
+    region: str
+
+
+def locate(
+    settings: "Settings", provider: str, bucket: str = "", *, keys: Keys | None = None, servers: "Servers | None" = None
+) -> Location:
     """Return a bucket of a provider, its default one where none is named; raises InvalidValue or NotConfigured.
 
-    `servers` are the embedded ones, where they stand for the provider.
+    Without `keys` those of the settings open it, or of the embedded `servers` where they stand for the provider.
     """
     facts = known(provider)
-    if servers:
-        name = bucket or servers.bucket
-        keys = servers.s3_access_key, servers.s3_secret_key
-        return Location(provider, servers.s3_endpoint, facts.default_region, name, *keys)
-    region = getattr(settings, f"{provider}_region") or facts.default_region
-    return Location(
-        provider,
-        _endpoint(settings, provider, region),
-        region,
-        bucket or _needed(settings, provider, "bucket"),
-        _needed(settings, provider, "access_key"),
-        _needed(settings, provider, "secret_key"),
-    )
+    if servers and not keys:
+        keys = Keys(servers.s3_access_key, servers.s3_secret_key, servers.s3_endpoint, facts.default_region)
+        bucket = bucket or servers.bucket
+    bucket = bucket or _needed(settings, provider, "bucket")
+    keys = keys or _configured(settings, provider)
+    return Location(provider, keys.endpoint, keys.region, bucket, keys.access_key, keys.secret_key)
 
 
-def _endpoint(settings: "Settings", provider: str, region: str) -> str | None:
-    if given := getattr(settings, f"{provider}_endpoint"):
-        return str(given)
+def reach(settings: "Settings", provider: str, given: str = "", region: str = "") -> tuple[str | None, str]:
+    """Return endpoint and region of a provider as given, else as set, else its usual ones; raises NotConfigured."""
+    region = region or getattr(settings, f"{provider}_region") or known(provider).default_region
+    if url := given or getattr(settings, f"{provider}_endpoint"):
+        return str(url), region
     if provider == "local":
-        return _needed(settings, provider, "endpoint")
-    return endpoint(provider, region, settings.oracle_namespace or "")
+        return _needed(settings, provider, "endpoint"), region
+    return endpoint(provider, region, settings.oracle_namespace or ""), region
+
+
+def _configured(settings: "Settings", provider: str) -> Keys:
+    url, region = reach(settings, provider)
+    pair = _needed(settings, provider, "access_key"), _needed(settings, provider, "secret_key")
+    return Keys(*pair, url, region)
 
 
 def _needed(settings: "Settings", provider: str, fact: str) -> str:

@@ -11,6 +11,7 @@ from dumacle_cli.commands.contract import Command, Group
 
 REGISTRY: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Show the whole product on this machine, in half a minute."),
+    "auth": ("auth", "Log in and out; who one is, and where one is logged in."),
     "users": ("users", "Create, look at, change and remove users."),
     "pods": ("pods", "Storage pods: capacity, providers, grants."),
     "plans": ("plans", "What is sold: prices and limits."),
@@ -18,6 +19,8 @@ REGISTRY: dict[str, tuple[str, str]] = {
     "transcode": ("transcode", "Turn uploaded video and sound into what players take."),
     "webhooks": ("webhooks", "Listen to Stripe; look at what it delivered."),
     "worker": ("worker", "Do what waits: transcodes, and what Stripe reported."),
+    "key": ("key", "The key that credentials are encrypted with."),
+    "audit": ("audit", "Who changed what, when and how; for superadmins."),
     "quotas": ("quotas", "Monthly limits and their counters."),
     "db": ("db", "The database: bootstrap, schema, seed, check."),
     "local": ("local", "The embedded PostgreSQL and S3 server on this machine."),
@@ -79,6 +82,8 @@ def walk() -> Iterator[tuple[str, Command]]:
 
 def _leaves(path: str, node: Any) -> Iterator[tuple[str, Command]]:
     if isinstance(node, core.TyperGroup):
+        if alone := getattr(node, "alone", None):
+            yield path, alone
         for name, child in node.commands.items():
             yield from _leaves(f"{path} {name}", child)
     else:

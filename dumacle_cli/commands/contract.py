@@ -4,18 +4,22 @@ import functools
 import inspect
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import core
 from typer.main import _get_params_name_from_function  # pinned; test_contract guards it
 
+from dumacle_cli import errors
 from dumacle_cli.context import Context
 from dumacle_cli.output.forms import Form, Shown, View
 
+Role = Literal["enduser", "admin", "superadmin", "owner"]
+RANKS = typing.get_args(Role)
 GROUP = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
 
 
@@ -57,6 +61,7 @@ class Contract:
     recorded: bool
     offline: bool
     cron: bool
+    role: Role
 
 
 def _everywhere(
@@ -176,11 +181,19 @@ class Command(Everywhere, core.TyperCommand):
 
 
 class Group(Everywhere, core.TyperGroup):
-    """A noun of the grammar."""
+    """A noun of the grammar; a command in it that bears its name is what it does without a further word."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *shared_params(_everywhere)]
+        self.alone: Any = self.commands.pop(str(self.name), None)
+        if self.alone:
+            self.no_args_is_help, self.subcommand_metavar = False, "[COMMAND]"
+            self.help, self.epilog = self.alone.help, self.alone.epilog
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named, or the group's own where none was."""
+        return super().invoke(ctx) if ctx._protected_args or not self.alone else self.alone.invoke(ctx)
 
 
 def group(name: str, about: str) -> typer.Typer:
@@ -208,18 +221,19 @@ def command(
     recorded: bool | None = None,
     offline: bool = False,
     cron: bool = False,
+    role: Role = "admin",
 ) -> Callable[[Callable[..., Any]], Callable[..., int]]:
     """Declare a command: its body takes the Context and what was typed, and returns what is to be shown.
 
     `outside` marks a mutation that touches more than the database, `recorded` one that is an operation (by default all
     that touch only the database), `cron` a job that starts the embedded servers only at a terminal, `offline` one that
-    needs no database.
+    needs no database; `role` is the least one that may run it, `owner` being whom the schema belongs to.
     """
     path = f"{getattr(app, 'path', '')} {name}".strip()
     dotted = path.replace(" ", ".")
     view = View(f"dumacle.{dotted}.v1", returns, many, mutates, columns, empty) if returns else None
     recorded = mutates and not outside if recorded is None else recorded
-    promise = Contract(dotted, kind, view, example, mutates, confirms, bulk, outside, recorded, offline, cron)
+    promise = Contract(dotted, kind, view, example, mutates, confirms, bulk, outside, recorded, offline, cron, role)
 
     def declare(body: Callable[..., Any]) -> Callable[..., int]:
         callback = _callback(body, promise)
@@ -227,6 +241,29 @@ def command(
         return callback
 
     return declare
+
+
+@contextmanager
+def _named(context: Context, promise: Contract) -> Iterator[None]:
+    """Let a refusal by PostgreSQL say which role it takes: the command's, or where that was not enough the next one."""
+    try:
+        yield
+    except errors.Forbidden:
+        raise
+    except errors.DatabaseForbidden as refusal:
+        needed = next((role for role in RANKS[RANKS.index(promise.role) :] if RANKS.index(role) > _rank(context)), None)
+        if needed is None:
+            raise
+        raise errors.Forbidden(what=promise.name.replace(".", " "), role=needed) from refusal
+
+
+def _rank(context: Context) -> int:
+    """Return how high the role of whoever acts is; a service's duty is none."""
+    from dumacle_cli.store import logins
+
+    with context.session() as session:
+        acting = logins.acting_role(session)
+    return RANKS.index(acting) if acting in RANKS else -1
 
 
 def _starts(promise: Contract) -> bool:
@@ -242,7 +279,8 @@ def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]
         context: Context = click.find_root().obj
         options = click.find_root().meta.get("dumacle.options", {})
         context.enter(promise.name, promise.view, given, options, _starts(promise))
-        result = body(context, **given)
+        with _named(context, promise):
+            result = body(context, **given)
         if promise.view is None:
             return int(result or 0)
         shown = result if isinstance(result, Shown) else Shown(result)

@@ -1,9 +1,11 @@
 """`dumacle db`: make the database, bring its schema up and down, seed it, check it."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,18 +15,26 @@ from dumacle_cli.errors import Conflict, Exit, InvalidValue, NoServer, UsageErro
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import checks, owner, seed
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
 LONGEST_SLUG = 40
 UPGRADE = "dumacle db upgrade"
+ROLES_MADE = (
+    "roles and rights that were missing, as after a restore, are there again; "
+    "give people their logins anew: dumacle users grant-login EMAIL"
+)
 app = group("db", "The database: bootstrap, schema, seed, check.")
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What a migration did: the revisions before and after it, and each step."""
+    """What a migration did: the revisions before and after it, each step, and whether lost roles were made again."""
 
     before: str | None
     after: str | None
     steps: tuple[str, ...]
+    roles_made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,11 @@ def bootstrap(
     database: Annotated[str, typer.Option("--database", metavar="NAME", help="The database to make.")] = "dumacle",
     role: Annotated[str, typer.Option("--owner", metavar="ROLE", help="Its owner's role.")] = "dumacle_owner",
 ) -> Shown:
-    """Make the owner's role and the database, as a superuser (setting admin_database_url); repeat it at will."""
+    """Make the owner's role and the database, as a superuser (setting admin_database_url); repeat it at will.
+
+    A superuser also makes the database refuse all DDL that is not its owner's; a role with CREATEROLE and CREATEDB
+    does the rest.
+    """
     admin = context.settings.admin_database_url
     if admin is None:
         raise NoServer()
@@ -77,21 +91,24 @@ def bootstrap(
     )
 
 
-@command(app, "upgrade", returns=Migrated, example="dumacle db upgrade", mutates=True, outside=True)
+@command(app, "upgrade", returns=Migrated, example="dumacle db upgrade", mutates=True, outside=True, role="owner")
 def upgrade(
     context: Context,
     revision: Annotated[str, typer.Argument(metavar="[REVISION]", help="Go up to this one only.")] = "head",
 ) -> Shown:
-    """Bring the schema up to this release's revision; waits for nobody longer than a few seconds."""
-    from dumacle_cli.store import schema
+    """Bring the schema up to this release's revision, as its owner; after a restore, make the lost roles again."""
+    from dumacle_cli.store import identity, revisions, schema
 
-    with context.connection() as connection:
+    with _owned(context) as connection:
         before = schema.current(connection)
         last = revision if revision == "head" else _known(revision)
         steps = [step for step in _revisions() if step[:4] > (before or "") and (last == "head" or step[:4] <= last)]
+        damaged = before == revisions.OWN and not identity.is_complete(connection)
         if steps and not context.dry_run:
             schema.upgrade(connection, revision)
-    return _migrated(context, before, steps, steps[-1][:4] if steps else before)
+        elif damaged and not context.dry_run:
+            schema.mend(connection)
+    return _migrated(context, before, steps, steps[-1][:4] if steps else before, roles_made=damaged)
 
 
 @command(
@@ -102,22 +119,23 @@ def upgrade(
     mutates=True,
     outside=True,
     confirms=True,
+    role="owner",
 )
 def downgrade(
     context: Context,
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="The one to go back to, or `base`.")],
 ) -> Shown:
-    """Take the schema back to a revision; what the later ones held is lost."""
+    """Take the schema back to a revision, as its owner; what the later ones held is lost."""
     from dumacle_cli.store import schema
 
     target = "" if revision == "base" else _known(revision)
-    with context.connection() as connection:
+    with _owned(context) as connection:
         before = schema.current(connection)
     steps = [step for step in reversed(_revisions()) if target < step[:4] <= (before or "")]
     if steps:
         context.confirm(f"This undoes, with all the data they hold: {', '.join(steps)}.", name="downgrade")
     if steps and not context.dry_run:
-        with context.connection() as connection:
+        with _owned(context) as connection:
             if (found := schema.current(connection)) != before:
                 reason = f"the schema went from {before} to {found} meanwhile"
                 raise Conflict(reason=reason, advice="see what it is now: dumacle db current")
@@ -125,7 +143,7 @@ def downgrade(
     return _migrated(context, before, steps, (target or None) if steps else before)
 
 
-@command(app, "current", returns=Current, example="dumacle db current")
+@command(app, "current", returns=Current, example="dumacle db current", role="owner")
 def current(context: Context) -> Current:
     """Show the schema's revision, and what an upgrade would run."""
     from dumacle_cli.store import revisions, schema
@@ -142,6 +160,7 @@ def current(context: Context) -> Current:
     example="dumacle db revision 'Colours of pods' --dry-run",
     mutates=True,
     outside=True,
+    role="owner",
 )
 def revision(
     context: Context,
@@ -159,7 +178,7 @@ def revision(
     return Shown(Revision(str(file)), True, dry_run=context.dry_run)
 
 
-@command(app, "seed", returns=seed.Seeded, example="dumacle db seed root@example.com", mutates=True)
+@command(app, "seed", returns=seed.Seeded, example="dumacle db seed root@example.com", mutates=True, role="superadmin")
 def seed_(
     context: Context,
     email: Annotated[str, typer.Argument(metavar="[EMAIL]", help="The first superadmin's e-mail.")] = seed.EMAIL,
@@ -175,6 +194,7 @@ def seed_(
     many=True,
     columns=("check", "status", "finding", "fix"),
     example="dumacle db check",
+    role="owner",
 )
 def check(context: Context) -> Shown:
     """Compare server, schema, tables and functions with what this release needs; exit 1 where they differ."""
@@ -185,8 +205,22 @@ def check(context: Context) -> Shown:
     return Shown(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
 
 
-def _migrated(context: Context, before: str | None, steps: list[str], after: str | None) -> Shown:
-    return Shown(Migrated(before, after, tuple(steps)), bool(steps), dry_run=context.dry_run)
+@contextmanager
+def _owned(context: Context) -> Iterator["Connection"]:
+    """Connect as the owner of the schema; raises NotOwner for anybody else."""
+    from dumacle_cli.store import schema
+
+    with context.connection() as connection:
+        schema.require_owner(connection)
+        yield connection
+
+
+def _migrated(
+    context: Context, before: str | None, steps: list[str], after: str | None, *, roles_made: bool = False
+) -> Shown:
+    done = Migrated(before, after, tuple(steps), roles_made)
+    note = ROLES_MADE if roles_made else ""
+    return Shown(done, bool(steps) or roles_made, dry_run=context.dry_run, note=note)
 
 
 def _revisions() -> list[str]:

@@ -4,12 +4,10 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
-import typer
-
 from dumacle_cli import settings
-from dumacle_cli.commands.contract import GROUP, command
+from dumacle_cli.commands.contract import command, group
 from dumacle_cli.context import Context
-from dumacle_cli.errors import DatabaseUnavailable, DumacleError, Exit, NoDatabase, NotConfigured
+from dumacle_cli.errors import DatabaseUnavailable, DumacleError, Exit, Forbidden, NoDatabase, NotConfigured
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import checks
 from dumacle_cli.services.checks import Check
@@ -18,16 +16,16 @@ if TYPE_CHECKING:
     from dumacle_cli.store.catalog import Bucket
 
 START = "start the server, or correct DUMACLE_DATABASE_URL (see: dumacle config list --show-origin)"
-app = typer.Typer(**GROUP)  # type: ignore[arg-type]
-app.path = ""  # type: ignore[attr-defined]
+COLUMNS = ("check", "status", "finding", "fix")
+app = group("doctor", "Check everything Dumacle depends on, with a fix for each finding.")
 
 
 @command(
     app,
-    "doctor",
+    "",
     returns=Check,
     many=True,
-    columns=("check", "status", "finding", "fix"),
+    columns=COLUMNS,
     example="dumacle doctor",
 )
 def doctor(context: Context) -> Shown:
@@ -40,6 +38,21 @@ def doctor(context: Context) -> Shown:
         checks.ffmpeg(str(context.settings.ffmpeg or "")),
         checks.keyring(),
     ]
+    return _judged(found)
+
+
+@command(app, "rls", returns=Check, many=True, columns=COLUMNS, example="dumacle doctor rls")
+def rls(context: Context) -> Shown:
+    """Check that PostgreSQL keeps everybody to what he may do; exit 1 where a boundary is broken."""
+    from dumacle_cli.store import logins
+
+    with context.session() as session:
+        if logins.acting_role(session) not in ("owner", "superadmin", "admin"):
+            raise Forbidden(what="doctor rls", role="admin")
+        return _judged(checks.boundaries(session.connection()))
+
+
+def _judged(found: list[Check]) -> Shown:
     return Shown(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
 
 
@@ -72,20 +85,24 @@ def _database(context: Context) -> "tuple[list[Check], list[Bucket]]":
 def _providers(context: Context, buckets: "list[Bucket]") -> list[Check]:
     """Try the default bucket of each provider that is configured, and every other bucket of the pods."""
     from dumacle_cli.clients.providers import PROVIDERS
+    from dumacle_cli.store.places import Place
 
-    found, seen = [], set()
+    found, seen, used = [], set(), {bucket.provider for bucket in buckets}
     for name in PROVIDERS:
         try:
-            seen.add((name, context.location(name).bucket))
+            seen.add((name, context.location(Place(name)).bucket))
         except NotConfigured:
-            if name != context.settings.default_provider:
+            if name != context.settings.default_provider or name in used:  # each pod there may name its own bucket
                 continue
         except DumacleError:
             pass  # the check below meets it again, and tells it
-        found.append(checks.provider(name, partial(context.location, name)))
+        found.append(checks.provider(name, partial(context.location, Place(name))))
     others = [bucket for bucket in buckets if (bucket.provider, bucket.name) not in seen]
     return found + [_pods_bucket(context, bucket) for bucket in others]
 
 
 def _pods_bucket(context: Context, bucket: "Bucket") -> Check:
-    return checks.provider(bucket.provider, partial(context.location, bucket.provider, bucket.name), bucket.prefix)
+    from dumacle_cli.store.places import Place
+
+    place = Place(bucket.provider, bucket.name)
+    return checks.provider(bucket.provider, partial(context.location, place), bucket.prefix)

@@ -43,6 +43,7 @@ OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help="Onl
     columns=("id", "owner", "pod", "path", "size", "status", "created_at"),
     empty="no files",
     example="dumacle files list --owner ada@example.com --prefix holiday/",
+    role="enduser",
 )
 def list_(
     context: Context,
@@ -67,7 +68,13 @@ def list_(
     return listing(context, fetch, after, everything)
 
 
-@command(app, "show", returns=files.Detail, example="dumacle files show holiday/beach.jpg --owner ada@example.com")
+@command(
+    app,
+    "show",
+    returns=files.Detail,
+    example="dumacle files show holiday/beach.jpg --owner ada@example.com",
+    role="enduser",
+)
 def show(
     context: Context,
     file: FileName,
@@ -210,6 +217,7 @@ def move(
     mutates=True,
     confirms=True,
     bulk=True,
+    role="enduser",
 )
 def delete(
     context: Context,
@@ -239,6 +247,7 @@ def delete(
     example="dumacle files restore old/lost.txt --owner ada@example.com",
     mutates=True,
     bulk=True,
+    role="enduser",
 )
 def restore(
     context: Context,

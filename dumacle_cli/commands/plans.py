@@ -37,6 +37,7 @@ UNLIMITED = "unlimited"
     returns=plans.Plan,
     example="dumacle plans create family --price 9.99 --storage 500GiB --upload 100GiB --default-pod films",
     mutates=True,
+    role="superadmin",
 )
 def create(
     context: Context,
@@ -73,6 +74,7 @@ def create(
     ),
     empty="there are no plans yet: dumacle plans create NAME --price 9.99 --storage 500GiB --upload 100GiB",
     example="dumacle plans list",
+    role="enduser",
 )
 def list_(
     context: Context,
@@ -89,14 +91,21 @@ def list_(
     return listing(context, fetch, after, everything)
 
 
-@command(app, "show", returns=plans.PlanDetail, example="dumacle plans show starter")
+@command(app, "show", returns=plans.PlanDetail, example="dumacle plans show starter", role="enduser")
 def show(context: Context, plan: Name) -> plans.PlanDetail:
     """Show a plan, with how many live subscriptions it has."""
     with context.session() as session:
         return plans.show(session, plan)
 
 
-@command(app, "update", returns=plans.Plan, example="dumacle plans update starter --storage 300GiB", mutates=True)
+@command(
+    app,
+    "update",
+    returns=plans.Plan,
+    example="dumacle plans update starter --storage 300GiB",
+    mutates=True,
+    role="superadmin",
+)
 def update(
     context: Context,
     plan: Name,
@@ -118,13 +127,13 @@ def update(
     return context.change(lambda session: plans.update(session, plan, values, name, default_pod))
 
 
-@command(app, "archive", returns=plans.Plan, example="dumacle plans archive pro", mutates=True)
+@command(app, "archive", returns=plans.Plan, example="dumacle plans archive pro", mutates=True, role="superadmin")
 def archive(context: Context, plan: Name) -> Shown:
     """Take a plan from sale; its subscribers keep it."""
     return context.change(lambda session: plans.archive(session, plan))
 
 
-@command(app, "restore", returns=plans.Plan, example="dumacle plans restore pro", mutates=True)
+@command(app, "restore", returns=plans.Plan, example="dumacle plans restore pro", mutates=True, role="superadmin")
 def restore(context: Context, plan: Name) -> Shown:
     """Put an archived plan on sale again."""
     return context.change(lambda session: plans.restore(session, plan))

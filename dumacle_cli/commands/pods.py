@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dumacle_cli.commands import credentials
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
@@ -13,6 +14,7 @@ from dumacle_cli.errors import Exit, NotConfigured, UsageError
 from dumacle_cli.output.forms import Form, Shown
 from dumacle_cli.plain import plain
 from dumacle_cli.services import pods
+from dumacle_cli.services.credentials import stand
 from dumacle_cli.units import parse_size
 
 if TYPE_CHECKING:
@@ -21,8 +23,10 @@ if TYPE_CHECKING:
     from dumacle_cli.store.paging import Page
 
 app = group("pods", "Storage pods: capacity, providers, grants.")
+app.add_typer(credentials.app)
 
 BAR = 20
+OWN = "Whether it uses keys of its own; see: pods credentials."
 
 PodName = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id.")]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
@@ -71,6 +75,7 @@ def _bucket(context: Context, provider: str) -> str:
     columns=("id", "name", "capacity", "used", "reserved", "free", "provider", "secondary", "bucket"),
     empty="there are no pods: dumacle pods create NAME --capacity SIZE",
     example="dumacle pods list --provider local",
+    role="enduser",
 )
 def list_(
     context: Context,
@@ -89,7 +94,7 @@ def list_(
     return listing(context, fetch, after, everything)
 
 
-@command(app, "show", returns=pods.Detail, example="dumacle pods show films")
+@command(app, "show", returns=pods.Detail, example="dumacle pods show films", role="enduser")
 def show(context: Context, pod: PodName) -> Shown:
     """Show a pod and the first hundred users it is granted to."""
     with context.session() as session:
@@ -105,13 +110,31 @@ def update(
     secondary: Annotated[
         Literal["s3", "wasabi", "oracle", "local", "none"] | None, typer.Option("--secondary", help="Where copies lie.")
     ] = None,
+    s3: Annotated[bool | None, typer.Option("--use-custom-s3/--no-use-custom-s3", help=OWN)] = None,
+    wasabi: Annotated[bool | None, typer.Option("--use-custom-wasabi/--no-use-custom-wasabi", help=OWN)] = None,
+    oracle: Annotated[bool | None, typer.Option("--use-custom-oracle/--no-use-custom-oracle", help=OWN)] = None,
 ) -> Shown:
-    """Change a pod's name, capacity or secondary provider."""
-    if name is None and capacity is None and secondary is None:
-        raise UsageError("nothing was asked for: give --name, --capacity or --secondary", "dumacle pods update")
-    size = None if capacity is None else parse_size(capacity, "capacity")
-    copies = "" if secondary == "none" else secondary
-    return context.change(lambda session: pods.update(session, pod, name=name, capacity=size, secondary=copies))
+    """Change a pod; before it uses other keys these are proven against its bucket."""
+    own = {
+        provider: wish for provider, wish in (("s3", s3), ("wasabi", wasabi), ("oracle", oracle)) if wish is not None
+    }
+    if name is None and capacity is None and secondary is None and not own:
+        reason = "nothing was asked for: give --name, --capacity, --secondary or --use-custom-PROVIDER"
+        raise UsageError(reason, "dumacle pods update")
+    wanted = {
+        "name": name,
+        "capacity": None if capacity is None else parse_size(capacity, "capacity"),
+        "secondary": "" if secondary == "none" else secondary,
+        "own_credentials": own,
+    }
+    trials = credentials.switched(context, pod, own)
+
+    def work(session: "Session") -> tuple[pods.Pod, bool]:
+        for tried in trials:
+            stand(session, tried)
+        return pods.update(session, pod, **wanted)  # type: ignore[arg-type]
+
+    return context.change(work)
 
 
 @command(app, "grant", returns=pods.Grant, example="dumacle pods grant films bob@example.com", mutates=True)
@@ -156,6 +179,7 @@ def restore(context: Context, pod: PodName) -> Shown:
     many=True,
     empty="there is nothing in use",
     example="dumacle pods usage",
+    role="enduser",
 )
 def usage(
     context: Context,

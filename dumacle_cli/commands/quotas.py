@@ -29,7 +29,15 @@ COLUMNS = ("metric", "limit", "used", "reserved", "left", "period_end", "source"
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
 
 
-@command(app, "show", returns=quotas.Quota, many=True, columns=COLUMNS, example="dumacle quotas show ada@example.com")
+@command(
+    app,
+    "show",
+    returns=quotas.Quota,
+    many=True,
+    columns=COLUMNS,
+    example="dumacle quotas show ada@example.com",
+    role="enduser",
+)
 def show(context: Context, user: UserName) -> Shown:
     """Show a user's limits and what is left of them."""
     with context.session() as session:
@@ -141,6 +149,7 @@ def _batches(context: Context) -> "Iterator[Change[int]]":
     columns=("metric", "period_start", "period_end", "used", "limit", "plan"),
     empty="no period of this user was closed yet",
     example="dumacle quotas history ada@example.com",
+    role="enduser",
 )
 def history(context: Context, user: UserName, limit: Limit = 50, after: After = "", everything: All = False) -> Shown:
     """Show what a user's finished periods came to, the latest first."""

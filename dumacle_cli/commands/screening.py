@@ -128,9 +128,9 @@ def _fetch_all(url: str) -> Played:
 
 def _check(context: Context, published: "Published", size: int, played: Played) -> None:
     """Compare what was fetched with what was published: each object, and the bytes (`size`) of all."""
-    objects = context.store(published.provider, published.bucket).list(published.prefix)
+    objects = context.store(published.place).list(published.prefix)
     links = published.prefix + renditions.LINKS
-    stored = {f"/{published.bucket}/{each.key}": each.size for each in objects if not each.key.startswith(links)}
+    stored = {f"/{published.place.bucket}/{each.key}": each.size for each in objects if not each.key.startswith(links)}
     pieces = {path: bytes_ for path, bytes_ in stored.items() if not path.endswith(renditions.PLAYLIST)}
     if played.sizes != pieces or sum(stored.values()) != size:
         raise ContentDiffers(path=published.path)

@@ -27,12 +27,12 @@ def register(app: typer.Typer) -> None:
     shown = ("plan", "result", "product_id", "price_id")
     pushes = partial(sells, returns=products.Pushed, many=True, columns=shown, empty=nothing)
     moves = partial(subscribes, returns=subscriptions.Subscription)
-    pushes("push", example="dumacle plans push starter pro")(push)
+    pushes("push", role="superadmin", example="dumacle plans push starter pro")(push)
     subscribes("subscribe", returns=selling.Sale, example="dumacle plans subscribe bob@example.com free")(subscribe)
     sells("portal", returns=customers.Portal, example="dumacle plans portal ada@example.com")(portal)
     moves("change", example="dumacle plans change ada@example.com pro")(change)
     moves("cancel", example="dumacle plans cancel ada@example.com --yes", confirms=True)(cancel)
-    sells("sync", returns=reconciliation.Synced, example="dumacle plans sync", cron=True)(sync)
+    sells("sync", role="superadmin", returns=reconciliation.Synced, example="dumacle plans sync", cron=True)(sync)
 
 
 def push(

@@ -26,6 +26,7 @@ app = group("plans subscriptions", "Who is on which plan.")
     columns=("id", "user", "plan", "status", "stripe_id", "current_period_end", "cancel_at_period_end"),
     empty="there are no such subscriptions; start one with: dumacle plans subscribe USER PLAN",
     example="dumacle plans subscriptions list --plan starter --status active",
+    role="enduser",
 )
 def list_(
     context: Context,
@@ -49,6 +50,7 @@ def list_(
     "show",
     returns=subscriptions.Subscription,
     example="dumacle plans subscriptions show ada@example.com",
+    role="enduser",
 )
 def show(
     context: Context,

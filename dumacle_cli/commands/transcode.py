@@ -62,6 +62,7 @@ def submit(
     columns=COLUMNS,
     empty="no transcodes",
     example="dumacle transcode list --owner ada@example.com --status done",
+    role="enduser",
 )
 def list_(
     context: Context,
@@ -85,7 +86,7 @@ def list_(
     return listing(context, fetch, after, everything)
 
 
-@command(app, "show", returns=transcodes.Detail, example="dumacle transcode show 1")
+@command(app, "show", returns=transcodes.Detail, example="dumacle transcode show 1", role="enduser")
 def show(context: Context, transcode: Id) -> Shown:
     """Show a transcode with its units of work and what came out of it."""
     with context.session() as session:
@@ -99,6 +100,7 @@ def show(context: Context, transcode: Id) -> Shown:
     many=True,
     columns=(*COLUMNS[:-1], "error"),
     example="dumacle transcode watch 1",
+    role="enduser",
 )
 def watch(context: Context, ids: Ids) -> Shown:
     """Follow transcodes until all are over; exit 1 says that some did not succeed, and -o jsonl prints each change."""
@@ -154,6 +156,7 @@ def _told(context: Context) -> Iterator[Callable[[transcodes.Transcode], None]]:
     columns=COLUMNS,
     example="dumacle transcode cancel 2",
     mutates=True,
+    role="enduser",
 )
 def cancel(context: Context, ids: Ids) -> Shown:
     """End transcodes that wait or run; what they took of quotas is given back."""
@@ -194,13 +197,16 @@ def reap(context: Context) -> Shown:
     many=True,
     example="dumacle transcode presets list",
     offline=True,
+    role="enduser",
 )
 def list_presets(context: Context) -> Shown:  # noqa: ARG001
     """List what can be made of a file."""
     return Shown(list(table.PRESETS.values()))
 
 
-@command(presets, "show", returns=table.Preset, example="dumacle transcode presets show hls", offline=True)
+@command(
+    presets, "show", returns=table.Preset, example="dumacle transcode presets show hls", offline=True, role="enduser"
+)
 def show_preset(
     context: Context,  # noqa: ARG001
     preset: Annotated[str, typer.Argument(metavar="PRESET", help="The preset's name.")],

@@ -112,7 +112,7 @@ def _wanted(
         operation=context.operation,
         large_file_size=settings.large_file_size,
         concurrency=settings.upload_concurrency,
-        needs_md5=providers.known(target.provider).proof == "md5-etag",
+        needs_md5=providers.known(target.place.provider).proof == "md5-etag",
         stop_after=stop_after,
         transcode=wish,
     )
@@ -139,11 +139,11 @@ def _stores(context: Context, target: "Target") -> "engine.Stores":
     from dumacle_cli.clients.small_objects import SmallObjects
     from dumacle_cli.ingest import engine
 
-    location = context.location(target.provider, target.bucket)
+    location = context.location(target.place)
     return engine.Stores(
         small=lambda: SmallObjects(location, context.settings.upload_concurrency),
-        large=cache(lambda: context.store(target.provider, target.bucket)),
-        proves=partial(providers.proves, target.provider),
+        large=cache(lambda: context.store(target.place)),
+        proves=partial(providers.proves, target.place.provider),
     )
 
 

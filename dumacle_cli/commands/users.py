@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from dumacle_cli.commands import logins
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.paging import Page
 
 app = group("users", "Create, look at, change and remove users.")
+logins.register(app)
 
 User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
 ROLES = "superadmin, admin, enduser or service."
@@ -68,7 +70,7 @@ def list_(
     return listing(context, fetch, after, everything)
 
 
-@command(app, "show", returns=standing.UserDetail, example="dumacle users show ada@example.com")
+@command(app, "show", returns=standing.UserDetail, example="dumacle users show ada@example.com", role="enduser")
 def show(context: Context, user: User) -> standing.UserDetail:
     """Show a user with plan, pods and quotas, and why he cannot upload."""
     with context.session() as session:

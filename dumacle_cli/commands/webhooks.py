@@ -23,7 +23,7 @@ EventId = Annotated[str, typer.Argument(metavar="EVENT", help="The event's id, s
 EventIds = Annotated[list[str], typer.Argument(metavar="EVENT…", help="Ids of events, such as evt_1.")]
 
 
-@command(app, "serve", example="dumacle webhooks serve", kind=Kind.SERVICE, cron=True)
+@command(app, "serve", example="dumacle webhooks serve", kind=Kind.SERVICE, cron=True, role="superadmin")
 def serve(context: Context) -> int:
     """Listen for Stripe's deliveries until SIGTERM, and keep them; `dumacle worker` applies them.
 
@@ -84,6 +84,7 @@ def show(context: Context, event: EventId) -> Shown:
     columns=("id", "type", "object_id", "status"),
     example="dumacle webhooks events retry evt_1",
     mutates=True,
+    role="superadmin",
 )
 def retry(context: Context, event: EventIds) -> Shown:
     """Let a worker fetch and apply the objects of events once more."""

@@ -28,7 +28,7 @@ app = typer.Typer(**GROUP)  # type: ignore[arg-type]
 app.path = ""  # type: ignore[attr-defined]
 
 
-@command(app, "worker", example="dumacle worker --once", kind=Kind.SERVICE, cron=True)
+@command(app, "worker", example="dumacle worker --once", kind=Kind.SERVICE, cron=True, role="superadmin")
 def worker(
     context: Context,
     queues: Annotated[

@@ -46,7 +46,13 @@ def _in_wheel() -> Path | None:
 def _version(path: Path) -> str:
     try:
         done = subprocess.run(
-            [str(path), "-version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=VERSION_SECONDS, check=True
+            [str(path), "-version"],
+            # Nothing of ours: the environment may hold keys.
+            env={"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=VERSION_SECONDS,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolFailed(tool=str(path), reason=str(error)) from None

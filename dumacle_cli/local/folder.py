@@ -11,7 +11,7 @@ import pwd
 import secrets
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dumacle_cli.errors import FolderUnreachable
@@ -33,12 +33,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The random passwords and keys of one data folder."""
+    """The random passwords and keys of one data folder; `login` is what its owner acts as, empty before it is made."""
 
     postgres_password: str
     owner_password: str
     s3_access_key: str
     s3_secret_key: str
+    login_password: str = ""
+    login: str = ""
 
     def __repr__(self) -> str:
         return "Secrets(…)"
@@ -158,12 +160,17 @@ def read_secrets(folder: Path) -> Secrets | None:
 
 
 def ensure_secrets(folder: Path, account: Account) -> Secrets:
-    """Return the secrets of a prepared data folder; random ones are made once."""
-    found = read_secrets(folder)
-    if found is None:
-        found = Secrets(*(secrets.token_urlsafe(size) for size in (32, 32, 24, 32)))
-        write_private(folder / SECRETS, json.dumps(asdict(found)), account)
+    """Return the secrets of a prepared data folder; random ones are made once, before any server knows them."""
+    found = read_secrets(folder) or Secrets(*(secrets.token_urlsafe(size) for size in (32, 32, 24, 32)))
+    if not found.login_password:
+        found = replace(found, login_password=secrets.token_urlsafe(32))
+        keep_secrets(folder, found, account)
     return found
+
+
+def keep_secrets(folder: Path, secrets: Secrets, account: Account) -> None:
+    """Write the secrets of a data folder."""
+    write_private(folder / SECRETS, json.dumps(asdict(secrets)), account)
 
 
 def _check_reach(folder: Path, account: Account) -> None:

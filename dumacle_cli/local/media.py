@@ -63,7 +63,8 @@ def _make(ffmpeg: Path, sources: Sequence[str], options: Sequence[str], target: 
     # Without `bitexact` each making would differ by the encoder's version and the time in it.
     command = [str(ffmpeg), *QUIET, *inputs, *options, "-bitexact", str(target)]
     try:
-        subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        # Nothing of ours: the environment may hold keys.
+        subprocess.run(command, env={"LC_ALL": "C"}, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     except subprocess.CalledProcessError as failed:
         said = failed.stderr.decode(errors="replace").strip().splitlines()
         raise ToolFailed(tool="FFmpeg", reason=said[-1] if said else f"exit {failed.returncode}") from None

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -48,6 +48,8 @@ class Servers:
     port: str
     postgres_password: str = field(repr=False)
     owner_password: str = field(repr=False)
+    login_password: str = field(repr=False)
+    login: str
     s3_endpoint: str
     s3_access_key: str = field(repr=False)
     s3_secret_key: str = field(repr=False)
@@ -79,7 +81,7 @@ def start(folder: Path) -> Servers:
     """
     folder = folder.resolve()
     up = running(folder)
-    if up:
+    if up and up.login_password:
         return up
     account = folders.prepare(folder)
     with locked(folder):
@@ -97,6 +99,15 @@ def running(folder: Path) -> Servers | None:
         return None
     found = s3.running(folder)
     return _servers(folder, secrets, folders.account_of(folder), found[1]) if found else None
+
+
+def keep_login(up: Servers, login: str) -> Servers:
+    """Keep the name of the login that whoever owns the folder acts with."""
+    account = folders.account_of(up.folder)
+    with locked(up.folder):
+        secrets = replace(folders.ensure_secrets(up.folder, account), login=login)
+        folders.keep_secrets(up.folder, secrets, account)
+    return replace(up, login=login)
 
 
 def note_schema(folder: Path, revision: str) -> None:
@@ -182,6 +193,11 @@ def owner_url(servers: Servers) -> str:
     return url(servers, OWNER, servers.owner_password, DATABASE)
 
 
+def login_url(servers: Servers) -> str:
+    """Return the URL of Dumacle's database for whoever owns the folder, a superadmin; good in this process only."""
+    return url(servers, servers.login, servers.login_password, DATABASE)
+
+
 def _servers(folder: Path, secrets: folders.Secrets, account: folders.Account, port: int) -> Servers:
     data = folder / "postgres"
     return Servers(
@@ -192,6 +208,8 @@ def _servers(folder: Path, secrets: folders.Secrets, account: folders.Account, p
         port=address.PORT,
         postgres_password=secrets.postgres_password,
         owner_password=secrets.owner_password,
+        login_password=secrets.login_password,
+        login=secrets.login,
         s3_endpoint=s3.endpoint(port),
         s3_access_key=secrets.s3_access_key,
         s3_secret_key=secrets.s3_secret_key,

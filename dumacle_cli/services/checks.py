@@ -1,17 +1,14 @@
 """What an installation must be for this program to work, one finding with its fix for each point."""
 
 import shutil
-import time
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dumacle_cli.clients import keychain
-from dumacle_cli.errors import ContentDiffers, DumacleError, ToolFailed
+from dumacle_cli.errors import DumacleError, ToolFailed
 from dumacle_cli.local import ffmpeg as programs
 from dumacle_cli.units import show_size
 
@@ -19,11 +16,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dumacle_cli.clients.object_store import Location
+    from dumacle_cli.store.lints import Fault
 
 CLOCK_SECONDS = 5
 LITTLE_DISK = 5 * 1024**3
 NO_DISK = 256 * 1024**2
-Status = Literal["ok", "warning", "failed"]
+Status = Literal["ok", "skipped", "warning", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +107,9 @@ def provider(name: str, locate: Callable[[], "Location"], prefix: str = "") -> C
 
 
 def _round_trip(name: str, location: "Location", prefix: str) -> Check:
-    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.clients import probe
 
-    key, body = f"{prefix}dumacle-doctor-{uuid.uuid4()}", uuid.uuid4().bytes
-    started = time.monotonic()
-    with ObjectStore(location) as store:
-        store.put(key, body, sha256(body).hexdigest(), "application/octet-stream")
-        try:
-            if b"".join(store.get(key)) != body:
-                raise ContentDiffers(path=key)
-        finally:
-            store.delete([key])
-    took = (time.monotonic() - started) * 1000
+    took = probe.round_trip(location, prefix) * 1000
     return Check(name, "ok", f"bucket {location.bucket}: put, get and delete took {took:.0f} ms", "")
 
 
@@ -140,6 +129,32 @@ def keyring() -> Check:
         return Check("keyring", "ok", keychain.backend(), "")
     except ToolFailed as error:
         return Check("keyring", "warning", str(error), "give secrets by environment or by a file of mode 0600")
+
+
+def boundaries(connection: "Connection") -> list[Check]:
+    """Look whether PostgreSQL keeps everybody to what he may do, for whoever sees all users and logins."""
+    from dumacle_cli.store import acls, identity, lints
+
+    if not identity.is_complete(connection):
+        return [Check("roles", "failed", "this cluster lacks the roles of this installation", "dumacle db upgrade")]
+    found = [check for lint in lints.LINTS for check in _judged(lint.name, lint.status, lints.faults(connection, lint))]
+    return [*found, *_judged("rights", "failed", acls.differences(connection)), _guard(connection)]
+
+
+def _judged(name: str, status: Status, faults: "list[Fault]") -> list[Check]:
+    found = [Check(name, status, fault.finding, fault.fix) for fault in faults]
+    return found or [Check(name, "ok", "nothing found", "")]
+
+
+def _guard(connection: "Connection") -> Check:
+    """Tell the second belt against DDL; without a superuser nobody can put it on."""
+    from dumacle_cli.store import lints
+
+    on = lints.is_guarded(connection)
+    if on is None:
+        return Check("guard", "skipped", "no superuser put it up: rights alone refuse DDL", "")
+    fix = "" if on else "ALTER EVENT TRIGGER dumacle_guard ENABLE"
+    return Check("guard", "ok" if on else "failed", "on" if on else "off", fix)
 
 
 def worst(checks: Iterable[Check]) -> Status:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from dumacle_cli.clients.object_store import ObjectStore
     from dumacle_cli.store.database import Database
+    from dumacle_cli.store.places import Place
 
-    Stores = Callable[[str, str], ObjectStore]
+    Stores = Callable[[Place], ObjectStore]
 
 AT_ONCE = 8
 PAGE = 500
@@ -77,7 +78,7 @@ def expiry(seconds: int) -> datetime:
 def link(stores: "Stores", wanted: store.Content, seconds: int) -> Link:
     """Sign a URL that is good for 1 s to 7 days and saves under the file's name; raises InvalidValue."""
     expires_at = expiry(seconds)
-    objects = stores(wanted.provider, wanted.bucket)
+    objects = stores(wanted.place)
     url = objects.presign_get(wanted.key, seconds, file_name(wanted.path), wanted.content_type)
     return Link(wanted.file_id, wanted.path, url, expires_at)
 
@@ -93,7 +94,7 @@ def file_name(path: str) -> str:
 def checked(stores: "Stores", wanted: store.Content) -> Iterator[bytes]:
     """Yield the bytes of a content; raises ContentDiffers at their end, or as soon as there are too many."""
     digest, size = hashlib.sha256(), 0
-    for chunk in stores(wanted.provider, wanted.bucket).get(wanted.key):
+    for chunk in stores(wanted.place).get(wanted.key):
         size += len(chunk)
         if size > wanted.size:
             break

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dumacle_cli.clients.object_store import ObjectStore
     from dumacle_cli.store.database import Database
+    from dumacle_cli.store.places import Place
 
 BATCH = 10_000
 
@@ -50,7 +51,7 @@ def begin(session: "Session", reference: str) -> tuple[Erased, bool]:
     return erased, True
 
 
-def finish(database: "Database", stores: "Callable[[str, str], ObjectStore]", user_id: int) -> None:
+def finish(database: "Database", stores: "Callable[[Place], ObjectStore]", user_id: int) -> None:
     """Erase a user who is deleted, with his files; does nothing to another.
 
     Raises Conflict while uploads of his are open, and the errors of the stores; what was done is kept.

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import DumacleError, InvalidValue
 from dumacle_cli.services import users
-from dumacle_cli.store import plans, subscriptions
 from dumacle_cli.store import users as store
 
 if TYPE_CHECKING:
@@ -164,6 +163,8 @@ def create(session: Session, entries: list[Entry]) -> tuple[list[Imported], bool
 
 
 def _refused_plans(session: Session, entries: list[Entry]) -> dict[int, str]:
+    from dumacle_cli.store import plans  # it maps tables, which most commands of users need not
+
     known = plans.named(session, {entry.plan for entry in entries if entry.plan})
     refused = {}
     for entry in entries:
@@ -175,6 +176,8 @@ def _refused_plans(session: Session, entries: list[Entry]) -> dict[int, str]:
 
 
 def _create(session: Session, entries: list[Entry]) -> dict[str, int]:
+    from dumacle_cli.store import plans, subscriptions
+
     columns = [entry.email for entry in entries], [entry.name for entry in entries], [entry.role for entry in entries]
     created = store.create_many(session, *columns)
     buyers = [entry for entry in entries if entry.plan and entry.email in created]

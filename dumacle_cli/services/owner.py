@@ -1,4 +1,4 @@
-"""The owner of the database: its role, its password in a file, and the database itself."""
+"""The owner of the database: its role, its password in a file, and the database itself with its guard."""
 
 import os
 import secrets
@@ -36,6 +36,7 @@ class Bootstrapped:
     made_password: bool
     made_role: bool
     made_database: bool
+    made_guard: bool
 
 
 def plan(place: Place, password_file: str) -> tuple[Bootstrapped, bool]:
@@ -89,5 +90,6 @@ def _done(place: Place, password_file: str, made: store.Bootstrapped, new: bool)
         made_password=new,
         made_role=made.made_role,
         made_database=made.made_database,
+        made_guard=made.made_guard,
     )
-    return done, new or made.made_role or made.made_database
+    return done, new or made.made_role or made.made_database or made.made_guard

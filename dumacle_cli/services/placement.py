@@ -6,7 +6,9 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NotGranted, UserDisabled
 from dumacle_cli.services import pods, users
+from dumacle_cli.store import places
 from dumacle_cli.store import pods as store
+from dumacle_cli.store.places import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +19,7 @@ class Target:
     owner: str
     pod_id: int
     pod: str
-    provider: str
-    bucket: str
+    place: Place
     key_prefix: str
 
 
@@ -36,7 +37,7 @@ def target(session: Session, owner: str, pod: str | None) -> Target:
     if store.find_grant(session, place.id, user.id) is None:
         raise NotGranted(user=user.email, pod=place.name)
     prefix = _folder(place.prefix)
-    return Target(user.id, user.email, place.id, place.name, place.primary_provider, place.bucket, prefix)
+    return Target(user.id, user.email, place.id, place.name, places.of(place), prefix)
 
 
 def renditions(pod_prefix: str, file_id: int, *parts: object) -> str:

@@ -1,7 +1,7 @@
 """Pods: where media may be kept, how much of it, by whom, and whether the books are right."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import count
@@ -14,6 +14,7 @@ from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
 from dumacle_cli.services import users
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import pods as store
+from dumacle_cli.store.places import CUSTOM
 from dumacle_cli.units import Bytes, show_size
 
 Provider = Literal["s3", "wasabi", "oracle", "local"]
@@ -26,7 +27,10 @@ _PREFIX = re.compile(r"(?!/)(?!.*//)[A-Za-z0-9!_.*'()/-]{0,200}(?<!/)")
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A storage plan; `used` is what is stored, `reserved` what uploads hold now."""
+    """A storage plan; `used` is what is stored, `reserved` what uploads hold now.
+
+    `own_credentials` names the providers at which it uses keys of its own.
+    """
 
     id: int
     name: str
@@ -38,6 +42,7 @@ class Pod:
     secondary: str | None
     bucket: str
     prefix: str
+    own_credentials: list[str]
     created_at: datetime
     deleted_at: datetime | None
 
@@ -97,6 +102,7 @@ def view(pod: models.Pod) -> Pod:
         secondary=pod.secondary_provider,
         bucket=pod.bucket,
         prefix=pod.prefix,
+        own_credentials=[provider for provider, column in CUSTOM.items() if getattr(pod, column)],
         created_at=pod.created_at,
         deleted_at=pod.deleted_at,
     )
@@ -195,11 +201,15 @@ def update(
     name: str | None = None,
     capacity: int | None = None,
     secondary: str | None = None,
+    own_credentials: Mapping[str, bool] | None = None,
 ) -> tuple[Pod, bool]:
-    """Change a pod; an empty `secondary` removes it. Raises NotFound, InvalidValue, AlreadyExists, or Conflict
-    where the capacity would be less than what the pod holds."""
+    """Change a pod; an empty `secondary` removes it, `own_credentials` says at which providers it uses its own keys.
+
+    These were proven before. Raises NotFound, InvalidValue, AlreadyExists, or Conflict where the capacity would be
+    less than what the pod holds.
+    """
     pod = get(session, reference, lock=True)
-    wanted: dict[str, str | int | None] = {}
+    wanted: dict[str, str | int | None] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
     if name is not None:
         wanted["name"] = _named(name)
     if capacity is not None:

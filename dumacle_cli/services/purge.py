@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, replace
 from datetime import datetime
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import (
     DumacleError,
+    NoKeys,
     NotConfigured,
     ObjectMissing,
     StoreRefused,
@@ -24,6 +26,7 @@ from dumacle_cli.services import placement
 from dumacle_cli.store import purge as store
 from dumacle_cli.store import transcodes, units
 from dumacle_cli.store.files import Selection
+from dumacle_cli.store.places import Place
 from dumacle_cli.units import Bytes
 
 if TYPE_CHECKING:
@@ -32,10 +35,9 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.object_store import ObjectStore
     from dumacle_cli.store.database import Database
 
-    Stores = Callable[[str, str], ObjectStore]
+    Stores = Callable[[Place], ObjectStore]
 
 BATCH = 1000
-Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,18 +144,18 @@ def _remove_files(database: "Database") -> int:
 def _erase(stores: "Stores", found: list[store.Doomed], failed: dict[Place, DumacleError]) -> list[store.Doomed]:
     """Delete the bytes of these contents; returns those whose store did so."""
     erased: list[store.Doomed] = []
-    for place, group in groupby(sorted(found, key=_place), _place):
+    for place, group in groupby(sorted(found, key=_where), attrgetter("place")):
         contents = list(group)
         try:
-            _erase_at(stores(*place), contents)
+            _erase_at(stores(place), contents)
             erased += contents
-        except (StoreUnavailable, StoreRefused, NotConfigured) as error:
+        except (StoreUnavailable, StoreRefused, NotConfigured, NoKeys) as error:
             failed[place] = error
     return erased
 
 
-def _place(content: store.Doomed) -> Place:
-    return content.provider, content.bucket
+def _where(content: store.Doomed) -> tuple[str, str, int]:
+    return content.place.provider, content.place.bucket, content.place.pod_id or 0
 
 
 def _erase_at(objects: "ObjectStore", contents: list[store.Doomed]) -> None:

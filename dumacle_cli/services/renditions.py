@@ -104,7 +104,7 @@ def link(stores: "downloads.Stores", wanted: Published, seconds: int) -> downloa
     """Sign a URL of a rendition that is one object, good for 1 s to 7 days; raises InvalidValue."""
     expires_at = downloads.expiry(seconds)
     name = PurePosixPath(downloads.file_name(wanted.path)).with_suffix(PurePosixPath(wanted.entry).suffix).name
-    url = _presign(stores(wanted.provider, wanted.bucket), wanted.prefix + wanted.entry, seconds, name)
+    url = _presign(stores(wanted.place), wanted.prefix + wanted.entry, seconds, name)
     return downloads.Link(wanted.file_id, wanted.path, url, expires_at)
 
 
@@ -117,7 +117,7 @@ def playing_link(
     nothing is stored, and the URL leads nowhere.
     """
     expires_at = downloads.expiry(seconds)
-    objects = stores(wanted.provider, wanted.bucket)
+    objects = stores(wanted.place)
     folder = f"{wanted.prefix}{LINKS}{int(expires_at.timestamp())}-{secrets.token_hex(8)}/"
     if write:
         names = [entry.key.removeprefix(wanted.prefix) for entry in objects.list(wanted.prefix)]

@@ -9,6 +9,7 @@ from dumacle_cli.errors import Conflict
 from dumacle_cli.services import users
 from dumacle_cli.store import logins, plans
 from dumacle_cli.store import users as store
+from dumacle_cli.store.models import User
 from dumacle_cli.units import Secret
 
 EMAIL = "root@example.com"
@@ -33,15 +34,25 @@ class Seeded:
 
 
 def seed(session: Session, email: str) -> tuple[Seeded, bool]:
-    """Make what is missing; raises InvalidValue, Conflict, or DatabaseForbidden to a role that may create no roles."""
+    """Make what is missing; raises InvalidValue, Conflict, or DatabaseForbidden to whoever may make no superadmin."""
+    user = _superadmin(session, email)
+    added = tuple(name for name, facts in PLANS.items() if _add_plan(session, name, facts))
+    login, password = _login(session, user.id)
+    return Seeded(user.email, login, password, added), bool(added) or password is not None
+
+
+def superadmin(session: Session, email: str, password: str) -> str:
+    """Make a superadmin, where he is missing, with this password, and return his login; raises like seed."""
+    return logins.grant_personal(session, _superadmin(session, email).id, password)
+
+
+def _superadmin(session: Session, email: str) -> User:
     email = users.normalised(email)
     store.create(session, email=email, role="superadmin")
     user = users.get(session, email)
     if user.role != "superadmin":
         raise Conflict(reason=f"{email} is an {user.role}", advice="give another e-mail for the superadmin")
-    added = tuple(name for name, facts in PLANS.items() if _add_plan(session, name, facts))
-    login, password = _login(session, user.id)
-    return Seeded(email, login, password, added), bool(added) or password is not None
+    return user
 
 
 def _add_plan(session: Session, name: str, facts: dict[str, int]) -> bool:
@@ -52,4 +63,4 @@ def _login(session: Session, user_id: int) -> tuple[str, str | None]:
     if found := logins.personal(session, user_id):
         return found, None
     password = secrets.token_urlsafe(24)
-    return logins.create_personal(session, user_id, password), password
+    return logins.grant_personal(session, user_id, password), password

@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dumacle_cli.services import users
-from dumacle_cli.store import models, subscriptions
+from dumacle_cli.store import models
 from dumacle_cli.store import quotas as quotas_store
-from dumacle_cli.store import users as store
 from dumacle_cli.units import Bytes, Seconds
+
+if TYPE_CHECKING:
+    from dumacle_cli.store.models import Subscription
 
 Quotas = dict[str, Row[Any]]
 # Storage is a level: there is no period for which it could be granted.
@@ -56,11 +58,14 @@ class UserDetail(users.User):
 
 def show(session: Session, reference: str) -> UserDetail:
     """Return how a user stands, of a deleted one too; raises NotFound."""
+    from dumacle_cli.store import pods as pods_store  # both map tables, which most commands of users need not
+    from dumacle_cli.store import subscriptions
+
     user = users.get_any(session, reference)
     found = subscriptions.live(session, user.id)
     pods = [
         GrantedPod(pod.name, pod.capacity - pod.used - pod.reserved, is_default)
-        for pod, is_default in store.pods(session, user.id)
+        for pod, is_default in pods_store.granted(session, user.id)
     ]
     quotas = {row.metric: row for row in quotas_store.standing(session, user.id)}
     reasons = [*_barred(user), *_without_plan(user, found, quotas), *_without_room(user, pods)]
@@ -88,7 +93,7 @@ def _barred(user: models.User) -> Iterator[Reason]:
         yield Reason("the user is disabled", f"dumacle users enable {user.email}")
 
 
-def _without_plan(user: models.User, found: tuple[models.Subscription, str] | None, quotas: Quotas) -> Iterator[Reason]:
+def _without_plan(user: models.User, found: "tuple[Subscription, str] | None", quotas: Quotas) -> Iterator[Reason]:
     spent = [metric for metric in ("storage", "upload") if _is_spent(quotas[metric])]
     entitled = found is not None and found[0].status in models.plans.ENTITLED_STATUSES
     if spent and not entitled:

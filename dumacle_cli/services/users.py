@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
+from dumacle_cli.errors import AlreadyExists, Conflict, Forbidden, InvalidValue, NotFound
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import users as store
 
@@ -37,11 +37,8 @@ def view(user: models.User) -> User:
 
 
 def get(session: Session, reference: str, *, lock: bool = False) -> models.User:
-    """Return the user of this id or e-mail who is not deleted; raises NotFound."""
-    user = None if _UNWRITABLE.search(reference) else store.find(session, reference, lock=lock)
-    if user is None:
-        raise NotFound(noun="user", name=reference)
-    return user
+    """Return the user of this id or e-mail who is not deleted; raises NotFound, or Forbidden to lock a superior."""
+    return _found(session, reference, deleted=False, lock=lock)
 
 
 def get_any(session: Session, reference: str, *, lock: bool = False) -> models.User:
@@ -53,7 +50,16 @@ def get_any(session: Session, reference: str, *, lock: bool = False) -> models.U
 
 
 def _deleted(session: Session, reference: str, *, lock: bool) -> models.User:
-    user = None if _UNWRITABLE.search(reference) else store.find(session, reference, deleted=True, lock=lock)
+    return _found(session, reference, deleted=True, lock=lock)
+
+
+def _found(session: Session, reference: str, *, deleted: bool, lock: bool) -> models.User:
+    if _UNWRITABLE.search(reference):
+        raise NotFound(noun="user", name=reference)
+    user = store.find(session, reference, deleted=deleted, lock=lock)
+    if user is None and lock and (seen := store.find(session, reference, deleted=deleted)):
+        # PostgreSQL hides from a lock what the actor may not change.
+        raise Forbidden(what=f"changing {seen.email}, who is {seen.role},", role="superadmin")
     if user is None:
         raise NotFound(noun="user", name=reference)
     return user
@@ -114,16 +120,21 @@ def update(
 ) -> tuple[User, bool]:
     """Change what is given of a user; raises NotFound, InvalidValue, AlreadyExists or Conflict."""
     user = get(session, reference, lock=True)
-    if role is not None and role != "superadmin":
-        _spare_last_superadmin(session, user)
     given = {
         "email": None if email is None else normalised(email),
         "name": None if name is None else named(name),
-        "role": role,
     }
     changed = _change(session, user, **{column: value for column, value in given.items() if value is not None})
+    changed = (role is not None and store.set_role(session, user, role)) or changed
     switched = plan is not None and _switch(session, user, plan)
     return view(user), changed or switched
+
+
+def set_role(session: Session, reference: str, role: str) -> tuple[User, bool]:
+    """Give a user another role, and his logins its rights; raises NotFound, or Conflict for the last superadmin."""
+    user = get(session, reference)
+    changed = store.set_role(session, user, role)
+    return view(user), changed
 
 
 def enable(session: Session, reference: str) -> tuple[User, bool]:

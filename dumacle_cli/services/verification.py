@@ -14,8 +14,9 @@ from dumacle_cli.units import Bytes
 if TYPE_CHECKING:
     from dumacle_cli.clients.object_store import ObjectStore
     from dumacle_cli.store.database import Database
+    from dumacle_cli.store.places import Place
 
-    Stores = Callable[[str, str], ObjectStore]
+    Stores = Callable[[Place], ObjectStore]
 
 AT_ONCE = 16
 BATCH = 500
@@ -80,7 +81,7 @@ def _read(stores: "Stores", content: store.Content) -> None:
 
 
 def _ask(stores: "Stores", content: store.Content) -> None:
-    head = stores(content.provider, content.bucket).head(content.key)
+    head = stores(content.place).head(content.key)
     expected = _etag(content)
     if head.size != content.size or (expected and head.etag != expected):
         raise ContentDiffers(path=content.path)
@@ -91,6 +92,6 @@ def _etag(content: store.Content) -> str | None:
 
     Such a store answers the end of a multipart upload with another ETag than it has for the object later.
     """
-    if known(content.provider).proof == "md5-etag":
+    if known(content.place.provider).proof == "md5-etag":
         return content.md5.hex() if content.md5 else None
     return content.etag

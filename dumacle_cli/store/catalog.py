@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select, text
 
 from dumacle_cli.store import sql
 from dumacle_cli.store.models import Pod
+from dumacle_cli.store.places import KEYHOLDER
 from dumacle_cli.store.revisions import OLDEST_SERVER
 
 _MADE = re.compile(r"^CREATE OR REPLACE FUNCTION app\.(\w+)", re.MULTILINE)
@@ -45,8 +46,7 @@ def missing_functions(connection: Connection) -> list[str]:
 def buckets(connection: Connection) -> list[Bucket]:
     """Return each bucket that is the primary one of a pod without keys of its own."""
     places = Pod.primary_provider, Pod.bucket
-    own_keys = Pod.use_custom_s3 | Pod.use_custom_wasabi | Pod.use_custom_oracle
-    query = select(*places, func.min(Pod.prefix)).where(Pod.deleted_at.is_(None), ~own_keys).group_by(*places)
+    query = select(*places, func.min(Pod.prefix)).where(Pod.deleted_at.is_(None), KEYHOLDER.is_(None)).group_by(*places)
     return [Bucket(*row) for row in connection.execute(query.order_by(*places))]
 
 

@@ -35,6 +35,23 @@ _BY_STATE: dict[str, type[errors.DumacleError]] = {
     "42P01": errors.SchemaMissing,
     "3F000": errors.SchemaMissing,
 }
+# What Dumacle's own functions say.
+_SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
+    "the user of this login is disabled": (errors.LoginBarred, "ask an admin for: dumacle users enable EMAIL"),
+    "this login expired": (errors.LoginBarred, "dumacle auth login"),
+    "this login belongs to no user": (errors.LoginBarred, "ask a superadmin for: dumacle users grant-login EMAIL"),
+    "the last superadmin must stay": (
+        errors.Conflict,
+        "make another one first: dumacle users create EMAIL --role superadmin",
+    ),
+}
+# How the server words a refusal to connect, for which the driver gives no state.
+_REFUSALS = (
+    "password authentication failed",
+    "does not exist",
+    "is not permitted to log in",
+    "permission denied for database",
+)
 _WORTH_RETRYING = {"40001", "40P01", "55P03"}
 
 
@@ -196,6 +213,9 @@ def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
         return fault
     state = origin.sqlstate or ""
     reason = _sentence(origin)
+    if reason in _SAID:
+        said, advice = _SAID[reason]
+        return said(reason=reason, advice=advice)
     if kind := _BY_STATE.get(state):
         return kind(reason=reason)
     if state.startswith(("08", "57P")) or (not state and isinstance(origin, psycopg.OperationalError)):
@@ -205,7 +225,9 @@ def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
 
 def _unreachable(reason: str) -> errors.DumacleError:
     lowered = reason.lower()
-    if "password authentication failed" in lowered or "no password supplied" in lowered or "does not exist" in lowered:
+    if "no password supplied" in lowered:
+        return errors.NotLoggedIn(reason="no password was found for this login")
+    if any(words in lowered for words in _REFUSALS):
         return errors.DatabaseRefused(reason=reason)
     if "too many" in lowered or "remaining connection slots" in lowered:
         return errors.DatabaseFull(reason=reason)

@@ -1,7 +1,6 @@
 """Queries that erase a user for good."""
 
-from sqlalchemy import delete as sql_delete
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session
 
@@ -29,12 +28,5 @@ def delete_files(session: Session, user_id: int, limit: int) -> bool:
 
 
 def erase(session: Session, user_id: int) -> bool:
-    """Delete a user whose files are gone, with all that refers to the row; tells whether there was one."""
-    owned = {"id": user_id}
-    for table, column in _RESTRICTING:
-        session.execute(text(f"DELETE FROM app.{table} WHERE {column} = :id"), owned)  # noqa: S608
-    return session.scalar(sql_delete(User).where(User.id == user_id).returning(User.id)) is not None
-
-
-# In the order of their references to each other.
-_RESTRICTING = (("leases", "user_id"), ("runs", "owner_id"), ("subscriptions", "user_id"), ("logins", "user_id"))
+    """Delete a user whose files are gone, with logins and all that refers to the row; tells whether there was one."""
+    return bool(session.scalar(select(func.app.erase_user(user_id))))

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from dumacle_cli.store import paging, storage
 from dumacle_cli.store.models import File, Lease, Pod, PodGrant, User, Version
+from dumacle_cli.store.places import PLACE, Place
 
 SORTS: dict[str, list[Any]] = {
     "created": [File.id],
@@ -41,8 +42,7 @@ class Content:
     file_id: int
     version_id: int
     path: str
-    provider: str
-    bucket: str
+    place: Place
     key: str
     size: int
     sha256: bytes | None
@@ -155,7 +155,7 @@ def sample(session: Session, chosen: Selection) -> Sequence[str]:
 
 def _contents() -> Select[Any]:
     version = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
-    columns: list[Any] = [File.id, Version.id, File.path, Pod.primary_provider, Pod.bucket, *version]
+    columns: list[Any] = [File.id, Version.id, File.path, PLACE, *version]
     return (
         select(*columns)
         .join(Version, (Version.file_id == File.id) & (Version.id == File.version_id))
@@ -246,19 +246,12 @@ def stored(session: Session, ids: Sequence[int]) -> list[Stored]:
 
 
 def carry_storage(session: Session, sizes: Sequence[Stored], user_id: int) -> tuple[int, int | None]:
-    """Take these bytes from their owners' storage and add them to the user's; returns his use and his limit (bytes).
-
-    The counters are locked by user, so that two moves in opposite directions do not wait for each other.
-    """
-    for owner_id in sorted({*(each.owner_id for each in sizes), user_id}):
-        session.execute(text("SELECT app.open_quota_counter(:user, 'storage', now())"), {"user": owner_id})
-    add = text("""
-        UPDATE app.quota_counters SET used = used + :used, reserved = reserved + :reserved
-        WHERE user_id = :user AND metric = 'storage'
-    """)
-    for each in sizes:
-        session.execute(add, {"user": each.owner_id, "used": -each.used, "reserved": -each.reserved})
-        session.execute(add, {"user": user_id, "used": each.used, "reserved": each.reserved})
+    """Take these bytes from their owners' storage and add them to the user's; returns his use and his limit (bytes)."""
+    owners = {"owners": [s.owner_id for s in sizes], "used": [s.used for s in sizes]}
+    session.execute(
+        text("SELECT app.carry_storage(:owners, :used, :reserved, :user)"),
+        owners | {"reserved": [s.reserved for s in sizes], "user": user_id},
+    )
     used, allowed = session.execute(
         text("SELECT used + reserved, allowed FROM app.quota_usage(:user, 'storage', now())"), {"user": user_id}
     ).one()

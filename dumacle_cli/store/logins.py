@@ -1,17 +1,51 @@
-"""The PostgreSQL roles that people act with; named after the database, because roles belong to the whole cluster."""
+"""The PostgreSQL roles that people and services act with, made and dropped by the functions of the schema `login`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from psycopg import Connection, sql
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store.models import SCHEMA, Login
+from dumacle_cli.store import paging
+from dumacle_cli.store.models import Installation, Login, User
 
-_GRANTS = """
-GRANT USAGE ON SCHEMA {schema} TO {group};
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {group};
-ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {group};
-GRANT CONNECT ON DATABASE {database} TO {group};
-"""
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """The login that a session acts with, and its user; `barred` says why it may not act."""
+
+    role: str
+    user_id: int
+    kind: str
+    duty: str | None
+    valid_until: datetime | None
+    user_role: str
+    email: str
+    barred: str | None
+
+
+def actor(session: Session) -> Actor | None:
+    """Return who acts, also one who may not; None for the owner of the schema and for superusers."""
+    found = session.execute(text("SELECT * FROM app.actor_login()")).mappings().first()
+    return Actor(**found) if found else None
+
+
+def acting_role(session: Session) -> str:
+    """Return what the session may do: `owner`, a role, or a duty; PostgreSQL raises 28000 for a barred login."""
+    return str(session.scalars(select(func.app.actor_role())).one())
+
+
+def enduser(session: Session) -> int | None:
+    """Return the user who acts where he is an enduser, who sees no rows but his own; else None."""
+    found: int | None = session.scalar(text("SELECT app.actor() WHERE NOT app.sees_all()"))
+    return found
+
+
+def name(session: Session) -> str:
+    """Return the PostgreSQL role that the session logged in with."""
+    return session.scalars(select(func.session_user())).one()
 
 
 def personal(session: Session, user_id: int) -> str | None:
@@ -19,26 +53,78 @@ def personal(session: Session, user_id: int) -> str | None:
     return session.scalars(select(Login.role).where(Login.user_id == user_id, Login.kind == "personal")).first()
 
 
-def create_personal(session: Session, user_id: int, password: str) -> str:
-    """Make a user's personal login and return its name; the server is sent a SCRAM verifier, never the password."""
-    driver = _driver(session)
-    database: str = session.scalars(select(func.current_database())).one()
-    group, role = _operators(driver, database), f"{database}_{user_id}"
-    verifier = driver.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}")
-    driver.execute(statement.format(sql.Identifier(role), sql.Literal(verifier), sql.Identifier(group)))
-    session.execute(insert(Login).values(role=role, user_id=user_id, kind="personal"))
-    return role
+def grant_personal(session: Session, user_id: int, password: str) -> str:
+    """Make a user's personal login, or give it this password, and return its name."""
+    return str(session.scalars(select(func.login.grant_personal(user_id, _verifier(session, password)))).one())
 
 
-def _operators(driver: Connection, database: str) -> str:
-    """Make the group that may read and write Dumacle's rows, where it is missing, and return its name."""
-    group = f"{database}_operators"
-    if driver.execute("SELECT FROM pg_roles WHERE rolname = %s", [group]).fetchone() is None:
-        driver.execute(sql.SQL("CREATE ROLE {}").format(sql.Identifier(group)))
-    names = {"group": group, "schema": SCHEMA, "database": database}
-    driver.execute(sql.SQL(_GRANTS).format(**{name: sql.Identifier(value) for name, value in names.items()}))
-    return group
+def grant_service(session: Session, duty: str, password: str) -> str:
+    """Make the login of a duty, or give it this password, and return its name."""
+    return str(session.scalars(select(func.login.grant_service(duty, _verifier(session, password)))).one())
+
+
+def open_session(session: Session, password: str, hours: float) -> tuple[str, datetime]:
+    """Make a session login for the personal one that acts; returns its name and its end, never past the maximum."""
+    made = text("SELECT role, valid_until FROM login.open_session(:verifier, :hours)")
+    found = session.execute(made, {"verifier": _verifier(session, password), "hours": hours}).one()
+    return found.role, found.valid_until
+
+
+def change_password(session: Session, password: str) -> None:
+    """Give the login that acts another password."""
+    statement = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(_verifier(session, password)))
+    _driver(session).execute(statement)
+
+
+def revoke(session: Session, role: str) -> int:
+    """End a login and its connections at once; returns how many connections it had."""
+    return int(session.scalars(select(func.login.revoke(role))).one())
+
+
+def revoke_user(session: Session, user_id: int) -> int:
+    """End all logins of a user with their connections; returns how many logins he had."""
+    return int(session.scalars(select(func.login.revoke_user(user_id))).one())
+
+
+def of_user(session: Session, user_id: int) -> Sequence[Login]:
+    """Return all logins of a user."""
+    return session.scalars(select(Login).where(Login.user_id == user_id).order_by(Login.role)).all()
+
+
+def find_session(session: Session, role: str) -> Login | None:
+    """Return a session login that the actor may see, or None."""
+    return session.scalars(select(Login).where(Login.role == role, Login.kind == "session")).one_or_none()
+
+
+def sessions_of(session: Session, user_id: int) -> Sequence[str]:
+    """Return the session logins of a user that are still good, less the one that acts."""
+    query = select(Login.role).where(Login.user_id == user_id, Login.kind == "session", Login.valid_until > func.now())
+    return session.scalars(query.where(Login.role != func.session_user()).order_by(Login.role)).all()
+
+
+def page(session: Session, after: str | None, limit: int) -> paging.Page[tuple[Login, str]]:
+    """Return a page of the session logins that are still good and that the actor may see, with their users' e-mails."""
+    query = select(Login, User.email).join(User, User.id == Login.user_id)
+    query = query.where(Login.kind == "session", Login.valid_until > func.now())
+    found = [(row[0], row[1]) for row in session.execute(paging.keyset(query, [Login.role], after, limit))]
+    return paging.page(found, limit, lambda row: [row[0].role])
+
+
+def set_session_hours(session: Session, hours: int) -> bool:
+    """Set how long a session may last at most (hours); tells whether that changed."""
+    statement = update(Installation).where(Installation.session_hours != hours).values(session_hours=hours)
+    return session.scalar(statement.returning(Installation.id)) is not None
+
+
+def connections(session: Session, roles: Sequence[str]) -> int:
+    """Return how many connections these logins have open now."""
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE usename = ANY(:roles) AND pid <> pg_backend_pid()")
+    return int(session.scalars(query, {"roles": list(roles)}).one())
+
+
+def _verifier(session: Session, password: str) -> str:
+    """Work out what the server is told instead of a password; a name of a role does not enter into it."""
+    return _driver(session).pgconn.encrypt_password(password.encode(), b"", b"scram-sha-256").decode()
 
 
 def _driver(session: Session) -> Connection:

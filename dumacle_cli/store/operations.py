@@ -35,11 +35,15 @@ class Earlier:
 
 
 def begin(session: Session, request: Request) -> Earlier | None:
-    """Record the operation, or return what it came to earlier; waits while another runs it; raises OperationReused."""
+    """Record the operation, or return what it came to earlier; waits while another runs it; raises OperationReused.
+
+    The record of changes (audit) names it in what this transaction writes.
+    """
     recorded = session.execute(
         text(
-            "INSERT INTO app.operations (id, command, fingerprint) VALUES (:id, :command, :fingerprint) "
-            "ON CONFLICT (id) DO NOTHING RETURNING id"
+            "WITH recorded AS (INSERT INTO app.operations (id, command, fingerprint) "
+            "VALUES (:id, :command, :fingerprint) ON CONFLICT (id) DO NOTHING RETURNING id) "
+            "SELECT set_config('dumacle.operation', id, true) FROM recorded"
         ),
         {"id": request.id, "command": request.command, "fingerprint": request.fingerprint},
     ).first()
@@ -47,9 +51,10 @@ def begin(session: Session, request: Request) -> Earlier | None:
         return None
     found = session.execute(
         text("SELECT command, fingerprint, result FROM app.operations WHERE id = :id"), {"id": request.id}
-    ).one()
-    if found.fingerprint != request.fingerprint:
-        raise OperationReused(operation=request.id, command=found.command)
+    ).one_or_none()
+    if found is None or found.fingerprint != request.fingerprint:
+        # Another login's operation is not to be seen, but its id is taken.
+        raise OperationReused(operation=request.id, command=found.command if found else "somebody else's command")
     return Earlier(found.result)
 
 

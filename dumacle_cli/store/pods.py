@@ -113,6 +113,13 @@ def default_of(session: Session, user_id: int) -> int | None:
     return session.scalars(query.where(Pod.deleted_at.is_(None))).one_or_none()
 
 
+def granted(session: Session, user_id: int) -> list[tuple[Pod, bool]]:
+    """Return the pods that a user was granted, each with whether it is the default."""
+    query = select(Pod, PodGrant.is_default).join(PodGrant, PodGrant.pod_id == Pod.id)
+    found = session.execute(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_(None)).order_by(Pod.name))
+    return [(pod, is_default) for pod, is_default in found]
+
+
 def granted_to(session: Session, pod_id: int, limit: int) -> list[str]:
     """Return the e-mails of the first users that a pod is granted to."""
     query = select(User.email).join(PodGrant, PodGrant.user_id == User.id).where(PodGrant.pod_id == pod_id)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from dumacle_cli.store.files import Selection, conditions, one_of
 from dumacle_cli.store.models import File, Lease, Pod, Rendition, Transcode, Version
+from dumacle_cli.store.places import KEYHOLDER, PLACE, Place
 
 LEFTOVER = ("superseded", "failed")
 
@@ -19,8 +20,7 @@ class Doomed:
 
     version_id: int
     file_id: int
-    provider: str
-    bucket: str
+    place: Place
     key: str
     upload_id: str | None
     prefix: str
@@ -112,15 +112,17 @@ def mark_leftovers(session: Session, chosen: Selection, limit: int) -> bool:
     return bool(ids)
 
 
-def doomed(session: Session, limit: int, without: Iterable[tuple[str, str]]) -> list[Doomed]:
-    """Return the next contents that are marked, whoever marked them, in other buckets than these of providers."""
+def doomed(session: Session, limit: int, without: Iterable[Place]) -> list[Doomed]:
+    """Return the next contents that are marked, whoever marked them, elsewhere than at these places."""
     transcodes = func.array(select(Transcode.id).where(Transcode.version_id == Version.id).scalar_subquery())
-    place = (Pod.primary_provider, Pod.bucket, Version.key, Version.upload_id, Pod.prefix)
+    place = (PLACE, Version.key, Version.upload_id, Pod.prefix)
+    where = tuple_(Pod.primary_provider, Pod.bucket, func.coalesce(KEYHOLDER, 0))
+    failed = [(each.provider, each.bucket, each.pod_id or 0) for each in without]
     query = (
         select(Version.id, File.id, *place, transcodes, File.purging_at.is_not(None))
         .join(File, File.id == Version.file_id)
         .join(Pod, Pod.id == File.pod_id)
-        .where(Version.status == "purging", tuple_(Pod.primary_provider, Pod.bucket).not_in(list(without)))
+        .where(Version.status == "purging", where.not_in(failed))
         .order_by(Version.id)
         .limit(limit)
     )

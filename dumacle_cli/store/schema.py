@@ -10,13 +10,16 @@ import psycopg
 from sqlalchemy import URL, Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from dumacle_cli.errors import DatabaseBusy, NotConfigured
-from dumacle_cli.store import revisions
+from dumacle_cli.errors import DatabaseBusy, NotConfigured, NotOwner
+from dumacle_cli.store import identity, revisions
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
+SCHEMA = revisions.TABLE.split(".")[0]
+# "dumacle" in ASCII: an advisory lock is only a number, and another program's must not be hit by chance.
+LOCK = 0x64756D61636C65
 LOCK_SECONDS = 5
 STATEMENT_SECONDS = 3600
 """A migration that waits for a lock stops every reader behind it; one that works may take its time."""
@@ -39,6 +42,25 @@ def downgrade(target: Connection | URL | str, to: str, *, statement_seconds: flo
 
     with _migrating(target, statement_seconds) as config:
         command.downgrade(config, to)
+
+
+def mend(connection: Connection) -> None:
+    """Make the roles and rights of the present schema again, which a restore leaves behind; raises DatabaseBusy."""
+    with _limited(connection, STATEMENT_SECONDS):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        identity.install(connection)
+        connection.commit()
+
+
+def require_owner(connection: Connection) -> None:
+    """Refuse everybody but who owns the schema, where there is one: his would be what a migration makes.
+
+    Raises NotOwner.
+    """
+    owned = text("SELECT pg_get_userbyid(nspowner), current_user FROM pg_namespace WHERE nspname = :name")
+    found = connection.execute(owned, {"name": SCHEMA}).first()
+    if found and found[0] != found[1]:
+        raise NotOwner(owner=found[0])
 
 
 def current(connection: Connection) -> str | None:
@@ -68,12 +90,11 @@ def check(connection: Connection) -> list[str]:
 
 def alembic_options() -> dict[str, Any]:
     """Where the revision is kept, and that only our own schema is compared: procrastinate wrote the queue's."""
-    schema, table = revisions.TABLE.split(".")
     return {
-        "version_table": table,
-        "version_table_schema": schema,
+        "version_table": revisions.TABLE.split(".")[1],
+        "version_table_schema": SCHEMA,
         "include_schemas": True,
-        "include_name": lambda name, kind, _: kind != "schema" or name == schema,
+        "include_name": lambda name, kind, _: kind != "schema" or name == SCHEMA,
     }
 
 
@@ -142,8 +163,8 @@ def _limited(connection: Connection, statement_seconds: float) -> Iterator[None]
     connection.commit()
     try:
         yield
-    except DBAPIError as fault:
-        if isinstance(fault.orig, psycopg.errors.LockNotAvailable):
+    except (DBAPIError, psycopg.errors.LockNotAvailable) as fault:
+        if isinstance(getattr(fault, "orig", fault), psycopg.errors.LockNotAvailable):
             raise DatabaseBusy(reason="a table that the migration changes is in use") from None
         raise
     finally:

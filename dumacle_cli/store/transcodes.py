@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.store import paging
 from dumacle_cli.store.files import Selection, conditions, one_of
 from dumacle_cli.store.models import File, Pod, Rendition, Transcode, Unit, User
+from dumacle_cli.store.places import PLACE, Place
 
 LIVE = ("queued", "running", "publishing")
 STANDING = (*LIVE, "done")
@@ -126,7 +127,7 @@ def lock_pods(session: Session, chosen: Selection) -> None:
     """Lock the pods of the selected files of which something is being made; who is at work locks these before files."""
     busy = select(File.pod_id).join(Transcode, Transcode.file_id == File.id)
     busy = busy.where(*conditions(chosen), Transcode.status.in_(LIVE))
-    session.execute(select(Pod.id).where(Pod.id.in_(busy)).order_by(Pod.id).with_for_update(key_share=True))
+    session.execute(select(func.app.lock_pods(func.array(busy.distinct().scalar_subquery()))))
 
 
 def live(session: Session, **of: Sequence[int]) -> Sequence[int]:
@@ -148,8 +149,7 @@ class Published:
     kind: str
     prefix: str
     entry: str
-    provider: str
-    bucket: str
+    place: Place
 
 
 def renditions(session: Session, of: Literal["file_id", "transcode_id"], number: int) -> Sequence[Row[Any]]:
@@ -161,7 +161,7 @@ def renditions(session: Session, of: Literal["file_id", "transcode_id"], number:
 
 def published(session: Session, file_id: int) -> list[Published]:
     """Return the renditions of the present content of a file that is not deleted, the latest first."""
-    place = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry, Pod.primary_provider, Pod.bucket)
+    place = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry, PLACE)
     columns: list[Any] = [File.id, File.path, *place]
     query = (
         select(*columns)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.store.files import Content
 from dumacle_cli.store.models import File, Pod, Transcode, Unit, User, Version
+from dumacle_cli.store.places import PLACE
 from dumacle_cli.units import show_size
 
 ATTEMPTS = 3
@@ -72,7 +73,7 @@ def claim(
 def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
     work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Transcode.preset)
     whose = (User.email, Pod.name, Pod.prefix)
-    place = (File.id, Version.id, File.path, Pod.primary_provider, Pod.bucket)
+    place = (File.id, Version.id, File.path, PLACE)
     content = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
     columns: list[Any] = [*work, *whose, *place, *content]
     query = (

@@ -89,13 +89,7 @@ def heartbeat(session: Session, run: int, host: str, pid: int, seconds: float) -
     ).all()
     if not ours:
         return False
-    session.execute(
-        text(
-            "UPDATE app.leases SET until = now() + make_interval(secs => :seconds) "
-            "WHERE run_id = :run AND closed_at IS NULL"
-        ),
-        {"run": run, "seconds": seconds},
-    )
+    session.execute(text("SELECT app.keep_leases(:run, :seconds)"), {"run": run, "seconds": seconds})
     return True
 
 
@@ -210,11 +204,11 @@ def intend(
                 RETURNING id, path
             ), given_up AS (
                 -- OFFSET 0: one index look-up a file, whatever the planner believes of tables that grow meanwhile.
+                -- The status stands outside, or it would read the index of all that is unfinished for each file.
                 UPDATE app.versions SET status = 'failed' WHERE id IN (
                     SELECT earlier.id FROM file CROSS JOIN LATERAL (
-                        SELECT v.id FROM app.versions AS v
-                        WHERE v.file_id = file.id AND v.status IN {UNFINISHED} OFFSET 0
-                    ) AS earlier
+                        SELECT v.id, v.status FROM app.versions AS v WHERE v.file_id = file.id OFFSET 0
+                    ) AS earlier WHERE earlier.status IN {UNFINISHED}
                 )
             ), attempt AS (
                 INSERT INTO app.versions (file_id, lease_id, run_id, size, mtime_ns, key, content_type, status)
@@ -321,11 +315,7 @@ def record_spent(session: Session, spent: dict[int, int]) -> set[int]:
     One that was closed, because its holder was silent for too long, has given its bytes back: nothing is booked.
     """
     rows = session.execute(
-        text(
-            "UPDATE app.leases AS l SET spent = l.spent + s.bytes "
-            "FROM unnest(CAST(:ids AS bigint[]), CAST(:bytes AS bigint[])) AS s (id, bytes) "
-            "WHERE l.id = s.id AND l.closed_at IS NULL RETURNING l.id"
-        ),
+        text("SELECT app.spend_leases(CAST(:ids AS bigint[]), CAST(:bytes AS bigint[]))"),
         {"ids": list(spent), "bytes": list(spent.values())},
     )
     return set(rows.scalars())

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dumacle_cli.store import paging
-from dumacle_cli.store.models import Pod, PodGrant, User
+from dumacle_cli.store.models import User
 
 
 def find(session: Session, reference: str, *, deleted: bool = False, lock: bool = False) -> User | None:
@@ -60,6 +60,13 @@ def update(session: Session, user: User, **values: Any) -> bool:
     return True
 
 
+def set_role(session: Session, user: User, role: str) -> bool:
+    """Give a user another role where it differs; PostgreSQL lets only a superadmin do it, and not to the last one."""
+    changed = session.scalars(select(func.app.set_role(user.id, role))).one()
+    session.refresh(user)
+    return bool(changed)
+
+
 def delete(session: Session, user: User) -> None:
     """Disable and hide a user from now on."""
     update(session, user, status="disabled", deleted_at=func.now())
@@ -96,10 +103,3 @@ def page(
 def count(session: Session) -> int:
     """Return how many users there are."""
     return session.scalars(select(func.count()).select_from(User).where(User.deleted_at.is_(None))).one()
-
-
-def pods(session: Session, user_id: int) -> list[tuple[Pod, bool]]:
-    """Return the pods that a user was granted, each with whether it is the default."""
-    query = select(Pod, PodGrant.is_default).join(PodGrant, PodGrant.pod_id == Pod.id)
-    found = session.execute(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_(None)).order_by(Pod.name))
-    return [(pod, is_default) for pod, is_default in found]

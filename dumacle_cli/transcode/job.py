@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from dumacle_cli.clients.object_store import ObjectStore
     from dumacle_cli.store.database import Database
+    from dumacle_cli.store.places import Place
 
 RENEW_SECONDS = 2.0
 """How often a lease is renewed at least; a cancelled encoder ends within this time."""
@@ -53,7 +54,7 @@ class Means:
     """What a worker works with; when `give_back` is set, it lets go of what it holds."""
 
     database: "Database"
-    stores: "Callable[[str, str], ObjectStore]"
+    stores: "Callable[[Place], ObjectStore]"
     ffmpeg: Path
     scratch: Path
     limits: Limits
@@ -161,7 +162,7 @@ def _make(means: Means, unit: Claimed, hold: Hold, prefix: str) -> Output:
         source.unlink()
         size = sum((out / name).stat().st_size for name in encoded.files)
         _ask(means, hold, lambda session: units.reserve(session, unit, size))
-        store = means.stores(unit.content.provider, unit.content.bucket)
+        store = means.stores(unit.content.place)
         delivery.deliver(store, out, encoded.files, prefix, hold.stop)
     return _output(unit, encoded, prefix, size)
 
@@ -242,7 +243,7 @@ def _tidy(means: Means, unit: Claimed, done: Done, prefix: str) -> None:
     """
     parts = (unit.content.file_id, unit.transcode_id)
     with suppress(DumacleError):
-        store = means.stores(unit.content.provider, unit.content.bucket)
+        store = means.stores(unit.content.place)
         if done.outcome == "done" and unit.crashes:
             delivery.erase(store, placement.renditions(unit.pod_prefix, *parts), but=prefix)
         elif done.outcome not in ("done", "unknown"):

@@ -4,11 +4,21 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from dumacle_cli.store import sql
+
 revision = "0001"
 down_revision = None
 
 
+# Whom functions ask; before 0013 nobody is known.
+NOBODY = """
+    CREATE FUNCTION app.actor() RETURNS bigint LANGUAGE sql STABLE RETURN NULL::bigint;
+    CREATE FUNCTION app.sees_all() RETURNS boolean LANGUAGE sql STABLE RETURN true;
+"""
+
+
 def upgrade() -> None:
+    sql.run(op.get_bind(), NOBODY)
     op.create_table(
         "users",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -96,5 +106,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION IF EXISTS app.actor, app.sees_all")
     op.drop_table("logins", schema="app")
     op.drop_table("users", schema="app")

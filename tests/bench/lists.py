@@ -95,8 +95,8 @@ def _deep(database: Database, fetch: Fetch) -> str | None:
     return after
 
 
-def _measured(url: str, rows: int) -> dict[str, tuple[float, float]]:
-    database = Database(url, Timeouts(statement=900))
+def fill(database: Database, rows: int) -> None:
+    """Plant so many users and files: half the files are the first user's, the rest is spread over a thousand others."""
     with database.session() as session:
         session.execute(text("TRUNCATE app.users, app.pods, app.files CASCADE"))
         for statement in _FILL.split(";\n"):
@@ -104,6 +104,11 @@ def _measured(url: str, rows: int) -> dict[str, tuple[float, float]]:
                 session.execute(text(statement), {"rows": rows})
     with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
+
+
+def _measured(url: str, rows: int) -> dict[str, tuple[float, float]]:
+    database = Database(url, Timeouts(statement=900))
+    fill(database, rows)
     with database.session(read_only=True) as session:
         owner, pod = session.execute(
             text("SELECT (SELECT min(id) FROM app.users), (SELECT min(id) FROM app.pods)")

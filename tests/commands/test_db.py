@@ -11,11 +11,20 @@ import pytest
 from dumacle_cli import errors
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import Servers
-from dumacle_cli.store import revisions, schema
+from dumacle_cli.store import logins, revisions, schema
+from dumacle_cli.store.database import Database
 from tests.conftest import Run
+from tests.factories import make_user
 from tests.terminal import ask
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def run(run: Run, environment: Callable[..., None], owner_url: str) -> Run:
+    """Run the program as the owner of the schema."""
+    environment(DUMACLE_DATABASE_URL=owner_url)
+    return run
 
 
 def execute(url: str, statement: str) -> None:
@@ -37,7 +46,7 @@ def test_down_and_up_again(run: Run) -> None:
     planned = run("db", "downgrade", "0007", "--dry-run", "-o", "json").data
     assert run("db", "current", "-o", "json").data["pending"] == []
     assert run("db", "downgrade", "0007", "--yes", "-o", "json").data == planned
-    assert [step[:4] for step in planned["steps"]] == ["0012", "0011", "0010", "0009", "0008"]
+    assert [step[:4] for step in planned["steps"]] == ["0013", "0012", "0011", "0010", "0009", "0008"]
     assert run("db", "current", "-o", "json").data["revision"] == "0007"
     run("users", "list", expect=errors.Exit.USAGE)
 
@@ -60,7 +69,7 @@ def test_downgrade_wants_its_name_typed_and_holds_nothing_meanwhile(
 
     asked = ask(answer, "db", "downgrade", "0008", meanwhile=count)
     assert (asked.code, connected) == (code, [0])
-    assert "with all the data they hold: 0012" in asked.err
+    assert "with all the data they hold: 0013" in asked.err
     assert "Type downgrade to go on" in asked.err
     assert run("db", "current", "-o", "json").data["revision"] == (revisions.OWN if code else "0008")
 
@@ -109,26 +118,26 @@ def test_check_is_content_with_the_migrations(run: Run) -> None:
         ("UPDATE app.schema_version SET version_num = '9999'", "schema", "9999"),
     ],
 )
-def test_check_finds_what_was_changed_by_hand(run: Run, database_url: str, damage: str, check: str, named: str) -> None:
-    execute(database_url, damage)
+def test_check_finds_what_was_changed_by_hand(run: Run, owner_url: str, damage: str, check: str, named: str) -> None:
+    execute(owner_url, damage)
     found = {row["check"]: row for row in run("db", "check", "-o", "json", expect=1).data}
     assert found[check]["status"] == "failed"
     assert named in found[check]["finding"]
     assert found[check]["fix"]
 
 
-def test_seed_shows_a_password_that_works_once(run: Run, embedded: Servers, database_url: str) -> None:
+def test_seed_shows_a_password_that_works_once(run: Run, embedded: Servers, owner_url: str) -> None:
     first = run("db", "seed", "-o", "json", "--op-id", "seed-1")
     seeded = first.data
     assert (seeded["email"], seeded["plans"]) == ("root@example.com", ["free", "starter", "pro"])
-    with psycopg.connect(database_url) as session:
+    with psycopg.connect(owner_url) as session:
         name = session.info.dbname
         stored = session.execute("SELECT string_agg(result::text, '') FROM app.operations").fetchone()
     assert seeded["password"] not in str(stored)
 
     login = servers.url(embedded, seeded["login"], seeded["password"], name)
     with psycopg.connect(login) as session:
-        assert session.execute("SELECT role FROM app.users").fetchall() == [("superadmin",)]
+        assert session.execute("SELECT app.actor_role()").fetchone() == ("superadmin",)
         session.execute("UPDATE app.users SET name = 'Root'")
     again = run("db", "seed", "-o", "json")
     assert (again.json["changed"], again.data["password"], again.data["plans"]) == (False, None, [])
@@ -137,11 +146,13 @@ def test_seed_shows_a_password_that_works_once(run: Run, embedded: Servers, data
     psycopg.connect(login).close()
 
 
-def test_dry_seed_leaves_nothing(run: Run, database_url: str) -> None:
-    assert run("db", "seed", "--dry-run", "-o", "json").json["changed"] is True
-    with psycopg.connect(database_url) as session:
-        query = "SELECT (SELECT count(*) FROM app.users), (SELECT count(*) FROM pg_roles WHERE rolname ~ %s)"
-        assert session.execute(query, [f"^{session.info.dbname}_"]).fetchone() == (0, 0)
+def test_dry_seed_leaves_nothing(run: Run, owner_url: str) -> None:
+    query = """SELECT (SELECT array_agg(email) FROM app.users), (SELECT array_agg(role) FROM app.logins),
+        (SELECT count(*) FROM pg_roles)"""
+    with psycopg.connect(owner_url, autocommit=True) as session:
+        before = session.execute(query).fetchone()
+        assert run("db", "seed", "--dry-run", "-o", "json").json["changed"] is True
+        assert session.execute(query).fetchone() == before
 
 
 def test_seed_takes_nobody_for_a_superadmin(run: Run) -> None:
@@ -149,14 +160,41 @@ def test_seed_takes_nobody_for_a_superadmin(run: Run) -> None:
     assert "enduser" in run("db", "seed", "ada@example.com", expect=errors.Exit.CONFLICT).err
 
 
-def test_a_superadmin_may_not_seed(
-    run: Run, environment: Callable[..., None], embedded: Servers, database_url: str
+@pytest.fixture
+def act_as(environment: Callable[..., None], embedded: Servers, database: Database) -> Callable[[str], None]:
+    """Let the program act as a new user of this role from now on."""
+
+    def act(role: str) -> None:
+        with database.session() as session:
+            user = make_user(session, f"{role}@example.com", role=role)
+            login = logins.grant_personal(session, user.id, "sesame")
+        environment(DUMACLE_DATABASE_URL=servers.url(embedded, login, "sesame", str(database.url.database)))
+
+    return act
+
+
+def test_a_superadmin_may_seed_and_an_admin_may_not(run: Run, act_as: Callable[[str], None]) -> None:
+    act_as("superadmin")
+    assert run("db", "seed", "other@example.com", "-o", "json").data["password"]
+    act_as("admin")
+    for email in ("third@example.com", "other@example.com"):
+        assert "superadmin" in run("db", "seed", email, expect=errors.Exit.FORBIDDEN).err
+
+
+@pytest.mark.parametrize("argv", [("upgrade",), ("upgrade", "--dry-run"), ("downgrade", "0008", "--yes")])
+def test_the_schema_is_its_owners_alone(run: Run, act_as: Callable[[str], None], argv: tuple[str, ...]) -> None:
+    act_as("superadmin")
+    assert f"this needs the owner of the schema, {servers.OWNER}" in run("db", *argv, expect=errors.Exit.FORBIDDEN).err
+    assert run("db", "current", "-o", "json").data["pending"] == []
+    run("db", "check")
+
+
+def test_a_superuser_does_not_migrate_what_is_the_owners(
+    run: Run, environment: Callable[..., None], embedded: Servers, owner_url: str
 ) -> None:
-    seeded = run("db", "seed", "-o", "json").data
-    name = psycopg.conninfo.conninfo_to_dict(database_url)["dbname"]
-    environment(DUMACLE_DATABASE_URL=servers.url(embedded, seeded["login"], seeded["password"], str(name)))
-    refused = run("db", "seed", "other@example.com", expect=errors.Exit.FORBIDDEN)
-    assert "permission denied to create role" in refused.err
+    name = str(psycopg.conninfo.conninfo_to_dict(owner_url)["dbname"])
+    environment(DUMACLE_DATABASE_URL=servers.url(embedded, servers.SUPERUSER, embedded.postgres_password, name))
+    assert servers.OWNER in run("db", "upgrade", expect=errors.Exit.FORBIDDEN).err
 
 
 def test_bootstrap_needs_the_superusers_connection(invoke: Run) -> None:
@@ -176,7 +214,7 @@ def test_bootstrap_makes_role_database_and_password(
     assert not file.exists()
     done = invoke("db", "bootstrap", *options)
     assert done.data == planned.data
-    assert (done.data["made_role"], done.data["made_database"], done.data["made_password"]) == (True, True, True)
+    assert [done.data[f"made_{what}"] for what in ("role", "database", "guard", "password")] == [True] * 4
     password = file.read_text().strip()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert len(password) > 40

@@ -7,13 +7,16 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import func
 
 from dumacle_cli import errors
 from dumacle_cli.clients import keychain
 from dumacle_cli.local import servers
 from dumacle_cli.services import checks
+from dumacle_cli.store import catalog
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
+from tests.factories import make_pod
 
 pytestmark = pytest.mark.integration
 
@@ -90,6 +93,18 @@ def test_a_file_that_others_can_read_is_a_warning(installed: Run, config_file: P
     found = examined(installed)
     assert found["configuration"]["status"] == "warning"
     assert found["configuration"]["fix"] == f"chmod 600 {config_file}"
+
+
+def test_each_bucket_of_live_pods_is_tried_once_under_the_prefix_of_one(database: Database) -> None:
+    with database.session() as session:
+        for name, bucket in (("songs", "media"), ("films", "media"), ("clips", "other")):
+            make_pod(session, name, bucket=bucket, prefix=name)
+        make_pod(session, bucket="gone", deleted_at=func.now())
+    with database.engine.connect() as connection:
+        assert catalog.buckets(connection) == [
+            catalog.Bucket("local", "media", "films"),
+            catalog.Bucket("local", "other", "clips"),
+        ]
 
 
 @pytest.mark.unit

@@ -1,5 +1,6 @@
 """`dumacle local`: started, found, stopped, started on demand, deleted."""
 
+import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,10 @@ pytestmark = pytest.mark.integration
 
 def statuses(result: Result) -> list[tuple[str, str]]:
     return [(row["server"], row["status"]) for row in result.data]
+
+
+def people(installed: Run) -> list[str]:
+    return [row["email"] for row in installed("users", "list", "-o", "json").data]
 
 
 def test_status_of_nothing_is_no_error(invoke: Run, environment: Callable[..., None], data_folder: Path) -> None:
@@ -42,7 +47,7 @@ def test_start_writes_the_profile_and_is_repeatable(installed: Run, data_folder:
     again = installed("local", "start", "-o", "json")
     assert again.json["changed"] is False
     assert statuses(again) == [("postgresql", "running"), ("s3", "running")]
-    assert installed("users", "list", "-o", "json").data == []
+    assert people(installed) == ["root@example.com"]
 
 
 def test_another_profile_stays_in_use(
@@ -82,7 +87,27 @@ def test_an_interrupted_first_start_is_finished_by_the_next_command(installed: R
     with psycopg.connect(servers.start(data_folder).admin_url, autocommit=True) as admin:
         admin.execute("DROP DATABASE dumacle WITH (FORCE)")
     (data_folder / servers.SCHEMA).unlink()
-    assert installed("users", "list", "-o", "json").data == []
+    assert people(installed) == ["root@example.com"]
+
+
+def test_a_folder_of_the_release_before_gets_a_login_with_its_first_command(installed: Run, data_folder: Path) -> None:
+    installed("db", "downgrade", "0012", "--yes")
+    kept = json.loads((data_folder / "secrets.json").read_text())
+    (data_folder / "secrets.json").write_text(
+        json.dumps({key: value for key, value in kept.items() if not key.startswith("login")})
+    )
+    (data_folder / servers.SCHEMA).write_text("0012")
+    assert people(installed) == ["root@example.com"]
+    assert installed("auth", "whoami", "-o", "json").data["role"] == "superadmin"
+    assert installed("db", "current", "-o", "json").data["pending"] == []
+
+
+def test_a_start_killed_before_it_kept_the_login_is_finished_by_the_next(installed: Run, data_folder: Path) -> None:
+    kept = json.loads((data_folder / "secrets.json").read_text())
+    (data_folder / "secrets.json").write_text(json.dumps({**kept, "login": ""}))
+    (data_folder / servers.SCHEMA).unlink()
+    assert people(installed) == ["root@example.com"]
+    assert json.loads((data_folder / "secrets.json").read_text()) == kept
 
 
 def test_reset_asks_and_then_deletes_all(installed: Run, data_folder: Path) -> None:
@@ -90,7 +115,7 @@ def test_reset_asks_and_then_deletes_all(installed: Run, data_folder: Path) -> N
     assert installed("local", "reset", "--dry-run", "-o", "json").data["freed"] > 1024**2
     for answer in ("", "y", "no"):
         assert ask(answer, "local", "reset").code == errors.Exit.FAILED
-    assert installed("users", "list", "-o", "json").data == []
+    assert people(installed) == ["root@example.com"]
     asked = ask("reset", "local", "reset")
     assert f"in {data_folder}: every row and every object. [profile local]\nType reset to go on" in asked.err
     assert asked.code == errors.Exit.DONE

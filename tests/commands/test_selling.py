@@ -128,7 +128,7 @@ def test_checkout_is_one_page_for_one_operation(sell: Run, stripe_double: Stripe
     (page,) = stripe_double.all("checkout.session")
     assert (sale.data["status"], sale.data["url"], sale.json["operation"]) == ("open", page["url"], "monday")
     made = stripe_double.complete(page["id"])
-    (user,) = sell("users", "list", *JSON).data
+    user = sell("users", "show", ADA, *JSON).data
     assert made["metadata"] == {"app": "dumacle", "installation": "dumacle", "user": str(user["id"])}
     # The event is on its way still, and Stripe is asked itself.
     refused = sell("plans", "subscribe", ADA, "starter", "--checkout", *JSON, expect=7)

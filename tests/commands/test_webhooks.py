@@ -66,6 +66,7 @@ def test_no_such_event(run: Run, typed: str) -> None:
     for verb in ("show", "retry"):
         failed = run("webhooks", "events", verb, typed, *JSON, expect=6)
         assert failed.error["code"] == "no-such-event"
+        assert failed.error["message"].startswith("there is no event ")
 
 
 def test_retry_lets_a_worker_apply_again(run: Run, database: Database) -> None:

@@ -21,7 +21,10 @@ def parse(arguments: list[str]) -> str:
     context = root.make_context("dumacle", list(arguments))
     path = []
     while isinstance(context.command, core.TyperGroup):
-        name, command, rest = context.command.resolve_command(context, [*context._protected_args, *context.args])
+        words = [*context._protected_args, *context.args]
+        if not words and getattr(context.command, "alone", None):
+            break
+        name, command, rest = context.command.resolve_command(context, words)
         assert command is not None
         context = command.make_context(name, rest, parent=context)
         path.append(str(name))
@@ -33,9 +36,9 @@ def fenced(text: str, language: str) -> list[str]:
     return [block for found, block in FENCED.findall(text) if found == language]
 
 
-def typed(document: Path) -> Iterator[list[str]]:
-    """Yield the arguments of each indented line of a document that runs the program."""
-    for line in FENCED.sub("", document.read_text("utf-8")).splitlines():
+def typed(text: str) -> Iterator[list[str]]:
+    """Yield the arguments of each indented line of a text that runs the program."""
+    for line in FENCED.sub("", text).splitlines():
         for part in re.split(r" && | \| ", line.strip()) if line.startswith("    ") else ():
             if found := TYPED.match(part):
                 yield shlex.split(re.split(r" [<>&]", found[1] or found[2])[0], comments=True)

@@ -1,6 +1,7 @@
 """What cron and systemd start, as they would start it: command line, environment, and nothing else."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -23,7 +24,8 @@ class Start:
     by: str
     line: str
     environment: Mapping[str, str]
-    environment_file: str = ""
+    password: str = ""
+    """The file that systemd hands over as the password, which cron does not."""
 
     @property
     def typed(self) -> list[str]:
@@ -32,28 +34,37 @@ class Start:
         assert program == INSTALLED
         return arguments
 
-    def begin(self, settings: Mapping[str, str], folder: Path) -> subprocess.Popen[str]:
-        """Start it with what the starter gives, and these settings where its account keeps them."""
+    @property
+    def duty(self) -> str:
+        """The service whose login it uses, by which its profile is called."""
+        return self.environment["DUMACLE_PROFILE"]
+
+    def begin(self, config: Path, password: Path, folder: Path) -> subprocess.Popen[str]:
+        """Start it as its starter does where this is the configuration, and this file the password."""
         line = self.line.replace(INSTALLED, PROGRAM)
         argv = ["/bin/sh", "-c", line] if self.by == "cron" else shlex.split(line)
         given = {name: value.replace("%C", str(folder)) for name, value in self.environment.items()}
+        given |= {"DUMACLE_CONFIG": str(config), **self._credentials(password, folder)}
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        return subprocess.Popen(argv, env=given | self._kept(settings, folder), cwd=TOP, text=True, **pipes)
+        return subprocess.Popen(argv, env=given, cwd=TOP, text=True, **pipes)
 
-    def _kept(self, settings: Mapping[str, str], folder: Path) -> dict[str, str]:
-        if self.environment_file:
-            return dict(settings)
-        config = folder / "config.toml"
-        lines = (f"{name.removeprefix('DUMACLE_').lower()} = '{value}'\n" for name, value in settings.items())
-        config.write_text("".join(lines))
-        return {"DUMACLE_CONFIG": str(config)}
+    def _credentials(self, password: Path, folder: Path) -> dict[str, str]:
+        if not self.password:
+            return {}
+        credential, _, file = self.password.partition(":")
+        assert file == f"/etc/dumacle/{password.name}"
+        place = folder / f"credentials of {self.by}"
+        place.mkdir(exist_ok=True)
+        (place / credential).write_text(password.read_text())
+        return {"CREDENTIALS_DIRECTORY": str(place)}
 
 
 def cron() -> list[Start]:
     """Return the lines of docs/crontab."""
     lines = (TOP / "docs" / "crontab").read_text().splitlines()
-    jobs = [line.split(maxsplit=5)[5] for line in lines if line and not line.startswith("#")]
-    return [Start("cron", job, CRON) for job in jobs]
+    given = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
+    jobs = [line.split(maxsplit=5)[5] for line in lines if line[:1].isdigit()]
+    return [Start("cron", job, CRON | given) for job in jobs]
 
 
 def services(kind: str) -> list[Start]:
@@ -65,9 +76,20 @@ def _starts(unit: Path, kind: str) -> Iterator[Start]:
     lines = [line.partition("=")[::2] for file in (unit, COMMON) for line in file.read_text().splitlines()]
     values = {name: [value for other, value in lines if other == name] for name, _ in lines}
     if values["Type"] == [kind]:
-        environment = dict(each.split("=", 1) for each in values.get("Environment", ()))
-        [command], [file] = values["ExecStart"], values["EnvironmentFile"]
-        yield Start(unit.stem, command, environment, file.replace("%N", unit.stem))
+        environment = dict(each.split("=", 1) for each in values["Environment"])
+        [command], [password] = values["ExecStart"], values["LoadCredential"]
+        yield Start(unit.stem, command, environment, password)
+
+
+def configure(start: Start, settings: dict[str, str], folder: Path, password: str = "none") -> tuple[Path, Path]:
+    """Write settings by their variables into the profile of a service, and its password; returns both files."""
+    config, file = folder / "config.toml", folder / f"{start.duty}.password"
+    file.touch(0o600)
+    file.write_text(password)
+    kept = {} if start.password else {"DUMACLE_PASSWORD_FILE": str(file)}
+    lines = (f"{name.removeprefix('DUMACLE_').lower()} = '{value}'\n" for name, value in (settings | kept).items())
+    config.write_text(f"[profiles.{start.duty}]\n{''.join(lines)}")
+    return config, file
 
 
 def settings() -> dict[str, str]:

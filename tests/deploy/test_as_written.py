@@ -12,14 +12,21 @@ from psycopg import sql
 
 from dumacle_cli.clients.object_store import Location
 from dumacle_cli.local import servers
-from dumacle_cli.local.servers import OWNER, Servers
+from dumacle_cli.local.servers import Servers
 from tests.conftest import Result, Run
-from tests.deploy.grammar import TOP, typed
+from tests.deploy.grammar import TOP, fenced, typed
 from tests.films import Films, films
 from tests.stripe_double.double import StripeDouble
+from tests.terminal import ask
 
 __all__ = ["films"]
 pytestmark = pytest.mark.e2e
+
+INSTALL, DEPLOY, TROUBLE = (
+    (TOP / "docs" / f"{name}.md").read_text() for name in ("install", "deploy", "troubleshooting")
+)
+# What comes before is typed on machines of its own by test_production.py.
+MORE = DEPLOY[DEPLOY.index("## A pooler") :]
 
 
 @pytest.fixture
@@ -33,12 +40,22 @@ def name(embedded: Servers) -> Iterator[str]:
 
 @pytest.fixture
 def machine(
-    name: str, embedded: Servers, bucket: Location, environment: Callable[..., None], stripe_double: StripeDouble
+    name: str,
+    embedded: Servers,
+    bucket: Location,
+    environment: Callable[..., None],
+    stripe_double: StripeDouble,
+    here: Path,
 ) -> None:
     """The settings of the documents, for servers that are here."""
+    [example] = fenced(INSTALL, "toml")
+    reach = servers.url(embedded, "", "", name).partition("@")[2]
+    example = re.sub(r"^s3_.*\n", "", example, flags=re.MULTILINE)
+    config = re.sub(r"@db\.example\.com/[^\"]*", f"@{reach}", example).replace("dumacle_root@", f"{name}_root@")
+    (here / "config.toml").write_text(config.replace("/etc/dumacle/owner.password", str(here / "owner-password")))
     environment(
+        DUMACLE_CONFIG=str(here / "config.toml"),
         DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url,
-        DUMACLE_DATABASE_URL=servers.url(embedded, OWNER, embedded.owner_password, name),
         DUMACLE_DEFAULT_PROVIDER="local",
         DUMACLE_LOCAL_ENDPOINT=bucket.endpoint or "",
         DUMACLE_LOCAL_BUCKET=bucket.bucket,
@@ -51,17 +68,26 @@ def machine(
 def test_documents_work_as_written(machine: None, name: str, here: Path, invoke: Run, films: Films) -> None:
     (here / "holiday").mkdir()
     (here / "holiday" / "film.mp4").write_bytes(films(2))
+    results: list[Result] = []
 
     def type_(words: list[str]) -> Result:
+        if words[:2] == ["auth", "login"]:
+            [password] = re.findall(r"^password +(\S+)$", "".join(result.out for result in results), re.MULTILINE)
+            login = ask(password, *words, "--store", "file")  # there is no keyring here
+            assert login.code == 0, login.err
+            return login
         # The owner's password of these servers lies here, and not in /etc.
-        local = [word.replace("/etc/dumacle/", f"{here}/") for word in words]
-        return invoke(*local, *(["--database", name] if words[:2] == ["db", "bootstrap"] else []))
+        local = [word.replace("/etc/dumacle/owner.password", f"{here}/owner-password") for word in words]
+        named = ["--database", name] if words[:2] == ["db", "bootstrap"] else []
+        return invoke(*local, *named, stdin="a-password-of-a-service" if words[-1] == "-" else None)
 
-    results = [type_(words) for words in typed(TOP / "docs" / "install.md") if words != ["--version"]]
+    for words in typed(INSTALL):
+        if words != ["--version"]:
+            results.append(type_(words))
     assert "film.mp4" in results[-2].out
     [link] = re.findall(r"http\S+", results[-1].out)
     assert urlopen(link).read().startswith(b"#EXTM3U")
-    for document in ("deploy.md", "troubleshooting.md"):
-        for words in typed(TOP / "docs" / document):
+    for text in (MORE, TROUBLE):
+        for words in typed(text):
             if words[0] != "worker" or "--once" in words:
                 type_(words)

@@ -82,7 +82,7 @@ def test_health_is_asked_where_the_listener_is() -> None:
 def test_commands_of_the_services_exist() -> None:
     commands = {name: parse(service["command"]) for name, service in OURS.items()}
     running = {"listener": "webhooks serve", "worker": "worker"}
-    assert commands == {"bootstrap": "db bootstrap", "upgrade": "db upgrade"} | running
+    assert commands == {"bootstrap": "db bootstrap", "upgrade": "db upgrade", "cron": "quotas reset"} | running
     assert {name for name, service in SERVICES.items() if "restart" in service} == {"postgres", *running}
 
 
@@ -98,6 +98,7 @@ def test_services_wait_for_what_exists_and_can_be_waited_for() -> None:
 def test_services_get_no_secret_but_from_files_of_their_own() -> None:
     documented = set(re.findall(r"^\| `(\w+\.env)`", (TOP / "docs" / "deploy.md").read_text(), re.MULTILINE))
     assert {service["env_file"] for service in SERVICES.values()} == documented
+    assert len(documented) == len(SERVICES)  # none has another's login
     assert not any("environment" in service for service in SERVICES.values())
     assert f"{FOLDER.relative_to(TOP)}/*.env" in (TOP / ".gitignore").read_text().splitlines()
 

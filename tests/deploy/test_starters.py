@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from dumacle_cli.clients import passwords
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.services.products import tags
+from dumacle_cli.store import logins
 from dumacle_cli.store.database import Database
 from tests.deploy import starters
 from tests.deploy.starters import Start
@@ -28,6 +30,8 @@ pytestmark = pytest.mark.integration
 
 JOBS = [*starters.cron(), *starters.services("oneshot")]
 LISTENER, WORKER = starters.services("exec")
+PASSWORD = "a-password-of-a-service"
+Begin = Callable[..., "subprocess.Popen[str]"]
 # What each job finds to do, and the answer once it has been done.
 DONE = {
     "quotas reset": "SELECT count(*) = 1 FROM app.quota_closings",
@@ -84,6 +88,20 @@ def _bought(double: StripeDouble, user: str, plan: object) -> None:
     client.close()
 
 
+@pytest.fixture
+def begin(configured: None, database: Database, database_url: str, tmp_path: Path) -> Begin:
+    """Start something on this test's settings, with the login of its own duty."""
+
+    def call(start: Start, **more: str) -> "subprocess.Popen[str]":
+        with database.session() as session:
+            login = logins.grant_service(session, start.duty, PASSWORD)
+        url = passwords.bare(passwords.with_login(database_url, login, ""))
+        settings = starters.settings() | more | {"DUMACLE_DATABASE_URL": url}
+        return start.begin(*starters.configure(start, settings, tmp_path, PASSWORD), tmp_path)
+
+    return call
+
+
 def test_cron_and_timers_have_the_same_jobs() -> None:
     assert sorted(start.typed for start in starters.cron()) == sorted(start.typed for start in JOBS[len(DONE) :])
     assert sorted(map(path, JOBS)) == sorted([*DONE, *DONE])
@@ -92,10 +110,10 @@ def test_cron_and_timers_have_the_same_jobs() -> None:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job.by} {path(job)}")
-def test_job_does_its_work_in_silence(job: Start, due: None, database: Database, tmp_path: Path) -> None:
+def test_job_does_its_work_in_silence(job: Start, due: None, begin: Begin, database: Database) -> None:
     assert not answer(database, DONE[path(job)])
     for _ in range(2):
-        process = job.begin(starters.settings(), tmp_path)
+        process = begin(job)
         out, err = process.communicate(timeout=100)
         assert (process.returncode, out, err) == (0, "", "")
         assert answer(database, DONE[path(job)])
@@ -104,7 +122,8 @@ def test_job_does_its_work_in_silence(job: Start, due: None, database: Database,
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: f"{job.by} {path(job)}")
 def test_job_without_its_database_says_so(job: Start, tmp_path: Path) -> None:
     url = f"postgresql://nobody@/none?host={tmp_path}"
-    process = job.begin({"DUMACLE_DATABASE_URL": url, "DUMACLE_STRIPE_SECRET_KEY": "sk_test_1"}, tmp_path)
+    settings = {"DUMACLE_DATABASE_URL": url, "DUMACLE_STRIPE_SECRET_KEY": "sk_test_1"}
+    process = job.begin(*starters.configure(job, settings, tmp_path), tmp_path)
     out, err = process.communicate(timeout=100)
     assert (process.returncode, out, len(err.splitlines())) == (10, "", 2)
 
@@ -113,8 +132,7 @@ def test_job_without_its_database_says_so(job: Start, tmp_path: Path) -> None:
 
 
 @contextmanager
-def serving(start: Start, folder: Path, **more: str) -> Iterator["subprocess.Popen[str]"]:
-    process = start.begin(starters.settings() | more, folder)
+def serving(process: "subprocess.Popen[str]") -> Iterator["subprocess.Popen[str]"]:
     try:
         yield process
     finally:
@@ -136,10 +154,10 @@ def is_healthy(port: str) -> bool:
     return subprocess.run([sys.executable, *arguments], capture_output=True, check=False).returncode == 0
 
 
-def test_listener_takes_deliveries(due: None, stripe_double: StripeDouble, database: Database, tmp_path: Path) -> None:
+def test_listener_takes_deliveries(due: None, begin: Begin, stripe_double: StripeDouble, database: Database) -> None:
     event = {"id": "evt_1", "object": "event", "type": "invoice.paid", "created": 1, "data": {"object": {}}}
     body = json.dumps(event).encode()
-    with serving(LISTENER, tmp_path, DUMACLE_LISTEN_PORT="0") as process:
+    with serving(begin(LISTENER, DUMACLE_LISTEN_PORT="0")) as process:
         assert process.stderr
         port = re.findall(r":(\d+)/", process.stderr.readline())[0]
         assert is_healthy(port)
@@ -153,11 +171,11 @@ def test_listener_takes_deliveries(due: None, stripe_double: StripeDouble, datab
 
 
 def test_worker_transcodes_where_its_unit_says(
-    configured: None, submit: Submit, films: Films, database: Database, object_store: ObjectStore, tmp_path: Path
+    begin: Begin, submit: Submit, films: Films, database: Database, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     scratch = tmp_path / "dumacle"
     scratch.mkdir()
-    with serving(WORKER, tmp_path) as process:
+    with serving(begin(WORKER)) as process:
         submit(films(2))
         await_status(database, "done")
         assert [found.name.startswith("dumacle-worker-") for found in scratch.iterdir()] == [True]
@@ -168,7 +186,7 @@ def test_worker_transcodes_where_its_unit_says(
 
 @pytest.mark.parametrize("service", [LISTENER, WORKER], ids=lambda service: service.by)
 def test_service_that_is_not_configured_ends_with_2(service: Start, tmp_path: Path) -> None:
-    process = service.begin({}, tmp_path)
+    process = service.begin(*starters.configure(service, {}, tmp_path), tmp_path)
     _, err = process.communicate(timeout=60)
     assert (process.returncode, "no database is configured" in err) == (2, True)
     assert "RestartPreventExitStatus=2" in (starters.UNITS / f"{service.by}.service").read_text()

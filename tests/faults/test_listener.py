@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -190,14 +191,16 @@ def proxy(
         yield proxy
 
 
-def cut(database: Database) -> None:
-    """End the connections of everybody else."""
-    with database.session() as session:
+def cut(database_url: str) -> None:
+    """End all other connections of this login."""
+    with psycopg.connect(database_url) as connection:
         query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
-        session.execute(text(f"{query} AND pid <> pg_backend_pid()"))
+        connection.execute(f"{query} AND usename = session_user AND pid <> pg_backend_pid()")
 
 
-def test_nothing_is_lost_while_the_database_is_down(connected: StripeDouble, proxy: Proxy, database: Database) -> None:
+def test_nothing_is_lost_while_the_database_is_down(
+    connected: StripeDouble, proxy: Proxy, database: Database, database_url: str
+) -> None:
     client = connected.billing()
     product, _ = client.ensure_product(None, "pro", "", tags("dumacle"), "o")
     price = connected.account.announce("price", product=product["id"])
@@ -211,7 +214,7 @@ def test_nothing_is_lost_while_the_database_is_down(connected: StripeDouble, pro
     with listening() as listener:
         connected.webhook = listener.url
         proxy.is_down = True
-        cut(database)
+        cut(database_url)
         assert set(connected.deliver()) == {503}
         assert listener.post(b"", method="GET", path="/healthz") == 503
         assert stored(database) == []

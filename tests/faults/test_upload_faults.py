@@ -28,6 +28,7 @@ from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database, Timeouts
 from tests.conftest import Result, Run
 from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
+from tests.faults.workers import is_alive
 from tests.ingest import checker
 from tests.ingest.conftest import Drive, Fill, Home, Meddler
 from tests.servers import scratch_folder
@@ -371,6 +372,7 @@ def test_every_row_is_there_after_postgresql_was_killed(
         (pid,) = (each.pid for each in servers.status(data) if each.server == "postgresql")
         assert pid
         os.kill(pid, signal.SIGKILL)
+        wait(lambda: not is_alive(pid), SECONDS)
         with own(data) as database:
             assert uploaded(database) == 1500
             checker.books(database)

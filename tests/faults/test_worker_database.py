@@ -20,6 +20,7 @@ from dumacle_cli.local import ffmpeg
 from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store.database import Database, Timeouts
+from dumacle_cli.store.places import Place
 from dumacle_cli.transcode import job
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.worker import _Connector, _conninfo
@@ -250,8 +251,8 @@ def test_the_connection_is_lost_at_the_publication(
     with proxied(database_url, tmp_path) as (proxy, url):
         asked: list[str] = []
 
-        def stores(_provider: str, bucket: str) -> ObjectStore:
-            asked.append(bucket)
+        def stores(place: Place) -> ObjectStore:
+            asked.append(place.bucket)
             if len(asked) == 2:
                 setattr(proxy, lost, 1)  # it is opened to store what was made, and what is committed next is that
             return object_store

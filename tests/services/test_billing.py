@@ -14,10 +14,11 @@ import pytest
 from sqlalchemy import func, select, text
 
 from dumacle_cli.clients.billing import Billing, Price, verify
-from dumacle_cli.errors import NotApplied
+from dumacle_cli.errors import DatabaseFault, NotApplied
 from dumacle_cli.services import billing as service
 from dumacle_cli.services import mirror, webhooks
 from dumacle_cli.services.products import tags
+from dumacle_cli.store import mirror as mirror_store
 from dumacle_cli.store import models
 from dumacle_cli.store import stripe as store
 from dumacle_cli.store.database import Database
@@ -327,6 +328,19 @@ def test_user_who_never_comes_is_given_up_and_can_be_retried(world: World) -> No
     assert world.live(999_999) == ("starter", "active")
 
 
+def test_what_is_parked_is_tried_at_once_when_it_is_delivered_again(world: World) -> None:
+    world.subscribe(world.customer(999_999))
+    deliveries = world.stripe.take()
+    world.receive(*deliveries)
+    world.work()
+    assert world.statuses() == {"parked"}
+    world.rows("INSERT INTO app.users (id, email) OVERRIDING SYSTEM VALUE VALUES (999999, 'late@x') RETURNING id")
+    world.receive(*deliveries)
+    world.work()
+    assert world.statuses() == {"applied"}
+    assert world.live(999_999) == ("starter", "active")
+
+
 def test_delivery_in_the_other_mode_is_parked_without_asking(world: World) -> None:
     user = world.user()
     found = world.subscribe(world.customer(user))
@@ -363,7 +377,25 @@ def test_status_that_nobody_knows_keeps_the_last(world: World) -> None:
     assert world.events()["customer.subscription.updated"][0] == "parked"
 
 
+def test_what_stands_is_read_anew_while_somebody_holds_its_rows(world: World) -> None:
+    with world.database.session() as session:
+        user, plan = make_user(session), session.get_one(models.Plan, world.plans["pro"])
+        make_subscription(session, user, plan, stripe_subscription_id="sub_1")
+        (held,) = mirror_store.standing(session, user.id)
+        mirror_store.choose(session, user.id, None)
+        assert mirror_store.standing(session, user.id) == [held]
+        assert held.ended_at is not None
+
+
 # Checkouts, invoices, customers
+
+
+def test_of_two_customers_the_first_is_kept_and_none_is_two_users(world: World) -> None:
+    ada, bob = world.user(), world.user()
+    with world.database.session() as session:
+        assert [store.keep_customer(session, ada, customer) for customer in ("cus_1", "cus_2")] == ["cus_1", "cus_1"]
+    with pytest.raises(DatabaseFault, match="uq_customers_stripe_customer_id"), world.database.session() as session:
+        store.keep_customer(session, bob, "cus_1")
 
 
 @pytest.mark.parametrize("thin", [False, True])

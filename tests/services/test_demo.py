@@ -28,7 +28,8 @@ def test_made_once(database_session: Session) -> None:
     ada = standing.show(database_session, demo.USER)
     assert (ada.role, ada.plan, ada.can_upload) == ("enduser", "demo-small", True)
     assert [pod.name for pod in ada.pods] == ["demo"]
-    assert users.get(database_session, demo.OPERATOR).role == "admin"
+    operator = users.get(database_session, demo.OPERATOR)
+    assert (operator.name, operator.role) == ("Olga Operator", "admin")
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.errors import Conflict
 from dumacle_cli.services import files, placement, pods, purge, users
 from dumacle_cli.services.erasure import finish
 from dumacle_cli.store import units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection
-from dumacle_cli.store.models import File, Pod, QuotaCounter, Rendition, Transcode, Unit
+from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, Rendition, Transcode, Unit, User, Version
 from tests import factories
 
 pytestmark = pytest.mark.integration
@@ -169,3 +170,31 @@ def test_a_user_is_erased_with_what_is_being_made(database: Database, object_sto
         assert session.scalars(select(Transcode)).all() == session.scalars(select(Rendition)).all() == []
         assert session.execute(select(Pod.used, Pod.reserved)).one() == (0, 0)
         assert pods.check(session) == ([], False)
+        assert (session.get(User, work.owner), session.get_one(User, work.other).email) == (None, "bob@x")
+
+
+def test_a_user_is_erased_when_his_uploads_ended(database: Database, object_store: ObjectStore, work: Work) -> None:
+    with database.session() as session:
+        version = session.scalars(select(Version)).one()
+        pod = session.scalars(select(Pod.id)).one()
+        lease = Lease(pod_id=pod, user_id=work.owner, granted=0, period_start=func.now(), until=func.now())
+        session.add(lease)
+        session.flush()
+        version.lease_id = lease.id
+        users.delete(session, "ada@x")
+    with pytest.raises(Conflict, match="uploads of ada@x are still open"):
+        finish(database, lambda *_: object_store, work.owner)
+    with database.session() as session:
+        assert session.get_one(User, work.owner)
+        session.get_one(Lease, lease.id).closed_at = func.now()
+    finish(database, lambda *_: object_store, work.owner)
+    with database.session() as session:
+        assert (session.get(User, work.owner), session.get_one(User, work.other).email) == (None, "bob@x")
+
+
+def test_nobody_is_erased_who_is_not_deleted(database: Database, object_store: ObjectStore, work: Work) -> None:
+    for user in (work.owner, work.other):
+        finish(database, lambda *_: object_store, user)
+    assert stands(database, work)
+    with database.session() as session:
+        assert [session.get_one(User, user).email for user in (work.owner, work.other)] == ["ada@x", "bob@x"]

@@ -15,6 +15,7 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.services import pods, purge
 from dumacle_cli.store import purge as store
 from dumacle_cli.store.database import Database
+from dumacle_cli.store.files import Selection
 from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, Rendition, Transcode, Unit, Version
 from tests import factories
 
@@ -258,6 +259,19 @@ def test_finishes_what_another_scope_began(
     assert left(database)[0] == ["live", "lost"]
 
 
+def test_files_are_marked_so_many_at_a_time_the_earliest_first(database: Database) -> None:
+    with database.session() as session:
+        ada, pod = factories.make_user(session), factories.make_pod(session)
+        for days in (2, 0, 1):
+            deleted_at = LONG_AGO + timedelta(days=days)
+            factories.make_file(session, pod, ada, f"day {days}", deleted_at=deleted_at)
+        marked = select(File.path).where(File.purging_at.is_not(None)).order_by(File.path)
+        for expected in (["day 0", "day 1"], ["day 0", "day 1", "day 2"]):
+            assert store.mark_files(session, Selection(), 2)
+            assert session.scalars(marked).all() == expected
+        assert not store.mark_files(session, Selection(), 2)
+
+
 def test_nothing_younger_goes_and_the_guard_refuses(database: Database, object_store: ObjectStore) -> None:
     seed(database, object_store)
     early = LONG_AGO - timedelta(days=30)
@@ -353,6 +367,6 @@ def test_a_store_that_is_down_holds_up_only_its_own(database: Database, object_s
             factories.make_file(session, place, ada, path, deleted_at=LONG_AGO)
     down = ObjectStore(Location("local", "http://127.0.0.1:9", "us-east-1", "far", "a" * 16, "s" * 32))
     with down, pytest.raises(errors.StoreUnavailable):
-        purge.run(database, lambda _, bucket: down if bucket == "far" else object_store)
+        purge.run(database, lambda place: down if place.bucket == "far" else object_store)
     assert left(database)[0] == ["far"]
     assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 1, 0, 7)

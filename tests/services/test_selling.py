@@ -57,6 +57,17 @@ def test_a_second_sale_is_refused_before_its_event_came(sales: Sales, stripe_dou
     assert len(stripe_double.all("subscription")) == 1
 
 
+def test_what_another_is_billed_for_hinders_no_sale(
+    sales: Sales, stripe_double: StripeDouble, database: Database
+) -> None:
+    (first, _), (second, deal) = sales
+    with database.session() as session:
+        bobs = selling.deal(session, make_user(session, "bob@example.com").email, "pro", HOME)
+    stripe_double.add_card(customers.ensure(first, bobs.buyer))
+    assert selling.subscribe(first, bobs).status == "active"
+    assert selling.checkout(second, deal, "https://example.com/yes", "https://example.com/no").status == "open"
+
+
 def test_two_at_once_charge_once(sales: Sales, stripe_double: StripeDouble) -> None:
     till, deal = sales[0]
     customer = customers.ensure(till, deal.buyer)

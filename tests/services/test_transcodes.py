@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import Conflict, NoSuchTranscode, NotFound, QuotaExceeded, UsageError, UserDisabled
 from dumacle_cli.services import quotas, transcodes
 from dumacle_cli.services.transcodes import Chosen
+from dumacle_cli.store import transcodes as store
 from dumacle_cli.store import units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File, Pod, QuotaCounter, QuotaLimit, Transcode, Unit, User
@@ -132,6 +133,16 @@ def test_the_latest_decides(session: Session, film: File) -> None:
     make_transcode(session, film, "hls", "quarantined")
     make_transcode(session, film, "hls", "failed")
     assert submit(session, film)[1]
+
+
+def test_the_latest_of_the_contents_and_the_preset_that_are_asked_for(session: Session, film: File, pod: Pod) -> None:
+    other = make_file(session, pod, session.get_one(User, film.owner_id), "other.mp4")
+    make_transcode(session, film, "hls", "failed")
+    last = make_transcode(session, film, "hls", "done")
+    make_transcode(session, film, "mp4", "done")
+    make_transcode(session, other, "hls", "done")
+    assert film.version_id
+    assert [row.Transcode.id for row in store.latest(session, [film.version_id], "hls")] == [last.id]
 
 
 def test_file_is_named_by_path_with_its_owner(session: Session, film: File) -> None:

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL
 
 from dumacle_cli.errors import DatabaseTooOldServer
-from dumacle_cli.store import bootstrap, revisions, schema
+from dumacle_cli.store import bootstrap, revisions, rights, schema
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +25,8 @@ def root(cluster: dict[str, str]) -> Iterator[psycopg.Connection]:
     with psycopg.connect(**cluster, dbname="postgres", autocommit=True) as connection:
         yield connection
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(DATABASE)))
-        for role in (OWNER, "test_admin", "test_stranger"):
+        groups = (f"{DATABASE}_{role}s" for role in rights.EVERYBODY)
+        for role in (*groups, f"{DATABASE}_provisioner", OWNER, "test_admin", "test_stranger"):
             connection.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(sql.Identifier(role)))
 
 
@@ -42,8 +43,8 @@ def login(root: psycopg.Connection, role: str, attributes: str) -> str:
 
 def test_makes_what_is_missing_and_is_safe_to_repeat(cluster: dict[str, str], root: psycopg.Connection) -> None:
     admin = conninfo(cluster)
-    assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(True, True)
-    assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(False, False)
+    assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(True, True, True)
+    assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(False, False, False)
     rights = root.execute("SELECT rolsuper, rolcreaterole, rolcanlogin FROM pg_roles WHERE rolname = %s", [OWNER])
     assert rights.fetchone() == (False, True, True)
 
@@ -72,11 +73,56 @@ def test_an_administrator_need_not_be_superuser(cluster: dict[str, str], root: p
     password = login(root, "test_admin", "CREATEROLE CREATEDB")
     admin = conninfo(cluster, user="test_admin", password=password)
     for made in (True, False):
-        assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(made, made)
+        assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(made, made, False)
     with psycopg.connect(conninfo(cluster, dbname=DATABASE, user=OWNER, password=PASSWORD)) as owner:
         assert owner.execute("SELECT current_user").fetchone() == (OWNER,)
     root.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(DATABASE)))
     root.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(OWNER)))
+
+
+def test_what_is_missing_is_said_before(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    admin = conninfo(cluster)
+    assert bootstrap.missing(admin, DATABASE, OWNER) == bootstrap.Bootstrapped(True, True, True)
+    bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD)
+    assert bootstrap.missing(admin, DATABASE, OWNER) == bootstrap.Bootstrapped(False, False, False)
+    with psycopg.connect(conninfo(cluster, dbname=DATABASE)) as inside:
+        inside.execute("DROP EVENT TRIGGER dumacle_guard")
+    assert bootstrap.missing(admin, DATABASE, OWNER) == bootstrap.Bootstrapped(False, False, True)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("CREATE TABLE app.mine (id int)", "only the owner of the schema may do that: CREATE TABLE"),
+        ("CREATE TEMPORARY TABLE mine (id int)", "only the owner of the schema may do that: CREATE TABLE"),
+        ("DROP EVENT TRIGGER dumacle_guard", "must be owner of event trigger"),
+        ("DROP SCHEMA dumacle_guard CASCADE", "only the owner of the schema may do that: DROP SCHEMA"),
+        ("SELECT lo_from_bytea(0, 'x')", "permission denied for function lo_from_bytea"),
+        ("SELECT lo_create(0)", "permission denied for function lo_create"),
+        ("SELECT pg_logical_emit_message(false, 'x', 'x')", "permission denied for function pg_logical_emit_message"),
+    ],
+)
+def test_the_guard_holds_against_rights_given_by_mistake(
+    cluster: dict[str, str], root: psycopg.Connection, statement: str, said: str
+) -> None:
+    bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+    with psycopg.connect(conninfo(cluster, dbname=DATABASE, user=OWNER, password=PASSWORD)) as owner:
+        owner.execute("CREATE SCHEMA app")
+    password = login(root, "test_stranger", "")
+    with psycopg.connect(conninfo(cluster, dbname=DATABASE)) as inside:
+        inside.execute("GRANT ALL ON SCHEMA app TO test_stranger")
+        inside.execute(
+            sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO test_stranger").format(sql.Identifier(DATABASE))
+        )
+    stranger = psycopg.connect(conninfo(cluster, dbname=DATABASE, user="test_stranger", password=password))
+    with stranger, pytest.raises(psycopg.errors.InsufficientPrivilege, match=said):
+        stranger.execute(statement.encode())
+
+
+def test_parameters_of_statements_are_not_logged(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+    with psycopg.connect(conninfo(cluster, dbname=DATABASE, user=OWNER, password=PASSWORD)) as owner:
+        assert owner.execute("SHOW log_parameter_max_length").fetchone() == ("0",)
 
 
 def test_the_password_reaches_the_server_as_a_verifier_only(cluster: dict[str, str], root: psycopg.Connection) -> None:

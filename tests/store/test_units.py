@@ -15,6 +15,7 @@ from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.store import queue, units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Transcode, Unit
+from dumacle_cli.store.places import Place
 from dumacle_cli.store.units import Claimed, Output
 from tests.factories import make_file, make_plan, make_pod, make_subscription, make_user
 
@@ -93,7 +94,7 @@ def test_claims_what_waits(session: Session, work: Work) -> None:
     claimed = claim(session, work)
     assert (claimed.transcode_id, claimed.preset, claimed.attempt) == (work.transcode, "hls", 1)
     content = claimed.content
-    assert (content.path, content.size, content.provider, content.bucket) == ("film.mp4", 1000, "local", "media")
+    assert (content.path, content.size, content.place) == ("film.mp4", 1000, Place("local", "media"))
     found = books(session, work)
     assert (found["status"], found["unit"], found["attempts"]) == ("running", "running", 1)
 

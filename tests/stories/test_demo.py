@@ -19,7 +19,7 @@ from dumacle_cli.errors import Exit, ToolFailed
 from dumacle_cli.local import ffmpeg, media, process, servers
 from dumacle_cli.services import demo as world
 from dumacle_cli.settings import Settings
-from tests.conftest import Run
+from tests.conftest import ROOT_EMAIL, Run
 from tests.films import clip
 from tests.servers import scratch_folder
 
@@ -135,7 +135,7 @@ def test_stored_bytes_that_differ_are_seen(own: Run, place: Path, tmp_path: Path
     (folder / "tampered.bin").write_bytes(b"true")
     own("demo", folder)
     key = own("files", "show", "tampered.bin", "--owner", world.USER, "-o", "json").data["key"]
-    location = locations.locate(Settings.model_validate({}), "local", None, servers.running(place))
+    location = locations.locate(Settings.model_validate({}), "local", servers=servers.running(place))
     with ObjectStore(location) as objects:
         objects.put(key, b"fals", hashlib.sha256(b"fals").hexdigest(), "application/octet-stream")
     failed = own("demo", folder, "-o", "json", expect=Exit.INTEGRITY)
@@ -144,7 +144,7 @@ def test_stored_bytes_that_differ_are_seen(own: Run, place: Path, tmp_path: Path
 
 def test_rendition_that_differs_is_seen(own: Run, place: Path) -> None:
     own("demo", "-q")
-    with ObjectStore(locations.locate(Settings.model_validate({}), "local", None, servers.running(place))) as objects:
+    with ObjectStore(locations.locate(Settings.model_validate({}), "local", servers=servers.running(place))) as objects:
         piece = next(each.key for each in objects.list("") if each.key.endswith(".m4s"))
         body = b"".join(objects.get(piece))
         for stored, status in ((body[:-1], Exit.INTEGRITY), (body, Exit.DONE)):
@@ -190,7 +190,7 @@ def test_configured_database_is_left_alone(
     assert database_url not in said.err
     assert all(line.startswith("  env -u DUMACLE_DATABASE_URL dumacle ") for line in said.err.splitlines()[-4:])
     with psycopg.connect(database_url) as configured:
-        assert configured.execute("SELECT count(*) FROM app.users").fetchone() == (0,)
+        assert configured.execute("SELECT email FROM app.users").fetchall() == [(ROOT_EMAIL,)]
         assert configured.execute("SELECT count(*) FROM app.operations").fetchone() == (0,)
 
 

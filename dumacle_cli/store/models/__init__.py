@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models.transcodes import Rendition as Rendition
     from dumacle_cli.store.models.transcodes import Transcode as Transcode
     from dumacle_cli.store.models.transcodes import Unit as Unit
+    from dumacle_cli.store.models.users import Installation as Installation
     from dumacle_cli.store.models.users import Login as Login
     from dumacle_cli.store.models.users import User as User
     from dumacle_cli.store.models.webhooks import (
@@ -70,7 +71,7 @@ _MODULES = {
     "quotas": ("QuotaAnchor", "QuotaClosing", "QuotaCounter", "QuotaEntry", "QuotaGrant", "QuotaLimit"),
     "runs": ("Lease", "Run"),
     "transcodes": ("Rendition", "Transcode", "Unit"),
-    "users": ("Login", "User"),
+    "users": ("Installation", "Login", "User"),
     "webhooks": ("StripeEvent", "StripeObject", "StripePayload"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

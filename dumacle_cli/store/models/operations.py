@@ -11,6 +11,10 @@ from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
 
 ACTIONS = ("insert", "update", "delete")
 
+# The records of sets of rows, by the first and the last of their ids: app.audit_of looks there for one row.
+_IS_SET = "row_id ~ '^[0-9]+[.][.][0-9]+$'"
+_SPAN = "int8range(split_part(row_id, '..', 1)::bigint, split_part(row_id, '..', 2)::bigint, '[]')"
+
 
 class Operation(Base):
     """One mutation; its row is written in the transaction of its effect, so a repeat finds it."""
@@ -45,6 +49,12 @@ class Audit(Base):
     __table_args__ = (
         one_of("action", ACTIONS),
         Index(None, "at", "id"),
-        Index(None, "actor_id", "id"),
+        Index(None, "actor_id", "at", "id"),
+        Index(None, "login", "at", "id"),
+        Index(None, "table_name", "at", "id"),
         Index(None, "table_name", "row_id", "id"),
+        Index(None, "operation_id", "at", "id", postgresql_where=text("operation_id IS NOT NULL")),
+        # Insertions and updates are so many that a listing soon finds some.
+        Index("ix_audit_at_id_delete", "at", "id", postgresql_where=text("action = 'delete'")),
+        Index("ix_audit_sets", text(_SPAN), postgresql_using="gist", postgresql_where=text(_IS_SET)),
     )

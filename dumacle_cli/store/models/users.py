@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models.base import Base, Created, Id, Sorted, Updated, one_of
@@ -63,4 +63,19 @@ class Login(Base):
         CheckConstraint("(kind = 'service') = (duty IS NOT NULL)", name="duty"),
         CheckConstraint("kind <> 'session' OR valid_until IS NOT NULL", name="valid_until"),
         Index("ix_logins_valid_until", "valid_until", postgresql_where=text("valid_until IS NOT NULL")),
+    )
+
+
+class Installation(Base):
+    """What this installation is called in the cluster, and how long a session login may last; one row."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[bool] = mapped_column(primary_key=True, server_default=true())
+    prefix: Mapped[str]
+    session_hours: Mapped[int] = mapped_column(server_default="24")
+
+    __table_args__ = (
+        CheckConstraint("id", name="one"),
+        CheckConstraint("session_hours BETWEEN 1 AND 8760", name="session_hours"),
     )

@@ -1,8 +1,11 @@
 -- Write the history of at most `p_batch` monthly periods that ended by `p_at`; returns how many. Several at once share
 -- the work. A period waits while a lease still holds some of it: what that spends belongs to it.
 CREATE OR REPLACE FUNCTION app.close_quota_periods(p_at timestamptz, p_batch integer) RETURNS integer
-LANGUAGE sql VOLATILE STRICT
-BEGIN ATOMIC
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    closings integer;
+BEGIN
+    PERFORM app.actor();
     WITH ended AS (
         SELECT user_id, metric, period_start, period_end, used FROM app.quota_counters
         WHERE closed_at IS NULL AND metric <> 'storage' AND period_end <= p_at AND reserved = 0
@@ -18,5 +21,6 @@ BEGIN ATOMIC
             = (ended.user_id, ended.metric, ended.period_start)
         RETURNING 1
     )
-    SELECT count(*)::integer FROM closed;
-END;
+    SELECT count(*) INTO closings FROM closed;
+    RETURN closings;
+END $$;

@@ -7,12 +7,13 @@ CREATE OR REPLACE FUNCTION app.take_lease(
     p_pod bigint, p_user bigint, p_run bigint, p_wanted bigint, p_least bigint, p_seconds double precision,
     p_at timestamptz, OUT lease_id bigint, OUT granted bigint, OUT refused_by text, OUT free bigint
 )
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     pod_free bigint;
     storage app.quota_counters;
     upload app.quota_counters;
 BEGIN
+    PERFORM app.actor();
     SELECT capacity - used - reserved INTO pod_free FROM app.pods
     WHERE id = p_pod AND deleted_at IS NULL FOR NO KEY UPDATE;
     storage := app.open_quota_counter(p_user, 'storage', p_at);
@@ -41,11 +42,12 @@ END $$;
 
 -- Give back at once what of a lease no file was assigned to: it keeps `p_size` bytes.
 CREATE OR REPLACE FUNCTION app.trim_lease(p_lease bigint, p_size bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lease app.leases;
     rest bigint;
 BEGIN
+    PERFORM app.actor();
     SELECT * INTO STRICT lease FROM app.leases WHERE id = p_lease;
     PERFORM FROM app.pods WHERE id = lease.pod_id FOR NO KEY UPDATE;
     SELECT granted - greatest(p_size, spent) INTO rest FROM app.leases
@@ -62,10 +64,11 @@ END $$;
 
 -- Book what a lease spent, give back the rest and return it (bytes); closing it again does nothing and returns 0.
 CREATE OR REPLACE FUNCTION app.close_lease(p_lease bigint) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lease app.leases;
 BEGIN
+    PERFORM app.actor();
     PERFORM FROM app.pods WHERE id = (SELECT pod_id FROM app.leases WHERE id = p_lease) FOR NO KEY UPDATE;
     UPDATE app.leases SET closed_at = now() WHERE id = p_lease AND closed_at IS NULL RETURNING * INTO lease;
     IF NOT FOUND THEN
@@ -84,12 +87,13 @@ END $$;
 
 -- Close the leases whose holder let them run out; returns how many.
 CREATE OR REPLACE FUNCTION app.reap_leases(p_at timestamptz) RETURNS integer
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     locked bigint[];
     expired bigint;
     reaped integer := 0;
 BEGIN
+    PERFORM app.actor();
     locked := ARRAY(
         SELECT id FROM app.pods
         WHERE id IN (SELECT pod_id FROM app.leases WHERE closed_at IS NULL AND until <= p_at)
@@ -105,10 +109,11 @@ BEGIN
     RETURN reaped;
 END $$;
 
--- Give the bytes of purged content back to the pod and to the owner's storage.
+-- Give the bytes of purged content back to the pod and to the owner's storage; what is negative gives nothing.
 CREATE OR REPLACE FUNCTION app.release_storage(p_pod bigint, p_user bigint, p_bytes bigint) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    UPDATE app.pods SET used = used - p_bytes WHERE id = p_pod;
-    UPDATE app.quota_counters SET used = used - p_bytes WHERE user_id = p_user AND metric = 'storage';
+    PERFORM app.actor();
+    UPDATE app.pods SET used = used - p_bytes WHERE id = p_pod AND p_bytes > 0;
+    UPDATE app.quota_counters SET used = used - p_bytes WHERE user_id = p_user AND metric = 'storage' AND p_bytes > 0;
 END $$;

@@ -59,7 +59,7 @@ END;
 
 -- A new anchor ends the period that it falls into, so that closing finds it by its end.
 CREATE OR REPLACE FUNCTION app.cut_quota_periods() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF EXISTS (SELECT FROM app.quota_counters
                WHERE user_id = NEW.user_id AND metric <> 'storage' AND period_start > NEW.effective_from) THEN

@@ -2,6 +2,16 @@
 -- a lock. Locks are taken in this order, which leases, purges and deletions keep too: pod, file, transcode, unit,
 -- counters of the owner with storage before transcode.
 
+-- Lock pods before files in them are locked of which something may be made; an enduser those where he has files.
+CREATE OR REPLACE FUNCTION app.lock_pods(p_pods bigint[]) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM app.pods AS p
+    WHERE p.id = ANY (p_pods) AND (
+        app.sees_all() OR EXISTS (SELECT FROM app.files AS f WHERE f.pod_id = p.id AND f.owner_id = app.actor())
+    ) ORDER BY p.id FOR NO KEY UPDATE;
+END $$;
+
 CREATE OR REPLACE FUNCTION app.lock_unit(p_unit bigint) RETURNS app.units
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -78,10 +88,11 @@ END $$;
 -- Take a unit back from a worker that let its lease lapse; what `p_crashes` workers died of is put into quarantine. Says
 -- whether there was something to take back.
 CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint, p_crashes integer) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_unit(p_unit);
 BEGIN
+    PERFORM app.actor();
     IF unit.id IS NULL OR unit.status <> 'running' OR unit.lease_until > now() THEN
         RETURN false;
     END IF;
@@ -100,10 +111,11 @@ END $$;
 CREATE OR REPLACE FUNCTION app.claim_unit(
     p_unit bigint, p_token uuid, p_worker text, p_seconds double precision, p_crashes integer
 ) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
 BEGIN
+    PERFORM app.actor();
     IF unit.id IS NOT NULL THEN
         RETURN true;
     END IF;
@@ -126,8 +138,9 @@ END $$;
 -- attempt says nothing until it is further than those before it.
 CREATE OR REPLACE FUNCTION app.renew_unit(p_unit bigint, p_token uuid, p_seconds double precision, p_progress integer)
 RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    PERFORM app.actor();
     UPDATE app.transcodes AS t SET progress = p_progress FROM app.units AS u
     WHERE u.id = p_unit AND u.lease_token = p_token AND u.status = 'running'
         AND t.id = u.transcode_id AND t.status = 'running' AND t.progress < p_progress;
@@ -140,13 +153,14 @@ END $$;
 CREATE OR REPLACE FUNCTION app.charge_unit(
     p_unit bigint, p_token uuid, p_seconds bigint, OUT accepted boolean, OUT in_use bigint, OUT allowed bigint
 )
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
     owner bigint := (
         SELECT f.owner_id FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id WHERE t.id = unit.transcode_id
     );
 BEGIN
+    PERFORM app.actor();
     IF unit.id IS NULL THEN
         RETURN;
     END IF;
@@ -161,13 +175,14 @@ CREATE OR REPLACE FUNCTION app.reserve_unit(
     p_unit bigint, p_token uuid, p_size bigint,
     OUT reserved bigint, OUT refused_by text, OUT free bigint, OUT allowed bigint
 )
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
     more bigint := p_size - unit.reserved;
     file app.files;
     storage app.quota_counters;
 BEGIN
+    PERFORM app.actor();
     IF unit.id IS NULL THEN
         RETURN;
     END IF;
@@ -191,12 +206,13 @@ END $$;
 
 -- Publish what this attempt made, once: its renditions take the place of what it reserved. Says whether they stand.
 CREATE OR REPLACE FUNCTION app.publish_unit(p_unit bigint, p_token uuid, p_renditions jsonb) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_unit(p_unit);
     file app.files;
     total bigint;
 BEGIN
+    PERFORM app.actor();
     IF unit.status <> 'running' OR unit.lease_token IS DISTINCT FROM p_token THEN
         RETURN coalesce(unit.status = 'done' AND unit.lease_token = p_token, false);
     END IF;
@@ -222,10 +238,11 @@ END $$;
 CREATE OR REPLACE FUNCTION app.fail_unit(
     p_unit bigint, p_token uuid, p_error text, p_final boolean, p_attempts integer, p_seconds double precision
 ) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
 BEGIN
+    PERFORM app.actor();
     IF unit.id IS NULL THEN
         RETURN false;
     END IF;
@@ -240,10 +257,11 @@ END $$;
 
 -- Give a unit back as if it had not been tried. Says whether it was held.
 CREATE OR REPLACE FUNCTION app.release_unit(p_unit bigint, p_token uuid) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
 BEGIN
+    PERFORM app.actor();
     IF unit.id IS NULL THEN
         RETURN false;
     END IF;
@@ -253,11 +271,19 @@ BEGIN
 END $$;
 
 -- Cancel a unit that waits or runs, and with it its transcode; who runs it learns so when he renews. Says whether it did.
+-- An enduser cancels what is made of his own files.
 CREATE OR REPLACE FUNCTION app.cancel_unit(p_unit bigint) RETURNS boolean
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    unit app.units := app.lock_unit(p_unit);
+    unit app.units;
 BEGIN
+    IF NOT app.sees_all() AND app.actor() IS DISTINCT FROM (
+        SELECT f.owner_id FROM app.units AS u JOIN app.transcodes AS t ON t.id = u.transcode_id
+        JOIN app.files AS f ON f.id = t.file_id WHERE u.id = p_unit
+    ) THEN
+        RETURN false;
+    END IF;
+    unit := app.lock_unit(p_unit);
     IF unit.status IS NULL OR unit.status NOT IN ('queued', 'running') THEN
         RETURN false;
     END IF;

@@ -1,0 +1,116 @@
+"""Where the key that wraps credentials is: a file, a systemd credential, or the system's keyring.
+
+As text it is the base64 of its 32 bytes. Every function raises InvalidValue for a source of another kind.
+"""
+
+import base64
+import binascii
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from dumacle_cli.clients import keychain
+from dumacle_cli.clients.envelope import KEY_BYTES, Key
+from dumacle_cli.errors import Conflict, InvalidValue, KeyUnusable
+
+LONGEST = 1024
+RING = "key "
+"""Before the name in the keyring, where logins are, too."""
+
+PRIVATE = "chmod 0400 {}"
+RESTORE = "restore it from its escrow copy, or make one with: dumacle key create"
+
+
+def load(source: str, environ: Mapping[str, str]) -> Key:
+    """Return the key at a source; raises KeyUnusable where there is none, a damaged one, or one that others read."""
+    kind, name = _parsed(source)
+    if kind == "file":
+        text = _read(source, Path(name), private=True)
+    elif kind == "credential":
+        text = _read(source, Path(_credentials(source, environ), name), private=False)
+    else:
+        text = keychain.read(RING + name) or ""
+    try:
+        secret = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        reason = f"it is not the base64 of {KEY_BYTES} bytes" if text else "it is not there"
+        raise KeyUnusable(source=source, reason=reason, advice=RESTORE)
+    return Key(secret)
+
+
+def create(source: str) -> Key:
+    """Make a key at a source that has none, in a file of mode 0400; raises Conflict where something is there."""
+    check_free(source)
+    kind, name = _parsed(source)
+    key = Key(os.urandom(KEY_BYTES))
+    text = base64.b64encode(key.secret).decode()
+    if kind == "file":
+        _write(source, Path(name), text)
+    else:
+        keychain.store(RING + name, text)
+    return key
+
+
+def check_free(source: str) -> None:
+    """Raise Conflict where a key could not be made because something is at the source."""
+    kind, name = _parsed(source)
+    if kind == "credential":
+        reason = "systemd makes it, from a file"
+        raise InvalidValue(name="the source of a new key", value=repr(source), reason=reason)
+    if os.path.lexists(name) if kind == "file" else keychain.read(RING + name):
+        raise _taken(source)
+
+
+def _parsed(source: str) -> tuple[str, str]:
+    kind, _, name = source.partition(":")
+    if kind not in ("file", "credential", "keyring") or not name or (kind == "credential" and "/" in name):
+        reason = "it is file:/path, credential:NAME or keyring:NAME"
+        raise InvalidValue(name="key_source", value=repr(source), reason=reason)
+    return kind, name
+
+
+def _credentials(source: str, environ: Mapping[str, str]) -> str:
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        reason = "CREDENTIALS_DIRECTORY is not set, so systemd did not start this"
+        raise KeyUnusable(source=source, reason=reason, advice="name it in the unit: LoadCredential=NAME:/path")
+    return folder
+
+
+def _read(source: str, path: Path, *, private: bool) -> str:
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if private and mode & 0o077:
+                reason = f"its mode is {mode:04o}, so others can use it"
+                raise KeyUnusable(source=source, reason=reason, advice=PRIVATE.format(path))
+            return file.read(LONGEST).decode("ascii", "replace")
+    except OSError as error:
+        raise KeyUnusable(source=source, reason=error.strerror or "it cannot be read", advice=RESTORE) from None
+
+
+def _write(source: str, path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+    except FileExistsError:
+        raise _taken(source) from None
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(descriptor)
+    except BaseException:
+        path.unlink()
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _taken(source: str) -> Conflict:
+    return Conflict(reason=f"something is at {source} already", advice="choose another place; no key is overwritten")

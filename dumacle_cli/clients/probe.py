@@ -1,0 +1,27 @@
+"""The proof that keys open a bucket: a scratch object is put, read and deleted."""
+
+import time
+import uuid
+from hashlib import sha256
+
+from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.errors import ContentDiffers
+
+
+def round_trip(location: Location, prefix: str = "", witness: str | None = None) -> float:
+    """Put, get and delete a scratch object below the prefix, and return the seconds that took.
+
+    A `witness` is the key of an object that must be there. Raises ContentDiffers, ObjectMissing, and what stores raise.
+    """
+    key, body = f"{prefix}dumacle-doctor-{uuid.uuid4()}", uuid.uuid4().bytes
+    started = time.monotonic()
+    with ObjectStore(location) as store:
+        if witness:
+            store.head(witness)
+        store.put(key, body, sha256(body).hexdigest(), "application/octet-stream")
+        try:
+            if b"".join(store.get(key)) != body:
+                raise ContentDiffers(path=key)
+        finally:
+            store.delete([key])
+    return time.monotonic() - started

@@ -1,0 +1,102 @@
+"""The session login that a person keeps between runs: a note of it, and its password in the keyring or in the note.
+
+The note lets every run know without asking the keyring whether there is a session, and whether it expired.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from dumacle_cli import settings
+from dumacle_cli.errors import NotLoggedIn, SessionNotKept, ToolFailed
+
+Store = Literal["keyring", "file"]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session login: to which URL (without a password) it belongs, until when it is good, and who keeps it."""
+
+    url: str
+    login: str
+    valid_until: datetime
+    store: Store
+    password: str | None = field(default=None, repr=False)
+
+
+def find(environ: Mapping[str, str], url: str) -> Session | None:
+    """Return the session that is kept for this URL, or None; a password in the keyring is not fetched."""
+    try:
+        note = json.loads(_note(environ, url).read_text("utf-8"))
+        return Session(**note | {"valid_until": datetime.fromisoformat(note["valid_until"])})
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError):
+        raise NotLoggedIn(reason=f"{_note(environ, url)} is damaged") from None
+
+
+def password(session: Session) -> str:
+    """Return the session's password; raises NotLoggedIn where its keyring has it no more."""
+    if session.store == "file" and session.password:
+        return session.password
+    from dumacle_cli.clients import keychain  # its child takes a fifth of a second, so only sessions in it pay for that
+
+    try:
+        login, _, secret = (keychain.read(session.url) or "").partition(" ")
+    except ToolFailed as fault:
+        raise NotLoggedIn(reason=str(fault)) from None
+    if login != session.login:
+        raise NotLoggedIn(reason="the keyring has the password of this session no more")
+    return secret
+
+
+def keep(environ: Mapping[str, str], session: Session, secret: str) -> None:
+    """Keep a session in place of the one before; raises SessionNotKept where the keyring does not take it."""
+    note = {
+        "url": session.url,
+        "login": session.login,
+        "valid_until": session.valid_until.isoformat(),
+        "store": session.store,
+    }
+    if session.store == "file":
+        note["password"] = secret
+    else:
+        _store(session, secret)
+    _write(_note(environ, session.url), json.dumps(note))
+
+
+def _store(session: Session, secret: str) -> None:
+    from dumacle_cli.clients import keychain
+
+    try:
+        keychain.store(session.url, f"{session.login} {secret}")
+    except ToolFailed as fault:
+        raise SessionNotKept(reason=str(fault)) from None
+
+
+def forget(environ: Mapping[str, str], session: Session) -> None:
+    """Forget a session and its password; raises ToolFailed where the keyring cannot be asked."""
+    if session.store == "keyring":
+        from dumacle_cli.clients import keychain
+
+        keychain.forget(session.url)
+    _note(environ, session.url).unlink(missing_ok=True)
+
+
+def _note(environ: Mapping[str, str], url: str) -> Path:
+    name = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return settings.user_file(environ).parent / "sessions" / f"{name}.json"
+
+
+def _write(file: Path, text: str) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
+        handle.write(text)
+    draft.replace(file)

@@ -1,0 +1,202 @@
+"""Logins: PostgreSQL roles made for people and services, and the sessions that people open with theirs."""
+
+import secrets
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy.orm import Session
+
+from dumacle_cli.errors import Conflict, InvalidValue, NoSuchLogin, NoSuchSession
+from dumacle_cli.services import users
+from dumacle_cli.store import logins, models, paging
+from dumacle_cli.units import Secret
+
+Duty = Literal["worker", "listener", "cron", "ingest"]
+SHORTEST = 12
+"""Characters that a password has at least."""
+LONGEST = 8760
+"""Hours that a session may ever last: a year."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A login that was made or got another password, which is shown where it was made at random."""
+
+    user: str
+    login: str
+    duty: str | None
+    password: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Logins that ended, with the connections that they had."""
+
+    logins: tuple[str, ...]
+    connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session: whose it is, its login, and when PostgreSQL stops to take it."""
+
+    user: str
+    role: str
+    login: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """How many hours a session lasts at most."""
+
+    hours: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who acts: the user with role, and the login; a service's role is its duty."""
+
+    user: str | None
+    role: str
+    login: str
+    kind: str
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session login that is still good."""
+
+    login: str
+    user: str
+    created_at: datetime
+    expires_at: datetime
+
+
+def strong(password: str) -> str:
+    """Return a password that is long enough; raises InvalidValue."""
+    if len(password) < SHORTEST:
+        raise InvalidValue(name="the password", value="that", reason=f"it has fewer than {SHORTEST} characters")
+    return password
+
+
+def grant(session: Session, reference: str, password: str | None) -> tuple[Granted, bool]:
+    """Make a user's personal login, or give it another password, at random if none is given.
+
+    Raises NotFound, InvalidValue, Conflict.
+    """
+    user = users.get(session, reference)
+    if user.role == "service":
+        raise Conflict(reason=f"{user.email} is a service", advice="dumacle users grant-login --service DUTY")
+    chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
+    login = logins.grant_personal(session, user.id, chosen)
+    return Granted(user.email, login, None, None if password else chosen), True
+
+
+def grant_service(session: Session, duty: Duty, password: str | None) -> tuple[Granted, bool]:
+    """Make the login of a duty, or give it another password, at random if none is given; raises InvalidValue."""
+    chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
+    login = logins.grant_service(session, duty, chosen)
+    return Granted(service(duty), login, duty, None if password else chosen), True
+
+
+def service(duty: str) -> str:
+    """Return the e-mail address by which the user of a duty is known."""
+    return f"{duty}@service.invalid"
+
+
+def revocation(session: Session, reference: str) -> Revoked:
+    """Say which logins of a user would end with how many connections; raises NotFound or NoSuchLogin."""
+    user = users.get_any(session, reference)
+    found = tuple(login.role for login in logins.of_user(session, user.id))
+    if not found:
+        raise NoSuchLogin(noun="login", name=user.email)
+    return Revoked(found, logins.connections(session, found))
+
+
+def revoke(session: Session, reference: str) -> tuple[Revoked, bool]:
+    """End all logins of a user and their connections at once; raises NotFound, NoSuchLogin or Conflict."""
+    planned = revocation(session, reference)
+    if logins.name(session) in planned.logins:
+        advice = "ask another superadmin, or end your sessions: dumacle auth sessions revoke --all"
+        raise Conflict(reason="that would end the login that you act with", advice=advice)
+    logins.revoke_user(session, users.get_any(session, reference).id)
+    return planned, True
+
+
+def identity(session: Session) -> Identity:
+    """Return who acts; raises LoginBarred for a login that may not."""
+    actor, role = logins.actor(session), logins.acting_role(session)
+    if actor is None:
+        return Identity(None, role, logins.name(session), role, None)
+    return Identity(actor.email, role, actor.role, actor.kind, actor.valid_until)
+
+
+def open_session(session: Session, password: str, hours: float) -> Opened:
+    """Open a session for whoever acts with a personal login, and close those that expired; raises Conflict."""
+    who = _person(session)
+    login, until = logins.open_session(session, password, hours)
+    return Opened(who.user or "", who.role, login, until)
+
+
+def list_(session: Session, *, after: str | None, limit: int) -> paging.Page[OpenSession]:
+    """Return a page of the sessions that the actor may see: his own, and a superadmin everybody's."""
+    found = logins.page(session, after, limit)
+    return paging.Page([_view(*row) for row in found.items], found.after)
+
+
+def set_longest(session: Session, hours: int) -> tuple[Longest, bool]:
+    """Let no session last longer than this many hours from now on."""
+    return Longest(hours), logins.set_session_hours(session, hours)
+
+
+def ending(session: Session, login: str | None) -> Revoked:
+    """Say what would end: this session, or all own ones but the one in use; raises NoSuchSession."""
+    if login is not None and logins.find_session(session, login) is None:
+        raise NoSuchSession(noun="session", name=login)
+    actor = logins.actor(session)
+    mine = logins.sessions_of(session, actor.user_id) if actor else ()
+    found = (login,) if login is not None else tuple(mine)
+    return Revoked(found, logins.connections(session, found))
+
+
+def end(session: Session, login: str | None) -> tuple[Revoked, bool]:
+    """End a session, or all own ones but the one in use, with their connections; raises NoSuchSession or Conflict."""
+    if login == logins.name(session):
+        raise Conflict(reason="that is the session that you act with", advice="dumacle auth logout")
+    found = ending(session, login).logins
+    return Revoked(found, sum(logins.revoke(session, each) for each in found)), bool(found)
+
+
+def replace(session: Session, login: str) -> None:
+    """End the session that another one takes the place of; it may have ended already."""
+    with suppress(NoSuchSession):
+        end(session, login)
+
+
+def leave(session: Session) -> None:
+    """End the session that acts."""
+    logins.revoke(session, logins.name(session))
+
+
+def change_password(session: Session, password: str) -> Identity:
+    """Give the personal login that acts another password; raises InvalidValue or Conflict."""
+    who = _person(session)
+    logins.change_password(session, strong(password))
+    return who
+
+
+def _person(session: Session) -> Identity:
+    who = identity(session)
+    if who.kind != "personal":
+        advice = "name your personal login in DUMACLE_DATABASE_URL"
+        raise Conflict(reason=f"{who.login} is no personal login", advice=advice)
+    return who
+
+
+def _view(login: models.Login, user: str) -> OpenSession:
+    assert login.valid_until  # noqa: S101  a constraint says so of sessions
+    return OpenSession(login.role, user, login.created_at, login.valid_until)

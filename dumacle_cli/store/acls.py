@@ -1,0 +1,94 @@
+"""The rights that PostgreSQL has noted, compared with those that matrix.sql gives."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from psycopg import sql as words
+from sqlalchemy import Connection, text
+
+from dumacle_cli.store import identity, rights
+from dumacle_cli.store.lints import Fault
+
+PUBLIC = "PUBLIC"
+
+
+class Grant(NamedTuple):
+    """A privilege that a role has on a target, both as SQL words them: `SELECT (email)` on `TABLE app.users`."""
+
+    role: str
+    privilege: str
+    target: str
+
+
+def differences(connection: Connection) -> list[Fault]:
+    """Return each right that is there without reason, and each that is missing, with the statement that mends it."""
+    there = {Grant(*row) for row in connection.execute(text(_THERE))}
+    given = set(_given(connection))
+    surplus = [_fault(grant, "has", "REVOKE", "FROM") for grant in sorted(there - given)]
+    return surplus + [_fault(grant, "lacks", "GRANT", "TO") for grant in sorted(given - there)]
+
+
+def _fault(grant: Grant, verb: str, statement: str, preposition: str) -> Fault:
+    role = grant.role if grant.role == PUBLIC else words.Identifier(grant.role).as_string()
+    finding = f"{grant.role} {verb} {grant.privilege} on {grant.target}"
+    return Fault(finding, f"{statement} {grant.privilege} ON {grant.target} {preposition} {role}")
+
+
+def _given(connection: Connection) -> Iterator[Grant]:
+    """Iterate over what `identity.install` gives."""
+    prefix, database = connection.execute(text(_NAMES)).one()
+    yield Grant(f"{prefix}_provisioner", "USAGE", "SCHEMA app")
+    for name in identity.FOR_PROVISIONER:
+        yield Grant(f"{prefix}_provisioner", "EXECUTE", f"FUNCTION app.{name}")
+    queue = connection.scalars(text(_QUEUE)).all()
+    for role in rights.EVERYBODY:
+        group = rights.group(prefix, role)
+        yield Grant(group, "CONNECT", f"DATABASE {database}")
+        yield from (Grant(group, "USAGE", f"SCHEMA {schema}") for schema in ("app", "login", "queue"))
+    for right in rights.matrix(connection):
+        group = rights.group(prefix, right.role)
+        yield from (Grant(group, privilege, target) for privilege, target in _worded(right, queue))
+
+
+def _worded(right: rights.Right, queue: Sequence[str]) -> Iterator[tuple[str, str]]:
+    if right.privilege == "EXECUTE":
+        names = queue if right.name == "every function" else [right.name]
+        yield from (("EXECUTE", f"FUNCTION {right.schema}.{name}") for name in names)
+        return
+    for privilege in [f"{right.privilege} ({column})" for column in right.columns] or [right.privilege]:
+        yield privilege, f"TABLE {right.schema}.{right.name}"
+
+
+_NAMES = "SELECT prefix, quote_ident(current_database()) FROM app.installation"
+_QUEUE = "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace('queue') ORDER BY 1"
+
+# Where nothing was ever granted, PostgreSQL notes nothing, and its defaults hold. Owners have every right anyway, the
+# schema's owner also those of the provisioner; everybody may look names up in `public`.
+_THERE = """
+    WITH ours AS (
+        SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname IN ('app', 'login', 'queue')
+    ), objects (target, suffix, owner, acl) AS (
+        SELECT format('%s %I.%I', CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, n.nspname, c.relname), '',
+            c.relowner, c.relacl
+        FROM ours AS n JOIN pg_class AS c ON c.relnamespace = n.oid
+        UNION ALL
+        SELECT format('TABLE %I.%I', n.nspname, c.relname), format(' (%I)', a.attname), c.relowner, a.attacl
+        FROM ours AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
+        UNION ALL
+        SELECT format('FUNCTION %I.%I', n.nspname, p.proname), '', p.proowner,
+            coalesce(p.proacl, acldefault('f', p.proowner))
+        FROM ours AS n JOIN pg_proc AS p ON p.pronamespace = n.oid
+        UNION ALL
+        SELECT format('SCHEMA %I', nspname), '', nspowner, nspacl FROM ours
+        UNION ALL
+        SELECT 'SCHEMA public', '', nspowner, nspacl FROM pg_namespace WHERE nspname = 'public'
+        UNION ALL
+        SELECT format('DATABASE %I', datname), '', datdba, coalesce(datacl, acldefault('d', datdba))
+        FROM pg_database WHERE datname = current_database()
+    )
+    SELECT coalesce(r.rolname::text, 'PUBLIC'), concat(option, a.privilege_type, o.suffix), o.target
+    FROM objects AS o CROSS JOIN aclexplode(o.acl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+    CROSS JOIN unnest(CASE WHEN a.is_grantable THEN ARRAY['', 'GRANT OPTION FOR '] ELSE ARRAY[''] END) AS option
+    WHERE a.grantee NOT IN (o.owner, (SELECT nspowner FROM ours WHERE nspname = 'app'))
+        AND (o.target <> 'SCHEMA public' OR a.privilege_type <> 'USAGE')
+"""

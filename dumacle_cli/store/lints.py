@@ -1,0 +1,297 @@
+"""What the catalogs tell of how PostgreSQL keeps the boundaries: one query for each way in which they can be broken."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection, text
+
+from dumacle_cli.store.rights import EVERYBODY
+
+FIXED = {16: 160014, 17: 170010, 18: 180004}
+"""Of each major version the oldest minor one, in libpq's count, without a published hole that a login can use."""
+PATIENCE = 300
+"""Seconds after which a transaction that does nothing is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is not as it should be, and what mends it."""
+
+    finding: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lint:
+    """A query for faults of one kind; `failed` where a boundary is broken, else there is something to put in order."""
+
+    name: str
+    status: Literal["failed", "warning"]
+    query: str
+
+
+def faults(connection: Connection, lint: Lint) -> list[Fault]:
+    """Return what a lint finds, for whoever reads `app.logins` and `app.users` whole."""
+    asked = {"everybody": list(EVERYBODY), "fixed": list(FIXED.values()), "patience": PATIENCE}
+    return [Fault(*row) for row in connection.execute(text(f"{_OURS} {lint.query} ORDER BY 1"), asked)]
+
+
+def is_guarded(connection: Connection) -> bool | None:
+    """Tell whether the guard against DDL (guard.sql) is on; None where no superuser ever put it up."""
+    found = connection.execute(text("SELECT evtenabled FROM pg_event_trigger WHERE evtname = 'dumacle_guard'")).scalar()
+    return None if found is None else found in ("O", "A")
+
+
+# The owner of the schema, the groups, and the logins that are roles, each with the group that it belongs to.
+_OURS = """
+    WITH ours AS (
+        SELECT i.prefix, i.prefix || '_provisioner' AS provisioner, n.nspowner AS owner
+        FROM app.installation AS i, pg_namespace AS n WHERE n.nspname = 'app'
+    ), groups AS (
+        SELECT r.oid, r.rolname::text AS name FROM ours, unnest(CAST(:everybody AS text[])) AS role
+        JOIN pg_roles AS r ON true WHERE r.rolname = ours.prefix || '_' || role || 's'
+    ), known AS (
+        SELECT l.*, u.email, u.status <> 'active' OR u.deleted_at IS NOT NULL AS barred,
+            ours.prefix || '_' || coalesce(l.duty, u.role) || 's' AS belongs
+        FROM ours, app.logins AS l JOIN app.users AS u ON u.id = l.user_id
+    ), logins AS (
+        SELECT r.oid, r.rolname::text AS name, k.kind, k.duty, k.valid_until, k.email, k.barred, k.belongs
+        FROM known AS k JOIN pg_roles AS r ON r.rolname = k.role
+    )
+"""
+
+_DEFINERS = r"""
+    SELECT format('%s runs with its owner''s rights and finds names along the caller''s path', oid::regprocedure),
+        format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', oid::regprocedure)
+    FROM pg_proc
+    WHERE pronamespace::regnamespace::text IN ('app', 'login', 'queue') AND prosecdef
+        AND NOT EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting ~ '^search_path=.*\mpg_temp$')
+"""
+_OWNERS = """
+    SELECT format('%s belongs to %s', o.name, o.owner::regrole), format('give it back to %s', o.rightful)
+    FROM (
+        SELECT c.oid::regclass::text, c.relowner, ours.owner::regrole::text
+        FROM ours, pg_class AS c WHERE c.relnamespace::regnamespace::text IN ('app', 'queue')
+        UNION ALL
+        SELECT p.oid::regprocedure::text, p.proowner,
+            CASE WHEN p.pronamespace = to_regnamespace('login') THEN quote_ident(ours.provisioner)
+                 ELSE ours.owner::regrole::text END
+        FROM ours, pg_proc AS p WHERE p.pronamespace::regnamespace::text IN ('app', 'queue', 'login')
+    ) AS o (name, owner, rightful)
+    WHERE o.owner::regrole::text <> o.rightful
+"""
+_POLICIES = r"""
+    SELECT format('the policy %I on %s binds only %s', polname, polrelid::regclass,
+            (SELECT string_agg(role::regrole::text, ', ') FROM unnest(polroles) AS role)),
+        format('ALTER POLICY %I ON %s TO PUBLIC', polname, polrelid::regclass)
+    FROM pg_policy WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
+        AND polroles <> '{0}'
+    UNION ALL
+    SELECT format('the policy %I on %s does not ask who acts', polname, polrelid::regclass),
+        'make it what docs/permissions.md says'
+    FROM pg_policy, LATERAL (VALUES (pg_get_expr(polqual, polrelid)), (pg_get_expr(polwithcheck, polrelid))) AS e (said)
+    WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
+        AND polpermissive AND said !~ '\mapp\.\w+\('
+"""
+_CALLS = r"""
+    SELECT format('the policy %I on %s calls a function for each row', polname, polrelid::regclass),
+        'write (SELECT f()) there, which is computed once a statement'
+    FROM pg_policy
+    WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
+        AND concat(pg_get_expr(polqual, polrelid), ' ', pg_get_expr(polwithcheck, polrelid)) ~ '(?<!SELECT )app\.\w+\('
+"""
+_TABLES = """
+    SELECT format('%s has no row-level security', oid::regclass),
+        format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', oid::regclass)
+    FROM pg_class WHERE relnamespace = to_regnamespace('app') AND relkind IN ('r', 'p') AND NOT relrowsecurity
+    UNION ALL
+    SELECT format('%s binds its owner too, so that the functions which its policies ask recurse', oid::regclass),
+        format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', oid::regclass)
+    FROM pg_class WHERE relnamespace = to_regnamespace('app') AND relforcerowsecurity
+    UNION ALL
+    SELECT format('%s shows rows past the policies', oid::regclass),
+        'drop it, or make it a view WITH (security_invoker = true)'
+    FROM pg_class
+    WHERE relnamespace = to_regnamespace('app') AND relkind IN ('v', 'm', 'f')
+        AND NOT coalesce(reloptions && ARRAY['security_invoker=true', 'security_invoker=on'], false)
+"""
+_TRIGGERS = """
+    SELECT format('the trigger %I on %s is off', tgname, tgrelid::regclass),
+        format('ALTER TABLE %s ENABLE TRIGGER %I', tgrelid::regclass, tgname)
+    FROM pg_trigger
+    WHERE tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app')) AND tgenabled IN ('D', 'R')
+"""
+_DEFAULTS = """
+    SELECT format('what %s makes from now on, %s may use', d.defaclrole::regrole,
+            CASE WHEN a.grantee = 0 THEN 'everybody' ELSE a.grantee::regrole::text END),
+        format('as %s: ALTER DEFAULT PRIVILEGES … REVOKE', d.defaclrole::regrole)
+    FROM ours, pg_default_acl AS d, aclexplode(d.defaclacl) AS a
+    WHERE d.defaclrole IN (ours.owner, to_regrole(quote_ident(ours.provisioner))) AND a.grantee <> d.defaclrole
+    UNION ALL
+    SELECT format('functions that %s makes from now on, everybody may call', role::regrole),
+        format('as %s: ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC', role::regrole)
+    FROM ours, unnest(ARRAY[ours.owner, to_regrole(quote_ident(ours.provisioner))]) AS role
+    WHERE NOT EXISTS (
+        SELECT FROM pg_default_acl WHERE defaclrole = role AND defaclnamespace = 0 AND defaclobjtype = 'f'
+    )
+"""
+# A superuser needs no membership. An administrator who may make roles could join again, so of him one is only told.
+_MEMBERS = """
+    SELECT format('%I can act as %s, whom the schema belongs to', r.rolname, ours.owner::regrole),
+        format('REVOKE %s FROM %I', ours.owner::regrole, r.rolname)
+    FROM ours, pg_roles AS r
+    WHERE NOT r.rolsuper AND NOT r.rolcreaterole AND r.oid <> ours.owner AND pg_has_role(r.oid, ours.owner, 'MEMBER')
+    UNION
+    SELECT format('%s can act as %I, who makes logins', m.member::regrole, ours.provisioner),
+        format('REVOKE %I FROM %s', ours.provisioner, m.member::regrole)
+    FROM ours JOIN pg_auth_members AS m ON m.roleid = to_regrole(quote_ident(ours.provisioner))
+    JOIN pg_roles AS r ON r.oid = m.member WHERE NOT r.rolsuper AND r.oid <> ours.owner
+"""
+_ADMINISTRATORS = """
+    SELECT format('%I may make roles, and can act as %s, whom the schema belongs to', r.rolname, ours.owner::regrole),
+        'trust it like a superuser, or revoke it'
+    FROM ours, pg_roles AS r
+    WHERE NOT r.rolsuper AND r.rolcreaterole AND r.oid <> ours.owner AND pg_has_role(r.oid, ours.owner, 'MEMBER')
+"""
+_OWNER = """
+    SELECT format('%I, whom the schema belongs to, has %s', r.rolname,
+            concat_ws(', ', CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
+                CASE WHEN r.rolreplication THEN 'REPLICATION' END)),
+        'it needs CREATEROLE only'
+    FROM ours JOIN pg_roles AS r ON r.oid = ours.owner WHERE r.rolsuper OR r.rolbypassrls OR r.rolreplication
+"""
+_ATTRIBUTES = """
+    SELECT format('%I has %s', r.rolname, f.found),
+        format('ALTER ROLE %I NO%s', r.rolname, replace(f.found, ', ', ' NO'))
+    FROM pg_roles AS r, LATERAL concat_ws(', ',
+        CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
+        CASE WHEN r.rolcreatedb THEN 'CREATEDB' END, CASE WHEN r.rolreplication THEN 'REPLICATION' END,
+        CASE WHEN r.rolcreaterole AND r.rolname <> (SELECT provisioner FROM ours) THEN 'CREATEROLE' END,
+        CASE WHEN r.rolcanlogin AND r.oid NOT IN (SELECT oid FROM logins) THEN 'LOGIN' END) AS f (found)
+    WHERE f.found <> '' AND (r.rolname = (SELECT provisioner FROM ours)
+        OR r.oid IN (SELECT oid FROM groups UNION ALL SELECT oid FROM logins))
+"""
+_MEMBERSHIPS = """
+    SELECT format('%s has the rights of %s besides its own', m.member::regrole, m.roleid::regrole),
+        format('REVOKE %s FROM %s', m.roleid::regrole, m.member::regrole)
+    FROM pg_auth_members AS m
+    JOIN (SELECT oid, belongs FROM logins UNION ALL SELECT oid, NULL FROM groups) AS o ON o.oid = m.member
+    WHERE m.roleid IS DISTINCT FROM to_regrole(quote_ident(o.belongs))
+    UNION
+    SELECT format('%I could become %I, or take others in', l.name, l.belongs),
+        format('REVOKE ADMIN OPTION, SET OPTION FOR %I FROM %I', l.belongs, l.name)
+    FROM pg_auth_members AS m JOIN logins AS l ON l.oid = m.member
+    WHERE m.roleid = to_regrole(quote_ident(l.belongs)) AND (m.admin_option OR m.set_option)
+    UNION
+    SELECT format('%I is not in %I', l.name, l.belongs), 'give the user the role again: dumacle users set-role'
+    FROM logins AS l
+    WHERE NOT EXISTS (SELECT FROM pg_auth_members AS m
+        WHERE m.member = l.oid AND m.roleid = to_regrole(quote_ident(l.belongs)))
+"""
+_SESSIONS = """
+    SELECT format('the session %I of %s is good for longer than it was opened for', l.name, l.email),
+        format('dumacle auth sessions revoke %s', l.name)
+    FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid
+    WHERE l.kind = 'session' AND r.rolcanlogin AND coalesce(r.rolvaliduntil, 'infinity') > l.valid_until
+"""
+_LIMITS = """
+    SELECT format('%I may open any number of connections', l.name), format('ALTER ROLE %I CONNECTION LIMIT 20', l.name)
+    FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE r.rolconnlimit < 0
+    UNION ALL
+    SELECT format('%I has other settings than it was given: %s', l.name, coalesce(nullif(given.names, ''), 'none')),
+        'revoke the login and grant it again'
+    FROM logins AS l, LATERAL (
+        SELECT string_agg(split_part(setting, '=', 1), ', ' ORDER BY setting)
+        FROM pg_db_role_setting AS s, unnest(s.setconfig) AS setting WHERE s.setrole = l.oid
+    ) AS given (names)
+    WHERE given.names IS DISTINCT FROM 'idle_in_transaction_session_timeout, lock_timeout, statement_timeout'
+"""
+_STRANGERS = """
+    SELECT format('the role %s is in %I and stands for no user', m.member::regrole, g.name),
+        format('DROP ROLE %s', m.member::regrole)
+    FROM groups AS g JOIN pg_auth_members AS m ON m.roleid = g.oid
+    JOIN ours ON m.member NOT IN (ours.owner, to_regrole(quote_ident(ours.provisioner)))
+    WHERE m.member NOT IN (SELECT oid FROM logins)
+"""
+_LOST = """
+    SELECT format('%s is to log in as %s, and there is no such role', k.email, k.role),
+        CASE k.kind WHEN 'session' THEN 'log in again: dumacle auth login'
+            WHEN 'service' THEN 'dumacle users grant-login --service ' || k.duty
+            ELSE 'dumacle users grant-login ' || k.email END
+    FROM known AS k WHERE k.role NOT IN (SELECT name FROM logins)
+"""
+_BARRED = """
+    SELECT format('%s is disabled or deleted, and %I still opens connections', l.email, l.name),
+        format('dumacle users revoke-login %s', l.email)
+    FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE l.barred AND r.rolcanlogin
+"""
+_SERVER = """
+    SELECT format('PostgreSQL %s has published holes that a login can use', current_setting('server_version')),
+        format('upgrade it to %s.%s or newer', fixed / 10000, fixed % 10000)
+    FROM unnest(CAST(:fixed AS integer[])) AS fixed, CAST(current_setting('server_version_num') AS integer) AS found
+    WHERE found / 10000 = fixed / 10000 AND found < fixed
+"""
+_PASSWORDS = """
+    SELECT 'passwords are kept as ' || current_setting('password_encryption'),
+        'set password_encryption = scram-sha-256 in postgresql.conf'
+    WHERE current_setting('password_encryption') <> 'scram-sha-256'
+    UNION ALL
+    SELECT format('a password is worked out with %s iterations only', current_setting('scram_iterations')),
+        'set scram_iterations = 4096 or more in postgresql.conf'
+    WHERE CAST(current_setting('scram_iterations') AS integer) < 4096
+    UNION ALL
+    SELECT 'who does not finish logging in holds a connection for ' || current_setting('authentication_timeout'),
+        'set authentication_timeout = 60s or less in postgresql.conf'
+    WHERE CAST(current_setting('authentication_timeout') AS interval) > interval '1 minute'
+    UNION ALL
+    SELECT 'failed logins are not logged', 'set log_min_messages = warning in postgresql.conf'
+    WHERE current_setting('log_min_messages') = 'panic'
+"""
+_LOG = """
+    SELECT 'the server''s log gets verifiers of passwords, by log_statement = ' || current_setting('log_statement'),
+        'set log_statement = none in postgresql.conf'
+    WHERE current_setting('log_statement') <> 'none'
+    UNION ALL
+    SELECT 'the server''s log gets what statements are given: names, addresses, encrypted keys',
+        'set log_parameter_max_length = 0 in postgresql.conf'
+    WHERE current_setting('log_parameter_max_length') <> '0'
+        AND (current_setting('log_statement') IN ('mod', 'all') OR current_setting('log_min_duration_statement') <> '-1'
+            OR current_setting('log_min_duration_sample') <> '-1'
+            OR current_setting('log_transaction_sample_rate') <> '0')
+    UNION ALL
+    SELECT 'the server''s log gets what failing statements were given',
+        'set log_parameter_max_length_on_error = 0 in postgresql.conf'
+    WHERE current_setting('log_parameter_max_length_on_error') <> '0'
+"""
+_IDLE = """
+    SELECT format('%I holds a transaction open since %s and does nothing (process %s)', usename,
+            to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), pid),
+        format('SELECT pg_terminate_backend(%s)', pid)
+    FROM pg_stat_activity
+    WHERE datname = current_database() AND starts_with(state, 'idle in transaction')
+        AND clock_timestamp() - state_change > make_interval(secs => :patience)
+"""
+
+LINTS = (
+    Lint("row security", "failed", _TABLES),
+    Lint("policies", "failed", _POLICIES),
+    Lint("policy calls", "warning", _CALLS),
+    Lint("definer functions", "failed", _DEFINERS),
+    Lint("owners", "failed", _OWNERS),
+    Lint("triggers", "failed", _TRIGGERS),
+    Lint("default rights", "failed", _DEFAULTS),
+    Lint("schema's owner", "warning", _OWNER),
+    Lint("owner's members", "failed", _MEMBERS),
+    Lint("administrators", "warning", _ADMINISTRATORS),
+    Lint("attributes", "failed", _ATTRIBUTES),
+    Lint("memberships", "failed", _MEMBERSHIPS),
+    Lint("sessions", "failed", _SESSIONS),
+    Lint("limits", "warning", _LIMITS),
+    Lint("roles without a user", "warning", _STRANGERS),
+    Lint("users without a role", "warning", _LOST),
+    Lint("disabled users", "warning", _BARRED),
+    Lint("server", "failed", _SERVER),
+    Lint("passwords", "failed", _PASSWORDS),
+    Lint("server's log", "warning", _LOG),
+    Lint("idle transactions", "warning", _IDLE),
+)

@@ -1,0 +1,92 @@
+"""Who may do what in PostgreSQL: the groups, the matrix of their rights, and putting it into force."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from psycopg import sql as words
+from sqlalchemy import Connection, text
+
+from dumacle_cli.store import sql
+
+ROLES = ("superadmin", "admin", "enduser")
+DUTIES = ("ingest", "worker", "listener", "cron")
+EVERYBODY = (*ROLES, *DUTIES)
+_PRIVILEGES = {"S": "SELECT", "I": "INSERT", "U": "UPDATE", "D": "DELETE", "X": "EXECUTE"}
+_SCHEMAS = {"table": "app", "function": "app", "login": "login", "queue": "queue"}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Right:
+    """One privilege of one role or duty on a table or function; without columns it is on all of them."""
+
+    role: str
+    schema: str
+    name: str
+    privilege: str
+    columns: tuple[str, ...] = ()
+
+
+def matrix(connection: Connection) -> list[Right]:
+    """Return every right that matrix.sql gives, in its order."""
+    return [right for row in connection.execute(text(sql.read("matrix"))).mappings() for right in of_row(dict(row))]
+
+
+def of_row(row: dict[str, str]) -> Iterator[Right]:
+    """Iterate over the rights that a row of matrix.sql gives."""
+    for role in EVERYBODY:
+        for word in row[role].split():
+            letter, _, columns = word.rstrip(")").partition("(")
+            listed = tuple(columns.split(",")) if columns else ()
+            yield Right(role, _SCHEMAS[row["kind"]], row["name"], _PRIVILEGES[letter], listed)
+
+
+def group(prefix: str, role: str) -> str:
+    """Return the PostgreSQL role whose members have the rights of a role or duty."""
+    return f"{prefix}_{role}s"
+
+
+def apply(connection: Connection, prefix: str) -> None:
+    """Put the matrix into force, and nothing besides it; to be run by the owner of the schemas."""
+    groups = {role: words.Identifier(group(prefix, role)) for role in EVERYBODY}
+    given = matrix(connection)
+    sql.run(connection, _CLEAR.format(groups=words.SQL(", ").join(groups.values())).as_string())
+    sql.run(connection, _script([_grant(right, groups[right.role]) for right in given if right.schema != "login"]))
+    with acting_as(connection, f"{prefix}_provisioner"):
+        sql.run(connection, _script([_grant(right, groups[right.role]) for right in given if right.schema == "login"]))
+
+
+@contextmanager
+def acting_as(connection: Connection, role: str) -> Iterator[None]:
+    """Let statements run as another role, to whom then belongs what they make."""
+    sql.run(connection, words.SQL("SET LOCAL ROLE {}").format(words.Identifier(role)).as_string())
+    yield
+    sql.run(connection, "RESET ROLE")
+
+
+def _script(statements: list[words.Composed]) -> str:
+    return words.SQL(";\n").join(statements).as_string()
+
+
+_CLEAR = words.SQL("""
+    REVOKE ALL ON ALL TABLES IN SCHEMA app, queue FROM PUBLIC, {groups};
+    REVOKE ALL ON ALL SEQUENCES IN SCHEMA app, queue FROM PUBLIC, {groups};
+    REVOKE ALL ON ALL FUNCTIONS IN SCHEMA app, queue FROM PUBLIC, {groups};
+    REVOKE ALL ON SCHEMA app, queue FROM PUBLIC, {groups};
+    GRANT USAGE ON SCHEMA app, queue TO {groups}
+""")
+
+
+def _grant(right: Right, group: words.Identifier) -> words.Composed:
+    columns = words.SQL(" ({})").format(words.SQL(", ").join(map(words.Identifier, right.columns)))
+    named = words.Identifier(right.schema, right.name)
+    if right.name == "every function":
+        target = words.SQL("ALL FUNCTIONS IN SCHEMA {}").format(words.Identifier(right.schema))
+    elif right.privilege == "EXECUTE":
+        target = words.SQL("FUNCTION {}").format(named)
+    else:
+        target = words.SQL("TABLE {}").format(named)
+    privilege = words.SQL(right.privilege)
+    return words.SQL("GRANT {}{} ON {} TO {}").format(
+        privilege, columns if right.columns else words.SQL(""), target, group
+    )

@@ -1,0 +1,241 @@
+"""`pods credentials` and `key` through the only door: no secret is told, and no untried keys are used."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import text
+
+from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.store.database import Database
+from tests.conftest import Result, Run
+from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
+
+pytestmark = pytest.mark.integration
+
+JSON = ("-o", "json")
+WRONG = "WRONGACCESSKEY\nwrong-secret-key\n"
+
+
+@pytest.fixture
+def own(run: Run, database: Database, bucket: Location, tmp_path: Path, environment: Callable[..., None]) -> str:
+    """A pod at s3 that ada may use, a key, and no setting that opens its bucket; returns what opens it."""
+    with database.session() as session:
+        pod = make_pod(session, "films", primary_provider="s3", bucket=bucket.bucket)
+        ada = make_user(session, "ada@example.com")
+        make_grant(session, pod, ada)
+        make_subscription(session, ada, make_plan(session))
+    environment(DUMACLE_KEY_SOURCE=f"file:{tmp_path / 'key'}")
+    run("key", "create", f"file:{tmp_path / 'key'}", "--yes")
+    keys = {"access_key": bucket.access_key, "secret_key": bucket.secret_key, "endpoint": bucket.endpoint}
+    return json.dumps(keys)
+
+
+def put(run: Run, keys: str, *more: str, expect: int = 0) -> Result:
+    return run(
+        "pods", "credentials", "set", "films", "--provider", "s3", "--from", "-", *more, stdin=keys, expect=expect
+    )
+
+
+def use(run: Run, *more: str, expect: int = 0) -> Result:
+    return run("pods", "update", "films", "--use-custom-s3", *more, *JSON, expect=expect)
+
+
+def test_a_pod_with_keys_of_its_own(run: Run, own: str, bucket: Location, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("its own")
+    upload = ("files", "upload", tmp_path / "a.txt", "--pod", "films", "--owner", "ada@example.com")
+    assert "s3_access_key" in run(*upload, expect=2).err
+    put(run, own)
+    assert use(run).data["own_credentials"] == ["s3"]
+    run(*upload)
+    assert run("files", "download", "a.txt", "--owner", "ada@example.com", "--to", "-").out == "its own"
+    link = run("files", "url", "a.txt", "--owner", "ada@example.com", *JSON).data["url"]
+    assert bucket.access_key in link
+    assert run("files", "verify", *JSON).data[0]["result"] == "verified"
+    run("files", "delete", "a.txt", "--owner", "ada@example.com", "--yes")
+    run("files", "purge", "--older-than", "0s", "--yes")
+    with ObjectStore(bucket) as objects:
+        assert list(objects.list("")) == []
+
+
+def test_the_systems_own_keys(run: Run, own: str, bucket: Location, tmp_path: Path) -> None:
+    default = ("--default", "--provider", "s3")
+    run("pods", "credentials", "set", *default, "--from", "-", stdin=own)
+    (tmp_path / "a.txt").write_text("x")
+    run("files", "upload", tmp_path / "a.txt", "--pod", "films", "--owner", "ada@example.com")
+    shown = run("pods", "credentials", "test", *default, "--set", f"s3_bucket={bucket.bucket}", *JSON).data
+    assert shown["pod"] is None
+    assert shown["proven_at"]
+    assert run("pods", "credentials", "clear", *default, "--yes", *JSON).json["changed"] is True
+    assert run("pods", "credentials", "clear", *default, "--yes", *JSON).json["changed"] is False
+
+
+def test_wrong_keys_are_refused_and_change_nothing(run: Run, own: str, bucket: Location, database: Database) -> None:
+    put(run, WRONG, "--endpoint", bucket.endpoint or "")
+    refused = use(run, expect=5)
+    assert refused.error["code"] == "store-refused"
+    assert "wrong-secret-key" not in refused.err
+    assert run("pods", "show", "films", *JSON).data["own_credentials"] == []
+    run("pods", "credentials", "test", "films", "--provider", "s3", expect=5)
+    assert run("pods", "credentials", "show", "films", *JSON).data[0]["proven_at"] is None
+
+
+def test_without_a_credential_it_is_refused(run: Run, own: str) -> None:
+    refused = use(run, expect=6)
+    assert refused.error["message"] == "pod films has no credential for s3 that this login may read"
+    assert refused.error["fix"] == "dumacle pods credentials set films --provider s3 --from FILE"
+
+
+def test_keys_in_use_are_replaced_only_by_such_that_work(run: Run, own: str, bucket: Location) -> None:
+    put(run, own)
+    use(run)
+    put(run, WRONG, "--endpoint", bucket.endpoint or "", expect=5)
+    run("pods", "credentials", "test", "films", "--provider", "s3")
+    assert json.loads(put(run, own, *JSON).out)["data"]["proven_at"]
+    kept = run("pods", "credentials", "clear", "films", "--provider", "s3", "--yes", *JSON, expect=7)
+    assert kept.error["fix"] == "first: dumacle pods update films --no-use-custom-s3"
+
+
+def test_keys_to_another_bucket_are_refused_where_files_lie(
+    run: Run, own: str, bucket: Location, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    put(run, own)
+    use(run)
+    (tmp_path / "a.txt").write_text("x")
+    run("files", "upload", tmp_path / "a.txt", "--pod", "films", "--owner", "ada@example.com")
+    assert "s3_access_key" in run("pods", "update", "films", "--no-use-custom-s3", expect=2).err
+    object_store.delete([entry.key for entry in object_store.list("")])
+    assert use(run, expect=12).error["code"] == "object-missing"
+
+
+def test_a_dry_run_asks_no_store(run: Run, own: str) -> None:
+    put(run, '{"access_key": "a", "secret_key": "s", "endpoint": "http://127.0.0.1:9"}')
+    assert use(run, "--dry-run").data["own_credentials"] == ["s3"]
+    use(run, expect=10)
+
+
+def test_a_credential_needs_its_key(run: Run, own: str, tmp_path: Path, environment: Callable[..., None]) -> None:
+    put(run, own)
+    use(run)
+    key_id = run("key", "check", *JSON).data[0]["key_id"]
+    run("key", "create", f"file:{tmp_path / 'other'}", "--yes")
+    environment(DUMACLE_KEY_SOURCE=f"file:{tmp_path / 'other'}")
+    refused = run("pods", "credentials", "test", "films", "--provider", "s3", *JSON, expect=2)
+    assert refused.error["code"] == "key-missing"
+    assert key_id in refused.error["message"]
+    assert key_id in refused.error["fix"]
+    rows = run("key", "check", *JSON, expect=12).data
+    assert [(row["at_hand"], row["credentials"], row["unopened"]) for row in rows] == [
+        (True, 0, []),
+        (False, 1, ["films/s3"]),
+    ]
+    environment(DUMACLE_KEY_SOURCE="")
+    assert "key_source" in run("pods", "credentials", "test", "films", "--provider", "s3", expect=2).err
+
+
+def test_rotation(run: Run, own: str, tmp_path: Path, environment: Callable[..., None]) -> None:
+    put(run, own)
+    fresh = f"file:{tmp_path / 'fresh'}"
+    made = run("key", "create", fresh, "--yes", *JSON).data
+    done = run("pods", "credentials", "rotate-key", "--to", fresh, *JSON)
+    assert (done.data["rewrapped"], done.data["new_key_id"]) == (1, made["key_id"])
+    again = run("pods", "credentials", "rotate-key", "--to", fresh, *JSON)
+    assert (again.data["rewrapped"], again.json["changed"]) == (0, False)
+    environment(DUMACLE_KEY_SOURCE=fresh)
+    run("pods", "credentials", "test", "films", "--provider", "s3")
+
+
+# What is told
+
+
+def test_no_secret_is_told_or_kept(run: Run, own: str, database: Database) -> None:
+    secret = json.loads(own)["secret_key"]
+    told = [put(run, own, "-vv"), use(run, "-vv")]
+    told += [run("pods", "credentials", verb, "films", *more, *JSON, "-vv") for verb, *more in SHOWING]
+    assert not [each for each in told if secret in each.out + each.err]
+    with database.session() as session:
+        names = session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'app'")).all()
+        for name in names:
+            rows = session.scalar(text(f"SELECT string_agg(t::text, ' ') FROM app.{name} AS t"))
+            assert secret not in (rows or "")
+            assert secret.encode().hex() not in (rows or "")
+
+
+SHOWING = [("show",), ("test", "--provider", "s3")]
+BAD = {
+    "one line": "AKIAMARKED",
+    "three lines": "AKIAMARKED\nmarked\nmarked",
+    "no secret": '{"access_key": "AKIAMARKED"}',
+    "not JSON": '{"access_key": "AKIAMARKED", marked',
+    "a list": '["AKIAMARKED", "marked"]',
+    "something else": '{"access_key": "AKIAMARKED", "secret_key": "marked", "password": "marked"}',
+    "a number": '{"access_key": "AKIAMARKED", "secret_key": 7}',
+    "nothing": "",
+    "two in a line": "AKIAMARKED\nmar\tked",
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_what_are_no_keys_is_refused_and_not_repeated(bad: str, run: Run, own: str) -> None:
+    refused = put(run, BAD[bad], *JSON, expect=2)
+    assert refused.error["code"] == "invalid-value"
+    assert "marked" not in refused.err.lower()
+
+
+def test_keys_are_never_typed(run: Run, own: str) -> None:
+    refused = run("pods", "credentials", "set", "films", "--provider", "s3", expect=2)
+    assert "--from FILE" in refused.err
+    for pod in ((), ("films", "--default")):
+        assert "--default" in run("pods", "credentials", "show", *pod, expect=2).err
+
+
+def test_two_lines_in_a_file(run: Run, own: str, bucket: Location, tmp_path: Path) -> None:
+    (tmp_path / "pair").write_text(f"{bucket.access_key}\n{bucket.secret_key}\n")
+    more = ("--endpoint", bucket.endpoint or "", "--region", "eu-west-1")
+    shown = run(
+        "pods", "credentials", "set", "films", "--provider", "s3", "--from", tmp_path / "pair", *more, *JSON
+    ).data
+    assert (shown["endpoint"], shown["region"]) == (bucket.endpoint, "eu-west-1")
+    assert shown["access_key"] == f"****{bucket.access_key[-4:]}"
+    use(run)
+
+
+# The key
+
+
+def test_losing_the_key_is_explained_before_it_is_made(run: Run, tmp_path: Path) -> None:
+    source = f"file:{tmp_path / 'key'}"
+    refused = run("key", "create", source, expect=2)
+    assert "Who loses it loses them all" in refused.err
+    assert not (tmp_path / "key").exists()
+    made = run("key", "create", source, "--yes")
+    assert "Who loses it loses them all" in made.err
+    assert "escrow" in made.err
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o400
+    assert (tmp_path / "key").read_text().strip() not in made.out + made.err
+    run("key", "create", source, "--yes", expect=7)
+
+
+def test_a_worker_sees_new_keys(run: Run, own: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dumacle_cli import context as wiring
+    from dumacle_cli.store.places import Place
+
+    put(run, own)
+    use(run)
+    with database.session() as session:
+        place = Place(
+            "s3", session.scalar(text("SELECT bucket FROM app.pods")), session.scalar(text("SELECT id FROM app.pods"))
+        )
+    context = wiring.Context(None, None)
+    try:
+        first = context.store(place)
+        assert context.store(place) is first
+        put(run, own.replace(urlsplit(json.loads(own)["endpoint"]).hostname or "", "localhost"))
+        assert context.store(place) is first
+        monkeypatch.setattr(wiring, "KEYS_SECONDS", -1)
+        assert "localhost" in (context.store(place).location.endpoint or "")
+    finally:
+        context.close()

@@ -1,0 +1,344 @@
+"""What people and services may try in raw SQL, what PostgreSQL answers, and who may do it or what is lawful instead."""
+
+# ruff: noqa: E501 - one attack is one line
+
+from dataclasses import dataclass
+
+DENIED, BARRED, UNSUPPORTED, INVALID = "42501", "28000", "0A000", "22023"
+NOTHING = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """Statements that somebody tries; `refused` is a SQLSTATE, or NOTHING where they find and change no row.
+
+    The control is who succeeds, and with what; without a statement of his own, with the same.
+    """
+
+    name: str
+    by: str
+    sql: str
+    control: str
+    lawful: str = ""
+    refused: str = DENIED
+
+
+def _attacks(text: str, refused: str = DENIED) -> list[Attack]:
+    """Read lines `name | by, by | statement | who succeeds [| his statement]`."""
+    made = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, attackers, statement, control, *lawful = (part.strip() for part in line.split(" | "))
+        made += [Attack(name, by, statement, control, "".join(lawful), refused) for by in attackers.split(", ")]
+    return made
+
+
+PROMOTION = _attacks("""
+    promote himself | admin, ada, session, worker, cron | UPDATE app.users SET role = 'superadmin' WHERE id = {admin} | root | SELECT app.set_role({bob}, 'admin')
+    ask for a role | admin, ada, session, ingest, worker, listener, cron | SELECT app.set_role({ada}, 'superadmin') | root
+    make a superadmin | admin | INSERT INTO app.users (email, role) VALUES ('x@example.com', 'superadmin') | root
+    make an admin | admin | INSERT INTO app.users (email, role) VALUES ('x@example.com', 'admin') | root
+    make a service | admin | INSERT INTO app.users (email, role) VALUES ('x@example.com', 'service') | admin | INSERT INTO app.users (email) VALUES ('x@example.com')
+    make a user | ada, session, worker, ingest, listener, cron | INSERT INTO app.users (email) VALUES ('x@example.com') | admin
+    take over by upsert | admin | INSERT INTO app.users (email) VALUES ('root@example.com') ON CONFLICT (email) WHERE deleted_at IS NULL DO UPDATE SET email = 'x@example.com' | admin | INSERT INTO app.users (email) VALUES ('bob@example.com') ON CONFLICT (email) WHERE deleted_at IS NULL DO UPDATE SET email = 'x@example.com'
+    promote by upsert | admin | INSERT INTO app.users (email) VALUES ('bob@example.com') ON CONFLICT (email) WHERE deleted_at IS NULL DO UPDATE SET role = 'superadmin' | admin | INSERT INTO app.users (email) VALUES ('bob@example.com') ON CONFLICT (email) WHERE deleted_at IS NULL DO UPDATE SET name = 'Bob'
+    promote by merge | admin | MERGE INTO app.users AS u USING (SELECT 1) AS s ON u.id = {admin} WHEN MATCHED THEN UPDATE SET role = 'superadmin' | admin | MERGE INTO app.users AS u USING (SELECT 1) AS s ON u.id = {bob} WHEN MATCHED THEN UPDATE SET name = 'Bob'
+    disable an enduser | ada, worker, ingest, cron | UPDATE app.users SET status = 'disabled' WHERE id = {bob} | admin
+    take a login | admin, root, ada, worker | UPDATE app.logins SET user_id = {root} WHERE role = '{login_admin}' | root | SELECT login.grant_personal({eve}, '{verifier}')
+    claim a login | admin, root, session | INSERT INTO app.logins (role, user_id, kind) VALUES ('x', {root}, 'personal') | root | SELECT login.grant_personal({eve}, '{verifier}')
+    forget a login | admin, root, ada | DELETE FROM app.logins WHERE role = '{login_rosa}' | root | SELECT login.revoke('{login_ida}')
+    live for ever | session | UPDATE app.logins SET valid_until = NULL | ada | SELECT login.open_session('{verifier}', 24)
+""") + _attacks(
+    """
+    disable a superadmin | admin | UPDATE app.users SET status = 'disabled' WHERE id = {root} | admin | UPDATE app.users SET status = 'disabled' WHERE id = {bob}
+    rename a superadmin | admin | UPDATE app.users SET email = 'x@example.com' WHERE role = 'superadmin' | admin | UPDATE app.users SET email = 'x@example.com' WHERE id = {bob}
+    rename an admin | admin | UPDATE app.users SET name = 'Boss' WHERE id = {admin} | root
+    delete a superadmin | admin | DELETE FROM app.users WHERE id = {root} | admin | DELETE FROM app.users WHERE id = {eve}
+    delete a service | admin, cron | DELETE FROM app.users WHERE role = 'service' | cron | DELETE FROM app.users WHERE id = {eve}
+    lock a superadmin's row | admin, worker | SELECT FROM app.users WHERE id = {root} FOR UPDATE | worker | SELECT FROM app.users WHERE id = {bob} FOR UPDATE
+    grant what he has | root | GRANT SELECT ON app.credentials TO PUBLIC | owner
+    grant what everybody has | admin, root, ada | GRANT ALL ON DATABASE {P} TO PUBLIC | owner
+    take the rights of others | admin, root | REVOKE ALL ON DATABASE {P} FROM {P}_superadmins | owner
+    claim to be another in a setting | admin | SELECT set_config('app.actor', '{root}', true); UPDATE app.users SET name = 'x' WHERE id = {root} | admin | UPDATE app.users SET name = 'x' WHERE id = {bob}
+""",
+    NOTHING,
+)
+
+ROLES = _attacks("""
+    become the group | admin, ada, session, worker, root | SET LOCAL ROLE {P}_superadmins | owner | SET LOCAL ROLE {P}_provisioner
+    become the owner | admin, ada, root, ingest, worker, listener, cron, stranger | SET LOCAL ROLE {O} | superuser
+    become the provisioner | admin, root, ada, cron | SET LOCAL ROLE {P}_provisioner | owner
+    become another login | admin, ada, session | SET LOCAL ROLE {login_root} | root
+    become another by a setting | admin | SELECT set_config('role', '{login_root}', true) | root
+    be another session | admin, ada, root, worker | SET LOCAL SESSION AUTHORIZATION {login_rosa} | rosa
+    join the group | admin, ada, worker, root | GRANT {P}_superadmins TO {login_ada} | owner
+    join a login | admin, root | GRANT {login_rosa} TO {login_admin} | superuser
+    give himself away | admin | GRANT {login_admin} TO {login_ada} | superuser
+    be a superuser | admin, root, ada, worker | ALTER ROLE CURRENT_USER SUPERUSER | superuser | ALTER ROLE {login_bob} SUPERUSER
+    make roles | admin, root, session, cron | ALTER ROLE CURRENT_USER CREATEROLE | superuser | ALTER ROLE {login_bob} CREATEROLE
+    escape the policies | admin, root, ada | ALTER ROLE CURRENT_USER BYPASSRLS | superuser | ALTER ROLE {login_bob} BYPASSRLS
+    replicate | admin, root | ALTER ROLE CURRENT_USER REPLICATION | superuser | ALTER ROLE {login_bob} REPLICATION
+    outlive the session | session | ALTER ROLE CURRENT_USER VALID UNTIL 'infinity' | session | ALTER ROLE CURRENT_USER SET lock_timeout = '1s'
+    more connections | ada, session | ALTER ROLE CURRENT_USER CONNECTION LIMIT -1 | superuser | ALTER ROLE {login_ada} CONNECTION LIMIT -1
+    another's password | admin, ada, root | ALTER ROLE {login_rosa} PASSWORD '{verifier}' | rosa
+    the password of his own login from a session | session | ALTER ROLE {login_ada} PASSWORD '{verifier}' | ada
+    another's settings | admin | ALTER ROLE {login_root} SET default_transaction_read_only = on | root
+    everybody's settings | admin, root | ALTER ROLE ALL SET search_path = public | superuser
+    the database's settings | admin, root | ALTER DATABASE {P} SET search_path = public | owner
+    drop another | admin, ada | DROP ROLE {login_ida} | root | SELECT login.revoke('{login_ida}')
+    rename another | admin, session | ALTER ROLE {login_ida} RENAME TO {P}_x | superuser
+    make a login | admin, root, ada | CREATE ROLE {P}_x LOGIN | owner
+    drop what another owns | admin, root | DROP OWNED BY {O} | admin | DROP OWNED BY CURRENT_USER
+    drop what a superadmin owns | admin | DROP OWNED BY {login_root} | root | DROP OWNED BY CURRENT_USER
+    take what the owner owns | admin, root | REASSIGN OWNED BY {O} TO CURRENT_USER | superuser | REASSIGN OWNED BY {login_bob} TO {login_ida}
+    foist on another | admin | REASSIGN OWNED BY CURRENT_USER TO {login_root} | superuser | REASSIGN OWNED BY {login_bob} TO {login_ida}
+    grant what is the owner's | admin, ada | GRANT SELECT ON app.credentials TO PUBLIC | owner
+""") + _attacks(
+    """
+    rename himself | admin | ALTER ROLE {login_admin} RENAME TO {P}_x | superuser
+""",
+    UNSUPPORTED,
+)
+
+LOGINS = (
+    _attacks("""
+    a session from a session | session | SELECT login.open_session('{verifier}', 1) | ada
+    a session for a service | ingest, worker, listener, cron | SELECT login.open_session('{verifier}', 1) | root
+    a login for a superadmin | admin, ada, session, worker | SELECT login.grant_personal({rosa}, '{verifier}') | root
+    a login for an admin | admin | SELECT login.grant_personal({admin}, '{verifier}') | root
+    a login for himself | ada, session | SELECT login.grant_personal({ada}, '{verifier}') | admin
+    a login for nobody | admin | SELECT login.grant_personal(999999, '{verifier}') | admin | SELECT login.grant_personal({eve}, '{verifier}')
+    a service's login | admin, ada, worker | SELECT login.grant_service('cron', '{verifier}') | root
+    end a superadmin's login | admin, ada, worker | SELECT login.revoke('{login_rosa}') | admin | SELECT login.revoke('{login_ida}')
+    end a service's login | admin | SELECT login.revoke('{login_cron}') | root | SELECT login.revoke('{login_ida}')
+    end all logins of a superadmin | admin, ada | SELECT login.revoke_user({rosa}) | admin | SELECT login.revoke_user({ida})
+    end another's session | bob | SELECT login.revoke('{login_idle}') | ada
+    end his own personal login | ada, session | SELECT login.revoke('{login_ada}') | ada | SELECT login.revoke('{login_idle}')
+    sweep | ada, worker, ingest | SELECT login.sweep() | cron
+    make a login by the inner function | admin, root, ada | SELECT login.make('x', '{verifier}', 'superadmin', 9, NULL) | root | SELECT login.grant_personal({eve}, '{verifier}')
+    drop a login by the inner function | admin, root, cron | SELECT login.unmake('{login_rosa}') | root | SELECT login.revoke('{login_ida}')
+    regroup by the inner function | admin, root, ada | SELECT login.regroup('{login_ada}', 'superadmin') | root | SELECT app.set_role({bob}, 'superadmin')
+    note a login | admin, root, ada, worker | SELECT app.add_login('{login_admin}', {root}, 'personal', NULL, NULL) | owner | SELECT app.add_login('x', {root}, 'personal', NULL, NULL)
+    forget a login by the inner function | admin, root | SELECT app.drop_login('{login_rosa}') | owner
+    make a service's user | admin, root | SELECT app.service_user('cron') | owner
+    ask for another's login | admin, ada | SELECT app.login_user({root}, true) | owner
+    list logins | ada, worker | SELECT app.logins_of({root}, NULL, true) | admin | SELECT role FROM app.logins WHERE user_id = {root}
+    the installation's name | root, admin | UPDATE app.installation SET prefix = 'x' | root | UPDATE app.installation SET session_hours = 1
+    longer sessions | admin, ada, cron | UPDATE app.installation SET session_hours = 8760 | root
+""")
+    + _attacks(
+        """
+    a password in plain text | ada, root | SELECT login.open_session('hunter2 hunter2', 1) | ada | SELECT login.open_session('{verifier}', 1)
+    a verifier with more in it | ada | SELECT login.open_session('{verifier}'' SUPERUSER', 1) | ada | SELECT login.open_session('{verifier}', 1)
+    a session for no time | ada | SELECT login.open_session('{verifier}', -1) | ada | SELECT login.open_session('{verifier}', 1)
+    a plain password for another | admin | SELECT login.grant_personal({bob}, 'hunter2 hunter2') | admin | SELECT login.grant_personal({bob}, '{verifier}')
+    a login of no duty | root | SELECT login.grant_service('owner', '{verifier}') | root | SELECT login.grant_service('cron', '{verifier}')
+    a role for a person that is none | root | SELECT app.set_role({bob}, 'service') | root | SELECT app.set_role({bob}, 'admin')
+""",
+        INVALID,
+    )
+    + _attacks(
+        """
+    act without being a user | stranger | SELECT app.actor() | root
+    count without being a user | stranger | SELECT count(*) FROM app.files | root
+    make a user without being one | stranger | INSERT INTO app.users (email) VALUES ('x@example.com') | root
+    promote without being a user | stranger | SELECT app.set_role({bob}, 'admin') | root
+    give a login without being a user | stranger | SELECT login.grant_personal({eve}, '{verifier}') | root
+    claim work without being a user | stranger | SELECT app.claim_unit(1, gen_random_uuid(), 'w', 60, 3) | worker
+    read keys without being a user | stranger | SELECT * FROM app.credentials | worker
+""",
+        BARRED,
+    )
+)
+
+DEFINITIONS = _attacks("""
+    a table | admin, root, ada, worker | CREATE TABLE app.x (i int) | owner
+    a table outside | admin, root, ada, cron | CREATE TABLE public.x (i int) | owner
+    a table that inherits | admin | CREATE TABLE public.x () INHERITS (app.credentials) | owner
+    a temporary table | admin, root, ada, session, ingest, worker, listener, cron | CREATE TEMPORARY TABLE users (id int) | owner
+    a temporary view that shadows | admin | CREATE TEMPORARY VIEW logins AS SELECT 1 | owner
+    a schema | admin, root, ada | CREATE SCHEMA x | owner
+    a schema of his own name | admin | CREATE SCHEMA AUTHORIZATION CURRENT_USER | owner | CREATE SCHEMA x
+    a function | admin, root, ada | CREATE FUNCTION public.x() RETURNS int LANGUAGE sql RETURN 1 | owner
+    another is_superadmin | admin, root, ada | CREATE OR REPLACE FUNCTION app.is_superadmin() RETURNS boolean LANGUAGE sql RETURN true | owner
+    a function in the search path | admin | SET LOCAL search_path = pg_temp, public; CREATE FUNCTION actor_role() RETURNS text LANGUAGE sql RETURN 'owner' | owner | CREATE FUNCTION public.actor_role() RETURNS text LANGUAGE sql RETURN 'owner'
+    an operator | admin, ada | CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = texteq) | owner
+    a type | admin | CREATE TYPE public.x AS (i int) | owner
+    a sequence | admin | CREATE SEQUENCE app.x | owner
+    an index | admin | CREATE INDEX ON app.users (name) | owner
+    an extension | admin, root, ada | CREATE EXTENSION dblink | superuser
+    a file as a table | admin | CREATE EXTENSION file_fdw | superuser
+    a server | admin, root | CREATE FOREIGN DATA WRAPPER x | superuser
+    a language | admin | CREATE LANGUAGE plperlu HANDLER plpgsql_call_handler | superuser | CREATE EXTENSION dblink
+    a trigger | admin, root, ada | CREATE TRIGGER x BEFORE UPDATE ON app.users FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger() | owner
+    an event trigger | admin, root | CREATE EVENT TRIGGER x ON ddl_command_start EXECUTE FUNCTION suppress_redundant_updates_trigger() | superuser | CREATE EXTENSION dblink
+    a rule | admin, root | CREATE RULE x AS ON UPDATE TO app.users DO INSTEAD NOTHING | owner
+    a policy | admin, root, ada | CREATE POLICY x ON app.credentials USING (true) | owner
+    another policy | admin, root, ada | ALTER POLICY keys ON app.credentials USING (true) | owner
+    no policy | admin, root, ada | DROP POLICY own ON app.files | owner
+    no row-level security | admin, root, ada, worker | ALTER TABLE app.files DISABLE ROW LEVEL SECURITY | owner
+    no force | admin | ALTER TABLE app.files NO FORCE ROW LEVEL SECURITY | owner
+    no triggers | admin, root, ada | ALTER TABLE app.users DISABLE TRIGGER ALL | superuser
+    no record | admin, root | ALTER TABLE app.users DISABLE TRIGGER audit | owner
+    drop the record's trigger | admin, root | DROP TRIGGER audit ON app.users | owner
+    drop the last superadmin's guard | admin, root | DROP TRIGGER keep_a_superadmin ON app.users | owner
+    own a table | admin, root | ALTER TABLE app.users OWNER TO CURRENT_USER | owner
+    own a function | admin | ALTER FUNCTION app.is_superadmin() OWNER TO CURRENT_USER | owner
+    a function of the caller | admin | ALTER FUNCTION app.actor() SECURITY INVOKER | owner
+    drop a function | admin, root | DROP FUNCTION app.audit_row() CASCADE | owner
+    own a schema | admin, root | ALTER SCHEMA login OWNER TO CURRENT_USER | superuser
+    drop a schema | admin, root | DROP SCHEMA queue CASCADE | owner
+    empty a table | admin, root, ada, cron | TRUNCATE app.files CASCADE | owner
+    empty the record | admin, root | TRUNCATE app.audit | owner
+    lock everybody out | ada, worker, listener | LOCK TABLE app.users IN ACCESS EXCLUSIVE MODE | owner
+    replica | admin, root, ada, worker | SET LOCAL session_replication_role = replica | superuser
+    no event triggers | admin | SET LOCAL event_triggers = off | superuser
+    load a library | admin, root | LOAD 'auto_explain' | superuser
+    read the settings anew | admin, root | SELECT pg_reload_conf() | superuser
+    a publication | admin | CREATE PUBLICATION x FOR TABLE app.credentials | owner
+    count from the start again | admin, root, ada | SELECT setval(pg_get_serial_sequence('app.users', 'id'), 1) | owner | SELECT last_value FROM app.users_id_seq
+    draw a number | admin, ada | SELECT nextval(pg_get_serial_sequence('app.users', 'id')) | owner | SELECT last_value FROM app.users_id_seq
+    end another's connection | admin, ada, rosa, cron | SELECT pg_terminate_backend({pid_root}) | root | SELECT pg_cancel_backend({pid_root})
+    stop another's statement | admin, ada, rosa | SELECT pg_cancel_backend({pid_root}) | root
+    stop the server's log | admin | SELECT pg_rotate_logfile() | superuser | SELECT pg_reload_conf()
+""")
+
+FILES = _attacks("""
+    read a file | admin, root, ada, worker | SELECT pg_read_file('postgresql.conf') | superuser
+    read a file's bytes | admin | SELECT pg_read_binary_file('PG_VERSION') | superuser
+    list a folder | admin, ada | SELECT pg_ls_dir('.') | superuser
+    copy from a file | admin, root | COPY app.users (email) FROM '/etc/passwd' | superuser | SELECT pg_read_file('PG_VERSION')
+    copy to a file | admin, root, ada | COPY app.users TO '/dev/null' | superuser
+    copy to a program | admin, root, worker | COPY (SELECT 1) TO PROGRAM 'cat > /dev/null' | superuser
+    copy from a program | admin | COPY app.users (email) FROM PROGRAM 'echo x@example.com' | superuser
+    a file as large object | admin, root, ada | SELECT lo_import('/etc/passwd') | superuser
+    a large object as file | admin | SELECT lo_export({of_root}, '/dev/null') | superuser
+    another's large object | admin, ada | SELECT lo_get({of_root}) | root
+    drop another's large object | admin, ada | SELECT lo_unlink({of_root}) | root
+    write another's large object | admin | SELECT lo_put({of_root}, 0, 'x') | root
+    verifiers | admin, root, ada, worker, stranger | SELECT rolpassword FROM pg_authid | superuser
+    verifiers by the view | admin, root | SELECT passwd FROM pg_shadow | superuser
+    who may connect | admin | SELECT * FROM pg_hba_file_rules | superuser
+    statistics as they are | admin, ada | SELECT * FROM pg_statistic | superuser
+    keys | admin, ada, session, listener | SELECT * FROM app.credentials | worker
+    replace keys | admin, worker, ingest, cron | UPDATE app.credentials SET ciphertext = 'x' | root
+    drop keys | admin, worker | DELETE FROM app.credentials | root
+    use keys of one's own | admin | UPDATE app.pods SET use_custom_s3 = true WHERE id = {pod_bob} | root
+    deliveries of Stripe | admin, ada, cron | SELECT payload FROM app.stripe_payloads | worker
+    deliveries of Stripe after they came | listener | SELECT payload FROM app.stripe_payloads | listener | SELECT event_id FROM app.stripe_payloads
+    what Stripe said | listener | SELECT state FROM app.stripe_objects | worker
+    who is a user | listener | SELECT email FROM app.users | admin
+    the record | admin, ada, session, worker, ingest, listener, cron | SELECT * FROM app.audit | root
+    the record of one row | admin | SELECT app.audit_of('logins', '{login_root}') | root
+    see past the policies | ada, admin, root | SET LOCAL row_security = off; SELECT * FROM app.files | owner
+    waiting jobs | ada, listener, ingest | SELECT * FROM queue.procrastinate_jobs | admin | SELECT count(*) FROM queue.procrastinate_jobs
+""")
+
+_OWN = """
+    app.users WHERE id = {bob} | app.logins WHERE user_id = {bob} | app.files WHERE owner_id = {bob}
+    app.files WHERE id = {file_bob} FOR UPDATE | app.versions WHERE file_id = {file_bob}
+    app.copies WHERE version_id = {version_bob} | app.runs WHERE owner_id = {bob} | app.pods WHERE id = {pod_bob}
+    app.pod_grants WHERE user_id = {bob} | app.subscriptions WHERE user_id = {bob}
+    app.quota_anchors WHERE user_id = {bob} | app.quota_limits WHERE user_id = {bob}
+    app.quota_grants WHERE user_id = {bob} | app.quota_counters WHERE user_id = {bob}
+    app.quota_entries WHERE user_id = {bob} | app.quota_closings WHERE user_id = {bob}
+    app.transcodes WHERE file_id = {file_bob} | app.units WHERE transcode_id = {transcode_bob}
+    app.renditions WHERE file_id = {file_bob} | app.operations WHERE login = '{login_bob}'
+"""
+ROWS = (
+    [
+        Attack(f"another's rows of {place.strip()}", by, f"SELECT 1 FROM {place.strip()}", "bob", refused=NOTHING)
+        for by in ("ada", "session")
+        for place in _OWN.strip().replace("\n", " | ").split(" | ")
+    ]
+    + _attacks(
+        """
+    delete another's file | ada, session | UPDATE app.files SET deleted_at = now() WHERE id = {file_bob} | bob
+    cancel another's transcode | ada, session | SELECT 1 WHERE app.cancel_unit({unit_bob}) | bob
+    another's quota | ada | SELECT 1 FROM app.quota_usage({bob}, 'storage', now()) WHERE used > 0 | bob
+    others' logins | worker, cron, listener | SELECT 1 FROM app.logins WHERE user_id = {root} | admin
+    others' operations | admin, worker | SELECT 1 FROM app.operations WHERE login <> session_user | root
+    rewrite another's operation | admin | UPDATE app.operations SET result = '1' WHERE login = '{login_root}' | root
+    divide by zero on a hidden row | ada | SELECT 1 FROM app.users WHERE id <> {ada} AND 1 / (id - {bob}) IS NOT NULL | ada | SELECT 1 FROM app.users WHERE 1 / (id - {bob}) IS NOT NULL
+    cast a hidden value | ada | SELECT 1 FROM app.users WHERE id <> {ada} AND email::bigint = 0 | ada | SELECT 1 FROM app.users WHERE id = {ada}
+    say hidden values in an error | ada | DO $$ BEGIN PERFORM (email || 'x')::bigint FROM app.users WHERE id = {bob}; END $$ | ada | SELECT 1 FROM app.users WHERE id = {ada}
+    statistics of values | ada, admin, root | SELECT 1 FROM pg_stats WHERE schemaname = 'app' | owner
+    another's statement | admin, ada | SELECT 1 FROM pg_stat_activity WHERE pid = {pid_root} AND query ~ 'backend' | root
+    verifiers shown | admin | SELECT 1 FROM pg_roles WHERE rolpassword LIKE 'SCRAM%' | superuser | SELECT 1 FROM pg_authid WHERE rolpassword LIKE 'SCRAM%'
+""",
+        NOTHING,
+    )
+    + _attacks("""
+    give his file away | ada | UPDATE app.files SET owner_id = {bob} WHERE id = {file_ada} | admin
+    take another's file | ada, session | UPDATE app.files SET owner_id = {ada} WHERE id = {file_bob} | admin
+    a file that is not there | ada | INSERT INTO app.files (pod_id, owner_id, path, size) VALUES ({pod_bob}, {ada}, 'x', 1) | ingest
+    pretend less | ada | UPDATE app.files SET size = 0 | ingest
+    rename himself | ada | UPDATE app.users SET name = 'x' WHERE id = {ada} | admin
+    upload into another's pod | ada, session | INSERT INTO app.pod_grants (pod_id, user_id) VALUES ({pod_bob}, {ada}) | admin
+    a better plan | ada | UPDATE app.subscriptions SET plan_id = {plan} | admin
+    no limit | ada, session | UPDATE app.quota_limits SET "limit" = NULL | admin
+    a present | ada | INSERT INTO app.quota_grants (user_id, metric, period_start, amount) VALUES ({ada}, 'upload', now(), 1) | admin
+    customers | ada | SELECT * FROM app.customers | admin
+    lock users | ada | SELECT FROM app.users FOR UPDATE | admin
+""")
+)
+
+MACHINE = _attacks("""
+    act as another in an operation | admin, ada, worker, root | INSERT INTO app.operations (id, command, fingerprint, login) VALUES ('x', 'c', 'f', '{login_rosa}') | rosa
+    rename an operation | admin | UPDATE app.operations SET login = '{login_root}' | admin | UPDATE app.operations SET result = '1' WHERE login = session_user
+    add to the record | admin, root, ada, worker | INSERT INTO app.audit (table_name, row_id, action) VALUES ('users', '1', 'insert') | root | UPDATE app.users SET name = 'Zoe' WHERE id = {bob}; SELECT FROM app.audit WHERE row_id = '{bob}' AND login = session_user AND after ->> 'name' = 'Zoe'
+    change the record | admin, root, cron | UPDATE app.audit SET login = '{login_rosa}' | root | SELECT FROM app.audit
+    delete from the record | admin, root, cron, worker | DELETE FROM app.audit | root | SELECT FROM app.audit
+    call what records | admin, root | SELECT app.audit_change('users', '1', 'insert', NULL, NULL, NULL) | owner
+    call what records a set | admin, root | SELECT app.audit_set('users', 'insert', ARRAY[1], ARRAY[1], NULL, NULL, NULL) | owner
+    call a trigger's function | admin, root | SELECT app.audit_row() | root | UPDATE app.users SET name = 'Zoe' WHERE id = {bob}
+    call the guard | admin, ada | SELECT app.keep_a_superadmin() | root | UPDATE app.users SET name = 'Zoe' WHERE id = {bob}
+    take a lease by hand | admin, ingest, ada | UPDATE app.leases SET granted = 1 | ingest | SELECT app.keep_leases({run_ada}, 60)
+    drop a lease | admin, ingest, cron | DELETE FROM app.leases | root
+    a lease | ada, session, worker, cron, listener | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now()) | ingest
+    spend another's lease | ada, worker | SELECT app.spend_leases(ARRAY[1], ARRAY[0]) | ingest
+    take work by hand | admin, worker, ingest | UPDATE app.units SET status = 'done' | worker | SELECT app.claim_unit((SELECT id FROM app.units WHERE transcode_id = {transcode_ada}), gen_random_uuid(), 'w', 60, 3)
+    claim work | admin, ada, ingest, cron, listener | SELECT app.claim_unit(1, gen_random_uuid(), 'w', 60, 3) | worker
+    publish work | admin, ada, ingest | SELECT app.publish_unit(1, gen_random_uuid(), '[]') | worker
+    settle work by the inner function | worker, admin | SELECT app.settle_unit(u) FROM app.units AS u | owner
+    a rendition that nobody made | worker, admin, ada | INSERT INTO app.renditions (transcode_id, file_id, name, kind, prefix, size) VALUES ({transcode_ada}, {file_ada}, 'x', 'mp4', 'x', 1) | owner
+    count less | admin, ada, worker, ingest, cron | UPDATE app.quota_counters SET used = 0 | root
+    consume by the inner function | admin, worker, ada | SELECT app.consume_quota('x', {ada}, 'upload', 1, now()) | owner
+    count by the inner function | admin, ingest | SELECT app.open_quota_counter({ada}, 'upload', now()) | owner
+    rewrite the ledger | admin, root, cron | UPDATE app.quota_entries SET delta = 0 | owner
+    add to the ledger | admin, root, worker | INSERT INTO app.quota_entries (id, user_id, metric, period_start, delta, occurred_at) VALUES ('x', {ada}, 'upload', now(), -1, now()) | owner
+    rewrite a period that was closed | admin, root, cron | UPDATE app.quota_closings SET used = 0 | owner
+    close a period | ada, worker, ingest | SELECT app.close_quota_periods(now(), 1) | cron
+    give storage back | ada, worker, ingest, listener | SELECT app.release_storage({pod_ada}, {ada}, 1) | cron
+    carry storage | ada, worker, ingest, cron | SELECT app.carry_storage(ARRAY[{ada}], ARRAY[1], ARRAY[0], {bob}) | admin
+    a pod that holds nothing | admin, ingest, worker | UPDATE app.pods SET used = 0 | root
+    prices | admin, worker, ada | UPDATE app.plans SET price = 0 | root
+    another provider | admin, worker | UPDATE app.provider_defaults SET endpoint = 'https://example.com' | root
+    an event of Stripe | admin, ada, ingest | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()) | listener
+    apply an event | listener | UPDATE app.stripe_events SET applied_at = now() | worker
+    another revision | admin, root | UPDATE app.schema_version SET version_num = '0001' | owner
+    a job | admin, ada, listener | INSERT INTO queue.procrastinate_jobs (queue_name, task_name) VALUES ('q', 't') | admin | SELECT app.wake('q', 't', ARRAY['1'], 0)
+    drop jobs | ada, ingest, listener | DELETE FROM queue.procrastinate_jobs | admin | SELECT count(*) FROM queue.procrastinate_jobs
+""") + _attacks(
+    """
+    copy into a table | admin | COPY app.users (email) FROM STDIN | admin | INSERT INTO app.users (email) SELECT unnest(ARRAY['x@example.com'])
+    an old snapshot | ada, admin, worker | SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT app.actor() | ada | SET TRANSACTION READ ONLY; SELECT app.actor()
+    an old snapshot of rows | ada | SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT * FROM app.files | ada | SELECT * FROM app.files
+""",
+    UNSUPPORTED,
+)
+
+ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE]
+
+ACCEPTED = {
+    "a notification wakes somebody, and says nothing": "NOTIFY procrastinate_any_queue, 'x'",
+    "a lock of one's own number only delays": "SELECT pg_advisory_xact_lock(1)",
+    "how many rows a table has is no secret": "SELECT reltuples FROM pg_class WHERE oid = 'app.users'::regclass",
+    "nor is what a plan would cost": "EXPLAIN SELECT * FROM app.users",
+    "nor are the functions": "SELECT prosrc FROM pg_proc WHERE proname = 'actor'",
+    "nor are the settings of logins": "SELECT * FROM pg_db_role_setting",
+    "nor is how large a table is": "SELECT pg_total_relation_size('app.users')",
+    "timeouts are for accidents": "SET LOCAL statement_timeout = 0",
+    "large objects are one's own": "SELECT lo_from_bytea(0, 'x')",
+    "so are messages in the log": "SELECT pg_logical_emit_message(true, 'x', 'x')",
+}
+"""What every login may do besides: it delays others or fills the disk, and shows nothing of theirs."""

@@ -1,0 +1,344 @@
+"""Attacks in raw SQL over real connections, on a fresh installation and on one upgraded from the release before."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from dumacle_cli.clients.object_store import Location
+from dumacle_cli.errors import Exit
+from dumacle_cli.local.servers import Servers
+from dumacle_cli.store import rights, sql
+from tests import enforcement
+from tests.conftest import Run
+from tests.enforcement import Table
+from tests.faults.attacks import ACCEPTED, ATTACKS, NOTHING, Attack
+from tests.identity import Installation, installation
+from tests.loosening import BOUND, GRANTEES, UNCHECKED, WIDER, loosenings, missing
+
+pytestmark = pytest.mark.integration
+
+PREVIOUS = "0012"
+
+
+@pytest.fixture(scope="module", params=["head", PREVIOUS], ids=["fresh", "upgraded"])
+def everybody(request: pytest.FixtureRequest, embedded: Servers) -> Iterator[Installation]:
+    """An installation for all tests of this module: what a test changes, it takes back."""
+    with installation(embedded, request.param) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def matrix(everybody: Installation) -> list[rights.Right]:
+    return enforcement.matrix(everybody)
+
+
+@pytest.fixture(scope="module")
+def promise(everybody: Installation) -> set[tuple[Any, ...]]:
+    return enforcement.promised(everybody)
+
+
+@pytest.fixture(scope="module")
+def tables(everybody: Installation) -> list[Table]:
+    return enforcement.tables(everybody)
+
+
+@pytest.fixture(scope="module")
+def before(everybody: Installation) -> list[Any]:
+    return enforcement.state(everybody)
+
+
+@pytest.fixture
+def superuser(everybody: Installation) -> Iterator[psycopg.Connection[Any]]:
+    """Whom nothing binds, in a transaction that is taken back."""
+    connection = everybody.as_("superuser")
+    with connection.transaction(force_rollback=True):
+        connection.execute(enforcement.TRIED)
+        yield connection
+
+
+# Attacks
+
+
+def rows(connection: psycopg.Connection[Any], statements: str) -> int:
+    """Run statements and return how many rows the last of them found or changed; -1 for one that has none."""
+    cursor = connection.execute(statements)
+    while cursor.nextset():
+        pass
+    return cursor.rowcount
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: f"{attack.by}: {attack.name}")
+def test_attack(attack: Attack, everybody: Installation, promise: set[tuple[Any, ...]], before: list[Any]) -> None:
+    attacker = everybody.as_(attack.by)
+    if attack.refused == NOTHING:
+        with attacker.transaction():
+            assert rows(attacker, everybody.say(attack.sql)) <= 0
+        assert enforcement.state(everybody) == before
+        assert enforcement.differences(everybody.as_("superuser"), promise) == set()
+    else:
+        with pytest.raises(psycopg.Error) as refusal, attacker.transaction():
+            rows(attacker, everybody.say(attack.sql))
+        assert refusal.value.sqlstate == attack.refused, refusal.value
+    # Who may, can: so the refusal came of who it was.
+    lawful = everybody.as_(attack.control)
+    with lawful.transaction(force_rollback=True):
+        assert rows(lawful, everybody.say(attack.lawful or attack.sql)) != 0
+
+
+# By construction: every table, every right, every policy
+
+
+def test_rights_in_force_are_those_of_the_matrix(everybody: Installation, promise: set[tuple[Any, ...]]) -> None:
+    assert enforcement.differences(everybody.as_("superuser"), promise) == set()
+    assert len(promise) > 500
+
+
+def test_everybody_reads_and_writes_the_rows_that_he_should(
+    superuser: psycopg.Connection[Any], everybody: Installation, matrix: list[rights.Right], tables: list[Table]
+) -> None:
+    found = {table.name: enforcement.observed(everybody, matrix, table, superuser) for table in tables}
+    assert found == {table.name: enforcement.expected(everybody, matrix, table) for table in tables}
+    assert all(table.rows for table in tables)
+
+
+def test_a_new_table_must_join_the_lists(superuser: psycopg.Connection[Any], everybody: Installation) -> None:
+    superuser.execute("CREATE TABLE app.x (id bigint PRIMARY KEY)")
+    with pytest.raises(AssertionError, match="in no list"):
+        enforcement.tables(everybody)
+
+
+# Loosened in turn: one right or policy more, and the checks above fail
+
+
+@pytest.mark.parametrize("grantee", GRANTEES)
+def test_each_right_more_is_noticed(
+    grantee: str, superuser: psycopg.Connection[Any], everybody: Installation, promise: set[tuple[Any, ...]]
+) -> None:
+    to = grantee if grantee == "PUBLIC" else rights.group(everybody.database, grantee)
+    more = missing(superuser, to, promise)
+    for _, _, privilege, column, on in more:
+        columns = f' ("{column}")' if column else ""
+        superuser.execute(f"GRANT {privilege}{columns} ON {on} TO {to}")
+    # Each of them, and nothing else: the check names every single one.
+    assert enforcement.differences(superuser, promise) == {
+        (to, schema, name, privilege, column, False) for schema, name, privilege, column, _ in more
+    }
+    assert len(more) > 250
+
+
+@pytest.mark.parametrize("wider", WIDER)
+def test_what_else_is_wider_is_noticed(
+    wider: str, superuser: psycopg.Connection[Any], everybody: Installation, promise: set[tuple[Any, ...]]
+) -> None:
+    superuser.execute(everybody.say(WIDER[wider]))
+    assert enforcement.differences(superuser, promise)
+
+
+def test_each_policy_that_lets_everybody_is_noticed(
+    superuser: psycopg.Connection[Any],
+    everybody: Installation,
+    matrix: list[rights.Right],
+    promise: set[tuple[Any, ...]],
+    tables: list[Table],
+) -> None:
+    by_name = {table.name: table for table in tables}
+    policies = superuser.execute(
+        "SELECT tablename, policyname, cmd FROM pg_policies WHERE schemaname = 'app'"
+    ).fetchall()
+    assert {table for table, *_ in policies} == set(by_name)
+    unnoticed = []
+    for table, policy, command in policies:
+        for loosened in loosenings(table, policy, command):
+            with superuser.transaction(force_rollback=True):
+                superuser.execute(loosened)
+                found = enforcement.observed(everybody, matrix, by_name[table], superuser, BOUND)
+                if found == enforcement.expected(everybody, matrix, by_name[table], BOUND):
+                    unnoticed.append(loosened)
+                assert enforcement.differences(superuser, promise), loosened
+    # What new rows must be does not matter where nobody adds any, or changes by what they are judged; that it went, the
+    # catalogs show all the same.
+    assert [each for each in unnoticed if "USING" in each or "CHECK" not in each] == []
+    assert {each.split()[4] for each in unnoticed} == UNCHECKED
+
+
+# What takes more than one statement, or more than one connection
+
+
+def test_nobody_gets_in(everybody: Installation) -> None:
+    with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+        everybody.connect("nobody")
+
+
+@pytest.fixture
+def disable(everybody: Installation) -> Iterator[Callable[[str], None]]:
+    """Disable a user, who is enabled again at the end."""
+    gone: list[str] = []
+
+    def call(who: str) -> None:
+        gone.append(who)
+        everybody.as_("root").execute(everybody.say(f"UPDATE app.users SET status = 'disabled' WHERE id = {{{who}}}"))
+
+    yield call
+    for who in gone:
+        everybody.value(f"UPDATE app.users SET status = 'active' WHERE id = {{{who}}} RETURNING id")
+
+
+def test_who_is_disabled_is_stopped_at_his_next_statement(
+    everybody: Installation, disable: Callable[[str], None]
+) -> None:
+    with everybody.connect("bob") as bob:
+        bob.execute("PREPARE mine AS SELECT id FROM app.files")
+        bob.execute("DECLARE held CURSOR WITH HOLD FOR SELECT id FROM app.files")
+        bob.execute("BEGIN")
+        assert bob.execute("EXECUTE mine").fetchall()
+        disable("bob")
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification, match="disabled"), bob.transaction():
+            bob.execute("EXECUTE mine")
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification), bob.transaction():
+            bob.execute("UPDATE app.files SET deleted_at = now()")
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification), bob.transaction():
+            bob.execute(everybody.say("SELECT login.open_session('{verifier}', 1)"))
+        # What a statement found before is with the client already, or on its way to him.
+        assert bob.execute("FETCH ALL FROM held").fetchall() == [(everybody.facts["file_bob"],)]
+        bob.execute("ROLLBACK")
+
+
+def test_session_ends_within_a_statement(everybody: Installation) -> None:
+    lasting = everybody.value("SELECT valid_until FROM app.logins WHERE role = '{login_session}'")
+    ask = "UPDATE app.logins SET valid_until = {until} WHERE role = '{{login_session}}' RETURNING 1"
+    loop = "DO $$ BEGIN FOR n IN 1..600 LOOP PERFORM FROM app.files; PERFORM pg_sleep(0.1); END LOOP; END $$"
+    with everybody.connect("session") as session:
+        everybody.value(ask.format(until="clock_timestamp() + interval '1 second'"))
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification, match="expired"):
+            session.execute(loop)
+        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification, match="expired"):
+            session.execute("SELECT FROM app.files")
+        everybody.value(ask.format(until=f"'{lasting}'"))
+        session.execute("SELECT FROM app.files")
+
+
+def test_one_connection_for_another_login_and_the_same_plan(
+    superuser: psycopg.Connection[Any], everybody: Installation
+) -> None:
+    superuser.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+    superuser.execute("PREPARE mine AS SELECT owner_id FROM app.files ORDER BY 1")
+    for _ in range(10):
+        for who in ("ada", "bob"):
+            superuser.execute(f"SET LOCAL SESSION AUTHORIZATION {everybody.logins[who]}")
+            assert superuser.execute("EXECUTE mine").fetchall() == [(everybody.facts[who],)]
+            superuser.execute("SET LOCAL SESSION AUTHORIZATION DEFAULT")
+
+
+def test_the_last_superadmin_stays(everybody: Installation) -> None:
+    root = everybody.as_("root")
+    for last in ("status = 'disabled'", "deleted_at = now()"):
+        with root.transaction(force_rollback=True):
+            root.execute(everybody.say("UPDATE app.users SET status = 'disabled' WHERE id = {rosa}"))
+            with pytest.raises(psycopg.errors.CheckViolation, match="last superadmin"):
+                root.execute(everybody.say(f"UPDATE app.users SET {last} WHERE id = {{root}}"))
+    with root.transaction(force_rollback=True):
+        root.execute(everybody.say("SELECT app.set_role({rosa}, 'enduser')"))
+        with pytest.raises(psycopg.errors.CheckViolation, match="last superadmin"):
+            root.execute(everybody.say("SELECT app.set_role({root}, 'admin')"))
+
+
+def test_two_superadmins_cannot_demote_each_other(everybody: Installation) -> None:
+    with everybody.connect("root") as root, everybody.connect("rosa") as rosa:
+        root.execute("BEGIN")
+        root.execute(everybody.say("SELECT app.set_role({rosa}, 'enduser')"))
+        with ThreadPoolExecutor(1) as pool:
+            other = pool.submit(rosa.execute, everybody.say("SELECT app.set_role({root}, 'enduser')"))
+            while not everybody.value(
+                f"SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = {rosa.info.backend_pid}"
+            ):
+                assert not other.done(), other.result()
+            root.execute("COMMIT")
+            with pytest.raises(psycopg.errors.CheckViolation, match="last superadmin"):
+                other.result()
+    everybody.value("UPDATE app.users SET role = 'superadmin' WHERE id = {rosa} RETURNING id")
+
+
+@pytest.mark.parametrize("database", ["", "postgres"], ids=["here", "in another database"])
+def test_who_owns_something_is_revoked_all_the_same(database: str, everybody: Installation) -> None:
+    url = everybody.url("ida").replace(f"/{everybody.database}?", f"/{database or everybody.database}?")
+    with psycopg.connect(url, autocommit=True) as ida:
+        ida.execute("SELECT lo_from_bytea(0, 'mine')")
+    everybody.as_("root").execute(everybody.say("SELECT login.revoke('{login_ida}')"))
+    with pytest.raises(psycopg.OperationalError):
+        everybody.connect("ida")
+    if database:
+        with psycopg.connect(everybody.servers.admin_url) as admin:
+            admin.execute(everybody.say("DROP OWNED BY {login_ida}"))
+    everybody.logins["ida"] = everybody.value("SELECT login.grant_personal({ida}, '{verifier}')")
+    everybody.facts["login_ida"] = everybody.logins["ida"]
+
+
+def test_session_lasts_no_longer_than_the_installation_allows(everybody: Installation) -> None:
+    ada = everybody.as_("ada")
+    with ada.transaction(force_rollback=True):
+        query = "SELECT valid_until - now() <= interval '24 hours' FROM login.open_session('{verifier}', 1e9)"
+        assert ada.execute(everybody.say(query)).fetchone() == (True,)
+
+
+def test_enduser_with_the_name_of_a_service_does_not_become_it(
+    superuser: psycopg.Connection[Any], everybody: Installation
+) -> None:
+    superuser.execute("UPDATE app.users SET email = 'x@service.invalid' WHERE email = 'cron@service.invalid'")
+    superuser.execute(everybody.say("UPDATE app.users SET email = 'cron@service.invalid' WHERE id = {eve}"))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        superuser.execute("SELECT app.service_user('cron')")
+
+
+def test_operation_of_another_only_annotates(everybody: Installation) -> None:
+    admin = everybody.as_("admin")
+    with admin.transaction():
+        admin.execute("SELECT set_config('dumacle.operation', 'of root', true)")
+        admin.execute(everybody.say("UPDATE app.users SET name = 'Robert' WHERE id = {bob}"))
+    query = "SELECT login || ' ' || actor_id FROM app.audit WHERE operation_id = 'of root'"
+    assert everybody.value(query) == everybody.say("{login_admin} {admin}")
+
+
+def test_copy_gives_ones_own_rows(everybody: Installation) -> None:
+    with everybody.as_("ada").cursor().copy("COPY app.files (owner_id) TO STDOUT") as copy:
+        assert b"".join(map(bytes, copy)) == f"{everybody.facts['ada']}\n".encode()
+
+
+@pytest.mark.parametrize("accepted", ACCEPTED)
+def test_accepted(accepted: str, everybody: Installation) -> None:
+    ada = everybody.as_("ada")
+    with ada.transaction(force_rollback=True):
+        ada.execute(ACCEPTED[accepted])
+
+
+def test_guard_holds_where_rights_were_given(superuser: psycopg.Connection[Any], everybody: Installation) -> None:
+    superuser.execute(everybody.say("GRANT CREATE ON SCHEMA app TO {P}_admins"))
+    superuser.execute(sql.read("guard").encode())
+    superuser.execute(f"SET LOCAL SESSION AUTHORIZATION {everybody.logins['admin']}")
+    for refused in (
+        "CREATE TABLE app.x (i int)",
+        "SELECT lo_from_bytea(0, 'x')",
+        "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), superuser.transaction():
+            superuser.execute(refused)
+
+
+def test_no_link_to_the_file_of_another(
+    everybody: Installation, environment: Callable[..., None], bucket: Location, invoke: Run
+) -> None:
+    environment(
+        DUMACLE_DEFAULT_PROVIDER="local",
+        DUMACLE_LOCAL_ENDPOINT=bucket.endpoint or "",
+        DUMACLE_LOCAL_BUCKET="media",
+        DUMACLE_LOCAL_ACCESS_KEY=bucket.access_key,
+        DUMACLE_LOCAL_SECRET_KEY=bucket.secret_key,
+    )
+    film = everybody.facts["file_ada"]
+    environment(DUMACLE_DATABASE_URL=everybody.url("bob"))
+    refused = invoke("files", "url", str(film), "-o", "json", expect=Exit.NOT_FOUND)
+    assert "http" not in refused.out + refused.err
+    environment(DUMACLE_DATABASE_URL=everybody.url("admin"))
+    assert "Signature" in invoke("files", "url", str(film), "-o", "json").out

@@ -1,0 +1,62 @@
+"""Rows for a schema that is not the present one: of each table, in the SQL of the revision that makes it."""
+
+from sqlalchemy import Connection, text
+
+ROWS = {
+    "0001": """
+        INSERT INTO app.users (email, role) VALUES ('ada@example.com', 'superadmin'), ('bob@example.com', 'enduser');
+        INSERT INTO app.logins (role, user_id, kind) SELECT 'ada', id, 'personal' FROM app.users LIMIT 1""",
+    "0002": """
+        INSERT INTO app.pods (name, capacity, primary_provider, bucket) VALUES ('photos', 1000, 'local', 'photos');
+        INSERT INTO app.pod_grants (pod_id, user_id) SELECT p.id, u.id FROM app.pods p, app.users u;
+        INSERT INTO app.provider_defaults (provider) VALUES ('local');
+        INSERT INTO app.credentials (provider, ciphertext, wrapped_key, key_id) VALUES ('local', 'c', 'k', 'id')""",
+    "0003": """
+        INSERT INTO app.plans (name, price, currency, "interval", storage_limit, upload_limit)
+        VALUES ('basic', 900, 'eur', 'month', 500, 500);
+        INSERT INTO app.subscriptions (user_id, plan_id, status)
+        SELECT u.id, p.id, 'active' FROM app.users u, app.plans p""",
+    "0004": """
+        INSERT INTO app.quota_anchors SELECT id, now(), now() FROM app.users LIMIT 1;
+        INSERT INTO app.quota_limits SELECT id, 'upload', NULL FROM app.users LIMIT 1;
+        INSERT INTO app.quota_grants (user_id, metric, period_start, amount)
+        SELECT id, 'upload', now(), 5 FROM app.users LIMIT 1;
+        SELECT app.consume_quota('once', id, 'upload', 3, now()) FROM app.users;
+        INSERT INTO app.quota_closings (user_id, metric, period_start, period_end, used)
+        SELECT id, 'upload', now() - interval '1 month', now(), 3 FROM app.users""",
+    "0005": """
+        INSERT INTO app.runs (name, pod_id, owner_id, selection_hash, host, pid)
+        SELECT 'run', p.id, u.id, 'h', 'host', 1 FROM app.pods p, app.users u;
+        SELECT app.take_lease(p.id, u.id, NULL, 10, 10, 60, now()) FROM app.pods p, app.users u;
+        INSERT INTO app.files (pod_id, owner_id, path, size)
+        SELECT p.id, u.id, 'a/b.jpg', 1 FROM app.pods p, app.users u;
+        INSERT INTO app.versions (file_id, size, key) SELECT id, 1, 'key-' || id FROM app.files;
+        UPDATE app.files f SET version_id = v.id FROM app.versions v WHERE v.file_id = f.id;
+        INSERT INTO app.copies (version_id, provider) SELECT id, 'local' FROM app.versions""",
+    "0006": """
+        INSERT INTO app.operations (id, command, fingerprint) VALUES ('one', 'users create', 'f');
+        INSERT INTO app.audit (table_name, row_id, action) VALUES ('users', '1', 'insert')""",
+    "0007": """
+        INSERT INTO app.stripe_events (id, type, created_at) VALUES ('evt_1', 'invoice.paid', now());
+        INSERT INTO app.stripe_payloads VALUES ('evt_1', '{}');
+        INSERT INTO app.stripe_objects (id, kind) VALUES ('sub_1', 'subscription')""",
+    "0008": """
+        INSERT INTO app.transcodes (file_id, version_id, preset) SELECT file_id, id, 'hls' FROM app.versions;
+        INSERT INTO app.units (transcode_id, number, kind) SELECT id, 1, 'chunk' FROM app.transcodes;
+        INSERT INTO app.renditions (transcode_id, file_id, name, kind, prefix, size)
+        SELECT id, file_id, '720p', 'hls', 'r/1', 1 FROM app.transcodes""",
+    "0009": "INSERT INTO queue.procrastinate_jobs (queue_name, task_name) VALUES ('q', 't')",
+    "0010": "UPDATE app.transcodes SET seconds = 30",
+    "0011": "SELECT app.wake('transcode', 'transcode', ARRAY['1', '2'], 0)",
+    "0012": "INSERT INTO app.customers (user_id, stripe_customer_id) SELECT min(id), 'cus_1' FROM app.users",
+    "0013": """
+        UPDATE app.installation SET session_hours = 12;
+        UPDATE app.users SET name = 'Bob' WHERE email = 'bob@example.com'""",
+}
+
+
+def fill(connection: Connection, revision: str) -> None:
+    """Insert the rows of a revision."""
+    for statement in ROWS[revision].split(";"):
+        connection.execute(text(statement))
+    connection.commit()
