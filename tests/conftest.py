@@ -39,7 +39,13 @@ FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "S
 def embedded() -> Iterator[Servers]:
     """The embedded PostgreSQL and S3 server, for all tests of this process."""
     folder = scratch_folder()
-    yield start_servers(folder)
+    up = start_servers(folder)
+    with psycopg.connect(up.admin_url, autocommit=True) as admin:
+        # Each test copies a database, which forces checkpoints; no test takes this server's power away.
+        for setting in ("fsync", "full_page_writes"):
+            admin.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+        admin.execute("SELECT pg_reload_conf()")
+    yield up
     stop_servers(folder)
 
 
@@ -62,7 +68,11 @@ def copied(embedded: Servers, template: str) -> Iterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     copy, owner = sql.Identifier(name), sql.Identifier(OWNER)
     with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER {}").format(copy, sql.Identifier(template), owner))
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy OWNER {}").format(
+                copy, sql.Identifier(template), owner
+            )
+        )
         # A copy has the rights of its template on everything but itself.
         groups = sql.SQL(", ").join(sql.Identifier(rights.group(template, role)) for role in rights.EVERYBODY)
         admin.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(copy))

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.local import servers
+from dumacle_cli.services import seed
 from dumacle_cli.store import bootstrap, schema
 from dumacle_cli.store.database import Database, Timeouts
 from tests.bench.delay import delayed
@@ -40,8 +41,12 @@ def main(dumacle: str, s5cmd: str, large: bool) -> None:
         bootstrap.bootstrap(up.admin_url, "bench", servers.OWNER, up.owner_password)
         url = servers.url(up, servers.OWNER, up.owner_password, "bench").replace(up.host, up.shared_host or up.host)
         schema.upgrade(url)
+        people = servers.url(up, _superadmin(url, up.owner_password), up.owner_password, "bench")
+        people = people.replace(up.host, up.shared_host or up.host)
         with delayed(int(up.s3_endpoint.rpartition(":")[2])) as port:
-            _measure(dumacle, s5cmd, tree, up, url, f"http://127.0.0.1:{port}", f"{count} x {size // 1024} KiB")
+            _measure(
+                dumacle, s5cmd, tree, up, (url, people), f"http://127.0.0.1:{port}", f"{count} x {size // 1024} KiB"
+            )
     finally:
         shutil.rmtree(tree)
         stop_servers(folder)
@@ -54,8 +59,20 @@ def _plant(tree: Path, count: int, size: int) -> None:
         (below / f"{number:06}.jpg").write_bytes(os.urandom(size))
 
 
-def _measure(dumacle: str, s5cmd: str, tree: Path, up: servers.Servers, url: str, endpoint: str, title: str) -> None:
-    environment = _environment(up, url, endpoint)
+def _superadmin(url: str, password: str) -> str:
+    """Make whom the uploads are run by, whom policies and the record bind."""
+    database = Database(url, Timeouts())
+    with database.session() as session:
+        login = seed.superadmin(session, "root@example.com", password)
+    database.close()
+    return login
+
+
+def _measure(
+    dumacle: str, s5cmd: str, tree: Path, up: servers.Servers, urls: tuple[str, str], endpoint: str, title: str
+) -> None:
+    url, people = urls
+    environment = _environment(up, people, endpoint)
     stored = up.folder / "s3" / up.bucket
 
     def theirs(workers: int) -> Run:
@@ -116,7 +133,8 @@ def _place(url: str, prefix: str) -> None:
 
     database = Database(url, Timeouts(statement=600))
     with database.session() as session:
-        session.execute(text("TRUNCATE app.users, app.pods, app.plans, app.operations CASCADE"))
+        session.execute(text("TRUNCATE app.pods, app.operations, app.quota_counters, app.quota_entries CASCADE"))
+        session.execute(text("DELETE FROM app.users WHERE role = 'enduser'"))
         user = make_user(session, "bench@example.com")
         make_grant(session, make_pod(session, "films", capacity=2**40, bucket="media", prefix=prefix), user)
         for metric in ("storage", "upload"):

@@ -86,7 +86,10 @@ def test_reading_prints_what_its_schema_accepts(path: str, seeded: Run) -> None:
     assert [set(line) for line in table] == [set(line) for line in lines]
 
 
-@pytest.mark.parametrize("path", [path for path in DATABASE if path.endswith(" list")])
+# Whoever asks is a user himself, and that he was made is on record.
+@pytest.mark.parametrize(
+    "path", sorted({path for path in DATABASE if path.endswith(" list")} - {"users list", "audit list"})
+)
 def test_empty_list_is_a_document_too(path: str, run: Run) -> None:
     said = run(*path.split(), *JSON)
     assert said.data == []
