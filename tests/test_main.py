@@ -221,15 +221,12 @@ def test_output_is_closed(config: Path) -> None:
 def test_signal_ends_a_command_that_waits(
     number: signal.Signals, status: Exit, told: str, config: Path, database: Database
 ) -> None:
-    waiting = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'relation'"
-    )
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'app.users'::regclass")
     with database.session() as other:
         other.execute(text("LOCK TABLE app.users IN ACCESS EXCLUSIVE MODE"))
         known = {"DUMACLE_CONFIG": str(config)}
         started = subprocess.Popen(command("users", "list"), env=known, stderr=subprocess.PIPE, text=True)
         while not other.scalar(waiting):
-            other.execute(text("SELECT pg_stat_clear_snapshot()"))
             assert started.poll() is None
         started.send_signal(number)
         assert started.communicate(timeout=30)[1] == told

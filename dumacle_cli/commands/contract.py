@@ -268,7 +268,11 @@ def _rank(context: Context) -> int:
 
 def _starts(promise: Contract) -> bool:
     """Whether the command may start the embedded servers: no service does, and cron's jobs only at a terminal."""
-    return promise.kind is not Kind.SERVICE and (not promise.cron or bool(sys.stdin and sys.stdin.isatty()))
+    return promise.kind is not Kind.SERVICE and (not promise.cron or _at_a_terminal())
+
+
+def _at_a_terminal() -> bool:
+    return bool(sys.stdin and not sys.stdin.closed and sys.stdin.isatty())
 
 
 def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]:
