@@ -39,7 +39,7 @@ FROM generate_series(1, 20) AS n;
 INSERT INTO app.files (pod_id, owner_id, path, size, upload_status, upload_progress, deleted_at)
 SELECT (SELECT min(id) FROM app.pods) + n % 20,
     (SELECT min(id) FROM app.users) + CASE WHEN n % 2 = 0 THEN 0 ELSE n % 1000 END,
-    'folder' || n % 100 || '/' || md5(n::text) || '.jpg', (n * 7919) % 1000000007,
+    'folder' || n % 100 || '/' || md5(n::text) || '.jpg', (n::bigint * 7919) % 1000000007,
     CASE WHEN n % 1000 = 0 THEN 'failed' ELSE 'uploaded' END, 100, CASE WHEN n % 50 = 7 THEN now() END
 FROM generate_series(1, :rows) AS n;
 """
