@@ -39,13 +39,7 @@ FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "S
 def embedded() -> Iterator[Servers]:
     """The embedded PostgreSQL and S3 server, for all tests of this process."""
     folder = scratch_folder()
-    up = start_servers(folder)
-    with psycopg.connect(up.admin_url, autocommit=True) as admin:
-        # Each test copies a database, which forces checkpoints; no test takes this server's power away.
-        for setting in ("fsync", "full_page_writes"):
-            admin.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
-        admin.execute("SELECT pg_reload_conf()")
-    yield up
+    yield start_servers(folder)
     stop_servers(folder)
 
 

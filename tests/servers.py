@@ -8,10 +8,14 @@ from pathlib import Path
 from dumacle_cli.local import servers
 from dumacle_cli.local.folder import system_account
 
+MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3
+"""Where servers are kept if as many bytes are free there. Each test copies a database of 600 files and drops it, and
+ext4 takes 0.4 s to find inodes that were not dropped just now."""
+
 
 def scratch_folder() -> Path:
     """Return a new empty folder that belongs to whoever runs the servers; pytest's own is closed to root's account."""
-    folder = Path(tempfile.mkdtemp(prefix="dumacle-"))
+    folder = Path(tempfile.mkdtemp(prefix="dumacle-", dir=MEMORY if _is_roomy(MEMORY) else None))
     if os.geteuid() == 0:
         account = system_account()
         os.chown(folder, account.uid, account.gid)
@@ -27,3 +31,10 @@ def stop_servers(folder: Path) -> None:
     """Stop both servers and delete the folder."""
     servers.stop(folder)
     shutil.rmtree(folder)
+
+
+def _is_roomy(place: Path) -> bool:
+    if "TMPDIR" in os.environ or not os.access(place, os.W_OK):
+        return False
+    found = os.statvfs(place)
+    return found.f_bavail * found.f_frsize >= ROOM and not found.f_flag & os.ST_NOEXEC
