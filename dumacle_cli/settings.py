@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -156,6 +156,12 @@ def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
     return {variable: value for variable, value in environ.items() if variable not in secret}
 
 
+def password_of(url: str) -> str:
+    """Return the password in the URL of a database, before its host or among its parameters; empty without one."""
+    parts = urlsplit(url)
+    return unquote(parts.password or "") or "".join(parse_qs(parts.query).get("password", ())[:1])
+
+
 def is_secret(name: str) -> bool:
     """Tell whether a setting holds a secret, which never appears in argv or on a screen."""
     return "SecretStr" in str(Settings.model_fields[name].annotation)
@@ -261,7 +267,7 @@ def _from_flags(flags: Iterable[str]) -> Layer:
         if not equals:
             raise UsageError(f"--set takes NAME=VALUE, and {name!r} has no =")
         name = _known(name.strip().replace("-", "_"), "--set")
-        if is_secret(name) and not (name.endswith("database_url") and not urlsplit(value).password):
+        if is_secret(name) and (not name.endswith("database_url") or password_of(value)):
             raise UsageError(
                 f"{name} is a secret and may not stand on the command line; use {environment_names(name)[0]}"
             )

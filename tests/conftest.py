@@ -24,6 +24,7 @@ from dumacle_cli.services import seed as seeds
 from dumacle_cli.store import bootstrap, rights, schema
 from dumacle_cli.store.database import Database, Timeouts
 from tests import seed
+from tests.processes import program as program
 from tests.servers import scratch_folder, start_servers, stop_servers
 
 if TYPE_CHECKING:

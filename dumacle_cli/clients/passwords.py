@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from dumacle_cli.clients import sessions
 from dumacle_cli.errors import LoginExpired, PasswordFileRefused, ToolFailed
-from dumacle_cli.settings import Settings
+from dumacle_cli.settings import Settings, password_of
 
 CREDENTIAL = "dumacle-password"
 PATIENCE = 10.0
@@ -118,11 +118,6 @@ def _printed(command: str, environ: Mapping[str, str]) -> str:
 # URLs
 
 
-def password_of(url: str) -> str:
-    """Return the password in a URL, which wins over all other sources; empty where there is none."""
-    return unquote(urlsplit(url).password or "")
-
-
 def login_of(url: str) -> str:
     """Return the login that a URL names; empty where it leaves that to libpq."""
     return unquote(urlsplit(url).username or "")
@@ -130,16 +125,18 @@ def login_of(url: str) -> str:
 
 def with_login(url: str, login: str, password: str) -> str:
     """Return a URL with this login and password; the rest stays as it was typed."""
-    parts = urlsplit(url)
+    parts = urlsplit(bare(url))
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{quote(login, safe='')}:{quote(password, safe='')}@{host}").geturl()
 
 
 def bare(url: str) -> str:
-    """Return a URL without its password."""
+    """Return a URL without its password, wherever that stands in it; the rest stays as it was typed."""
     parts = urlsplit(url)
     login, at, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=f"{login.partition(':')[0]}{at}{host}").geturl()
+    query = "&".join(pair for pair in parts.query.split("&") if unquote(pair.partition("=")[0]) != "password")
+    # `geturl` would drop the slashes of a URL that names no host.
+    return f"{parts.scheme}://{login.partition(':')[0]}{at}{host}{parts.path}{'?' if query else ''}{query}"
 
 
 def place(url: str) -> str:

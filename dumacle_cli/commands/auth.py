@@ -17,6 +17,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import Conflict, DatabaseRefused, DumacleError, Exit, LoginBarred, NoDatabase, UsageError
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import logins
+from dumacle_cli.settings import password_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -110,7 +111,7 @@ def login(
             logins.replace(session, before.login)
         if not context.dry_run:  # before COMMIT: a session that nobody keeps would stay open for a day
             sessions.keep(context.environ, sessions.Session(bare, opened.login, opened.expires_at, store), secret)
-    note = "the URL holds a password, which is used before any session" if passwords.password_of(url) else ""
+    note = "the URL holds a password, which is used before any session" if password_of(url) else ""
     done = LoggedIn(opened.user, opened.role, store, opened.expires_at)
     return Shown(done, True, dry_run=context.dry_run, note=note)
 
@@ -210,7 +211,7 @@ def _old(context: Context, url: str, password_file: str) -> str:
     if password_file:
         return _lines(context, password_file)[0]
     question = f"Password of {passwords.login_of(url) or 'your login'}"
-    return passwords.password_of(url) or context.ask_secret(question, "--password-file FILE")
+    return password_of(url) or context.ask_secret(question, "--password-file FILE")
 
 
 def _new(context: Context) -> str:

@@ -22,8 +22,9 @@ from dumacle_cli.store.rights import DUTIES
 from tests.conftest import Result, Run
 from tests.factories import make_file, make_plan, make_user
 from tests.faults.test_listener import EVENT, listening, packed
-from tests.faults.workers import Begin, begin, stop
+from tests.faults.workers import begin, stop
 from tests.films import Films, Submit, await_status, check, films, rows, statuses, submit
+from tests.processes import Begin
 from tests.stripe_double.double import StripeDouble, sign
 
 __all__ = ["begin", "films", "submit"]

@@ -5,15 +5,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-import dumacle_cli
 from dumacle_cli.clients.envelope import Key, seal
 from dumacle_cli.clients.locations import Keys
 from dumacle_cli.local.process import wait
@@ -21,13 +19,12 @@ from dumacle_cli.services import credentials
 from dumacle_cli.store import models
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
+from tests.processes import Begin, Process
 
 pytestmark = pytest.mark.integration
-ROOT = Path(dumacle_cli.__file__).parents[1]
 NUMBER = 10_000
 SECONDS = 60
 OLD, NEW = Key(os.urandom(32)), Key(os.urandom(32))
-Process = subprocess.Popen[str]
 
 
 def keys_of(pod_id: int) -> Keys:
@@ -83,26 +80,9 @@ def sources(configured: None, environment: Callable[..., None], tmp_path: Path) 
 
 
 @pytest.fixture
-def rotate(sources: str) -> Iterator[Callable[[], Process]]:
-    """Start rotations as processes of their own; those still there at the end are killed."""
-    started: list[Process] = []
-
-    def call() -> Process:
-        command = [sys.executable, "-m", "dumacle_cli", "pods", "credentials", "rotate-key", "--to", sources]
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield call
-    for process in started:
-        process.kill()
-        process.communicate()
+def rotate(sources: str, program: Begin) -> Callable[[], Process]:
+    """Start rotations as processes of their own."""
+    return lambda: program("pods", "credentials", "rotate-key", "--to", sources, stdout=subprocess.DEVNULL)
 
 
 def by_key(database: Database) -> dict[str, int]:

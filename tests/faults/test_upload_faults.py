@@ -4,8 +4,6 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +15,6 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-import dumacle_cli
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.errors import RunBusy
 from dumacle_cli.ingest.items import Silent
@@ -31,37 +28,19 @@ from tests.factories import make_grant, make_plan, make_pod, make_subscription, 
 from tests.faults.workers import is_alive
 from tests.ingest import checker
 from tests.ingest.conftest import Drive, Fill, Home, Meddler
+from tests.processes import Begin, Process
 from tests.servers import scratch_folder
 
 pytestmark = pytest.mark.integration
-ROOT = Path(dumacle_cli.__file__).parents[1]
 MIB = 1024**2
 SECONDS = 60
-Process = subprocess.Popen[str]
-Begin = Callable[..., Process]
 
 
 @pytest.fixture
-def begin(configured: None, home: Home) -> Iterator[Begin]:
-    """Start uploads as processes of their own; those still there at the end are killed."""
-    started: list[Process] = []
-
-    def call(*arguments: str | Path) -> Process:
-        command = [sys.executable, "-m", "dumacle_cli", "files", "upload", *map(str, arguments)]
-        process = subprocess.Popen(
-            [*command, "--pod", "films", "--owner", "ada@example.com"],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield call
-    for process in started:
-        process.kill()
-        process.communicate()
+def begin(configured: None, home: Home, program: Begin) -> Begin:
+    """Start uploads as processes of their own."""
+    to = ("--pod", "films", "--owner", "ada@example.com")
+    return lambda *arguments: program("files", "upload", *arguments, *to)
 
 
 def finish(process: Process) -> tuple[int, str]:

@@ -15,8 +15,9 @@ from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
-from tests.faults.workers import LAPSED, LEASE, Begin, await_encoder, begin, encoders, is_alive, stop
+from tests.faults.workers import LAPSED, LEASE, await_encoder, begin, encoders, is_alive, stop
 from tests.films import SECONDS, Films, Submit, await_status, check, films, rows, statuses, submit
+from tests.processes import Begin
 
 __all__ = ["begin", "films", "submit"]
 pytestmark = pytest.mark.integration

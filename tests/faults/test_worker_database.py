@@ -25,8 +25,9 @@ from dumacle_cli.transcode import job
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.worker import _Connector, _conninfo
 from tests.faults.proxy import proxied
-from tests.faults.workers import LEASE, Begin, await_encoder, begin, stop
+from tests.faults.workers import LEASE, await_encoder, begin, stop
 from tests.films import SECONDS, Films, Submit, await_status, check, films, rows, submit
+from tests.processes import Begin
 
 __all__ = ["begin", "films", "submit"]
 pytestmark = pytest.mark.integration

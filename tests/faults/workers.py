@@ -1,48 +1,26 @@
 """Workers as processes of their own, and the encoders that they run."""
 
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-import dumacle_cli
 from dumacle_cli.local.process import wait
 from tests.films import SECONDS
+from tests.processes import Begin, Process
 
-ROOT = Path(dumacle_cli.__file__).parents[1]
 LEASE = 2
 LAPSED = "SELECT id FROM app.units WHERE status = 'running' AND lease_until < now()"
-Process = subprocess.Popen[str]
-Begin = Callable[..., Process]
 
 
 @pytest.fixture
-def begin(configured: None, environment: Callable[..., None], tmp_path: Path) -> Iterator[Begin]:
-    """Start workers as processes of their own; those still there at the end are killed."""
-    started: list[Process] = []
+def begin(configured: None, environment: Callable[..., None], tmp_path: Path, program: Begin) -> Begin:
+    """Start workers as processes of their own."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     environment(DUMACLE_LEASE_SECONDS=str(LEASE), DUMACLE_SCRATCH_DIR=str(scratch))
-
-    def call(*arguments: str) -> Process:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dumacle_cli", "worker", *arguments],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield call
-    for process in started:
-        process.kill()
-        process.communicate()
+    return lambda *arguments: program("worker", *arguments)
 
 
 def stop(process: Process) -> str:

@@ -12,8 +12,9 @@ import pytest
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
-from tests.faults.workers import ROOT, Begin, await_encoder, begin
+from tests.faults.workers import await_encoder, begin
 from tests.films import await_status
+from tests.processes import ROOT, Begin
 
 __all__ = ["begin"]
 pytestmark = pytest.mark.e2e

@@ -1,0 +1,37 @@
+"""The program as processes of their own, which a test may kill."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import dumacle_cli
+
+ROOT = Path(dumacle_cli.__file__).parents[1]
+Process = subprocess.Popen[str]
+Begin = Callable[..., Process]
+
+
+@pytest.fixture
+def program() -> Iterator[Begin]:
+    """Start the program; what is still there at the end is killed."""
+    started: list[Process] = []
+
+    def call(*arguments: str | Path, stdout: int = subprocess.PIPE) -> Process:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dumacle_cli", *map(str, arguments)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield call
+    for process in started:
+        process.kill()
+        process.communicate()
