@@ -15,7 +15,7 @@ from dumacle_cli.commands.contract import Kind, shared_params
 pytestmark = pytest.mark.unit
 
 TOP = Path(__file__).parent.parent
-HEAVY = {"sqlalchemy", "psycopg", "alembic", "boto3", "botocore", "obstore", "stripe", "rich", "pydantic", "keyring"}
+HEAVY = {"sqlalchemy", "psycopg", "alembic", "boto3", "botocore", "pycurl", "stripe", "rich", "pydantic", "keyring"}
 LEAVES = dict(commands.walk())
 
 

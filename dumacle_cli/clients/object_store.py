@@ -256,6 +256,13 @@ def disposition(filename: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
 
 
+def authorities() -> str:
+    """Return the file of certificate authorities that a store's certificate is checked against."""
+    from botocore.httpsession import where
+
+    return os.environ.get("AWS_CA_BUNDLE") or str(where())
+
+
 def _bare(etag: str) -> str:
     return etag.strip('"')
 
@@ -289,6 +296,7 @@ def _client(location: Location) -> Any:
         endpoint_url=location.endpoint,
         aws_access_key_id=location.access_key,
         aws_secret_access_key=location.secret_key,
+        verify=authorities(),
         config=config,
     )
     _sign_given_hash(client)

@@ -10,7 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -71,7 +71,7 @@ class Upload:
 class Stores:
     """Ways into the object store, each opened when it is first needed."""
 
-    small: Callable[[], transfer.SmallLane]
+    small: Callable[[], AbstractAsyncContextManager[transfer.SmallLane]]
     large: "Callable[[], ObjectStore]"
     proves: Callable[[str, str], bool]
 
@@ -118,18 +118,8 @@ class Engine:
         self._stop_after()
 
     async def _stages(self, recording: asyncio.Task[None]) -> None:
-        lanes = transfer.Lanes(
-            self.stores.small(),
-            self.stores.large,
-            self.stores.proves,
-            self.upload.needs_md5,
-            self.upload.concurrency,
-            transfer.Budget(transfer.IN_FLIGHT),
-            self.progress,
-            self.journal,
-        )
         beating = asyncio.create_task(self._beat())
-        working = asyncio.create_task(self._work(lanes))
+        working = asyncio.create_task(self._work())
         try:
             await asyncio.wait({recording, beating, working}, return_when=asyncio.FIRST_COMPLETED)
             for task in (recording, beating, working):
@@ -139,9 +129,10 @@ class Engine:
             self.halted.set()
             await _stop(working, beating)
 
-    async def _work(self, lanes: transfer.Lanes) -> None:
+    async def _work(self) -> None:
         try:
-            async with asyncio.TaskGroup() as group:
+            async with self.stores.small() as small, asyncio.TaskGroup() as group:
+                lanes = self._lanes(small)
                 group.create_task(self._plan())
                 for _ in range(READERS):
                     group.create_task(self._read_small(lanes))
@@ -149,6 +140,18 @@ class Engine:
                     group.create_task(self._send_large(lanes))
         except BaseExceptionGroup as broken:
             raise transfer.first(broken) from None
+
+    def _lanes(self, small: transfer.SmallLane) -> transfer.Lanes:
+        return transfer.Lanes(
+            small,
+            self.stores.large,
+            self.stores.proves,
+            self.upload.needs_md5,
+            self.upload.concurrency,
+            transfer.Budget(transfer.IN_FLIGHT),
+            self.progress,
+            self.journal,
+        )
 
     async def _settle(self, recording: asyncio.Task[None]) -> None:
         """Give up what is still under way, and commit all that has ended."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-LEAST = 32
+LEAST = 64
 WINDOW = 0.5
 """Seconds over which a rate is measured, at least; each slot is used once in it, too."""
 PAYS = 1.15

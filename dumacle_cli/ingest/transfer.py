@@ -29,8 +29,8 @@ LARGE_AT_ONCE = 4
 class SmallLane(Protocol):
     """What stores one small object; see clients.small_objects."""
 
-    async def put(self, key: str, body: bytes, content_type: str) -> str:
-        """Store the bytes at the key and return the ETag."""
+    async def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
+        """Store the bytes with this SHA-256 (hex) at the key and return the ETag."""
         ...
 
 
@@ -163,7 +163,7 @@ async def put_small(lanes: Lanes, attempt: Attempt, body: bytes | None) -> error
     if body is None:
         return None
     try:
-        attempt.etag = await lanes.small.put(attempt.key, body, attempt.content_type)
+        attempt.etag = await lanes.small.put(attempt.key, body, attempt.sha256.hex(), attempt.content_type)
     except errors.DumacleError as error:
         _end(attempt, error)
         return error

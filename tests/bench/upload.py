@@ -12,10 +12,9 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.local import servers
+from dumacle_cli.local import s3, servers
 from dumacle_cli.services import seed
 from dumacle_cli.store import bootstrap, schema
 from dumacle_cli.store.database import Database, Timeouts
@@ -73,23 +72,16 @@ def _measure(
 ) -> None:
     url, people = urls
     environment = _environment(up, people, endpoint)
-    stored = up.folder / "s3" / up.bucket
 
     def theirs(workers: int) -> Run:
-        target = f"s5cmd-{uuid4().hex}"
+        _empty(up)
         command = [s5cmd, "--endpoint-url", endpoint, "--numworkers", str(workers), "cp"]
-        done = run([*command, f"{tree}/", f"s3://{up.bucket}/{target}/"], environment)
-        # Each round has a prefix of its own: the server would not see that an old one was emptied on disk.
-        shutil.rmtree(stored / target)
-        return done
-
-    prefix = ""
+        return run([*command, f"{tree}/", f"s3://{up.bucket}/"], environment)
 
     def ours(again: bool = False) -> Run:
-        nonlocal prefix
         if not again:
-            prefix = f"dumacle-{uuid4().hex}"
-            _place(url, prefix)
+            _empty(up)
+            _place(url)
         command = [dumacle, "--quiet", "files", "upload", str(tree), "--pod", "films", "--owner", "bench@example.com"]
         return run(command, environment)
 
@@ -99,15 +91,22 @@ def _measure(
     report(f"{title} at 20 ms, median of {ROUNDS}", found, best)
     again = interleaved(ROUNDS, **{"dumacle again": partial(ours, True)})
     report("second run, unchanged", {best: found[best], **again}, best)
-    _check(tree, up, url, prefix)
+    _check(tree, up, url)
 
 
-def _check(tree: Path, up: servers.Servers, url: str, prefix: str) -> None:
+def _empty(up: servers.Servers) -> None:
+    """Start the S3 server anew on an empty bucket: the more it has stored since its start, the slower it is."""
+    s3.stop(up.folder)
+    shutil.rmtree(up.folder / "s3" / up.bucket)
+    servers.start(up.folder)
+
+
+def _check(tree: Path, up: servers.Servers, url: str) -> None:
     """Compare source, rows and objects, by what knows nothing of how they came to be."""
     database = Database(url, Timeouts(statement=600))
     keys = ("us-east-1", up.bucket, up.s3_access_key, up.s3_secret_key)
     with ObjectStore(Location("local", up.s3_endpoint, *keys)) as store:
-        checker.check(database, store, checker.tree(tree), f"{prefix}/")
+        checker.check(database, store, checker.tree(tree))
     database.close()
     print("source, rows and objects are equal")
 
@@ -127,7 +126,7 @@ def _environment(up: servers.Servers, url: str, endpoint: str) -> dict[str, str]
     }
 
 
-def _place(url: str, prefix: str) -> None:
+def _place(url: str) -> None:
     """Empty the database of files and make the pod and the user anew, without quotas."""
     from sqlalchemy import text
 
@@ -136,7 +135,7 @@ def _place(url: str, prefix: str) -> None:
         session.execute(text("TRUNCATE app.pods, app.operations, app.quota_counters, app.quota_entries CASCADE"))
         session.execute(text("DELETE FROM app.users WHERE role = 'enduser'"))
         user = make_user(session, "bench@example.com")
-        make_grant(session, make_pod(session, "films", capacity=2**40, bucket="media", prefix=prefix), user)
+        make_grant(session, make_pod(session, "films", capacity=2**40, bucket="media"), user)
         for metric in ("storage", "upload"):
             session.execute(
                 text('INSERT INTO app.quota_limits (user_id, metric, "limit") VALUES (:user, :metric, NULL)'),

@@ -6,6 +6,7 @@ import secrets
 import subprocess
 import sysconfig
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,18 +23,24 @@ BUCKET = "pod-bucket"
 
 @pytest.fixture(scope="session")
 def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Location]:
-    folder = tmp_path_factory.mktemp("rclone")
+    with serving(tmp_path_factory.mktemp("rclone")) as location:
+        yield location
+
+
+@contextmanager
+def serving(folder: Path, *options: str | Path) -> Iterator[Location]:
+    """Run rclone's S3 server on a folder with one bucket."""
     (folder / BUCKET).mkdir()
     access, secret = secrets.token_hex(16), secrets.token_hex(32)
     binary = Path(sysconfig.get_path("scripts"), "rclone")
     server = subprocess.Popen(
-        [binary, "serve", "s3", folder, "--addr", "127.0.0.1:0"],
+        [binary, "serve", "s3", folder, "--addr", "127.0.0.1:0", *options],
         env={"PATH": os.environ["PATH"], "HOME": str(folder), "RCLONE_AUTH_KEY": f'"{access},{secret}"'},
         stderr=subprocess.PIPE,
         text=True,
     )
     assert server.stderr
-    urls = (re.search(r"http://127\.0\.0\.1:\d+", line) for line in server.stderr)
+    urls = (re.search(r"https?://127\.0\.0\.1:\d+", line) for line in server.stderr)
     url = next(found[0] for found in urls if found)
     drain = Thread(target=server.stderr.read, daemon=True)
     drain.start()
@@ -78,7 +85,7 @@ def prefix() -> str:
 
 
 class Wire(ThreadingHTTPServer):
-    """An HTTP proxy in front of a server: keeps the headers of PUTs, and flips a bit of each body if told to."""
+    """An HTTP proxy in front of a server: keeps path and headers of PUTs; told to, it flips a bit or fails some."""
 
     daemon_threads = True
 
@@ -86,6 +93,7 @@ class Wire(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Relay)
         self.behind = urlsplit(behind).netloc
         self.corrupting = False
+        self.failing = 0
         self.puts: list[dict[str, str]] = []
 
     @property
@@ -99,13 +107,17 @@ class _Relay(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.puts.append({name.lower(): value for name, value in self.headers.items()})
+        self.server.puts.append({"path": self.path} | {name.lower(): value for name, value in self.headers.items()})
+        if self.server.failing:
+            self.server.failing -= 1
+            self.answer(503, {}, b"<Error><Code>SlowDown</Code><Message>later</Message></Error>")
+            return
         self.relay(bytes([body[0] ^ 1]) + body[1:] if self.server.corrupting else body)
 
     def do_POST(self) -> None:
         self.relay(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
-    do_DELETE = do_POST
+    do_GET = do_DELETE = do_POST
 
     def relay(self, body: bytes) -> None:
         upstream = HTTPConnection(self.server.behind)
@@ -115,15 +127,17 @@ class _Relay(BaseHTTPRequestHandler):
                 upstream.putheader(name, value)
         upstream.endheaders(body)
         answer = upstream.getresponse()
-        content = answer.read()
-        self.send_response_only(answer.status)
-        for name, value in answer.getheaders():
+        self.answer(answer.status, dict(answer.getheaders()), answer.read())
+        upstream.close()
+
+    def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
             if name.lower() not in ("content-length", "transfer-encoding"):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
-        upstream.close()
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the test output clean."""

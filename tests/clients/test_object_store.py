@@ -2,22 +2,34 @@
 
 import asyncio
 import hashlib
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email.message import Message
+from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
 from urllib.parse import unquote
 from urllib.request import Request, urlopen
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from dumacle_cli.clients.object_store import Location, ObjectStore, Part, disposition
 from dumacle_cli.clients.providers import proves
 from dumacle_cli.clients.small_objects import SmallObjects
 from dumacle_cli.errors import DumacleError, InvalidValue, ObjectMissing, StoreRefused, StoreUnavailable, UploadLost
+from tests.clients.conftest import serving
 
 if TYPE_CHECKING:
     from tests.clients.conftest import Wire
@@ -49,7 +61,11 @@ def put(store: ObjectStore, key: str, body: bytes, content_type: str = "image/jp
 
 
 def small(location: Location, key: str, body: bytes) -> str:
-    return asyncio.run(SmallObjects(location, 4).put(key, body, "image/png"))
+    async def send() -> str:
+        async with SmallObjects(location, 4) as lane:
+            return await lane.put(key, body, sha256(body), "image/png")
+
+    return asyncio.run(send())
 
 
 def status_of(url: str | Request) -> int:
@@ -105,9 +121,10 @@ def test_list_pages_in_order_and_resumes_after_a_key(store: ObjectStore, locatio
     names = [f"{prefix}{number:04}" for number in range(1010)]
 
     async def fill() -> None:
-        lane = SmallObjects(location, 32)
-        for start in range(0, len(names), 32):
-            await asyncio.gather(*(lane.put(name, b"xy", "image/png") for name in names[start : start + 32]))
+        async with SmallObjects(location, 32) as lane:
+            for start in range(0, len(names), 32):
+                chosen = names[start : start + 32]
+                await asyncio.gather(*(lane.put(name, b"xy", sha256(b"xy"), "image/png") for name in chosen))
 
     asyncio.run(fill())
     entries = list(store.list(prefix))
@@ -314,7 +331,47 @@ def test_small_lane_keeps_the_promise_of_put(store: ObjectStore, location: Locat
     assert b"".join(store.get(prefix + "s")) == body
 
 
-@pytest.mark.parametrize("key", ["/lead", "trail/", "a//b", "a/../b", "./a", ""])
+@pytest.mark.parametrize("name", KEYS)
+def test_small_lane_signs_what_botocore_would_sign(wired: Location, wire: "Wire", prefix: str, name: str) -> None:
+    small(wired, prefix + name, b"body")
+    (sent,) = wire.puts
+    credential, signed, signature = re.findall(r"(?:Credential|SignedHeaders|Signature)=([^,]+)", sent["authorization"])
+    assert {"host", "x-amz-content-sha256", "x-amz-date"} <= set(signed.split(";"))
+    request = AWSRequest("PUT", wire.url + sent["path"], {name: sent[name] for name in signed.split(";")})
+    request.context["timestamp"] = sent["x-amz-date"]
+    signer = S3SigV4Auth(Credentials(wired.access_key, wired.secret_key), "s3", "us-east-1")
+    assert credential == signer.scope(request)
+    assert signature == signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+
+
+def test_small_lane_waits_out_what_passes(wired: Location, wire: "Wire", prefix: str) -> None:
+    wire.failing = 2
+    assert small(wired, prefix + "a", b"body") == md5(b"body")
+    assert len(wire.puts) == 3
+    wire.failing = 9
+    with pytest.raises(StoreUnavailable, match="SlowDown: later"):
+        small(wired, prefix + "b", b"body")
+    assert (len(wire.puts), wire.failing) == (7, 5)
+
+
+def test_small_lane_lets_go_of_what_is_cancelled(wired: Location, wire: "Wire", prefix: str) -> None:
+    async def give_up() -> list[str]:
+        async with SmallObjects(wired, 4) as lane:
+            puts = [
+                asyncio.create_task(lane.put(f"{prefix}{number}", b"body", sha256(b"body"), "image/png"))
+                for number in range(8)
+            ]
+            await asyncio.sleep(0)
+            for put in puts[::2]:
+                put.cancel()
+            ended = await asyncio.gather(*puts, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ended[::2])
+            return [str(end) for end in ended[1::2]]
+
+    assert asyncio.run(give_up()) == [md5(b"body")] * 4
+
+
+@pytest.mark.parametrize("key", ["a/../b", "./a", "a/..", ""])
 def test_small_lane_refuses_a_key_it_would_change(rclone: Location, key: str) -> None:
     with pytest.raises(InvalidValue):
         small(rclone, key, b"x")
@@ -365,6 +422,44 @@ def list_all(location: Location) -> object:
 every_way = pytest.mark.parametrize("ask", [put_large, put_small, list_all])
 
 
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Location, Path]]:
+    """A store behind TLS, and the certificate by which it is known."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = certify(folder)
+    with serving(folder, "--cert", certificate, "--key", key) as location:
+        yield location, certificate
+
+
+def certify(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of 127.0.0.1 that stands for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
+    now = datetime.now(UTC)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).add_extension(
+        host, critical=False
+    )
+    (folder / "store.pem").write_bytes(built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    (folder / "store.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "store.pem", folder / "store.key"
+
+
+@every_way
+def test_a_certificate_that_is_named_is_trusted_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, certified: tuple[Location, Path], ask: Put
+) -> None:
+    location, certificate = certified
+    with pytest.raises(StoreUnavailable, match=r"(?i)ssl|certificate"):
+        ask(location)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    ask(location)
+    with pytest.raises(StoreUnavailable, match=r"(?i)ssl|certificate|subject name"):
+        ask(replace(location, endpoint=str(location.endpoint).replace("127.0.0.1", "localhost")))
+
+
 @pytest.fixture
 def dead_end() -> Iterator[str]:
     """An address where nobody listens and nobody else will."""
@@ -393,11 +488,12 @@ def test_missing_bucket_is_refused(location: Location, ask: Put) -> None:
     [({"secret_key": "w" * 64}, "SignatureDoesNotMatch"), ({"access_key": "w" * 32}, "InvalidAccessKeyId")],
 )
 def test_wrong_keys_are_refused_and_never_repeated(
-    rclone: Location, ask: Put, wrong: dict[str, str], code: str
+    wired: Location, wire: "Wire", ask: Put, wrong: dict[str, str], code: str
 ) -> None:
-    location = replace(rclone, **wrong)
+    location = replace(wired, **wrong)
     with pytest.raises(StoreRefused, match=code) as caught:
         ask(location)
+    assert len(wire.puts) == (ask is not list_all)
     assert_secretless(caught.value, location)
 
 
@@ -429,7 +525,7 @@ async def _answer_short(server: socket.socket, store: ObjectStore) -> None:
 
 def test_a_repr_tells_no_keys(rclone: Location) -> None:
     with ObjectStore(rclone) as store:
-        for shown in (repr(rclone), repr(store), repr(SmallObjects(rclone, 1)._store)):
+        for shown in (repr(rclone), repr(store), repr(SmallObjects(rclone, 1))):
             assert rclone.secret_key not in shown
             assert rclone.access_key not in shown
 

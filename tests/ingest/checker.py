@@ -6,12 +6,10 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import obstore
 from sqlalchemy import text
 
 from dumacle_cli import paths
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.clients.small_objects import SmallObjects
 from dumacle_cli.store.database import Database
 
 
@@ -46,11 +44,8 @@ def _rows(database: Database, store: ObjectStore, expected: dict[bytes, str], be
         stored = set(session.scalars(text("SELECT key FROM app.versions WHERE status IN ('stored', 'superseded')")))
         given_up = set(session.scalars(text("SELECT key FROM app.versions WHERE status = 'failed'")))
     assert {paths.decode(row[0]): row[1].hex() for row in rows} == expected
-    objects = SmallObjects(store.location, 8)._store
     with ThreadPoolExecutor(8) as pool:
-        for row, body in zip(
-            rows, pool.map(lambda row: bytes(obstore.get(objects, row[5]).bytes()), rows), strict=True
-        ):
+        for row, body in zip(rows, pool.map(lambda row: b"".join(store.get(row[5])), rows), strict=True):
             assert hashlib.sha256(body).digest() == row[1] == row[3]
             assert len(body) == row[2] == row[4]
             assert row[6:] == ("stored", "uploaded")

@@ -55,7 +55,7 @@ def in_flight(store: Store, most: int, seconds: float, clients: int = 1024) -> C
 
 @pytest.mark.parametrize(
     ("latency", "rate", "useful"),
-    [(0.020, 1000, 32), (0.050, 2000, 128), (0.300, 700, 256), (0.001, 500, 32)],
+    [(0.020, 1000, LEAST), (0.050, 2000, 128), (0.300, 700, 256), (0.001, 500, LEAST)],
 )
 def test_as_many_as_help(latency: float, rate: float, useful: int) -> None:
     seen = in_flight(Store(latency, rate), 256, 15)
