@@ -78,6 +78,7 @@ class SmallObjects:
         except pycurl.error as error:
             raise self._error(0, request.errstr(), "") from error
         status = int(request.getinfo(pycurl.RESPONSE_CODE))
+        request.setopt(pycurl.POSTFIELDS, b"")  # an idle request would hold on to the body
         self._idle.append(request)
         if status != 200:
             text = answer.body.getvalue().decode(errors="replace")
