@@ -116,7 +116,6 @@ def _finish(database: "Database", stores: "Stores", failed: dict[Place, DumacleE
         _cancel(database, [content.version_id for content in found if content.transcodes])
         erased = _erase(stores, found, failed)
         with database.session() as session:
-            store.lock(session, sorted({content.file_id for content in erased}))
             gone = store.remove_versions(session, [content.version_id for content in erased])
         done = _sum(done, Purged(0, gone.versions, gone.renditions, gone.bytes))
     while files := _remove_files(database):

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, exists, func, or_, select, text, tuple_, union_all, update
+from sqlalchemy import ColumnElement, Select, exists, func, or_, select, text, tuple_, union_all, update
 from sqlalchemy.orm import Session, aliased
 
 from dumacle_cli.store.files import Selection, conditions, one_of
@@ -129,16 +129,6 @@ def doomed(session: Session, limit: int, without: Iterable[Place]) -> list[Doome
     return [Doomed(*row) for row in session.execute(query)]
 
 
-def lock(session: Session, file_ids: Sequence[int]) -> None:
-    """Keep these files from being moved to another owner until the transaction ends.
-
-    Their pods are locked before them: an upload, too, locks its pod first.
-    """
-    pods = select(File.pod_id).where(one_of(File.id, file_ids))
-    session.execute(select(Pod.id).where(Pod.id.in_(pods)).order_by(Pod.id).with_for_update(key_share=True))
-    session.execute(select(File.id).where(one_of(File.id, file_ids)).order_by(File.id).with_for_update(key_share=True))
-
-
 @dataclass(frozen=True, slots=True)
 class Removed:
     """How many contents and renditions were still there to be removed, and their bytes."""
@@ -149,53 +139,11 @@ class Removed:
 
 
 def remove_versions(session: Session, ids: Sequence[int]) -> Removed:
-    """Delete marked contents with what was made of them, and give their storage back.
-
-    What another purge removed meanwhile is not given back twice: only rows that this transaction deletes count.
-    """
-    made = _remove_renditions(session, ids)
-    gone = (
-        delete(Version)
-        .where(one_of(Version.id, ids), Version.status == "purging")
-        .returning(Version.file_id, Version.size, Version.stored_at)
-    )
-    rows = session.execute(gone).all()
-    booked = [*made, *((row.file_id, row.size) for row in rows if row.stored_at)]
-    _release(session, [file_id for file_id, _ in booked], [size for _, size in booked])
-    return Removed(len(rows), len(made), sum(size for _, size in booked))
-
-
-def _remove_renditions(session: Session, ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Delete the transcodes of these contents with what came out; returns of each rendition its file and bytes."""
-    transcodes = select(Transcode.id).where(one_of(Transcode.version_id, ids))
-    gone = delete(Rendition).where(Rendition.transcode_id.in_(transcodes)).returning(Rendition.file_id, Rendition.size)
-    made = [(file_id, size) for file_id, size in session.execute(gone)]
-    session.execute(delete(Transcode).where(one_of(Transcode.version_id, ids)))
-    return made
-
-
-def _release(session: Session, file_ids: list[int], sizes: list[int]) -> None:
-    """Release by pod and then by user, which is the order in which leases lock these."""
-    session.execute(
-        text("""
-            SELECT app.release_storage(pod_id, owner_id, size) FROM (
-                SELECT pod_id, owner_id, sum(gone.size)::bigint AS size
-                FROM unnest(CAST(:ids AS bigint[]), CAST(:sizes AS bigint[])) AS gone (id, size)
-                JOIN app.files ON files.id = gone.id GROUP BY pod_id, owner_id ORDER BY pod_id, owner_id
-            ) AS freed
-        """),
-        {"ids": file_ids, "sizes": sizes},
-    )
+    """Delete those that are still there and marked, with what was made of them, and give their storage back."""
+    query = text("SELECT versions, renditions, bytes FROM app.purge_versions(CAST(:ids AS bigint[]))")
+    return Removed(*session.execute(query, {"ids": list(ids)}).one())
 
 
 def remove_files(session: Session, limit: int) -> int:
     """Delete marked files of which no content is left; returns how many."""
-    empty = (
-        select(File.id)
-        .where(File.purging_at.is_not(None), ~exists().where(Version.file_id == File.id))
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    ids = list(session.scalars(empty))
-    session.execute(delete(File).where(one_of(File.id, ids)))
-    return len(ids)
+    return int(session.scalars(select(func.app.purge_files(limit))).one())

@@ -43,6 +43,10 @@ PROMOTION = _attacks("""
     promote by upsert | admin | INSERT INTO app.users (email) VALUES ('bob@example.com') ON CONFLICT (email) WHERE deleted_at IS NULL DO UPDATE SET role = 'superadmin' | admin | INSERT INTO app.users (email) VALUES ('bob@example.com') ON CONFLICT (email) WHERE deleted_at IS NULL DO UPDATE SET name = 'Bob'
     promote by merge | admin | MERGE INTO app.users AS u USING (SELECT 1) AS s ON u.id = {admin} WHEN MATCHED THEN UPDATE SET role = 'superadmin' | admin | MERGE INTO app.users AS u USING (SELECT 1) AS s ON u.id = {bob} WHEN MATCHED THEN UPDATE SET name = 'Bob'
     disable an enduser | ada, worker, ingest, cron | UPDATE app.users SET status = 'disabled' WHERE id = {bob} | admin
+    delete a user by hand | admin, root, ada, cron | DELETE FROM app.users WHERE id = {eve} | owner
+    erase an enduser | ada, session, worker, ingest, listener, cron | SELECT app.erase_user({eve}) | admin
+    erase a superadmin | admin | SELECT app.erase_user({rosa}) | admin | SELECT app.erase_user({eve})
+    erase a service | admin | SELECT app.erase_user({user_cron}) | admin | SELECT app.erase_user({eve})
     take a login | admin, root, ada, worker | UPDATE app.logins SET user_id = {root} WHERE role = '{login_admin}' | root | SELECT login.grant_personal({eve}, '{verifier}')
     claim a login | admin, root, session | INSERT INTO app.logins (role, user_id, kind) VALUES ('x', {root}, 'personal') | root | SELECT login.grant_personal({eve}, '{verifier}')
     forget a login | admin, root, ada | DELETE FROM app.logins WHERE role = '{login_rosa}' | root | SELECT login.revoke('{login_ida}')
@@ -52,8 +56,6 @@ PROMOTION = _attacks("""
     disable a superadmin | admin | UPDATE app.users SET status = 'disabled' WHERE id = {root} | admin | UPDATE app.users SET status = 'disabled' WHERE id = {bob}
     rename a superadmin | admin | UPDATE app.users SET email = 'x@example.com' WHERE role = 'superadmin' | admin | UPDATE app.users SET email = 'x@example.com' WHERE id = {bob}
     rename an admin | admin | UPDATE app.users SET name = 'Boss' WHERE id = {admin} | root
-    delete a superadmin | admin | DELETE FROM app.users WHERE id = {root} | admin | DELETE FROM app.users WHERE id = {eve}
-    delete a service | admin, cron | DELETE FROM app.users WHERE role = 'service' | cron | DELETE FROM app.users WHERE id = {eve}
     lock a superadmin's row | admin, worker | SELECT FROM app.users WHERE id = {root} FOR UPDATE | worker | SELECT FROM app.users WHERE id = {bob} FOR UPDATE
     grant what he has | root | GRANT SELECT ON app.credentials TO PUBLIC | owner
     grant what everybody has | admin, root, ada | GRANT ALL ON DATABASE {P} TO PUBLIC | owner
@@ -254,6 +256,8 @@ ROWS = (
         """
     delete another's file | ada, session | UPDATE app.files SET deleted_at = now() WHERE id = {file_bob} | bob
     cancel another's transcode | ada, session | SELECT 1 WHERE app.cancel_unit({unit_bob}) | bob
+    purge a content that stays | admin, root, cron | SELECT 1 FROM app.purge_versions(ARRAY[{version_bob}]) WHERE versions > 0 | cron | UPDATE app.files SET version_id = NULL WHERE id = {file_bob}; UPDATE app.versions SET status = 'purging' WHERE id = {version_bob}; SELECT 1 FROM app.purge_versions(ARRAY[{version_bob}]) WHERE (versions, renditions) = (1, 1) AND bytes > 0
+    purge a file that stays | admin, root, cron | SELECT 1 WHERE app.purge_files(9) > 0 | admin | UPDATE app.files SET version_id = NULL, deleted_at = now(), purging_at = now() WHERE id = {file_bob}; UPDATE app.versions SET status = 'purging' WHERE id = {version_bob}; SELECT app.purge_versions(ARRAY[{version_bob}]); SELECT 1 WHERE app.purge_files(9) = 1
     another's quota | ada | SELECT 1 FROM app.quota_usage({bob}, 'storage', now()) WHERE used > 0 | bob
     others' logins | worker, cron, listener | SELECT 1 FROM app.logins WHERE user_id = {root} | admin
     others' operations | admin, worker | SELECT 1 FROM app.operations WHERE login <> session_user | root
@@ -268,10 +272,13 @@ ROWS = (
         NOTHING,
     )
     + _attacks("""
-    give his file away | ada | UPDATE app.files SET owner_id = {bob} WHERE id = {file_ada} | admin
+    give his file away | ada, cron | UPDATE app.files SET owner_id = {bob} WHERE id = {file_ada} | admin
     take another's file | ada, session | UPDATE app.files SET owner_id = {ada} WHERE id = {file_bob} | admin
     a file that is not there | ada | INSERT INTO app.files (pod_id, owner_id, path, size) VALUES ({pod_bob}, {ada}, 'x', 1) | ingest
-    pretend less | ada | UPDATE app.files SET size = 0 | ingest
+    pretend less | ada, cron | UPDATE app.files SET size = 0 | ingest
+    pretend more before it goes | ada, worker, cron | UPDATE app.versions SET size = size + 1 WHERE id = {version_bob} | ingest
+    pretend that it was stored | ada, worker, cron | UPDATE app.versions SET stored_at = now() WHERE id = {version_bob} | ingest
+    pretend that a copy is missing | ada, cron | UPDATE app.copies SET status = 'missing' WHERE version_id = {version_bob} | worker
     rename himself | ada | UPDATE app.users SET name = 'x' WHERE id = {ada} | admin
     upload into another's pod | ada, session | INSERT INTO app.pod_grants (pod_id, user_id) VALUES ({pod_bob}, {ada}) | admin
     a better plan | ada | UPDATE app.subscriptions SET plan_id = {plan} | admin
@@ -293,7 +300,9 @@ MACHINE = _attacks("""
     call a trigger's function | admin, root | SELECT app.audit_row() | root | UPDATE app.users SET name = 'Zoe' WHERE id = {bob}
     call the guard | admin, ada | SELECT app.keep_a_superadmin() | root | UPDATE app.users SET name = 'Zoe' WHERE id = {bob}
     take a lease by hand | admin, ingest, ada | UPDATE app.leases SET granted = 1 | ingest | SELECT app.keep_leases({run_ada}, 60)
-    drop a lease | admin, ingest, cron | DELETE FROM app.leases | root
+    drop a lease | admin, root, ingest, cron | DELETE FROM app.leases | owner
+    end leases that are held | admin, root, ingest, cron | SELECT app.reap_leases(now() + interval '1 year') | owner
+    end leases that ran out | ada, worker, listener | SELECT app.reap_leases(now()) | cron
     a lease | ada, session, worker, cron, listener | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now()) | ingest
     spend another's lease | ada, worker | SELECT app.spend_leases(ARRAY[1], ARRAY[0]) | ingest
     take work by hand | admin, worker, ingest | UPDATE app.units SET status = 'done' | worker | SELECT app.claim_unit((SELECT id FROM app.units WHERE transcode_id = {transcode_ada}), gen_random_uuid(), 'w', 60, 3)
@@ -308,7 +317,15 @@ MACHINE = _attacks("""
     add to the ledger | admin, root, worker | INSERT INTO app.quota_entries (id, user_id, metric, period_start, delta, occurred_at) VALUES ('x', {ada}, 'upload', now(), -1, now()) | owner
     rewrite a period that was closed | admin, root, cron | UPDATE app.quota_closings SET used = 0 | owner
     close a period | ada, worker, ingest | SELECT app.close_quota_periods(now(), 1) | cron
-    give storage back | ada, worker, ingest, listener | SELECT app.release_storage({pod_ada}, {ada}, 1) | cron
+    close a period that still runs | admin, root, cron | SELECT app.close_quota_periods(now() + interval '1 year', 1) | owner
+    give storage back by the inner function | admin, root, cron, ada, worker, ingest | SELECT app.release_storage({pod_ada}, {ada}, 1) | owner
+    purge a content | ada, session, worker, ingest, listener | SELECT app.purge_versions(ARRAY[{version_bob}]) | cron
+    purge a file | ada, session, worker, ingest, listener | SELECT app.purge_files(1) | cron
+    take a content away and its storage not | admin, root, cron | DELETE FROM app.versions WHERE id = {version_bob} | cron | SELECT app.purge_versions(ARRAY[{version_bob}])
+    take a file away | admin, root, cron, ada | DELETE FROM app.files WHERE id = {file_bob} | cron | SELECT app.purge_files(1)
+    take work away that holds storage | admin, root, cron, worker | DELETE FROM app.transcodes WHERE id = {transcode_bob} | owner
+    take a rendition away and its storage not | admin, root, cron, worker | DELETE FROM app.renditions WHERE file_id = {file_bob} | owner
+    forget where a copy lies | admin, root, cron, worker | DELETE FROM app.copies WHERE version_id = {version_bob} | owner
     carry storage | ada, worker, ingest, cron | SELECT app.carry_storage(ARRAY[{ada}], ARRAY[1], ARRAY[0], {bob}) | admin
     a pod that holds nothing | admin, ingest, worker | UPDATE app.pods SET used = 0 | root
     prices | admin, worker, ada | UPDATE app.plans SET price = 0 | root

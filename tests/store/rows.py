@@ -52,6 +52,7 @@ ROWS = {
     "0013": """
         UPDATE app.installation SET session_hours = 12;
         UPDATE app.users SET name = 'Bob' WHERE email = 'bob@example.com'""",
+    "0014": "SELECT app.purge_files(1)",
 }
 
 

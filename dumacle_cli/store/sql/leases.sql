@@ -85,7 +85,8 @@ BEGIN
     RETURN lease.granted - lease.spent;
 END $$;
 
--- Close the leases whose holder let them run out; returns how many.
+-- Close the leases whose holder let them run out by `p_at`; returns how many. No login names an instant to come, which
+-- would end those that are held.
 CREATE OR REPLACE FUNCTION app.reap_leases(p_at timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -93,7 +94,9 @@ DECLARE
     expired bigint;
     reaped integer := 0;
 BEGIN
-    PERFORM app.actor();
+    IF app.actor() IS NOT NULL AND p_at > now() THEN
+        RAISE EXCEPTION 'only the owner names an instant to come' USING ERRCODE = 'insufficient_privilege';
+    END IF;
     locked := ARRAY(
         SELECT id FROM app.pods
         WHERE id IN (SELECT pod_id FROM app.leases WHERE closed_at IS NULL AND until <= p_at)
@@ -109,7 +112,8 @@ BEGIN
     RETURN reaped;
 END $$;
 
--- Give the bytes of purged content back to the pod and to the owner's storage; what is negative gives nothing.
+-- Give the bytes of purged content back to the pod and to the owner's storage; what is negative gives nothing. No login
+-- calls it but through app.purge_versions.
 CREATE OR REPLACE FUNCTION app.release_storage(p_pod bigint, p_user bigint, p_bytes bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

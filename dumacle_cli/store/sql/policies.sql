@@ -20,8 +20,6 @@ CREATE POLICY makes ON app.users FOR INSERT
     WITH CHECK ((SELECT app.is_superadmin()) OR (role = 'enduser' AND (SELECT app.administers('enduser'))));
 CREATE POLICY changes ON app.users FOR UPDATE
     USING ((SELECT app.is_superadmin()) OR (role = 'enduser' AND (SELECT app.sees_all())));
-CREATE POLICY erases ON app.users FOR DELETE
-    USING ((SELECT app.is_superadmin()) OR (role = 'enduser' AND (SELECT app.sees_all())));
 CREATE POLICY sees ON app.logins FOR SELECT
     USING ((SELECT app.is_superadmin()) OR user_id = (SELECT app.actor()) OR (SELECT app.actor_role()) = 'admin');
 CREATE POLICY everybody ON app.installation USING ((SELECT app.actor_role()) IS NOT NULL);
