@@ -136,13 +136,13 @@ def _stores(context: Context, target: "Target") -> "engine.Stores":
     from functools import cache, partial
 
     from dumacle_cli.clients import providers
-    from dumacle_cli.clients.small_objects import SmallObjects
+    from dumacle_cli.clients.puts import Puts
     from dumacle_cli.ingest import engine
 
     location = context.location(target.place)
     return engine.Stores(
-        small=lambda: SmallObjects(location, context.settings.upload_concurrency),
-        large=cache(lambda: context.store(target.place)),
+        puts=lambda: Puts(location, context.settings.upload_concurrency),
+        store=cache(lambda: context.store(target.place)),
         proves=partial(providers.proves, target.place.provider),
     )
 

@@ -71,8 +71,8 @@ class Upload:
 class Stores:
     """Ways into the object store, each opened when it is first needed."""
 
-    small: Callable[[], AbstractAsyncContextManager[transfer.SmallLane]]
-    large: "Callable[[], ObjectStore]"
+    puts: Callable[[], AbstractAsyncContextManager[transfer.Puts]]
+    store: "Callable[[], ObjectStore]"
     proves: Callable[[str, str], bool]
 
 
@@ -131,8 +131,8 @@ class Engine:
 
     async def _work(self) -> None:
         try:
-            async with self.stores.small() as small, asyncio.TaskGroup() as group:
-                lanes = self._lanes(small)
+            async with self.stores.puts() as puts, asyncio.TaskGroup() as group:
+                lanes = self._lanes(puts)
                 group.create_task(self._plan())
                 for _ in range(READERS):
                     group.create_task(self._read_small(lanes))
@@ -141,10 +141,10 @@ class Engine:
         except BaseExceptionGroup as broken:
             raise transfer.first(broken) from None
 
-    def _lanes(self, small: transfer.SmallLane) -> transfer.Lanes:
+    def _lanes(self, puts: transfer.Puts) -> transfer.Lanes:
         return transfer.Lanes(
-            small,
-            self.stores.large,
+            puts,
+            self.stores.store,
             self.stores.proves,
             self.upload.needs_md5,
             self.upload.concurrency,

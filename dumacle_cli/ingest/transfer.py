@@ -26,11 +26,15 @@ READ_TOGETHER = 2 * MIB
 LARGE_AT_ONCE = 4
 
 
-class SmallLane(Protocol):
-    """What stores one small object; see clients.small_objects."""
+class Puts(Protocol):
+    """What stores bodies; see clients.puts."""
 
     async def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
         """Store the bytes with this SHA-256 (hex) at the key and return the ETag."""
+        ...
+
+    async def put_part(self, key: str, upload_id: str, number: int, body: bytes, sha256: str) -> str:
+        """Store a part with this SHA-256 (hex) and return its ETag."""
         ...
 
 
@@ -76,10 +80,10 @@ class Budget:
 
 @dataclass(slots=True)
 class Lanes:
-    """The two ways into a store, and what they share."""
+    """What both lanes share: the ways into the store (`store` is opened when first needed), and the budget."""
 
-    small: SmallLane
-    large: "Callable[[], ObjectStore]"
+    puts: Puts
+    store: "Callable[[], ObjectStore]"
     proves: Callable[[str, str], bool]
     needs_md5: bool
     concurrency: int
@@ -163,7 +167,7 @@ async def put_small(lanes: Lanes, attempt: Attempt, body: bytes | None) -> error
     if body is None:
         return None
     try:
-        attempt.etag = await lanes.small.put(attempt.key, body, attempt.sha256.hex(), attempt.content_type)
+        attempt.etag = await lanes.puts.put(attempt.key, body, attempt.sha256.hex(), attempt.content_type)
     except errors.DumacleError as error:
         _end(attempt, error)
         return error
@@ -182,7 +186,7 @@ def _prove(lanes: Lanes, attempt: Attempt, etag: str) -> None:
 
 async def put_large(lanes: Lanes, attempt: Attempt) -> errors.DumacleError | None:
     """Store one large file in parts; the attempt says how it ended, and a fault of the store is returned as well."""
-    store = await asyncio.to_thread(lanes.large)
+    store = await asyncio.to_thread(lanes.store)
     try:
         await _in_parts(lanes, store, attempt)
     except (OSError, Changed) as error:
@@ -200,7 +204,7 @@ async def _in_parts(lanes: Lanes, store: "ObjectStore", attempt: Attempt) -> Non
     upload_id = await asyncio.to_thread(store.create_multipart, attempt.key, attempt.content_type)
     await asyncio.to_thread(lanes.journal.begin_parts, attempt, upload_id, part_size)
     try:
-        parts = await _send(lanes, store, attempt, upload_id, part_size)
+        parts = await _send(lanes, attempt, upload_id, part_size)
         await asyncio.to_thread(lanes.journal.begin_completing, attempt)
         await asyncio.to_thread(store.complete_multipart, attempt.key, upload_id, parts)
     except BaseException:
@@ -219,20 +223,22 @@ def size_of_parts(size: int) -> int:
     return max(PART, -(-size // MOST_PARTS // MIB) * MIB)
 
 
-async def _send(lanes: Lanes, store: "ObjectStore", attempt: Attempt, upload_id: str, part_size: int) -> list[Part]:
+async def _send(lanes: Lanes, attempt: Attempt, upload_id: str, part_size: int) -> list[Part]:
     whole, whole_md5 = hashlib.sha256(), _hasher(lanes.needs_md5)
     moved = 0
 
     async def send(number: int, body: bytes, digest: str) -> Part:
         nonlocal moved
+        size = len(body)
         try:
-            etag = await asyncio.to_thread(store.put_part, attempt.key, upload_id, number, body, digest)
+            etag = await lanes.puts.put_part(attempt.key, upload_id, number, body, digest)
         finally:
+            del body  # before the room that it takes is given to another
             lanes.budget.give(part_size)
-        moved += len(body)
-        lanes.progress.moved(attempt, len(body))
+        moved += size
+        lanes.progress.moved(attempt, size)
         lanes.journal.percent(attempt, min(99, moved * 100 // attempt.item.size))
-        return Part(number, etag, len(body))
+        return Part(number, etag, size)
 
     def read(handle: IO[bytes], size: int) -> tuple[bytes, str]:
         body = _read_exactly(handle, size)

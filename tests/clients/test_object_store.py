@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from dumacle_cli.clients.object_store import Location, ObjectStore, Part, disposition
 from dumacle_cli.clients.providers import proves
-from dumacle_cli.clients.small_objects import SmallObjects
+from dumacle_cli.clients.puts import Puts
 from dumacle_cli.errors import DumacleError, InvalidValue, ObjectMissing, StoreRefused, StoreUnavailable, UploadLost
 from tests.clients.conftest import serving
 
@@ -62,7 +62,7 @@ def put(store: ObjectStore, key: str, body: bytes, content_type: str = "image/jp
 
 def small(location: Location, key: str, body: bytes) -> str:
     async def send() -> str:
-        async with SmallObjects(location, 4) as lane:
+        async with Puts(location, 4) as lane:
             return await lane.put(key, body, sha256(body), "image/png")
 
     return asyncio.run(send())
@@ -121,7 +121,7 @@ def test_list_pages_in_order_and_resumes_after_a_key(store: ObjectStore, locatio
     names = [f"{prefix}{number:04}" for number in range(1010)]
 
     async def fill() -> None:
-        async with SmallObjects(location, 32) as lane:
+        async with Puts(location, 32) as lane:
             for start in range(0, len(names), 32):
                 chosen = names[start : start + 32]
                 await asyncio.gather(*(lane.put(name, b"xy", sha256(b"xy"), "image/png") for name in chosen))
@@ -331,9 +331,44 @@ def test_small_lane_keeps_the_promise_of_put(store: ObjectStore, location: Locat
     assert b"".join(store.get(prefix + "s")) == body
 
 
+def send_parts(location: Location, key: str, upload: str, *bodies: bytes) -> list[Part]:
+    async def send() -> list[Part]:
+        async with Puts(location, 4) as puts:
+            etags = await asyncio.gather(
+                *(puts.put_part(key, upload, number, body, sha256(body)) for number, body in enumerate(bodies, 1))
+            )
+        return [Part(number, etag, len(body)) for number, (etag, body) in enumerate(zip(etags, bodies, strict=True), 1)]
+
+    return asyncio.run(send())
+
+
+def test_parts_go_up_side_by_side(store: ObjectStore, location: Location, prefix: str) -> None:
+    upload = store.create_multipart(prefix + "m", "video/mp4")
+    parts = send_parts(location, prefix + "m", upload, PART, PART[::-1], b"end")
+    assert [part.etag for part in parts] == [md5(PART), md5(PART[::-1]), md5(b"end")]
+    assert list(store.list_parts(prefix + "m", upload)) == parts
+    store.complete_multipart(prefix + "m", upload, parts)
+    assert b"".join(store.get(prefix + "m")) == PART + PART[::-1] + b"end"
+
+
+def test_part_of_an_upload_that_is_gone(rclone: Location, prefix: str) -> None:
+    with ObjectStore(rclone) as store:
+        upload = store.create_multipart(prefix + "m", "video/mp4")
+        store.abort_multipart(prefix + "m", upload)
+    with pytest.raises(UploadLost):
+        send_parts(rclone, prefix + "m", upload, b"part")
+
+
 @pytest.mark.parametrize("name", KEYS)
-def test_small_lane_signs_what_botocore_would_sign(wired: Location, wire: "Wire", prefix: str, name: str) -> None:
-    small(wired, prefix + name, b"body")
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_puts_are_signed_as_botocore_would(
+    wired: Location, wire: "Wire", prefix: str, name: str, in_parts: bool
+) -> None:
+    if in_parts:
+        with ObjectStore(wired) as store:
+            send_parts(wired, prefix + name, store.create_multipart(prefix + name, "video/mp4"), b"body")
+    else:
+        small(wired, prefix + name, b"body")
     (sent,) = wire.puts
     credential, signed, signature = re.findall(r"(?:Credential|SignedHeaders|Signature)=([^,]+)", sent["authorization"])
     assert {"host", "x-amz-content-sha256", "x-amz-date"} <= set(signed.split(";"))
@@ -356,7 +391,7 @@ def test_small_lane_waits_out_what_passes(wired: Location, wire: "Wire", prefix:
 
 def test_small_lane_lets_go_of_what_is_cancelled(wired: Location, wire: "Wire", prefix: str) -> None:
     async def give_up() -> list[str]:
-        async with SmallObjects(wired, 4) as lane:
+        async with Puts(wired, 4) as lane:
             puts = [
                 asyncio.create_task(lane.put(f"{prefix}{number}", b"body", sha256(b"body"), "image/png"))
                 for number in range(8)
@@ -525,7 +560,7 @@ async def _answer_short(server: socket.socket, store: ObjectStore) -> None:
 
 def test_a_repr_tells_no_keys(rclone: Location) -> None:
     with ObjectStore(rclone) as store:
-        for shown in (repr(rclone), repr(store), repr(SmallObjects(rclone, 1))):
+        for shown in (repr(rclone), repr(store), repr(Puts(rclone, 1))):
             assert rclone.secret_key not in shown
             assert rclone.access_key not in shown
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from dumacle_cli.__main__ import main
-from dumacle_cli.clients import object_store, small_objects
+from dumacle_cli.clients import object_store, puts
 from dumacle_cli.context import Context
 from dumacle_cli.local import folder as folders
 from dumacle_cli.local.servers import Servers
@@ -167,7 +167,7 @@ def fail_at_the_store(ear: Ear, path: str) -> None:
         # An endpoint that nobody answers at is the same a second later.
         patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
         ear.run(path)
-        for module in (object_store, small_objects):
+        for module in (object_store, puts):
             patch.setattr(module, "store_error", bug(ear.searcher))
         ear.run(path)
 

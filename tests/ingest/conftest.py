@@ -11,7 +11,7 @@ import pytest
 
 from dumacle_cli.clients import providers
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.clients.small_objects import SmallObjects
+from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest.engine import Stores, Upload
 from dumacle_cli.ingest.items import Attempt, Progress, Silent, Summary
 from dumacle_cli.ingest.plan import Place
@@ -92,8 +92,8 @@ def drive(database: Database, bucket: Location, home: Home) -> Drive:
         place = Place(home.pod_id, "films", home.owner_id, "ada@example.com", 0, "", 5 * GIB)
         wanted = {"prefix": "", "large_file_size": 16 * 1024**2, "concurrency": 16, "needs_md5": True} | values
         stores = Stores(
-            small=lambda: SmallObjects(bucket, 16),
-            large=lambda: ObjectStore(bucket),
+            puts=lambda: Puts(bucket, 16),
+            store=lambda: ObjectStore(bucket),
             proves=partial(providers.proves, "local"),
         )
         upload = Upload(sources=[os.fsencode(folder)], place=place, operation=uuid4().hex, **wanted)
