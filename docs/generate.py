@@ -56,9 +56,10 @@ Every table of `app` has row-level security. `app.actor()` is the user of `sessi
 
 ## Commands
 
-Of a user with a lower role, PostgreSQL refuses the statements behind a command, which is told as `forbidden`. A service
-does with its login what its duty takes: `ingest` runs `files upload`, `worker` `worker`, `listener` `webhooks serve`,
-`cron` the lines of [crontab](crontab).
+Of a user with a lower role, PostgreSQL refuses the statements behind a command, or does not show whom or what it names:
+both are told as `forbidden`. `files url` and `files download` need the keys to the bucket besides. A service does with
+its login what its duty takes: `ingest` runs `files upload`, `worker` `worker`, `listener` `webhooks serve`, `cron` the
+lines of [crontab](crontab).
 
 {commands}
 """

@@ -245,11 +245,20 @@ def command(
 
 @contextmanager
 def _named(context: Context, promise: Contract) -> Iterator[None]:
-    """Let a refusal by PostgreSQL say which role it takes: the command's, or where that was not enough the next one."""
+    """Let a refusal by PostgreSQL say which role it takes: the command's, or where that was not enough the next one.
+
+    A person of a lower role than the command's does not see what others have, and is told that it takes another role.
+    """
     try:
         yield
     except errors.Forbidden:
         raise
+    except errors.NotFound as missing:
+        if promise.offline or promise.role not in ("admin", "superadmin"):
+            raise
+        if not 0 <= _rank(context) < RANKS.index(promise.role):
+            raise
+        raise errors.Forbidden(what=promise.name.replace(".", " "), role=promise.role) from missing
     except errors.DatabaseForbidden as refusal:
         needed = next((role for role in RANKS[RANKS.index(promise.role) :] if RANKS.index(role) > _rank(context)), None)
         if needed is None:
@@ -264,6 +273,18 @@ def _rank(context: Context) -> int:
     with context.session() as session:
         acting = logins.acting_role(session)
     return RANKS.index(acting) if acting in RANKS else -1
+
+
+def admit(context: Context, duty: str) -> None:
+    """Let only a superadmin, the owner or this duty go on; raises DatabaseForbidden.
+
+    For services, which go on after what PostgreSQL refuses them, and would do nothing for ever.
+    """
+    from dumacle_cli.store import logins
+
+    with context.session() as session:
+        if (acting := logins.acting_role(session)) not in ("owner", "superadmin", duty):
+            raise errors.DatabaseForbidden(reason=f"{acting} is not {duty}")
 
 
 def _starts(promise: Contract) -> bool:
@@ -283,14 +304,14 @@ def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]
         context: Context = click.find_root().obj
         options = click.find_root().meta.get("dumacle.options", {})
         context.enter(promise.name, promise.view, given, options, _starts(promise))
-        with _named(context, promise):
+        with _named(context, promise):  # also while it is shown: a stream asks PostgreSQL only then
             result = body(context, **given)
-        if promise.view is None:
-            return int(result or 0)
-        shown = result if isinstance(result, Shown) else Shown(result)
-        if not promise.recorded:
-            shown.operation = None
-        return context.show(shown)
+            if promise.view is None:
+                return int(result or 0)
+            shown = result if isinstance(result, Shown) else Shown(result)
+            if not promise.recorded:
+                shown.operation = None
+            return context.show(shown)
 
     hints = {
         name: hint for name, hint in typing.get_type_hints(body, include_extras=True).items() if name != first.name

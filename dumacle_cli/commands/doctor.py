@@ -27,6 +27,7 @@ app = group("doctor", "Check everything Dumacle depends on, with a fix for each 
     many=True,
     columns=COLUMNS,
     example="dumacle doctor",
+    role="enduser",
 )
 def doctor(context: Context) -> Shown:
     """Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed."""

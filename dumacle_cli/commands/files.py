@@ -101,6 +101,7 @@ def show(
     example="dumacle files url holiday/beach.jpg --owner ada@example.com --expires 1h",
     mutates=True,
     outside=True,
+    role="enduser",
 )
 def url(
     context: Context,
@@ -141,6 +142,7 @@ def _rendition_url(context: Context, published: "Published", seconds: int) -> Sh
     many=True,
     columns=("id", "path", "size", "result", "error"),
     example="dumacle files download holiday/beach.jpg --owner ada@example.com --to beach.jpg",
+    role="enduser",
 )
 def download(
     context: Context,

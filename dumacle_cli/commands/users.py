@@ -51,6 +51,7 @@ def create(
     columns=("id", "email", "name", "role", "status"),
     empty="there are no such users; create one with: dumacle users create EMAIL",
     example="dumacle users list --role admin",
+    role="enduser",
 )
 def list_(
     context: Context,

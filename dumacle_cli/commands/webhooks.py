@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import Kind, command, group
+from dumacle_cli.commands.contract import Kind, admit, command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.output.forms import Shown
@@ -29,8 +29,8 @@ def serve(context: Context) -> int:
 
     Bind it to this machine (listen_host, listen_port) behind a proxy that speaks TLS and passes POST /webhooks/stripe.
     """
-    with context.session():
-        pass  # a database that is not there, or of another release, is told now and not at the first delivery
+    # A database that is not there or of another release, or a login that keeps nothing, is told before any delivery.
+    admit(context, "listener")
     from dumacle_cli import listener
 
     chosen = context.settings

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import GROUP, Kind, command
+from dumacle_cli.commands.contract import GROUP, Kind, admit, command
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, TimedOut
 from dumacle_cli.store import queue
@@ -49,8 +49,7 @@ def worker(
     connection to PostgreSQL, because it listens there. A unit that is not done when the drain timeout is over is given
     back for another worker.
     """
-    with context.session():
-        pass  # a database that is not there, or of another release, is told now
+    admit(context, "worker")  # a database that is not there, or of another release, is told now too
     slots = slots or context.settings.worker_slots
     give_back = threading.Event()
     with _database(context, slots) as database, _tasks(context, database, queues, give_back) as tasks:

@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.integration
 
 ADA = "ada@example.com"
 NEW = "a-new-password-of-hers"
+TIMEOUTS = {"statement_timeout": "1min", "lock_timeout": "5s", "idle_in_transaction_session_timeout": "2min"}
 KEYRING = """
 import json
 import pathlib
@@ -187,6 +189,19 @@ def test_postgres_itself_refuses_a_session_that_expired(ada: Person, config_file
     assert ada.run("auth", "status", "-o", "json", expect=Exit.LOGIN).data["accepted"] is False
     assert ada.run("auth", "logout", "-o", "json").data["ended"] is False
     assert kept(config_file) == []
+
+
+@pytest.mark.parametrize("kind", ["personal", "session"])
+def test_postgres_itself_limits_a_login(kind: str, ada: Person, config_file: Path) -> None:
+    ada.log_in()
+    url = {"personal": passwords.with_login(ada.url, ada.login, ada.password), "session": ada.session_url(config_file)}
+    with ExitStack() as opened:
+        first, *_ = [opened.enter_context(psycopg.connect(url[kind])) for _ in range(20)]
+        assert first.execute("SELECT kind FROM app.actor_login()").fetchone() == (kind,)
+        for timeout, limit in TIMEOUTS.items():
+            assert first.execute(f"SHOW {timeout}").fetchone() == (limit,)
+        with pytest.raises(psycopg.OperationalError, match=f'too many connections for role "{first.info.user}"'):
+            psycopg.connect(url[kind])
 
 
 def _instant(connection: psycopg.Connection, query: str) -> datetime:

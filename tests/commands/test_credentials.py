@@ -17,39 +17,48 @@ from tests.factories import make_grant, make_plan, make_pod, make_subscription, 
 pytestmark = pytest.mark.integration
 
 JSON = ("-o", "json")
+each = pytest.mark.parametrize("provider", ["s3", "wasabi", "oracle"])
 WRONG = "WRONGACCESSKEY\nwrong-secret-key\n"
 
 
 @pytest.fixture
-def own(run: Run, database: Database, bucket: Location, tmp_path: Path, environment: Callable[..., None]) -> str:
-    """A pod at s3 that ada may use, a key, and no setting that opens its bucket; returns what opens it."""
+def provider() -> str:
+    """Where the pod lies; tests of what a pod's own keys do take each provider in turn."""
+    return "s3"
+
+
+@pytest.fixture
+def own(
+    run: Run, provider: str, database: Database, bucket: Location, tmp_path: Path, environment: Callable[..., None]
+) -> str:
+    """A pod at a provider that ada may use, a key, and no setting that opens its bucket; returns what opens it."""
     with database.session() as session:
-        pod = make_pod(session, "films", primary_provider="s3", bucket=bucket.bucket)
+        pod = make_pod(session, "films", primary_provider=provider, bucket=bucket.bucket)
         ada = make_user(session, "ada@example.com")
         make_grant(session, pod, ada)
         make_subscription(session, ada, make_plan(session))
-    environment(DUMACLE_KEY_SOURCE=f"file:{tmp_path / 'key'}")
+    environment(DUMACLE_KEY_SOURCE=f"file:{tmp_path / 'key'}", DUMACLE_ORACLE_NAMESPACE="ours")
     run("key", "create", f"file:{tmp_path / 'key'}", "--yes")
     keys = {"access_key": bucket.access_key, "secret_key": bucket.secret_key, "endpoint": bucket.endpoint}
     return json.dumps(keys)
 
 
-def put(run: Run, keys: str, *more: str, expect: int = 0) -> Result:
-    return run(
-        "pods", "credentials", "set", "films", "--provider", "s3", "--from", "-", *more, stdin=keys, expect=expect
-    )
+def put(run: Run, keys: str, *more: str, provider: str = "s3", expect: int = 0) -> Result:
+    own = ("films", "--provider", provider, "--from", "-")
+    return run("pods", "credentials", "set", *own, *more, stdin=keys, expect=expect)
 
 
-def use(run: Run, *more: str, expect: int = 0) -> Result:
-    return run("pods", "update", "films", "--use-custom-s3", *more, *JSON, expect=expect)
+def use(run: Run, *more: str, provider: str = "s3", expect: int = 0) -> Result:
+    return run("pods", "update", "films", f"--use-custom-{provider}", *more, *JSON, expect=expect)
 
 
-def test_a_pod_with_keys_of_its_own(run: Run, own: str, bucket: Location, tmp_path: Path) -> None:
+@each
+def test_a_pod_with_keys_of_its_own(run: Run, provider: str, own: str, bucket: Location, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("its own")
     upload = ("files", "upload", tmp_path / "a.txt", "--pod", "films", "--owner", "ada@example.com")
-    assert "s3_access_key" in run(*upload, expect=2).err
-    put(run, own)
-    assert use(run).data["own_credentials"] == ["s3"]
+    assert f"{provider}_access_key" in run(*upload, expect=2).err
+    put(run, own, provider=provider)
+    assert use(run, provider=provider).data["own_credentials"] == [provider]
     run(*upload)
     assert run("files", "download", "a.txt", "--owner", "ada@example.com", "--to", "-").out == "its own"
     link = run("files", "url", "a.txt", "--owner", "ada@example.com", *JSON).data["url"]
@@ -73,48 +82,55 @@ def test_the_systems_own_keys(run: Run, own: str, bucket: Location, tmp_path: Pa
     assert run("pods", "credentials", "clear", *default, "--yes", *JSON).json["changed"] is False
 
 
-def test_wrong_keys_are_refused_and_change_nothing(run: Run, own: str, bucket: Location, database: Database) -> None:
-    put(run, WRONG, "--endpoint", bucket.endpoint or "")
-    refused = use(run, expect=5)
+@each
+def test_wrong_keys_are_refused_and_change_nothing(
+    run: Run, provider: str, own: str, bucket: Location, database: Database
+) -> None:
+    put(run, WRONG, "--endpoint", bucket.endpoint or "", provider=provider)
+    refused = use(run, provider=provider, expect=5)
     assert refused.error["code"] == "store-refused"
     assert "wrong-secret-key" not in refused.err
     assert run("pods", "show", "films", *JSON).data["own_credentials"] == []
-    run("pods", "credentials", "test", "films", "--provider", "s3", expect=5)
+    run("pods", "credentials", "test", "films", "--provider", provider, expect=5)
     assert run("pods", "credentials", "show", "films", *JSON).data[0]["proven_at"] is None
 
 
-def test_without_a_credential_it_is_refused(run: Run, own: str) -> None:
-    refused = use(run, expect=6)
-    assert refused.error["message"] == "pod films has no credential for s3 that this login may read"
-    assert refused.error["fix"] == "dumacle pods credentials set films --provider s3 --from FILE"
+@each
+def test_without_a_credential_it_is_refused(run: Run, provider: str, own: str) -> None:
+    refused = use(run, provider=provider, expect=6)
+    assert refused.error["message"] == f"pod films has no credential for {provider} that this login may read"
+    assert refused.error["fix"] == f"dumacle pods credentials set films --provider {provider} --from FILE"
 
 
-def test_keys_in_use_are_replaced_only_by_such_that_work(run: Run, own: str, bucket: Location) -> None:
-    put(run, own)
-    use(run)
-    put(run, WRONG, "--endpoint", bucket.endpoint or "", expect=5)
-    run("pods", "credentials", "test", "films", "--provider", "s3")
-    assert json.loads(put(run, own, *JSON).out)["data"]["proven_at"]
-    kept = run("pods", "credentials", "clear", "films", "--provider", "s3", "--yes", *JSON, expect=7)
-    assert kept.error["fix"] == "first: dumacle pods update films --no-use-custom-s3"
+@each
+def test_keys_in_use_are_replaced_only_by_such_that_work(run: Run, provider: str, own: str, bucket: Location) -> None:
+    put(run, own, provider=provider)
+    use(run, provider=provider)
+    put(run, WRONG, "--endpoint", bucket.endpoint or "", provider=provider, expect=5)
+    run("pods", "credentials", "test", "films", "--provider", provider)
+    assert json.loads(put(run, own, *JSON, provider=provider).out)["data"]["proven_at"]
+    kept = run("pods", "credentials", "clear", "films", "--provider", provider, "--yes", *JSON, expect=7)
+    assert kept.error["fix"] == f"first: dumacle pods update films --no-use-custom-{provider}"
 
 
+@each
 def test_keys_to_another_bucket_are_refused_where_files_lie(
-    run: Run, own: str, bucket: Location, object_store: ObjectStore, tmp_path: Path
+    run: Run, provider: str, own: str, bucket: Location, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    put(run, own)
-    use(run)
+    put(run, own, provider=provider)
+    use(run, provider=provider)
     (tmp_path / "a.txt").write_text("x")
     run("files", "upload", tmp_path / "a.txt", "--pod", "films", "--owner", "ada@example.com")
-    assert "s3_access_key" in run("pods", "update", "films", "--no-use-custom-s3", expect=2).err
+    assert f"{provider}_access_key" in run("pods", "update", "films", f"--no-use-custom-{provider}", expect=2).err
     object_store.delete([entry.key for entry in object_store.list("")])
-    assert use(run, expect=12).error["code"] == "object-missing"
+    assert use(run, provider=provider, expect=12).error["code"] == "object-missing"
 
 
-def test_a_dry_run_asks_no_store(run: Run, own: str) -> None:
-    put(run, '{"access_key": "a", "secret_key": "s", "endpoint": "http://127.0.0.1:9"}')
-    assert use(run, "--dry-run").data["own_credentials"] == ["s3"]
-    use(run, expect=10)
+@each
+def test_a_dry_run_asks_no_store(run: Run, provider: str, own: str) -> None:
+    put(run, '{"access_key": "a", "secret_key": "s", "endpoint": "http://127.0.0.1:9"}', provider=provider)
+    assert use(run, "--dry-run", provider=provider).data["own_credentials"] == [provider]
+    use(run, provider=provider, expect=10)
 
 
 def test_a_credential_needs_its_key(run: Run, own: str, tmp_path: Path, environment: Callable[..., None]) -> None:

@@ -1,5 +1,8 @@
 """`dumacle doctor rls`: nothing is found in a fresh installation, and each fault that is planted in it is."""
 
+import re
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -220,7 +223,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
         "admin@example.com is disabled or deleted, and fresh_admin still opens connections",
     ),
     ("passwords", "failed", "SET LOCAL password_encryption = 'md5'", "passwords are kept as md5"),
-    ("passwords", "failed", "SET LOCAL scram_iterations = 1", "a password is worked out with 1 iterations only"),
+    ("passwords", "failed", "SET LOCAL scram_iterations = 4095", "a password is worked out with 4095 iterations"),
     ("passwords", "failed", "SET LOCAL log_min_messages = 'panic'", "failed logins are not logged"),
     ("server's log", "warning", "SET LOCAL log_statement = 'ddl'", "the server's log gets verifiers of passwords"),
     (
@@ -291,6 +294,31 @@ def test_a_fault_is_found(check: str, status: str, planted: str, said: str, supe
 def test_each_lint_has_a_fault() -> None:
     known = {lint.name for lint in lints.LINTS} | {"rights", "guard"}
     assert known - {fault[0] for fault in FAULTS} == {"server", "idle transactions"}
+
+
+def test_each_finding_has_a_fault() -> None:
+    findings = Counter({lint.name: len(re.findall(r"^ {4}SELECT ", lint.query, re.M)) for lint in lints.LINTS})
+    planted = Counter(fault[0] for fault in FAULTS)
+    assert set((findings - planted).elements()) == {"passwords", "server", "idle transactions"}
+
+
+def test_logging_in_takes_a_minute_at_most(superuser: Connection, fresh: Callable[[str], str]) -> None:
+    with psycopg.connect(fresh(SUPERUSER), autocommit=True) as admin:
+        try:
+            reload(admin, superuser, "ALTER SYSTEM SET authentication_timeout = 61", "61s")
+            (fault,) = found(superuser)
+        finally:
+            reload(admin, superuser, "ALTER SYSTEM RESET authentication_timeout", "1min")
+    assert fault == ("passwords", "failed", "who does not finish logging in holds a connection for 61s")
+    assert found(superuser) == set()
+
+
+def reload(admin: psycopg.Connection, other: Connection, statement: str, until: str) -> None:
+    """Change how long a login may take, which no transaction can, and wait until another connection knows."""
+    admin.execute(statement)
+    admin.execute("SELECT pg_reload_conf()")
+    while other.exec_driver_sql("SHOW authentication_timeout").scalar_one() != until:
+        time.sleep(0.01)
 
 
 def test_a_server_with_known_holes(superuser: Connection, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,14 @@ from dumacle_cli.store import logins, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Pod
 from dumacle_cli.store.rights import DUTIES
+from tests.commands.test_contract import remembered
 from tests.conftest import Result, Run
 from tests.factories import make_file, make_plan, make_user
 from tests.faults.test_listener import EVENT, listening, packed
 from tests.faults.workers import begin, stop
 from tests.films import Films, Submit, await_status, check, films, rows, statuses, submit
 from tests.processes import Begin
+from tests.promises import PROMISES, example
 from tests.stripe_double.double import StripeDouble, sign
 
 __all__ = ["begin", "films", "submit"]
@@ -32,6 +34,7 @@ pytestmark = pytest.mark.integration
 
 ADA, BOB, EVE, ADMIN, ROOT = (f"{name}@example.com" for name in ("ada", "bob", "eve", "admin", "root"))
 PASSWORD = "of this test"
+FIX = "ask somebody who has it; who you are says: dumacle auth whoami"
 By = Callable[..., Result]
 Refused = Callable[..., None]
 LogIn = Callable[[str], None]
@@ -70,18 +73,54 @@ def by(run: Run, log_in: LogIn) -> By:
 
 @pytest.fixture
 def refused(by: By) -> Refused:
-    """Run the program as somebody who may not do that, and is told so in one sentence."""
+    """Run the program as somebody who may not do that, and is told in one sentence which role may: the command's."""
 
-    def call(who: str, *argv: str | Path) -> None:
+    def call(who: str, *argv: str, what: str = "", needs: str = "") -> None:
+        path = next(path for words in (3, 2, 1) if (path := " ".join(argv[:words])) in PROMISES)
         failed = by(who, *argv, expect=Exit.FORBIDDEN)
         assert failed.out == ""
         (line,) = failed.err.splitlines()
         said = json.loads(line)
-        assert said["code"] in ("forbidden", "database-forbidden")
-        assert said["fix"]
-        assert "row-level" not in said["message"]
+        assert said["message"] == f"{what or path} needs the role {needs or PROMISES[path].role}"
+        assert (said["code"], said["fix"]) == ("forbidden", FIX)
 
     return call
+
+
+# Everybody
+
+
+IDLE = {
+    "pods restore": ("pods", "delete", "films", "--yes"),
+    "plans restore": ("plans", "archive", "pro"),
+}
+"""Commands whose example finds nothing to do, which is no fault of anybody's, and what gives them something."""
+
+
+@pytest.mark.parametrize(("role", "who"), [("admin", ADA), ("superadmin", ADMIN)])
+def test_every_command_says_which_role_it_needs(
+    role: str,
+    who: str,
+    seeded: Run,
+    log_in: LogIn,
+    by: By,
+    refused: Refused,
+    database: Database,
+    object_store: ObjectStore,
+    stripe_double: StripeDouble,
+    here: Path,
+) -> None:
+    buy(database, stripe_double, BOB)
+    log_in(who)
+    paths = [path for path, promise in PROMISES.items() if promise.role == role and not promise.offline]
+    before = remembered(database, object_store, here)
+    for path in paths:
+        if path not in IDLE:
+            refused(who, *example(path), "--timeout", "60")  # a service that is let in goes on for ever
+    assert remembered(database, object_store, here) == before
+    for path in IDLE.keys() & paths:
+        by(ROOT, *IDLE[path])
+        refused(who, *example(path))
 
 
 # Services
@@ -104,6 +143,7 @@ def test_ingest_uploads(seeded: Run, by: By, refused: Refused, database: Databas
     assert (changed["uploaded"], changed["unchanged"]) == (1, 2)
     assert rows(database, "SELECT id FROM app.leases WHERE closed_at IS NULL") == []
     assert rows(database, "SELECT name FROM app.pods WHERE reserved <> 0") == []
+    by("ingest", "files", "upload", "photos", "--pod", "songs", "--owner", ADA, expect=Exit.NOT_FOUND)
     refused("ingest", "users", "create", "new@example.com")
     refused("ingest", "files", "delete", "holiday/beach.jpg", "--owner", ADA, "--yes")
 
@@ -160,18 +200,26 @@ def test_worker_is_called(
 
 def subscribed(database: Database, stripe_double: StripeDouble) -> None:
     """Let a user have subscribed at Stripe, of which the inbox holds a hint only."""
+    with database.session() as session:
+        make_user(session, BOB)
+    found = buy(database, stripe_double, BOB)
+    with database.session() as session:
+        mirror.want(session, [("subscription", found["id"])])
+
+
+def buy(database: Database, stripe_double: StripeDouble, email: str) -> Any:
+    """Let a user subscribe at Stripe, of which nothing is known here."""
     client = stripe_double.billing()
     product, _ = client.ensure_product(None, "gold", "", tags("dumacle"), "o")
     price = stripe_double.account.announce("price", product=product["id"])
     with database.session() as session:
-        user = make_user(session, BOB).id
+        user = users.get(session, email).id
         make_plan(session, "gold", stripe_product_id=product["id"])
     customer = client.create_customer("", "", tags("dumacle", user=str(user)), "o")
     stripe_double.add_card(customer["id"])
     found = client.subscribe(customer["id"], price["id"], customer["metadata"], "o")
     client.close()
-    with database.session() as session:
-        mirror.want(session, [("subscription", found["id"])])
+    return found
 
 
 def test_listener_keeps_what_is_delivered(
@@ -240,16 +288,19 @@ def test_an_admin_manages_endusers(seeded: Run, by: By, refused: Refused) -> Non
     emails = {user["email"] for user in by(ADMIN, "users", "list").data}
     assert {"ida@example.com", "jon@example.com", ROOT} <= emails
     assert ADA not in emails
+    for argv, superior in (
+        (("disable", ROOT), f"{ROOT}, who is superadmin"),
+        (("delete", ROOT), f"{ROOT}, who is superadmin"),
+        (("purge", ROOT, "--yes"), f"{ROOT}, who is superadmin"),
+        (("update", ADMIN, "--name", "Me"), f"{ADMIN}, who is admin"),
+    ):
+        refused(ADMIN, "users", *argv, what=f"changing {superior},", needs="superadmin")
     for argv in (
-        ("disable", ROOT),
-        ("delete", ROOT),
-        ("purge", ROOT, "--yes"),
-        ("update", ADMIN, "--name", "Me"),
         ("create", "another@example.com", "--role", "admin"),
         ("set-role", BOB, "admin", "--yes"),
         ("grant-login", ROOT),
     ):
-        refused(ADMIN, "users", *argv)
+        refused(ADMIN, "users", *argv, needs="superadmin")
 
 
 def test_an_admin_manages_pods(seeded: Run, by: By, refused: Refused, database: Database) -> None:
@@ -266,7 +317,7 @@ def test_an_admin_manages_pods(seeded: Run, by: By, refused: Refused, database: 
     assert by(ADMIN, "pods", "show", "photos").data["granted_to"] == [ADA]
     with database.session() as session:
         session.execute(text("UPDATE app.pods SET used = used + 1 WHERE name = 'films'"))
-    refused(ADMIN, "pods", "check", "--repair")
+    refused(ADMIN, "pods", "check", "--repair", needs="superadmin")
     refused(ADMIN, "pods", "credentials", "set", "archive", "--provider", "s3", "--from", "keys.json")
 
 
