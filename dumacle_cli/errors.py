@@ -437,6 +437,14 @@ class PodFull(DumacleError):
     fix = "dumacle pods update {pod} --capacity SIZE, or: dumacle files purge"
 
 
+class SessionsFull(DumacleError):
+    """The user is logged in in as many places as he may be."""
+
+    exit = Exit.LIMIT
+    sentence = "{reason}"
+    fix = "{advice}"
+
+
 class UserDisabled(DumacleError):
     """The user may do nothing now."""
 

@@ -55,10 +55,37 @@ EVERYBODYS = {"plans", "installation", "schema_version"}
 NOT_FOR_ENDUSERS = {"provider_defaults", "stripe_events", "stripe_payloads", "stripe_objects", "credentials", "audit"}
 LISTED = {*OWN, *EVERYBODYS, *NOT_FOR_ENDUSERS}
 
+# Said a second time, since the matrix is under test: who at most writes, and who reads, what decides over others.
+WRITERS = {
+    **dict.fromkeys(("audit", "logins", "leases", "quota_entries", "quota_closings", "schema_version"), ""),
+    **dict.fromkeys(("renditions", "procrastinate_workers", "procrastinate_events"), ""),
+    **dict.fromkeys(("installation", "provider_defaults", "credentials", "plans", "quota_counters"), "superadmin"),
+    **dict.fromkeys(("users", "pods", "quota_limits", "quota_grants"), "admin superadmin"),
+    "versions": "admin cron ingest superadmin",
+    "units": "admin ingest superadmin",
+    "stripe_payloads": "listener superadmin",
+}
+READERS = {
+    "audit": "superadmin",
+    "credentials": "cron ingest superadmin worker",
+    "stripe_payloads": "listener superadmin worker",
+}
+LOCKING = {"updated_at"}
+"""Columns whose change is no change: to lock a row takes the right to update something."""
+COLUMNS = {
+    ("users", "admin", "UPDATE"): {"email", "name", "status", "updated_at", "deleted_at"},
+    ("users", "admin", "INSERT"): {"email", "name", "role", "status"},
+    ("files", "enduser", "UPDATE"): {"deleted_at"},
+    ("files", "worker", "UPDATE"): {"error"},
+    ("files", "cron", "UPDATE"): {"upload_status", "verified_at", "error", "version_id", "purging_at"},
+    ("versions", "cron", "UPDATE"): {"status"},
+    ("stripe_payloads", "listener", "SELECT"): {"event_id"},
+}
+
 # What the functions of the schema `login`, which the provisioner owns, ask and note in the schema `app`.
 PROVISIONER = {
     *("actor", "actor_role", "require_superadmin", "login_user", "login_of", "logins_of"),
-    *("add_login", "drop_login", "end_login", "service_user", "session_hours", "prefix"),
+    *("add_login", "drop_login", "end_login", "note_password", "service_user", "session_hours", "prefix"),
 }
 
 IN_FORCE = """
@@ -189,8 +216,8 @@ def tables(everybody: Installation) -> list[Table]:
         SELECT c.relname, array_agg(a.attname ORDER BY attnum) FILTER (WHERE attnum = ANY (i.indkey)),
             array_agg(a.attname ORDER BY attnum), array_agg(a.attname ORDER BY attnum) FILTER (WHERE attidentity = '')
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND attnum > 0 AND NOT attisdropped
-        JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisprimary
-        WHERE relnamespace = 'app'::regnamespace AND relkind = 'r' GROUP BY 1 ORDER BY 1
+        LEFT JOIN pg_index AS i ON i.indrelid = c.oid AND i.indisprimary
+        WHERE relnamespace = 'app'::regnamespace AND relkind IN ('r', 'p') GROUP BY 1 ORDER BY 1
     """)
         .fetchall()
     )

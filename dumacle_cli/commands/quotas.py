@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dumacle_cli.store.database import Change
+    from dumacle_cli.store.operations import Request
     from dumacle_cli.store.paging import Page
 
 app = group("quotas", "Monthly limits and their counters.")
@@ -124,18 +125,22 @@ def reset(context: Context) -> Shown:
     if context.dry_run:
         return context.change(quotas.foresee)
     leases = context.change(quotas.reap)
+    sessions = context.database.change(_request(context, "sessions"), quotas.sweep)
     batches = list(_batches(context))
-    done = quotas.Reset(sum(batch.data for batch in batches), int(str(leases.data)))
-    return replace(leases, data=done, changed=leases.changed or any(batch.changed for batch in batches))
+    done = quotas.Reset(sum(batch.data for batch in batches), int(str(leases.data)), sessions.data)
+    return replace(leases, data=done, changed=any(each.changed for each in (leases, sessions, *batches)))
+
+
+def _request(context: Context, step: str) -> "Request":
+    from dumacle_cli.store.operations import Request
+
+    return Request(f"{context.operation}:{step}", context.command, {})
 
 
 def _batches(context: Context) -> "Iterator[Change[int]]":
     """Close in transactions of their own, each an operation, so that a repeat goes on where the first ended."""
-    from dumacle_cli.store.operations import Request
-
     for number in count(1):
-        request = Request(f"{context.operation}:{number}", context.command, {})
-        batch = context.database.change(request, quotas.close_batch)
+        batch = context.database.change(_request(context, str(number)), quotas.close_batch)
         yield batch
         if not batch.data:
             return

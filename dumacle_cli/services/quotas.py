@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.services import users
-from dumacle_cli.store import paging
+from dumacle_cli.store import logins, paging
 from dumacle_cli.store import quotas as store
 
 Metric = Literal["storage", "upload", "transcode"]
@@ -56,10 +56,11 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """How many periods were closed, and how many leases that had run out were given back before."""
+    """How many periods were closed, leases that had run out given back before, and session logins dropped."""
 
     closed: int
     leases: int
+    sessions: int
 
 
 def show(session: Session, reference: str) -> list[Quota]:
@@ -129,6 +130,12 @@ def reap(session: Session) -> tuple[int, bool]:
     return reaped, reaped > 0
 
 
+def sweep(session: Session) -> tuple[int, bool]:
+    """Drop the session logins that expired, which the job that runs most often does by the way; returns how many."""
+    swept = logins.sweep(session)
+    return swept, swept > 0
+
+
 def close_batch(session: Session) -> tuple[int, bool]:
     """Close some of the periods that ended, also those of missed months; returns how many, 0 when none is left."""
     closed = store.close_periods(session, BATCH)
@@ -138,5 +145,5 @@ def close_batch(session: Session) -> tuple[int, bool]:
 def foresee(session: Session) -> tuple[Reset, bool]:
     """Do what precedes the closing and count what would be closed; the caller rolls it back."""
     reaped = store.reap_leases(session)
-    closed = store.count_ended(session)
-    return Reset(closed, reaped), closed + reaped > 0
+    closed, expired = store.count_ended(session), logins.count_expired(session)
+    return Reset(closed, reaped, expired), closed + reaped + expired > 0

@@ -44,6 +44,14 @@ _SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
         errors.Conflict,
         "make another one first: dumacle users create EMAIL --role superadmin",
     ),
+    "the last superadmin who can log in must stay": (
+        errors.Conflict,
+        "give another one a login first: dumacle users grant-login EMAIL",
+    ),
+    "ten sessions of this user are open already": (
+        errors.SessionsFull,
+        "end one: dumacle auth sessions list, then: dumacle auth sessions revoke LOGIN",
+    ),
 }
 # How the server words a refusal to connect, for which the driver gives no state.
 _REFUSALS = (

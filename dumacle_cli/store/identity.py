@@ -15,6 +15,7 @@ FOR_PROVISIONER = (
     "add_login",
     "drop_login",
     "end_login",
+    "note_password",
     "service_user",
     "session_hours",
     "prefix",

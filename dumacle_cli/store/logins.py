@@ -86,6 +86,17 @@ def revoke_user(session: Session, user_id: int) -> int:
     return int(session.scalars(select(func.login.revoke_user(user_id))).one())
 
 
+def sweep(session: Session) -> int:
+    """Drop the session logins that expired; returns how many."""
+    return int(session.scalars(select(func.login.sweep())).one())
+
+
+def count_expired(session: Session) -> int:
+    """Return how many session logins expired and are still there."""
+    query = select(func.count()).where(Login.valid_until <= func.statement_timestamp())
+    return int(session.scalars(query.select_from(Login)).one())
+
+
 def of_user(session: Session, user_id: int) -> Sequence[Login]:
     """Return all logins of a user."""
     return session.scalars(select(Login).where(Login.user_id == user_id).order_by(Login.role)).all()

@@ -50,10 +50,11 @@ def begin(session: Session, request: Request) -> Earlier | None:
     if recorded:
         return None
     found = session.execute(
-        text("SELECT command, fingerprint, result FROM app.operations WHERE id = :id"), {"id": request.id}
+        text("SELECT command, fingerprint, result FROM app.operations WHERE id = :id AND login = session_user"),
+        {"id": request.id},
     ).one_or_none()
     if found is None or found.fingerprint != request.fingerprint:
-        # Another login's operation is not to be seen, but its id is taken.
+        # What another login wrote down never stands for what this one asks, but its id is taken.
         raise OperationReused(operation=request.id, command=found.command if found else "somebody else's command")
     return Earlier(found.result)
 

@@ -18,6 +18,7 @@ from dumacle_cli.clients import keychain, passwords
 from dumacle_cli.errors import Exit
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store.database import Database
+from dumacle_cli.store.operations import Request
 from tests.conftest import Result, Run
 from tests.terminal import ask
 
@@ -294,17 +295,71 @@ def test_an_enduser_ends_his_own_sessions_and_sees_no_others(
 # People and services
 
 
-def test_a_disabled_user_is_refused_at_the_next_statement(ada: Person, root: Run) -> None:
+def test_a_disabled_user_loses_his_connections_and_is_refused(ada: Person, root: Run, config_file: Path) -> None:
     ada.log_in()
-    with ada.connect() as connection:
-        connection.execute("SELECT app.actor()")
+    with psycopg.connect(ada.session_url(config_file)) as reading, ada.connect() as idle:
+        reading.execute("DECLARE rows CURSOR FOR SELECT * FROM app.users, generate_series(1, 1000)")
+        assert len(reading.execute("FETCH 10 FROM rows").fetchall()) == 10
+        idle.execute("SELECT app.actor()")
+        root("users", "disable", ADA, "--dry-run")
+        assert len(reading.execute("FETCH 10 FROM rows").fetchall()) == 10
         root("users", "disable", ADA)
-        with pytest.raises(psycopg.errors.InvalidAuthorizationSpecification, match="disabled"):
-            connection.execute("SELECT app.actor()")
+        for connection in (reading, idle):
+            with pytest.raises(psycopg.errors.AdminShutdown):
+                connection.execute("FETCH 10 FROM rows")
+    with ada.connect() as again, pytest.raises(psycopg.errors.InvalidAuthorizationSpecification, match="disabled"):
+        again.execute("SELECT app.actor()")
     refused = ada.run("auth", "whoami", "-o", "json", expect=Exit.LOGIN).error
     assert (refused["code"], refused["message"]) == ("login-barred", "the user of this login is disabled")
     assert refused["fix"] == "ask an admin for: dumacle users enable EMAIL"
     assert ada.run("auth", "status", "-o", "json", expect=Exit.LOGIN).data["finding"] == refused["message"]
+
+
+def test_the_nightly_job_drops_sessions_that_expired(ada: Person, root: Run) -> None:
+    ada.log_in("--hours", "0.00001")
+    told = [root("quotas", "reset", *more, "-o", "json").data["sessions"] for more in (("--dry-run",), (), ())]
+    assert told == [1, 1, 0]
+    with ada.connect() as connection:
+        roles = "SELECT rolname FROM pg_roles WHERE starts_with(rolname, %s)"
+        assert connection.execute(roles, [ada.login]).fetchall() == [(ada.login,)]
+
+
+def test_an_operation_that_another_wrote_down_answers_for_nobody(ada: Person, root: Run) -> None:
+    """Ada, who guesses what the nightly job will be called, cannot make it believe that it was done."""
+    asked = ("users", "disable", "bob@example.com", "--op-id", "nightly")
+    root("users", "create", "bob@example.com")
+    forged = Request("nightly", "users.disable", {"user": "bob@example.com"})
+    with ada.connect() as connection:
+        connection.execute(
+            "INSERT INTO app.operations (id, command, fingerprint, result) VALUES (%s, %s, %s, '{}')",
+            [forged.id, forged.command, forged.fingerprint],
+        )
+    refused = root(*asked, "-o", "json", expect=Exit.CONFLICT).error
+    assert refused["code"] == "operation-reused"
+    assert root("users", "show", "bob@example.com", "-o", "json").data["status"] == "active"
+
+
+def test_a_user_has_ten_sessions_at_most(ada: Person) -> None:
+    with ada.connect() as connection:
+        verifier = connection.pgconn.encrypt_password(NEW.encode(), ada.login.encode(), b"scram-sha-256").decode()
+        for _ in range(10):
+            connection.execute("SELECT login.open_session(%s, 1)", [verifier])
+    typed = ("auth", "login", "--store", "file", "--password-file", "-", "-o", "json")
+    refused = ada.run(*typed, stdin=ada.password, expect=Exit.LIMIT)
+    assert "auth sessions revoke" in refused.error["fix"]
+    with ada.connect() as connection:
+        connection.execute("SELECT login.revoke(min(role)) FROM app.logins WHERE kind = 'session'")
+    ada.log_in()
+
+
+def test_the_last_superadmin_who_can_log_in_stays(root: Run, database_url: str) -> None:
+    root("users", "create", "rosa@example.com", "--role", "superadmin")
+    with psycopg.connect(database_url) as connection:
+        with pytest.raises(psycopg.errors.CheckViolation, match="the last superadmin who can log in must stay"):
+            connection.execute("SELECT login.revoke(session_user::text)")
+        connection.rollback()
+    root("users", "grant-login", "rosa@example.com")
+    assert len(root("users", "revoke-login", "rosa@example.com", "-o", "json").data["logins"]) == 1
 
 
 def test_a_revoked_login_is_gone_with_its_sessions(ada: Person, root: Run) -> None:

@@ -138,7 +138,7 @@ def test_ingest_uploads(seeded: Run, by: By, refused: Refused, database: Databas
     with database.session() as session:
         pod = session.scalars(select(Pod.id).where(Pod.name == "films")).one()
         owner, run = users.get(session, ADA).id, session.scalars(text("SELECT max(id) FROM app.runs")).one()
-        assert uploads.take_lease(session, pod, owner, run, 5000, 5000, -1).granted
+        assert uploads.take_lease(session, pod, owner, run, 5000, 5000, 0).granted
     changed = upload(by, "photos")
     assert (changed["uploaded"], changed["unchanged"]) == (1, 2)
     assert rows(database, "SELECT id FROM app.leases WHERE closed_at IS NULL") == []

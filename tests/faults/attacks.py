@@ -276,7 +276,14 @@ ROWS = (
     take another's file | ada, session | UPDATE app.files SET owner_id = {ada} WHERE id = {file_bob} | admin
     a file that is not there | ada | INSERT INTO app.files (pod_id, owner_id, path, size) VALUES ({pod_bob}, {ada}, 'x', 1) | ingest
     pretend less | ada, cron | UPDATE app.files SET size = 0 | ingest
-    pretend more before it goes | ada, worker, cron | UPDATE app.versions SET size = size + 1 WHERE id = {version_bob} | ingest
+    pretend more before it goes | admin, ada, worker, cron, ingest | UPDATE app.versions SET size = size + 1 WHERE id = {version_bob} | root
+    steal a file under another number | admin, root, ingest | UPDATE app.files SET id = DEFAULT, owner_id = {bob} WHERE id = {file_ada} | admin | UPDATE app.files SET owner_id = {bob} WHERE id = {file_ada}
+    give a file away | ada, ingest, worker, cron | UPDATE app.files SET owner_id = {bob} WHERE id = {file_ada} | admin
+    another key | admin, ingest | UPDATE app.versions SET key = 'x' WHERE id = {version_bob} | root
+    a number of one's choice | admin, root | INSERT INTO app.users (id, email) OVERRIDING SYSTEM VALUE VALUES (999999, 'x@example.com') | admin | INSERT INTO app.users (email) VALUES ('x@example.com')
+    the quota of another month | admin, root, ingest | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now() - interval '40 days') | ingest | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now())
+    end connections by the inner function | admin, root, ada, worker | SELECT login.disconnect({bob}) | root | SELECT login.revoke_user({eve})
+    note a password by the inner function | admin, root, ada | SELECT app.note_password('{login_bob}') | admin | SELECT login.grant_personal({bob}, '{verifier}')
     pretend that it was stored | ada, worker, cron | UPDATE app.versions SET stored_at = now() WHERE id = {version_bob} | ingest
     pretend that a copy is missing | ada, cron | UPDATE app.copies SET status = 'missing' WHERE version_id = {version_bob} | worker
     rename himself | ada | UPDATE app.users SET name = 'x' WHERE id = {ada} | admin
@@ -289,7 +296,8 @@ ROWS = (
 """)
 )
 
-MACHINE = _attacks("""
+MACHINE = (
+    _attacks("""
     act as another in an operation | admin, ada, worker, root | INSERT INTO app.operations (id, command, fingerprint, login) VALUES ('x', 'c', 'f', '{login_rosa}') | rosa
     rename an operation | admin | UPDATE app.operations SET login = '{login_root}' | admin | UPDATE app.operations SET result = '1' WHERE login = session_user
     add to the record | admin, root, ada, worker | INSERT INTO app.audit (table_name, row_id, action) VALUES ('users', '1', 'insert') | root | UPDATE app.users SET name = 'Zoe' WHERE id = {bob}; SELECT FROM app.audit WHERE row_id = '{bob}' AND login = session_user AND after ->> 'name' = 'Zoe'
@@ -335,13 +343,23 @@ MACHINE = _attacks("""
     another revision | admin, root | UPDATE app.schema_version SET version_num = '0001' | owner
     a job | admin, ada, listener | INSERT INTO queue.procrastinate_jobs (queue_name, task_name) VALUES ('q', 't') | admin | SELECT app.wake('q', 't', ARRAY['1'], 0)
     drop jobs | ada, ingest, listener | DELETE FROM queue.procrastinate_jobs | admin | SELECT count(*) FROM queue.procrastinate_jobs
-""") + _attacks(
-    """
+""")
+    + _attacks(
+        """
     copy into a table | admin | COPY app.users (email) FROM STDIN | admin | INSERT INTO app.users (email) SELECT unnest(ARRAY['x@example.com'])
     an old snapshot | ada, admin, worker | SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT app.actor() | ada | SET TRANSACTION READ ONLY; SELECT app.actor()
     an old snapshot of rows | ada | SET TRANSACTION ISOLATION LEVEL SERIALIZABLE; SELECT * FROM app.files | ada | SELECT * FROM app.files
 """,
-    UNSUPPORTED,
+        UNSUPPORTED,
+    )
+    + _attacks(
+        """
+    end leases by keeping them | admin, root, ingest | SELECT app.keep_leases({run_ada}, -1e6) | ingest | SELECT app.keep_leases({run_ada}, 60)
+    spend backwards | admin, root, ingest | SELECT app.spend_leases(ARRAY[1], ARRAY[-1]) | ingest | SELECT app.spend_leases(ARRAY[1], ARRAY[0])
+    claim less than nothing | admin, root, ingest | SELECT app.take_lease({pod_ada}, {ada}, NULL, -1, -1, 60, now()) | ingest | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now())
+""",
+        INVALID,
+    )
 )
 
 ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE]
@@ -351,6 +369,7 @@ ACCEPTED = {
     "a lock of one's own number only delays": "SELECT pg_advisory_xact_lock(1)",
     "how many rows a table has is no secret": "SELECT reltuples FROM pg_class WHERE oid = 'app.users'::regclass",
     "nor is what a plan would cost": "EXPLAIN SELECT * FROM app.users",
+    "whether an e-mail exists can be asked": "EXPLAIN (ANALYZE) SELECT FROM app.users WHERE email = 'root@example.com'",
     "nor are the functions": "SELECT prosrc FROM pg_proc WHERE proname = 'actor'",
     "nor are the settings of logins": "SELECT * FROM pg_db_role_setting",
     "nor is how large a table is": "SELECT pg_total_relation_size('app.users')",
@@ -358,4 +377,4 @@ ACCEPTED = {
     "large objects are one's own": "SELECT lo_from_bytea(0, 'x')",
     "so are messages in the log": "SELECT pg_logical_emit_message(true, 'x', 'x')",
 }
-"""What every login may do besides: it delays others or fills the disk, and shows nothing of theirs."""
+"""What every login may do besides: it delays others or fills the disk, and shows no rows of theirs."""

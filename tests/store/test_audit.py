@@ -222,6 +222,22 @@ def test_secrets_of_a_credential_are_not_recorded_but_that_they_changed(psql: Ps
     assert not any(secret in written for secret in ("hush", b"hush".hex(), "whisper", b"whisper".hex()))
 
 
+def test_another_password_is_recorded_but_not_which(psql: Psql, records: Records, people: dict[str, int]) -> None:
+    """Who administers a user may take his login over, but not unseen."""
+    verifier = psql.pgconn.encrypt_password(b"whisper", b"ada", b"scram-sha-256").decode()
+    for times in (1, 2):
+        login = scalar(psql, "SELECT login.grant_personal(%s, %s)", people["ada"], verifier)
+        (row,) = records()
+        assert (row["actor_id"], row["on_behalf_of"]) == (people["root"], people["ada"])
+        assert (row["table_name"], row["row_id"], row["action"]) == ("logins", login, ("insert", "update")[times - 1])
+    assert row["after"] == {"password": "[redacted]"}
+    service = scalar(psql, "SELECT login.grant_service('cron', %s)", verifier)
+    records()
+    psql.execute("SELECT login.grant_service('cron', %s)", [verifier])
+    (row,) = records()
+    assert (row["row_id"], row["after"]) == (service, {"password": "[redacted]"})
+
+
 def test_what_a_pod_counts_is_no_change_of_it(owner: Psql, records: Records, people: dict[str, int]) -> None:
     owner.execute("UPDATE app.pods SET used = 5, reserved = 5")
     assert records() == []

@@ -30,7 +30,7 @@ CATALOG = {
         WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, contype, pg_get_constraintdef(oid)
-        FROM pg_constraint WHERE connamespace = 'app'::regnamespace""",
+        FROM pg_constraint WHERE connamespace = 'app'::regnamespace AND contype <> 't'""",
     "indexes": "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'app'",
     "storage": """
         SELECT relname, reloptions::text FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind = 'r'""",

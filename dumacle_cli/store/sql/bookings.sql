@@ -5,6 +5,9 @@ CREATE OR REPLACE FUNCTION app.keep_leases(p_run bigint, p_seconds double precis
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.actor();
+    IF p_seconds < 0 THEN
+        RAISE EXCEPTION 'a lease is kept, not ended' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     UPDATE app.leases SET until = now() + make_interval(secs => p_seconds) WHERE run_id = p_run AND closed_at IS NULL;
 END $$;
 
@@ -14,6 +17,9 @@ CREATE OR REPLACE FUNCTION app.spend_leases(p_ids bigint[], p_bytes bigint[]) RE
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.actor();
+    IF 0 > ANY (p_bytes) THEN
+        RAISE EXCEPTION 'nothing is spent backwards' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     RETURN QUERY
         UPDATE app.leases AS l SET spent = l.spent + s.bytes FROM unnest(p_ids, p_bytes) AS s (id, bytes)
         WHERE l.id = s.id AND l.closed_at IS NULL RETURNING l.id;

@@ -94,6 +94,43 @@ CREATE OR REPLACE TRIGGER keep_a_superadmin_row AFTER DELETE ON app.users
 FOR EACH ROW WHEN (OLD.role = 'superadmin' AND OLD.status = 'active' AND OLD.deleted_at IS NULL)
 EXECUTE FUNCTION app.keep_a_superadmin();
 
+-- Nor can the last of them who may log in lose the login that is his own, but by the owner.
+CREATE OR REPLACE FUNCTION app.keep_a_superadmin_login() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM app.users
+    WHERE role = 'superadmin' AND status = 'active' AND deleted_at IS NULL ORDER BY id FOR UPDATE;
+    IF NOT app.is_owner()
+        AND EXISTS (SELECT FROM app.users WHERE id = OLD.user_id AND role = 'superadmin' AND status = 'active')
+        AND NOT EXISTS (
+            SELECT FROM app.logins AS l JOIN app.users AS u ON u.id = l.user_id
+            WHERE l.kind = 'personal' AND l.valid_until IS NULL
+                AND u.role = 'superadmin' AND u.status = 'active' AND u.deleted_at IS NULL
+        )
+    THEN
+        RAISE EXCEPTION 'the last superadmin who can log in must stay' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER keep_a_superadmin_login AFTER UPDATE OF valid_until OR DELETE ON app.logins
+FOR EACH ROW WHEN (OLD.kind = 'personal') EXECUTE FUNCTION app.keep_a_superadmin_login();
+
+-- Who is disabled loses his connections, since a cursor that is open asks no policy again. At COMMIT, because nothing
+-- gives back a connection where this is rolled back.
+CREATE OR REPLACE FUNCTION app.disconnect_disabled() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM login.disconnect(NEW.id);
+    RETURN NULL;
+END $$;
+
+DROP TRIGGER IF EXISTS disconnect_disabled ON app.users;
+CREATE CONSTRAINT TRIGGER disconnect_disabled AFTER UPDATE OF status, deleted_at ON app.users
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (
+    OLD.status = 'active' AND OLD.deleted_at IS NULL AND (NEW.status <> 'active' OR NEW.deleted_at IS NOT NULL)
+) EXECUTE FUNCTION app.disconnect_disabled();
+
 -- The logins of a user whose role changes go over into its group.
 CREATE OR REPLACE FUNCTION app.regroup_logins() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -156,6 +193,16 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     DELETE FROM app.logins WHERE role = p_role;
 END;
+
+-- Record that a login got another password, which PostgreSQL's own catalogs keep and no trigger sees.
+CREATE OR REPLACE FUNCTION app.note_password(p_role text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM app.audit_change(
+        'logins', p_role, 'update', (SELECT user_id FROM app.logins WHERE role = p_role),
+        '{"password": "[redacted]"}', '{"password": "[redacted]"}'
+    );
+END $$;
 
 CREATE OR REPLACE FUNCTION app.end_login(p_role text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

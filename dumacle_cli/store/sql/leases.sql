@@ -13,7 +13,11 @@ DECLARE
     storage app.quota_counters;
     upload app.quota_counters;
 BEGIN
-    PERFORM app.actor();
+    IF app.actor() IS NOT NULL AND p_at <> now() THEN
+        RAISE EXCEPTION 'only the owner names another instant' USING ERRCODE = 'insufficient_privilege';
+    ELSIF least(p_wanted, p_least) < 0 OR p_seconds < 0 THEN
+        RAISE EXCEPTION 'nobody claims less than nothing' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
     SELECT capacity - used - reserved INTO pod_free FROM app.pods
     WHERE id = p_pod AND deleted_at IS NULL FOR NO KEY UPDATE;
     storage := app.open_quota_counter(p_user, 'storage', p_at);

@@ -103,6 +103,7 @@ BEGIN
     IF person.personal IS NOT NULL AND EXISTS (SELECT FROM pg_roles WHERE rolname = person.personal) THEN
         PERFORM login.require_verifier(p_verifier);
         EXECUTE format('ALTER ROLE %I PASSWORD %L', person.personal, p_verifier);
+        PERFORM app.note_password(person.personal);
         RETURN person.personal;
     END IF;
     PERFORM app.drop_login(person.personal);
@@ -127,6 +128,7 @@ BEGIN
     IF FOUND THEN
         PERFORM login.require_verifier(p_verifier);
         EXECUTE format('ALTER ROLE %I PASSWORD %L', name, p_verifier);
+        PERFORM app.note_password(name);
         RETURN name;
     END IF;
     PERFORM app.drop_login(l) FROM app.logins_of(NULL, p_duty, false) AS l;
@@ -152,6 +154,10 @@ BEGIN
         RAISE EXCEPTION 'a session lasts longer than that' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM login.unmake(l) FROM app.logins_of(NULL, NULL, true) AS l;
+    -- Each may connect 20 times, and the server has an end.
+    IF (SELECT count(*) FROM app.logins_of(me, NULL, false)) > 10 THEN
+        RAISE EXCEPTION 'ten sessions of this user are open already' USING ERRCODE = 'configuration_limit_exceeded';
+    END IF;
     valid_until := now() + make_interval(secs => 3600 * least(p_hours, app.session_hours()));
     role := login.make(session_user || '_' || left(md5(gen_random_uuid()::text), 8), p_verifier, app.actor_role(), 20,
                        valid_until);
@@ -183,6 +189,18 @@ BEGIN
     names := ARRAY(SELECT app.logins_of(p_user, NULL, false));
     PERFORM login.unmake(name) FROM unnest(names) AS name;
     RETURN cardinality(names);
+END $$;
+
+-- End a user's connections, but not the one that asks; for the owner's triggers only.
+CREATE OR REPLACE FUNCTION login.disconnect(p_user bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    connected integer[] := ARRAY(
+        SELECT pid FROM pg_stat_activity
+        WHERE usename IN (SELECT app.logins_of(p_user, NULL, false)) AND pid <> pg_backend_pid() ORDER BY pid
+    );
+BEGIN
+    PERFORM pg_terminate_backend(pid) FROM unnest(connected) AS pid;
 END $$;
 
 -- Drop the sessions that expired; returns how many.

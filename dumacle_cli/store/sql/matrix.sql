@@ -3,7 +3,7 @@
 -- here, PostgreSQL refuses with 42501. UPDATE of one harmless column is what locking a row takes.
 SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FROM (VALUES
 -- kind     name                 superadmin              admin                   enduser          ingest           worker           listener      cron
-('table', 'users',              'S I U(email,name,status,updated_at,deleted_at)', 'S I U(email,name,status,updated_at,deleted_at)', 'S',
+('table', 'users',              'S I(email,name,role,status) U(email,name,status,updated_at,deleted_at)', 'S I(email,name,role,status) U(email,name,status,updated_at,deleted_at)', 'S',
                                                                                                   'S U(updated_at)', 'S U(updated_at)', '',        'S U(updated_at)'),
 ('table', 'logins',             'S',                    'S',                    'S',             'S',             'S',             'S',          'S'),
 ('table', 'installation',       'S U(session_hours)',   'S',                    'S',             'S',             'S',             'S',          'S'),
@@ -23,8 +23,12 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('table', 'quota_closings',     'S',                    'S',                    'S',             'S',             'S',             '',           'S'),
 ('table', 'runs',               'S I U D',              'S I U',                'S',             'S I U',         'S',             '',           'S'),
 ('table', 'leases',             'S',                    'S',                    '',              'S',             '',              '',           'S'),
-('table', 'files',              'S I U',                'S I U',                'S U(deleted_at)', 'S I U',       'S U(error)',    '',           'S U(upload_status,verified_at,error,version_id,purging_at)'),
-('table', 'versions',           'S I U',                'S I U',                'S',             'S I U',         'S',             '',           'S U(status)'),
+('table', 'files',              'S I U(pod_id,path,created_at,run_id,size,mtime_ns,uploaded_at,verified_at,upload_progress,upload_status,sha256,content_type,error,version_id,owner_id,deleted_at,purging_at)',
+                                                        'S I U(pod_id,path,created_at,run_id,size,mtime_ns,uploaded_at,verified_at,upload_progress,upload_status,sha256,content_type,error,version_id,owner_id,deleted_at,purging_at)',
+                                                                                'S U(deleted_at)', 'S I U(run_id,size,mtime_ns,uploaded_at,verified_at,upload_progress,upload_status,sha256,content_type,error,version_id)',       'S U(error)',    '',           'S U(upload_status,verified_at,error,version_id,purging_at)'),
+('table', 'versions',           'S I U(file_id,lease_id,run_id,size,mtime_ns,key,created_at,status,stored_at,sha256,md5,etag,content_type,upload_id,part_size)',
+                                                        'S I U(status,stored_at,sha256,md5,etag,content_type,upload_id,part_size)',
+                                                                                'S',             'S I U(status,stored_at,sha256,md5,etag,content_type,upload_id,part_size)',         'S',             '',           'S U(status)'),
 ('table', 'copies',             'S I U',                'S I U',                'S',             'S I U',         'S I U',         '',           'S'),
 ('table', 'transcodes',         'S I',                  'S I(file_id,version_id,preset)', 'S',    'S I(file_id,version_id,preset)', 'S', '',       'S'),
 ('table', 'units',              'S I',                  'S I(transcode_id,number,kind)', 'S',     'S I(transcode_id,number,kind)', 'S', '',        'S'),
