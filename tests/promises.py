@@ -20,8 +20,12 @@ OPERATIONS = [path for path in MUTATIONS if not PROMISES[path].outside]
 CONFIRMING = [path for path in MUTATIONS if PROMISES[path].confirms]
 _NEED_NOTHING = ("demo", "local", "config", "completion", "schema", "transcode presets", "key create")
 CONFIGURED = [path for path in PROMISES if not path.startswith(_NEED_NOTHING)]
-# The first two tell what is wrong with the database among all else; without a session, nobody need be told of a logout.
-DATABASE = [path for path in CONFIGURED if path not in ("doctor", "auth status", "auth logout")]
+_GO_ON = (
+    "doctor",  # that the database is down is one finding of many, so it goes on and exits 1
+    "auth status",  # it tells where the password comes from, and then what the server said: it exits 10 with a document
+    "auth logout",  # who has no session, as where its example runs, is logged out without asking anybody
+)
+DATABASE = [path for path in CONFIGURED if path not in _GO_ON]
 
 
 def example(path: str) -> list[str]:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import pwd
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,8 @@ from sqlalchemy import text
 
 from dumacle_cli.__main__ import main
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.store.database import Database
+from dumacle_cli.settings import Settings, environment_names
+from dumacle_cli.store.database import Database, Timeouts
 from tests.conftest import Run
 from tests.promises import (
     CONFIGURED,
@@ -68,9 +70,26 @@ def test_help_shows_the_example(path: str, invoke: Run) -> None:
     assert f"Example: {PROMISES[path].example}" in " ".join(said.split())
 
 
+@pytest.fixture
+def bare(seeded: Run, config_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the program where the environment says only where its configuration is, as after `env -i`."""
+    names = {variable: name for name in Settings.model_fields for variable in environment_names(name)}
+    known = {names[variable]: value for variable, value in os.environ.items() if variable in names}
+    config_file.parent.mkdir()
+    config_file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in known.items()))
+    config_file.chmod(0o600)
+    # Without HOME the account's own entry says where it lives, and what is there is no test's to write to.
+    account = pwd.getpwuid(os.getuid())
+    home = pwd.struct_passwd((*account[:5], str(tmp_path / "home"), account.pw_shell))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: home)
+    for variable in os.environ.keys() - {"DUMACLE_CONFIG"}:
+        monkeypatch.delenv(variable)
+    return seeded
+
+
 @pytest.mark.parametrize("path", WALKED)
-def test_example_runs(path: str, seeded: Run) -> None:
-    said = seeded(*example(path))
+def test_example_runs_in_an_empty_environment(path: str, bare: Run) -> None:
+    said = bare(*example(path))
     assert bool(said.out) == (path in PRINTING)
     assert [line for line in said.out.splitlines() if line != line.rstrip()] == []
 
@@ -137,13 +156,24 @@ def elsewhere(port: socket.socket, environment: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("path", DATABASE)
 def test_database_is_down(path: str, invoke: Run, here: Path, elsewhere: None) -> None:
+    began = time.monotonic()
     failed = invoke(*example(path), *JSON, expect=10)
+    assert time.monotonic() - began < Timeouts().connect
     assert failed.out == ""
     assert failed.error["code"] == "database-unavailable"
+    assert failed.error["message"].startswith("the database cannot be reached: ")
+    assert "\n" not in failed.error["message"]
     assert "hidden" not in failed.err
 
 
-@pytest.mark.parametrize("path", ["users list", "users create", "files upload", "files purge", "db upgrade"])
+# The least that libpq waits is 2 s, so only one command is walked for each way of reaching the database.
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("users list", "users create", "files upload", "files purge", "db upgrade"),
+        *("db bootstrap", "db check", "auth login", "worker", "webhooks serve"),
+    ],
+)
 def test_database_never_answers(path: str, invoke: Run, here: Path, elsewhere: None, port: socket.socket) -> None:
     port.listen()
     began = time.monotonic()
@@ -152,6 +182,18 @@ def test_database_never_answers(path: str, invoke: Run, here: Path, elsewhere: N
     assert failed.out == ""
     assert failed.err.startswith("dumacle: the database cannot be reached: ")
     assert len(failed.err.splitlines()) == 2
+
+
+@pytest.mark.parametrize("path", DATABASE)
+def test_timeout_ends_what_never_answers(
+    path: str, invoke: Run, here: Path, elsewhere: None, port: socket.socket
+) -> None:
+    port.listen()
+    began = time.monotonic()
+    failed = invoke(*example(path), "--timeout", "0.2", *JSON, expect=10)
+    assert time.monotonic() - began < 2
+    assert failed.out == ""
+    assert failed.error["code"] == "timed-out"
 
 
 @pytest.mark.parametrize("path", ["users list", "users show", "users create", "users disable", "files upload"])
@@ -169,6 +211,7 @@ def test_timeout_ends_what_a_lock_holds_up(path: str, seeded: Run, database: Dat
 
 # What they show is how the servers are now, and their files grow by themselves.
 SERVERS = ("local start", "local stop", "local reset")
+TABLES = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('app', 'queue')"
 VOLATILE = ("id", "_at", "_id", "key", "password", "operation", "seconds", "run", "url")
 
 
@@ -182,8 +225,8 @@ def lasting(data: Any) -> Any:
 def remembered(database: Database, store: ObjectStore, *folders: Path) -> dict[str, Any]:
     """Return all that a command could change: rows, objects and files."""
     with database.session(check_schema=False) as session:
-        names = session.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'app'")).all()
-        digest = "SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM app.{} AS t"
+        names = session.scalars(text(TABLES)).all()
+        digest = "SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {} AS t"
         rows = {name: session.scalar(text(digest.format(name))) for name in names}
     objects = {entry.key for entry in store.list("")}
     files = {file: file.read_bytes() for folder in folders for file in folder.rglob("*") if file.is_file()}
