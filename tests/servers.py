@@ -33,6 +33,19 @@ def stop_servers(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
+def processes_on(folder: Path) -> list[str]:
+    """Return the command lines of servers (not of their children) that name the folder."""
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            argv = entry.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if Path(argv[0]).name in ("postgres", "rclone") and any(word.startswith(f"{folder}/") for word in argv[1:]):
+            lines.append(" ".join(argv))
+    return lines
+
+
 def _is_roomy(place: Path) -> bool:
     if "TMPDIR" in os.environ or not os.access(place, os.W_OK):
         return False

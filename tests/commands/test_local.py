@@ -11,6 +11,8 @@ import pytest
 from dumacle_cli import errors
 from dumacle_cli.local import servers
 from tests.conftest import Result, Run
+from tests.processes import Begin
+from tests.servers import processes_on
 from tests.terminal import ask
 
 pytestmark = pytest.mark.integration
@@ -67,6 +69,15 @@ def test_a_command_starts_what_was_stopped(installed: Run) -> None:
     assert installed("local", "stop", "-o", "json").json["changed"] is False
     installed("users", "list")
     assert statuses(installed("local", "status", "-o", "json")) == [("postgresql", "running"), ("s3", "running")]
+
+
+def test_ten_commands_at_once_start_one_of_each(installed: Run, data_folder: Path, program: Begin) -> None:
+    installed("local", "stop")
+    commands = [program("users", "list", "-o", "csv") for _ in range(10)]
+    said = [(*command.communicate(timeout=120), command.returncode) for command in commands]
+    assert {code for _, _, code in said} == {0}, said
+    assert {"root@example.com" in out for out, _, _ in said} == {True}
+    assert sorted(Path(line.split()[0]).name for line in processes_on(data_folder)) == ["postgres", "rclone"]
 
 
 def test_cron_does_not_start_them(installed: Run) -> None:

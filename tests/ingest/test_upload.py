@@ -1,5 +1,6 @@
 """Uploading through the program: what goes up, what does not, and that everything is accounted for."""
 
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from sqlalchemy import text
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.ingest import scan
 from dumacle_cli.store.database import Database
 from tests.conftest import Result, Run
 from tests.factories import make_user
@@ -241,6 +243,52 @@ def test_links_sockets_and_pipes_are_skipped(upload: Upload, fill: Fill, tmp_pat
         "pipe": "a named pipe is no file",
         "socket": "a socket is no file",
     }
+
+
+@pytest.fixture
+def deny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Keep files from being opened and folders from being listed; permissions would not, where root runs the tests."""
+
+    def call(*places: Path) -> None:
+        denied = {os.fsencode(place) for place in places}
+
+        def guarded(real: Callable[..., object]) -> Callable[..., object]:
+            def call(place: bytes, *arguments: object) -> object:
+                if place in denied:
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+                return real(place, *arguments)
+
+            return call
+
+        monkeypatch.setattr(scan, "_open_plain", guarded(scan._open_plain))
+        monkeypatch.setattr(os, "scandir", guarded(os.scandir))
+
+    return call
+
+
+@pytest.mark.parametrize("size", [70_000, 17 * MIB])
+def test_what_may_not_be_read_fails_alone(
+    size: int,
+    upload: Upload,
+    fill: Fill,
+    deny: Callable[..., None],
+    tmp_path: Path,
+    database: Database,
+    object_store: ObjectStore,
+) -> None:
+    folder = fill(open=10, closed=size)
+    (folder / "sub").mkdir()
+    (folder / "sub" / "deep.txt").write_text("deep")
+    (folder / "private").mkdir()
+    deny(folder / "closed.jpg", folder / "private")
+    result = upload(folder, "--results", tmp_path / "results.jsonl", expect=3)
+    assert ended(result) == {"uploaded": 2, "failed": 2}
+    assert {line["path"]: line["error"] for line in lines(tmp_path / "results.jsonl") if line["class"] == "failed"} == {
+        "closed.jpg": "permission denied",
+        "private": "permission denied",
+    }
+    everything = checker.tree(folder)
+    checker.check(database, object_store, {name: everything[name] for name in (b"open.jpg", b"sub/deep.txt")})
 
 
 def test_results_add_up(upload: Upload, fill: Fill, tmp_path: Path, database: Database, home: Home) -> None:

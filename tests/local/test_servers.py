@@ -24,7 +24,7 @@ from dumacle_cli.local import folder as folders
 from dumacle_cli.local.folder import account_of
 from dumacle_cli.local.process import drop, wait
 from dumacle_cli.local.servers import Servers
-from tests.servers import scratch_folder, start_servers, stop_servers
+from tests.servers import processes_on, scratch_folder, start_servers, stop_servers
 
 pytestmark = pytest.mark.integration
 ROOT = Path(dumacle_cli.__file__).parents[1]
@@ -105,19 +105,6 @@ def put_and_get(found: Servers, key: str) -> bytes:
 
 def works(found: Servers) -> bool:
     return query(found, "select 1") == 1 and put_and_get(found, "a/b.txt") == b"a/b.txt"
-
-
-def processes_on(folder: Path) -> list[str]:
-    """Return the command lines of servers (not of their children) that name the folder."""
-    lines = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            argv = entry.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue
-        if Path(argv[0]).name in ("postgres", "rclone") and any(word.startswith(f"{folder}/") for word in argv[1:]):
-            lines.append(" ".join(argv))
-    return lines
 
 
 def test_both_answer_with_their_own_keys_only(shared: Servers) -> None:
