@@ -43,7 +43,6 @@ def note(context: Context, hiding: str, link: downloads.Link, playing: downloads
         "\nTry next:",
         f"  {program} files list --owner {world.USER} --sort size --desc --limit 5",
         f"  {program} users show {world.USER}",
-        f"  {program} transcode list --owner {world.USER}",
         f"  {program} files download {shlex.quote(link.path)} --owner {world.USER}",
     ]
     return "\n".join(lines)

@@ -178,8 +178,8 @@ class Tour:
         self._renew_operation()
         _, summary, tally = uploads.sent(self.context, [found.source], owner=world.USER, pod=world.POD)
         self.changed |= summary.uploaded > 0
-        taken = f"{summary.planned - tally.limits} of {counted(summary.planned, 'file')}"
-        return (tally.limits, summary.uploaded), f"plan {plan} takes {taken} and refuses {tally.limits}"
+        came = f"{summary.uploaded} uploaded, {tally.limits} refused: no room in plan {plan}"
+        return (tally.limits, summary.uploaded), came
 
     def _move(self, plan: str | None) -> tuple[None, str]:
         if plan != world.SMALL:
@@ -197,7 +197,8 @@ class Tour:
             return 0, f"nothing to upload: {counted(summary.unchanged, 'file')} unchanged"
         rate = show_size(round(summary.uploaded_size / max(summary.seconds, 0.001)))
         size = show_size(summary.uploaded_size)
-        return summary.uploaded, f"{counted(summary.uploaded, 'file')}, {size}, {rate}/s"
+        before = f", {summary.unchanged} unchanged" if summary.unchanged else ""
+        return summary.uploaded, f"{counted(summary.uploaded, 'file')} uploaded, {size}, {rate}/s{before}"
 
     def _change(self, work: "Callable[[Session], tuple[Any, bool]]") -> Any:
         self._renew_operation()

@@ -19,7 +19,7 @@ from dumacle_cli.errors import Exit, ToolFailed
 from dumacle_cli.local import ffmpeg, media, process, servers
 from dumacle_cli.services import demo as world
 from dumacle_cli.settings import Settings
-from tests.conftest import ROOT_EMAIL, Run
+from tests.conftest import ROOT_EMAIL, Result, Run
 from tests.films import clip
 from tests.servers import scratch_folder
 
@@ -62,6 +62,13 @@ def streams(file: Path) -> str:
     return subprocess.run([program, "-i", file], capture_output=True, text=True, check=False).stderr
 
 
+def next_commands(said: Result) -> list[str]:
+    """The three commands at the end of the screen."""
+    lines = said.err.split("\nTry next:\n")[1].splitlines()
+    assert len(lines) == 3
+    return lines
+
+
 def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
     interrupted = begin()
     assert process.wait((place / media.UNFINISHED / "videos").exists, 100)
@@ -76,6 +83,10 @@ def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
     assert told["files"] > 300
     assert first.json["changed"] is True
     assert [step["step"] for step in told["steps"]] == STEPS
+    found = {step["step"]: step["finding"] for step in told["steps"]}
+    assert found["limit"] == f"{told['files'] - 1} uploaded, 1 refused: no room in plan {world.SMALL}"
+    assert found["upload"].startswith("1 file uploaded, ")
+    assert found["upload"].endswith(f", {told['files'] - 1} unchanged")
     assert not (place / media.UNFINISHED).exists()
 
     listed = own("files", "list", "--owner", world.USER, "--all", "-o", "json").data
@@ -108,7 +119,7 @@ def test_screen_ends_with_commands_that_run(own: Run) -> None:
     told = [line for line in lines if line[2:5] == f"/{len(STEPS)}"]
     assert [line.split()[1] for line in told] == STEPS
     assert all(len(line) < 80 for line in told)
-    for line in lines[-4:]:
+    for line in next_commands(said):
         program, *argv = shlex.split(line)
         assert program == "dumacle"
         extra = ["--to", "-"] if "download" in argv else []
@@ -188,7 +199,7 @@ def test_configured_database_is_left_alone(
     assert "the video is HLS in 1 size, " in said.err
     assert said.err.startswith("The database of DUMACLE_DATABASE_URL is left alone")
     assert database_url not in said.err
-    assert all(line.startswith("  env -u DUMACLE_DATABASE_URL dumacle ") for line in said.err.splitlines()[-4:])
+    assert all(line.startswith("  env -u DUMACLE_DATABASE_URL dumacle ") for line in next_commands(said))
     with psycopg.connect(database_url) as configured:
         assert configured.execute("SELECT email FROM app.users").fetchall() == [(ROOT_EMAIL,)]
         assert configured.execute("SELECT count(*) FROM app.operations").fetchone() == (0,)
@@ -197,7 +208,7 @@ def test_configured_database_is_left_alone(
 def test_another_profile_stays_in_use(own: Run, tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('profile = "mine"\n[profiles.mine]\nurl_expiry = 60\n')
     said = own("demo")
-    assert all(line.startswith("  dumacle --profile local ") for line in said.err.splitlines()[-4:])
+    assert all(line.startswith("  dumacle --profile local ") for line in next_commands(said))
     assert 'profile = "mine"' in (tmp_path / "config.toml").read_text()
 
 
