@@ -11,6 +11,7 @@ import pytest
 
 from dumacle_cli import settings
 from dumacle_cli.commands import shells
+from dumacle_cli.store import models
 
 pytestmark = pytest.mark.unit
 TOP = Path(__file__).parent.parent
@@ -44,6 +45,26 @@ def test_each_test_that_the_security_page_names_is_there() -> None:
     named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (TOP / "docs" / "security.md").read_text("utf-8"))
     assert len(named) > 20
     assert [(file, name) for file, name in named if f"def {name}(" not in (TOP / "tests" / file).read_text()] == []
+
+
+DATA_MODEL = (TOP / "docs" / "data-model.md").read_text("utf-8")
+TABLES = list(models.complete().metadata.tables.values())
+
+
+def test_data_model_promises_something_of_each_table() -> None:
+    promises = DATA_MODEL.partition("## What each table promises")[2].partition("\n## ")[0]
+    named = [
+        name for cell in re.findall(r"^\| (`.*?`) \|", promises, re.MULTILINE) for name in re.findall(r"\w+", cell)
+    ]
+    assert sorted(named) == sorted(table.name for table in TABLES)
+
+
+def test_data_model_draws_each_reference() -> None:
+    drawn = re.findall(r"^ +(\w+) +\S+--\S+ (\w+) :", DATA_MODEL, re.MULTILINE)
+    references = {frozenset((table.name, key.column.table.name)) for table in TABLES for key in table.foreign_keys}
+    assert {frozenset(pair) for pair in drawn} == references
+    (alone,) = re.findall(r"^(.*) refer to no other table", DATA_MODEL, re.MULTILINE)
+    assert set(re.findall(r"\w+(?=`)", alone)) == {table.name for table in TABLES} - set().union(*references)
 
 
 def bash(*words: str) -> list[str]:
