@@ -54,6 +54,7 @@ def test_bars(configured: None, home: Home, fill: Fill) -> None:
     assert "files 3/3" in seen
     assert "  film.jpg" in seen
     assert "48.0/48.0 MiB" in seen
+    assert re.search(r"files \d/3 +[━╸╺]+ +[\d.]+/48\.0 MiB +[\d.]+ \w+/s +\d\d:\d\d", seen), "rate and time left"
 
 
 def test_no_bars_when_quiet(configured: None, home: Home, fill: Fill) -> None:
