@@ -18,8 +18,8 @@ MUTATIONS = [path for path in DOCUMENTS if PROMISES[path].mutates]
 REHEARSED = [path for path in MUTATIONS if "--dry-run" not in PROMISES[path].example]
 OPERATIONS = [path for path in MUTATIONS if not PROMISES[path].outside]
 CONFIRMING = [path for path in MUTATIONS if PROMISES[path].confirms]
-_NEED_NOTHING = ("demo", "local", "config", "completion", "schema", "transcode presets", "key create")
-CONFIGURED = [path for path in PROMISES if not path.startswith(_NEED_NOTHING)]
+NEED_NOTHING = ("demo", "local", "config", "schema", "completion", "key create", "transcode presets")
+CONFIGURED = [path for path in PROMISES if not path.startswith(NEED_NOTHING)]
 _GO_ON = (
     "doctor",  # that the database is down is one finding of many, so it goes on and exits 1
     "auth status",  # it tells where the password comes from, and then what the server said: it exits 10 with a document

@@ -12,6 +12,7 @@ import pytest
 from dumacle_cli import settings
 from dumacle_cli.commands import shells
 from dumacle_cli.store import models
+from tests.promises import NEED_NOTHING
 
 pytestmark = pytest.mark.unit
 TOP = Path(__file__).parent.parent
@@ -45,6 +46,12 @@ def test_each_test_that_the_security_page_names_is_there() -> None:
     named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (TOP / "docs" / "security.md").read_text("utf-8"))
     assert len(named) > 20
     assert [(file, name) for file, name in named if f"def {name}(" not in (TOP / "tests" / file).read_text()] == []
+
+
+def test_readme_names_what_needs_no_configuration() -> None:
+    told = re.sub(r"\s+", " ", (TOP / "README.md").read_text("utf-8"))
+    (named,) = re.findall(r"Only (`demo`[^.]*) need none\.", told)
+    assert tuple(re.findall(r"`(.+?)`", named)) == (*NEED_NOTHING, "--help", "--version")
 
 
 DATA_MODEL = (TOP / "docs" / "data-model.md").read_text("utf-8")
@@ -94,6 +101,25 @@ def bash(*words: str) -> list[str]:
 )
 def test_bash_completes(words: list[str], expected: list[str]) -> None:
     assert bash(*words) == expected
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not on this machine")
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("dumacle us", {"users"}),
+        ("dumacle local ", {"start", "stop", "status", "reset"}),
+        ("dumacle --profile local us", {"users"}),
+        ("dumacle users create --role ", {"superadmin", "admin", "enduser", "service"}),
+        ("dumacle users list --out", {"--output"}),
+        ("dumacle completion show p", {"powershell"}),
+    ],
+)
+def test_fish_completes(typed: str, expected: set[str]) -> None:
+    code = 'source "$argv[1]"; complete -C "$argv[2]"'
+    command = ["fish", "--no-config", "-c", code, TOP / "completions" / "dumacle.fish", typed]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert {line.partition("\t")[0] for line in done.stdout.splitlines()} == expected
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
