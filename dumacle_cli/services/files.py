@@ -122,7 +122,7 @@ def select(
     """
     return Selection(
         owner_id=users.get(session, owner).id if owner else logins.enduser(session),
-        pod_id=pods.get(session, pod).id if pod else None,
+        pod_id=pods.holder(session, pod).id if pod else None,
         prefix=escaped(prefix),
         before=ago(older_than, "--older-than") if older_than else None,
         status=status,

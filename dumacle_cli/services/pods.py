@@ -116,6 +116,12 @@ def get(session: Session, reference: str, *, lock: bool = False) -> models.Pod:
     return pod
 
 
+def holder(session: Session, reference: str) -> models.Pod:
+    """Return the live pod of this id or name, or the deleted one of this id, whose files remain; raises NotFound."""
+    deleted = store.find_deleted(session, reference) if reference.isdigit() else None
+    return deleted or get(session, reference)
+
+
 def show(session: Session, reference: str) -> Detail:
     """Return a pod with its users; raises NotFound."""
     pod = get(session, reference)

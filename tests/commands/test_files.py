@@ -137,6 +137,25 @@ def test_purge(run: "Run", ids: dict[str, int], object_store: ObjectStore) -> No
     assert run("files", "purge", "a/1", "--owner", ADA, "--yes", "-o", "json").data["files"] == 1
 
 
+def test_id_of_a_deleted_pod_selects_what_lies_there(
+    run: "Run", ids: dict[str, int], database: Database, object_store: ObjectStore, bucket: Location, tmp_path: Path
+) -> None:
+    pod = str(run("pods", "show", "films", "-o", "json").data["id"])
+    run("pods", "delete", "films", "--yes")
+    with database.session() as session:
+        factories.make_pod(session, "films", bucket=bucket.bucket, prefix="again")
+    assert paths(run, "--pod", "films") == []
+    assert paths(run, "--pod", pod) == ["a/1", "a/22"]
+    run("files", "download", "a/1", "--owner", ADA, "--pod", pod, "--to", tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == b"one"
+    assert run("files", "restore", "--pod", pod, "-o", "json").data["files"] == 1
+    assert run("files", "delete", "--pod", pod, "--yes", "-o", "json").data["files"] == 3
+    assert run("files", "purge", "--pod", "films", "--older-than", "0s", "--yes", "-o", "json").data["files"] == 0
+    assert run("files", "purge", "--pod", pod, "--older-than", "0s", "--yes", "-o", "json").data["files"] == 3
+    assert list(object_store.list("")) == []
+    run("files", "list", "--pod", "0", expect=6)
+
+
 def test_purge_takes_what_pod_prefix_and_owner_leave(
     run: "Run", ids: dict[str, int], database: Database, object_store: ObjectStore, bucket: Location
 ) -> None:
