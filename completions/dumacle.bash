@@ -6,7 +6,7 @@ _dumacle_children() {
         '') REPLY='demo auth users pods plans files transcode webhooks worker key audit quotas db local config doctor schema completion' ;;
         ' auth') REPLY='login logout whoami status passwd sessions' ;;
         ' auth sessions') REPLY='list revoke limit' ;;
-        ' users') REPLY='grant-login revoke-login set-role create list show update disable enable delete restore purge import' ;;
+        ' users') REPLY='create list show update disable enable delete restore purge import grant-login revoke-login set-role' ;;
         ' pods') REPLY='create list show update grant revoke delete restore usage check credentials' ;;
         ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
@@ -37,9 +37,6 @@ _dumacle_options() {
         ' auth sessions list') REPLY='--limit --after --all' ;;
         ' auth sessions revoke') REPLY='--all --dry-run' ;;
         ' auth sessions limit') REPLY='--dry-run --op-id' ;;
-        ' users grant-login') REPLY='--service --password-file --dry-run --op-id' ;;
-        ' users revoke-login') REPLY='--service --dry-run' ;;
-        ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
         ' users create') REPLY='--name --role --plan --dry-run --op-id' ;;
         ' users list') REPLY='--role --status --deleted --sort --limit --after --all' ;;
         ' users update') REPLY='--plan --name --email --role --dry-run --op-id' ;;
@@ -49,6 +46,9 @@ _dumacle_options() {
         ' users restore') REPLY='--dry-run --op-id' ;;
         ' users purge') REPLY='--dry-run --op-id --yes -y' ;;
         ' users import') REPLY='--format --dry-run --op-id' ;;
+        ' users grant-login') REPLY='--service --password-file --dry-run --op-id' ;;
+        ' users revoke-login') REPLY='--service --dry-run' ;;
+        ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
         ' pods create') REPLY='--capacity --provider --secondary --bucket --prefix --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
         ' pods update') REPLY='--name --capacity --secondary --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
@@ -125,11 +125,6 @@ _dumacle_values() {
         ' auth sessions list --limit') REPLY='' ;;
         ' auth sessions list --after') REPLY='' ;;
         ' auth sessions limit --op-id') REPLY='' ;;
-        ' users grant-login --service') REPLY='worker listener cron ingest' ;;
-        ' users grant-login --password-file') REPLY='@files' ;;
-        ' users grant-login --op-id') REPLY='' ;;
-        ' users revoke-login --service') REPLY='worker listener cron ingest' ;;
-        ' users set-role --op-id') REPLY='' ;;
         ' users create --name') REPLY='' ;;
         ' users create --role') REPLY='superadmin admin enduser service' ;;
         ' users create --plan') REPLY='' ;;
@@ -151,6 +146,11 @@ _dumacle_values() {
         ' users purge --op-id') REPLY='' ;;
         ' users import --format') REPLY='csv jsonl' ;;
         ' users import --op-id') REPLY='' ;;
+        ' users grant-login --service') REPLY='worker listener cron ingest' ;;
+        ' users grant-login --password-file') REPLY='@files' ;;
+        ' users grant-login --op-id') REPLY='' ;;
+        ' users revoke-login --service') REPLY='worker listener cron ingest' ;;
+        ' users set-role --op-id') REPLY='' ;;
         ' pods create --capacity') REPLY='' ;;
         ' pods create --provider') REPLY='s3 wasabi oracle local' ;;
         ' pods create --secondary') REPLY='s3 wasabi oracle local' ;;
@@ -328,8 +328,8 @@ _dumacle_arguments() {
     REPLY=
     case $1 in
         ' demo') REPLY='@files' ;;
-        ' users set-role') REPLY='superadmin admin enduser' ;;
         ' users import') REPLY='@files' ;;
+        ' users set-role') REPLY='superadmin admin enduser' ;;
         ' files upload') REPLY='@files' ;;
         ' files show') REPLY='@files' ;;
         ' files url') REPLY='@files' ;;

@@ -88,7 +88,7 @@ def readme(text: str) -> str:
 
 def command_list() -> str:
     """Return a table of every command."""
-    rows = [f"| `dumacle {path}` | {leaf.get_short_help_str(200)} |" for path, leaf in commands.walk()]
+    rows = [f"| `dumacle {path}` | {contract.summary(leaf)} |" for path, leaf in commands.walk()]
     return "\n".join(["| command | |", "|---|---|", *map(_safe, rows), ""])
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program with these arguments (less its name) and return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments in (["--version"], ["-V"]):
+    if arguments[:1] in (["--version"], ["-V"]):
         return _version()
     # Imports make some hundred thousand objects that stay; looking at them at every 700th took 7 % of a start.
     gc.set_threshold(20_000, 20, 50)
@@ -78,6 +78,7 @@ def _dispatch(context: "Context", arguments: list[str]) -> int:
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
     from dumacle_cli import commands, errors
+    from dumacle_cli.commands import usage
 
     context.options = _scan(arguments)
     program = commands.root()
@@ -94,7 +95,7 @@ def _dispatch(context: "Context", arguments: list[str]) -> int:
         return int(errors.Exit.USAGE)
     except ClickException as error:
         place = getattr(error, "ctx", None)
-        raise errors.UsageError(error.format_message(), place.command_path if place else "dumacle") from None
+        raise errors.UsageError(usage.refusal(error), place.command_path if place else "dumacle") from None
     return result if isinstance(result, int) else 0
 
 

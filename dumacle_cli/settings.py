@@ -13,14 +13,28 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 
 from dumacle_cli.errors import InvalidValue, NoSuchProfile, UsageError
-from dumacle_cli.units import parse_size
+from dumacle_cli.units import exact_size, parse_size
 
 SYSTEM_FILE = Path("/etc/dumacle/config.toml")
 
-Size = Annotated[int, BeforeValidator(parse_size)]
+
+def _size(given: Any, info: ValidationInfo) -> int:
+    return parse_size(given, info.field_name or "size")
+
+
+Size = Annotated[int, BeforeValidator(_size)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 # As a path, the empty text would be the working directory.
 Place = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
@@ -167,6 +181,17 @@ def is_secret(name: str) -> bool:
     return "SecretStr" in str(Settings.model_fields[name].annotation)
 
 
+def in_words(name: str, value: object) -> str:
+    """Return the value of a setting as a person writes it, such as `5TiB`."""
+    if isinstance(value, int) and any(getattr(mark, "func", None) is _size for mark in _marks(name)):
+        return exact_size(value)
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _marks(name: str) -> list[Any]:
+    return Settings.model_fields[name].metadata
+
+
 def user_file(environ: Mapping[str, str]) -> Path:
     """Return the person's own configuration file, which need not exist."""
     if override := environ.get("DUMACLE_CONFIG"):
@@ -287,7 +312,8 @@ def _validated(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> Sett
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0])
-        reason = f"{first['msg']} (from {origins[name].place})"
+        wrong = re.sub(r"^\w+ should ", "it must ", first["msg"]).partition(", unable")[0]
+        reason = f"{wrong} (from {origins[name].place})"
         raise InvalidValue(name=name, value="that" if is_secret(name) else repr(values[name]), reason=reason) from None
     except InvalidValue as error:
         raise UsageError(str(error)) from None

@@ -46,6 +46,12 @@ def show_size(size: int) -> str:
     return f"{'-' if size < 0 else ''}{value:.{digits}f} {_UNITS[power]}"
 
 
+def exact_size(size: int) -> str:
+    """Write bytes as `parse_size` reads them back, in the largest unit that leaves no fraction, such as `16MiB`."""
+    power = max(power for power in range(len(_UNITS)) if size % 1024**power == 0) if size else 0
+    return f"{size // 1024**power}{_UNITS[power]}"
+
+
 def parse_duration(text: str, name: str = "duration") -> int:
     """Read a duration such as `30d`, `12h`, `15m`, `90s` or `90`, and return seconds; raises InvalidValue."""
     match = re.fullmatch(r"\s*(\d{1,9})\s*([smhdw]?)\s*", text)

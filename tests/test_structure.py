@@ -42,7 +42,7 @@ def test_help_imports_no_vendor_but_typer() -> None:
     modules = told("--help")
     assert vendors(modules) <= TYPER
     groups = {name for name in modules if name.startswith("dumacle_cli.commands.")}
-    assert groups == {"dumacle_cli.commands.contract"}
+    assert groups == {"dumacle_cli.commands.contract", "dumacle_cli.commands.usage"}
 
 
 def test_all_groups_together_import_no_more_than_these() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.services.files import ago
 from dumacle_cli.units import (
+    exact_size,
     parse_duration,
     parse_instant,
     parse_price,
@@ -28,6 +29,18 @@ LARGEST = 2**63 - 1
 
 
 # Sizes
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"), [(0, "0B"), (1000, "1000B"), (1536, "1536B"), (16 * MIB, "16MiB"), (5 * 1024 * GIB, "5TiB")]
+)
+def test_exact_size_takes_the_largest_unit_that_fits(size: int, shown: str) -> None:
+    assert exact_size(size) == shown
+
+
+@given(st.integers(0, LARGEST))
+def test_exact_size_is_read_back(size: int) -> None:
+    assert parse_size(exact_size(size)) == size
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 from typer import core
 from typer.main import get_command, get_group
 
+from dumacle_cli.commands import usage
 from dumacle_cli.commands.contract import Command, Group
 
 REGISTRY: dict[str, tuple[str, str]] = {
@@ -42,10 +43,14 @@ class Root(Group):
         """Import the group or command of this name, or return None."""
         return load(cmd_name) if cmd_name in REGISTRY else None
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
-        """Write the registry's own summaries, so that help imports no group."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, about) for name, (_, about) in REGISTRY.items()])
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the groups, and what `main` answers before any of this is imported."""
+        super().format_options(ctx, formatter)
+        usage.write(formatter, "Options", [("-V, --version", "Say which version this is.")])
+
+    def summaries(self) -> usage.Rows:
+        """Return the registry's own summaries, so that help imports no group."""
+        return [(name, about) for name, (_, about) in REGISTRY.items()]
 
 
 def load(name: str) -> Any:

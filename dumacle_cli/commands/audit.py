@@ -31,7 +31,7 @@ Target = Annotated[
         "--target", metavar="TABLE[:ID]", help="Changes of a table, or of a row such as users:7 or users:EMAIL."
     ),
 ]
-Action = Annotated[audit.Action | None, typer.Option("--action", help="insert, update or delete.")]
+Action = Annotated[audit.Action | None, typer.Option("--action", help="Only changes of this kind.")]
 Operation = Annotated[
     str | None, typer.Option("--operation", metavar="ID", help="Changes of this operation, as its login named it.")
 ]

@@ -95,7 +95,7 @@ def login(
         str, typer.Option("--password-file", metavar="FILE", help="Where the password is; - is standard input.")
     ] = "",
     store: Annotated[
-        sessions.Store, typer.Option("--store", help="Who keeps the session: keyring, or file (mode 0600).")
+        sessions.Store, typer.Option("--store", help="Who keeps the session, a file having mode 0600.")
     ] = "keyring",
     hours: Annotated[
         float, typer.Option("--hours", metavar="N", min=0, help="Log in for fewer hours than the installation allows.")

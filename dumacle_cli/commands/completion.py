@@ -27,9 +27,7 @@ class Installed:
 
 
 @command(app, "show", kind=Kind.RAW, example="dumacle completion show bash", offline=True)
-def show(
-    context: Context, shell: Annotated[Name, typer.Argument(metavar="SHELL", help="bash, zsh, fish or powershell.")]
-) -> None:
+def show(context: Context, shell: Annotated[Name, typer.Argument(metavar="SHELL", help="For which shell.")]) -> None:
     """Print the completion script of a shell."""
     from dumacle_cli.commands import shells
 
@@ -48,7 +46,7 @@ def show(
 def install(
     context: Context,
     shell: Annotated[
-        Name | None, typer.Argument(metavar="[SHELL]", help="bash, zsh, fish or powershell; else as $SHELL says.")
+        Name | None, typer.Argument(metavar="SHELL", help="For which shell, if not that of $SHELL.")
     ] = None,
 ) -> Shown:
     """Put the completion script where the shell looks for it; repeat it after an upgrade."""

@@ -8,7 +8,7 @@ import typer
 from dumacle_cli import config_file, settings
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.context import Context
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.forms import Form, Shown
 
 app = group("config", "Settings: what is in force and where it came from.")
 
@@ -55,10 +55,11 @@ def list_(
 
 def _setting(context: Context, name: str) -> Setting:
     value = getattr(context.settings, name)
+    said = settings.in_words(name, value) if context.form is Form.TABLE else str(value)
     origin = context.resolved.origins.get(name)
     return Setting(
         name=name,
-        value=None if value is None else "********" if settings.is_secret(name) else str(value),
+        value=None if value is None else "********" if settings.is_secret(name) else said,
         origin=origin.kind if origin else "default",
         place=origin.place if origin else None,
         environment=settings.environment_names(name)[0],

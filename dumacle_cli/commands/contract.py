@@ -15,11 +15,14 @@ from typer import core
 from typer.main import _get_params_name_from_function  # pinned; test_contract guards it
 
 from dumacle_cli import errors
+from dumacle_cli.commands import usage
 from dumacle_cli.context import Context
 from dumacle_cli.output.forms import Form, Shown, View
 
 Role = Literal["enduser", "admin", "superadmin", "owner"]
 RANKS = typing.get_args(Role)
+EVERYWHERE = "Options that work everywhere"
+HELP = ("-h, --help", "Explain the program, a group or a command.")
 GROUP = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False, "pretty_exceptions_enable": False}
 
 
@@ -65,20 +68,24 @@ class Contract:
 
 
 def _everywhere(
-    output: Annotated[Form, typer.Option("--output", "-o", help="table, json, jsonl or csv.")] = Form.TABLE,
+    output: Annotated[
+        Form, typer.Option("--output", "-o", metavar="FORM", help="How results are written.")
+    ] = Form.TABLE,
     profile: Annotated[str, typer.Option("--profile", metavar="NAME", help="Profile of the configuration file.")] = "",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; not for secrets.")
     ] = None,
-    timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after this long; 0: never.")
-    ] = 0,
+    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after this long.")] = 0,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Say how long it took; -vv: also each statement.")
     ] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing on success.")] = False,
-    log_format: Annotated[LogFormat, typer.Option("--log-format", help="json: one summary record.")] = LogFormat.TEXT,
-    color: Annotated[Color, typer.Option("--color", help="auto, always or never; NO_COLOR is heeded.")] = Color.AUTO,
+    log_format: Annotated[
+        LogFormat, typer.Option("--log-format", metavar="FORM", help="Record of the run on standard error.")
+    ] = LogFormat.TEXT,
+    color: Annotated[
+        Color, typer.Option("--color", metavar="WHEN", help="When to colour; auto heeds NO_COLOR.")
+    ] = Color.AUTO,
 ) -> None: ...
 
 
@@ -138,23 +145,27 @@ class Everywhere:
     """A command or group that takes the shared options before and after its name."""
 
     params: list[Any]
+    epilog: str | None
 
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the command's own options in full, and the shared ones in full only at the top."""
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+        """Write the command's own arguments and options; the shared ones stand at the end."""
         own = [param for param in self.params if param.name not in SHARED]
-        rest = [param for param in self.params if param.name in SHARED]
-        everything, self.params = self.params, own
-        try:
-            super().format_options(ctx, formatter)  # type: ignore[misc]
-        finally:
-            self.params = everything
+        usage.write(formatter, "Arguments", usage.rows(own, "argument"))
+        usage.write(formatter, "Options", usage.rows(own, "option"))
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the example, whole so that it can be copied, and the shared options: in full only at the top."""
+        shared = [param for param in self.params if param.name in SHARED]
         if ctx.parent is None:
-            records = [record for param in rest if (record := param.get_help_record(ctx)) is not None]
-            with formatter.section("Options that work everywhere"):
-                formatter.write_dl(records)
-        else:
-            formatter.write_paragraph()
-            formatter.write_text("-o, --profile, --set, --timeout, -v, -q, --color work everywhere: dumacle --help")
+            usage.write(formatter, EVERYWHERE, [*usage.rows(shared, "option"), HELP])
+        if self.epilog:
+            title, _, line = self.epilog.partition(": ")
+            with formatter.section(title):
+                formatter.write(f"  {line}\n")
+        if ctx.parent is not None:
+            with formatter.section(EVERYWHERE):
+                formatter.write_text(", ".join([*(min(param.opts, key=len) for param in shared), "-h"]))
+                formatter.write_text("They are explained by: dumacle --help")
 
 
 def _promise(callback: Any) -> Contract | None:
@@ -164,6 +175,10 @@ def _promise(callback: Any) -> Contract | None:
 
 class Command(Everywhere, core.TyperCommand):
     """A leaf of the grammar."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002
+        """Return the line of usage behind the command's name."""
+        return usage.pieces(self.params)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -191,9 +206,23 @@ class Group(Everywhere, core.TyperGroup):
             self.no_args_is_help, self.subcommand_metavar = False, "[COMMAND]"
             self.help, self.epilog = self.alone.help, self.alone.epilog
 
+    def summaries(self) -> usage.Rows:
+        """Return the names of the commands with their first sentences."""
+        return [(name, summary(node)) for name, node in self.commands.items()]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands, then the group's own options."""
+        usage.write(formatter, "Commands", self.summaries())
+        super().format_options(ctx, formatter)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named, or the group's own where none was."""
         return super().invoke(ctx) if ctx._protected_args or not self.alone else self.alone.invoke(ctx)
+
+
+def summary(node: Any) -> str:
+    """Return the first paragraph of a command's or group's help."""
+    return str(node.get_short_help_str(limit=1000))
 
 
 def group(name: str, about: str) -> typer.Typer:

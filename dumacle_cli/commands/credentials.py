@@ -25,9 +25,9 @@ app = group("pods credentials", "Keys to a provider: a pod's own, or the system'
 
 FORM = "it holds two lines, access key and secret key, or JSON with access_key and secret_key"
 LONGEST = 64 * 1024
-Pod = Annotated[str, typer.Argument(metavar="[POD]", help="The pod's name or id; else give --default.")]
+Pod = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id; else give --default.")]
 Default = Annotated[bool, typer.Option("--default", help="The system's own, for all pods without their own.")]
-Provider = Annotated[Literal["s3", "wasabi", "oracle"], typer.Option("--provider", help="s3, wasabi or oracle.")]
+Provider = Annotated[Literal["s3", "wasabi", "oracle"], typer.Option("--provider", help="Where the keys are good.")]
 
 
 @command(

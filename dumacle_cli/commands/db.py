@@ -94,7 +94,7 @@ def bootstrap(
 @command(app, "upgrade", returns=Migrated, example="dumacle db upgrade", mutates=True, outside=True, role="owner")
 def upgrade(
     context: Context,
-    revision: Annotated[str, typer.Argument(metavar="[REVISION]", help="Go up to this one only.")] = "head",
+    revision: Annotated[str, typer.Argument(metavar="REVISION", help="Go up to this one only.")] = "head",
 ) -> Shown:
     """Bring the schema up to this release's revision, as its owner; after a restore, make the lost roles again."""
     from dumacle_cli.store import identity, revisions, schema
@@ -181,7 +181,7 @@ def revision(
 @command(app, "seed", returns=seed.Seeded, example="dumacle db seed root@example.com", mutates=True, role="superadmin")
 def seed_(
     context: Context,
-    email: Annotated[str, typer.Argument(metavar="[EMAIL]", help="The first superadmin's e-mail.")] = seed.EMAIL,
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The first superadmin's e-mail.")] = seed.EMAIL,
 ) -> Shown:
     """Make the first superadmin, whose password is shown this once, and the plans free, starter and pro."""
     return context.change(lambda session: seed.seed(session, email))

@@ -23,7 +23,7 @@ app.path = ""  # type: ignore[attr-defined]
 def demo(
     context: Context,
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[FOLDER]", help="What to upload; without it media is made with FFmpeg.")
+        Path | None, typer.Argument(metavar="FOLDER", help="What to upload; without it media is made with FFmpeg.")
     ] = None,
 ) -> Shown:
     """Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.

@@ -28,7 +28,7 @@ uploads.register(app)
 WATCH_SECONDS = 1
 
 FileName = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, or its path with --owner.")]
-OneOrFilter = Annotated[str, typer.Argument(metavar="[FILE]", help="A file's id, or its path with --owner.")]
+OneOrFilter = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, or its path with --owner.")]
 Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files: e-mail or id.")]
 Pod = Annotated[str, typer.Option("--pod", metavar="POD", help="In which pod: name or id.")]
 Prefix = Annotated[str, typer.Option("--prefix", help="Only paths that begin so.")]
@@ -49,10 +49,15 @@ def list_(
     context: Context,
     owner: Owner = "",
     pod: Pod = "",
-    prefix: Prefix = "",
+    prefix: Annotated[
+        str, typer.Option("--prefix", help="Only paths that begin so, sorted by path; needs --owner or --pod.")
+    ] = "",
     status: Annotated[files.Status | None, typer.Option("--status", help="Only files of this upload status.")] = None,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Those that were deleted and can be restored.")] = False,
-    sort: Annotated[files.Sort | None, typer.Option("--sort", help="created, path or size.")] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Those that can be restored, sorted by deletion.")] = False,
+    sort: Annotated[
+        files.Sort | None,
+        typer.Option("--sort", metavar="ORDER", help="What to sort by; path and size need --owner or --pod."),
+    ] = None,
     descending: Annotated[bool, typer.Option("--desc", help="The last first.")] = False,
     limit: Limit = 50,
     after: After = "",

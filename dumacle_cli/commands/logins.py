@@ -13,8 +13,10 @@ from dumacle_cli.errors import UsageError
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import logins, users
 
-Person = Annotated[str, typer.Argument(metavar="[USER]", help="The user's id or e-mail address.")]
-Service = Annotated[logins.Duty | None, typer.Option("--service", help="A service instead of a person.")]
+Person = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
+Service = Annotated[
+    logins.Duty | None, typer.Option("--service", metavar="DUTY", help="A service instead of a person.")
+]
 Grantable = Literal["superadmin", "admin", "enduser"]
 
 
@@ -61,7 +63,7 @@ def revoke_login(context: Context, user: Person = "", service: Service = None) -
 def set_role(
     context: Context,
     user: Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")],
-    role: Annotated[Grantable, typer.Argument(metavar="ROLE", help="superadmin, admin or enduser.")],
+    role: Annotated[Grantable, typer.Argument(metavar="ROLE", help="What he may do from now on.")],
 ) -> Shown:
     """Give a user another role, and his logins its rights; only a superadmin may."""
     if role == "superadmin":

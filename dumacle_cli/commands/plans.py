@@ -24,7 +24,7 @@ app = group("plans", "What is sold: prices and limits.")
 Name = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 Price = typer.Option("--price", metavar="AMOUNT", help="Price of an interval, such as 9.99.")
 Currency = typer.Option("--currency", metavar="CODE", help="Three letters, such as EUR.")
-Interval = typer.Option("--interval", help="month or year.")
+Interval = typer.Option("--interval", help="How often the price is paid.")
 Storage = typer.Option("--storage", metavar="SIZE", help="Bytes that may be stored, such as 500GiB, or unlimited.")
 Upload = typer.Option("--upload", metavar="SIZE", help="Bytes that may be uploaded in a month, or unlimited.")
 Minutes = typer.Option("--transcode-minutes", metavar="N", help="Minutes transcoded in a month, or unlimited.")

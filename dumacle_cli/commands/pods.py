@@ -38,9 +38,11 @@ def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the pod is called.")],
     capacity: Annotated[str, typer.Option("--capacity", metavar="SIZE", help="How much it holds, such as 500GiB.")],
     provider: Annotated[
-        pods.Provider | None, typer.Option("--provider", help="Where its bytes lie; else the default provider.")
+        pods.Provider | None, typer.Option("--provider", help="Where its bytes lie, if not at the default one.")
     ] = None,
-    secondary: Annotated[pods.Provider | None, typer.Option("--secondary", help="Where copies lie.")] = None,
+    secondary: Annotated[
+        pods.Provider | None, typer.Option("--secondary", metavar="PROVIDER", help="Where copies lie.")
+    ] = None,
     bucket: Annotated[str, typer.Option("--bucket", help="The bucket; else the provider's setting.")] = "",
     prefix: Annotated[str | None, typer.Option("--prefix", help="What its keys begin with; else of its name.")] = None,
 ) -> Shown:
@@ -81,7 +83,7 @@ def list_(
     context: Context,
     provider: Annotated[pods.Provider | None, typer.Option("--provider", help="Only pods at this provider.")] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that were deleted and can be restored.")] = False,
-    sort: Annotated[Literal["id", "name"], typer.Option("--sort", help="id or name.")] = "id",
+    sort: Annotated[Literal["id", "name"], typer.Option("--sort", metavar="ORDER", help="What to sort by.")] = "id",
     limit: Limit = 50,
     after: After = "",
     everything: All = False,
@@ -108,7 +110,8 @@ def update(
     name: Annotated[str | None, typer.Option("--name", help="A new name; the keys of its files stay.")] = None,
     capacity: Annotated[str | None, typer.Option("--capacity", metavar="SIZE", help="How much it holds.")] = None,
     secondary: Annotated[
-        Literal["s3", "wasabi", "oracle", "local", "none"] | None, typer.Option("--secondary", help="Where copies lie.")
+        Literal["s3", "wasabi", "oracle", "local", "none"] | None,
+        typer.Option("--secondary", metavar="PROVIDER", help="Where copies lie."),
     ] = None,
     s3: Annotated[bool | None, typer.Option("--use-custom-s3/--no-use-custom-s3", help=OWN)] = None,
     wasabi: Annotated[bool | None, typer.Option("--use-custom-wasabi/--no-use-custom-wasabi", help=OWN)] = None,
@@ -183,7 +186,7 @@ def restore(context: Context, pod: PodName) -> Shown:
 )
 def usage(
     context: Context,
-    pod: Annotated[str, typer.Argument(metavar="[POD]", help="Only this pod; else all.")] = "",
+    pod: Annotated[str, typer.Argument(metavar="POD", help="Only this pod; else all.")] = "",
     by_owner: Annotated[bool, typer.Option("--by-owner", help="Whose bytes lie in the pod.")] = False,
     limit: Limit = 50,
     after: After = "",

@@ -17,7 +17,7 @@ app.path = ""  # type: ignore[attr-defined]
 @command(app, "schema", example="dumacle schema users.list", kind=Kind.RAW, offline=True)
 def schema(
     context: Context,
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="A command such as users.list, or error.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A command such as users.list, or error.")] = "",
 ) -> int:
     """Print the JSON Schema of a command's output, or the names of all schemas."""
     from dumacle_cli.output import schemas

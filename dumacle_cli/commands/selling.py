@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 def push(
     context: Context,
     plans: Annotated[
-        list[str] | None, typer.Argument(metavar="[PLAN]...", help="Only these; else all that cost something.")
+        list[str] | None, typer.Argument(metavar="PLAN", help="Only these; else all that cost something.")
     ] = None,
 ) -> Shown:
     """Let Stripe sell plans as they are here; pushing again writes only what differs."""

@@ -48,7 +48,7 @@ def list_(context: Context, limit: Limit = 50, after: After = "", everything: Al
 )
 def revoke(
     context: Context,
-    login: Annotated[str, typer.Argument(metavar="[LOGIN]", help="The session, as the list names it.")] = "",
+    login: Annotated[str, typer.Argument(metavar="LOGIN", help="The session, as the list names it.")] = "",
     every: Annotated[bool, typer.Option("--all", help="All of yours but the one in use.")] = False,
 ) -> Shown:
     """End a session and what runs in it at once."""

@@ -46,7 +46,7 @@ Pod = Annotated[str, typer.Option("--pod", metavar="POD", help="In which pod: na
 def submit(
     context: Context,
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")],
-    preset: Annotated[table.Name, typer.Option("--preset", help="What to make: hls, mp4, audio or poster.")],
+    preset: Annotated[table.Name, typer.Option("--preset", help="What to make.")],
     owner: Owner = "",
     pod: Pod = "",
 ) -> Shown:

@@ -51,7 +51,7 @@ def upload(
     stop_after: Annotated[int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures.")] = 0,
     transcode: Annotated[
         presets.Name | None,
-        typer.Option("--transcode", help="Have what arrives transcoded: hls, mp4, audio or poster."),
+        typer.Option("--transcode", metavar="PRESET", help="Have what arrives transcoded."),
     ] = None,
 ) -> Shown:
     """Upload files and folders into a pod; running it again uploads only what is new or changed."""

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from dumacle_cli.store.paging import Page
 
 app = group("users", "Create, look at, change and remove users.")
-logins.register(app)
 
 User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
-ROLES = "superadmin, admin, enduser or service."
 
 
 @command(app, "create", returns=users.User, example="dumacle users create ida@example.com --plan starter", mutates=True)
@@ -34,7 +32,7 @@ def create(
     context: Context,
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail address.")],
     name: Annotated[str, typer.Option("--name", help="The person's name.")] = "",
-    role: Annotated[users.Role, typer.Option("--role", help=ROLES)] = "enduser",
+    role: Annotated[users.Role, typer.Option("--role", help="What he may do.")] = "enduser",
     plan: Annotated[
         str | None, typer.Option("--plan", metavar="PLAN", help="Plan to start with; without one he cannot upload.")
     ] = None,
@@ -56,9 +54,9 @@ def create(
 def list_(
     context: Context,
     role: Annotated[users.Role | None, typer.Option("--role", help="Only users of this role.")] = None,
-    status: Annotated[users.Status | None, typer.Option("--status", help="Only active or disabled ones.")] = None,
+    status: Annotated[users.Status | None, typer.Option("--status", help="Only users of this status.")] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Those who are deleted and can be restored.")] = False,
-    sort: Annotated[users.Sort, typer.Option("--sort", help="id or email.")] = "id",
+    sort: Annotated[users.Sort, typer.Option("--sort", metavar="ORDER", help="What to sort by.")] = "id",
     limit: Limit = 50,
     after: After = "",
     everything: All = False,
@@ -87,7 +85,7 @@ def update(
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="The person's name.")] = None,
     email: Annotated[str | None, typer.Option("--email", help="A new e-mail address.")] = None,
-    role: Annotated[users.Role | None, typer.Option("--role", help=ROLES)] = None,
+    role: Annotated[users.Role | None, typer.Option("--role", help="What he may do from now on.")] = None,
 ) -> Shown:
     """Change a user's plan, name, e-mail address or role."""
     return context.change(lambda session: users.update(session, user, email=email, name=name, role=role, plan=plan))
@@ -168,7 +166,7 @@ def import_(
         ),
     ],
     form: Annotated[
-        imports.Format | None, typer.Option("--format", help="csv or jsonl, where the file's name does not say it.")
+        imports.Format | None, typer.Option("--format", help="What the file is, where its name does not say it.")
     ] = None,
 ) -> Shown:
     """Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed."""
@@ -210,3 +208,6 @@ def _import(context: Context, entries: Iterator[imports.Entry], shown: Shown) ->
                 shown.exit = Exit.PARTIAL
             yield found
     shown.note = ", ".join(f"{number} {result}" for result, number in counts.items())
+
+
+logins.register(app)  # behind all others, as help lists them

@@ -20,7 +20,7 @@ events = group("webhooks events", "What Stripe delivered, and what became of it.
 app.add_typer(events)
 
 EventId = Annotated[str, typer.Argument(metavar="EVENT", help="The event's id, such as evt_1.")]
-EventIds = Annotated[list[str], typer.Argument(metavar="EVENT…", help="Ids of events, such as evt_1.")]
+EventIds = Annotated[list[str], typer.Argument(metavar="EVENT", help="Ids of events, such as evt_1.")]
 
 
 @command(app, "serve", example="dumacle webhooks serve", kind=Kind.SERVICE, cron=True, role="superadmin")

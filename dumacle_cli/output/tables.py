@@ -18,6 +18,7 @@ CHUNK = 500
 
 GAP = "  "
 
+_HEADINGS = {"sentence": "what it makes", "entry": "file to open", "picture": "needs a picture"}
 _BOUNDARIES = ("_start", "_end")
 _GOOD = {"active", "uploaded", "verified", "ok", "running", "done", "stored", "unchanged"}
 _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"}
@@ -129,7 +130,7 @@ def item_kind(kind: type, name: str) -> type:
 
 def heading(name: str) -> str:
     """Turn a field's name into a heading, such as `created at`."""
-    return name.removeprefix("is_").replace("_", " ")
+    return _HEADINGS.get(name) or name.removeprefix("is_").replace("_", " ")
 
 
 def cell(value: Any, name: str, kind: type) -> Cell:

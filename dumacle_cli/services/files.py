@@ -227,7 +227,8 @@ def _order(chosen: Selection, sort: Sort | None) -> str:
     if chosen.prefix and sort not in (None, "path"):
         raise UsageError("--prefix lists by path; leave --sort out", "dumacle files list")
     if wanted in ("path", "size") and chosen.owner_id is None and chosen.pod_id is None:
-        raise UsageError(f"a listing by {wanted} needs --owner or --pod", "dumacle files list")
+        typed = f"--sort {sort}" if sort else "--prefix"
+        raise UsageError(f"{typed} needs --owner or --pod", "dumacle files list")
     return wanted
 
 

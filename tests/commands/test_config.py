@@ -45,6 +45,14 @@ def test_names_of_the_old_backend_are_taken(invoke: Run, environment: Callable[.
     assert setting(invoke, "s3_region")["value"] == "eu-north-1"
 
 
+def test_a_person_reads_values_as_he_writes_them(invoke: Run, config_file: Path) -> None:
+    typed = ("--set", "large_file_size=1000", "--set", "lock_timeout=0.5")
+    said = dict(line.split() for line in invoke("config", "list", *typed).out.splitlines())
+    assert (said["max_file_size"], said["large_file_size"]) == ("5TiB", "1000B")
+    assert (said["connect_timeout"], said["lock_timeout"], said["upload_concurrency"]) == ("5", "0.5", "128")
+    assert setting(invoke, "max_file_size")["value"] == str(5 * 1024**4)
+
+
 def test_secrets_are_masked_in_every_form(invoke: Run, environment: Callable[..., None], config_file: Path) -> None:
     environment(DUMACLE_DATABASE_URL="postgresql://u:hush-hush@h/d", DUMACLE_S3_SECRET_KEY="hush-hush")
     for form in ("table", "json", "jsonl", "csv"):

@@ -55,8 +55,13 @@ def test_list_filters_sorts_pages_and_streams(run: "Run", ids: dict[str, int]) -
     first = run("files", "list", "--limit", "1", "-o", "json").json
     assert paths(run, "--limit", "1", "--after", first["next"]) == ["a/22"]
     assert paths(run, "--limit", "1", "--all") == ["a/1", "a/22"]
-    for wrong in (["--sort", "path"], ["--prefix", "a"], ["--deleted", "--sort", "size"]):
-        assert run("files", "list", *wrong, "-o", "json", expect=2).error["code"] == "usage-error"
+    for wrong, said in (
+        (["--sort", "path"], "--sort path needs --owner or --pod"),
+        (["--prefix", "a"], "--prefix needs --owner or --pod"),
+        (["--prefix", "a", "--sort", "size"], "--prefix lists by path; leave --sort out"),
+        (["--deleted", "--sort", "size"], "--deleted lists by the time of deletion; leave --sort out"),
+    ):
+        assert run("files", "list", *wrong, "-o", "json", expect=2).error["message"] == said
 
 
 def test_show_tells_the_whole_story(run: "Run", ids: dict[str, int]) -> None:

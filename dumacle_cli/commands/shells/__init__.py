@@ -87,7 +87,7 @@ def _read_values(found: Grammar, path: str, param: Any) -> None:
 
 def _is_file(param: Any) -> bool:
     annotation = param.type_descriptor.annotation
-    return Path in (annotation, *get_args(annotation)) or str(param.metavar).strip("[]") in _FILE_NAMES
+    return Path in (annotation, *get_args(annotation)) or param.metavar in _FILE_NAMES
 
 
 def _choices(annotation: Any) -> list[str]:

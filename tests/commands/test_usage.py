@@ -1,0 +1,135 @@
+"""Help as a newcomer reads it, and what a refusal says of what was typed."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from dumacle_cli import commands, errors
+from dumacle_cli.commands import usage
+from dumacle_cli.commands.contract import Group
+from tests.conftest import Run
+
+pytestmark = pytest.mark.unit
+
+LEAVES = dict(commands.walk())
+GROUPS = {name: node for name in commands.REGISTRY if isinstance(node := commands.load(name), Group)}
+GROUPS |= {
+    f"{name} {child}": node
+    for name, group in GROUPS.items()
+    for child, node in group.commands.items()
+    if isinstance(node, Group)
+}
+# In this order where a group has them: what is looked at first, then how it comes and goes.
+VERBS = ("create", "list", "show", "update", "delete", "restore", "purge")
+
+
+def words(said: str) -> str:
+    return " ".join(said.split())
+
+
+@pytest.mark.parametrize("path", ["", *GROUPS, *LEAVES])
+def test_help_fits_and_shows_no_python(path: str, invoke: Run, environment: Callable[..., None]) -> None:
+    environment(COLUMNS="80")
+    said = invoke(*path.split(), "--help").out
+    example = said.partition("\nExample:\n")[2].partition("\n")[0]  # whole, so that it can be copied
+    assert [line for line in said.splitlines() if len(line) > 80 and line != example] == []
+    assert re.findall(r"<\w+|list\[|x[<>]=|<=x|\[\[|\{", said) == []
+    assert words(said).count("dumacle --help") == (path != "")
+
+
+@pytest.mark.parametrize("columns", ["50", "80"])
+@pytest.mark.parametrize("path", GROUPS)
+def test_help_of_a_group_cuts_no_summary(
+    path: str, columns: str, invoke: Run, environment: Callable[..., None]
+) -> None:
+    environment(COLUMNS=columns)
+    said = words(invoke(*path.split(), "--help").out)
+    for name, node in GROUPS[path].commands.items():
+        assert f"{name} {words(node.help.split(chr(10) * 2)[0])}" in said
+
+
+@pytest.mark.parametrize("path", GROUPS)
+def test_verbs_stand_in_the_same_order_everywhere(path: str) -> None:
+    names = [name for name in GROUPS[path].commands if name in VERBS]
+    assert names == sorted(names, key=VERBS.index)
+
+
+def test_logins_come_behind_what_users_are() -> None:
+    assert list(GROUPS["users"].commands)[-3:] == ["grant-login", "revoke-login", "set-role"]
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [
+        ("files upload", "[OPTIONS] --owner USER PATH..."),
+        ("files download", "[OPTIONS] [FILE]"),
+        ("plans push", "[OPTIONS] [PLAN...]"),
+        ("config list", "[OPTIONS]"),
+        ("plans", "[OPTIONS] COMMAND [ARGS]..."),
+    ],
+)
+def test_usage(path: str, line: str, invoke: Run) -> None:
+    assert invoke(*path.split(), "--help").out.startswith(f"Usage: dumacle {path} {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "record"),
+    [
+        ("files upload", "--prefix PREFIX Put before each path, such as 2026/holiday. --results"),
+        ("files upload", "--stop-after N Stop after N failures. --transcode"),
+        ("files upload", "--owner USER Whose files they become. [required]"),
+        ("files list", "--limit N Rows of a page. [default: 50, at most 1000]"),
+        ("files list", "--prefix PREFIX Only paths that begin so, sorted by path; needs --owner or --pod."),
+        ("files list", "created, path or size."),
+        ("pods update", "--[no-]use-custom-s3 Whether"),
+        ("users create", "--role ROLE What he may do: superadmin, admin, enduser or service. [default: enduser]"),
+        ("transcode watch", "ID Numbers of transcodes. Example:"),
+        ("", "-o, --output FORM How results are written: table, json, jsonl or csv. [default: table]"),
+        ("", "-v, --verbose Say how long it took; -vv: also each statement. -q"),
+        ("", "-V, --version Say which version this is."),
+    ],
+)
+def test_options(path: str, record: str, invoke: Run) -> None:
+    assert record in words(invoke(*path.split(), "--help").out)
+
+
+def test_the_end_of_help_names_every_shared_option(invoke: Run) -> None:
+    said = invoke("users", "--help").out
+    assert "  -o, --profile, --set, --timeout, -v, -q, --log-format, --color, -h\n" in said
+
+
+def test_no_choice_is_told_twice() -> None:
+    params = [param for leaf in LEAVES.values() for param in leaf.params if usage.choices(param)]
+    assert params
+    for param in params:
+        assert ", ".join(usage.choices(param)[:-1]) not in param.help, param.opts
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("users list -o xml", "--output cannot be 'xml': it is table, json, jsonl or csv"),
+        ("users list --limit abc", "--limit cannot be 'abc': it is a whole number from 1 to 1000"),
+        ("users list --limit 0", "--limit cannot be '0': it is a whole number from 1 to 1000"),
+        ("users list --timeout x", "--timeout cannot be 'x': it is a number, at least 0"),
+        ("transcode cancel 1 two", "ID cannot be 'two': it is a whole number, at least 1"),
+        ("completion show", "completion show needs SHELL: bash, zsh, fish or powershell"),
+        ("completion show ksh", "SHELL cannot be 'ksh': it is bash, zsh, fish or powershell"),
+        ("files upload photos", "files upload needs --owner USER"),
+        ("files upload --owner ada", "files upload needs PATH..."),
+        (
+            "config list --set url_expiry=0",
+            "url_expiry cannot be '0': it must be greater than or equal to 1 (from --set)",
+        ),
+        ("config list --set url_expiry=x", "url_expiry cannot be 'x': it must be a valid integer (from --set)"),
+        (
+            "config list --set max_file_size=huge",
+            "max_file_size cannot be 'huge': a size is a number with B, KiB, MiB, GiB or TiB",
+        ),
+    ],
+)
+def test_refusal_says_what_was_typed_and_what_is_right(typed: str, sentence: str, invoke: Run) -> None:
+    refused = invoke(*typed.split(), expect=errors.Exit.USAGE)
+    assert refused.err.splitlines()[0] == f"dumacle: {sentence}"
+    assert len(refused.err.splitlines()) == 2
