@@ -163,9 +163,7 @@ class Everywhere:
             with formatter.section(title):
                 formatter.write(f"  {line}\n")
         if ctx.parent is not None:
-            with formatter.section(EVERYWHERE):
-                formatter.write_text(", ".join([*(min(param.opts, key=len) for param in shared), "-h"]))
-                formatter.write_text("They are explained by: dumacle --help")
+            usage.mention(formatter, EVERYWHERE, shared, "dumacle --help")
 
 
 def _promise(callback: Any) -> Contract | None:

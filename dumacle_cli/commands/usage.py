@@ -9,8 +9,9 @@ from typing import Any
 ENDLESS = 2**63 - 1
 """A limit that PostgreSQL has, and nobody meets."""
 
-UNBROKEN = "\N{NO-BREAK SPACE}"
-"""Stands for a blank at which no line is broken."""
+_STAND_INS = {" ": "\N{NO-BREAK SPACE}", "-": "\N{NON-BREAKING HYPHEN}"}
+"""What stands for a blank or a hyphen at which no line is to be broken, until the lines are made."""
+_WHOLE, _WRITTEN = str.maketrans(_STAND_INS), str.maketrans({stand: char for char, stand in _STAND_INS.items()})
 
 Rows = Sequence[tuple[str, str]]
 
@@ -20,7 +21,20 @@ def write(formatter: Any, title: str, rows: Rows) -> None:
     if rows:
         with formatter.section(title):
             formatter.write_dl(rows, col_max=formatter.width // 3)
-        formatter.buffer[:] = [text.replace(UNBROKEN, " ") for text in formatter.buffer]
+        _written(formatter)
+
+
+def mention(formatter: Any, title: str, params: Iterable[Any], where: str) -> None:
+    """Write only the shortest names of options under a title, and where they are explained."""
+    names = ", ".join([*(min(param.opts, key=len) for param in params), "-h"])
+    with formatter.section(title):
+        formatter.write_text(names.replace("-", _STAND_INS["-"]))
+        formatter.write_text(f"They are explained by: {where.translate(_WHOLE)}")
+    _written(formatter)
+
+
+def _written(formatter: Any) -> None:
+    formatter.buffer[:] = [text.translate(_WRITTEN) for text in formatter.buffer]
 
 
 def rows(params: Iterable[Any], kind: str) -> Rows:
@@ -91,9 +105,9 @@ def _meaning(param: Any) -> str:
     about = f"{param.help.removesuffix('.')}: {words}." if words else param.help
     notes = []
     if param.default and not getattr(param, "is_flag", False):
-        notes.append(f"default:{UNBROKEN}{param.default}")
+        notes.append(f"default: {param.default}".translate(_WHOLE))
     if param.max not in (None, ENDLESS):
-        notes.append(f"at{UNBROKEN}most{UNBROKEN}{param.max}")
+        notes.append(f"at most {param.max}".translate(_WHOLE))
     if param.required and param.param_type_name == "option":
         notes.append("required")
     return f"{about}  [{', '.join(notes)}]" if notes else about

@@ -1,6 +1,6 @@
 """Tables on a terminal: fitted to its width and coloured."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from rich.console import Console
@@ -12,6 +12,9 @@ from dumacle_cli.output.tables import GAP, Cell, Grid
 
 WHOLE = 20
 """Characters up to which a column is not folded on a narrow terminal, unless it is the widest."""
+
+NARROWEST = 8
+"""Characters below which a column is not folded: too many lines would be nobody's gain."""
 
 _PIPE_WIDTH = 20_000
 """Wider than any row, so that a pipe gets each on one line."""
@@ -51,22 +54,35 @@ def write(grids: Iterable[Grid], out: TextIO, color: bool | None) -> None:
 
 
 def _print(here: Console, grid: Grid) -> None:
+    indent = len(GAP) if grid.title else 0
+    table = _table(grid)
+    least = sum(column.min_width or 0 for column in table.columns) + len(GAP) * (len(table.columns) - 1)
     if grid.title:
         here.print(Text(grid.title, style="bold"))
-    here.print(Padding(_table(grid), (0, 0, 0, len(GAP) if grid.title else 0)))
+    if grid.headings and indent + least > here.width:  # rich would cut cells, or leave columns out
+        for record in _records(grid):
+            here.print(Padding(_table(record), (0, 0, 1, indent)))
+    else:
+        here.print(Padding(table, (0, 0, 0, indent)))
+
+
+def _records(grid: Grid) -> Iterator[Grid]:
+    """Yield each row as a table of its own, a line per column."""
+    for row in grid.rows:
+        yield Grid([[Cell(heading, "bold"), cell] for heading, cell in zip(grid.headings or (), row, strict=True)])
 
 
 def _table(grid: Grid) -> Table:
-    table = Table(
-        box=None, show_header=bool(grid.headings), header_style="bold", pad_edge=False, padding=(0, len(GAP), 0, 0)
-    )
+    """Make a table whose columns know the least width at which they can be read."""
+    table = Table(box=None, show_header=grid.headed, header_style="bold", pad_edge=False, padding=(0, len(GAP), 0, 0))
     headings = grid.headings or ("",) * len(grid.rows[0])
     widths = [max(len(cell.text) for cell in column) for column in zip(*grid.rows, strict=True)]
     widest = max((width for place, width in enumerate(widths) if place not in grid.instants), default=0)
     for place, (heading, width) in enumerate(zip(headings, widths, strict=True)):
         whole = place in grid.instants or width < min(widest, WHOLE + 1)
         side = "right" if place in grid.right else "left"
-        table.add_column(heading, justify=side, overflow="fold", no_wrap=whole)  # type: ignore[arg-type]
+        least = max(width, len(heading)) if whole else max(min(width, NARROWEST), *map(len, heading.split() or [""]))
+        table.add_column(heading, justify=side, overflow="fold", no_wrap=whole, min_width=least)  # type: ignore[arg-type]
     for row in grid.rows:
         table.add_row(*map(_text, row))
     return table

@@ -33,10 +33,14 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table that is ready to be laid out: a heading above it, headings of columns, rows, and how columns behave."""
+    """A table that is ready to be laid out: a heading above it, headings of columns, rows, and how columns behave.
+
+    The headings of a stream are shown once, above its first table.
+    """
 
     rows: list[list[Cell]]
     headings: tuple[str, ...] | None = None
+    headed: bool = False
     right: frozenset[int] = frozenset()
     instants: frozenset[int] = frozenset()
     title: str = ""
@@ -61,7 +65,7 @@ def grids(shown: Shown, view: View) -> Iterator[Grid]:
     items = documents.rows(shown, view)
     names, first = view.columns or _names(view.returns), True
     while chunk := list(islice(items, CHUNK)):
-        yield _of_many(names, chunk, view.returns, headings=first)
+        yield _of_many(names, chunk, view.returns, headed=first)
         first = False
 
 
@@ -70,7 +74,7 @@ def lines(grid: Grid) -> Iterator[str]:
     indent = GAP if grid.title else ""
     if grid.title:
         yield grid.title
-    head = [[Cell(heading) for heading in grid.headings]] if grid.headings else []
+    head = [[Cell(heading) for heading in grid.headings or ()]] if grid.headed else []
     rows = [line for row in head + grid.rows for line in _broken(row)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -90,12 +94,13 @@ def _names(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in fields(kind))
 
 
-def _of_many(names: tuple[str, ...], items: list[Any], kind: type, *, headings: bool, title: str = "") -> Grid:
+def _of_many(names: tuple[str, ...], items: list[Any], kind: type, *, headed: bool, title: str = "") -> Grid:
     sizes = marked(kind, "bytes")
     numbers = {name for name in names if any(_is_number(item.get(name)) for item in items)}
     return Grid(
         rows=[[cell(item.get(name), name, kind) for name in names] for item in items],
-        headings=tuple(heading(name) for name in names) if headings else None,
+        headings=tuple(map(heading, names)),
+        headed=headed,
         right=frozenset(place for place, name in enumerate(names) if name in numbers or name in sizes),
         instants=frozenset(place for place, name in enumerate(names) if _is_instant(name)),
         title=title,
@@ -113,7 +118,7 @@ def _of_one(item: dict[str, Any], kind: type) -> Iterator[Grid]:
     yield Grid([[Cell(heading(name), "bold"), _field(value, name, kind)] for name, value in plain.items()])
     for name, items in nested.items():
         inner = item_kind(kind, name)
-        yield _of_many(_names(inner), items, inner, headings=True, title=heading(name))
+        yield _of_many(_names(inner), items, inner, headed=True, title=heading(name))
 
 
 def _field(value: Any, name: str, kind: type) -> Cell:

@@ -94,9 +94,13 @@ def test_options(path: str, record: str, invoke: Run) -> None:
     assert record in words(invoke(*path.split(), "--help").out)
 
 
-def test_the_end_of_help_names_every_shared_option(invoke: Run) -> None:
-    said = invoke("users", "--help").out
-    assert "  -o, --profile, --set, --timeout, -v, -q, --log-format, --color, -h\n" in said
+def test_the_end_of_help_names_every_shared_option(invoke: Run, environment: Callable[..., None]) -> None:
+    environment(COLUMNS="80")
+    names, where = invoke("users", "--help").out.splitlines()[-2:]
+    assert names == "  -o, --profile, --set, --timeout, -v, -q, --log-format, --color, -h"
+    assert where == "  They are explained by: dumacle --help"
+    environment(COLUMNS="50")
+    assert invoke("users", "--help").out.splitlines()[-2:] == ["  --log-format, --color, -h", where]
 
 
 def test_no_choice_is_told_twice() -> None:

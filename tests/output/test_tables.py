@@ -1,6 +1,7 @@
 """Tables as a person reads them, and as a pipe gets them."""
 
 import io
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -84,6 +85,31 @@ def test_a_terminal_folds_the_widest_column_only(monkeypatch: pytest.MonkeyPatch
     assert len(shown) > 2
     assert "2026-12-01 00:00:00Z" in shown[1]
     assert all(len(line) <= 130 for line in shown)
+
+
+def test_a_narrow_terminal_gets_records_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = written([WHOLE, WHOLE], many=True, out=Terminal())
+    one, two, end = shown.split("\n\n")
+    assert (one, end) == (two, "")
+    assert one.splitlines()[:4] == [
+        r"path          a\nb",
+        "status        active",
+        "took          2m 05s",
+        "upload limit  unlimited",
+    ]
+    assert "created at    2026-12-01 00:00:00Z" in one
+
+
+def test_headings_are_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Shown([Part("films", 1024, True)])
+    for columns in range(20, 30):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        out = Terminal()
+        tables.write(data, View("test", Part, True), out, False)
+        assert {"name", "free", "default", "films", "1.00 KiB", "yes"} <= {
+            " ".join(cell.split()) for cell in re.split(r"  |\n", out.getvalue())
+        }, columns
 
 
 def test_colour_only_where_it_is_wanted() -> None:
