@@ -15,6 +15,11 @@ Process = subprocess.Popen[str]
 Begin = Callable[..., Process]
 
 
+def unmeasured() -> dict[str, str]:
+    """The environment without what makes a process measure its coverage, which takes memory and imports modules."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
 @pytest.fixture
 def program() -> Iterator[Begin]:
     """Start the program; what is still there at the end is killed."""

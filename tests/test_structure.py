@@ -11,6 +11,7 @@ from typer.main import _get_params_name_from_function
 from dumacle_cli import commands
 from dumacle_cli.__main__ import main
 from dumacle_cli.commands.contract import Kind, shared_params
+from tests.processes import unmeasured
 
 pytestmark = pytest.mark.unit
 
@@ -24,7 +25,9 @@ LEAVES = dict(commands.walk())
 def imported(code: str, *argv: str) -> set[str]:
     """The modules that are there after this code."""
     code = f"import sys; {code}; print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], env=unmeasured(), capture_output=True, text=True, check=True
+    )
     return set(done.stderr.split())
 
 

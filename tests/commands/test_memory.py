@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli.store.database import Database
-from tests.processes import ROOT
+from tests.processes import ROOT, unmeasured
 
 pytestmark = pytest.mark.integration
 FEW, MANY, GROWTH = 5_000, 50_000, 5
@@ -27,7 +27,15 @@ sys.exit(status)
 def peak(*argv: str | Path) -> float:
     """Run the program, and return the most memory it held, in MiB."""
     command = [sys.executable, "-c", PROGRAM, *argv]
-    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=unmeasured(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     return int(done.stderr.split()[-1]) / 1024
 
 

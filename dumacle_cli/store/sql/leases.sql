@@ -13,7 +13,7 @@ DECLARE
     storage app.quota_counters;
     upload app.quota_counters;
 BEGIN
-    IF app.actor() IS NOT NULL AND p_at <> now() THEN
+    IF app.actor() IS NOT NULL AND p_at IS DISTINCT FROM now() THEN
         RAISE EXCEPTION 'only the owner names another instant' USING ERRCODE = 'insufficient_privilege';
     ELSIF least(p_wanted, p_least) < 0 OR p_seconds < 0 THEN
         RAISE EXCEPTION 'nobody claims less than nothing' USING ERRCODE = 'invalid_parameter_value';

@@ -154,7 +154,8 @@ BEGIN
         RAISE EXCEPTION 'a session lasts longer than that' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM login.unmake(l) FROM app.logins_of(NULL, NULL, true) AS l;
-    -- Each may connect 20 times, and the server has an end.
+    -- Each may connect 20 times, and the server has an end. Who opens several at once waits for himself.
+    PERFORM pg_advisory_xact_lock(hashtextextended('dumacle.sessions', me));
     IF (SELECT count(*) FROM app.logins_of(me, NULL, false)) > 10 THEN
         RAISE EXCEPTION 'ten sessions of this user are open already' USING ERRCODE = 'configuration_limit_exceeded';
     END IF;
