@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-LEAST = 64
+LEAST = 96
 WINDOW = 0.5
 """Seconds over which a rate is measured, at least; each slot is used once in it, too."""
 PAYS = 1.15
@@ -26,7 +26,7 @@ class Pace:
         self._owed = 0
         self._clock = clock
         self._begin()
-        self._slower_rate = 0.0
+        self._slower, self._slower_rate = self.limit, 0.0
         self._resting = 1
 
     @asynccontextmanager
@@ -61,9 +61,9 @@ class Pace:
                 self._resize(self.limit // 2)
         elif rate <= PAYS * self._slower_rate:
             self._slower_rate, self._resting = 0.0, REST
-            self._resize(self.limit // 2)
+            self._resize(self._slower)
         elif self.limit < self.most:
-            self._slower_rate = rate
+            self._slower, self._slower_rate = self.limit, rate
             self._resize(self.limit * 2)
 
     def _resize(self, limit: int) -> None:
