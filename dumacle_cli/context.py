@@ -134,7 +134,7 @@ class Context:
             raise errors.EmbeddedStopped()
         from dumacle_cli import embedded
 
-        return embedded.start(self.data_dir)
+        return embedded.ensure(self.data_dir)
 
     @cached_property
     def database(self) -> "Database":
@@ -166,7 +166,7 @@ class Context:
             from dumacle_cli import embedded
             from dumacle_cli.local import servers
 
-            return str(servers.login_url(embedded.keep_current(self.data_dir, self.servers)))
+            return str(servers.login_url(embedded.keep_current(self.servers)))
         raise errors.NoDatabase()
 
     @property

@@ -1,12 +1,16 @@
 """The embedded default made ready for use: both servers up, the owner and the database there, the schema current."""
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.local import servers
+from dumacle_cli.local.lock import READY, locked
 from dumacle_cli.store import revisions
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dumacle_cli.config_file import FileChange
     from dumacle_cli.local.servers import Servers
 
@@ -19,25 +23,45 @@ def start(folder: Path) -> "Servers":
     Whoever owns the folder becomes a superadmin, with a login of his own like anybody else's.
     Raises FolderUnreachable, EmbeddedFailed, MissingExtra, MigrationRunning, SchemaTooNew.
     """
+    with _taking_turns(folder) as up:
+        return _make_ready(up)
+
+
+def ensure(folder: Path) -> "Servers":
+    """Start both servers, and make ready only what is not; of ten at once, one does it. Raises like start."""
+    with _taking_turns(folder) as up:
+        return up if _is_current(up) else _make_ready(up)
+
+
+def keep_current(up: "Servers") -> "Servers":
+    """Finish what an interrupted start left, and upgrade the schema where a newer release of Dumacle now runs."""
+    return up if _is_current(up) else ensure(up.folder)
+
+
+@contextmanager
+def _taking_turns(folder: Path) -> "Iterator[Servers]":
+    made = servers.start(folder)
+    with locked(made.folder, READY):
+        yield servers.start(made.folder)
+
+
+def _is_current(up: "Servers") -> bool:
+    try:
+        return (up.folder / servers.SCHEMA).read_text("ascii").strip() == revisions.OWN
+    except FileNotFoundError:
+        return False
+
+
+def _make_ready(up: "Servers") -> "Servers":
     from dumacle_cli.store import bootstrap, schema
     from dumacle_cli.store.database import translated
 
-    up = servers.start(folder)
     with translated():
         bootstrap.bootstrap(up.admin_url, servers.DATABASE, servers.OWNER, up.owner_password)
         schema.upgrade(servers.owner_url(up))
     up = _log_in(up)
     servers.note_schema(up.folder, revisions.OWN)
     return up
-
-
-def keep_current(folder: Path, up: "Servers") -> "Servers":
-    """Finish what an interrupted start left, and upgrade the schema where a newer release of Dumacle now runs."""
-    try:
-        current = (folder / servers.SCHEMA).read_text("ascii").strip() == revisions.OWN
-    except FileNotFoundError:
-        current = False
-    return up if current else start(folder)
 
 
 def _log_in(up: "Servers") -> "Servers":

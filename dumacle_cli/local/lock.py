@@ -1,4 +1,4 @@
-"""One command at a time may start or stop the servers of a data folder."""
+"""One command at a time may start or stop the servers of a data folder, or make their database ready."""
 
 import fcntl
 import os
@@ -8,11 +8,14 @@ from pathlib import Path
 
 from dumacle_cli.errors import FolderUnreachable
 
+SERVERS = "lock"
+READY = "ready.lock"
+
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a data folder; waits for whoever holds it, and is freed when its holder dies."""
-    descriptor = _acquire(folder / "lock")
+def locked(folder: Path, name: str = SERVERS) -> Iterator[None]:
+    """Hold a lock of a data folder; waits for whoever holds it, and is freed when its holder dies."""
+    descriptor = _acquire(folder / name)
     try:
         yield
     finally:

@@ -9,13 +9,13 @@ from urllib.parse import quote
 from dumacle_cli.errors import Conflict
 from dumacle_cli.local import address, media, postgres, s3
 from dumacle_cli.local import folder as folders
-from dumacle_cli.local.lock import locked
+from dumacle_cli.local.lock import READY, SERVERS, locked
 
 SUPERUSER = "postgres"
 OWNER = "dumacle_owner"
 DATABASE = "dumacle"
-SCHEMA = "schema"
-"""File that says which schema the database was brought to."""
+SCHEMA = "postgres/dumacle.schema"
+"""File that says which schema the database was brought to; lost with the cluster that it speaks of."""
 # All that `reset` may delete; what others put into the folder stays.
 OURS = (
     "postgres",
@@ -26,8 +26,8 @@ OURS = (
     "s3.log",
     "s3.json",
     folders.SECRETS,
-    "lock",
-    SCHEMA,
+    SERVERS,
+    READY,
     media.FOLDER,
     media.UNFINISHED,
 )

@@ -9,6 +9,9 @@ from psycopg.conninfo import make_conninfo
 from dumacle_cli.store import revisions
 from dumacle_cli.store import sql as scripts
 
+LOCK = 0x64756D61636C66
+"""Of a bootstrap, in the database that the administrator connects to."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
@@ -22,19 +25,20 @@ class Bootstrapped:
 def bootstrap(admin_url: str, database: str, owner: str, owner_password: str) -> Bootstrapped:
     """Make the owner's role and its database where they are missing, set the password, and shut the public out.
 
-    Safe to repeat. `admin_url` is a libpq URL of a superuser, or of a role with CREATEROLE and CREATEDB. A superuser
-    also puts up the guard (guard.sql), which refuses DDL to all but the owners of the schemas.
+    Safe to repeat, and two at once take turns. `admin_url` is a libpq URL of a superuser, or of a role with CREATEROLE
+    and CREATEDB. A superuser also puts up the guard (guard.sql), which refuses DDL to all but the schemas' owners.
     Raises DatabaseTooOldServer, and psycopg.Error as the server words it; the password reaches it as a verifier only.
     """
     with psycopg.connect(admin_url, autocommit=True) as admin:
         revisions.require_server(admin.info.server_version)
+        admin.execute("SELECT pg_advisory_lock(%s)", [LOCK])
         made_role = _make_role(admin, owner, owner_password)
         made_database = _make_database(admin, database, owner)
-    with psycopg.connect(make_conninfo(admin_url, dbname=database)) as inside:
-        inside.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
-        made_guard = _is_superuser(inside) and not _is_guarded(inside)
-        if _is_superuser(inside):
-            inside.execute(scripts.read("guard").encode())
+        with psycopg.connect(make_conninfo(admin_url, dbname=database)) as inside:
+            inside.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+            made_guard = _is_superuser(inside) and not _is_guarded(inside)
+            if _is_superuser(inside):
+                inside.execute(scripts.read("guard").encode())
     return Bootstrapped(made_role, made_database, made_guard)
 
 

@@ -73,6 +73,7 @@ def test_a_command_starts_what_was_stopped(installed: Run) -> None:
 
 def test_ten_commands_at_once_start_one_of_each(installed: Run, data_folder: Path, program: Begin) -> None:
     installed("local", "stop")
+    (data_folder / servers.SCHEMA).unlink()
     commands = [program("users", "list", "-o", "csv") for _ in range(10)]
     said = [(*command.communicate(timeout=120), command.returncode) for command in commands]
     assert {code for _, _, code in said} == {0}, said

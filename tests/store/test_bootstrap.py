@@ -2,6 +2,8 @@
 
 import secrets
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 
 import psycopg
 import pytest
@@ -47,6 +49,15 @@ def test_makes_what_is_missing_and_is_safe_to_repeat(cluster: dict[str, str], ro
     assert bootstrap.bootstrap(admin, DATABASE, OWNER, PASSWORD) == bootstrap.Bootstrapped(False, False, False)
     rights = root.execute("SELECT rolsuper, rolcreaterole, rolcanlogin FROM pg_roles WHERE rolname = %s", [OWNER])
     assert rights.fetchone() == (False, True, True)
+
+
+def test_several_at_once_make_it_once(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    with ThreadPoolExecutor(8) as hosts:
+        made = list(hosts.map(lambda _: bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD), range(8)))
+    assert sorted(made, key=astuple) == [
+        *[bootstrap.Bootstrapped(False, False, False)] * 7,
+        bootstrap.Bootstrapped(True, True, True),
+    ]
 
 
 def test_the_owner_can_migrate_without_being_superuser(cluster: dict[str, str], root: psycopg.Connection) -> None:
