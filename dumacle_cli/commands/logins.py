@@ -1,5 +1,6 @@
 """`dumacle users grant-login|revoke-login|set-role`: who may log in, and with which rights."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,10 @@ Person = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-
 Service = Annotated[
     logins.Duty | None, typer.Option("--service", metavar="DUTY", help="A service instead of a person.")
 ]
+CAUTION = """\
+By psql this login is shown no row of others, but it can find out what these
+hold, e-mail addresses and paths too (docs/security.md). Most endusers need no
+login; to take it away: dumacle users revoke-login USER"""
 Grantable = Literal["superadmin", "admin", "enduser"]
 
 
@@ -47,7 +52,9 @@ def grant_login(
     password = _password(context, password_file) if password_file else None
     if service:
         return context.change(lambda session: logins.grant_service(session, service, password))
-    return context.change(lambda session: logins.grant(session, user, password))
+    granted = context.change(lambda session: logins.grant(session, user, password))
+    trusting = isinstance(granted.data, logins.Granted) and granted.data.role == "enduser"
+    return replace(granted, note=CAUTION) if trusting else granted
 
 
 def revoke_login(context: Context, user: Person = "", service: Service = None) -> Shown:

@@ -25,6 +25,7 @@ class Granted:
     """A login that was made or got another password, which is shown where it was made at random."""
 
     user: str
+    role: str
     login: str
     duty: str | None
     password: Secret | None
@@ -93,14 +94,14 @@ def grant(session: Session, reference: str, password: str | None) -> tuple[Grant
         raise Conflict(reason=f"{user.email} is a service", advice="dumacle users grant-login --service DUTY")
     chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
     login = logins.grant_personal(session, user.id, chosen)
-    return Granted(user.email, login, None, None if password else chosen), True
+    return Granted(user.email, user.role, login, None, None if password else chosen), True
 
 
 def grant_service(session: Session, duty: Duty, password: str | None) -> tuple[Granted, bool]:
     """Make the login of a duty, or give it another password, at random if none is given; raises InvalidValue."""
     chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
     login = logins.grant_service(session, duty, chosen)
-    return Granted(service(duty), login, duty, None if password else chosen), True
+    return Granted(service(duty), "service", login, duty, None if password else chosen), True
 
 
 def service(duty: str) -> str:

@@ -396,6 +396,12 @@ def test_a_second_grant_is_another_password(ada: Person, root: Run, tmp_path: Pa
     assert refused.err.splitlines()[1] == f"  fix: chmod 600 {file}"
 
 
+def test_who_gives_an_enduser_a_login_is_told_what_that_opens(ada: Person, root: Run) -> None:
+    assert "can find out what these" in root("users", "grant-login", ADA).err
+    root("users", "create", "olga@example.com", "--role", "admin")
+    assert root("users", "grant-login", "olga@example.com").err == ""
+
+
 def test_a_role_is_given_to_the_logins_too(ada: Person, root: Run) -> None:
     ada.log_in()
     root("users", "set-role", ADA, "admin")

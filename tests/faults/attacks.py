@@ -369,7 +369,6 @@ ACCEPTED = {
     "a lock of one's own number only delays": "SELECT pg_advisory_xact_lock(1)",
     "how many rows a table has is no secret": "SELECT reltuples FROM pg_class WHERE oid = 'app.users'::regclass",
     "nor is what a plan would cost": "EXPLAIN SELECT * FROM app.users",
-    "whether an e-mail exists can be asked": "EXPLAIN (ANALYZE) SELECT FROM app.users WHERE email = 'root@example.com'",
     "nor are the functions": "SELECT prosrc FROM pg_proc WHERE proname = 'actor'",
     "nor are the settings of logins": "SELECT * FROM pg_db_role_setting",
     "nor is how large a table is": "SELECT pg_total_relation_size('app.users')",

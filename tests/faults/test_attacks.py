@@ -329,6 +329,19 @@ def test_accepted(accepted: str, everybody: Installation) -> None:
         ada.execute(ACCEPTED[accepted])
 
 
+def test_what_row_level_security_does_not_hide(everybody: Installation) -> None:
+    ada = everybody.as_("ada")
+    with ada.transaction(force_rollback=True):
+        ada.execute("SET LOCAL enable_seqscan = off")
+        told = {}
+        for email in ("bob@example.com", "nobody@example.com"):
+            asked = f"SELECT FROM app.users WHERE email = '{email}' AND deleted_at IS NULL"
+            assert ada.execute(asked).fetchall() == []
+            plan = "\n".join(line for (line,) in ada.execute(f"EXPLAIN (ANALYZE) {asked}"))
+            told[email] = "Rows Removed by Filter: 1" in plan
+    assert told == {"bob@example.com": True, "nobody@example.com": False}
+
+
 def test_guard_holds_where_rights_were_given(superuser: psycopg.Connection[Any], everybody: Installation) -> None:
     superuser.execute(everybody.say("GRANT CREATE ON SCHEMA app TO {P}_admins"))
     superuser.execute(sql.read("guard").encode())
