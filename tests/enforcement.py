@@ -34,7 +34,7 @@ OWN = {
     "renditions": "ARRAY(SELECT owner_id FROM app.files WHERE id = t.file_id)",
     "units": "ARRAY(SELECT owner_id FROM app.files AS f JOIN app.transcodes AS s ON s.file_id = f.id"
     " WHERE s.id = t.transcode_id)",
-    "operations": "ARRAY(SELECT user_id FROM app.logins WHERE role = t.login)",
+    "operations": "ARRAY[t.user_id]",
     **dict.fromkeys(
         (
             "pod_grants",
@@ -272,7 +272,7 @@ def _touches(everybody: Installation, who: str, command: str, table: str, row: R
     role = ACTORS[who]
     own = everybody.facts[who if who in everybody.facts else f"user_{who}"] in row.owners
     if table == "operations":
-        return _own_login(everybody, who, row) or (role == "superadmin" and command != "INSERT")
+        return _own_login(everybody, who, row) if command == "INSERT" else own or role == "superadmin"
     if role == "superadmin" or table in EVERYBODYS:
         return True
     if table == "users" and command != "SELECT":

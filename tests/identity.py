@@ -21,6 +21,7 @@ from dumacle_cli.store.models import (
     Credential,
     Customer,
     Lease,
+    Login,
     Operation,
     ProviderDefault,
     QuotaAnchor,
@@ -108,8 +109,10 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
     schema.upgrade(made.url("owner"))
     _log_in(made)
     with database.session() as session:
+        users = dict(iter(session.execute(select(Login.role, Login.user_id))))
         session.add_all(
-            Operation(id=f"of {who}", command="c", fingerprint="f", login=made.logins[who]) for who in made.logins
+            Operation(id=f"of {who}", command="c", fingerprint="f", login=login, user_id=users.get(login, 0))
+            for who, login in made.logins.items()
         )
     database.close()
     made.as_("owner").execute("ANALYZE")

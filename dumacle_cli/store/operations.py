@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import OperationReused
 from dumacle_cli.plain import plain
 
+_OWN = "id = :id AND user_id = COALESCE(app.actor(), 0)"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -42,7 +44,7 @@ def begin(session: Session, request: Request) -> Earlier | None:
     recorded = session.execute(
         text(
             "WITH recorded AS (INSERT INTO app.operations (id, command, fingerprint) "
-            "VALUES (:id, :command, :fingerprint) ON CONFLICT (id) DO NOTHING RETURNING id) "
+            "VALUES (:id, :command, :fingerprint) ON CONFLICT (id, user_id) DO NOTHING RETURNING id) "
             "SELECT set_config('dumacle.operation', id, true) FROM recorded"
         ),
         {"id": request.id, "command": request.command, "fingerprint": request.fingerprint},
@@ -50,18 +52,17 @@ def begin(session: Session, request: Request) -> Earlier | None:
     if recorded:
         return None
     found = session.execute(
-        text("SELECT command, fingerprint, result FROM app.operations WHERE id = :id AND login = session_user"),
+        text(f"SELECT command, fingerprint, result FROM app.operations WHERE {_OWN}"),  # noqa: S608
         {"id": request.id},
-    ).one_or_none()
-    if found is None or found.fingerprint != request.fingerprint:
-        # What another login wrote down never stands for what this one asks, but its id is taken.
-        raise OperationReused(operation=request.id, command=found.command if found else "somebody else's command")
+    ).one()
+    if found.fingerprint != request.fingerprint:
+        raise OperationReused(operation=request.id, command=found.command)
     return Earlier(found.result)
 
 
 def finish(session: Session, request: Request, result: object) -> None:
     """Keep the result, less its secrets, for a repeat of the operation."""
     session.execute(
-        text("UPDATE app.operations SET result = CAST(:result AS jsonb) WHERE id = :id"),
+        text(f"UPDATE app.operations SET result = CAST(:result AS jsonb) WHERE {_OWN}"),  # noqa: S608
         {"id": request.id, "result": json.dumps(plain(result, keep_secrets=False), default=str)},
     )

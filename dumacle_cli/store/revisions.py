@@ -4,8 +4,8 @@ from dumacle_cli.errors import DatabaseTooOldServer, SchemaMissing, SchemaTooNew
 
 TABLE = "app.schema_version"
 OLDEST_SERVER = 160_000
-OWN = "0014"
-PREVIOUS = "0014"
+OWN = "0015"
+PREVIOUS = "0015"
 """The first release has no previous schema; a later one names it here."""
 
 

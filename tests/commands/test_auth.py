@@ -1,5 +1,6 @@
 """`dumacle auth` and who may log in: real logins at a real server, seen from outside with plain connections."""
 
+import json
 import sys
 import threading
 from collections.abc import Callable
@@ -328,8 +329,8 @@ def test_the_nightly_job_drops_sessions_that_expired(ada: Person, root: Run) -> 
 
 
 def test_an_operation_that_another_wrote_down_answers_for_nobody(ada: Person, root: Run) -> None:
-    """Ada, who guesses what the nightly job will be called, cannot make it believe that it was done."""
-    asked = ("users", "disable", "bob@example.com", "--op-id", "nightly")
+    """Ada, who guesses what the nightly job will be called, neither makes it believe that it was done nor stops it."""
+    asked = ("users", "disable", "bob@example.com", "--op-id", "nightly", "-o", "json")
     root("users", "create", "bob@example.com")
     forged = Request("nightly", "users.disable", {"user": "bob@example.com"})
     with ada.connect() as connection:
@@ -337,9 +338,25 @@ def test_an_operation_that_another_wrote_down_answers_for_nobody(ada: Person, ro
             "INSERT INTO app.operations (id, command, fingerprint, result) VALUES (%s, %s, %s, '{}')",
             [forged.id, forged.command, forged.fingerprint],
         )
-    refused = root(*asked, "-o", "json", expect=Exit.CONFLICT).error
-    assert refused["code"] == "operation-reused"
-    assert root("users", "show", "bob@example.com", "-o", "json").data["status"] == "active"
+    assert root(*asked).data["status"] == "disabled"
+    assert root(*asked).data["status"] == "disabled"
+    with ada.connect() as connection:
+        assert connection.execute("SELECT id, result FROM app.operations").fetchall() == [("nightly", {})]
+
+
+def test_a_repeat_from_a_later_session_takes_effect_once(ada: Person, root: Run) -> None:
+    def limit(hours: int, expect: int = 0) -> Result:
+        return ada.run("auth", "sessions", "limit", str(hours), "--op-id", "once", "-o", "json", expect=expect)
+
+    root("users", "set-role", ADA, "superadmin", "--yes")
+    ada.log_in()
+    limit(12)
+    root("auth", "sessions", "limit", "24")
+    ada.run("auth", "logout")
+    ada.log_in()
+    assert limit(12).data["hours"] == 12
+    assert limit(13, expect=Exit.CONFLICT).error["code"] == "operation-reused"
+    assert json.loads(root("auth", "sessions", "limit", "24", "-o", "json").out)["changed"] is False
 
 
 def test_a_user_has_ten_sessions_at_most(ada: Person) -> None:

@@ -299,6 +299,7 @@ ROWS = (
 MACHINE = (
     _attacks("""
     act as another in an operation | admin, ada, worker, root | INSERT INTO app.operations (id, command, fingerprint, login) VALUES ('x', 'c', 'f', '{login_rosa}') | rosa
+    take another's operation id | admin, ada, session, worker, root | INSERT INTO app.operations (id, command, fingerprint, user_id) VALUES ('x', 'c', 'f', {rosa}) | rosa
     rename an operation | admin | UPDATE app.operations SET login = '{login_root}' | admin | UPDATE app.operations SET result = '1' WHERE login = session_user
     add to the record | admin, root, ada, worker | INSERT INTO app.audit (table_name, row_id, action) VALUES ('users', '1', 'insert') | root | UPDATE app.users SET name = 'Zoe' WHERE id = {bob}; SELECT FROM app.audit WHERE row_id = '{bob}' AND login = session_user AND after ->> 'name' = 'Zoe'
     change the record | admin, root, cron | UPDATE app.audit SET login = '{login_rosa}' | root | SELECT FROM app.audit

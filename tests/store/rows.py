@@ -53,6 +53,9 @@ ROWS = {
         UPDATE app.installation SET session_hours = 12;
         UPDATE app.users SET name = 'Bob' WHERE email = 'bob@example.com'""",
     "0014": "SELECT app.purge_files(1)",
+    "0015": """
+        INSERT INTO app.operations (id, command, fingerprint, user_id)
+        SELECT 'one', 'users create', 'f', max(id) FROM app.users""",
 }
 
 

@@ -17,11 +17,15 @@ _SPAN = "int8range(split_part(row_id, '..', 1)::bigint, split_part(row_id, '..',
 
 
 class Operation(Base):
-    """One mutation; its row is written in the transaction of its effect, so a repeat finds it."""
+    """One mutation; its row is written in the transaction of its effect, so a repeat finds it.
+
+    Each user has ids of his own, whatever login he uses; those of the owner, who is no user, belong to 0.
+    """
 
     __tablename__ = "operations"
 
     id: Mapped[Sorted] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(primary_key=True, server_default=text("COALESCE(app.actor(), 0)"))
     command: Mapped[str]
     fingerprint: Mapped[str]
     result: Mapped[Any | None] = mapped_column(JSONB)

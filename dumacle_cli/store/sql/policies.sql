@@ -2,6 +2,9 @@
 -- Policies are TO PUBLIC, so that no role escapes them, and ask `(select f())`, which is computed once a statement.
 -- The schema's owner is not bound: FORCE would make the functions that the policies ask recurse.
 
+-- 0013 and 0014 put these policies up before 0015 completes this column.
+ALTER TABLE app.operations ADD COLUMN IF NOT EXISTS user_id bigint;
+
 DO $$
 DECLARE
     name text;
@@ -60,5 +63,5 @@ CREATE POLICY granted ON app.pods USING ((SELECT app.sees_all()) OR EXISTS (
 -- Keys, and what was done with them: not for admins.
 CREATE POLICY keys ON app.credentials USING ((SELECT app.actor_role()) NOT IN ('admin', 'enduser', 'listener'));
 CREATE POLICY record ON app.audit FOR SELECT USING ((SELECT app.is_superadmin()));
-CREATE POLICY own ON app.operations USING ((SELECT app.is_superadmin()) OR login = session_user::text)
-    WITH CHECK (login = session_user::text AND (SELECT app.actor_role()) IS NOT NULL);
+CREATE POLICY own ON app.operations USING ((SELECT app.is_superadmin()) OR user_id = (SELECT app.actor()))
+    WITH CHECK (login = session_user::text AND user_id = (SELECT app.actor()));
