@@ -226,7 +226,8 @@ def test_signal_ends_a_command_that_waits(
     with database.session() as other:
         other.execute(text("LOCK TABLE app.users IN ACCESS EXCLUSIVE MODE"))
         known = {"DUMACLE_CONFIG": str(config)}
-        started = subprocess.Popen(command("users", "list"), env=known, stderr=subprocess.PIPE, text=True)
+        patient = command("users", "list", "--set", "lock_timeout=60")
+        started = subprocess.Popen(patient, env=known, stderr=subprocess.PIPE, text=True)
         while not other.scalar(waiting):
             assert started.poll() is None
         started.send_signal(number)

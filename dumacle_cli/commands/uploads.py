@@ -160,7 +160,8 @@ def _shown(context: Context, wanted: "engine.Upload", summary: Summary, tally: T
     if tally.troubled:
         only_limits = tally.limits == tally.troubled and not summary.uploaded
         status = errors.Exit.LIMIT if only_limits else errors.Exit.PARTIAL
-        context.warn(f"{tally.troubled} not uploaded; the first: {tally.first_error}")
+        why = f"\n  why: dumacle users show {wanted.place.owner}" if tally.limits else ""
+        context.warn(f"{tally.troubled} not uploaded; the first: {tally.first_error}{why}")
     changed = summary.uploaded > 0
     others = summary.uploaded - summary.transcodes
     note = f"{summary.transcodes} to be transcoded, {others} of another kind" if wanted.transcode else ""

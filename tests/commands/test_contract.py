@@ -79,9 +79,9 @@ def bare(seeded: Run, config_file: Path, tmp_path: Path, monkeypatch: pytest.Mon
     config_file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in known.items()))
     config_file.chmod(0o600)
     # Without HOME the account's own entry says where it lives, and what is there is no test's to write to.
-    account = pwd.getpwuid(os.getuid())
+    entry_of, account = pwd.getpwuid, pwd.getpwuid(os.getuid())
     home = pwd.struct_passwd((*account[:5], str(tmp_path / "home"), account.pw_shell))
-    monkeypatch.setattr(pwd, "getpwuid", lambda _: home)
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: home if uid == account.pw_uid else entry_of(uid))
     for variable in os.environ.keys() - {"DUMACLE_CONFIG"}:
         monkeypatch.delenv(variable)
     return seeded

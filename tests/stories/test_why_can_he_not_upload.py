@@ -40,4 +40,6 @@ def test_why_can_he_not_upload(seeded: Run, here: Path) -> None:
     refused = seeded(*upload, expect=8)
     assert (refused.data["unchanged"], refused.data["refused"]) == (3, 1)
     assert list(reasons()) == []  # he may upload still, only not that much
-    assert "quota" in seeded(*upload[:-2], expect=8).err
+    said = seeded(*upload[:-2], expect=8).err
+    assert "quota" in said
+    assert f"why: dumacle users show {EVE}" in said
