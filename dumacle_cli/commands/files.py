@@ -70,7 +70,7 @@ def list_(
     def fetch(session: "Session", token: str | None) -> "Page[files.File]":
         return files.list_(session, chosen, sort=sort, descending=descending, after=token, limit=limit)
 
-    return listing(context, fetch, after, everything)
+    return listing(context, fetch, after, everything, owner=owner, pod=pod)
 
 
 @command(

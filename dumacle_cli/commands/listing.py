@@ -21,13 +21,14 @@ After = Annotated[str, typer.Option("--after", metavar="TOKEN", help="Go on behi
 All = Annotated[bool, typer.Option("--all", help="All rows, as a stream.")]
 
 
-def listing(context: Context, fetch: "Fetch[T]", after: str, everything: bool) -> Shown:
-    """Show one page of a listing, or with `--all` every row in constant memory."""
+def listing(context: Context, fetch: "Fetch[T]", after: str, everything: bool, **filters: str) -> Shown:
+    """Show one page of a listing, or with `--all` every row in constant memory; `filters` name columns."""
+    implied = frozenset(name for name, asked in filters.items() if asked)
     if everything:
-        return Shown(_stream(context, fetch, after or None))
+        return Shown(_stream(context, fetch, after or None), implied=implied)
     with context.session() as session:
         page = fetch(session, after or None)
-    return Shown(page.items, next=page.after)
+    return Shown(page.items, next=page.after, implied=implied)
 
 
 def _stream(context: Context, fetch: "Fetch[T]", after: str | None) -> Iterator[T]:

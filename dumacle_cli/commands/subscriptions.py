@@ -42,7 +42,7 @@ def list_(
     def fetch(session: "Session", token: str | None) -> "Page[subscriptions.Subscription]":
         return subscriptions.list_(session, status=status, plan=plan, user=user, after=token, limit=limit)
 
-    return listing(context, fetch, after, everything)
+    return listing(context, fetch, after, everything, user=user, plan=plan)
 
 
 @command(

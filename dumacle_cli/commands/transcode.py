@@ -83,7 +83,7 @@ def list_(
     def fetch(session: "Session", token: str | None) -> "Page[transcodes.Transcode]":
         return transcodes.list_(session, chosen, descending=descending, after=token, limit=limit)
 
-    return listing(context, fetch, after, everything)
+    return listing(context, fetch, after, everything, owner=owner, pod=pod, preset=preset or "")
 
 
 @command(app, "show", returns=transcodes.Detail, example="dumacle transcode show 1", role="enduser")

@@ -22,7 +22,8 @@ class Shown:
     """A result with what output must know of it besides its data.
 
     `data` is a dataclass, a list of them, or an iterator of them that is written in constant memory, and that may set
-    the other facts by its end; `note` goes to standard error for a person.
+    the other facts by its end; `note` goes to standard error for a person. Tables leave out the `implied` columns,
+    which hold in every row what was asked for.
     """
 
     data: object | Iterable[object]
@@ -32,6 +33,7 @@ class Shown:
     dry_run: bool = False
     exit: Exit = Exit.DONE
     note: str = ""
+    implied: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,8 @@ def grids(shown: Shown, view: View) -> Iterator[Grid]:
         yield from _of_one(next(documents.rows(shown, view)), view.returns)
         return
     items = documents.rows(shown, view)
-    names, first = view.columns or _names(view.returns), True
+    columns, first = view.columns or _names(view.returns), True
+    names = tuple(name for name in columns if name not in shown.implied)
     while chunk := list(islice(items, CHUNK)):
         yield _of_many(names, chunk, view.returns, headed=first)
         first = False

@@ -49,6 +49,12 @@ def paths(run: "Run", *more: str) -> list[str]:
 def test_list_filters_sorts_pages_and_streams(run: "Run", ids: dict[str, int]) -> None:
     assert paths(run) == ["a/1", "a/22"]
     assert paths(run, "--owner", ADA, "--prefix", "a/2") == ["a/22"]
+    everybodys, hers = (run("files", "list", *filters).out.splitlines() for filters in ((), ("--owner", ADA)))
+    assert everybodys[0].split()[:4] == ["id", "owner", "pod", "path"]
+    assert hers[0].split()[:3] == ["id", "pod", "path"]
+    assert ADA in everybodys[1]
+    assert ADA not in "".join(hers)
+    assert run("files", "list", "--owner", ADA, "-o", "csv").out.startswith("id,owner,pod,path")
     assert paths(run, "--pod", "films", "--sort", "size", "--desc") == ["a/22", "a/1"]
     assert paths(run, "--status", "failed") == []
     assert paths(run, "--deleted") == ["lost"]
