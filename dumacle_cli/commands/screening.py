@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from dumacle_cli.context import Context
-from dumacle_cli.errors import ContentDiffers, StoreUnavailable, ToolFailed
+from dumacle_cli.errors import ContentDiffers, Exit, StoreUnavailable, ToolFailed
 from dumacle_cli.services import downloads, renditions, transcodes
 from dumacle_cli.settings import is_secret
 from dumacle_cli.transcode import child, playlists
@@ -38,8 +38,10 @@ def wait(context: Context, number: int, tell: Callable[[int], None]) -> transcod
                 tell(_look(context, number).progress)
                 with suppress(subprocess.TimeoutExpired):
                     worker.wait(TICK)
+            if worker.returncode in (Exit.INTERRUPTED, Exit.TERMINATED):
+                raise KeyboardInterrupt  # Ctrl-C reaches both, and the worker may be the first to end.
             if worker.returncode:
-                raise ToolFailed(tool="the worker", reason=child.last_line(said))
+                raise ToolFailed(tool="the worker", reason=f"exit {worker.returncode}: {child.last_line(said)}")
     with context.session() as session:
         return transcodes.show(session, number)
 

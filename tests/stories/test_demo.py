@@ -50,9 +50,9 @@ def begin(*argv: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True, text=True)
 
 
-def interrupt(demo: subprocess.Popen[str]) -> None:
+def interrupt(demo: subprocess.Popen[str], send: Callable[[int, int], None] = os.killpg) -> None:
     """Do what Ctrl-C does: it reaches the demo and all that it runs."""
-    os.killpg(demo.pid, signal.SIGINT)
+    send(demo.pid, signal.SIGINT)
     assert "interrupted" in demo.communicate(timeout=60)[1]
     assert demo.returncode == Exit.INTERRUPTED
 
@@ -163,10 +163,19 @@ def test_rendition_that_differs_is_seen(own: Run, place: Path) -> None:
             own("demo", "-q", expect=status)
 
 
-def test_interrupted_worker_gives_its_work_back(own: Run, place: Path, tmp_path: Path) -> None:
+def to_the_worker(demo: int, number: int) -> None:
+    """Send a signal to the worker of a demo only, as if that had been quicker to end."""
+    for pid in Path(f"/proc/{demo}/task/{demo}/children").read_text().split():
+        os.kill(int(pid), number)
+
+
+@pytest.mark.parametrize(("seconds", "send"), [(20, os.killpg), (21, to_the_worker)])
+def test_interrupted_worker_gives_its_work_back(
+    own: Run, place: Path, tmp_path: Path, seconds: int, send: Callable[[int, int], None]
+) -> None:
     own("demo", "-q")
-    clip(tmp_path, 20, "1280x720")
-    film, url = tmp_path / "20-1280x720.mp4", servers.owner_url(servers.start(place))
+    clip(tmp_path, seconds, "1280x720")
+    film, url = tmp_path / f"{seconds}-1280x720.mp4", servers.owner_url(servers.start(place))
 
     def statuses() -> list[str]:
         with psycopg.connect(url) as database:
@@ -174,7 +183,7 @@ def test_interrupted_worker_gives_its_work_back(own: Run, place: Path, tmp_path:
 
     interrupted = begin(film)
     assert process.wait(lambda: statuses()[-1] == "running", 100)
-    interrupt(interrupted)
+    interrupt(interrupted, send)
     assert statuses()[-1] == "queued"
     told = own("demo", film, "-o", "json").data
     assert (told["uploaded"], told["transcoded"]) == (0, True)
