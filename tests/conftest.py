@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
@@ -34,6 +35,9 @@ TEMPLATE = "dumacle_template"
 ROOT, ROOT_EMAIL = "dumacle_template_tests", "tests@example.com"
 """The login and the user of the superadmin whom tests act as."""
 FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "STRIPE_", "DATABASE_URL")
+
+# A shell that runs the tests in the background ignores SIGINT for them, and what they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
