@@ -28,6 +28,7 @@ OURS = (
     folders.SECRETS,
     SERVERS,
     READY,
+    "schema",  # where the mark of the schema was, before it went into the cluster
     media.FOLDER,
     media.UNFINISHED,
 )

@@ -114,6 +114,8 @@ def _is_number(value: Any) -> bool:
 
 def _of_one(item: dict[str, Any], kind: type) -> Iterator[Grid]:
     """Yield a line per field; a list of dataclasses comes behind them, as a table of its own."""
+    # The result of an earlier operation comes back with its fields in the database's order.
+    item = {name: item[name] for name in _names(kind) if name in item}
     nested = {name: value for name, value in item.items() if value and is_dataclass(item_kind(kind, name))}
     plain = {name: value for name, value in item.items() if name not in nested}
     yield Grid([[Cell(heading(name), "bold"), _field(value, name, kind)] for name, value in plain.items()])

@@ -128,6 +128,7 @@ def test_reset_asks_and_then_deletes_all(installed: Run, data_folder: Path) -> N
     for answer in ("", "y", "no"):
         assert ask(answer, "local", "reset").code == errors.Exit.FAILED
     assert people(installed) == ["root@example.com"]
+    (data_folder / "schema").write_text("0014")
     asked = ask("reset", "local", "reset")
     assert f"in {data_folder}: every row and every object. [profile local]\nType reset to go on" in asked.err
     assert asked.code == errors.Exit.DONE

@@ -2,7 +2,7 @@
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,6 +63,11 @@ def test_fields_of_one() -> None:
         "  name       free  default",
         "  films  1.00 KiB  yes",
     ]
+
+
+def test_an_earlier_result_has_its_fields_in_order() -> None:
+    stored = dict(sorted(asdict(WHOLE).items()))
+    assert written(stored) == written(WHOLE)
 
 
 def test_an_empty_list_and_no_value_are_a_dash() -> None:
