@@ -38,7 +38,7 @@ def _given(connection: Connection) -> Iterator[Grant]:
     """Iterate over what `identity.install` gives."""
     prefix, database = connection.execute(text(_NAMES)).one()
     yield Grant(f"{prefix}_provisioner", "USAGE", "SCHEMA app")
-    for name in identity.FOR_PROVISIONER:
+    for name in identity.for_provisioner(connection):
         yield Grant(f"{prefix}_provisioner", "EXECUTE", f"FUNCTION app.{name}")
     queue = connection.scalars(text(_QUEUE)).all()
     for role in rights.EVERYBODY:

@@ -5,21 +5,6 @@ from sqlalchemy import Connection, text
 
 from dumacle_cli.store import rights, sql
 
-FOR_PROVISIONER = (
-    "actor",
-    "actor_role",
-    "require_superadmin",
-    "login_user",
-    "login_of",
-    "logins_of",
-    "add_login",
-    "drop_login",
-    "end_login",
-    "note_password",
-    "service_user",
-    "session_hours",
-    "prefix",
-)
 _PROVISIONED = """
     ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA login FROM PUBLIC;
@@ -51,20 +36,20 @@ _COMPLETE = """
 """
 
 
-def install(connection: Connection) -> None:
-    """Make roles, functions, policies, rights and the record what this release says they are, in one transaction.
+def install(connection: Connection, read: sql.Read = sql.read) -> None:
+    """Make roles, functions, policies, rights and the record what the SQL files say, in one transaction.
 
+    The files are those of this release, or, in a migration, what `read` returns.
     To be run by the owner of the database, who needs CREATEROLE. A database that was restored into another cluster has
     no roles: this makes them again, by the same prefix; one restored beside its original takes a prefix of its own.
     """
-    sql.load(connection, "roles")
-    for name in ("identity", "policies", "audit"):
-        sql.load(connection, name)
+    for name in ("roles", "identity", "policies", "audit"):
+        sql.run(connection, read(name))
     sql.run(connection, _QUEUE_DEFINERS)
     prefix = str(connection.execute(text("SELECT prefix FROM app.installation")).scalar_one())
-    _provision(connection, prefix)
-    rights.apply(connection, prefix)
-    _let_provisioner_ask(connection, prefix)
+    _provision(connection, prefix, read)
+    rights.apply(connection, prefix, read)
+    _let_provisioner_ask(connection, prefix, read)
     connection.execute(text(_REGROUP))
 
 
@@ -73,18 +58,23 @@ def is_complete(connection: Connection) -> bool:
     return connection.execute(text(_COMPLETE), {"roles": list(rights.EVERYBODY)}).scalar() is True
 
 
-def _provision(connection: Connection, prefix: str) -> None:
+def for_provisioner(connection: Connection, read: sql.Read = sql.read) -> list[str]:
+    """Return the names of the functions in the schema `app` that the provisioner may call."""
+    return list(connection.execute(text(read("provisioner"))).scalars())
+
+
+def _provision(connection: Connection, prefix: str, read: sql.Read) -> None:
     owner = str(connection.execute(text("SELECT current_user")).scalar_one())
     names = {
         "owner": words.Identifier(owner),
         "groups": words.SQL(", ").join(words.Identifier(rights.group(prefix, role)) for role in rights.EVERYBODY),
     }
     with rights.acting_as(connection, f"{prefix}_provisioner"):
-        sql.load(connection, "logins")
+        sql.run(connection, read("logins"))
         sql.run(connection, words.SQL(_PROVISIONED).format(**names).as_string())
 
 
-def _let_provisioner_ask(connection: Connection, prefix: str) -> None:
+def _let_provisioner_ask(connection: Connection, prefix: str, read: sql.Read) -> None:
     provisioner = words.Identifier(f"{prefix}_provisioner")
-    functions = words.SQL(", ").join(words.Identifier("app", name) for name in FOR_PROVISIONER)
+    functions = words.SQL(", ").join(words.Identifier("app", name) for name in for_provisioner(connection, read))
     sql.run(connection, words.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(functions, provisioner).as_string())

@@ -27,9 +27,9 @@ class Right:
     columns: tuple[str, ...] = ()
 
 
-def matrix(connection: Connection) -> list[Right]:
+def matrix(connection: Connection, read: sql.Read = sql.read) -> list[Right]:
     """Return every right that matrix.sql gives, in its order."""
-    return [right for row in connection.execute(text(sql.read("matrix"))).mappings() for right in of_row(dict(row))]
+    return [right for row in connection.execute(text(read("matrix"))).mappings() for right in of_row(dict(row))]
 
 
 def of_row(row: dict[str, str]) -> Iterator[Right]:
@@ -46,10 +46,10 @@ def group(prefix: str, role: str) -> str:
     return f"{prefix}_{role}s"
 
 
-def apply(connection: Connection, prefix: str) -> None:
+def apply(connection: Connection, prefix: str, read: sql.Read = sql.read) -> None:
     """Put the matrix into force, and nothing besides it; to be run by the owner of the schemas."""
     groups = {role: words.Identifier(group(prefix, role)) for role in EVERYBODY}
-    given = matrix(connection)
+    given = matrix(connection, read)
     sql.run(connection, _CLEAR.format(groups=words.SQL(", ").join(groups.values())).as_string())
     sql.run(connection, _script([_grant(right, groups[right.role]) for right in given if right.schema != "login"]))
     with acting_as(connection, f"{prefix}_provisioner"):

@@ -1,5 +1,7 @@
 """Quotas, and the functions that compute their periods."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -8,6 +10,8 @@ from dumacle_cli.store import sql
 
 revision = "0004"
 down_revision = "0003"
+
+READ = sql.frozen(Path(__file__).parents[1], revision)
 
 FUNCTIONS = (
     "close_quota_periods(timestamptz, integer)",
@@ -144,8 +148,8 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_quota_closings_closed_at"), "quota_closings", ["closed_at"], schema="app")
     op.create_index(op.f("ix_quota_closings_plan_id"), "quota_closings", ["plan_id"], schema="app")
-    sql.load(op.get_bind(), "quotas")
-    sql.load(op.get_bind(), "closings")
+    for name in ("quotas", "closings"):
+        sql.run(op.get_bind(), READ(name))
 
 
 def downgrade() -> None:

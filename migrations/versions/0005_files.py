@@ -1,5 +1,7 @@
 """Runs, leases, files, versions and copies."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -8,6 +10,8 @@ from dumacle_cli.store import sql
 
 revision = "0005"
 down_revision = "0004"
+
+READ = sql.frozen(Path(__file__).parents[1], revision)
 
 FUNCTIONS = (
     "reap_leases(timestamptz)",
@@ -297,7 +301,7 @@ def upgrade() -> None:
         initially="DEFERRED",
         deferrable=True,
     )
-    sql.load(op.get_bind(), "leases")
+    sql.run(op.get_bind(), READ("leases"))
 
 
 def downgrade() -> None:

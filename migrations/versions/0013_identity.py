@@ -1,5 +1,7 @@
 """Who may do what: PostgreSQL roles for people and duties, row-level security, rights, and the record of changes."""
 
+from pathlib import Path
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -7,6 +9,8 @@ from dumacle_cli.store import identity, rights, sql
 
 revision = "0013"
 down_revision = "0012"
+
+READ = sql.frozen(Path(__file__).parents[1], revision)
 
 # In the release before, whoever was an operator could write every table.
 RETIRE_OPERATORS = """
@@ -112,15 +116,15 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO app.installation (prefix) SELECT left(current_database(), 40)")
     for name in ("leases", "bookings", "units", "closings", "jobs", "quotas"):
-        sql.load(connection, name)
+        sql.run(connection, READ(name))
     sql.run(connection, AUDIT_INDEXES)
     sql.run(connection, RETIRE_OPERATORS)
-    identity.install(connection)
+    identity.install(connection, READ)
 
 
 def downgrade() -> None:
     connection = op.get_bind()
-    names = sorted({name for file in ("identity", "bookings", "audit") for name in sql.functions(file)})
+    names = sorted({name for file in ("identity", "bookings", "audit") for name in sql.functions(READ(file))})
     roles = ["provisioner", *(f"{role}s" for role in rights.EVERYBODY)]
     sql.run(connection, LEAVE.replace("{functions}", f"ARRAY{names}").replace("{roles}", f"ARRAY{roles}"))
     sql.run(connection, NO_AUDIT_INDEXES)

@@ -1,11 +1,15 @@
 """Purging and erasing by functions only, so that what goes is counted as it goes; no login names an instant to come."""
 
+from pathlib import Path
+
 from alembic import op
 
 from dumacle_cli.store import identity, sql
 
 revision = "0014"
 down_revision = "0013"
+
+READ = sql.frozen(Path(__file__).parents[1], revision)
 
 # In the release before, a purge deletes rows itself, and then says what to give back.
 BY_HAND = """
@@ -28,8 +32,8 @@ END $$
 def upgrade() -> None:
     connection = op.get_bind()
     for name in ("leases", "bookings", "closings"):
-        sql.load(connection, name)
-    identity.install(connection)
+        sql.run(connection, READ(name))
+    identity.install(connection, READ)
 
 
 def downgrade() -> None:

@@ -1,11 +1,15 @@
 """Operation ids are each user's own: nobody takes another's, and a repeat from a later session finds its operation."""
 
+from pathlib import Path
+
 from alembic import op
 
 from dumacle_cli.store import identity, sql
 
 revision = "0015"
 down_revision = "0014"
+
+READ = sql.frozen(Path(__file__).parents[1], revision)
 
 # A session's login is gone once it ended; then the record of changes may still know whose it was.
 BY_USER = """
@@ -33,7 +37,7 @@ BY_ID = """
 
 def upgrade() -> None:
     connection = op.get_bind()
-    identity.install(connection)
+    identity.install(connection, READ)
     sql.run(connection, BY_USER)
 
 

@@ -1,14 +1,17 @@
-"""What PostgreSQL itself enforces: functions and triggers as SQL files, loaded by the migrations."""
+"""What PostgreSQL itself enforces: functions, triggers, policies and rights as SQL files.
+
+The files of this folder are the present state. Migrations load copies of them that never change (`frozen`).
+"""
 
 import re
+from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 
 from sqlalchemy import Connection
 
-
-def load(connection: Connection, name: str) -> None:
-    """Run the file `name`.sql of this folder in the connection's transaction."""
-    run(connection, read(name))
+Read = Callable[[str], str]
+"""How the text of an SQL file is had by its name."""
 
 
 def read(name: str) -> str:
@@ -16,9 +19,28 @@ def read(name: str) -> str:
     return resources.files(__name__).joinpath(f"{name}.sql").read_text(encoding="utf-8")
 
 
-def functions(name: str) -> list[str]:
-    """Return the names of the functions that the file `name`.sql makes in the schema `app`."""
-    return _MADE.findall(read(name))
+def names() -> list[str]:
+    """Return the names of the files of this folder, in alphabetical order."""
+    files = (entry.name for entry in resources.files(__name__).iterdir())
+    return sorted(file.removesuffix(".sql") for file in files if file.endswith(".sql"))
+
+
+def frozen(migrations: Path, revision: str) -> Read:
+    """Return how the migrations in that folder read a file as it was at a revision: its latest copy up to there.
+
+    The copies are `sql/<revision>_<name>.sql`, each named by the first revision that loads it.
+    """
+
+    def read_copy(name: str) -> str:
+        copies = sorted((migrations / "sql").glob(f"[0-9][0-9][0-9][0-9]_{name}.sql"))
+        return [copy for copy in copies if copy.name[:4] <= revision][-1].read_text(encoding="utf-8")
+
+    return read_copy
+
+
+def functions(script: str) -> list[str]:
+    """Return the names of the functions that a script makes in the schema `app`."""
+    return _MADE.findall(script)
 
 
 def run(connection: Connection, script: str) -> None:
