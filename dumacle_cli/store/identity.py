@@ -6,12 +6,14 @@ from sqlalchemy import Connection, text
 from dumacle_cli.store import rights, sql
 
 FOR_PROVISIONER = (
+    "act",
     "actor",
     "actor_role",
     "require_superadmin",
     "login_user",
     "login_of",
     "logins_of",
+    "expired_logins",
     "add_login",
     "drop_login",
     "end_login",

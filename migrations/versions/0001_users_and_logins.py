@@ -13,6 +13,7 @@ down_revision = None
 # Whom functions ask; before 0013 nobody is known.
 NOBODY = """
     CREATE FUNCTION app.actor() RETURNS bigint LANGUAGE sql STABLE RETURN NULL::bigint;
+    CREATE FUNCTION app.act() RETURNS text LANGUAGE sql STABLE RETURN 'owner';
     CREATE FUNCTION app.sees_all() RETURNS boolean LANGUAGE sql STABLE RETURN true;
 """
 
@@ -106,6 +107,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP FUNCTION IF EXISTS app.actor, app.sees_all")
+    op.execute("DROP FUNCTION IF EXISTS app.act, app.actor, app.sees_all")
     op.drop_table("logins", schema="app")
     op.drop_table("users", schema="app")

@@ -31,6 +31,7 @@ END $$
 # What the functions of the release before call: there, nobody is known.
 NOBODY = """
     CREATE OR REPLACE FUNCTION app.actor() RETURNS bigint LANGUAGE sql STABLE RETURN NULL::bigint;
+    CREATE OR REPLACE FUNCTION app.act() RETURNS text LANGUAGE sql STABLE RETURN 'owner';
     CREATE OR REPLACE FUNCTION app.sees_all() RETURNS boolean LANGUAGE sql STABLE RETURN true;
 """
 AUDIT_INDEXES = """

@@ -123,7 +123,7 @@ LOGINS = (
     forget a login by the inner function | admin, root | SELECT app.drop_login('{login_rosa}') | owner
     make a service's user | admin, root | SELECT app.service_user('cron') | owner
     ask for another's login | admin, ada | SELECT app.login_user({root}, true) | owner
-    list logins | ada, worker | SELECT app.logins_of({root}, NULL, true) | admin | SELECT role FROM app.logins WHERE user_id = {root}
+    list logins | ada, worker | SELECT app.logins_of({root}, NULL) | admin | SELECT role FROM app.logins WHERE user_id = {root}
     the installation's name | root, admin | UPDATE app.installation SET prefix = 'x' | root | UPDATE app.installation SET session_hours = 1
     longer sessions | admin, ada, cron | UPDATE app.installation SET session_hours = 8760 | root
 """)

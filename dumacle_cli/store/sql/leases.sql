@@ -13,6 +13,7 @@ DECLARE
     storage app.quota_counters;
     upload app.quota_counters;
 BEGIN
+    PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at IS DISTINCT FROM now() THEN
         RAISE EXCEPTION 'only the owner names another instant' USING ERRCODE = 'insufficient_privilege';
     ELSIF least(p_wanted, p_least) < 0 OR p_seconds < 0 THEN
@@ -51,7 +52,7 @@ DECLARE
     lease app.leases;
     rest bigint;
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     SELECT * INTO STRICT lease FROM app.leases WHERE id = p_lease;
     PERFORM FROM app.pods WHERE id = lease.pod_id FOR NO KEY UPDATE;
     SELECT granted - greatest(p_size, spent) INTO rest FROM app.leases
@@ -72,7 +73,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lease app.leases;
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     PERFORM FROM app.pods WHERE id = (SELECT pod_id FROM app.leases WHERE id = p_lease) FOR NO KEY UPDATE;
     UPDATE app.leases SET closed_at = now() WHERE id = p_lease AND closed_at IS NULL RETURNING * INTO lease;
     IF NOT FOUND THEN
@@ -98,6 +99,7 @@ DECLARE
     expired bigint;
     reaped integer := 0;
 BEGIN
+    PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at > now() THEN
         RAISE EXCEPTION 'only the owner names an instant to come' USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -121,7 +123,7 @@ END $$;
 CREATE OR REPLACE FUNCTION app.release_storage(p_pod bigint, p_user bigint, p_bytes bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     UPDATE app.pods SET used = used - p_bytes WHERE id = p_pod AND p_bytes > 0;
     UPDATE app.quota_counters SET used = used - p_bytes WHERE user_id = p_user AND metric = 'storage' AND p_bytes > 0;
 END $$;
