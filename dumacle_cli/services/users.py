@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import AlreadyExists, Conflict, Forbidden, InvalidValue, NotFound
+from dumacle_cli.errors import AlreadyExists, Conflict, Forbidden, InvalidValue, NotFound, UserDisabled
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import users as store
 
@@ -57,6 +57,15 @@ def get_any(session: Session, reference: str, *, lock: bool = False) -> models.U
         return get(session, reference, lock=lock)
     except NotFound:
         return _deleted(session, reference, lock=lock)
+
+
+def require_active(session: Session, user: models.User) -> None:
+    """Look again whether a user may act; raises NotFound or UserDisabled."""
+    session.refresh(user)
+    if user.deleted_at:
+        raise NotFound(noun="user", name=user.email)
+    if user.status != "active":
+        raise UserDisabled(user=user.email)
 
 
 def _deleted(session: Session, reference: str, *, lock: bool) -> models.User:

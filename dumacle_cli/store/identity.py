@@ -10,6 +10,7 @@ FOR_PROVISIONER = (
     "actor",
     "actor_role",
     "require_superadmin",
+    "lock_user",
     "login_user",
     "login_of",
     "logins_of",

@@ -184,6 +184,61 @@ FOR EACH ROW WHEN (OLD.deleted_at IS DISTINCT FROM NEW.deleted_at) EXECUTE FUNCT
 CREATE OR REPLACE TRIGGER hold_plan BEFORE UPDATE OF archived_at ON app.plans
 FOR EACH ROW WHEN (OLD.archived_at IS DISTINCT FROM NEW.archived_at) EXECUTE FUNCTION app.hold_row();
 
+-- What begins to refer to a pod, a plan or a user finds them alive: its foreign keys waited for whoever deletes them. The
+-- same command, repeated, finds that out by itself, and says so better.
+CREATE OR REPLACE FUNCTION app.require_live() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    gone text;
+BEGIN
+    IF TG_TABLE_NAME = 'pod_grants' THEN
+        SELECT 'the pod or the user was deleted' INTO gone FROM touched AS t
+        JOIN app.pods AS p ON p.id = t.pod_id JOIN app.users AS u ON u.id = t.user_id
+        WHERE p.deleted_at IS NOT NULL OR u.deleted_at IS NOT NULL LIMIT 1;
+    ELSIF TG_TABLE_NAME = 'subscriptions' THEN
+        -- What Stripe bills is mirrored, whatever became of plan and user here.
+        SELECT 'the plan was archived, or the user deleted' INTO gone FROM touched AS t
+        JOIN app.plans AS p ON p.id = t.plan_id JOIN app.users AS u ON u.id = t.user_id
+        WHERE t.stripe_subscription_id IS NULL AND t.ended_at IS NULL
+            AND (p.archived_at IS NOT NULL OR u.deleted_at IS NOT NULL) LIMIT 1;
+    ELSE
+        SELECT 'the pod was deleted' INTO gone FROM touched AS t
+        JOIN app.pods AS p ON p.id = t.default_pod_id WHERE p.deleted_at IS NOT NULL LIMIT 1;
+    END IF;
+    IF gone IS NOT NULL THEN
+        RAISE EXCEPTION '% meanwhile', gone USING ERRCODE = 'serialization_failure';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER require_live AFTER INSERT ON app.pod_grants
+REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.require_live();
+CREATE OR REPLACE TRIGGER require_live AFTER INSERT ON app.subscriptions
+REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.require_live();
+CREATE OR REPLACE TRIGGER require_live AFTER INSERT ON app.plans
+REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.require_live();
+
+-- A plan whose default pod is another: only then, since a plan may be renamed whose pod was deleted.
+CREATE OR REPLACE FUNCTION app.require_default_pod() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM app.pods WHERE id = NEW.default_pod_id AND deleted_at IS NOT NULL FOR KEY SHARE) THEN
+        RAISE EXCEPTION 'the pod was deleted meanwhile' USING ERRCODE = 'serialization_failure';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER require_default_pod AFTER UPDATE OF default_pod_id ON app.plans
+FOR EACH ROW WHEN (NEW.default_pod_id IS DISTINCT FROM OLD.default_pod_id) EXECUTE FUNCTION app.require_default_pod();
+
+-- Let nobody else choose a place in a bucket, or make a service, until the transaction ends.
+CREATE OR REPLACE FUNCTION app.lock_installation() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM app.act();
+    PERFORM FROM app.installation FOR NO KEY UPDATE;
+END $$;
+
 -- Lock a user who is about to lose or gain a right, before it is looked whether the actor may. Whoever keeps their own
 -- row locked, so that they stay what they are, is disconnected.
 CREATE OR REPLACE FUNCTION app.lock_user(p_user bigint) RETURNS void
@@ -234,16 +289,18 @@ EXECUTE FUNCTION app.keep_a_superadmin();
 CREATE OR REPLACE FUNCTION app.keep_a_superadmin_login() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF app.is_owner() OR NOT EXISTS (
+        SELECT FROM app.users WHERE id = OLD.user_id AND role = 'superadmin' AND status = 'active'
+    ) THEN
+        RETURN NULL;
+    END IF;
     PERFORM FROM app.users
     WHERE role = 'superadmin' AND status = 'active' AND deleted_at IS NULL ORDER BY id FOR NO KEY UPDATE;
-    IF NOT app.is_owner()
-        AND EXISTS (SELECT FROM app.users WHERE id = OLD.user_id AND role = 'superadmin' AND status = 'active')
-        AND NOT EXISTS (
-            SELECT FROM app.logins AS l JOIN app.users AS u ON u.id = l.user_id
-            WHERE l.kind = 'personal' AND l.valid_until IS NULL
-                AND u.role = 'superadmin' AND u.status = 'active' AND u.deleted_at IS NULL
-        )
-    THEN
+    IF NOT EXISTS (
+        SELECT FROM app.logins AS l JOIN app.users AS u ON u.id = l.user_id
+        WHERE l.kind = 'personal' AND l.valid_until IS NULL
+            AND u.role = 'superadmin' AND u.status = 'active' AND u.deleted_at IS NULL
+    ) THEN
         RAISE EXCEPTION 'the last superadmin who can log in must stay' USING ERRCODE = 'check_violation';
     END IF;
     RETURN NULL;

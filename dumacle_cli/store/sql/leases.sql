@@ -1,5 +1,5 @@
--- Leases claim capacity before bytes move. Locks are always taken in this order: pods by id, then the counters of a
--- user, storage before upload; so no two of these functions wait for each other.
+-- Leases claim capacity before bytes move. Locks are always taken in this order: the user, pods by id, then the counters
+-- of a user, storage before upload; so no two of these functions wait for each other.
 
 -- Claim up to `p_wanted` bytes for `p_seconds`, less near the limit (a quarter of what is free, so that others find
 -- room too) but never below `p_least`; or grant nothing and say what refused and how much it has free.
@@ -10,6 +10,7 @@ CREATE OR REPLACE FUNCTION app.take_lease(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     pod_free bigint;
+    owner app.users;
     storage app.quota_counters;
     upload app.quota_counters;
 BEGIN
@@ -19,8 +20,19 @@ BEGIN
     ELSIF least(p_wanted, p_least) < 0 OR p_seconds < 0 THEN
         RAISE EXCEPTION 'nobody claims less than nothing' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- What was looked at when the run began may be gone since.
+    SELECT * INTO owner FROM app.users WHERE id = p_user FOR KEY SHARE;
+    IF owner.deleted_at IS NOT NULL OR owner.status <> 'active' THEN
+        RAISE EXCEPTION 'the owner was disabled meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     SELECT capacity - used - reserved INTO pod_free FROM app.pods
     WHERE id = p_pod AND deleted_at IS NULL FOR NO KEY UPDATE;
+    IF p_run IS NOT NULL AND pod_free IS NULL THEN
+        RAISE EXCEPTION 'the pod was deleted meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF p_run IS NOT NULL
+        AND NOT EXISTS (SELECT FROM app.pod_grants WHERE pod_id = p_pod AND user_id = p_user FOR KEY SHARE) THEN
+        RAISE EXCEPTION 'the pod was taken from its user meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     storage := app.open_quota_counter(p_user, 'storage', p_at);
     upload := app.open_quota_counter(p_user, 'upload', p_at);
     SELECT room.name, greatest(room.bytes, 0) INTO refused_by, free

@@ -193,7 +193,11 @@ BEGIN
         PERFORM app.actor();
         RAISE EXCEPTION 'there is no login %', p_role USING ERRCODE = 'no_data_found';
     END IF;
-    PERFORM app.login_user(known.user_id, known.kind = 'session');
+    IF known.kind = 'session' AND known.user_id = app.actor() THEN
+        PERFORM app.login_user(known.user_id, true);
+    ELSE
+        PERFORM app.lock_user(known.user_id);
+    END IF;
     -- Meanwhile it may have ended, and its name may be another's.
     IF known.user_id IS DISTINCT FROM (SELECT user_id FROM app.login_of(p_role)) THEN
         RAISE EXCEPTION 'there is no login %', p_role USING ERRCODE = 'no_data_found';
@@ -207,7 +211,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[];
 BEGIN
-    PERFORM app.login_user(p_user, false);
+    PERFORM app.lock_user(p_user);
     names := ARRAY(SELECT app.logins_of(p_user, NULL));
     PERFORM login.unmake(name) FROM unnest(names) AS name;
     RETURN cardinality(names);
