@@ -61,7 +61,7 @@ def update(session: Session, user: User, **values: Any) -> bool:
 
 
 def lock(session: Session, user: User) -> None:
-    """Lock a user who is about to lose or get a right; whoever keeps their own row locked against it is disconnected."""
+    """Lock a user who is about to lose or get a right; who keeps their own row locked against it is disconnected."""
     session.execute(select(func.app.lock_user(user.id)))
     session.refresh(user)
 

@@ -33,6 +33,14 @@ class Side:
         self.connection.execute("BEGIN")
         self.connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
 
+    def tries(self, statements: str) -> psycopg.Error | None:
+        """Do the same; returns what refused it."""
+        try:
+            self.does(statements)
+        except psycopg.Error as refusal:
+            return refusal
+        return None
+
     def does(self, statements: str) -> None:
         """Run statements and remember which transaction it was."""
         self.connection.execute(statements)
