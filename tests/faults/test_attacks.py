@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import psycopg
@@ -15,10 +14,9 @@ from dumacle_cli.store import rights, sql
 from tests import enforcement
 from tests.conftest import Run
 from tests.enforcement import COLUMNS, LOCKING, NOBODYS, READERS, WRITERS, Table
-from tests.faults.attacks import ACCEPTED, ATTACKS, NOTHING, RACES, TAKES, Attack, Race
+from tests.faults.attacks import ACCEPTED, ATTACKS, NOTHING, Attack
 from tests.identity import Installation, installation
 from tests.loosening import BOUND, GRANTEES, UNCHECKED, WIDER, loosenings, missing
-from tests.store.interleaving import Side, Together
 
 pytestmark = pytest.mark.integration
 
@@ -89,62 +87,6 @@ def test_attack(attack: Attack, everybody: Installation, promise: set[tuple[Any,
     lawful = everybody.as_(attack.control)
     with lawful.transaction(force_rollback=True):
         assert rows(lawful, everybody.say(attack.lawful or attack.sql)) != 0
-
-
-def begun(race: Race, everybody: Installation) -> tuple[str, str, str]:
-    """Return who acts, what they do, and what takes their right."""
-    me = everybody.person("me", race.role)
-    own = {"me": everybody.facts[me]}
-    own |= {name: everybody.facts[everybody.person("other", name.rstrip("_"))] for name in ("enduser", "admin_")}
-    return me, race.sql.format_map(everybody.facts | own), TAKES[race.taken].format_map(own)
-
-
-@pytest.mark.parametrize("race", RACES, ids=lambda race: f"{race.role}, {race.taken}: {race.name}")
-def test_race(race: Race, everybody: Installation) -> None:
-    """By an open transaction, and by one of a connection that gets in while the right is taken, and is missed."""
-    together = Together(everybody)
-    me, statement, taken = begun(race, everybody)
-    with everybody.connect(me) as connection, everybody.connect("root") as root:
-        attacker = Side(connection)
-        attacker.begin()
-        attacker.does(statement)
-        taking = together.start(Side(root), partial(root.execute, taken))
-        waited = not taking.done()
-        refusal = attacker.commit()
-        taking.result()
-    assert waited or refusal
-    assert together.committed(attacker) == (refusal is None)
-    if refusal is None:
-        # It was before; a session that came of it is gone, or opens nothing.
-        assert everybody.value(OPEN.format(user=everybody.facts[me])) == 0
-    me, statement, taken = begun(race, everybody)
-    with everybody.connect("root") as root:
-        taker = Side(root)
-        taker.begin()
-        taker.does(taken)
-        root.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        with everybody.connect(me) as connection:
-            attacker = Side(connection)
-            attacker.begin()
-            trying = together.start(attacker, partial(attacker.tries, statement))
-            assert taker.commit() is None
-            assert trying.result() or attacker.commit()
-    assert not together.committed(attacker)
-    # Who keeps the right, can.
-    me, statement, _ = begun(race, everybody)
-    with everybody.connect(me) as connection:
-        lawful = Side(connection)
-        lawful.begin()
-        lawful.does(statement)
-        assert lawful.commit() is None
-    assert together.committed(lawful)
-    together.close()
-
-
-OPEN = """
-    SELECT count(*) FROM app.logins AS l JOIN app.users AS u ON u.id = l.user_id
-    WHERE u.id = {user} AND u.status = 'active' AND l.kind = 'session'
-"""
 
 
 # By construction: every table, every right, every policy
