@@ -53,11 +53,13 @@ OWN = {
 }
 EVERYBODYS = {"plans", "installation", "schema_version"}
 NOT_FOR_ENDUSERS = {"provider_defaults", "stripe_events", "stripe_payloads", "stripe_objects", "credentials", "audit"}
-LISTED = {*OWN, *EVERYBODYS, *NOT_FOR_ENDUSERS}
+NOBODYS = {"acting"}
+"""Tables in which nobody has a right, and in which no row outlives its transaction."""
+LISTED = {*OWN, *EVERYBODYS, *NOT_FOR_ENDUSERS, *NOBODYS}
 
 # Said a second time, since the matrix is under test: who at most writes, and who reads, what decides over others.
 WRITERS = {
-    **dict.fromkeys(("audit", "logins", "leases", "quota_entries", "quota_closings", "schema_version"), ""),
+    **dict.fromkeys(("acting", "audit", "logins", "leases", "quota_entries", "quota_closings", "schema_version"), ""),
     **dict.fromkeys(("renditions", "procrastinate_workers", "procrastinate_events"), ""),
     **dict.fromkeys(("installation", "provider_defaults", "credentials", "plans", "quota_counters"), "superadmin"),
     **dict.fromkeys(("users", "pods", "quota_limits", "quota_grants"), "admin superadmin"),
@@ -66,6 +68,7 @@ WRITERS = {
     "stripe_payloads": "listener superadmin",
 }
 READERS = {
+    "acting": "",
     "audit": "superadmin",
     "credentials": "cron ingest superadmin worker",
     "stripe_payloads": "listener superadmin worker",
@@ -84,6 +87,7 @@ COLUMNS = {
 
 # What the functions of the schema `login`, which the provisioner owns, ask and note in the schema `app`.
 PROVISIONER = {
+    *("act", "expired_logins", "lock_user"),
     *("actor", "actor_role", "require_superadmin", "login_user", "login_of", "logins_of"),
     *("add_login", "drop_login", "end_login", "note_password", "service_user", "session_hours", "prefix"),
 }

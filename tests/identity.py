@@ -86,6 +86,15 @@ class Installation:
         """Fill in what a statement speaks of."""
         return statement.format_map(self.facts)
 
+    def person(self, name: str, role: str) -> str:
+        """Make somebody of this role with a login, for one test; returns the name by which they are known here."""
+        who = f"{name}_{uuid4().hex[:8]}"
+        make = f"INSERT INTO app.users (email, role) VALUES ('{who}@example.com', '{role}') RETURNING id"
+        self.facts[who] = self.value(make)
+        self.logins[who] = self.value(f"SELECT login.grant_personal({self.facts[who]}, '{{verifier}}')")
+        self.facts[f"login_{who}"] = self.logins[who]
+        return who
+
     def value(self, statement: str) -> Any:
         """Ask as a superuser, whom nothing binds, for one value."""
         row = self.as_("superuser").execute(self.say(statement)).fetchone()

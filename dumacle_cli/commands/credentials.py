@@ -121,7 +121,7 @@ def clear(context: Context, provider: Provider, pod: Pod = "", default: Default 
     reference = _reference(pod, default)
     context.confirm(f"Delete the keys to {provider} of {f'pod {pod}' if pod else 'the system'}?")
     return context.change(
-        lambda session: credentials.clear(session, credentials.owner(session, reference, provider)),
+        lambda session: credentials.clear(session, credentials.owner(session, reference, provider, lock=True)),
     )
 
 

@@ -22,6 +22,9 @@ CAUTION = """\
 By psql this login is shown no row of others, but it can find out what these
 hold, e-mail addresses and paths too (docs/security.md). Most endusers need no
 login; to take it away: dumacle users revoke-login USER"""
+VOID = """\
+the password of {user} is void, which others may know, and all sessions ended;
+give them a new one with: dumacle users grant-login {user}"""
 Grantable = Literal["superadmin", "admin", "enduser"]
 
 
@@ -32,7 +35,7 @@ def register(app: typer.Typer) -> None:
     grants(example="dumacle users grant-login ada@example.com")(grant_login)
     revokes = partial(changes, "revoke-login", returns=logins.Revoked, outside=True)
     revokes(example="dumacle users revoke-login bob@example.com")(revoke_login)
-    sets = partial(changes, "set-role", returns=users.User, confirms=True, role="superadmin")
+    sets = partial(changes, "set-role", returns=users.Changed, confirms=True, role="superadmin")
     sets(example="dumacle users set-role ada@example.com superadmin --yes")(set_role)
 
 
@@ -72,10 +75,22 @@ def set_role(
     user: Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")],
     role: Annotated[Grantable, typer.Argument(metavar="ROLE", help="What he may do from now on.")],
 ) -> Shown:
-    """Give a user another role, and his logins its rights; only a superadmin may."""
+    """Give a user another role: sessions and all that runs end, and with a higher role the password is void."""
     if role == "superadmin":
         context.confirm(f"Make {user} a superadmin, who may do everything?", name=user)
-    return context.change(lambda session: users.set_role(session, user, role))
+    return told(context.change(lambda session: users.set_role(session, user, role)))
+
+
+def told(shown: Shown) -> Shown:
+    """Say what ended with another role, to whom the fields of the document are not shown."""
+    changed = shown.data
+    if not (isinstance(changed, users.Changed) and changed.logins_ended):
+        return shown
+    if changed.password_void:
+        note = VOID.format(user=changed.email)
+    else:
+        note = f"the sessions of {changed.email} ended; the password stays"
+    return replace(shown, note=note)
 
 
 def _either(user: str, service: str | None, name: str) -> None:

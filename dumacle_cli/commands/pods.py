@@ -133,9 +133,10 @@ def update(
     trials = credentials.switched(context, pod, own)
 
     def work(session: "Session") -> tuple[pods.Pod, bool]:
+        updated = pods.update(session, pod, **wanted)  # type: ignore[arg-type]
         for tried in trials:
             stand(session, tried)
-        return pods.update(session, pod, **wanted)  # type: ignore[arg-type]
+        return updated
 
     return context.change(work)
 

@@ -76,7 +76,7 @@ def show(context: Context, user: User) -> standing.UserDetail:
         return standing.show(session, user)
 
 
-@command(app, "update", returns=users.User, example="dumacle users update ada@example.com --plan pro", mutates=True)
+@command(app, "update", returns=users.Changed, example="dumacle users update ada@example.com --plan pro", mutates=True)
 def update(
     context: Context,
     user: User,
@@ -87,8 +87,12 @@ def update(
     email: Annotated[str | None, typer.Option("--email", help="A new e-mail address.")] = None,
     role: Annotated[users.Role | None, typer.Option("--role", help="What he may do from now on.")] = None,
 ) -> Shown:
-    """Change a user's plan, name, e-mail address or role."""
-    return context.change(lambda session: users.update(session, user, email=email, name=name, role=role, plan=plan))
+    """Change a user's plan, name, e-mail address or role; another role ends what `set-role` says."""
+
+    def work(session: "Session") -> tuple[users.Changed, bool]:
+        return users.update(session, user, email=email, name=name, role=role, plan=plan)
+
+    return logins.told(context.change(work))
 
 
 @command(app, "disable", returns=users.User, example="dumacle users disable bob@example.com", mutates=True)

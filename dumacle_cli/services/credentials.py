@@ -73,11 +73,14 @@ class Trial:
     ciphertext: bytes = b""
 
 
-def owner(session: Session, reference: str, provider: str) -> Owner:
-    """Return whose credential is meant, the system's where no pod is named; raises NotFound."""
+def owner(session: Session, reference: str, provider: str, *, lock: bool = False) -> Owner:
+    """Return whose credential is meant, the system's where no pod is named; raises NotFound.
+
+    `lock` keeps the pod from beginning to use it meanwhile.
+    """
     if not reference:
         return Owner(None, None, Place(provider), "", in_use=False)
-    pod = pods.get(session, reference)
+    pod = pods.get(session, reference, lock=lock)
     place = Place(provider, pod.bucket, pod.id)
     return Owner(pod.id, pod.name, place, pod.prefix, in_use=getattr(pod, places.CUSTOM[provider]))
 
@@ -112,7 +115,7 @@ def put(
 
     Raises NotFound, or Conflict where the pod uses them and they were not `proven` against its bucket.
     """
-    whose = owner(session, reference, provider)
+    whose = owner(session, reference, provider, lock=True)
     if whose.in_use and not proven:
         reason = f"pod {whose.pod} began to use its own keys to {provider} just now"
         raise Conflict(reason=reason, advice="repeat the command")

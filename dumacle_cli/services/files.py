@@ -16,7 +16,6 @@ from dumacle_cli.errors import (
     QuotaExceeded,
     TooMany,
     UsageError,
-    UserDisabled,
 )
 from dumacle_cli.services import pods, renditions, users
 from dumacle_cli.store import files as store
@@ -294,12 +293,13 @@ def move(session: Session, chosen: Selection, to_owner: str, *, maximum: int | N
     _carry(session, store.stored(session, ids), owner)
     if not store.change(session, ids, owner_id=owner.id):
         raise _taken("one of the paths", owner)
+    # Now the foreign key keeps them from being deleted or disabled, which they may have been meanwhile.
+    users.require_active(session, owner)
     return _affected(session, ids, deleted=False), bool(ids)
 
 
 def _check_recipient(session: Session, ids: list[int], owner: models.User) -> None:
-    if owner.status == "disabled":
-        raise UserDisabled(user=owner.email)
+    users.require_active(session, owner)
     if pod := store.not_granted(session, ids, owner.id):
         raise NotGranted(user=owner.email, pod=pod)
     if path := store.busy(session, ids):

@@ -1,19 +1,21 @@
 """Users: who exists, in which role, and whether they may act."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import AlreadyExists, Conflict, Forbidden, InvalidValue, NotFound
+from dumacle_cli.errors import AlreadyExists, Conflict, Forbidden, InvalidValue, NotFound, UserDisabled
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import users as store
 
 Role = Literal["superadmin", "admin", "enduser", "service"]
 Status = Literal["active", "disabled"]
 Sort = Literal["id", "email"]
+RANKS = ("enduser", "admin", "superadmin")
+"""The roles of people, the lowest first."""
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)*")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -29,6 +31,14 @@ class User:
     status: str
     created_at: datetime
     deleted_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changed(User):
+    """A user who was changed, the logins that end with that, and whether the password ends, too."""
+
+    logins_ended: list[str]
+    password_void: bool
 
 
 def view(user: models.User) -> User:
@@ -47,6 +57,15 @@ def get_any(session: Session, reference: str, *, lock: bool = False) -> models.U
         return get(session, reference, lock=lock)
     except NotFound:
         return _deleted(session, reference, lock=lock)
+
+
+def require_active(session: Session, user: models.User) -> None:
+    """Look again whether a user may act; raises NotFound or UserDisabled."""
+    session.refresh(user)
+    if user.deleted_at:
+        raise NotFound(noun="user", name=user.email)
+    if user.status != "active":
+        raise UserDisabled(user=user.email)
 
 
 def _deleted(session: Session, reference: str, *, lock: bool) -> models.User:
@@ -117,9 +136,10 @@ def update(
     name: str | None = None,
     role: str | None = None,
     plan: str | None = None,
-) -> tuple[User, bool]:
+) -> tuple[Changed, bool]:
     """Change what is given of a user; raises NotFound, InvalidValue, AlreadyExists or Conflict."""
     user = get(session, reference, lock=True)
+    ending = _ending(session, user, role)
     given = {
         "email": None if email is None else normalised(email),
         "name": None if name is None else named(name),
@@ -127,14 +147,32 @@ def update(
     changed = _change(session, user, **{column: value for column, value in given.items() if value is not None})
     changed = (role is not None and store.set_role(session, user, role)) or changed
     switched = plan is not None and _switch(session, user, plan)
-    return view(user), changed or switched
+    return Changed(**asdict(view(user)), **ending), changed or switched
 
 
-def set_role(session: Session, reference: str, role: str) -> tuple[User, bool]:
-    """Give a user another role, and his logins its rights; raises NotFound, or Conflict for the last superadmin."""
+def set_role(session: Session, reference: str, role: str) -> tuple[Changed, bool]:
+    """Give a user another role: sessions and all that runs end, and with a higher one the login with its password.
+
+    Raises NotFound, or Conflict for the last superadmin.
+    """
     user = get(session, reference)
+    ending = _ending(session, user, role)
     changed = store.set_role(session, user, role)
-    return view(user), changed
+    return Changed(**asdict(view(user)), **ending), changed
+
+
+def _ending(session: Session, user: models.User, role: str | None) -> dict[str, Any]:
+    """Say what ends with another role: with a higher one all logins and the password, else the sessions."""
+    if role in (None, "service") or user.role == "service":
+        return {"logins_ended": [], "password_void": False}
+    from dumacle_cli.store import logins  # most commands about users need it not
+
+    store.lock(session, user)
+    rise = RANKS.index(str(role)) - RANKS.index(user.role)
+    found = logins.of_user(session, user.id) if rise else []
+    ended = [login for login in found if rise > 0 or login.kind == "session"]
+    void = any(login.kind == "personal" for login in ended)
+    return {"logins_ended": [login.role for login in ended], "password_void": void}
 
 
 def enable(session: Session, reference: str) -> tuple[User, bool]:
@@ -148,6 +186,7 @@ def disable(session: Session, reference: str) -> tuple[User, bool]:
     """Keep a user from acting; raises NotFound, or Conflict for the last superadmin."""
     user = get(session, reference, lock=True)
     _spare_last_superadmin(session, user)
+    store.lock(session, user)
     changed = _change(session, user, status="disabled")
     return view(user), changed
 
@@ -158,6 +197,7 @@ def delete(session: Session, reference: str) -> tuple[User, bool]:
     changed = user.deleted_at is None
     if changed:
         _spare_last_superadmin(session, user)
+        store.lock(session, user)
         store.delete(session, user)
     return view(user), changed
 

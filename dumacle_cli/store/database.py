@@ -40,6 +40,14 @@ _SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
     "the user of this login is disabled": (errors.LoginBarred, "ask an admin for: dumacle users enable EMAIL"),
     "this login expired": (errors.LoginBarred, "dumacle auth login"),
     "this login belongs to no user": (errors.LoginBarred, "ask a superadmin for: dumacle users grant-login EMAIL"),
+    "the rights of this login changed meanwhile": (errors.LoginBarred, "dumacle auth login"),
+    "the user is deleted": (errors.Conflict, "dumacle users restore USER"),
+    "the owner was disabled meanwhile": (errors.Conflict, "dumacle users enable USER, then run the same command again"),
+    "the pod was deleted meanwhile": (errors.Conflict, "dumacle pods restore POD, then run the same command again"),
+    "the pod was taken from its user meanwhile": (
+        errors.Conflict,
+        "dumacle pods grant POD USER, then run the same command again",
+    ),
     "the last superadmin must stay": (
         errors.Conflict,
         "make another one first: dumacle users create EMAIL --role superadmin",
@@ -221,7 +229,7 @@ def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
         return fault
     state = origin.sqlstate or ""
     reason = _sentence(origin)
-    if reason in _SAID:
+    if reason in _SAID and state not in _WORTH_RETRYING:
         said, advice = _SAID[reason]
         return said(reason=reason, advice=advice)
     if kind := _BY_STATE.get(state):

@@ -57,7 +57,11 @@ def delete(session: Session, pod: Pod) -> None:
 
 
 def prefixes(session: Session, provider: str, bucket: str) -> set[str]:
-    """Return the prefixes that pods have in a bucket, also those of deleted pods, whose bytes are still there."""
+    """Return the prefixes that pods have in a bucket, also those of deleted pods, whose bytes are still there.
+
+    Nobody else chooses one until the transaction ends.
+    """
+    session.execute(select(func.app.lock_installation()))
     query = select(Pod.prefix).where(Pod.primary_provider == provider, Pod.bucket == bucket)
     return set(session.scalars(query))
 

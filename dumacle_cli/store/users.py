@@ -60,6 +60,12 @@ def update(session: Session, user: User, **values: Any) -> bool:
     return True
 
 
+def lock(session: Session, user: User) -> None:
+    """Lock a user who is about to lose or get a right; who keeps their own row locked against it is disconnected."""
+    session.execute(select(func.app.lock_user(user.id)))
+    session.refresh(user)
+
+
 def set_role(session: Session, user: User, role: str) -> bool:
     """Give a user another role where it differs; PostgreSQL lets only a superadmin do it, and not to the last one."""
     changed = session.scalars(select(func.app.set_role(user.id, role))).one()

@@ -349,6 +349,7 @@ def test_a_repeat_from_a_later_session_takes_effect_once(ada: Person, root: Run)
         return ada.run("auth", "sessions", "limit", str(hours), "--op-id", "once", "-o", "json", expect=expect)
 
     root("users", "set-role", ADA, "superadmin", "--yes")
+    root("users", "grant-login", ADA, "--password-file", "-", stdin=ada.password)
     ada.log_in()
     limit(12)
     root("auth", "sessions", "limit", "24")
@@ -419,15 +420,55 @@ def test_who_gives_an_enduser_a_login_is_told_what_that_opens(ada: Person, root:
     assert root("users", "grant-login", "olga@example.com").err == ""
 
 
-def test_a_role_is_given_to_the_logins_too(ada: Person, root: Run) -> None:
+def test_with_a_higher_role_the_password_is_void(ada: Person, root: Run) -> None:
+    """Whoever gave her the password may still know it."""
     ada.log_in()
-    root("users", "set-role", ADA, "admin")
+    asked = ("users", "set-role", ADA, "admin", "-o", "json")
+    planned = root(*asked, "--dry-run").data
+    assert ada.who()["role"] == "enduser"
+    done = root(*asked)
+    assert done.data == planned
+    assert done.data["password_void"]
+    assert [login.startswith(ada.login) for login in done.data["logins_ended"]] == [True, True]
+    ada.run("auth", "whoami", expect=Exit.LOGIN)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        ada.connect()
+    made = root("users", "grant-login", ADA, "--password-file", "-", "-o", "json", stdin=NEW).data
+    assert made["login"] == ada.login
+    ada.log_in(stdin=NEW)
     assert ada.who()["role"] == "admin"
     refused = ada.run("users", "set-role", ADA, "superadmin", "--yes", "-o", "json", expect=Exit.FORBIDDEN)
     assert "superadmin" in refused.error["message"] + refused.error["fix"]
     root("users", "set-role", ADA, "superadmin", expect=Exit.USAGE)
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
+def test_with_a_lower_role_sessions_end_and_the_password_stays(form: str, ada: Person, root: Run) -> None:
     root("users", "set-role", ADA, "superadmin", "--yes")
-    assert ada.run("users", "list", "--role", "superadmin", "-o", "json").data
+    root("users", "grant-login", ADA, "--password-file", "-", stdin=ada.password)
+    ada.log_in()
+    with ada.connect() as connection:
+        done = root("users", "update", ADA, "--role", "enduser", "-o", form)
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+    assert (f"the sessions of {ADA} ended" in done.err) == (form == "table")
+    assert f"{ada.login}_" in done.out
+    ada.run("auth", "whoami", expect=Exit.LOGIN)
+    ada.log_in()
+    assert ada.who()["role"] == "enduser"
+
+
+def test_a_person_is_told_what_to_do_about_the_password(ada: Person, root: Run) -> None:
+    done = root("users", "set-role", ADA, "superadmin", "--yes")
+    assert "is void" in done.err
+    assert f"dumacle users grant-login {ADA}" in done.err
+
+
+def test_the_same_role_ends_nothing(ada: Person, root: Run) -> None:
+    ada.log_in()
+    done = root("users", "set-role", ADA, "enduser", "-o", "json").data
+    assert (done["logins_ended"], done["password_void"]) == ([], False)
+    assert ada.who()["role"] == "enduser"
 
 
 def test_give_a_user_or_a_service(root: Run) -> None:

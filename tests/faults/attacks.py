@@ -123,7 +123,7 @@ LOGINS = (
     forget a login by the inner function | admin, root | SELECT app.drop_login('{login_rosa}') | owner
     make a service's user | admin, root | SELECT app.service_user('cron') | owner
     ask for another's login | admin, ada | SELECT app.login_user({root}, true) | owner
-    list logins | ada, worker | SELECT app.logins_of({root}, NULL, true) | admin | SELECT role FROM app.logins WHERE user_id = {root}
+    list logins | ada, worker | SELECT app.logins_of({root}, NULL) | admin | SELECT role FROM app.logins WHERE user_id = {root}
     the installation's name | root, admin | UPDATE app.installation SET prefix = 'x' | root | UPDATE app.installation SET session_hours = 1
     longer sessions | admin, ada, cron | UPDATE app.installation SET session_hours = 8760 | root
 """)
@@ -293,6 +293,17 @@ ROWS = (
     a present | ada | INSERT INTO app.quota_grants (user_id, metric, period_start, amount) VALUES ({ada}, 'upload', now(), 1) | admin
     customers | ada | SELECT * FROM app.customers | admin
     lock users | ada | SELECT FROM app.users FOR UPDATE | admin
+    lock a user by the function | ada, session, worker, ingest | SELECT app.lock_user({bob}) | admin
+    lock a superadmin by the function | admin | SELECT app.lock_user({root}) | admin | SELECT app.lock_user({bob})
+    lock the installation | ada, session, worker, cron | SELECT app.lock_installation() | admin
+    who writes | admin, root, ada, cron | SELECT count(*) FROM app.acting | owner
+    not to be asked at COMMIT | admin, root, ada | DELETE FROM app.acting | owner | SELECT count(*) FROM app.acting
+    give a right up by the inner function | admin, root, ada, worker | SELECT app.note_own() | owner
+    act by the inner function | admin, root, ada | SELECT app.act() | owner
+    forget to act by the inner function | admin, root | SELECT app.note_actor() | owner
+    lock logins that expired | admin, root, ada | SELECT count(*) FROM app.expired_logins() | owner
+    end others' connections | admin, root, ada | SELECT login.terminate(ARRAY['{login_rosa}']) | root | SELECT login.revoke_user({eve})
+    another group by the inner function | admin, root, ada | SELECT login.change_role({ada}, 'superadmin', false) | root | SELECT app.set_role({bob}, 'admin')
 """)
 )
 
@@ -364,6 +375,54 @@ MACHINE = (
 )
 
 ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE]
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """What somebody of a role begins in a transaction, and how their right is taken before they commit.
+
+    The control is the same with the right kept. `{me}`, `{enduser}` and `{admin_}` are people of this attack only.
+    """
+
+    name: str
+    role: str
+    sql: str
+    taken: str
+
+
+def _races(text: str) -> list[Race]:
+    """Read lines `name | role | statement | what takes the right, what takes it otherwise`."""
+    made = []
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, role, statement, takes = (part.strip() for part in line.split(" | "))
+        made += [Race(name, role, statement, take) for take in takes.split(", ")]
+    return made
+
+
+TAKES = {
+    "lowered": "SELECT app.set_role({me}, 'enduser')",
+    "raised": "SELECT app.set_role({me}, 'superadmin')",
+    "disabled": "UPDATE app.users SET status = 'disabled' WHERE id = {me}",
+    "deleted": "UPDATE app.users SET status = 'disabled', deleted_at = now() WHERE id = {me}",
+    "revoked": "SELECT login.revoke_user({me})",
+}
+RACES = _races("""
+    leave a superadmin behind | superadmin | INSERT INTO app.users (email, role) VALUES ('x{me}@example.com', 'superadmin') | lowered, disabled, deleted, revoked
+    raise an accomplice | superadmin | SELECT app.set_role({enduser}, 'superadmin') | lowered, disabled, deleted, revoked
+    take over an admin | superadmin | SELECT login.grant_personal({admin_}, '{verifier}') | lowered, disabled, revoked
+    take over a service | superadmin | SELECT login.grant_service('worker', '{verifier}') | lowered, revoked
+    let sessions last | superadmin | UPDATE app.installation SET session_hours = 8760 | lowered, revoked
+    replace keys | superadmin | UPDATE app.credentials SET ciphertext = 'x' | lowered, disabled
+    give everything away | superadmin | UPDATE app.plans SET price = 0 | lowered, deleted
+    leave an enduser behind | admin | INSERT INTO app.users (email) VALUES ('x{me}@example.com') | lowered, raised, disabled, deleted, revoked
+    take over an enduser | admin | SELECT login.grant_personal({enduser}, '{verifier}') | lowered, raised, disabled, deleted, revoked
+    take a file | admin | UPDATE app.files SET owner_id = {enduser} WHERE id = {file_bob} | lowered, disabled, revoked
+    no limit | admin | INSERT INTO app.quota_limits (user_id, metric) VALUES ({enduser}, 'upload') | lowered, disabled, revoked
+    a pod for an accomplice | admin | INSERT INTO app.pod_grants (pod_id, user_id) VALUES ({pod_bob}, {enduser}) | lowered, deleted
+    claim room | admin | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now()) | lowered, disabled
+    a session for later | enduser | SELECT login.open_session('{verifier}', 24) | raised, disabled, deleted
+    an operation for later | enduser | INSERT INTO app.operations (id, command, fingerprint) VALUES ('x', 'c', 'f') | raised, disabled, revoked
+""")
 
 ACCEPTED = {
     "a notification wakes somebody, and says nothing": "NOTIFY procrastinate_any_queue, 'x'",

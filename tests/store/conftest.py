@@ -57,6 +57,7 @@ def cluster() -> Iterator[dict[str, str]]:
     subprocess.run([*initdb, *locale, f"--pwfile={passwords}"], **run)
     with (folder / "data" / "postgresql.conf").open("a") as conf:
         conf.write(f"listen_addresses = ''\nunix_socket_directories = '{folder}'\nfsync = off\nmax_connections = 60\n")
+        conf.write("max_prepared_transactions = 5\n")
     control = [tools / "pg_ctl", "-D", folder / "data", "-w"]
     subprocess.run([*control, "-l", folder / "log", "start"], **{**run, "capture_output": False})
     try:

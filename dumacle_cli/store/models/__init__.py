@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models.files import Copy as Copy
     from dumacle_cli.store.models.files import File as File
     from dumacle_cli.store.models.files import Version as Version
+    from dumacle_cli.store.models.operations import Acting as Acting
     from dumacle_cli.store.models.operations import Audit as Audit
     from dumacle_cli.store.models.operations import Operation as Operation
     from dumacle_cli.store.models.plans import Customer as Customer
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "base": ("SCHEMA", "Base"),
     "files": ("Copy", "File", "Version"),
-    "operations": ("Audit", "Operation"),
+    "operations": ("Acting", "Audit", "Operation"),
     "plans": ("Customer", "Plan", "Subscription"),
     "pods": ("Credential", "Pod", "PodGrant", "ProviderDefault"),
     "quotas": ("QuotaAnchor", "QuotaClosing", "QuotaCounter", "QuotaEntry", "QuotaGrant", "QuotaLimit"),

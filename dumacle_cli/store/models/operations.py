@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, func, text
+from sqlalchemy import Index, false, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -31,6 +31,21 @@ class Operation(Base):
     result: Mapped[Any | None] = mapped_column(JSONB)
     login: Mapped[str] = mapped_column(server_default=text("session_user"))
     created_at: Mapped[Created] = mapped_column(index=True)
+
+
+class Acting(Base):
+    """With which role a login writes in the transaction of this number; checked at COMMIT, and gone with it.
+
+    `own` says that the transaction itself takes that right away.
+    """
+
+    __tablename__ = "acting"
+
+    transaction: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    role: Mapped[str]
+    own: Mapped[bool] = mapped_column(server_default=false())
+
+    __table_args__ = ({"prefixes": ["UNLOGGED"]},)
 
 
 class Audit(Base):

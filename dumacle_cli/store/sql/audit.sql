@@ -178,6 +178,7 @@ CREATE OR REPLACE FUNCTION app.audit_exceptions() RETURNS TABLE (table_name text
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     VALUES
+        ('acting', 'machine state: who writes in a transaction, until it ends'),
         ('audit', 'it is the record; nobody may change it'),
         ('copies', 'machine state: where the bytes of a version lie, proven anew by the providers'),
         ('leases', 'machine state: capacity that a run holds for minutes'),

@@ -4,7 +4,7 @@
 CREATE OR REPLACE FUNCTION app.keep_leases(p_run bigint, p_seconds double precision) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF p_seconds < 0 THEN
         RAISE EXCEPTION 'a lease is kept, not ended' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -16,7 +16,7 @@ END $$;
 CREATE OR REPLACE FUNCTION app.spend_leases(p_ids bigint[], p_bytes bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF 0 > ANY (p_bytes) THEN
         RAISE EXCEPTION 'nothing is spent backwards' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -31,7 +31,7 @@ CREATE OR REPLACE FUNCTION app.carry_storage(p_owners bigint[], p_used bigint[],
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF 0 > ANY (p_used || p_reserved) THEN
         RAISE EXCEPTION 'storage is carried in one direction' USING ERRCODE = 'invalid_parameter_value';
     END IF;
@@ -56,7 +56,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     marked bigint[];
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     PERFORM app.lock_pods(ARRAY(
         SELECT f.pod_id FROM app.files AS f JOIN app.versions AS v ON v.file_id = f.id WHERE v.id = ANY (p_ids)
     ));
@@ -89,7 +89,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     empty bigint[];
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     empty := ARRAY(
         SELECT id FROM app.files AS f
         WHERE purging_at IS NOT NULL AND NOT EXISTS (SELECT FROM app.versions AS v WHERE v.file_id = f.id)

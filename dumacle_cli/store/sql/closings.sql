@@ -6,6 +6,7 @@ LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, 
 DECLARE
     closings integer;
 BEGIN
+    PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at > now() THEN
         RAISE EXCEPTION 'only the owner names an instant to come' USING ERRCODE = 'insufficient_privilege';
     END IF;

@@ -5,7 +5,7 @@ LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, 
 DECLARE
     woken integer;
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     WITH written AS (
         INSERT INTO queue.procrastinate_jobs (queue_name, task_name, priority, queueing_lock, args)
         SELECT p_queue, p_task, p_priority, p_task || ':' || id, jsonb_build_object('id', id)

@@ -1,5 +1,5 @@
--- Leases claim capacity before bytes move. Locks are always taken in this order: pods by id, then the counters of a
--- user, storage before upload; so no two of these functions wait for each other.
+-- Leases claim capacity before bytes move. Locks are always taken in this order: the user, pods by id, then the counters
+-- of a user, storage before upload; so no two of these functions wait for each other.
 
 -- Claim up to `p_wanted` bytes for `p_seconds`, less near the limit (a quarter of what is free, so that others find
 -- room too) but never below `p_least`; or grant nothing and say what refused and how much it has free.
@@ -10,16 +10,29 @@ CREATE OR REPLACE FUNCTION app.take_lease(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     pod_free bigint;
+    owner app.users;
     storage app.quota_counters;
     upload app.quota_counters;
 BEGIN
+    PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at IS DISTINCT FROM now() THEN
         RAISE EXCEPTION 'only the owner names another instant' USING ERRCODE = 'insufficient_privilege';
     ELSIF least(p_wanted, p_least) < 0 OR p_seconds < 0 THEN
         RAISE EXCEPTION 'nobody claims less than nothing' USING ERRCODE = 'invalid_parameter_value';
     END IF;
+    -- What was looked at when the run began may be gone since.
+    SELECT * INTO owner FROM app.users WHERE id = p_user FOR KEY SHARE;
+    IF owner.deleted_at IS NOT NULL OR owner.status <> 'active' THEN
+        RAISE EXCEPTION 'the owner was disabled meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     SELECT capacity - used - reserved INTO pod_free FROM app.pods
     WHERE id = p_pod AND deleted_at IS NULL FOR NO KEY UPDATE;
+    IF p_run IS NOT NULL AND pod_free IS NULL THEN
+        RAISE EXCEPTION 'the pod was deleted meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF p_run IS NOT NULL
+        AND NOT EXISTS (SELECT FROM app.pod_grants WHERE pod_id = p_pod AND user_id = p_user FOR KEY SHARE) THEN
+        RAISE EXCEPTION 'the pod was taken from its user meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     storage := app.open_quota_counter(p_user, 'storage', p_at);
     upload := app.open_quota_counter(p_user, 'upload', p_at);
     SELECT room.name, greatest(room.bytes, 0) INTO refused_by, free
@@ -51,7 +64,7 @@ DECLARE
     lease app.leases;
     rest bigint;
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     SELECT * INTO STRICT lease FROM app.leases WHERE id = p_lease;
     PERFORM FROM app.pods WHERE id = lease.pod_id FOR NO KEY UPDATE;
     SELECT granted - greatest(p_size, spent) INTO rest FROM app.leases
@@ -72,7 +85,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     lease app.leases;
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     PERFORM FROM app.pods WHERE id = (SELECT pod_id FROM app.leases WHERE id = p_lease) FOR NO KEY UPDATE;
     UPDATE app.leases SET closed_at = now() WHERE id = p_lease AND closed_at IS NULL RETURNING * INTO lease;
     IF NOT FOUND THEN
@@ -98,6 +111,7 @@ DECLARE
     expired bigint;
     reaped integer := 0;
 BEGIN
+    PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at > now() THEN
         RAISE EXCEPTION 'only the owner names an instant to come' USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -121,7 +135,7 @@ END $$;
 CREATE OR REPLACE FUNCTION app.release_storage(p_pod bigint, p_user bigint, p_bytes bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     UPDATE app.pods SET used = used - p_bytes WHERE id = p_pod AND p_bytes > 0;
     UPDATE app.quota_counters SET used = used - p_bytes WHERE user_id = p_user AND metric = 'storage' AND p_bytes > 0;
 END $$;

@@ -45,25 +45,35 @@ BEGIN
     RETURN name;
 END $$;
 
--- End a login's connections and drop it; returns how many there were.
-CREATE OR REPLACE FUNCTION login.unmake(p_role text) RETURNS integer
+-- End the connections of these logins, but not the one that asks; returns how many there were.
+CREATE OR REPLACE FUNCTION login.terminate(p_roles text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     connected integer[] := ARRAY(
-        SELECT pid FROM pg_stat_activity WHERE usename = p_role AND pid <> pg_backend_pid() ORDER BY pid
+        SELECT pid FROM pg_stat_activity WHERE usename = ANY (p_roles) AND pid <> pg_backend_pid() ORDER BY pid
     );
 BEGIN
+    PERFORM pg_terminate_backend(pid) FROM unnest(connected) AS pid;
+    RETURN cardinality(connected);
+END $$;
+
+-- End a login's connections and drop it; returns how many there were. First the connections, because one that is open
+-- may keep the login's row locked, and again those that came meanwhile.
+CREATE OR REPLACE FUNCTION login.unmake(p_role text) RETURNS integer
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    connected integer := login.terminate(ARRAY[p_role]);
+BEGIN
     IF p_role = session_user THEN
-        -- Nobody can drop the role he acts with, so it ends here, and the next sweep drops it.
+        -- Nobody can drop the role they act with, so it ends here, and the next sweep drops it.
         PERFORM app.end_login(p_role);
         EXECUTE format('ALTER ROLE %I NOLOGIN', p_role);
-        PERFORM pg_terminate_backend(pid) FROM unnest(connected) AS pid;
-        RETURN cardinality(connected);
+        RETURN connected;
     END IF;
     PERFORM app.drop_login(p_role);
+    PERFORM login.terminate(ARRAY[p_role]);
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = p_role) THEN
-        PERFORM pg_terminate_backend(pid) FROM unnest(connected) AS pid;
-        -- Everybody can make large objects, in any database of the cluster that he reaches, and they would keep his role.
+        -- Everybody can make large objects, in any database of the cluster that they reach, and these would keep the role.
         EXECUTE format('DROP OWNED BY %I', p_role);
         BEGIN
             EXECUTE format('DROP ROLE %I', p_role);
@@ -71,7 +81,7 @@ BEGIN
             EXECUTE format('ALTER ROLE %I NOLOGIN PASSWORD NULL', p_role);
         END;
     END IF;
-    RETURN cardinality(connected);
+    RETURN connected;
 END $$;
 
 -- Put a login into the group of a role or duty, and out of any other.
@@ -100,6 +110,9 @@ DECLARE
     name text;
 BEGIN
     SELECT * INTO person FROM app.login_user(p_user, false);
+    IF person.deleted THEN
+        RAISE EXCEPTION 'the user is deleted' USING ERRCODE = 'no_data_found';
+    END IF;
     IF person.personal IS NOT NULL AND EXISTS (SELECT FROM pg_roles WHERE rolname = person.personal) THEN
         PERFORM login.require_verifier(p_verifier);
         EXECUTE format('ALTER ROLE %I PASSWORD %L', person.personal, p_verifier);
@@ -118,22 +131,25 @@ END $$;
 CREATE OR REPLACE FUNCTION login.grant_service(p_duty text, p_verifier text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET createrole_self_grant = 'inherit' AS $$
 DECLARE
+    holder bigint;
     name text;
 BEGIN
+    PERFORM app.act();
     PERFORM app.require_superadmin();
     IF p_duty NOT IN ('ingest', 'worker', 'listener', 'cron') THEN
         RAISE EXCEPTION 'there is no duty %', p_duty USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    SELECT l INTO name FROM app.logins_of(NULL, p_duty, false) AS l JOIN pg_roles ON rolname = l LIMIT 1;
+    holder := app.service_user(p_duty);
+    SELECT l INTO name FROM app.logins_of(NULL, p_duty) AS l JOIN pg_roles ON rolname = l LIMIT 1;
     IF FOUND THEN
         PERFORM login.require_verifier(p_verifier);
         EXECUTE format('ALTER ROLE %I PASSWORD %L', name, p_verifier);
         PERFORM app.note_password(name);
         RETURN name;
     END IF;
-    PERFORM app.drop_login(l) FROM app.logins_of(NULL, p_duty, false) AS l;
+    PERFORM app.drop_login(l) FROM app.logins_of(NULL, p_duty) AS l;
     name := login.make(app.prefix() || '_' || p_duty, p_verifier, p_duty, 100, NULL);
-    PERFORM app.add_login(name, app.service_user(p_duty), 'service', p_duty, NULL);
+    PERFORM app.add_login(name, holder, 'service', p_duty, NULL);
     RETURN name;
 END $$;
 
@@ -146,6 +162,7 @@ DECLARE
     me bigint := app.actor();
     mine record;
 BEGIN
+    PERFORM app.act();
     SELECT * INTO mine FROM app.login_of(session_user::text);
     IF mine.kind IS DISTINCT FROM 'personal' THEN
         RAISE EXCEPTION 'a session is opened with a personal login' USING ERRCODE = 'insufficient_privilege';
@@ -153,10 +170,10 @@ BEGIN
     IF p_hours IS NULL OR p_hours <= 0 THEN
         RAISE EXCEPTION 'a session lasts longer than that' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    PERFORM login.unmake(l) FROM app.logins_of(NULL, NULL, true) AS l;
-    -- Each may connect 20 times, and the server has an end. Who opens several at once waits for himself.
-    PERFORM pg_advisory_xact_lock(hashtextextended('dumacle.sessions', me));
-    IF (SELECT count(*) FROM app.logins_of(me, NULL, false)) > 10 THEN
+    PERFORM login.unmake(l) FROM app.expired_logins() AS l;
+    -- Each may connect 20 times, and the server has an end. Whoever opens several at once waits for themselves.
+    PERFORM app.login_user(me, true);
+    IF (SELECT count(*) FROM app.logins_of(me, NULL)) > 10 THEN
         RAISE EXCEPTION 'ten sessions of this user are open already' USING ERRCODE = 'configuration_limit_exceeded';
     END IF;
     valid_until := now() + make_interval(secs => 3600 * least(p_hours, app.session_hours()));
@@ -176,7 +193,15 @@ BEGIN
         PERFORM app.actor();
         RAISE EXCEPTION 'there is no login %', p_role USING ERRCODE = 'no_data_found';
     END IF;
-    PERFORM app.login_user(known.user_id, known.kind = 'session');
+    IF known.kind = 'session' AND known.user_id = app.actor() THEN
+        PERFORM app.login_user(known.user_id, true);
+    ELSE
+        PERFORM app.lock_user(known.user_id);
+    END IF;
+    -- Meanwhile it may have ended, and its name may be another's.
+    IF known.user_id IS DISTINCT FROM (SELECT user_id FROM app.login_of(p_role)) THEN
+        RAISE EXCEPTION 'there is no login %', p_role USING ERRCODE = 'no_data_found';
+    END IF;
     RETURN login.unmake(p_role);
 END $$;
 
@@ -186,22 +211,34 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[];
 BEGIN
-    PERFORM app.login_user(p_user, false);
-    names := ARRAY(SELECT app.logins_of(p_user, NULL, false));
+    PERFORM app.lock_user(p_user);
+    names := ARRAY(SELECT app.logins_of(p_user, NULL));
     PERFORM login.unmake(name) FROM unnest(names) AS name;
     RETURN cardinality(names);
 END $$;
 
--- End a user's connections, but not the one that asks; for the owner's triggers only.
+-- End a user's connections, but not the one that asks; for the owner's functions only.
 CREATE OR REPLACE FUNCTION login.disconnect(p_user bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    connected integer[] := ARRAY(
-        SELECT pid FROM pg_stat_activity
-        WHERE usename IN (SELECT app.logins_of(p_user, NULL, false)) AND pid <> pg_backend_pid() ORDER BY pid
-    );
 BEGIN
-    PERFORM pg_terminate_backend(pid) FROM unnest(connected) AS pid;
+    PERFORM login.terminate(ARRAY(SELECT app.logins_of(p_user, NULL)));
+END $$;
+
+-- Let the logins of a user follow their role: sessions end, what runs ends, and the personal login goes over into the
+-- group of the role, or ends with its password where the role is a higher one. For the owner's triggers only.
+CREATE OR REPLACE FUNCTION login.change_role(p_user bigint, p_group text, p_higher boolean) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text;
+BEGIN
+    FOR name IN SELECT app.logins_of(p_user, NULL) LOOP
+        IF p_higher OR (SELECT kind FROM app.login_of(name)) = 'session' THEN
+            PERFORM login.unmake(name);
+        ELSE
+            PERFORM login.regroup(name, p_group);
+            PERFORM login.terminate(ARRAY[name]);
+        END IF;
+    END LOOP;
 END $$;
 
 -- Drop the sessions that expired; returns how many.
@@ -210,8 +247,8 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     names text[];
 BEGIN
-    PERFORM app.actor();
-    names := ARRAY(SELECT app.logins_of(NULL, NULL, true));
+    PERFORM app.act();
+    names := ARRAY(SELECT app.expired_logins());
     PERFORM login.unmake(name) FROM unnest(names) AS name;
     RETURN cardinality(names);
 END $$;

@@ -51,6 +51,8 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('function', 'sees_all',        'X', 'X', 'X', 'X', 'X', 'X', 'X'),
 ('function', 'is_superadmin',   'X', 'X', 'X', 'X', 'X', 'X', 'X'),
 ('function', 'administers',     'X', 'X', 'X', 'X', 'X', 'X', 'X'),
+('function', 'lock_installation', 'X', 'X', '', '', '', '', ''),
+('function', 'lock_user',       'X', 'X', '',  '',  '',  '',  ''),
 ('function', 'set_role',        'X', '',  '',  '',  '',  '',  ''),
 ('function', 'erase_user',      'X', 'X', '',  '',  '',  '',  ''),
 ('function', 'audit_of',        'X', '',  '',  '',  '',  '',  ''),

@@ -92,7 +92,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_unit(p_unit);
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF unit.id IS NULL OR unit.status <> 'running' OR unit.lease_until > now() THEN
         RETURN false;
     END IF;
@@ -115,7 +115,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF unit.id IS NOT NULL THEN
         RETURN true;
     END IF;
@@ -140,7 +140,7 @@ CREATE OR REPLACE FUNCTION app.renew_unit(p_unit bigint, p_token uuid, p_seconds
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     UPDATE app.transcodes AS t SET progress = p_progress FROM app.units AS u
     WHERE u.id = p_unit AND u.lease_token = p_token AND u.status = 'running'
         AND t.id = u.transcode_id AND t.status = 'running' AND t.progress < p_progress;
@@ -160,7 +160,7 @@ DECLARE
         SELECT f.owner_id FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id WHERE t.id = unit.transcode_id
     );
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF unit.id IS NULL THEN
         RETURN;
     END IF;
@@ -182,7 +182,7 @@ DECLARE
     file app.files;
     storage app.quota_counters;
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF unit.id IS NULL THEN
         RETURN;
     END IF;
@@ -212,7 +212,7 @@ DECLARE
     file app.files;
     total bigint;
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF unit.status <> 'running' OR unit.lease_token IS DISTINCT FROM p_token THEN
         RETURN coalesce(unit.status = 'done' AND unit.lease_token = p_token, false);
     END IF;
@@ -242,7 +242,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF unit.id IS NULL THEN
         RETURN false;
     END IF;
@@ -261,7 +261,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
 BEGIN
-    PERFORM app.actor();
+    PERFORM app.act();
     IF unit.id IS NULL THEN
         RETURN false;
     END IF;
@@ -277,6 +277,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units;
 BEGIN
+    PERFORM app.act();
     IF NOT app.sees_all() AND app.actor() IS DISTINCT FROM (
         SELECT f.owner_id FROM app.units AS u JOIN app.transcodes AS t ON t.id = u.transcode_id
         JOIN app.files AS f ON f.id = t.file_id WHERE u.id = p_unit
