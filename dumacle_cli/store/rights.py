@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql as words
 from sqlalchemy import Connection, text
@@ -28,8 +28,27 @@ class Right:
 
 
 def matrix(connection: Connection) -> list[Right]:
-    """Return every right that matrix.sql gives, in its order."""
-    return [right for row in connection.execute(text(sql.read("matrix"))).mappings() for right in of_row(dict(row))]
+    """Return every right that matrix.sql gives, in its order, on columns where PostgreSQL gives some itself."""
+    free = {name: tuple(columns) for name, columns in connection.execute(_FREE)}
+    rows = connection.execute(text(sql.read("matrix"))).mappings()
+    return [_on_columns(right, free) for row in rows for right in of_row(dict(row))]
+
+
+# Of each table in which PostgreSQL gives some columns itself, the others.
+_FREE = text("""
+    SELECT relname, array_agg(attname::text ORDER BY attnum) FILTER (WHERE NOT given)
+    FROM (
+        SELECT c.relname, a.attname, a.attnum, a.attidentity <> '' OR (a.attname = 'created_at' AND a.atthasdef) AS given
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r'
+    ) AS columns
+    GROUP BY relname HAVING bool_or(given)
+""")
+
+
+def _on_columns(right: Right, free: dict[str, tuple[str, ...]]) -> Right:
+    whole = right.schema == "app" and right.privilege in ("INSERT", "UPDATE") and not right.columns
+    return replace(right, columns=free[right.name]) if whole and right.name in free else right
 
 
 def of_row(row: dict[str, str]) -> Iterator[Right]:

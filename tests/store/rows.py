@@ -56,6 +56,8 @@ ROWS = {
     "0015": """
         INSERT INTO app.operations (id, command, fingerprint, user_id)
         SELECT 'one', 'users create', 'f', max(id) FROM app.users""",
+    "0018": """
+        INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files""",
 }
 
 

@@ -1,5 +1,6 @@
 -- Who may do what with which table and function: the whole of it. S, I, U, D are SELECT, INSERT, UPDATE, DELETE; with
--- columns in brackets, on these only. Which rows he sees and touches is said in policies.sql; a word that a row lacks
+-- columns in brackets, on these only, else I and U on all but what PostgreSQL gives itself: numbers, and when a row was made.
+-- No login names a key, nor moves what a key lies in: a pod's prefix, a file's pod, a content's file. Which rows he sees and touches is said in policies.sql; a word that a row lacks
 -- here, PostgreSQL refuses with 42501. UPDATE of one harmless column is what locking a row takes.
 SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FROM (VALUES
 -- kind     name                 superadmin              admin                   enduser          ingest           worker           listener      cron
@@ -7,7 +8,8 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
                                                                                                   'S U(updated_at)', 'S U(updated_at)', '',        'S U(updated_at)'),
 ('table', 'logins',             'S',                    'S',                    'S',             'S',             'S',             'S',          'S'),
 ('table', 'installation',       'S U(session_hours)',   'S',                    'S',             'S',             'S',             'S',          'S'),
-('table', 'pods',               'S I U',                'S I U(name,capacity,primary_provider,secondary_provider,bucket,prefix,updated_at,deleted_at)', 'S',
+('table', 'pods',               'S I(name,capacity,primary_provider,secondary_provider,bucket,prefix) U(name,capacity,used,reserved,secondary_provider,use_custom_s3,use_custom_wasabi,use_custom_oracle,updated_at,deleted_at)',
+                                                        'S I(name,capacity,primary_provider,secondary_provider,bucket,prefix) U(name,capacity,secondary_provider,updated_at,deleted_at)', 'S',
                                                                                                   'S U(updated_at)', 'S U(updated_at)', '',        'S'),
 ('table', 'pod_grants',         'S I U D',              'S I U D',              'S',             'S',             'S I',           '',           'S I'),
 ('table', 'provider_defaults',  'S I U D',              'S',                    '',              'S',             'S',             '',           'S'),
@@ -23,10 +25,10 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('table', 'quota_closings',     'S',                    'S',                    'S',             'S',             'S',             '',           'S'),
 ('table', 'runs',               'S I U D',              'S I U',                'S',             'S I U',         'S',             '',           'S'),
 ('table', 'leases',             'S',                    'S',                    '',              'S',             '',              '',           'S'),
-('table', 'files',              'S I U(pod_id,path,created_at,run_id,size,mtime_ns,uploaded_at,verified_at,upload_progress,upload_status,sha256,content_type,error,version_id,owner_id,deleted_at,purging_at)',
-                                                        'S I U(pod_id,path,created_at,run_id,size,mtime_ns,uploaded_at,verified_at,upload_progress,upload_status,sha256,content_type,error,version_id,owner_id,deleted_at,purging_at)',
+('table', 'files',              'S I U(path,run_id,size,mtime_ns,uploaded_at,verified_at,upload_progress,upload_status,sha256,content_type,error,version_id,owner_id,deleted_at,purging_at)',
+                                                        'S I U(path,run_id,size,mtime_ns,uploaded_at,verified_at,upload_progress,upload_status,sha256,content_type,error,version_id,owner_id,deleted_at,purging_at)',
                                                                                 'S U(deleted_at)', 'S I U(run_id,size,mtime_ns,uploaded_at,verified_at,upload_progress,upload_status,sha256,content_type,error,version_id)',       'S U(error)',    '',           'S U(upload_status,verified_at,error,version_id,purging_at)'),
-('table', 'versions',           'S I U(file_id,lease_id,run_id,size,mtime_ns,key,created_at,status,stored_at,sha256,md5,etag,content_type,upload_id,part_size)',
+('table', 'versions',           'S I U(size,status,stored_at,sha256,md5,etag,content_type,upload_id,part_size)',
                                                         'S I U(status,stored_at,sha256,md5,etag,content_type,upload_id,part_size)',
                                                                                 'S',             'S I U(status,stored_at,sha256,md5,etag,content_type,upload_id,part_size)',         'S',             '',           'S U(status)'),
 ('table', 'copies',             'S I U',                'S I U',                'S',             'S I U',         'S I U',         '',           'S'),

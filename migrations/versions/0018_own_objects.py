@@ -1,0 +1,44 @@
+"""Keys are made by the database, what is made of a content belongs to its file, and erasing a user leaves no name."""
+
+from alembic import op
+
+from dumacle_cli.store import identity, sql
+
+revision = "0018"
+down_revision = "0015"
+
+# A row that said otherwise would have shown one file's content as what was made of another.
+TRUE_FILES = """
+    UPDATE app.renditions AS r SET file_id = v.file_id
+    FROM app.transcodes AS t JOIN app.versions AS v ON v.id = t.version_id
+    WHERE t.id = r.transcode_id AND r.file_id <> v.file_id;
+    UPDATE app.transcodes AS t SET file_id = v.file_id FROM app.versions AS v
+    WHERE v.id = t.version_id AND t.file_id <> v.file_id;
+"""
+TO_VERSION_OF_FILE = """
+    ALTER TABLE app.transcodes
+        ADD CONSTRAINT fk_transcodes_file_id_version_id FOREIGN KEY (file_id, version_id)
+            REFERENCES app.versions (file_id, id) ON DELETE RESTRICT,
+        DROP CONSTRAINT fk_transcodes_version_id;
+"""
+TO_VERSION = """
+    ALTER TABLE app.transcodes
+        ADD CONSTRAINT fk_transcodes_version_id FOREIGN KEY (version_id)
+            REFERENCES app.versions (id) ON DELETE RESTRICT,
+        DROP CONSTRAINT fk_transcodes_file_id_version_id;
+"""
+
+def upgrade() -> None:
+    connection = op.get_bind()
+    for statements in (TRUE_FILES, TO_VERSION_OF_FILE):
+        sql.run(connection, statements)
+    for name in ("objects", "units"):
+        sql.load(connection, name)
+    identity.install(connection)
+
+
+def downgrade() -> None:
+    connection = op.get_bind()
+    for function in sql.functions("objects"):
+        op.execute(f"DROP FUNCTION app.{function} CASCADE")
+    sql.run(connection, TO_VERSION)
