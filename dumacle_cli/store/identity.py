@@ -58,7 +58,7 @@ def install(connection: Connection) -> None:
     no roles: this makes them again, by the same prefix; one restored beside its original takes a prefix of its own.
     """
     sql.load(connection, "roles")
-    for name in ("identity", "policies", "audit"):
+    for name in ("identity", "erasure", "policies", "audit"):
         sql.load(connection, name)
     sql.run(connection, _QUEUE_DEFINERS)
     prefix = str(connection.execute(text("SELECT prefix FROM app.installation")).scalar_one())

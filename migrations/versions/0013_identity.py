@@ -120,7 +120,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     connection = op.get_bind()
-    names = sorted({name for file in ("identity", "bookings", "audit") for name in sql.functions(file)})
+    names = sorted({name for file in ("identity", "erasure", "bookings", "audit") for name in sql.functions(file)})
     roles = ["provisioner", *(f"{role}s" for role in rights.EVERYBODY)]
     sql.run(connection, LEAVE.replace("{functions}", f"ARRAY{names}").replace("{roles}", f"ARRAY{roles}"))
     sql.run(connection, NO_AUDIT_INDEXES)

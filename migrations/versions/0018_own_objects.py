@@ -27,10 +27,19 @@ TO_VERSION = """
             REFERENCES app.versions (id) ON DELETE RESTRICT,
         DROP CONSTRAINT fk_transcodes_file_id_version_id;
 """
+# What was recorded of files of several owners in one names a path that no erasure could find by its owner.
+OF_SEVERAL = """
+    UPDATE app.audit SET before = before #- '{first,path}' #- '{first,error}',
+        after = after #- '{first,path}' #- '{first,error}'
+    WHERE table_name = 'files' AND action = 'update' AND jsonb_array_length(after -> 'owners') > 1
+        AND (after -> 'first' ?| ARRAY['path', 'error'] OR before -> 'first' ?| ARRAY['path', 'error']);
+"""
+BY_OWNER = "CREATE INDEX ix_audit_on_behalf_of ON app.audit (on_behalf_of) WHERE on_behalf_of IS NOT NULL"
+
 
 def upgrade() -> None:
     connection = op.get_bind()
-    for statements in (TRUE_FILES, TO_VERSION_OF_FILE):
+    for statements in (TRUE_FILES, TO_VERSION_OF_FILE, OF_SEVERAL, BY_OWNER):
         sql.run(connection, statements)
     for name in ("objects", "units"):
         sql.load(connection, name)
@@ -41,4 +50,5 @@ def downgrade() -> None:
     connection = op.get_bind()
     for function in sql.functions("objects"):
         op.execute(f"DROP FUNCTION app.{function} CASCADE")
+    op.drop_index("ix_audit_on_behalf_of", "audit", schema="app")
     sql.run(connection, TO_VERSION)

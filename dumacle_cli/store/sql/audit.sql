@@ -77,6 +77,11 @@ BEGIN
     IF p_action = 'update' THEN
         SELECT was, became INTO p_before, p_after FROM app.audit_difference(p_before, p_after);
     END IF;
+    IF cardinality(p_owners) > 1 THEN
+        -- Of several owners, none could have theirs erased.
+        p_before := p_before - ARRAY['path', 'error'];
+        p_after := p_after - ARRAY['path', 'error'];
+    END IF;
     IF cardinality(p_ids) = 1 THEN
         PERFORM app.audit_change(p_table, p_ids[1]::text, p_action, owner, p_before, p_after);
         RETURN;
