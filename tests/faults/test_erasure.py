@@ -40,7 +40,7 @@ def spoken_of(owner: psycopg.Connection[Any], markers: tuple[str, ...] = MARKERS
         for (row,) in rows:
             found += [(table, row) for each in markers if each in row or each.encode().hex() in row]
     roles = owner.execute("SELECT rolname FROM pg_roles").fetchall()
-    return found + [("role", role) for (role,) in roles if "marker" in role]
+    return found + [("role", role) for (role,) in roles if any(each in role for each in markers)]
 
 
 def audit(owner: psycopg.Connection[Any], user: int) -> list[tuple[Any, ...]]:
@@ -69,7 +69,7 @@ def lived(
         run("pods", "grant", "films", who)
         run("quotas", "set", who, "--storage", "1GiB", "--upload", "1GiB", "--transcode-minutes", "9")
     run("quotas", "grant", EMAIL, "--upload", str(GIFT), "--reason", "a reason of theirs")
-    run("plans", "create", "pro", "--price", "9", "--currency", "eur")
+    run("plans", "create", "pro", "--price", "9", "--storage", "1GiB", "--upload", "1GiB")
     run("plans", "subscribe", EMAIL, "pro")
     source = tmp_path / "holiday-of-theirs"
     source.mkdir()
@@ -86,8 +86,8 @@ def lived(
     owner.execute("UPDATE app.transcodes SET status = 'failed', error = 'film-of-theirs-marker.mp4: no picture'")
     run("files", "delete", film, "--owner", EMAIL, "--yes")
     run("files", "restore", film, "--owner", EMAIL)
-    run("files", "move", film, "--owner", EMAIL, "--to", "bob@example.com")
-    run("files", "move", film, "--owner", "bob@example.com", "--to", EMAIL)
+    run("files", "move", film, "--owner", EMAIL, "--to-owner", "bob@example.com")
+    run("files", "move", film, "--owner", "bob@example.com", "--to-owner", EMAIL)
     _delivered(owner, user)
     _acted(run, owner, embedded)
     return user
@@ -167,7 +167,7 @@ def test_who_acted_badly_stays_known_when_their_victim_is_purged(
     assert len(before) > 10
     run("users", "purge", EMAIL, "--yes")
     assert owner.execute(query, [lived, lived]).fetchall()[: len(before)] == before
-    grants = owner.execute("SELECT after FROM app.audit WHERE table_name = 'quota_grants'").fetchall()
+    grants = owner.execute("SELECT after FROM app.audit WHERE table_name = 'quota_grants' AND action = 'insert'").fetchall()
     assert [(row["amount"], row["reason"]) for (row,) in grants] == [(GIFT, "[erased]")]
 
 
@@ -176,8 +176,7 @@ def test_purging_another_changes_nothing_of_theirs(run: Run, owner: psycopg.Conn
     run("users", "purge", OTHER, "--yes")
     assert {table for table, _ in spoken_of(owner)} >= {"app.users", "app.audit", "app.operations", "role"}
     assert spoken_of(owner, (OTHER,)) == []
-    kept = owner.execute("SELECT result FROM app.operations WHERE command = 'users create' ORDER BY created_at").fetchall()
-    assert kept[0][0]["email"] == FORMER
+    assert owner.execute("SELECT count(*) FROM app.operations WHERE result ->> 'email' = %s", [FORMER]).fetchone() == (1,)
     run("users", "purge", EMAIL, "--yes")
     assert audit(owner, lived)
 

@@ -50,13 +50,13 @@ BEGIN
     );
 END $$;
 
--- Whether a text speaks of one of these addresses, as a whole.
+-- Whether a text speaks of one of these addresses: not within a longer one, but behind a word and a hyphen.
 CREATE OR REPLACE FUNCTION app.speaks_of(p_text text, p_addresses text[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT
 RETURN EXISTS (
     SELECT FROM unnest(p_addresses) AS address
     WHERE strpos(lower(p_text), address) > 0 AND lower(p_text) ~ (
-        '(^|[^a-z0-9._%+-])' || regexp_replace(address, '([^a-z0-9@])', '\\\1', 'g') || '($|[^a-z0-9-])')
+        '(^|[^a-z0-9.])' || regexp_replace(address, '([^a-z0-9@])', '\\\1', 'g') || '($|[^a-z0-9-])')
 );
 
 -- A result without what it says of a user: of an object that holds one of the names, every text but instants and those
