@@ -112,7 +112,7 @@ def _mark(database: "Database", chosen: Selection) -> bool:
 
 
 def _finish(database: "Database", stores: "Stores", failed: dict[Place | int, DumacleError]) -> Purged:
-    """Delete the bytes and then the rows of all that is marked, but at stores that failed, and what is not the pod's."""
+    """Delete the bytes and then the rows of all that is marked, but at stores that failed; only what is the pod's."""
     done, after = NOTHING, 0
     while found := _doomed(database, failed, after):
         after = found[-1].version_id

@@ -38,7 +38,8 @@ def matrix(connection: Connection) -> list[Right]:
 _FREE = text("""
     SELECT relname, array_agg(attname::text ORDER BY attnum) FILTER (WHERE NOT given)
     FROM (
-        SELECT c.relname, a.attname, a.attnum, a.attidentity <> '' OR (a.attname = 'created_at' AND a.atthasdef) AS given
+        SELECT c.relname, a.attname, a.attnum,
+            a.attidentity <> '' OR (a.attname = 'created_at' AND a.atthasdef) AS given
         FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r'
     ) AS columns

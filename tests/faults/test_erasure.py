@@ -17,7 +17,7 @@ pytestmark = pytest.mark.integration
 
 EMAIL, FORMER, OTHER = "marker.now@example.com", "marker.then@example.com", "marker.other@example.com"
 MARKERS = ("marker", "Lovelace", "beach-of-theirs", "holiday-of-theirs", "a reason of theirs")
-PASSWORD = "a password for the marker"  # noqa: S105 - of a login in a database that goes with the test
+PASSWORD = "a password for the marker"
 GIFT = 5 * 2**20
 
 TABLES = """
@@ -108,12 +108,10 @@ def _delivered(owner: psycopg.Connection[Any], user: int) -> None:
 
 
 def _acted(run: Run, owner: psycopg.Connection[Any], embedded: Servers) -> None:
-    """They logged in, opened a session, deleted and restored a file, and wrote an operation down; others moved files."""
+    """They logged in, opened a session, deleted and restored files, wrote an operation down; others moved files."""
     granted = run("users", "grant-login", EMAIL, "--password-file", "-", "-o", "json", stdin=PASSWORD)
     database = owner.info.dbname
-    with psycopg.connect(
-        servers.url(embedded, granted.data["login"], PASSWORD, database), autocommit=True
-    ) as own:
+    with psycopg.connect(servers.url(embedded, granted.data["login"], PASSWORD, database), autocommit=True) as own:
         own.execute("UPDATE app.files SET deleted_at = now()")
         own.execute("UPDATE app.files SET deleted_at = NULL")
         own.execute("INSERT INTO app.operations (id, command, fingerprint, result) VALUES ('x', 'c', 'f', '{}')")
@@ -122,7 +120,8 @@ def _acted(run: Run, owner: psycopg.Connection[Any], embedded: Servers) -> None:
     run("users", "grant-login", EMAIL, "--password-file", "-", stdin=PASSWORD)
     owner.execute(
         "INSERT INTO app.files (pod_id, owner_id, path, size) "
-        "SELECT pod_id, (SELECT id FROM app.users WHERE email = 'bob@example.com'), 'bobs own', 1 FROM app.files LIMIT 1"
+        "SELECT pod_id, (SELECT id FROM app.users WHERE email = 'bob@example.com'), 'bobs own', 1 "
+        "FROM app.files LIMIT 1"
     )
     owner.execute("UPDATE app.files SET path = path || ' moved'")
 
@@ -167,7 +166,9 @@ def test_who_acted_badly_stays_known_when_their_victim_is_purged(
     assert len(before) > 10
     run("users", "purge", EMAIL, "--yes")
     assert owner.execute(query, [lived, lived]).fetchall()[: len(before)] == before
-    grants = owner.execute("SELECT after FROM app.audit WHERE table_name = 'quota_grants' AND action = 'insert'").fetchall()
+    grants = owner.execute(
+        "SELECT after FROM app.audit WHERE table_name = 'quota_grants' AND action = 'insert'"
+    ).fetchall()
     assert [(row["amount"], row["reason"]) for (row,) in grants] == [(GIFT, "[erased]")]
 
 
@@ -176,7 +177,9 @@ def test_purging_another_changes_nothing_of_theirs(run: Run, owner: psycopg.Conn
     run("users", "purge", OTHER, "--yes")
     assert {table for table, _ in spoken_of(owner)} >= {"app.users", "app.audit", "app.operations", "role"}
     assert spoken_of(owner, (OTHER,)) == []
-    assert owner.execute("SELECT count(*) FROM app.operations WHERE result ->> 'email' = %s", [FORMER]).fetchone() == (1,)
+    assert owner.execute("SELECT count(*) FROM app.operations WHERE result ->> 'email' = %s", [FORMER]).fetchone() == (
+        1,
+    )
     run("users", "purge", EMAIL, "--yes")
     assert audit(owner, lived)
 
@@ -213,9 +216,7 @@ NOT_PERSONAL = {
 }
 
 
-def test_role_that_cannot_be_dropped_is_named_anew(
-    run: Run, owner: psycopg.Connection[Any], embedded: Servers
-) -> None:
+def test_role_that_cannot_be_dropped_is_named_anew(run: Run, owner: psycopg.Connection[Any], embedded: Servers) -> None:
     run("users", "create", EMAIL)
     login = run("users", "grant-login", EMAIL, "--password-file", "-", "-o", "json", stdin=PASSWORD).data["login"]
     with psycopg.connect(embedded.admin_url, autocommit=True) as admin:

@@ -357,10 +357,18 @@ def test_set_of_contents_is_one_record_a_statement(psql: Psql, records: Records,
 def test_what_was_proven_of_a_content_stays(psql: Psql, people: dict[str, int]) -> None:
     (file,) = add_files(psql, people["pod"], people["ada"])
     add_version(psql, file)
-    stored = "UPDATE app.versions SET status = 'stored', stored_at = now(), sha256 = sha256('a'), etag = 'e', md5 = NULL"
+    stored = (
+        "UPDATE app.versions SET status = 'stored', stored_at = now(), sha256 = sha256('a'), etag = 'e', md5 = NULL"
+    )
     for _ in range(2):  # a repeat, because the answer to the first was lost
         psql.execute(stored)
-    for change in ("sha256 = sha256('b')", "etag = 'f'", "md5 = decode(md5(''), 'hex')", "size = 2", "stored_at = NULL"):
+    for change in (
+        "sha256 = sha256('b')",
+        "etag = 'f'",
+        "md5 = decode(md5(''), 'hex')",
+        "size = 2",
+        "stored_at = NULL",
+    ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             psql.execute(f"UPDATE app.versions SET status = 'failed', {change}")
     psql.execute("UPDATE app.versions SET status = 'superseded'")

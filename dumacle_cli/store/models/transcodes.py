@@ -40,7 +40,9 @@ class Transcode(Base):
 
     __table_args__ = (
         # The pair: what is made of a content belongs to the file that has it.
-        ForeignKeyConstraint(["file_id", "version_id"], ["app.versions.file_id", "app.versions.id"], ondelete="RESTRICT"),
+        ForeignKeyConstraint(
+            ["file_id", "version_id"], ["app.versions.file_id", "app.versions.id"], ondelete="RESTRICT"
+        ),
         one_of("status", TRANSCODE_STATUSES),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
         CheckConstraint("attempts >= 0", name="attempts"),
