@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql as sql_words
 
 from dumacle_cli.clients.object_store import Location
 from dumacle_cli.errors import Exit
@@ -321,7 +322,8 @@ def test_who_owns_something_is_revoked_all_the_same(database: str, everybody: In
         everybody.connect("ida")
     if database:
         with psycopg.connect(everybody.servers.admin_url) as admin:
-            admin.execute(everybody.say("DROP OWNED BY {login_ida}"))
+            ended = everybody.value("SELECT rolname FROM pg_roles WHERE rolname LIKE '{P}\\_ended\\_%'")
+            admin.execute(sql_words.SQL("DROP OWNED BY {}").format(sql_words.Identifier(ended)))
     everybody.logins["ida"] = everybody.value("SELECT login.grant_personal({ida}, '{verifier}')")
     everybody.facts["login_ida"] = everybody.logins["ida"]
 

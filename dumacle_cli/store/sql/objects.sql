@@ -55,6 +55,7 @@ BEGIN
     IF app.is_owner() THEN
         RETURN NEW;
     END IF;
+    PERFORM app.actor();
     IF NEW.prefix !~ '^[A-Za-z0-9!_.*''()/-]{0,200}$' OR NEW.prefix ~ '^/|//|/$'
         OR folder ~ '(^|/)([.]{1,2}|renditions)/'
     THEN
