@@ -512,6 +512,14 @@ class UploadLost(DumacleError):
     fix = "repeat the command; a new attempt is made"
 
 
+class ForeignObject(DumacleError):
+    """A row names an object that the program did not store for it; nothing is read, signed or deleted there."""
+
+    exit = Exit.INTEGRITY
+    sentence = "{what} names an object that is not its pod's: {key}"
+    fix = "ask who changed it: dumacle audit list --table versions; the owner of the schema can mend or delete the row"
+
+
 class ContentDiffers(DumacleError):
     """Stored content is not what was recorded."""
 

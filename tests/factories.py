@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.services import placement
+from dumacle_cli.store import places
 from dumacle_cli.store.models import (
     File,
     Plan,
@@ -85,7 +86,8 @@ def make_version(
 ) -> Version:
     """Insert a stored content of a file and book its bytes; the file does not point to it yet."""
     digest, md5 = hashlib.sha256(body), hashlib.md5(body, usedforsecurity=False)
-    key = f"{file.pod_id}/{file.id}/{next(_numbers)}-{digest.hexdigest()[:8]}"
+    token = uuid4().hex
+    key = f"{places.folder(session.get_one(Pod, file.pod_id).prefix)}{token[:2]}/{token}"
     etag = put(store, key, body) if store else md5.hexdigest()
     known = {"status": "stored", "stored_at": datetime.now(UTC), "etag": etag, "md5": md5.digest()}
     known |= {"sha256": digest.digest(), "size": len(body), "key": key}

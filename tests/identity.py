@@ -222,6 +222,9 @@ def _log_in(made: Installation) -> None:
     users = superuser.execute("SELECT 'user_' || duty, user_id FROM app.logins WHERE duty IS NOT NULL")
     made.facts |= dict(users.fetchall())
     made.facts["of_root"] = _only(made.as_("root"), "SELECT lo_from_bytea(0, 'private')")
+    made.facts |= {"token": uuid4().hex, "uuid": str(uuid4())}
+    claimed = "SELECT app.claim_unit({unit_ada}, '{uuid}', 'w', 60, 3)"
+    made.facts["claimed"] = made.say(claimed)
     # Whose statement others would like to read or to end.
     made.kept["spare"] = made.connect("root")
     made.facts["pid_root"] = _only(made.kept["spare"], "SELECT pg_backend_pid()")

@@ -49,7 +49,11 @@ def missing(
             every += [(schema, name, word, "", f"SEQUENCE {schema}.{name}") for word in ("USAGE", "SELECT", "UPDATE")]
             continue
         every += [(schema, name, word, "", f"{schema}.{name}") for word in PRIVILEGES]
-        every += [(schema, name, word, each, f"{schema}.{name}") for word in ("SELECT", "UPDATE") for each in columns]
+        every += [
+            (schema, name, word, each, f"{schema}.{name}")
+            for word in ("SELECT", "INSERT", "UPDATE")
+            for each in columns
+        ]
     functions = connection.execute(
         "SELECT pronamespace::regnamespace::text, proname, oid::regprocedure::text FROM pg_proc "
         "WHERE pronamespace = ANY (ARRAY['app', 'login', 'queue']::regnamespace[])"

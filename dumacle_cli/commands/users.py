@@ -130,7 +130,11 @@ def restore(context: Context, user: User) -> Shown:
     confirms=True,
 )
 def purge(context: Context, user: User) -> Shown:
-    """Erase a user with all files for good; killed in the middle, it goes on when repeated."""
+    """Erase a user with all files for good; killed in the middle, it goes on when repeated.
+
+    No e-mail, name or path of theirs stays in the database. The audit log keeps who did what, when and to which id;
+    what Stripe, the servers' logs and backups hold is beyond reach.
+    """
     doomed = _doomed(context, user)
     if doomed:
         size = show_size(doomed.bytes)

@@ -182,18 +182,17 @@ def _refused(place: Place, item: Item, refused_by: str, free: int) -> Outcome:
 
 
 def _intend(session: Session, place: Place, lease: int, wanted: Sequence[tuple[Item, bool]]) -> list[Attempt]:
-    keys = [_key(place.key_prefix, item.path) for item, _ in wanted]
     columns: dict[str, list[object]] = {
         "path": [item.path for item, _ in wanted],
         "size": [item.size for item, _ in wanted],
         "mtime_ns": [item.mtime_ns for item, _ in wanted],
-        "key": list(keys),
+        "key": [_key(place.key_prefix, item.path) for item, _ in wanted],
         "content_type": ["application/octet-stream"] * len(wanted),
     }
     rows = uploads.intend(session, place.pod_id, place.owner_id, place.run, lease, columns)
     return [
-        Attempt(item, row.file_id, row.version_id, lease, key, new)
-        for (item, new), key, row in zip(wanted, keys, rows, strict=True)
+        Attempt(item, row.file_id, row.version_id, lease, row.key, new)
+        for (item, new), row in zip(wanted, rows, strict=True)
     ]
 
 

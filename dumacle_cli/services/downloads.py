@@ -76,10 +76,13 @@ def expiry(seconds: int) -> datetime:
 
 
 def link(stores: "Stores", wanted: store.Content, seconds: int) -> Link:
-    """Sign a URL that is good for 1 s to 7 days and saves under the file's name; raises InvalidValue."""
+    """Sign a URL that is good for 1 s to 7 days and saves under the file's name.
+
+    Raises InvalidValue, ForeignObject.
+    """
     expires_at = expiry(seconds)
     objects = stores(wanted.place)
-    url = objects.presign_get(wanted.key, seconds, file_name(wanted.path), wanted.content_type)
+    url = objects.presign_get(wanted.own_key(), seconds, file_name(wanted.path), wanted.content_type)
     return Link(wanted.file_id, wanted.path, url, expires_at)
 
 
@@ -92,9 +95,12 @@ def file_name(path: str) -> str:
 
 
 def checked(stores: "Stores", wanted: store.Content) -> Iterator[bytes]:
-    """Yield the bytes of a content; raises ContentDiffers at their end, or as soon as there are too many."""
+    """Yield the bytes of a content; raises ContentDiffers at their end, or as soon as there are too many.
+
+    Raises ForeignObject before the first.
+    """
     digest, size = hashlib.sha256(), 0
-    for chunk in stores(wanted.place).get(wanted.key):
+    for chunk in stores(wanted.place).get(wanted.own_key()):
         size += len(chunk)
         if size > wanted.size:
             break

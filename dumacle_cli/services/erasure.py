@@ -20,16 +20,21 @@ if TYPE_CHECKING:
     from dumacle_cli.store.places import Place
 
 BATCH = 10_000
+KEPT = (
+    "the audit log says who did what, when and to which id, without e-mail, names and paths; "
+    "beyond reach: what Stripe keeps, logs of servers, backups"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """A user who goes for good, with how many files and bytes."""
+    """A user who goes for good, with how many files and bytes, and what stays of them all the same."""
 
     id: int
     email: str
     files: int
     bytes: Bytes
+    kept: str = KEPT
 
 
 def plan(session: "Session", reference: str) -> Erased:

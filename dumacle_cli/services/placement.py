@@ -36,8 +36,7 @@ def target(session: Session, owner: str, pod: str | None) -> Target:
     place = pods.get(session, pod)
     if store.find_grant(session, place.id, user.id) is None:
         raise NotGranted(user=user.email, pod=place.name)
-    prefix = _folder(place.prefix)
-    return Target(user.id, user.email, place.id, place.name, places.of(place), prefix)
+    return Target(user.id, user.email, place.id, place.name, places.of(place), places.folder(place.prefix))
 
 
 def renditions(pod_prefix: str, file_id: int, *parts: object) -> str:
@@ -45,11 +44,7 @@ def renditions(pod_prefix: str, file_id: int, *parts: object) -> str:
 
     It is the beginning of keys in the bucket, and ends in a slash.
     """
-    return _folder(pod_prefix) + "/".join(map(str, ("renditions", file_id, *parts))) + "/"
-
-
-def _folder(prefix: str) -> str:
-    return f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+    return places.folder(pod_prefix) + "/".join(map(str, ("renditions", file_id, *parts))) + "/"
 
 
 def _default(session: Session, user_id: int, email: str) -> str:

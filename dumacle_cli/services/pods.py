@@ -1,7 +1,7 @@
 """Pods: where media may be kept, how much of it, by whom, and whether the books are right."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import count
@@ -14,7 +14,7 @@ from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
 from dumacle_cli.services import users
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import pods as store
-from dumacle_cli.store.places import CUSTOM
+from dumacle_cli.store.places import CUSTOM, folder
 from dumacle_cli.units import Bytes, show_size
 
 Provider = Literal["s3", "wasabi", "oracle", "local"]
@@ -22,7 +22,7 @@ GRANTEES = 100
 """How many users of a pod are shown with it."""
 
 _NAME_BYTES = 255
-_PREFIX = re.compile(r"(?!/)(?!.*//)[A-Za-z0-9!_.*'()/-]{0,200}(?<!/)")
+_PREFIX = re.compile(r"(?!/)(?!.*//)(?!(.*/)?(\.{1,2}|renditions)(/|$))[A-Za-z0-9!_.*'()/-]{0,200}(?<!/)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +184,26 @@ def _prefix(session: Session, name: str, provider: str, bucket: str, wanted: str
     taken = store.prefixes(session, provider, bucket)
     if wanted is None:
         base = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:100].strip(".-") or "pod"
-        return next(free for free in _numbered(base) if free not in taken)
+        return next(free for free in _numbered(base) if _PREFIX.fullmatch(free) and not _met(free, taken))
     if not _PREFIX.fullmatch(wanted):
-        reason = "it has letters, digits and !_.*'()-, with single slashes inside"
+        reason = "it has letters, digits and !_.*'()-, with single slashes inside, and no part is ., .. or renditions"
         raise InvalidValue(name="prefix", value=repr(wanted), reason=reason)
-    if wanted in taken:
+    if met := _met(wanted, taken):
         raise Conflict(
-            reason=f"another pod has the prefix {wanted!r} in bucket {bucket}", advice="give another --prefix"
+            reason=f"another pod has the prefix {met[0]!r} in bucket {bucket}", advice="give another --prefix"
         )
     return wanted
+
+
+def _met(prefix: str, taken: Collection[str]) -> list[str]:
+    """Return those of the taken prefixes that are this one, or lie within it or around it."""
+    own = folder(prefix)
+    others = {each: folder(each) for each in sorted(taken)}
+    return [
+        each
+        for each, other in others.items()
+        if own == other or (own and other.startswith(own)) or (other and own.startswith(other))
+    ]
 
 
 def _numbered(base: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import (
     DumacleError,
+    ForeignObject,
     NoKeys,
     NotConfigured,
     ObjectMissing,
@@ -89,13 +90,14 @@ def run(
 
     Takes only those of an owner, in a pod, whose path begins so, or with these ids, where given, and always finishes
     what another purge left half done.
-    A store that fails keeps its part marked, and its error is raised when the rest is done. Raises TooMany.
+    A store that fails keeps its part marked, as does a content whose key is not one that the program makes for its pod;
+    the error of either is raised when the rest is done. Raises TooMany.
     """
     chosen = Selection(ids, owner_id, pod_id, prefix, before=before)
     if maximum is not None:
         with database.session(read_only=True) as session:
             _plan(session, chosen, maximum)
-    failed: dict[Place, DumacleError] = {}
+    failed: dict[Place | int, DumacleError] = {}
     done = _finish(database, stores, failed)
     while _mark(database, chosen):
         done = _sum(done, _finish(database, stores, failed))
@@ -109,10 +111,11 @@ def _mark(database: "Database", chosen: Selection) -> bool:
         return store.mark_files(session, chosen, BATCH) or store.mark_leftovers(session, chosen, BATCH)
 
 
-def _finish(database: "Database", stores: "Stores", failed: dict[Place, DumacleError]) -> Purged:
-    """Delete the bytes and then the rows of all that is marked, but at stores that failed."""
-    done = NOTHING
-    while found := _doomed(database, failed):
+def _finish(database: "Database", stores: "Stores", failed: dict[Place | int, DumacleError]) -> Purged:
+    """Delete the bytes and then the rows of all that is marked, but at stores that failed; only what is the pod's."""
+    done, after = NOTHING, 0
+    while found := _doomed(database, failed, after):
+        after = found[-1].version_id
         _cancel(database, [content.version_id for content in found if content.transcodes])
         erased = _erase(stores, found, failed)
         with database.session() as session:
@@ -123,9 +126,9 @@ def _finish(database: "Database", stores: "Stores", failed: dict[Place, DumacleE
     return done
 
 
-def _doomed(database: "Database", failed: Iterable[Place]) -> list[store.Doomed]:
+def _doomed(database: "Database", failed: Iterable[Place | int], after: int) -> list[store.Doomed]:
     with database.session(read_only=True) as session:
-        return store.doomed(session, BATCH, failed)
+        return store.doomed(session, BATCH, [place for place in failed if isinstance(place, Place)], after)
 
 
 def _cancel(database: "Database", version_ids: list[int]) -> None:
@@ -140,10 +143,14 @@ def _remove_files(database: "Database") -> int:
         return store.remove_files(session, BATCH)
 
 
-def _erase(stores: "Stores", found: list[store.Doomed], failed: dict[Place, DumacleError]) -> list[store.Doomed]:
-    """Delete the bytes of these contents; returns those whose store did so."""
+def _erase(stores: "Stores", found: list[store.Doomed], failed: dict[Place | int, DumacleError]) -> list[store.Doomed]:
+    """Delete the bytes of these contents that are their pod's; returns those whose store did so."""
     erased: list[store.Doomed] = []
-    for place, group in groupby(sorted(found, key=_where), attrgetter("place")):
+    for content in found:
+        if not content.is_own:
+            failed[content.version_id] = ForeignObject(what=f"content {content.version_id}", key=content.key)
+    own = (content for content in found if content.is_own)
+    for place, group in groupby(sorted(own, key=_where), attrgetter("place")):
         contents = list(group)
         try:
             _erase_at(stores(place), contents)

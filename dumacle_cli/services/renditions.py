@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import NoSuchRendition
-from dumacle_cli.services import downloads
+from dumacle_cli.errors import ForeignObject, NoSuchRendition
+from dumacle_cli.services import downloads, placement
 from dumacle_cli.store import models
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.store.transcodes import Published
@@ -91,13 +91,20 @@ def _view(row: Row[Any]) -> Rendition:
 
 
 def published(session: Session, file_id: int, name: str) -> Published:
-    """Return the latest rendition of this name of a file's present content; raises NoSuchRendition."""
+    """Return the latest rendition of this name of a file's present content; raises NoSuchRendition, ForeignObject."""
     found = store.published(session, file_id)
     for each in found:
         if each.name == name:
-            return each
+            return _own(each)
     known = ", ".join(sorted({each.name for each in found})) or "none"
     raise NoSuchRendition(file=file_id, name=name, known=known)
+
+
+def _own(wanted: Published) -> Published:
+    """Return a rendition whose objects are those of its transcode; raises ForeignObject."""
+    if not wanted.prefix.startswith(placement.renditions(wanted.pod_prefix, wanted.file_id, wanted.transcode_id)):
+        raise ForeignObject(what=f"rendition {wanted.name} of file {wanted.file_id}", key=wanted.prefix)
+    return wanted
 
 
 def link(stores: "downloads.Stores", wanted: Published, seconds: int) -> downloads.Link:

@@ -81,7 +81,7 @@ def _read(stores: "Stores", content: store.Content) -> None:
 
 
 def _ask(stores: "Stores", content: store.Content) -> None:
-    head = stores(content.place).head(content.key)
+    head = stores(content.place).head(content.own_key())
     expected = _etag(content)
     if head.size != content.size or (expected and head.etag != expected):
         raise ContentDiffers(path=content.path)

@@ -9,9 +9,10 @@ from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Select, any_, exis
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
+from dumacle_cli.errors import ForeignObject
 from dumacle_cli.store import paging, storage
 from dumacle_cli.store.models import File, Lease, Pod, PodGrant, User, Version
-from dumacle_cli.store.places import PLACE, Place
+from dumacle_cli.store.places import PLACE, Place, is_own
 
 SORTS: dict[str, list[Any]] = {
     "created": [File.id],
@@ -49,6 +50,13 @@ class Content:
     md5: bytes | None
     etag: str | None
     content_type: str
+    pod_prefix: str
+
+    def own_key(self) -> str:
+        """Return the key; raises ForeignObject where it is not one that the program makes for the pod."""
+        if not is_own(self.pod_prefix, self.key):
+            raise ForeignObject(what=f"content {self.version_id}", key=self.key)
+        return self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +170,7 @@ def sample(session: Session, chosen: Selection) -> Sequence[str]:
 
 def _contents() -> Select[Any]:
     version = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
-    columns: list[Any] = [File.id, Version.id, File.path, PLACE, *version]
+    columns: list[Any] = [File.id, Version.id, File.path, PLACE, *version, Pod.prefix]
     return (
         select(*columns)
         .join(Version, (Version.file_id == File.id) & (Version.id == File.version_id))

@@ -43,7 +43,7 @@ def install(connection: Connection, read: sql.Read = sql.read) -> None:
     To be run by the owner of the database, who needs CREATEROLE. A database that was restored into another cluster has
     no roles: this makes them again, by the same prefix; one restored beside its original takes a prefix of its own.
     """
-    for name in ("roles", "identity", "policies", "audit"):
+    for name in ("roles", "identity", "erasure", "policies", "audit"):
         sql.run(connection, read(name))
     sql.run(connection, _QUEUE_DEFINERS)
     prefix = str(connection.execute(text("SELECT prefix FROM app.installation")).scalar_one())

@@ -1,5 +1,6 @@
 """Places: where the bytes of a pod lie, and whose keys open it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from dumacle_cli.store.models import Pod
 
 CUSTOM = {"s3": "use_custom_s3", "wasabi": "use_custom_wasabi", "oracle": "use_custom_oracle"}
 """The providers for which a pod may have keys of its own, and the column that says whether it uses them."""
+
+
+_MADE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.[a-z0-9]{1,8})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,16 @@ def of(pod: Pod) -> Place:
     """Return where a pod keeps its bytes."""
     own = pod.primary_provider in CUSTOM and getattr(pod, CUSTOM[pod.primary_provider])
     return Place(pod.primary_provider, pod.bucket, pod.id if own else None)
+
+
+def folder(prefix: str) -> str:
+    """Return where the keys of a pod with this prefix begin: nothing, or what ends in a slash."""
+    return f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+
+def is_own(prefix: str, key: str) -> bool:
+    """Say whether a key is one that the program makes for a pod with this prefix."""
+    return key.startswith(folder(prefix)) and bool(_MADE.fullmatch(key.removeprefix(folder(prefix))))
 
 
 KEYHOLDER: ColumnElement[int | None] = case(

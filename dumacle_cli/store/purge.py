@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, aliased
 
 from dumacle_cli.store.files import Selection, conditions, one_of
 from dumacle_cli.store.models import File, Lease, Pod, Rendition, Transcode, Version
-from dumacle_cli.store.places import KEYHOLDER, PLACE, Place
+from dumacle_cli.store.places import KEYHOLDER, PLACE, Place, is_own
 
 LEFTOVER = ("superseded", "failed")
 
@@ -26,6 +26,11 @@ class Doomed:
     prefix: str
     transcodes: list[int]
     whole: bool
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the key is one that the program makes for the pod."""
+        return is_own(self.prefix, self.key)
 
 
 def _free(file_id: Any) -> ColumnElement[bool]:
@@ -112,8 +117,8 @@ def mark_leftovers(session: Session, chosen: Selection, limit: int) -> bool:
     return bool(ids)
 
 
-def doomed(session: Session, limit: int, without: Iterable[Place]) -> list[Doomed]:
-    """Return the next contents that are marked, whoever marked them, elsewhere than at these places."""
+def doomed(session: Session, limit: int, without: Iterable[Place], after: int = 0) -> list[Doomed]:
+    """Return the next contents behind an id that are marked, whoever marked them, elsewhere than at these places."""
     transcodes = func.array(select(Transcode.id).where(Transcode.version_id == Version.id).scalar_subquery())
     place = (PLACE, Version.key, Version.upload_id, Pod.prefix)
     where = tuple_(Pod.primary_provider, Pod.bucket, func.coalesce(KEYHOLDER, 0))
@@ -122,7 +127,7 @@ def doomed(session: Session, limit: int, without: Iterable[Place]) -> list[Doome
         select(Version.id, File.id, *place, transcodes, File.purging_at.is_not(None))
         .join(File, File.id == Version.file_id)
         .join(Pod, Pod.id == File.pod_id)
-        .where(Version.status == "purging", where.not_in(failed))
+        .where(Version.status == "purging", Version.id > after, where.not_in(failed))
         .order_by(Version.id)
         .limit(limit)
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql as words
 from sqlalchemy import Connection, text
@@ -28,8 +28,24 @@ class Right:
 
 
 def matrix(connection: Connection, read: sql.Read = sql.read) -> list[Right]:
-    """Return every right that matrix.sql gives, in its order."""
-    return [right for row in connection.execute(text(read("matrix"))).mappings() for right in of_row(dict(row))]
+    """Return every right that matrix.sql gives, in its order; `(*)` is all columns but what PostgreSQL gives itself."""
+    free = {name: tuple(columns) for name, columns in connection.execute(_FREE)}
+    rows = connection.execute(text(read("matrix"))).mappings()
+    return [_on_columns(right, free) for row in rows for right in of_row(dict(row))]
+
+
+# Of each table the columns that PostgreSQL does not give itself: numbers, and when a row was made.
+_FREE = text("""
+    SELECT c.relname, array_agg(a.attname::text ORDER BY a.attnum)
+    FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r'
+        AND a.attidentity = '' AND NOT (a.attname = 'created_at' AND a.atthasdef)
+    GROUP BY c.relname
+""")
+
+
+def _on_columns(right: Right, free: dict[str, tuple[str, ...]]) -> Right:
+    return replace(right, columns=free[right.name]) if right.columns == ("*",) else right
 
 
 def of_row(row: dict[str, str]) -> Iterator[Right]:

@@ -150,6 +150,8 @@ class Published:
     prefix: str
     entry: str
     place: Place
+    pod_prefix: str
+    transcode_id: int
 
 
 def renditions(session: Session, of: Literal["file_id", "transcode_id"], number: int) -> Sequence[Row[Any]]:
@@ -161,8 +163,8 @@ def renditions(session: Session, of: Literal["file_id", "transcode_id"], number:
 
 def published(session: Session, file_id: int) -> list[Published]:
     """Return the renditions of the present content of a file that is not deleted, the latest first."""
-    place = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry, PLACE)
-    columns: list[Any] = [File.id, File.path, *place]
+    made = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry)
+    columns: list[Any] = [File.id, File.path, *made, PLACE, Pod.prefix, Rendition.transcode_id]
     query = (
         select(*columns)
         .join(Transcode, (Transcode.file_id == File.id) & (Transcode.version_id == File.version_id))

@@ -40,6 +40,7 @@ class Attempt:
 
     file_id: int
     version_id: int
+    key: str
 
 
 def reap_leases(session: Session) -> None:
@@ -185,8 +186,8 @@ def intend(
 ) -> list[Attempt]:
     """Write rows and keys before the first byte moves; `columns` are lists of path, size, mtime_ns, key and type.
 
-    Attempts are returned in the order of the columns. Earlier attempts that never ended are given up, and their
-    keys are left to the next purge.
+    Attempts are returned in the order of the columns, with the keys that the database made of those proposed. Earlier
+    attempts that never ended are given up, and their keys are left to the next purge.
     """
     rows = session.execute(
         text(
@@ -216,7 +217,8 @@ def intend(
                 FROM wanted JOIN file USING (path) ORDER BY place
                 RETURNING id, file_id, key
             )
-            SELECT attempt.file_id, attempt.id FROM attempt JOIN wanted USING (key) ORDER BY place
+            SELECT attempt.file_id, attempt.id, attempt.key
+            FROM attempt JOIN file ON file.id = attempt.file_id JOIN wanted USING (path) ORDER BY place
             """  # noqa: S608 - a constant
         ),
         {"pod": pod, "owner": owner, "run": run, "lease": lease, **columns},

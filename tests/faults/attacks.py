@@ -276,10 +276,10 @@ ROWS = (
     take another's file | ada, session | UPDATE app.files SET owner_id = {ada} WHERE id = {file_bob} | admin
     a file that is not there | ada | INSERT INTO app.files (pod_id, owner_id, path, size) VALUES ({pod_bob}, {ada}, 'x', 1) | ingest
     pretend less | ada, cron | UPDATE app.files SET size = 0 | ingest
-    pretend more before it goes | admin, ada, worker, cron, ingest | UPDATE app.versions SET size = size + 1 WHERE id = {version_bob} | root
+    pretend more before it goes | admin, root, ada, worker, cron, ingest | UPDATE app.versions SET size = size + 1 WHERE id = {version_bob} | owner
     steal a file under another number | admin, root, ingest | UPDATE app.files SET id = DEFAULT, owner_id = {bob} WHERE id = {file_ada} | admin | UPDATE app.files SET owner_id = {bob} WHERE id = {file_ada}
     give a file away | ada, ingest, worker, cron | UPDATE app.files SET owner_id = {bob} WHERE id = {file_ada} | admin
-    another key | admin, ingest | UPDATE app.versions SET key = 'x' WHERE id = {version_bob} | root
+    another key | admin, root, ingest | UPDATE app.versions SET key = 'x' WHERE id = {version_bob} | owner
     a number of one's choice | admin, root | INSERT INTO app.users (id, email) OVERRIDING SYSTEM VALUE VALUES (999999, 'x@example.com') | admin | INSERT INTO app.users (email) VALUES ('x@example.com')
     the quota of another month | admin, root, ingest | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now() - interval '40 days') | ingest | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now())
     end connections by the inner function | admin, root, ada, worker | SELECT login.disconnect({bob}) | root | SELECT login.revoke_user({eve})
@@ -374,7 +374,69 @@ MACHINE = (
     )
 )
 
-ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE]
+BYTES = (
+    _attacks("""
+    name an object of somebody else | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, 'other/precious.txt') | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}.mp4')
+    name an object above | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '../0a/{token}') | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
+    name an object below another prefix | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, 'films/0a/{token}') | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
+    name what was made of another's | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) SELECT {file_ada}, 0, prefix || entry FROM app.renditions WHERE file_id = {file_bob} | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
+    name an object with a line more | admin, ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, E'0a/{token}\\nother') | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}.txt')
+    name an object for no file | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) VALUES (999999, 0, '0a/{token}') | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
+    name objects in a set | admin, ingest | INSERT INTO app.versions (file_id, size, key) SELECT {file_ada}, 0, unnest(ARRAY['0a/{token}', 'other/precious.txt']) | ingest | INSERT INTO app.versions (file_id, size, key) SELECT {file_ada}, 0, unnest(ARRAY['0a/{token}', '0b/{token}'])
+    name an object by merge | admin, root | MERGE INTO app.versions AS v USING (SELECT 1) AS s ON false WHEN NOT MATCHED THEN INSERT (file_id, size, key) VALUES ({file_ada}, 0, 'other/precious.txt') | admin | MERGE INTO app.versions AS v USING (SELECT 1) AS s ON false WHEN NOT MATCHED THEN INSERT (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
+    name an object by upsert | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) SELECT {file_ada}, 0, key FROM app.versions WHERE id = {version_bob} ON CONFLICT (key) DO UPDATE SET key = 'other/precious.txt' | owner | UPDATE app.versions SET key = 'other/precious.txt' WHERE id = {version_bob}
+    take another's content | admin, root, ingest | UPDATE app.versions SET file_id = {file_ada} WHERE id = {version_bob} | owner | UPDATE app.versions SET lease_id = NULL WHERE id = {version_bob}
+    a file where another pod lies | admin, root, ingest, cron | UPDATE app.files SET pod_id = {pod_bob} WHERE id = {file_ada} | owner
+    a pod where others lie | admin, root, ingest | UPDATE app.pods SET prefix = 'other' WHERE id = {pod_ada} | owner
+    a pod in another bucket | admin, root, ingest | UPDATE app.pods SET bucket = 'other' WHERE id = {pod_ada} | owner
+    a pod at another provider | admin, root, ingest | UPDATE app.pods SET primary_provider = 's3' WHERE id = {pod_ada} | owner
+    a pod with others' keys | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix, use_custom_s3) VALUES ('x', 1, 's3', 'b', 'x', true) | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'x')
+    a pod that is full | admin, root | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix, used) VALUES ('x', 1, 's3', 'b', 'x', 1) | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'x')
+    another hash of what is stored | admin, root, ingest | UPDATE app.versions SET sha256 = sha256('x') WHERE id = {version_bob} | owner
+    another etag of what is stored | admin, root, ingest | UPDATE app.versions SET etag = 'x' WHERE id = {version_bob} | owner
+    forget that it was stored | admin, root, ingest | UPDATE app.versions SET stored_at = NULL, status = 'failed' WHERE id = {version_bob} | admin | UPDATE app.versions SET status = 'failed' WHERE id = {version_bob}
+    parts of another's upload | admin, root, ingest | UPDATE app.versions SET upload_id = 'x' WHERE id = {version_bob} | owner
+    publish another's objects | worker | {claimed}; SELECT app.publish_unit({unit_ada}, '{uuid}', '[{{"name": "x", "kind": "mp4", "prefix": "other/", "entry": "x.mp4", "size": 0}}]') | worker | {claimed}; SELECT app.publish_unit({unit_ada}, '{uuid}', '[{{"name": "x", "kind": "mp4", "prefix": "renditions/{file_ada}/{transcode_ada}/{uuid}/", "entry": "x.mp4", "size": 0}}]')
+    publish what is above | worker | {claimed}; SELECT app.publish_unit({unit_ada}, '{uuid}', '[{{"name": "x", "kind": "mp4", "prefix": "renditions/{file_ada}/{transcode_ada}/{uuid}/", "entry": "../../{file_bob}/x.mp4", "size": 0}}]') | worker | {claimed}; SELECT app.publish_unit({unit_ada}, '{uuid}', '[{{"name": "x", "kind": "mp4", "prefix": "renditions/{file_ada}/{transcode_ada}/{uuid}/", "entry": "a/x.mp4", "size": 0}}]')
+    a content of a number of one's choice | admin, root, ingest | INSERT INTO app.versions (id, file_id, size, key) OVERRIDING SYSTEM VALUE VALUES (999999, {file_ada}, 0, '0a/{token}') | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
+    a file of a number of one's choice | admin, root, ingest | INSERT INTO app.files (id, pod_id, owner_id, path, size) OVERRIDING SYSTEM VALUE VALUES (999999, {pod_ada}, {ada}, 'x', 0) | ingest | INSERT INTO app.files (pod_id, owner_id, path, size) VALUES ({pod_ada}, {ada}, 'x', 0)
+    a pod of a number of one's choice | admin, root | INSERT INTO app.pods (id, name, capacity, primary_provider, bucket, prefix) OVERRIDING SYSTEM VALUE VALUES (999999, 'x', 1, 's3', 'b', 'x') | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'x')
+    a transcode of a number of one's choice | admin, root, ingest | INSERT INTO app.transcodes (id, file_id, version_id, preset) OVERRIDING SYSTEM VALUE VALUES (999999, {file_ada}, {version_ada}, 'mp4') | ingest | INSERT INTO app.transcodes (file_id, version_id, preset) VALUES ({file_ada}, {version_ada}, 'mp4')
+    a subscription under another number | admin, root, worker, cron | UPDATE app.subscriptions SET id = DEFAULT WHERE user_id = {ada} | owner
+    a grant of a number of one's choice | admin, root | INSERT INTO app.quota_grants (id, user_id, metric, period_start, amount) OVERRIDING SYSTEM VALUE VALUES (999999, {ada}, 'upload', now(), 1) | admin | INSERT INTO app.quota_grants (user_id, metric, period_start, amount) VALUES ({ada}, 'upload', now(), 1)
+    an operation of another time | admin, root, ada, worker, listener | INSERT INTO app.operations (id, command, fingerprint, created_at) VALUES ('x', 'c', 'f', now() - interval '1 year') | ada | INSERT INTO app.operations (id, command, fingerprint) VALUES ('x', 'c', 'f')
+    a content of another time | admin, root, ingest | UPDATE app.versions SET created_at = now() - interval '1 year' | owner
+    redact the record | admin, root, ada, cron | SELECT app.redact_user(999999, '{{}}', '{{}}', 0) | owner
+    redact by the inner function | admin, root | SELECT app.without_personal('users', '{{}}') | owner
+    names of another | admin, root, ada | SELECT app.names_of({root}) | owner
+    forget deliveries | admin, root, worker | SELECT app.erase_deliveries({eve}, '{{}}') | owner
+    make a key by the inner function | admin, ingest | SELECT app.make_key() | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
+""")
+    + _attacks(
+        """
+    have another's content transcoded as one's own | admin, root, ingest | INSERT INTO app.transcodes (file_id, version_id, preset) VALUES ({file_ada}, {version_bob}, 'mp4') | ingest | INSERT INTO app.transcodes (file_id, version_id, preset) VALUES ({file_ada}, {version_ada}, 'mp4')
+""",
+        "23503",
+    )
+    + _attacks(
+        """
+    a pod above the bucket | admin, root | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', '../b') | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'b')
+    a pod within renditions | admin, root | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'renditions/{file_bob}') | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'rendition')
+    a pod with a slash before it | admin, root | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', '/b') | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'b/c')
+""",
+        "23514",
+    )
+    + _attacks(
+        """
+    a pod where another is | admin, root | INSERT INTO app.pods (name, capacity, primary_provider, bucket) VALUES ('x', 1, 'local', 'media') | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket) VALUES ('x', 1, 's3', 'media')
+    a pod within another | admin, root | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'a'), ('y', 1, 's3', 'b', 'a/b') | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'a'), ('y', 1, 's3', 'b', 'ab')
+    a pod around another | admin, root | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'a/b'), ('y', 1, 's3', 'b', 'a') | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'a/b'), ('y', 1, 's3', 'b', 'a/c')
+""",
+        "23P01",
+    )
+)
+
+ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE, *BYTES]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql as sql_words
 
 from dumacle_cli.clients.object_store import Location
 from dumacle_cli.errors import Exit
 from dumacle_cli.local.servers import Servers
-from dumacle_cli.store import rights, sql
+from dumacle_cli.store import places, rights, sql
 from tests import enforcement
 from tests.conftest import Run
 from tests.enforcement import COLUMNS, LOCKING, NOBODYS, READERS, WRITERS, Table
@@ -97,6 +98,26 @@ def test_rights_in_force_are_those_of_the_matrix(everybody: Installation, promis
     assert len(promise) > 500
 
 
+def test_nobody_names_what_postgresql_gives(everybody: Installation) -> None:
+    """Numbers of rows and when they were made: by no group, in no table, nor by their sequences."""
+    groups = [rights.group(everybody.database, role) for role in rights.EVERYBODY]
+    given = """
+        SELECT g, c.oid::regclass || '.' || a.attname AS named,
+            bool_or(has_column_privilege(g, c.oid, a.attnum, word)) AS may
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0,
+            unnest(%s::text[]) AS g, unnest(ARRAY['INSERT', 'UPDATE']) AS word
+        WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'r'
+            AND (a.attidentity <> '' OR (a.attname IN ('created_at', 'at') AND a.atthasdef))
+        GROUP BY 1, 2
+        UNION ALL
+        SELECT g, c.oid::regclass::text, has_sequence_privilege(g, c.oid, 'USAGE, SELECT, UPDATE')
+        FROM pg_class AS c, unnest(%s::text[]) AS g WHERE c.relnamespace = 'app'::regnamespace AND c.relkind = 'S'
+    """
+    found = everybody.as_("superuser").execute(given, [groups, groups]).fetchall()
+    assert len(found) > 7 * 25
+    assert [(group, named) for group, named, may in found if may] == []
+
+
 def test_what_decides_over_others_is_written_and_read_by_few(matrix: list[rights.Right]) -> None:
     def whose(table: str, wanted: Callable[[rights.Right], bool]) -> str:
         return " ".join(sorted({right.role for right in matrix if right.name == table and wanted(right)}))
@@ -179,6 +200,20 @@ def test_each_policy_that_lets_everybody_is_noticed(
     # catalogs show all the same.
     assert [each for each in unnoticed if "USING" in each or "CHECK" not in each] == []
     assert {each.split()[4] for each in unnoticed} == UNCHECKED
+
+
+def test_the_key_of_another_is_not_ones_own(everybody: Installation) -> None:
+    """Whoever proposes the key of another's object gets a new one, with the extension that was proposed."""
+    ingest = everybody.as_("ingest")
+    taken = everybody.value("SELECT key FROM app.versions WHERE id = {version_bob}")
+    with ingest.transaction(force_rollback=True):
+        proposed = "INSERT INTO app.versions (file_id, size, key) VALUES (%s, 0, %s) RETURNING key"
+        for extension in ("", ".mp4"):
+            key = f"{taken}{extension}"
+            (made,) = ingest.execute(proposed, [everybody.facts["file_ada"], key]).fetchone() or ("",)
+            assert made[3:35] != taken[3:35]
+            assert places.is_own("", made)
+            assert made[35:] == extension
 
 
 # What takes more than one statement, or more than one connection
@@ -291,7 +326,8 @@ def test_who_owns_something_is_revoked_all_the_same(database: str, everybody: In
         everybody.connect("ida")
     if database:
         with psycopg.connect(everybody.servers.admin_url) as admin:
-            admin.execute(everybody.say("DROP OWNED BY {login_ida}"))
+            ended = everybody.value("SELECT rolname FROM pg_roles WHERE rolname LIKE '{P}\\_ended\\_%'")
+            admin.execute(sql_words.SQL("DROP OWNED BY {}").format(sql_words.Identifier(ended)))
     everybody.logins["ida"] = everybody.value("SELECT login.grant_personal({ida}, '{verifier}')")
     everybody.facts["login_ida"] = everybody.logins["ida"]
 

@@ -26,6 +26,17 @@ def test_prefixes_are_derived_and_never_shared(database: Database) -> None:
         with pytest.raises(Conflict, match="films-2"):
             pods.create(session, "other", **LOCAL, prefix="films-2")
         assert pods.create(session, "bare", **LOCAL, prefix="")[0].prefix == ""
+        assert pods.create(session, "renditions", **LOCAL)[0].prefix == "renditions-2"
+
+
+def test_prefixes_lie_apart(database: Database) -> None:
+    with database.session() as session:
+        pods.create(session, "one", **LOCAL, prefix="a/b")
+        for prefix in ("a", "a/b/c"):
+            with pytest.raises(Conflict, match="'a/b'"):
+                pods.create(session, "other", **LOCAL, prefix=prefix)
+        assert pods.create(session, "a", **LOCAL)[0].prefix == "a-2"
+        assert pods.create(session, "two", **LOCAL, prefix="a/bc")[1]
 
 
 @pytest.mark.parametrize("name", ["", "  ", "12", "a\nb", "ü" * 128])
@@ -34,7 +45,10 @@ def test_names_that_cannot_be(database: Database, name: str) -> None:
         pods.create(session, name, **LOCAL)
 
 
-@pytest.mark.parametrize("prefix", ["/a", "a/", "a//b", "a b", "ä", "x" * 201])
+NESTED = ["..", "a/../b", "./a", "a/.", "renditions", "a/renditions/7", "renditions/a"]
+
+
+@pytest.mark.parametrize("prefix", ["/a", "a/", "a//b", "a b", "ä", "x" * 201, *NESTED])
 def test_prefixes_that_cannot_be(database: Database, prefix: str) -> None:
     with database.session() as session, pytest.raises(InvalidValue):
         pods.create(session, "films", **LOCAL, prefix=prefix)

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.services import pods, purge
+from dumacle_cli.services import downloads, pods, purge, renditions, verification
 from dumacle_cli.store import purge as store
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection
@@ -385,3 +385,63 @@ def test_a_store_that_is_down_holds_up_only_its_own(database: Database, object_s
         purge.run(database, lambda place: down if place.bucket == "far" else object_store)
     assert left(database)[0] == ["far"]
     assert purge.run(database, lambda *_: object_store) == purge.Purged(1, 1, 0, 7)
+
+
+# Objects that are not the pod's
+
+
+PRECIOUS = ("other/precious.txt", "precious.txt", "films/precious.txt", "films-2/0a/0a0a", "renditions/1/1/x/a", "")
+
+
+def planted(database: Database, object_store: ObjectStore, key: str) -> int:
+    """A deleted file whose content names an object of somebody else, as the owner of the schema could write it."""
+    if key:
+        factories.put(object_store, key, b"precious")
+    with database.session() as session:
+        pod = session.scalars(select(Pod).where(Pod.prefix == "films")).one()
+        owner = factories.make_user(session)
+        file = factories.make_file(session, pod, owner, "theirs", b"x", deleted_at=LONG_AGO)
+        version = session.get_one(Version, file.version_id)
+        version.key = key or f"{version.key}/"
+        return version.id
+
+
+@pytest.mark.parametrize("key", PRECIOUS)
+def test_leaves_what_is_not_the_pods_and_says_so(database: Database, object_store: ObjectStore, key: str) -> None:
+    seed(database, object_store)
+    version = planted(database, object_store, key)
+    for _ in range(2):
+        with pytest.raises(errors.ForeignObject, match=f"content {version} names an object that is not its pod's"):
+            purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
+    assert not key or key in keys(object_store)
+    paths, _, _, remaining = left(database)
+    assert paths == ["live", "lost", "theirs"]
+    assert {each for each in remaining if each in keys(object_store)} == keys(object_store)
+
+
+def test_reads_nothing_that_is_not_the_pods(database: Database, object_store: ObjectStore) -> None:
+    seed(database, object_store)
+    version = planted(database, object_store, "other/precious.txt")
+    with database.session() as session:
+        file = session.get_one(Version, version).file_id
+        session.get_one(File, file).deleted_at = None
+    with database.session() as session:
+        content = downloads.content(session, file)
+    with pytest.raises(errors.ForeignObject):
+        downloads.link(lambda *_: object_store, content, 60)
+    with pytest.raises(errors.ForeignObject):
+        list(downloads.checked(lambda *_: object_store, content))
+    (found,) = verification.run(database, lambda *_: object_store, Selection(ids=(file,)), 9, read=False, record=False)
+    assert (found.result, found.error is not None and "not its pod's" in found.error) == ("failed", True)
+
+
+def test_links_no_rendition_that_is_not_the_files(database: Database, object_store: ObjectStore) -> None:
+    seed(database, object_store)
+    with database.session() as session:
+        live = session.scalars(select(File).where(File.path == "live")).one()
+        assert renditions.published(session, live.id, "hls")
+        for made in session.scalars(select(Rendition).where(Rendition.file_id == live.id)):
+            made.prefix = "other/"
+        session.flush()
+        with pytest.raises(errors.ForeignObject):
+            renditions.published(session, live.id, "hls")

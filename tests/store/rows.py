@@ -57,6 +57,8 @@ ROWS = {
         INSERT INTO app.operations (id, command, fingerprint, user_id)
         SELECT 'one', 'users create', 'f', max(id) FROM app.users""",
     "0016": "SELECT app.act()",
+    "0018": """
+        INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files""",
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -88,7 +89,8 @@ def add_files(connection: Psql, pod: int, *owners: int) -> list[int]:
     return [row["id"] for row in found]
 
 
-def add_version(connection: Psql, file: int, key: str) -> int:
+def add_version(connection: Psql, file: int) -> int:
+    key = f"0a/{uuid4().hex}"
     return int(
         scalar(connection, "INSERT INTO app.versions (file_id, size, key) VALUES (%s, 1, %s) RETURNING id", file, key)
     )
@@ -118,15 +120,13 @@ def triggers(owner: Psql) -> dict[str, int]:
     found = owner.execute(
         "SELECT relname, bit_or(tgtype) & 28 AS events FROM pg_trigger JOIN pg_class AS c ON c.oid = tgrelid "
         "JOIN pg_proc AS f ON f.oid = tgfoid WHERE relnamespace = 'app'::regnamespace AND tgenabled = 'O' "
-        "AND f.proname IN ('audit_row', 'audit_touched', 'audit_files') GROUP BY relname"
+        "AND f.proname IN ('audit_row', 'audit_touched', 'audit_files', 'audit_versions') GROUP BY relname"
     )
     return {row["relname"]: row["events"] for row in found}
 
 
-def test_each_event_of_a_recorded_table_is_recorded_but_a_version_that_comes(owner: Psql) -> None:
-    found = triggers(owner)
-    assert found.pop("versions") == UPDATE | DELETE
-    assert set(found.values()) == {INSERT | UPDATE | DELETE}
+def test_each_event_of_a_recorded_table_is_recorded(owner: Psql) -> None:
+    assert set(triggers(owner).values()) == {INSERT | UPDATE | DELETE}
 
 
 def test_each_column_of_a_pod_but_what_it_counts_is_recorded(owner: Psql) -> None:
@@ -143,7 +143,7 @@ def test_nobody_calls_what_records(owner: Psql) -> None:
         "WHERE pronamespace = 'app'::regnamespace AND proname LIKE 'audit%%'",
         [ROOT],
     ).fetchall()
-    assert len(found) == 9
+    assert len(found) == 10
     assert [row["proname"] for row in found if row["may"]] == ["audit_of"]
 
 
@@ -306,43 +306,77 @@ def test_progress_of_an_upload_is_no_change_but_another_content_is(
     psql: Psql, records: Records, people: dict[str, int]
 ) -> None:
     (file,) = add_files(psql, people["pod"], people["ada"])
-    first, second = (add_version(psql, file, key) for key in ("one", "two"))
+    first, second = (add_version(psql, file) for _ in range(2))
     records()
     psql.execute("UPDATE app.files SET upload_status = 'uploading', upload_progress = 50")
     psql.execute("UPDATE app.files SET version_id = %s, sha256 = sha256('a'), upload_status = 'uploaded'", [first])
-    psql.execute("UPDATE app.versions SET status = 'stored', stored_at = now(), sha256 = sha256('a')")
     assert records() == []
     psql.execute("UPDATE app.files SET version_id = %s", [second])
     (row,) = records()
     assert change(row)[2:] == ("update", {"version_id": first}, {"version_id": second})
 
 
-def test_what_proves_a_content_does_not_change_unseen(
-    psql: Psql, owner: Psql, records: Records, people: dict[str, int]
-) -> None:
+def test_what_comes_of_a_content_is_recorded(psql: Psql, owner: Psql, records: Records, people: dict[str, int]) -> None:
     (file,) = add_files(psql, people["pod"], people["ada"])
-    version = add_version(psql, file, "one")
-    psql.execute("UPDATE app.versions SET sha256 = sha256('a')")
-    psql.execute("UPDATE app.files SET sha256 = sha256('a')")
     records()
-    psql.execute("UPDATE app.versions SET key = 'other'")
-    psql.execute("UPDATE app.versions SET sha256 = sha256('b')")
-    psql.execute("UPDATE app.files SET sha256 = sha256('b')")
+    version = add_version(psql, file)
+    psql.execute("UPDATE app.versions SET upload_id = 'parts', part_size = 1")
+    psql.execute("UPDATE app.versions SET part_size = 2")
+    psql.execute("UPDATE app.versions SET status = 'stored', stored_at = now(), sha256 = sha256('a')")
+    owner.execute("UPDATE app.versions SET key = 'other'")
+    owner.execute("UPDATE app.versions SET sha256 = sha256('b')")
     owner.execute("DELETE FROM app.versions")
     found = records()
-    assert [(row["table_name"], row["row_id"], row["action"]) for row in found] == [
-        ("versions", str(version), "update"),
-        ("versions", str(version), "update"),
-        ("files", str(file), "update"),
-        ("versions", str(version), "delete"),
+    assert {(row["table_name"], row["row_id"], row["on_behalf_of"]) for row in found} == {
+        ("versions", str(version), people["ada"])
+    }
+    assert [(row["action"], set(row["after"] or row["before"])) for row in found[1:-1]] == [
+        ("update", {"upload_id", "part_size"}),
+        ("update", {"status", "stored_at", "sha256"}),
+        ("update", {"key"}),
+        ("update", {"sha256"}),
     ]
-    assert (found[0]["before"], found[0]["after"]) == ({"key": "one"}, {"key": "other"})
-    assert {row["on_behalf_of"] for row in found} == {people["ada"]}
+    assert (found[0]["action"], found[-1]["action"]) == ("insert", "delete")
+    assert found[0]["after"]["key"] == found[3]["before"]["key"]
+
+
+def test_set_of_contents_is_one_record_a_statement(psql: Psql, records: Records, people: dict[str, int]) -> None:
+    files = add_files(psql, people["pod"], *[people["ada"]] * 500)
+    records()
+    psql.execute(
+        "INSERT INTO app.versions (file_id, size, key) "
+        "SELECT id, 1, '0a/' || md5(id::text) FROM unnest(%s::bigint[]) AS id",
+        [files],
+    )
+    psql.execute("UPDATE app.versions SET status = 'stored', stored_at = now(), sha256 = sha256('a')")
+    made, stored = records()
+    assert (made["action"], made["after"]["count"], made["after"]["owners"]) == ("insert", 500, [people["ada"]])
+    assert (stored["after"]["count"], stored["after"]["columns"]) == (500, ["status", "sha256"])
+
+
+def test_what_was_proven_of_a_content_stays(psql: Psql, people: dict[str, int]) -> None:
+    (file,) = add_files(psql, people["pod"], people["ada"])
+    add_version(psql, file)
+    stored = (
+        "UPDATE app.versions SET status = 'stored', stored_at = now(), sha256 = sha256('a'), etag = 'e', md5 = NULL"
+    )
+    for _ in range(2):  # a repeat, because the answer to the first was lost
+        psql.execute(stored)
+    for change in (
+        "sha256 = sha256('b')",
+        "etag = 'f'",
+        "md5 = decode(md5(''), 'hex')",
+        "size = 2",
+        "stored_at = NULL",
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            psql.execute(f"UPDATE app.versions SET status = 'failed', {change}")
+    psql.execute("UPDATE app.versions SET status = 'superseded'")
 
 
 def test_transcode_is_recorded_where_it_begins_and_ends(owner: Psql, records: Records, people: dict[str, int]) -> None:
     (file,) = add_files(owner, people["pod"], people["ada"])
-    version = add_version(owner, file, "one")
+    version = add_version(owner, file)
     records()
     owner.execute("INSERT INTO app.transcodes (file_id, version_id, preset) VALUES (%s, %s, 'hls')", (file, version))
     owner.execute("UPDATE app.transcodes SET status = 'running', progress = 50, attempts = 1")

@@ -14,12 +14,12 @@ from sqlalchemy.exc import IntegrityError
 
 from dumacle_cli.errors import DatabaseBusy, MigrationRunning, NotConfigured
 from dumacle_cli.store import models, revisions, schema
-from tests.store.rows import fill
+from tests.store.rows import ROWS, fill
 
 pytestmark = pytest.mark.integration
 
 ROOT = str(Path(schema.__file__).parents[2])
-REVISIONS = [f"{number:04d}" for number in range(1, int(revisions.OWN) + 1)]
+REVISIONS = list(ROWS)
 
 CATALOG = {
     "columns": """

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import PodFull, QuotaExceeded
+from dumacle_cli.services import placement
 from dumacle_cli.store import queue, units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Transcode, Unit
@@ -85,9 +87,10 @@ def books(session: Session, work: Work) -> dict[str, Any]:
     return dict(row._mapping)
 
 
-def output(size: int = 700, name: str = "hls") -> Output:
+def output(unit: Claimed, size: int = 700, name: str = "hls") -> Output:
+    prefix = placement.renditions(unit.pod_prefix, unit.content.file_id, unit.transcode_id, unit.token)
     rungs = [{"name": "360p", "width": 640, "height": 360, "bitrate": 800_000, "frames": 50}]
-    return Output(name, "hls", "renditions/1/1/t/", "master.m3u8", size, 640, 360, 800_000, 2000, 50, rungs)
+    return Output(name, "hls", prefix, "master.m3u8", size, 640, 360, 800_000, 2000, 50, rungs)
 
 
 def test_claims_what_waits(session: Session, work: Work) -> None:
@@ -239,8 +242,8 @@ def test_reserves_what_there_is_room_for(session: Session, work: Work) -> None:
 def test_publishes_once(session: Session, work: Work) -> None:
     claimed = claim(session, work)
     units.reserve(session, claimed, 700)
-    assert units.publish(session, claimed, [output(500), output(200, "poster")])
-    assert units.publish(session, claimed, [output(500), output(200, "poster")])
+    assert units.publish(session, claimed, [output(claimed, 500), output(claimed, 200, "poster")])
+    assert units.publish(session, claimed, [output(claimed, 500), output(claimed, 200, "poster")])
     found = books(session, work)
     assert (found["used"], found["reserved"], found["storage"], found["held"]) == (1700, 0, 1700, 0)
     assert (found["status"], found["unit"], found["progress"]) == ("done", "done", 100)
@@ -250,13 +253,37 @@ def test_publishes_once(session: Session, work: Work) -> None:
     assert units.claim(session, work.unit, "two", 60) is None
 
 
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"prefix": "other/"},
+        {"prefix": ""},
+        {"prefix": "renditions/"},
+        {"prefix": "renditions/1/"},
+        {"entry": "../../../other.m3u8"},
+        {"entry": "/other.m3u8"},
+        {"entry": ""},
+    ],
+    ids=str,
+)
+def test_publishes_nothing_that_lies_elsewhere(session: Session, work: Work, elsewhere: dict[str, str]) -> None:
+    claimed = claim(session, work)
+    units.reserve(session, claimed, 700)
+    with pytest.raises(ProgrammingError, match="not those of transcode"), session.begin_nested():
+        units.publish(session, claimed, [replace(output(claimed), **elsewhere)])
+    other = replace(output(claimed), prefix=output(claimed).prefix.replace(str(claimed.token), str(uuid.uuid4())))
+    with pytest.raises(ProgrammingError, match="not those of transcode"), session.begin_nested():
+        units.publish(session, claimed, [output(claimed), other])
+    assert units.publish(session, claimed, [output(claimed)])
+
+
 def test_who_lost_the_lease_changes_nothing(session: Session, work: Work) -> None:
     frozen = claim(session, work)
     units.reserve(session, frozen, 700)
     lapse(session)
     current = claim(session, work, "two")
     before = books(session, work)
-    assert not units.publish(session, frozen, [output()])
+    assert not units.publish(session, frozen, [output(frozen)])
     assert not units.fail(session, frozen, "late", final=True)
     assert not units.release(session, frozen)
     with pytest.raises(units.Lost):
@@ -264,8 +291,8 @@ def test_who_lost_the_lease_changes_nothing(session: Session, work: Work) -> Non
     with pytest.raises(units.Lost):
         units.reserve(session, frozen, 1)
     assert books(session, work) == before
-    assert units.publish(session, current, [output()])
-    assert not units.publish(session, frozen, [output()])
+    assert units.publish(session, current, [output(current)])
+    assert not units.publish(session, frozen, [output(frozen)])
 
 
 def test_a_failed_attempt_waits_and_is_tried_three_times(session: Session, work: Work) -> None:
@@ -299,13 +326,13 @@ def test_cancels(runs: bool, session: Session, work: Work) -> None:
     assert units.cancel(session, [work.transcode]) == 0
     if runs:
         assert not units.renew(session, claimed.id, claimed.token, 60, 50)
-        assert not units.publish(session, claimed, [output()])
+        assert not units.publish(session, claimed, [output(claimed)])
 
 
 def test_many_at_once_keep_the_books(database: Database, session: Session, work: Work) -> None:
     """Claims that lapse at once, publications, cancellations: whatever wins, nothing is counted twice."""
     steps: list[Callable[[Session, Claimed], object]] = [
-        lambda session, claimed: units.publish(session, claimed, [output(300)]),
+        lambda session, claimed: units.publish(session, claimed, [output(claimed, 300)]),
         lambda session, claimed: units.fail(session, claimed, "x", final=False),
         lambda session, _: units.cancel(session, [work.transcode]),
         lambda session, claimed: units.release(session, claimed),

@@ -70,6 +70,8 @@ class Audit(Base):
         Index(None, "at", "id"),
         Index(None, "actor_id", "at", "id"),
         Index(None, "login", "at", "id"),
+        # Erasing a user looks for what was recorded of them.
+        Index(None, "on_behalf_of", postgresql_where=text("on_behalf_of IS NOT NULL")),
         Index(None, "table_name", "at", "id"),
         Index(None, "table_name", "row_id", "id"),
         Index(None, "operation_id", "at", "id", postgresql_where=text("operation_id IS NOT NULL")),

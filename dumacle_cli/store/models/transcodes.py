@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -26,7 +26,7 @@ class Transcode(Base):
 
     id: Mapped[Id]
     file_id: Mapped[int] = mapped_column(ForeignKey("app.files.id", ondelete="RESTRICT"))
-    version_id: Mapped[int] = mapped_column(ForeignKey("app.versions.id", ondelete="RESTRICT"), index=True)
+    version_id: Mapped[int] = mapped_column(index=True)
     preset: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="queued")
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
@@ -39,6 +39,10 @@ class Transcode(Base):
     ended_at: Mapped[datetime | None]
 
     __table_args__ = (
+        # The pair: what is made of a content belongs to the file that has it.
+        ForeignKeyConstraint(
+            ["file_id", "version_id"], ["app.versions.file_id", "app.versions.id"], ondelete="RESTRICT"
+        ),
         one_of("status", TRANSCODE_STATUSES),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
         CheckConstraint("attempts >= 0", name="attempts"),

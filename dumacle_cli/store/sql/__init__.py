@@ -28,12 +28,13 @@ def names() -> list[str]:
 def frozen(migrations: Path, revision: str) -> Read:
     """Return how the migrations in that folder read a file as it was at a revision: its latest copy up to there.
 
-    The copies are `sql/<revision>_<name>.sql`, each named by the first revision that loads it.
+    The copies are `sql/<revision>_<name>.sql`, each named by the first revision that loads it. A file that there was not
+    yet is empty.
     """
 
     def read_copy(name: str) -> str:
         copies = sorted((migrations / "sql").glob(f"[0-9][0-9][0-9][0-9]_{name}.sql"))
-        return [copy for copy in copies if copy.name[:4] <= revision][-1].read_text(encoding="utf-8")
+        return "".join([copy.read_text(encoding="utf-8") for copy in copies if copy.name[:4] <= revision][-1:])
 
     return read_copy
 

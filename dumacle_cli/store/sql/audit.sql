@@ -77,6 +77,11 @@ BEGIN
     IF p_action = 'update' THEN
         SELECT was, became INTO p_before, p_after FROM app.audit_difference(p_before, p_after);
     END IF;
+    IF cardinality(p_owners) > 1 THEN
+        -- Of several owners, none could have theirs erased.
+        p_before := p_before - ARRAY['path', 'error'];
+        p_after := p_after - ARRAY['path', 'error'];
+    END IF;
     IF cardinality(p_ids) = 1 THEN
         PERFORM app.audit_change(p_table, p_ids[1]::text, p_action, owner, p_before, p_after);
         RETURN;
@@ -152,6 +157,43 @@ BEGIN
     SELECT to_jsonb(t) INTO before FROM gone AS t WHERE id = ids[1];
     SELECT to_jsonb(t) INTO after FROM touched AS t WHERE id = ids[1];
     PERFORM app.audit_set('files', 'update', ids, owners, columns, before, after);
+    RETURN NULL;
+END $$;
+
+-- The trigger of UPDATE on versions: one record a statement of what came to be of contents, and of what is said of their
+-- bytes. Nested loops are off as above; the owner is a subquery, so that no plan reads all files.
+CREATE OR REPLACE FUNCTION app.audit_versions() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
+    SET enable_nestloop = off AS $$
+DECLARE
+    ids bigint[];
+    owners bigint[];
+    columns text[];
+    before jsonb;
+    after jsonb;
+BEGIN
+    SELECT array_agg(was.id ORDER BY was.id),
+        array_agg(DISTINCT (SELECT owner_id FROM app.files WHERE id = was.file_id)), array_remove(ARRAY[
+        CASE WHEN bool_or(is_.file_id <> was.file_id) THEN 'file_id' END,
+        CASE WHEN bool_or(is_.key <> was.key) THEN 'key' END,
+        CASE WHEN bool_or(is_.status <> was.status) THEN 'status' END,
+        CASE WHEN bool_or(is_.size <> was.size) THEN 'size' END,
+        CASE WHEN bool_or(is_.sha256 IS DISTINCT FROM was.sha256) THEN 'sha256' END,
+        CASE WHEN bool_or(is_.md5 IS DISTINCT FROM was.md5) THEN 'md5' END,
+        CASE WHEN bool_or(is_.etag IS DISTINCT FROM was.etag) THEN 'etag' END,
+        CASE WHEN bool_or(is_.upload_id IS DISTINCT FROM was.upload_id) THEN 'upload_id' END
+    ], NULL)
+    INTO ids, owners, columns
+    FROM gone AS was JOIN touched AS is_ ON is_.id = was.id
+    WHERE is_.file_id <> was.file_id OR is_.key <> was.key OR is_.status <> was.status OR is_.size <> was.size
+        OR is_.sha256 IS DISTINCT FROM was.sha256 OR is_.md5 IS DISTINCT FROM was.md5
+        OR is_.etag IS DISTINCT FROM was.etag OR is_.upload_id IS DISTINCT FROM was.upload_id;
+    IF ids IS NULL THEN
+        RETURN NULL;
+    END IF;
+    SELECT to_jsonb(t) INTO before FROM gone AS t WHERE id = ids[1];
+    SELECT to_jsonb(t) INTO after FROM touched AS t WHERE id = ids[1];
+    PERFORM app.audit_set('versions', 'update', ids, owners, columns, before, after);
     RETURN NULL;
 END $$;
 
@@ -232,15 +274,12 @@ CREATE OR REPLACE TRIGGER audit_delete AFTER DELETE ON app.files
 CREATE OR REPLACE TRIGGER audit_update AFTER UPDATE ON app.files
     REFERENCING OLD TABLE AS gone NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.audit_files();
 
--- A version that comes is an attempt to store one; it matters when a file points to it, and when it goes for good. Of one
--- that is there, neither the key nor the proof of its content ever changes by right.
+CREATE OR REPLACE TRIGGER audit_insert AFTER INSERT ON app.versions
+    REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.audit_touched();
 CREATE OR REPLACE TRIGGER audit_delete AFTER DELETE ON app.versions
     REFERENCING OLD TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.audit_touched();
-CREATE OR REPLACE TRIGGER audit_update AFTER UPDATE OF id, file_id, key, sha256 ON app.versions
-    FOR EACH ROW WHEN (
-        NEW.id <> OLD.id OR NEW.file_id <> OLD.file_id OR NEW.key <> OLD.key
-        OR (OLD.sha256 IS NOT NULL AND NEW.sha256 IS DISTINCT FROM OLD.sha256)
-    ) EXECUTE FUNCTION app.audit_row('file_id', 'id');
+CREATE OR REPLACE TRIGGER audit_update AFTER UPDATE ON app.versions
+    REFERENCING OLD TABLE AS gone NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.audit_versions();
 
 -- A transcode that goes its way through workers is machine state; how it ended, and what somebody made of it, is not.
 CREATE OR REPLACE TRIGGER audit_insert AFTER INSERT ON app.transcodes

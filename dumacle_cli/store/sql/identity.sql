@@ -140,10 +140,6 @@ DO $$
 DECLARE
     name text;
 BEGIN
-    -- The migrations before 0016 put these functions up, too.
-    IF to_regclass('app.acting') IS NULL THEN
-        RETURN;
-    END IF;
     FOR name IN
         SELECT relname FROM pg_class WHERE relnamespace = 'app'::regnamespace AND relkind = 'r' AND relname <> 'acting'
     LOOP
@@ -354,17 +350,27 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Delete a user whose files are gone, with his logins and all that refers to the row; says whether there was one.
+-- Delete a user whose files are gone, with his logins and all that refers to the row, and take names and paths out of what
+-- was recorded (erasure.sql); says whether there was one.
 CREATE OR REPLACE FUNCTION app.erase_user(p_user bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    called record;
+    deliveries bigint;
 BEGIN
     PERFORM app.lock_user(p_user);
+    SELECT * INTO called FROM app.names_of(p_user);
     PERFORM login.revoke_user(p_user);
+    deliveries := app.erase_deliveries(p_user, called.addresses);
     DELETE FROM app.leases WHERE user_id = p_user;
     DELETE FROM app.runs WHERE owner_id = p_user;
     DELETE FROM app.subscriptions WHERE user_id = p_user;
     DELETE FROM app.users WHERE id = p_user;
-    RETURN FOUND;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM app.redact_user(p_user, called.addresses, called.names, deliveries);
+    RETURN true;
 END $$;
 
 -- What the provisioner asks, and what it notes; nobody else may call these.

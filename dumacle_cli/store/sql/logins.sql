@@ -79,6 +79,9 @@ BEGIN
             EXECUTE format('DROP ROLE %I', p_role);
         EXCEPTION WHEN dependent_objects_still_exist THEN
             EXECUTE format('ALTER ROLE %I NOLOGIN PASSWORD NULL', p_role);
+            -- Its name came from an e-mail address.
+            EXECUTE format('ALTER ROLE %I RENAME TO %I', p_role,
+                           app.prefix() || '_ended_' || left(md5(gen_random_uuid()::text), 8));
         END;
     END IF;
     RETURN connected;

@@ -67,9 +67,4 @@ CREATE POLICY own ON app.operations USING ((SELECT app.is_superadmin()) OR user_
     WITH CHECK (login = session_user::text AND user_id = (SELECT app.actor()));
 
 -- Written by functions alone, and seen by nobody: a row lasts no longer than the transaction that it is about.
-DO $$
-BEGIN
-    IF to_regclass('app.acting') IS NOT NULL THEN
-        CREATE POLICY nobody ON app.acting USING ((SELECT app.actor_role()) = 'owner');
-    END IF;
-END $$;
+CREATE POLICY nobody ON app.acting USING ((SELECT app.actor_role()) = 'owner');

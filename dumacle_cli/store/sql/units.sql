@@ -204,12 +204,19 @@ BEGIN
     UPDATE app.units AS u SET reserved = p_size WHERE id = unit.id;
 END $$;
 
--- Publish what this attempt made, once: its renditions take the place of what it reserved. Says whether they stand.
+-- The folder of a pod in its bucket: nothing, or what ends in a slash.
+CREATE OR REPLACE FUNCTION app.pod_folder(p_prefix text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN btrim(p_prefix, '/') || CASE WHEN btrim(p_prefix, '/') = '' THEN '' ELSE '/' END;
+
+-- Publish what this attempt made, once: its renditions take the place of what it reserved. Says whether they stand. They
+-- lie where this attempt puts its objects and nowhere else.
 CREATE OR REPLACE FUNCTION app.publish_unit(p_unit bigint, p_token uuid, p_renditions jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_unit(p_unit);
     file app.files;
+    folder text;
     total bigint;
 BEGIN
     PERFORM app.act();
@@ -217,6 +224,17 @@ BEGIN
         RETURN coalesce(unit.status = 'done' AND unit.lease_token = p_token, false);
     END IF;
     SELECT f.* INTO file FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id WHERE t.id = unit.transcode_id;
+    folder := (SELECT app.pod_folder(prefix) FROM app.pods WHERE id = file.pod_id)
+        || concat_ws('/', 'renditions', file.id, unit.transcode_id, p_token) || '/';
+    IF EXISTS (
+        SELECT FROM jsonb_to_recordset(p_renditions) AS made (prefix text, entry text)
+        WHERE made.prefix IS DISTINCT FROM folder
+            OR (made.entry ~ '^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$') IS NOT TRUE
+    ) THEN
+        RAISE LOG 'login % published objects that are not those of transcode %', session_user, unit.transcode_id;
+        RAISE EXCEPTION 'these objects are not those of transcode %', unit.transcode_id
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
     INSERT INTO app.renditions
         (transcode_id, file_id, name, kind, prefix, entry, width, height, bitrate, size, duration_ms, frames, rungs)
     SELECT unit.transcode_id, file.id, made.*
