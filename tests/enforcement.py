@@ -84,7 +84,7 @@ COLUMNS = {
 
 # What the functions of the schema `login`, which the provisioner owns, ask and note in the schema `app`.
 PROVISIONER = {
-    *("actor", "actor_role", "require_superadmin", "login_user", "login_of", "logins_of"),
+    *("actor", "actor_role", "lock_user", "require_superadmin", "login_user", "login_of", "logins_of"),
     *("add_login", "drop_login", "end_login", "note_password", "service_user", "session_hours", "prefix"),
 }
 

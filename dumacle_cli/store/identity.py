@@ -8,6 +8,7 @@ from dumacle_cli.store import rights, sql
 FOR_PROVISIONER = (
     "actor",
     "actor_role",
+    "lock_user",
     "require_superadmin",
     "login_user",
     "login_of",

@@ -12,8 +12,6 @@ from sqlalchemy.orm import Session
 from dumacle_cli.store import models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
-_REPAIR_LOCK = 7_036_874_417_766_401
-
 
 def find(session: Session, reference: str, *, lock: bool = False) -> Pod | None:
     """Return the pod of this id or name that is not deleted, or None; `lock` keeps it from changing meanwhile."""
@@ -213,7 +211,7 @@ def drift(session: Session) -> Sequence[Row[Any]]:
 
 def lock_repair(session: Session) -> None:
     """Wait until no other transaction repairs counters, and keep others from it until this one ends."""
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _REPAIR_LOCK})
+    session.execute(text("SELECT app.lock_repair()"))
 
 
 _REPAIRS = (

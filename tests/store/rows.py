@@ -56,6 +56,7 @@ ROWS = {
     "0015": """
         INSERT INTO app.operations (id, command, fingerprint, user_id)
         SELECT 'one', 'users create', 'f', max(id) FROM app.users""",
+    "0017": "SELECT app.prune_operations(1)",
 }
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Index, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+from dumacle_cli.store.models.base import MIB, Base, Created, Id, Sorted, documents, one_of, texts, times
 
 ACTIONS = ("insert", "update", "delete")
 
@@ -31,6 +31,13 @@ class Operation(Base):
     result: Mapped[Any | None] = mapped_column(JSONB)
     login: Mapped[str] = mapped_column(server_default=text("session_user"))
     created_at: Mapped[Created] = mapped_column(index=True)
+
+    __table_args__ = (
+        times("created_at"),
+        texts(id=1024, command=255, fingerprint=255, login=255),
+        documents(result=MIB),
+        Index(None, "user_id"),
+    )
 
 
 class Audit(Base):

@@ -167,6 +167,13 @@ BEGIN
     RETURN FOUND;
 END $$;
 
+-- Keep other transactions from repairing counters until this one ends; only who may repair them can take this lock.
+CREATE OR REPLACE FUNCTION app.lock_repair() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM app.installation FOR NO KEY UPDATE;
+END $$;
+
 -- What the provisioner asks, and what it notes; nobody else may call these.
 
 -- The user whose login is to be made or ended, where the actor administers him or is he himself (`p_own`).
@@ -178,6 +185,13 @@ BEGIN
     IF (app.administers(role) OR (p_own AND p_user = app.actor())) IS NOT TRUE THEN
         RAISE EXCEPTION 'this needs the role superadmin' USING ERRCODE = 'insufficient_privilege';
     END IF;
+END $$;
+
+-- Keep other transactions from what this one does for a user, until it ends.
+CREATE OR REPLACE FUNCTION app.lock_user(p_user bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM FROM app.users WHERE id = p_user FOR NO KEY UPDATE;
 END $$;
 
 CREATE OR REPLACE FUNCTION app.add_login(p_role text, p_user bigint, p_kind text, p_duty text, p_valid_until timestamptz)
