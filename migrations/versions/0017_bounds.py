@@ -58,7 +58,7 @@ TEXTS = {
     "versions": {"etag": 1024, "content_type": 255, "upload_id": 2048},
 }
 DOCUMENTS = {
-    "operations": {"result": 1048576},
+    "operations": {"result": 16777216},
     "renditions": {"rungs": 65536},
     "runs": {"totals": 65536},
     "stripe_objects": {"state": 4194304},

@@ -75,10 +75,10 @@ def test_a_grant_takes_effect_once_for_one_operation(run: Run) -> None:
 def test_reset_does_what_its_dry_run_foresaw_and_then_nothing(run: Run) -> None:
     results = [run("quotas", "reset", *more, *JSON).json for more in (("--dry-run",), (), (), ("--dry-run",))]
     assert [(result["data"], result["changed"]) for result in results] == [
-        ({"closed": 4, "leases": 0, "sessions": 0}, True),
-        ({"closed": 4, "leases": 0, "sessions": 0}, True),
-        ({"closed": 0, "leases": 0, "sessions": 0}, False),
-        ({"closed": 0, "leases": 0, "sessions": 0}, False),
+        ({"closed": 4, "leases": 0, "sessions": 0, "operations": 0}, True),
+        ({"closed": 4, "leases": 0, "sessions": 0, "operations": 0}, True),
+        ({"closed": 0, "leases": 0, "sessions": 0, "operations": 0}, False),
+        ({"closed": 0, "leases": 0, "sessions": 0, "operations": 0}, False),
     ]
 
 

@@ -11,6 +11,9 @@ from dumacle_cli.store.models.base import MIB, Base, Created, Id, Sorted, docume
 
 ACTIONS = ("insert", "update", "delete")
 
+RESULT_BYTES = 16 * MIB
+"""The longest result that is kept for a repeat."""
+
 # The records of sets of rows, by the first and the last of their ids: app.audit_of looks there for one row.
 _IS_SET = "row_id ~ '^[0-9]+[.][.][0-9]+$'"
 _SPAN = "int8range(split_part(row_id, '..', 1)::bigint, split_part(row_id, '..', 2)::bigint, '[]')"
@@ -35,7 +38,7 @@ class Operation(Base):
     __table_args__ = (
         times("created_at"),
         texts(id=1024, command=255, fingerprint=255, login=255),
-        documents(result=MIB),
+        documents(result=RESULT_BYTES),
         Index(None, "user_id"),
     )
 

@@ -131,6 +131,27 @@ DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (
     OLD.status = 'active' AND OLD.deleted_at IS NULL AND (NEW.status <> 'active' OR NEW.deleted_at IS NOT NULL)
 ) EXECUTE FUNCTION app.disconnect_disabled();
 
+-- Whoever deletes says that, not when: an instant to come, or one that no client can read, is taken for now.
+CREATE OR REPLACE FUNCTION app.deleted_by_now() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.deleted_at NOT BETWEEN '1970-01-01 00:00:00+00' AND now() THEN
+        NEW.deleted_at := now();
+    END IF;
+    RETURN NEW;
+END $$;
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['users', 'pods', 'files'] LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER deleted_by_now BEFORE UPDATE OF deleted_at ON app.%I
+            FOR EACH ROW WHEN (NEW.deleted_at IS DISTINCT FROM OLD.deleted_at)
+            EXECUTE FUNCTION app.deleted_by_now()', name);
+    END LOOP;
+END $$;
+
 -- The logins of a user whose role changes go over into its group.
 CREATE OR REPLACE FUNCTION app.regroup_logins() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
