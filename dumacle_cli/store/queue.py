@@ -20,7 +20,11 @@ SILENT_SECONDS = 60
 """A worker is dead after this long without a sign; procrastinate gives one every 10 s."""
 
 _TOLD = "told"
-_NOTIFY = text("SELECT pg_notify('procrastinate_queue_v1#' || name, '') FROM unnest(CAST(:queues AS text[])) AS name")
+# Once the queue was full it stays so, though everybody has read it, until somebody asks how full it is.
+_NOTIFY = text("""
+    SELECT pg_notify('procrastinate_queue_v1#' || name, ''), pg_notification_queue_usage()
+    FROM unnest(CAST(:queues AS text[])) AS name
+""")
 _WAKE = text("SELECT app.wake(:queue, :task, :ids, 0)")
 _WAKE_UNITS = """
     SELECT coalesce(sum(app.wake(:queue, :task, ids, priority)), 0) FROM (

@@ -359,10 +359,10 @@ def test_a_repeat_from_a_later_session_takes_effect_once(ada: Person, root: Run)
     assert json.loads(root("auth", "sessions", "limit", "24", "-o", "json").out)["changed"] is False
 
 
-def test_a_user_has_ten_sessions_at_most(ada: Person) -> None:
+def test_an_enduser_has_three_sessions_at_most(ada: Person) -> None:
     with ada.connect() as connection:
         verifier = connection.pgconn.encrypt_password(NEW.encode(), ada.login.encode(), b"scram-sha-256").decode()
-        for _ in range(10):
+        for _ in range(3):
             connection.execute("SELECT login.open_session(%s, 1)", [verifier])
     typed = ("auth", "login", "--store", "file", "--password-file", "-", "-o", "json")
     refused = ada.run(*typed, stdin=ada.password, expect=Exit.LIMIT)

@@ -389,7 +389,7 @@ EXHAUSTION = (
     + _attacks(
         """
     more operations than are kept | ada, session | INSERT INTO app.operations (id, command, fingerprint) SELECT 'x' || n, 'c', 'f' FROM generate_series(1, 10001) AS n | ada | INSERT INTO app.operations (id, command, fingerprint) SELECT 'x' || n, 'c', 'f' FROM generate_series(1, 100) AS n
-    longer operations than are kept | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', (SELECT jsonb_agg(md5(random()::text || n)) FROM generate_series(1, 25000)) FROM generate_series(1, 80) AS n | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', (SELECT jsonb_agg(md5(random()::text || n)) FROM generate_series(1, 25000)) FROM generate_series(1, 2) AS n
+    longer operations than are kept | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', (SELECT jsonb_agg(md5(random()::text || n)) FROM generate_series(1, 400000)) FROM generate_series(1, 8) AS n | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', (SELECT jsonb_agg(md5(random()::text || n)) FROM generate_series(1, 25000)) FROM generate_series(1, 2) AS n
     more sessions than he may have | ada | SELECT login.open_session('{verifier}', 1) FROM generate_series(1, 3) | ada | SELECT login.open_session('{verifier}', 1)
 """,
         FULL,
@@ -403,7 +403,7 @@ EXHAUSTION = (
     a kind without end | ingest | UPDATE app.files SET content_type = repeat('x', 256) | ingest | UPDATE app.files SET content_type = 'x'
     an upload that never was | ingest, admin | UPDATE app.files SET uploaded_at = 'infinity' | ingest | UPDATE app.files SET uploaded_at = now()
     a check before there were computers | cron, ingest | UPDATE app.files SET verified_at = '-infinity' | cron | UPDATE app.files SET verified_at = now()
-    a purge in the year 10000 | cron | UPDATE app.files SET deleted_at = now(), purging_at = '10000-01-01' WHERE id = {file_bob} | admin | UPDATE app.files SET deleted_at = now(), purging_at = now() WHERE id = {file_bob}
+    a purge in the year 10000 | admin, root | UPDATE app.files SET deleted_at = now(), purging_at = '10000-01-01' WHERE id = {file_bob} | admin | UPDATE app.files SET deleted_at = now(), purging_at = now() WHERE id = {file_bob}
     a content from before Christ | ingest | UPDATE app.versions SET stored_at = '0044-03-15 BC' | ingest | UPDATE app.versions SET stored_at = now()
     a user of the year 294276 | admin, root | UPDATE app.users SET updated_at = '294276-12-31' WHERE id = {bob} | admin | UPDATE app.users SET updated_at = now() WHERE id = {bob}
     a run that beats for ever | ingest, admin | UPDATE app.runs SET heartbeat_at = 'infinity' | ingest | UPDATE app.runs SET heartbeat_at = now()
