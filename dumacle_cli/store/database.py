@@ -57,6 +57,10 @@ _SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
         errors.OperationsFull,
         "wait until the oldest are 30 days old and pruned by: dumacle quotas reset",
     ),
+    "this user made as many changes in a day as are recorded": (
+        errors.OperationsFull,
+        "repeat it a day later, or ask an admin to do it",
+    ),
 }
 # How the server words a refusal to connect, for which the driver gives no state.
 _REFUSALS = (

@@ -89,6 +89,7 @@ SILENT = """
 NOTIFYING = """
     DROP INDEX app.ix_operations_user_id;
     DROP TRIGGER IF EXISTS bound ON app.operations;
+    DROP TRIGGER IF EXISTS bound ON app.audit;
     CREATE TRIGGER procrastinate_jobs_notify_queue_job_inserted_v1
     AFTER INSERT ON queue.procrastinate_jobs FOR EACH ROW WHEN (new.status = 'todo'::queue.procrastinate_job_status)
     EXECUTE PROCEDURE queue.procrastinate_notify_queue_job_inserted_v1();

@@ -198,7 +198,7 @@ def test_postgres_itself_limits_a_login(kind: str, ada: Person, config_file: Pat
     ada.log_in()
     url = {"personal": passwords.with_login(ada.url, ada.login, ada.password), "session": ada.session_url(config_file)}
     with ExitStack() as opened:
-        first, *_ = [opened.enter_context(psycopg.connect(url[kind])) for _ in range(20)]
+        first, *_ = [opened.enter_context(psycopg.connect(url[kind])) for _ in range(3)]
         assert first.execute("SELECT kind FROM app.actor_login()").fetchone() == (kind,)
         for timeout, limit in TIMEOUTS.items():
             assert first.execute(f"SHOW {timeout}").fetchone() == (limit,)

@@ -294,7 +294,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
         "shared resources",
         "warning",
         "ALTER ROLE fresh_admin CONNECTION LIMIT 900",
-        "logins may open 966 connections together, and the server has 187 for them",
+        "logins may open 986 connections together, and the server has 187 for them",
     ),
     (
         "shared resources",

@@ -87,6 +87,20 @@ def test_repeating_the_operation_of_a_reset_tells_what_it_did(run: Run) -> None:
     assert [(result["data"]["closed"], result["changed"]) for result in results] == [(4, True), (4, False)]
 
 
+def test_old_operations_are_pruned(run: Run, database: Database) -> None:
+    old = "UPDATE app.operations SET created_at = now() - interval '31 days' WHERE id = 'old'"
+    with database.session() as session:
+        for name in ("old", "young"):
+            session.execute(
+                text("INSERT INTO app.operations (id, command, fingerprint) VALUES (:id, 'c', 'f')"), {"id": name}
+            )
+        session.execute(text(old))
+    results = [run("quotas", "reset", *more, *JSON).data["operations"] for more in (("--dry-run",), (), ())]
+    with database.session() as session:
+        left = session.scalars(text("SELECT id FROM app.operations WHERE id IN ('old', 'young')")).all()
+    assert (results, left) == ([1, 1, 0], ["young"])
+
+
 def test_history_pages(run: Run) -> None:
     run("quotas", "reset", "--quiet")
     first = run("quotas", "history", "ada@example.com", "--limit", "3", *JSON).json

@@ -347,7 +347,7 @@ def test_who_is_promoted_or_demoted_has_the_connections_of_the_role(
 
 def test_what_all_logins_may_open_is_bounded(everybody: Installation) -> None:
     assert everybody.value("SELECT min(rolconnlimit) FROM pg_roles JOIN app.logins ON role = rolname") > 0
-    assert everybody.value("SELECT max(rolconnlimit) FROM pg_roles JOIN app.logins ON role = rolname") <= 40
+    assert everybody.value("SELECT max(rolconnlimit) FROM pg_roles JOIN app.logins ON role = rolname") <= 60
 
 
 @pytest.mark.parametrize("instant", ["infinity", "-infinity", "10000-01-01", "2999-01-01", "0044-03-15 BC"])

@@ -216,6 +216,25 @@ END $$;
 CREATE OR REPLACE TRIGGER bound AFTER INSERT OR UPDATE ON app.operations
     FOR EACH STATEMENT EXECUTE FUNCTION app.bound_operations();
 
+-- What nobody may remove an enduser fills only so fast: ten thousand changes a day, however he makes them.
+CREATE OR REPLACE FUNCTION app.bound_audit() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    enduser bigint := (
+        SELECT u.id FROM app.logins AS l JOIN app.users AS u ON u.id = l.user_id
+        WHERE l.role = session_user AND u.role = 'enduser'
+    );
+BEGIN
+    IF enduser IS NOT NULL AND EXISTS (
+        SELECT FROM app.audit WHERE actor_id = enduser AND at > now() - interval '1 day' OFFSET 10000
+    ) THEN
+        RAISE EXCEPTION 'this user made as many changes in a day as are recorded'
+            USING ERRCODE = 'configuration_limit_exceeded';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER bound AFTER INSERT ON app.audit FOR EACH STATEMENT EXECUTE FUNCTION app.bound_audit();
+
 -- The tables that no trigger records, each with the reason. A table that is neither here nor recorded fails a test.
 CREATE OR REPLACE FUNCTION app.audit_exceptions() RETURNS TABLE (table_name text, reason text)
 LANGUAGE sql IMMUTABLE

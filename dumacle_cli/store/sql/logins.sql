@@ -12,7 +12,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT known.connections, known.sessions FROM (VALUES
         ('superadmin', 20, 5), ('admin', 10, 5), ('enduser', 3, 3),
-        ('ingest', 40, 0), ('worker', 40, 0), ('listener', 20, 0), ('cron', 10, 0)
+        ('ingest', 40, 0), ('worker', 60, 0), ('listener', 20, 0), ('cron', 10, 0)
     ) AS known (name, connections, sessions) WHERE name = p_group;
 END;
 

@@ -1,8 +1,8 @@
-"""A queue of notifications that somebody filled stops no work: it is committed, and workers find it."""
+"""What all share, on a server that has little of it: who takes all there is stops neither work nor superadmins."""
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg
@@ -21,11 +21,16 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Servers]:
-    """An installation whose server has a small queue of notifications."""
+    """An installation whose server has a small queue of notifications, few connections, and an enduser."""
     folder = scratch_folder()
     up = embedded.start(folder)
     with psycopg.connect(up.admin_url, autocommit=True) as admin:
         admin.execute("ALTER SYSTEM SET max_notify_queue_pages = 64")
+        admin.execute("ALTER SYSTEM SET max_connections = 30")
+    with psycopg.connect(servers.owner_url(up)) as owner:
+        verifier = owner.pgconn.encrypt_password(up.owner_password.encode(), b"", b"scram-sha-256").decode()
+        owner.execute("INSERT INTO app.users (email) VALUES ('mal@example.com')")
+        owner.execute("SELECT login.grant_personal(max(id), %s) FROM app.users", [verifier])
     servers.stop(folder)
     yield servers.start(folder)
     stop_servers(folder)
@@ -70,6 +75,35 @@ def test_a_worker_is_told_after_the_transaction_also_where_the_queue_was_full(sm
             assert queue.wake_stripe(session, ["sub_9"]) == 0
         assert list(worker.notifies(timeout=0.2, stop_after=1)) == []
     database.close()
+
+
+def enduser(up: Servers, database: str = servers.DATABASE) -> psycopg.Connection[Any]:
+    """A connection of the enduser's own."""
+    return psycopg.connect(servers.url(up, "dumacle_mal", up.owner_password, database), autocommit=True)
+
+
+def test_superadmins_get_in_where_all_connections_are_taken(small: Servers) -> None:
+    with psycopg.connect(small.admin_url, autocommit=True) as superuser, ExitStack() as taken:
+        superuser.execute("ALTER ROLE dumacle_mal CONNECTION LIMIT -1")
+        with pytest.raises(psycopg.OperationalError, match="remaining connection slots are reserved for"):
+            deque((taken.enter_context(enduser(small)) for _ in range(30)), maxlen=0)
+        with psycopg.connect(servers.login_url(small)) as root:
+            root.execute("UPDATE app.users SET status = 'disabled' WHERE email = 'mal@example.com'")
+        with psycopg.connect(servers.owner_url(small)) as owner:
+            owner.execute("UPDATE app.users SET status = 'active' WHERE email = 'mal@example.com'")
+        superuser.execute("ALTER ROLE dumacle_mal CONNECTION LIMIT 3")
+
+
+def test_an_enduser_of_the_embedded_server_has_no_more_than_is_his(small: Servers) -> None:
+    with enduser(small) as mal:
+        shown = {
+            name: mal.execute(f"SHOW {name}".encode()).fetchone()
+            for name in ("temp_file_limit", "max_prepared_transactions")
+        }
+    assert shown == {"temp_file_limit": ("1GB",), "max_prepared_transactions": ("0",)}
+    for database in ("postgres", "template1"):
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            enduser(small, database)
 
 
 def waiting(session: Any) -> int:
