@@ -58,6 +58,7 @@ def _make_ready(up: "Servers") -> "Servers":
 
     with translated():
         bootstrap.bootstrap(up.admin_url, servers.DATABASE, servers.OWNER, up.owner_password)
+        bootstrap.close_others(up.admin_url)
         schema.upgrade(servers.owner_url(up))
     up = _log_in(up)
     servers.note_schema(up.folder, revisions.OWN)

@@ -263,6 +263,14 @@ class DatabaseFault(DumacleError):
     fix = "nothing was changed; see: dumacle doctor"
 
 
+class OutOfBounds(DumacleError):
+    """A text is too long for the database, or a time lies outside of the years that everybody can read."""
+
+    exit = Exit.USAGE
+    sentence = "one of the {kind} is out of bounds for the table {table}"
+    fix = "texts end at some length, times lie in the years 1970 to 2999: see docs/data-model.md"
+
+
 class CommitUnknown(DumacleError):
     """COMMIT was sent, its answer was lost, and the operation could not be looked up."""
 
@@ -304,11 +312,19 @@ class SchemaTooNew(DumacleError):
 
 
 class MigrationRunning(DumacleError):
-    """Another process is migrating the schema."""
+    """Another session has the lock of migrations."""
 
     exit = Exit.LOCKED
-    sentence = "another migration of this database is running"
-    fix = "wait for it to end, then repeat"
+    sentence = "another session has the lock of migrations: {holder}"
+    fix = "wait for it to end, or end it: SELECT pg_terminate_backend(PROCESS); then repeat"
+
+
+class BootstrapRunning(DumacleError):
+    """Another session has the lock of bootstraps."""
+
+    exit = Exit.LOCKED
+    sentence = "another session has the lock of bootstraps: {holder}"
+    fix = "wait for it to end, or end it: SELECT pg_terminate_backend(PROCESS); then repeat"
 
 
 # What is asked for, and what exists
@@ -443,6 +459,10 @@ class SessionsFull(DumacleError):
     exit = Exit.LIMIT
     sentence = "{reason}"
     fix = "{advice}"
+
+
+class OperationsFull(SessionsFull):
+    """The user changed as much as the installation keeps a record of."""
 
 
 class UserDisabled(DumacleError):

@@ -126,9 +126,14 @@ def reset(context: Context) -> Shown:
         return context.change(quotas.foresee)
     leases = context.change(quotas.reap)
     sessions = context.database.change(_request(context, "sessions"), quotas.sweep)
-    batches = list(_batches(context))
-    done = quotas.Reset(sum(batch.data for batch in batches), int(str(leases.data)), sessions.data)
-    return replace(leases, data=done, changed=any(each.changed for each in (leases, sessions, *batches)))
+    closed = list(_batches(context, "", quotas.close_batch))
+    pruned = list(_batches(context, "operations:", quotas.prune_batch))
+    done = quotas.Reset(_sum(closed), int(str(leases.data)), sessions.data, _sum(pruned))
+    return replace(leases, data=done, changed=any(each.changed for each in (leases, sessions, *closed, *pruned)))
+
+
+def _sum(batches: "list[Change[int]]") -> int:
+    return sum(batch.data for batch in batches)
 
 
 def _request(context: Context, step: str) -> "Request":
@@ -137,10 +142,10 @@ def _request(context: Context, step: str) -> "Request":
     return Request(f"{context.operation}:{step}", context.command, {})
 
 
-def _batches(context: Context) -> "Iterator[Change[int]]":
-    """Close in transactions of their own, each an operation, so that a repeat goes on where the first ended."""
+def _batches(context: Context, step: str, work: "Callable[[Session], tuple[int, bool]]") -> "Iterator[Change[int]]":
+    """Work in transactions of their own, each an operation, so that a repeat goes on where the first ended."""
     for number in count(1):
-        batch = context.database.change(_request(context, str(number)), quotas.close_batch)
+        batch = context.database.change(_request(context, f"{step}{number}"), work)
         yield batch
         if not batch.data:
             return

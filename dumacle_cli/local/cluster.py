@@ -24,7 +24,11 @@ port = {port}
 unix_socket_directories = '{socket}'
 unix_socket_permissions = 0700
 cluster_name = '{name}'
-max_connections = 100
+max_connections = 200
+# Of these, for superadmins only, so that they get in whatever others hold; as is what a sort may take of the disk.
+reserved_connections = 10
+temp_file_limit = 1GB
+max_prepared_transactions = 0
 shared_buffers = 128MB
 fsync = on
 synchronous_commit = on

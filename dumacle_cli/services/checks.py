@@ -141,6 +141,15 @@ def boundaries(connection: "Connection") -> list[Check]:
     return [*found, *_judged("rights", "failed", acls.differences(connection)), _guard(connection)]
 
 
+def shared(connection: "Connection") -> list[Check]:
+    """Look whether one login can take what all share; only who sees all logins can tell."""
+    from dumacle_cli.store import lints, logins
+
+    if logins.role_of(connection) not in ("owner", "superadmin", "admin"):
+        return []
+    return _judged(lints.SHARED.name, lints.SHARED.status, lints.faults(connection, lints.SHARED))
+
+
 def _judged(name: str, status: Status, faults: "list[Fault]") -> list[Check]:
     found = [Check(name, status, fault.finding, fault.fix) for fault in faults]
     return found or [Check(name, "ok", "nothing found", "")]

@@ -49,7 +49,8 @@ def plan(place: Place, password_file: str) -> tuple[Bootstrapped, bool]:
 def bootstrap(place: Place, password_file: str, read_stdin: Callable[[], str]) -> tuple[Bootstrapped, bool]:
     """Make the role and the database where they are missing; a password that is not there yet is made at random.
 
-    Raises InvalidValue, DatabaseUnavailable, DatabaseRefused, DatabaseForbidden or DatabaseTooOldServer.
+    Raises InvalidValue, BootstrapRunning, DatabaseUnavailable, DatabaseRefused, DatabaseForbidden or
+    DatabaseTooOldServer.
     """
     password, new = (read_stdin(), False) if password_file == STDIN else _from_file(Path(password_file))
     if not password:

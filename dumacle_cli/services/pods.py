@@ -331,7 +331,7 @@ def check(session: Session, *, repair: bool = False) -> tuple[list[Drift], bool]
     capacity.
     """
     if repair:
-        store.lock_repair(session)
+        store.lock_installation(session)
     found = store.drift(session)
     if repair and found and not store.repair(session, found):
         raise Conflict(

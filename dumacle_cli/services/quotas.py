@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.services import users
-from dumacle_cli.store import logins, paging
+from dumacle_cli.store import logins, operations, paging
 from dumacle_cli.store import quotas as store
 
 Metric = Literal["storage", "upload", "transcode"]
@@ -56,11 +56,15 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """How many periods were closed, leases that had run out given back before, and session logins dropped."""
+    """How many periods were closed, leases that had run out given back before, and session logins dropped.
+
+    `operations` are the records of operations that were old enough to be pruned.
+    """
 
     closed: int
     leases: int
     sessions: int
+    operations: int
 
 
 def show(session: Session, reference: str) -> list[Quota]:
@@ -136,6 +140,12 @@ def sweep(session: Session) -> tuple[int, bool]:
     return swept, swept > 0
 
 
+def prune_batch(session: Session) -> tuple[int, bool]:
+    """Delete some records of operations that are 30 days old; returns how many, 0 when none is left."""
+    pruned = operations.prune(session, BATCH)
+    return pruned, pruned > 0
+
+
 def close_batch(session: Session) -> tuple[int, bool]:
     """Close some of the periods that ended, also those of missed months; returns how many, 0 when none is left."""
     closed = store.close_periods(session, BATCH)
@@ -145,5 +155,5 @@ def close_batch(session: Session) -> tuple[int, bool]:
 def foresee(session: Session) -> tuple[Reset, bool]:
     """Do what precedes the closing and count what would be closed; the caller rolls it back."""
     reaped = store.reap_leases(session)
-    closed, expired = store.count_ended(session), logins.count_expired(session)
-    return Reset(closed, reaped, expired), closed + reaped + expired > 0
+    closed, expired, old = store.count_ended(session), logins.count_expired(session), operations.count_old(session)
+    return Reset(closed, reaped, expired, old), closed + reaped + expired + old > 0

@@ -1,16 +1,27 @@
 """What only an administrator of the PostgreSQL cluster can make: the owner's role, the database, and its guard."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from dumacle_cli.store import revisions
+from dumacle_cli.errors import BootstrapRunning
+from dumacle_cli.store import locks, revisions
 from dumacle_cli.store import sql as scripts
 
 LOCK = 0x64756D61636C66
 """Of a bootstrap, in the database that the administrator connects to."""
+LOCK_SECONDS = 15
+"""A bootstrap takes one or two."""
+_LIMITS = (
+    # What one statement sorts may not fill the disk; a migration may build an index that is larger.
+    "ALTER DATABASE {database} SET temp_file_limit = '1GB'",
+    "ALTER ROLE {owner} IN DATABASE {database} SET temp_file_limit = -1",
+    # Who mends things gets in where others hold all connections; the owner hands that on to superadmins.
+    "GRANT pg_use_reserved_connections TO {owner} WITH ADMIN TRUE, INHERIT TRUE",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +38,24 @@ def bootstrap(admin_url: str, database: str, owner: str, owner_password: str) ->
 
     Safe to repeat, and two at once take turns. `admin_url` is a libpq URL of a superuser, or of a role with CREATEROLE
     and CREATEDB. A superuser also puts up the guard (guard.sql), which refuses DDL to all but the schemas' owners.
-    Raises DatabaseTooOldServer, and psycopg.Error as the server words it; the password reaches it as a verifier only.
+    Raises BootstrapRunning, DatabaseTooOldServer, and psycopg.Error as the server words it; the password reaches it as
+    a verifier only.
     """
     with psycopg.connect(admin_url, autocommit=True) as admin:
         revisions.require_server(admin.info.server_version)
-        admin.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        _limit_waits(admin)
+        if holder := locks.take(admin, LOCK, LOCK_SECONDS):
+            raise BootstrapRunning(holder=holder)
         made_role = _make_role(admin, owner, owner_password)
         made_database = _make_database(admin, database, owner)
+        _set_limits(admin, database, owner)
         with psycopg.connect(make_conninfo(admin_url, dbname=database)) as inside:
+            _limit_waits(inside)
             inside.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
             made_guard = _is_superuser(inside) and not _is_guarded(inside)
             if _is_superuser(inside):
                 inside.execute(scripts.read("guard").encode())
+                _let_superadmins_in(inside)
     return Bootstrapped(made_role, made_database, made_guard)
 
 
@@ -65,6 +82,37 @@ def _make_database(admin: psycopg.Connection, database: str, owner: str) -> bool
         )
     admin.execute(sql.SQL("REVOKE CONNECT, CREATE, TEMPORARY ON DATABASE {database} FROM PUBLIC").format(**names))
     return found is None
+
+
+def close_others(admin_url: str) -> None:
+    """Let nobody but superusers into the databases that a new cluster has; for a cluster that is Dumacle's alone."""
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        _limit_waits(admin)
+        admin.execute("REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC")
+
+
+def _limit_waits(connection: psycopg.Connection) -> None:
+    """Let no statement wait for a lock longer than for the bootstrap's own."""
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_SECONDS}s"])
+
+
+def _set_limits(admin: psycopg.Connection, database: str, owner: str) -> None:
+    """Set what only superusers set; another administrator may lack some of these rights, and doctor says so."""
+    names = {"database": sql.Identifier(database), "owner": sql.Identifier(owner)}
+    for statement in _LIMITS:
+        with suppress(psycopg.errors.InsufficientPrivilege):
+            admin.execute(sql.SQL(statement).format(**names))
+
+
+def _let_superadmins_in(inside: psycopg.Connection) -> None:
+    """Give superadmins the reserved connections also where an earlier release made their group."""
+    if inside.execute("SELECT to_regclass('app.installation')").fetchone() == (None,):
+        return
+    found = inside.execute(
+        "SELECT rolname FROM app.installation JOIN pg_roles ON rolname = prefix || '_superadmins'"
+    ).fetchone()
+    if found:
+        inside.execute(sql.SQL("GRANT pg_use_reserved_connections TO {}").format(sql.Identifier(found[0])))
 
 
 def _is_superuser(admin: psycopg.Connection) -> bool:

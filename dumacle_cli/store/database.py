@@ -1,8 +1,9 @@
 """The one factory of sessions: connecting, transactions, operations, and what each database fault means."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -14,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from dumacle_cli import errors
-from dumacle_cli.store import operations, revisions
+from dumacle_cli.store import locks, operations, queue, revisions
 
 TRIES = 4
 T = TypeVar("T")
@@ -56,9 +57,17 @@ _SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
         errors.Conflict,
         "give another one a login first: dumacle users grant-login EMAIL",
     ),
-    "ten sessions of this user are open already": (
+    "all sessions that this user may have are open already": (
         errors.SessionsFull,
         "end one: dumacle auth sessions list, then: dumacle auth sessions revoke LOGIN",
+    ),
+    "this user has recorded as many operations as are kept": (
+        errors.OperationsFull,
+        "wait until the oldest are 30 days old and pruned by: dumacle quotas reset",
+    ),
+    "this user made as many changes in a day as are recorded": (
+        errors.OperationsFull,
+        "repeat it a day later, or ask an admin to do it",
     ),
 }
 # How the server words a refusal to connect, for which the driver gives no state.
@@ -68,6 +77,8 @@ _REFUSALS = (
     "is not permitted to log in",
     "permission denied for database",
 )
+# What the CHECKs are called that bound times, texts and documents (models/base.py).
+_BOUND = re.compile(r"^ck_(\w+)_(times|texts|documents)$")
 _WORTH_RETRYING = {"40001", "40P01", "55P03"}
 
 
@@ -141,9 +152,11 @@ class Database:
     @contextmanager
     def session(self, *, read_only: bool = False, check_schema: bool = True) -> Iterator[Session]:
         """Open one transaction: committed at the end, rolled back on an error; faults come out as DumacleErrors."""
-        with translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
-            self._greet(session, read_only, check_schema)
-            yield session
+        with self._translated(), Session(self.engine, expire_on_commit=False) as session:
+            with session.begin():
+                self._greet(session, read_only, check_schema)
+                yield session
+            queue.tell(session)
 
     def _greet(self, session: Session, read_only: bool, check_schema: bool) -> None:
         """Set the transaction's limits and compare schemas in one round trip (poolers refuse start-up options)."""
@@ -192,9 +205,29 @@ class Database:
 
     @contextmanager
     def _transaction(self, dry_run: bool) -> Iterator[tuple[Session, Callable[[], None]]]:
-        with translated(), Session(self.engine, expire_on_commit=False) as session:
+        with self._translated(), Session(self.engine, expire_on_commit=False) as session:
             self._greet(session, read_only=False, check_schema=True)
             yield session, session.rollback if dry_run else session.commit
+            if not dry_run:
+                queue.tell(session)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn faults into DumacleErrors; who waited for a lock in vain is told who holds it."""
+        with translated():
+            try:
+                yield
+            except DBAPIError as fault:
+                if isinstance(fault.orig, psycopg.errors.LockNotAvailable):
+                    raise errors.DatabaseBusy(reason=self._blocked(fault.orig)) from None
+                raise
+
+    def _blocked(self, fault: psycopg.Error) -> str:
+        with suppress(DBAPIError, PoolTimeout, psycopg.Error), self.engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            if holder := locks.blocker(driver, fault):
+                return f"{_sentence(fault)}: {holder}"
+        return _sentence(fault)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -232,6 +265,8 @@ def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
     if reason in _SAID and state not in _WORTH_RETRYING:
         said, advice = _SAID[reason]
         return said(reason=reason, advice=advice)
+    if state == "23514" and (bound := _BOUND.search(origin.diag.constraint_name or "")):
+        return errors.OutOfBounds(table=bound[1], kind=bound[2])
     if kind := _BY_STATE.get(state):
         return kind(reason=reason)
     if state.startswith(("08", "57P")) or (not state and isinstance(origin, psycopg.OperationalError)):

@@ -176,7 +176,9 @@ _MEMBERSHIPS = """
         format('REVOKE %s FROM %s', m.roleid::regrole, m.member::regrole)
     FROM pg_auth_members AS m
     JOIN (SELECT oid, belongs FROM logins UNION ALL SELECT oid, NULL FROM groups) AS o ON o.oid = m.member
-    WHERE m.roleid IS DISTINCT FROM to_regrole(quote_ident(o.belongs))
+    WHERE m.roleid IS DISTINCT FROM to_regrole(quote_ident(o.belongs)) AND (
+        m.roleid <> 'pg_use_reserved_connections'::regrole
+        OR m.member IS DISTINCT FROM (SELECT to_regrole(quote_ident(prefix || '_superadmins')) FROM ours))
     UNION
     SELECT format('%I could become %I, or take others in', l.name, l.belongs),
         format('REVOKE ADMIN OPTION, SET OPTION FOR %I FROM %I', l.belongs, l.name)
@@ -195,7 +197,7 @@ _SESSIONS = """
     WHERE l.kind = 'session' AND r.rolcanlogin AND coalesce(r.rolvaliduntil, 'infinity') > l.valid_until
 """
 _LIMITS = """
-    SELECT format('%I may open any number of connections', l.name), format('ALTER ROLE %I CONNECTION LIMIT 20', l.name)
+    SELECT format('%I may open any number of connections', l.name), format('ALTER ROLE %I CONNECTION LIMIT 3', l.name)
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE r.rolconnlimit < 0
     UNION ALL
     SELECT format('%I has other settings than it was given: %s', l.name, coalesce(nullif(given.names, ''), 'none')),
@@ -272,6 +274,52 @@ _IDLE = """
         AND clock_timestamp() - state_change > make_interval(secs => :patience)
 """
 
+# What one login can take from all others. The limit of the disk is the database's own setting, else the server's.
+_SHARED = """
+    SELECT 'no connection is reserved for superadmins',
+        'set reserved_connections = 10 in postgresql.conf, and restart it'
+    WHERE current_setting('reserved_connections') = '0'
+    UNION ALL
+    SELECT format('%I may not use the reserved connections', name),
+        format('as a superuser: GRANT pg_use_reserved_connections TO %I', name)
+    FROM ours, groups
+    WHERE name = prefix || '_superadmins' AND NOT pg_has_role(oid, 'pg_use_reserved_connections', 'USAGE')
+    UNION ALL
+    SELECT format('logins may open %s connections together, and the server has %s for them', asked.total, room.total),
+        format('set max_connections = %s in postgresql.conf, and restart it, or revoke logins', asked.total + room.kept)
+    FROM (
+        SELECT sum(r.rolconnlimit) AS total FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid
+        WHERE r.rolcanlogin AND r.rolconnlimit > 0
+    ) AS asked, (
+        SELECT CAST(current_setting('max_connections') AS integer) - kept AS total, kept
+        FROM CAST(current_setting('reserved_connections') AS integer) AS r,
+            CAST(current_setting('superuser_reserved_connections') AS integer) AS s, LATERAL (SELECT r + s) AS k (kept)
+    ) AS room WHERE asked.total > room.total
+    UNION ALL
+    SELECT 'what one statement sorts may fill the disk: temp_file_limit is -1',
+        format('as a superuser: ALTER DATABASE %I SET temp_file_limit = %L', current_database(), '1GB')
+    WHERE coalesce((
+        SELECT split_part(setting, '=', 2) FROM pg_db_role_setting AS s, unnest(s.setconfig) AS setting
+        WHERE s.setrole = 0 AND s.setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
+            AND starts_with(setting, 'temp_file_limit=')
+    ), current_setting('temp_file_limit')) = '-1'
+    UNION ALL
+    SELECT format('everybody may connect to the database %I of this cluster, and make temporary tables there', datname),
+        format('as its owner: REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', datname)
+    FROM pg_database
+    WHERE datallowconn AND datname <> current_database() AND has_database_privilege('public', oid, 'CONNECT')
+    UNION ALL
+    SELECT 'a login may leave prepared transactions behind, with all that they lock',
+        'set max_prepared_transactions = 0 in postgresql.conf, and restart it'
+    WHERE current_setting('max_prepared_transactions') <> '0'
+    UNION ALL
+    SELECT format('the queue of notifications is to %s hundredths full: workers are not told of work, but look for it',
+            round(used * 100)),
+        'end whoever listens in a transaction: see idle transactions'
+    FROM CAST(pg_notification_queue_usage() AS numeric) AS used WHERE used > 0.5
+"""
+
+SHARED = Lint("shared resources", "warning", _SHARED)
 LINTS = (
     Lint("row security", "failed", _TABLES),
     Lint("policies", "failed", _POLICIES),
@@ -294,4 +342,5 @@ LINTS = (
     Lint("passwords", "failed", _PASSWORDS),
     Lint("server's log", "warning", _LOG),
     Lint("idle transactions", "warning", _IDLE),
+    SHARED,
 )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import Connection, sql
+from sqlalchemy import Connection as Bare
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
@@ -35,6 +36,11 @@ def actor(session: Session) -> Actor | None:
 def acting_role(session: Session) -> str:
     """Return what the session may do: `owner`, a role, or a duty; PostgreSQL raises 28000 for a barred login."""
     return str(session.scalars(select(func.app.actor_role())).one())
+
+
+def role_of(connection: Bare) -> str:
+    """Return the same for a connection that belongs to no session."""
+    return str(connection.scalar(select(func.app.actor_role())))
 
 
 def enduser(session: Session) -> int | None:

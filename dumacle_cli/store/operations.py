@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import OperationReused
 from dumacle_cli.plain import plain
 
+LONGEST = 16 * 1024**2
+"""Bytes of a result that are kept, as the table's own CHECK has it."""
 _OWN = "id = :id AND user_id = COALESCE(app.actor(), 0)"
 
 
@@ -61,8 +63,19 @@ def begin(session: Session, request: Request) -> Earlier | None:
 
 
 def finish(session: Session, request: Request, result: object) -> None:
-    """Keep the result, less its secrets, for a repeat of the operation."""
+    """Keep the result, less its secrets, for a repeat of the operation; one that is too long to keep is none."""
+    document = json.dumps(plain(result, keep_secrets=False), default=str)
     session.execute(
         text(f"UPDATE app.operations SET result = CAST(:result AS jsonb) WHERE {_OWN}"),  # noqa: S608
-        {"id": request.id, "result": json.dumps(plain(result, keep_secrets=False), default=str)},
+        {"id": request.id, "result": document if len(document) <= LONGEST else None},
     )
+
+
+def count_old(session: Session) -> int:
+    """Return how many operations are so old that their records are pruned."""
+    return int(session.scalars(text("SELECT app.old_operations()")).one())
+
+
+def prune(session: Session, batch: int) -> int:
+    """Delete at most so many records of old operations, beside others who do the same; returns how many."""
+    return int(session.scalars(text("SELECT app.prune_operations(:batch)"), {"batch": batch}).one())

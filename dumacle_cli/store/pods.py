@@ -12,8 +12,6 @@ from sqlalchemy.orm import Session
 from dumacle_cli.store import models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
-_REPAIR_LOCK = 7_036_874_417_766_401
-
 
 def find(session: Session, reference: str, *, lock: bool = False) -> Pod | None:
     """Return the pod of this id or name that is not deleted, or None; `lock` keeps it from changing meanwhile."""
@@ -61,7 +59,7 @@ def prefixes(session: Session, provider: str, bucket: str) -> set[str]:
 
     Nobody else chooses one until the transaction ends.
     """
-    session.execute(select(func.app.lock_installation()))
+    lock_installation(session)
     query = select(Pod.prefix).where(Pod.primary_provider == provider, Pod.bucket == bucket)
     return set(session.scalars(query))
 
@@ -215,9 +213,9 @@ def drift(session: Session) -> Sequence[Row[Any]]:
     return session.execute(_DRIFT).all()
 
 
-def lock_repair(session: Session) -> None:
-    """Wait until no other transaction repairs counters, and keep others from it until this one ends."""
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _REPAIR_LOCK})
+def lock_installation(session: Session) -> None:
+    """Wait until no other transaction repairs counters or places a pod, and keep others from it until this one ends."""
+    session.execute(text("SELECT app.lock_installation()"))
 
 
 _REPAIRS = (

@@ -1,11 +1,15 @@
 """Wake-up calls for workers, written in the transaction of the rows that they are about; what they say is not believed.
 
 A call that is lost, doubled or stale does no harm: what waits is woken again, and who comes to work claims it first.
+Workers look for calls every few seconds. That they are told at once, by NOTIFY, is a courtesy after the transaction:
+anybody can fill the server's one queue of notifications, and then a COMMIT that notifies fails.
 """
 
 from collections.abc import Collection
+from contextlib import suppress
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 TRANSCODE, STRIPE = "transcode", "stripe"
@@ -15,6 +19,12 @@ BATCH = 1000
 SILENT_SECONDS = 60
 """A worker is dead after this long without a sign; procrastinate gives one every 10 s."""
 
+_TOLD = "told"
+# Once the queue was full it stays so, though everybody has read it, until somebody asks how full it is.
+_NOTIFY = text("""
+    SELECT pg_notify('procrastinate_queue_v1#' || name, ''), pg_notification_queue_usage()
+    FROM unnest(CAST(:queues AS text[])) AS name
+""")
 _WAKE = text("SELECT app.wake(:queue, :task, :ids, 0)")
 _WAKE_UNITS = """
     SELECT coalesce(sum(app.wake(:queue, :task, ids, priority)), 0) FROM (
@@ -45,19 +55,33 @@ _FORGET = text("""
 
 def wake_transcode(session: Session, unit_ids: Collection[int]) -> None:
     """Call a worker to these units when the transaction commits."""
-    session.execute(_THESE, {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "ids": list(unit_ids)})
+    given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "ids": list(unit_ids)}
+    _woken(session, TRANSCODE, session.scalars(_THESE, given).one())
 
 
 def wake_stripe(session: Session, object_ids: Collection[str]) -> int:
     """Call a worker to these objects at Stripe when the transaction commits; returns how many had no call yet."""
     given = {"queue": QUEUES[STRIPE], "task": STRIPE, "ids": list(object_ids)}
-    return int(session.scalars(_WAKE, given).one())
+    return _woken(session, STRIPE, session.scalars(_WAKE, given).one())
 
 
 def wake_waiting_units(session: Session) -> int:
     """Call a worker to units that wait and to which none is called, the most urgent ones; returns how many."""
     given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "limit": BATCH}
-    return int(session.scalars(_WAITING, given).one())
+    return _woken(session, TRANSCODE, session.scalars(_WAITING, given).one())
+
+
+def tell(session: Session) -> None:
+    """Tell workers of the calls that the session's last transaction committed, in one of its own that may fail."""
+    if queues := session.info.pop(_TOLD, None):
+        with suppress(DBAPIError), session.begin():
+            session.execute(_NOTIFY, {"queues": sorted(queues)})
+
+
+def _woken(session: Session, task: str, count: int) -> int:
+    if count:
+        session.info.setdefault(_TOLD, set()).add(QUEUES[task])
+    return int(count)
 
 
 def forget_dead(session: Session) -> None:

@@ -4,7 +4,7 @@ from dumacle_cli.errors import DatabaseTooOldServer, SchemaMissing, SchemaTooNew
 
 TABLE = "app.schema_version"
 OLDEST_SERVER = 160_000
-OWN = "0018"
+OWN = "0019"
 PREVIOUS = "0015"
 """The first release has no previous schema; a later one names it here."""
 

@@ -10,8 +10,8 @@ import psycopg
 from sqlalchemy import URL, Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from dumacle_cli.errors import DatabaseBusy, NotConfigured, NotOwner
-from dumacle_cli.store import identity, revisions
+from dumacle_cli.errors import DatabaseBusy, MigrationRunning, NotConfigured, NotOwner
+from dumacle_cli.store import identity, locks, revisions
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SCHEMA = revisions.TABLE.split(".")[0]
 # "dumacle" in ASCII: an advisory lock is only a number, and another program's must not be hit by chance.
 LOCK = 0x64756D61636C65
+PATIENCE = 3.0
+"""Seconds to wait for another migration."""
 LOCK_SECONDS = 5
 STATEMENT_SECONDS = 3600
 """A migration that waits for a lock stops every reader behind it; one that works may take its time."""
@@ -45,10 +47,25 @@ def downgrade(target: Connection | URL | str, to: str, *, statement_seconds: flo
 
 
 def mend(connection: Connection) -> None:
-    """Make the roles and rights of the present schema again, which a restore leaves behind; raises DatabaseBusy."""
-    with _limited(connection, STATEMENT_SECONDS):
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+    """Make the roles and rights of the present schema again, which a restore leaves behind; raises like upgrade."""
+    with _limited(connection, STATEMENT_SECONDS), alone(connection):
         identity.install(connection)
+        connection.commit()
+
+
+@contextmanager
+def alone(connection: Connection) -> Iterator[None]:
+    """Hold the one lock of migrations; raises MigrationRunning when another session keeps it."""
+    driver: Any = connection.connection.driver_connection
+    holder = locks.take(driver, LOCK, PATIENCE)
+    driver.commit()
+    if holder:
+        raise MigrationRunning(holder=holder)
+    try:
+        yield
+    finally:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": LOCK})
         connection.commit()
 
 
@@ -164,8 +181,14 @@ def _limited(connection: Connection, statement_seconds: float) -> Iterator[None]
     try:
         yield
     except (DBAPIError, psycopg.errors.LockNotAvailable) as fault:
-        if isinstance(getattr(fault, "orig", fault), psycopg.errors.LockNotAvailable):
-            raise DatabaseBusy(reason="a table that the migration changes is in use") from None
+        origin = getattr(fault, "orig", fault)
+        if isinstance(origin, psycopg.errors.LockNotAvailable):
+            connection.rollback()
+            driver: Any = connection.connection.driver_connection
+            holder = locks.blocker(driver, origin, readers=True)
+            driver.rollback()
+            reason = f"a table that the migration changes is in use{holder and ': '}{holder}"
+            raise DatabaseBusy(reason=reason) from None
         raise
     finally:
         if not connection.invalidated:

@@ -5,7 +5,7 @@ from alembic import op
 from dumacle_cli.store import sql
 
 revision = "0018"
-down_revision = "0016"
+down_revision = "0017"
 
 # A row that said otherwise would have shown one file's content as what was made of another.
 TRUE_FILES = """

@@ -33,7 +33,9 @@ def test_without_configuration_it_says_so(invoke: Run) -> None:
 
 def test_a_sound_installation(installed: Run, data_folder: Path) -> None:
     found = examined(installed)
-    assert set(found) == {"configuration", "disk", "database", "clock", "schema", "local", "ffmpeg", "keyring"}
+    assert set(found) == {
+        *("configuration", "disk", "database", "clock", "schema", "shared resources", "local", "ffmpeg", "keyring")
+    }
     assert {found[name]["status"] for name in ("database", "clock", "schema", "local", "ffmpeg")} == {"ok"}
     assert "put, get and delete" in found["local"]["finding"]
     assert list((data_folder / "s3" / "media").iterdir()) == []

@@ -75,16 +75,30 @@ def test_a_grant_takes_effect_once_for_one_operation(run: Run) -> None:
 def test_reset_does_what_its_dry_run_foresaw_and_then_nothing(run: Run) -> None:
     results = [run("quotas", "reset", *more, *JSON).json for more in (("--dry-run",), (), (), ("--dry-run",))]
     assert [(result["data"], result["changed"]) for result in results] == [
-        ({"closed": 4, "leases": 0, "sessions": 0}, True),
-        ({"closed": 4, "leases": 0, "sessions": 0}, True),
-        ({"closed": 0, "leases": 0, "sessions": 0}, False),
-        ({"closed": 0, "leases": 0, "sessions": 0}, False),
+        ({"closed": 4, "leases": 0, "sessions": 0, "operations": 0}, True),
+        ({"closed": 4, "leases": 0, "sessions": 0, "operations": 0}, True),
+        ({"closed": 0, "leases": 0, "sessions": 0, "operations": 0}, False),
+        ({"closed": 0, "leases": 0, "sessions": 0, "operations": 0}, False),
     ]
 
 
 def test_repeating_the_operation_of_a_reset_tells_what_it_did(run: Run) -> None:
     results = [run("quotas", "reset", "--op-id", "night", *JSON).json for _ in range(2)]
     assert [(result["data"]["closed"], result["changed"]) for result in results] == [(4, True), (4, False)]
+
+
+def test_old_operations_are_pruned(run: Run, database: Database) -> None:
+    old = "UPDATE app.operations SET created_at = now() - interval '31 days' WHERE id = 'old'"
+    with database.session() as session:
+        for name in ("old", "young"):
+            session.execute(
+                text("INSERT INTO app.operations (id, command, fingerprint) VALUES (:id, 'c', 'f')"), {"id": name}
+            )
+        session.execute(text(old))
+    results = [run("quotas", "reset", *more, *JSON).data["operations"] for more in (("--dry-run",), (), ())]
+    with database.session() as session:
+        left = session.scalars(text("SELECT id FROM app.operations WHERE id IN ('old', 'young')")).all()
+    assert (results, left) == ([1, 1, 0], ["young"])
 
 
 def test_history_pages(run: Run) -> None:

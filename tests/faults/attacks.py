@@ -4,7 +4,7 @@
 
 from dataclasses import dataclass
 
-DENIED, BARRED, UNSUPPORTED, INVALID = "42501", "28000", "0A000", "22023"
+DENIED, BARRED, UNSUPPORTED, INVALID, BOUND, FULL = "42501", "28000", "0A000", "22023", "23514", "53400"
 NOTHING = ""
 
 
@@ -116,7 +116,7 @@ LOGINS = (
     end another's session | bob | SELECT login.revoke('{login_idle}') | ada
     end his own personal login | ada, session | SELECT login.revoke('{login_ada}') | ada | SELECT login.revoke('{login_idle}')
     sweep | ada, worker, ingest | SELECT login.sweep() | cron
-    make a login by the inner function | admin, root, ada | SELECT login.make('x', '{verifier}', 'superadmin', 9, NULL) | root | SELECT login.grant_personal({eve}, '{verifier}')
+    make a login by the inner function | admin, root, ada | SELECT login.make('x', '{verifier}', 'superadmin', NULL) | root | SELECT login.grant_personal({eve}, '{verifier}')
     drop a login by the inner function | admin, root, cron | SELECT login.unmake('{login_rosa}') | root | SELECT login.revoke('{login_ida}')
     regroup by the inner function | admin, root, ada | SELECT login.regroup('{login_ada}', 'superadmin') | root | SELECT app.set_role({bob}, 'superadmin')
     note a login | admin, root, ada, worker | SELECT app.add_login('{login_admin}', {root}, 'personal', NULL, NULL) | owner | SELECT app.add_login('x', {root}, 'personal', NULL, NULL)
@@ -436,7 +436,64 @@ BYTES = (
     )
 )
 
-ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE, *BYTES]
+# What one could take of what all share.
+EXHAUSTION = (
+    _attacks("""
+    sort on the whole disk | admin, root, ada, session, ingest, worker, listener, cron | SET LOCAL temp_file_limit = -1 | superuser
+    sort on the whole disk for good | admin, root, ada, session | ALTER ROLE CURRENT_USER SET temp_file_limit = -1 | superuser | ALTER ROLE {login_bob} SET temp_file_limit = -1
+    sort on the whole disk in this database | ada, root | ALTER ROLE CURRENT_USER IN DATABASE {P} SET temp_file_limit = -1 | superuser | ALTER ROLE {login_bob} IN DATABASE {P} SET temp_file_limit = -1
+    the connections that are reserved | admin, root, ada, worker, owner | GRANT pg_use_reserved_connections TO CURRENT_USER | superuser | GRANT pg_use_reserved_connections TO {login_bob}
+    more connections by the inner function | admin, root, ada, session | SELECT login.set_limit('{login_ada}', 'superadmin') | root | SELECT app.set_role({bob}, 'superadmin')
+    more connections for a service | worker, cron, admin, root | ALTER ROLE {login_worker} CONNECTION LIMIT -1 | superuser
+    hold up repairs by the row | admin, ada, session, ingest, worker, listener, cron | SELECT FROM app.installation FOR UPDATE | root
+    hold up another's logging in | ada, session, listener | SELECT FROM app.users WHERE id = {bob} FOR NO KEY UPDATE | admin
+    hold up all changes | ada, session, admin, root, ingest, worker, listener, cron | LOCK TABLE app.operations IN SHARE ROW EXCLUSIVE MODE | owner
+    hold up uploads | ada, session, ingest, worker, listener, cron | LOCK TABLE app.files IN SHARE MODE | owner
+    hold up what uploads count | ada, admin, ingest, worker | LOCK TABLE app.leases IN ROW EXCLUSIVE MODE | owner
+    operations that are never pruned | ada, session, admin, root, worker | INSERT INTO app.operations (id, command, fingerprint, created_at) VALUES ('x', 'c', 'f', now() + interval '100 years') | ada | INSERT INTO app.operations (id, command, fingerprint) VALUES ('x', 'c', 'f')
+    forget operations | ada, session, admin, root, cron | DELETE FROM app.operations | cron | SELECT app.prune_operations(10)
+    prune operations | ada, session, ingest, worker, listener | SELECT app.prune_operations(10) | cron
+    fill the queue of work | ada, session | SELECT app.wake('transcode', 'transcode', ARRAY['1'], 0) | admin
+    keep a deleted table's rows | ada, worker | CREATE TEMPORARY TABLE hoard AS SELECT generate_series(1, 10) | owner
+    replicate for ever | ada, root, worker | SELECT pg_create_physical_replication_slot('x', true) | superuser | SELECT pg_reload_conf()
+""")
+    + _attacks(
+        """
+    more operations than are kept | ada, session | INSERT INTO app.operations (id, command, fingerprint) SELECT 'x' || n, 'c', 'f' FROM generate_series(1, 10001) AS n | ada | INSERT INTO app.operations (id, command, fingerprint) SELECT 'x' || n, 'c', 'f' FROM generate_series(1, 100) AS n
+    longer operations than are kept | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', (SELECT jsonb_agg(md5(random()::text || n)) FROM generate_series(1, 400000)) FROM generate_series(1, 8) AS n | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', (SELECT jsonb_agg(md5(random()::text || n)) FROM generate_series(1, 25000)) FROM generate_series(1, 2) AS n
+    more changes than a day records | ada, session | DO $$ BEGIN FOR n IN 1..5001 LOOP UPDATE app.files SET deleted_at = now(); UPDATE app.files SET deleted_at = NULL; END LOOP; END $$ | ada | DO $$ BEGIN FOR n IN 1..100 LOOP UPDATE app.files SET deleted_at = now(); UPDATE app.files SET deleted_at = NULL; END LOOP; END $$
+    more sessions than he may have | ada | SELECT login.open_session('{verifier}', 1) FROM generate_series(1, 3) | ada | SELECT login.open_session('{verifier}', 1)
+""",
+        FULL,
+    )
+    + _attacks(
+        """
+    a result without end | ada, admin, worker | INSERT INTO app.operations (id, command, fingerprint, result) VALUES ('x', 'c', 'f', to_jsonb(repeat('x', 17000000))) | ada | INSERT INTO app.operations (id, command, fingerprint, result) VALUES ('x', 'c', 'f', to_jsonb(repeat('x', 1000000)))
+    a result without end afterwards | ada | UPDATE app.operations SET result = to_jsonb(repeat('x', 17000000)) WHERE login = session_user | ada | UPDATE app.operations SET result = '1' WHERE login = session_user
+    an id without end | ada, cron | INSERT INTO app.operations (id, command, fingerprint) VALUES (repeat('x', 1025), 'c', 'f') | ada | INSERT INTO app.operations (id, command, fingerprint) VALUES (repeat('x', 1024), 'c', 'f')
+    an error without end | ingest, worker, cron, admin | UPDATE app.files SET error = repeat('x', 8193) | ingest | UPDATE app.files SET error = repeat('x', 8192)
+    a kind without end | ingest | UPDATE app.files SET content_type = repeat('x', 256) | ingest | UPDATE app.files SET content_type = 'x'
+    an upload that never was | ingest, admin | UPDATE app.files SET uploaded_at = 'infinity' | ingest | UPDATE app.files SET uploaded_at = now()
+    a check before there were computers | cron, ingest | UPDATE app.files SET verified_at = '-infinity' | cron | UPDATE app.files SET verified_at = now()
+    a purge in the year 10000 | admin, root | UPDATE app.files SET deleted_at = now(), purging_at = '10000-01-01' WHERE id = {file_bob} | admin | UPDATE app.files SET deleted_at = now(), purging_at = now() WHERE id = {file_bob}
+    a content from before Christ | ingest | UPDATE app.versions SET stored_at = '0044-03-15 BC' | ingest | UPDATE app.versions SET stored_at = now()
+    a user of the year 294276 | admin, root | UPDATE app.users SET updated_at = '294276-12-31' WHERE id = {bob} | admin | UPDATE app.users SET updated_at = now() WHERE id = {bob}
+    a run that beats for ever | ingest, admin | UPDATE app.runs SET heartbeat_at = 'infinity' | ingest | UPDATE app.runs SET heartbeat_at = now()
+    a run with totals without end | ingest | UPDATE app.runs SET totals = to_jsonb(repeat('x', 70000)) | ingest | UPDATE app.runs SET totals = '{{}}'
+    a subscription without end | worker, cron, admin | UPDATE app.subscriptions SET current_period_end = 'infinity' | worker | UPDATE app.subscriptions SET current_period_end = now()
+    a present for all eternity | admin | INSERT INTO app.quota_grants (user_id, metric, period_start, amount) VALUES ({bob}, 'upload', 'infinity', 1) | admin | INSERT INTO app.quota_grants (user_id, metric, period_start, amount) VALUES ({bob}, 'upload', now(), 1)
+    an event of no time | listener, worker, root | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', '-infinity') | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now())
+    an event without end | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', repeat('x', 300), now()) | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now())
+    a delivery without end | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()); INSERT INTO app.stripe_payloads (event_id, payload) VALUES ('x', convert_to(repeat('x', 17000000), 'UTF8')) | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()); INSERT INTO app.stripe_payloads (event_id, payload) VALUES ('x', 'x')
+    an object that is never wanted | listener, worker | UPDATE app.stripe_objects SET wanted_at = 'infinity' | listener | UPDATE app.stripe_objects SET wanted_at = now()
+    a state without end | worker | UPDATE app.stripe_objects SET state = to_jsonb(repeat('x', 5000000)) | worker | UPDATE app.stripe_objects SET state = '{{}}'
+    a plan without end | root | UPDATE app.plans SET description = repeat('x', 9000) | root | UPDATE app.plans SET description = 'x'
+""",
+        BOUND,
+    )
+)
+
+ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE, *BYTES, *EXHAUSTION]
 
 
 @dataclass(frozen=True, slots=True)

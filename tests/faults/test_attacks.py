@@ -357,6 +357,105 @@ def test_operation_of_another_only_annotates(everybody: Installation) -> None:
     assert everybody.value(query) == everybody.say("{login_admin} {admin}")
 
 
+# What one login could take from all others
+
+
+def test_an_enduser_has_few_connections_whatever_the_login(everybody: Installation) -> None:
+    opened: list[psycopg.Connection[Any]] = []
+    try:
+        for login in ("ada", "session", "idle"):
+            with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+                opened.extend(everybody.connect(login) for _ in range(10))
+        assert len(opened) <= 9
+        with everybody.connect("bob") as bob:
+            assert bob.execute("SELECT 1").fetchone() == (1,)
+    finally:
+        for connection in opened:
+            connection.close()
+
+
+def test_who_is_promoted_or_demoted_has_the_connections_of_the_role(
+    superuser: psycopg.Connection[Any], everybody: Installation
+) -> None:
+    limit = everybody.say("SELECT rolconnlimit FROM pg_roles WHERE rolname = '{login_bob}'")
+    found = []
+    for role in ("superadmin", "admin", "enduser"):
+        superuser.execute(everybody.say(f"SELECT app.set_role({{bob}}, '{role}')"))
+        found.append(superuser.execute(limit).fetchone())
+    assert found == [(20,), (10,), (3,)]
+
+
+def test_what_all_logins_may_open_is_bounded(everybody: Installation) -> None:
+    assert everybody.value("SELECT min(rolconnlimit) FROM pg_roles JOIN app.logins ON role = rolname") > 0
+    assert everybody.value("SELECT max(rolconnlimit) FROM pg_roles JOIN app.logins ON role = rolname") <= 60
+
+
+@pytest.mark.parametrize("instant", ["infinity", "-infinity", "10000-01-01", "2999-01-01", "0044-03-15 BC"])
+def test_who_deletes_says_that_and_not_when(instant: str, everybody: Installation) -> None:
+    ada = everybody.as_("ada")
+    with ada.transaction(force_rollback=True):
+        deleted = f"UPDATE app.files SET deleted_at = '{instant}' RETURNING deleted_at = now()"
+        assert ada.execute(deleted).fetchall() == [(True,)]
+
+
+def test_an_enduser_cannot_hold_up_anothers_logging_in(everybody: Installation) -> None:
+    bob = everybody.as_("bob")
+    with everybody.connect("ada") as ada:
+        for key in ("{bob}", "{ada}"):
+            taken = f"SELECT pg_advisory_lock(hashtextextended('dumacle.sessions', {key}))"
+            ada.execute(everybody.say(taken))
+        with bob.transaction(force_rollback=True):
+            bob.execute("SET LOCAL lock_timeout = '2s'")
+            assert bob.execute(everybody.say("SELECT role FROM login.open_session('{verifier}', 1)")).fetchone()
+
+
+UNBOUNDED = {
+    "audit": "only triggers write it, from rows that are bounded",
+    "schema_version": "only the owner writes it",
+    "installation.prefix": "only the owner writes it",
+    "logins.role": "the name of a PostgreSQL role, of 63 bytes",
+    "files.deleted_at": "what nobody can read becomes now",
+    "users.deleted_at": "what nobody can read becomes now",
+    "pods.deleted_at": "what nobody can read becomes now",
+}
+"""Columns without a CHECK, or tables, each with the reason."""
+TOO_MUCH = {
+    "timestamp with time zone": "'infinity'",
+    "text": "repeat('x', 20000)",
+    "jsonb": "to_jsonb(repeat('x', 17000000))",
+    "bytea": "convert_to(repeat('x', 17000000), 'UTF8')",
+}
+
+
+def test_each_value_is_bounded_or_has_a_reason(superuser: psycopg.Connection[Any], everybody: Installation) -> None:
+    columns = superuser.execute(
+        "SELECT table_name, column_name, data_type FROM information_schema.columns "
+        "WHERE table_schema = 'app' AND data_type = ANY (%s)",
+        [list(TOO_MUCH)],
+    ).fetchall()
+    assert len(columns) > 100
+    taken = set()
+    for table, column, kind in columns:
+        if not _refuses(superuser, f'UPDATE app.{table} SET "{column}" = {TOO_MUCH[kind]}'):
+            taken.add(f"{table}.{column}" if table not in UNBOUNDED else table)
+    assert taken == set(UNBOUNDED)
+
+
+def _refuses(connection: psycopg.Connection[Any], statement: str) -> bool:
+    # What else is wrong with it does not count.
+    try:
+        with connection.transaction(force_rollback=True):
+            connection.execute(statement)
+    except psycopg.Error as refusal:
+        return isinstance(refusal, psycopg.errors.CheckViolation)
+    return False
+
+
+def test_no_notification_is_part_of_a_transaction_that_matters(superuser: psycopg.Connection[Any]) -> None:
+    notifying = "SELECT count(*) FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid WHERE f.prosrc ~* 'notify'"
+    assert superuser.execute(notifying).fetchone() == (0,)
+
+
 def test_copy_gives_ones_own_rows(everybody: Installation) -> None:
     with everybody.as_("ada").cursor().copy("COPY app.files (owner_id) TO STDOUT") as copy:
         assert b"".join(map(bytes, copy)) == f"{everybody.facts['ada']}\n".encode()

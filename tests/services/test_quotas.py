@@ -115,10 +115,10 @@ def test_a_lease_that_ran_out_does_not_hold_its_period_open(database: Database) 
         with session.begin_nested() as tried:
             foreseen, changed = quotas.foresee(session)
             tried.rollback()
-        assert (foreseen, changed) == (quotas.Reset(closed=1, leases=1, sessions=0), True)
+        assert (foreseen, changed) == (quotas.Reset(closed=1, leases=1, sessions=0, operations=0), True)
         assert quotas.reap(session) == (1, True)
         assert quotas.close_batch(session) == (1, True)
-        assert quotas.foresee(session) == (quotas.Reset(0, 0, 0), False)
+        assert quotas.foresee(session) == (quotas.Reset(0, 0, 0, 0), False)
 
 
 def test_four_at_once_after_missed_months_close_each_period_once(

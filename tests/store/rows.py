@@ -56,9 +56,12 @@ ROWS = {
     "0015": """
         INSERT INTO app.operations (id, command, fingerprint, user_id)
         SELECT 'one', 'users create', 'f', max(id) FROM app.users""",
-    "0016": "SELECT app.act()",
-    "0018": """
-        INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files""",
+    "0016": "SELECT app.purge_files(1)",
+    "0017": "UPDATE app.users SET updated_at = now()",
+    "0018": "UPDATE app.files SET error = NULL",
+    "0019": """
+        INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files;
+        SELECT app.prune_operations(1)""",
 }
 
 

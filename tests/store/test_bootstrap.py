@@ -130,6 +130,35 @@ def test_the_guard_holds_against_rights_given_by_mistake(
         stranger.execute(statement.encode())
 
 
+def test_a_sort_has_a_limit_that_no_login_raises(cluster: dict[str, str], root: psycopg.Connection) -> None:
+    bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+    password = login(root, "test_stranger", "")
+    root.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO test_stranger").format(sql.Identifier(DATABASE)))
+    stranger = conninfo(cluster, dbname=DATABASE, user="test_stranger", password=password)
+    with psycopg.connect(stranger, autocommit=True) as inside:
+        for more in ("SET temp_file_limit = -1", "ALTER ROLE test_stranger SET temp_file_limit = -1"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                inside.execute(more.encode())
+        assert inside.execute("SHOW temp_file_limit").fetchone() == ("1GB",)
+    with psycopg.connect(conninfo(cluster, dbname=DATABASE, user=OWNER, password=PASSWORD)) as owner:
+        assert owner.execute("SHOW temp_file_limit").fetchone() == ("-1",)
+
+
+def test_the_owner_hands_reserved_connections_on_to_superadmins(
+    cluster: dict[str, str], root: psycopg.Connection
+) -> None:
+    bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+    url = URL.create("postgresql", OWNER, PASSWORD, database=DATABASE, query={"host": cluster["host"]})
+    schema.upgrade(url)
+    asked = "SELECT pg_has_role(%s, 'pg_use_reserved_connections', 'USAGE')"
+    found = {role: root.execute(asked, [f"{DATABASE}_{role}s"]).fetchone() for role in rights.EVERYBODY}
+    assert found == {role: (role == "superadmin",) for role in rights.EVERYBODY}
+    # An earlier release made the group, and its owner could not.
+    root.execute(sql.SQL("REVOKE pg_use_reserved_connections FROM {} CASCADE").format(sql.Identifier(OWNER)))
+    bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
+    assert root.execute(asked, [f"{DATABASE}_superadmins"]).fetchone() == (True,)
+
+
 def test_parameters_of_statements_are_not_logged(cluster: dict[str, str], root: psycopg.Connection) -> None:
     bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
     with psycopg.connect(conninfo(cluster, dbname=DATABASE, user=OWNER, password=PASSWORD)) as owner:

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+from dumacle_cli.store.models.base import ERROR_BYTES, Base, Created, Id, Sorted, one_of, texts, times
 from dumacle_cli.store.models.pods import PROVIDERS
 
 UPLOAD_STATUSES = (
@@ -55,6 +55,8 @@ class File(Base):
     error: Mapped[str | None]
 
     __table_args__ = (
+        times("created_at", "uploaded_at", "verified_at", "deleted_at", "purging_at"),
+        texts(content_type=255, error=ERROR_BYTES),
         # run_id, and lease_id of versions, are no foreign keys: an index on each would serve nothing but the rare
         # deletion of a run. Their numbers are never used again.
         # The pair, not version_id alone: a file can only point to a version of its own, and deleting a version
@@ -121,6 +123,8 @@ class Version(Base):
     upload_id: Mapped[str | None]
 
     __table_args__ = (
+        times("created_at", "stored_at"),
+        texts(etag=1024, content_type=255, upload_id=2048),
         UniqueConstraint("file_id", "id"),
         UniqueConstraint("key"),
         CheckConstraint("octet_length(key) BETWEEN 1 AND 1024", name="key"),
@@ -158,6 +162,8 @@ class Copy(Base):
     checked_at: Mapped[datetime | None]
 
     __table_args__ = (
+        times("checked_at"),
+        texts(etag=1024),
         one_of("provider", PROVIDERS),
         one_of("status", COPY_STATUSES),
         Index("ix_copies_status_unstored", "status", "version_id", postgresql_where=text("status <> 'stored'")),

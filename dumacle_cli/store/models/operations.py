@@ -7,9 +7,12 @@ from sqlalchemy import Index, false, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+from dumacle_cli.store.models.base import MIB, Base, Created, Id, Sorted, documents, one_of, texts, times
 
 ACTIONS = ("insert", "update", "delete")
+
+RESULT_BYTES = 16 * MIB
+"""The longest result that is kept for a repeat."""
 
 # The records of sets of rows, by the first and the last of their ids: app.audit_of looks there for one row.
 _IS_SET = "row_id ~ '^[0-9]+[.][.][0-9]+$'"
@@ -31,6 +34,13 @@ class Operation(Base):
     result: Mapped[Any | None] = mapped_column(JSONB)
     login: Mapped[str] = mapped_column(server_default=text("session_user"))
     created_at: Mapped[Created] = mapped_column(index=True)
+
+    __table_args__ = (
+        times("created_at"),
+        texts(id=1024, command=255, fingerprint=255, login=255),
+        documents(result=RESULT_BYTES),
+        Index(None, "user_id"),
+    )
 
 
 class Acting(Base):

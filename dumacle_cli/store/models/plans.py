@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, fal
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, Updated, one_of
+from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, Updated, one_of, texts, times
 
 INTERVALS = ("month", "year")
 # Stripe's own words, so that a mirrored status needs no translation.
@@ -47,6 +47,8 @@ class Plan(Base):
     archived_at: Mapped[datetime | None]
 
     __table_args__ = (
+        times("created_at", "updated_at", "archived_at"),
+        texts(description=8 * KIB, stripe_product_id=255, stripe_price_id=255, lookup_key=512),
         CheckConstraint("octet_length(name) BETWEEN 1 AND 255", name="name"),
         CheckConstraint("price >= 0", name="price"),
         CheckConstraint("currency ~ '^[a-z]{3}$'", name="currency"),
@@ -69,7 +71,11 @@ class Customer(Base):
     stripe_customer_id: Mapped[Sorted]
     created_at: Mapped[Created]
 
-    __table_args__ = (UniqueConstraint("stripe_customer_id"),)
+    __table_args__ = (
+        times("created_at"),
+        texts(stripe_customer_id=255),
+        UniqueConstraint("stripe_customer_id"),
+    )
 
 
 class Subscription(Base):
@@ -94,6 +100,8 @@ class Subscription(Base):
     updated_at: Mapped[Updated]
 
     __table_args__ = (
+        times("current_period_start", "current_period_end", "started_at", "ended_at", "updated_at"),
+        texts(stripe_subscription_id=255, stripe_customer_id=255),
         one_of("status", SUBSCRIPTION_STATUSES),
         UniqueConstraint("stripe_subscription_id"),
         Index("uq_subscriptions_user_live", "user_id", unique=True, postgresql_where=text("ended_at IS NULL")),

@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, fal
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, Updated, one_of
+from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, Updated, one_of, texts, times
 
 PROVIDERS = ("s3", "wasabi", "oracle", "local")
 
@@ -33,6 +33,8 @@ class Pod(Base):
     deleted_at: Mapped[datetime | None]
 
     __table_args__ = (
+        times("created_at", "updated_at", "deleted_at"),
+        texts(bucket=255, prefix=1024),
         CheckConstraint("octet_length(name) BETWEEN 1 AND 255", name="name"),
         CheckConstraint("used >= 0", name="used"),
         CheckConstraint("reserved >= 0", name="reserved"),
@@ -56,6 +58,7 @@ class PodGrant(Base):
     granted_at: Mapped[Created]
 
     __table_args__ = (
+        times("granted_at"),
         Index(None, "user_id", "pod_id"),
         Index("uq_pod_grants_default", "user_id", unique=True, postgresql_where=text("is_default")),
     )
@@ -73,7 +76,11 @@ class ProviderDefault(Base):
     path_style: Mapped[bool] = mapped_column(server_default=false())
     updated_at: Mapped[Updated]
 
-    __table_args__ = (one_of("provider", PROVIDERS),)
+    __table_args__ = (
+        times("updated_at"),
+        texts(endpoint=2048, region=255, bucket=255),
+        one_of("provider", PROVIDERS),
+    )
 
 
 class Credential(Base):
@@ -94,6 +101,8 @@ class Credential(Base):
     updated_at: Mapped[Updated]
 
     __table_args__ = (
+        times("proven_at", "created_at", "updated_at"),
+        texts(endpoint=2048, region=255, ciphertext=256 * KIB, wrapped_key=16 * KIB, key_id=255),
         one_of("provider", PROVIDERS),
         UniqueConstraint("pod_id", "provider", postgresql_nulls_not_distinct=True),
     )

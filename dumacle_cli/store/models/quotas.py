@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import plans, users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, one_of, texts, times
 
 METRICS = ("storage", "upload", "transcode")
 MONTHLY_METRICS = ("upload", "transcode")
@@ -20,6 +20,8 @@ class QuotaAnchor(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
     effective_from: Mapped[datetime] = mapped_column(primary_key=True)
     anchor: Mapped[datetime]
+
+    __table_args__ = (times("effective_from", "anchor"),)
 
 
 class QuotaCounter(Base):
@@ -36,6 +38,7 @@ class QuotaCounter(Base):
     closed_at: Mapped[datetime | None]
 
     __table_args__ = (
+        times("period_start", "period_end", "closed_at"),
         one_of("metric", METRICS),
         CheckConstraint("period_start < period_end", name="period"),
         CheckConstraint("(metric = 'storage') = (period_end IS NULL)", name="period_end"),
@@ -76,6 +79,8 @@ class QuotaGrant(Base):
     created_at: Mapped[Created]
 
     __table_args__ = (
+        times("period_start", "created_at"),
+        texts(reason=8 * KIB),
         one_of("metric", METRICS),
         CheckConstraint("amount > 0", name="amount"),
         Index(None, "user_id", "metric", "period_start"),
@@ -95,6 +100,8 @@ class QuotaEntry(Base):
     occurred_at: Mapped[datetime]
 
     __table_args__ = (
+        times("period_start", "occurred_at"),
+        texts(id=1024),
         one_of("metric", METRICS),
         Index(None, "user_id", "metric", "period_start"),
         Index(None, "occurred_at"),
@@ -115,4 +122,8 @@ class QuotaClosing(Base):
     plan_id: Mapped[int | None] = mapped_column(ForeignKey("app.plans.id", ondelete="RESTRICT"), index=True)
     closed_at: Mapped[Created]
 
-    __table_args__ = (one_of("metric", METRICS), Index(None, "closed_at"))
+    __table_args__ = (
+        times("period_start", "period_end", "closed_at"),
+        one_of("metric", METRICS),
+        Index(None, "closed_at"),
+    )

@@ -7,7 +7,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, documents, one_of, texts, times
 
 RUN_STATUSES = ("running", "done", "partial", "failed", "interrupted")
 
@@ -34,6 +34,9 @@ class Run(Base):
     ended_at: Mapped[datetime | None]
 
     __table_args__ = (
+        times("started_at", "heartbeat_at", "ended_at"),
+        texts(name=1024, prefix=2048, host=255, selection_hash=255),
+        documents(totals=64 * KIB),
         one_of("status", RUN_STATUSES),
         CheckConstraint("(status = 'running') = (ended_at IS NULL)", name="ended_at"),
         Index(
@@ -70,6 +73,7 @@ class Lease(Base):
     closed_at: Mapped[datetime | None]
 
     __table_args__ = (
+        times("period_start", "until", "created_at", "closed_at"),
         CheckConstraint("spent BETWEEN 0 AND granted", name="spent"),
         Index("ix_leases_until_open", "until", postgresql_where=text("closed_at IS NULL")),
         Index("ix_leases_pod_id_open", "pod_id", postgresql_where=text("closed_at IS NULL")),

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import files  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, one_of
+from dumacle_cli.store.models.base import ERROR_BYTES, KIB, Base, Created, Id, Sorted, documents, one_of, texts, times
 
 TRANSCODE_STATUSES = ("queued", "running", "publishing", "done", "failed", "cancelled", "quarantined")
 UNIT_KINDS = ("chunk", "audio", "finalize")
@@ -43,6 +43,8 @@ class Transcode(Base):
         ForeignKeyConstraint(
             ["file_id", "version_id"], ["app.versions.file_id", "app.versions.id"], ondelete="RESTRICT"
         ),
+        times("created_at", "started_at", "ended_at"),
+        texts(preset=255, error=ERROR_BYTES),
         one_of("status", TRANSCODE_STATUSES),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
         CheckConstraint("attempts >= 0", name="attempts"),
@@ -81,6 +83,8 @@ class Unit(Base):
     ended_at: Mapped[datetime | None]
 
     __table_args__ = (
+        times("lease_until", "started_at", "ended_at"),
+        texts(worker=255, error=ERROR_BYTES),
         one_of("kind", UNIT_KINDS),
         one_of("status", UNIT_STATUSES),
         CheckConstraint("first_frame BETWEEN 0 AND last_frame", name="frames"),
@@ -115,6 +119,9 @@ class Rendition(Base):
     created_at: Mapped[Created]
 
     __table_args__ = (
+        times("created_at"),
+        texts(name=255, prefix=1024, entry=1024),
+        documents(rungs=64 * KIB),
         one_of("kind", RENDITION_KINDS),
         CheckConstraint("size >= 0", name="size"),
         UniqueConstraint("transcode_id", "name"),

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Text, text, true
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dumacle_cli.store.models.base import Base, Created, Id, Sorted, Updated, one_of
+from dumacle_cli.store.models.base import Base, Created, Id, Sorted, Updated, one_of, texts, times
 
 ROLES = ("superadmin", "admin", "enduser", "service")
 USER_STATUSES = ("active", "disabled")
@@ -27,6 +27,8 @@ class User(Base):
     deleted_at: Mapped[datetime | None]
 
     __table_args__ = (
+        times("created_at", "updated_at", "deleted_at"),
+        texts(name=1024),
         CheckConstraint("email = lower(btrim(email)) AND octet_length(email) BETWEEN 1 AND 320", name="email"),
         one_of("role", ROLES),
         one_of("status", USER_STATUSES),
@@ -59,6 +61,7 @@ class Login(Base):
     created_at: Mapped[Created]
 
     __table_args__ = (
+        times("valid_until", "created_at"),
         one_of("kind", LOGIN_KINDS),
         CheckConstraint("(kind = 'service') = (duty IS NOT NULL)", name="duty"),
         CheckConstraint("kind <> 'session' OR valid_until IS NOT NULL", name="valid_until"),

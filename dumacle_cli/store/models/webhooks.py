@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dumacle_cli.store.models.base import Base, Created, Sorted, one_of
+from dumacle_cli.store.models.base import ERROR_BYTES, MIB, Base, Created, Sorted, documents, one_of, texts, times
 
 EVENT_STATUSES = ("received", "applied", "ignored", "foreign", "parked", "dead")
 
@@ -33,6 +33,8 @@ class StripeEvent(Base):
     error: Mapped[str | None]
 
     __table_args__ = (
+        times("created_at", "received_at", "applied_at"),
+        texts(id=255, type=255, object_id=255, error=ERROR_BYTES),
         one_of("status", EVENT_STATUSES),
         Index(None, "received_at", "id"),
         Index(None, "object_id", "received_at"),
@@ -47,6 +49,8 @@ class StripePayload(Base):
 
     event_id: Mapped[Sorted] = mapped_column(ForeignKey("app.stripe_events.id", ondelete="CASCADE"), primary_key=True)
     payload: Mapped[bytes]
+
+    __table_args__ = (texts(event_id=255, payload=16 * MIB),)
 
 
 class StripeObject(Base):
@@ -72,6 +76,9 @@ class StripeObject(Base):
     state: Mapped[dict[str, Any] | None]
 
     __table_args__ = (
+        times("wanted_at", "leased_until", "fetched_at"),
+        texts(id=255, kind=255, error=ERROR_BYTES),
+        documents(state=4 * MIB),
         CheckConstraint("attempts >= 0", name="attempts"),
         CheckConstraint("have BETWEEN 0 AND want", name="have"),
         CheckConstraint("(lease_token IS NULL) = (leased_until IS NULL)", name="lease"),

@@ -215,6 +215,68 @@ BEGIN
     END IF;
 END $$;
 
+-- Operations are a record of its own, for thirty days: no login deletes one, and repeats of older ones are new.
+CREATE OR REPLACE FUNCTION app.old_operations() RETURNS bigint
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT count(*) FROM app.operations WHERE created_at < now() - interval '30 days';
+END;
+
+-- Delete at most `p_batch` of them, beside others who do the same; returns how many.
+CREATE OR REPLACE FUNCTION app.prune_operations(p_batch integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    pruned bigint;
+BEGIN
+    PERFORM app.actor();
+    DELETE FROM app.operations WHERE (id, user_id) IN (
+        SELECT id, user_id FROM app.operations WHERE created_at < now() - interval '30 days'
+        ORDER BY created_at LIMIT p_batch FOR UPDATE SKIP LOCKED
+    );
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END $$;
+
+-- An enduser records ten thousand of them, of 64 MiB together, until they are pruned: a login can write them past the
+-- program, and all share the disk.
+CREATE OR REPLACE FUNCTION app.bound_operations() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    mine record;
+BEGIN
+    IF app.sees_all() THEN
+        RETURN NULL;
+    END IF;
+    SELECT count(*) AS number, sum(octet_length(o.id) + coalesce(pg_column_size(o.result), 0)) AS bytes INTO mine
+    FROM app.operations AS o WHERE o.user_id = app.actor();
+    IF mine.number > 10000 OR mine.bytes > 64 * 1024 * 1024 THEN
+        RAISE EXCEPTION 'this user has recorded as many operations as are kept'
+            USING ERRCODE = 'configuration_limit_exceeded';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER bound AFTER INSERT OR UPDATE ON app.operations
+    FOR EACH STATEMENT EXECUTE FUNCTION app.bound_operations();
+
+-- What nobody may remove an enduser fills only so fast: ten thousand changes a day, however he makes them.
+CREATE OR REPLACE FUNCTION app.bound_audit() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    enduser bigint := (
+        SELECT u.id FROM app.logins AS l JOIN app.users AS u ON u.id = l.user_id
+        WHERE l.role = session_user AND u.role = 'enduser'
+    );
+BEGIN
+    IF enduser IS NOT NULL AND EXISTS (
+        SELECT FROM app.audit WHERE actor_id = enduser AND at > now() - interval '1 day' OFFSET 10000
+    ) THEN
+        RAISE EXCEPTION 'this user made as many changes in a day as are recorded'
+            USING ERRCODE = 'configuration_limit_exceeded';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER bound AFTER INSERT ON app.audit FOR EACH STATEMENT EXECUTE FUNCTION app.bound_audit();
+
 -- The tables that no trigger records, each with the reason. A table that is neither here nor recorded fails a test.
 CREATE OR REPLACE FUNCTION app.audit_exceptions() RETURNS TABLE (table_name text, reason text)
 LANGUAGE sql IMMUTABLE

@@ -21,10 +21,12 @@ REVOKE ALL ON FUNCTION dumacle_guard.refuse() FROM PUBLIC;
 DROP EVENT TRIGGER IF EXISTS dumacle_guard;
 CREATE EVENT TRIGGER dumacle_guard ON ddl_command_start EXECUTE FUNCTION dumacle_guard.refuse();
 
--- Large objects and logical messages are open to every login, and fill disk or the log without a trace.
+-- Large objects and logical messages are open to every login, and fill disk or the log without a trace; an advisory lock
+-- is only a number, and whoever takes it first keeps others out.
 DO $$
 DECLARE
     function regprocedure;
+    owner name := (SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = current_database());
 BEGIN
     FOR function IN
         SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND proname IN (
@@ -32,6 +34,13 @@ BEGIN
             'lo_import', 'lo_export', 'lo_unlink', 'pg_logical_emit_message')
     LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
+    END LOOP;
+    FOR function IN
+        SELECT oid FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^pg_(try_)?advisory_(xact_)?lock'
+    LOOP
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', function, owner);
     END LOOP;
     -- Verifiers of passwords and encrypted keys are parameters of statements.
     EXECUTE format('ALTER DATABASE %I SET log_parameter_max_length = 0', current_database());

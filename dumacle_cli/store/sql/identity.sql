@@ -227,7 +227,7 @@ END $$;
 CREATE OR REPLACE TRIGGER require_default_pod AFTER UPDATE OF default_pod_id ON app.plans
 FOR EACH ROW WHEN (NEW.default_pod_id IS DISTINCT FROM OLD.default_pod_id) EXECUTE FUNCTION app.require_default_pod();
 
--- Let nobody else choose a place in a bucket, or make a service, until the transaction ends.
+-- Let nobody else choose a place in a bucket, make a service or repair counters until the transaction ends.
 CREATE OR REPLACE FUNCTION app.lock_installation() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -333,6 +333,27 @@ DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (
     NEW.role <> OLD.role
     OR (OLD.status = 'active' AND OLD.deleted_at IS NULL AND (NEW.status <> 'active' OR NEW.deleted_at IS NOT NULL))
 ) EXECUTE FUNCTION app.end_rights();
+
+-- Whoever deletes says that, not when: an instant to come, or one that no client can read, is taken for now.
+CREATE OR REPLACE FUNCTION app.deleted_by_now() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NEW.deleted_at NOT BETWEEN '1970-01-01 00:00:00+00' AND now() THEN
+        NEW.deleted_at := now();
+    END IF;
+    RETURN NEW;
+END $$;
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['users', 'pods', 'files'] LOOP
+        EXECUTE format('CREATE OR REPLACE TRIGGER deleted_by_now BEFORE UPDATE OF deleted_at ON app.%I
+            FOR EACH ROW WHEN (NEW.deleted_at IS DISTINCT FROM OLD.deleted_at)
+            EXECUTE FUNCTION app.deleted_by_now()', name);
+    END LOOP;
+END $$;
 
 -- Give a user another role; says whether it changed.
 CREATE OR REPLACE FUNCTION app.set_role(p_user bigint, p_role text) RETURNS boolean

@@ -5,6 +5,17 @@ CREATE OR REPLACE FUNCTION login.group_of(p_role text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN app.prefix() || '_' || p_role || 's';
 
+-- How many connections each login of a role or duty may have, and how many sessions a user of the role: so a user has
+-- as many as his sessions and his own login together, and one enduser cannot take the server's from others.
+CREATE OR REPLACE FUNCTION login.limits_of(p_group text, OUT connections integer, OUT sessions integer)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT known.connections, known.sessions FROM (VALUES
+        ('superadmin', 20, 5), ('admin', 10, 5), ('enduser', 3, 3),
+        ('ingest', 40, 0), ('worker', 60, 0), ('listener', 20, 0), ('cron', 10, 0)
+    ) AS known (name, connections, sessions) WHERE name = p_group;
+END;
+
 -- A name for a login that no role of the cluster has.
 CREATE OR REPLACE FUNCTION login.free_name(p_base text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -29,7 +40,7 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE FUNCTION login.make(
-    p_base text, p_verifier text, p_group text, p_connections integer, p_valid_until timestamptz
+    p_base text, p_verifier text, p_group text, p_valid_until timestamptz
 ) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -37,7 +48,7 @@ DECLARE
 BEGIN
     PERFORM login.require_verifier(p_verifier);
     EXECUTE format('CREATE ROLE %I LOGIN CONNECTION LIMIT %s VALID UNTIL %L PASSWORD %L',
-                   name, p_connections, coalesce(p_valid_until::text, 'infinity'), p_verifier);
+                   name, (login.limits_of(p_group)).connections, coalesce(p_valid_until::text, 'infinity'), p_verifier);
     EXECUTE format('GRANT %I TO %I WITH INHERIT TRUE, SET FALSE', login.group_of(p_group), name);
     EXECUTE format('ALTER ROLE %I SET statement_timeout = %L', name, '60s');
     EXECUTE format('ALTER ROLE %I SET lock_timeout = %L', name, '5s');
@@ -87,6 +98,19 @@ BEGIN
     RETURN connected;
 END $$;
 
+-- Limit the connections of a login as its group's are; a service keeps another limit that an administrator gave it.
+CREATE OR REPLACE FUNCTION login.set_limit(p_role text, p_group text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    present integer := (SELECT rolconnlimit FROM pg_roles WHERE rolname = p_role);
+    fit record := login.limits_of(p_group);
+BEGIN
+    -- 100 is what services had once.
+    IF present <> fit.connections AND (fit.sessions > 0 OR present IN (-1, 100)) THEN
+        EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', p_role, fit.connections);
+    END IF;
+END $$;
+
 -- Put a login into the group of a role or duty, and out of any other.
 CREATE OR REPLACE FUNCTION login.regroup(p_role text, p_group text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -102,6 +126,7 @@ BEGIN
     END LOOP;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = p_role) THEN
         EXECUTE format('GRANT %I TO %I WITH INHERIT TRUE, SET FALSE', login.group_of(p_group), p_role);
+        PERFORM login.set_limit(p_role, p_group);
     END IF;
 END $$;
 
@@ -125,7 +150,7 @@ BEGIN
     PERFORM app.drop_login(person.personal);
     name := login.make(
         app.prefix() || '_' || trim(both '_' from regexp_replace(split_part(person.email, '@', 1), '[^a-z0-9]+', '_', 'g')),
-        p_verifier, person.role, 20, NULL);
+        p_verifier, person.role, NULL);
     PERFORM app.add_login(name, p_user, 'personal', NULL, NULL);
     RETURN name;
 END $$;
@@ -151,7 +176,7 @@ BEGIN
         RETURN name;
     END IF;
     PERFORM app.drop_login(l) FROM app.logins_of(NULL, p_duty) AS l;
-    name := login.make(app.prefix() || '_' || p_duty, p_verifier, p_duty, 100, NULL);
+    name := login.make(app.prefix() || '_' || p_duty, p_verifier, p_duty, NULL);
     PERFORM app.add_login(name, holder, 'service', p_duty, NULL);
     RETURN name;
 END $$;
@@ -174,13 +199,13 @@ BEGIN
         RAISE EXCEPTION 'a session lasts longer than that' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM login.unmake(l) FROM app.expired_logins() AS l;
-    -- Each may connect 20 times, and the server has an end. Whoever opens several at once waits for themselves.
+    -- Whoever opens several at once waits for themselves; nobody else can take this lock, as they could an advisory one.
     PERFORM app.login_user(me, true);
-    IF (SELECT count(*) FROM app.logins_of(me, NULL)) > 10 THEN
-        RAISE EXCEPTION 'ten sessions of this user are open already' USING ERRCODE = 'configuration_limit_exceeded';
+    IF (SELECT count(*) FROM app.logins_of(me, NULL)) > (login.limits_of(app.actor_role())).sessions THEN
+        RAISE EXCEPTION 'all sessions that this user may have are open already' USING ERRCODE = 'configuration_limit_exceeded';
     END IF;
     valid_until := now() + make_interval(secs => 3600 * least(p_hours, app.session_hours()));
-    role := login.make(session_user || '_' || left(md5(gen_random_uuid()::text), 8), p_verifier, app.actor_role(), 20,
+    role := login.make(session_user || '_' || left(md5(gen_random_uuid()::text), 8), p_verifier, app.actor_role(),
                        valid_until);
     PERFORM app.add_login(role, me, 'session', NULL, valid_until);
 END $$;

@@ -42,6 +42,10 @@ BEGIN
         EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name);
     END LOOP;
     EXECUTE format('REVOKE CONNECT, CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    -- Superadmins get in where all other connections are taken, if whoever ran the bootstrap could hand that on.
+    IF pg_has_role('pg_use_reserved_connections', 'MEMBER WITH ADMIN OPTION') THEN
+        EXECUTE format('GRANT pg_use_reserved_connections TO %I', prefix || '_superadmins');
+    END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA app TO %I', provisioner);
     PERFORM set_config('role', pg_get_userbyid(nspowner)::text, true) FROM pg_namespace WHERE nspname = 'login';
     EXECUTE 'DROP SCHEMA IF EXISTS login CASCADE';

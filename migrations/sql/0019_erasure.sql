@@ -1,0 +1,146 @@
+-- Erasing a user: what was written of them elsewhere loses names and paths. Who did what, when and to which id stays, also
+-- of what they did themselves and of what others did to them; that it was erased, and by whom, is recorded as well.
+
+-- The columns of recorded tables that hold names, paths or free text of the user whose row it is.
+CREATE OR REPLACE FUNCTION app.personal_columns() RETURNS TABLE (table_name text, column_name text)
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+    VALUES ('users', 'email'), ('users', 'name'), ('logins', 'role'), ('files', 'path'), ('files', 'error'),
+        ('transcodes', 'error'), ('quota_grants', 'reason');
+END;
+
+-- The state of a row in a record, or of the first of a set, without what is personal; that it was there is still seen.
+CREATE OR REPLACE FUNCTION app.without_personal(p_table text, p_row jsonb) RETURNS jsonb
+LANGUAGE sql STABLE STRICT
+BEGIN ATOMIC
+    SELECT jsonb_object_agg(found.key, CASE
+        WHEN found.key = 'first' AND jsonb_typeof(found.value) = 'object' THEN (
+            SELECT jsonb_object_agg(
+                inner_.key, CASE WHEN inner_.value <> 'null' AND EXISTS (
+                    SELECT FROM app.personal_columns() AS p WHERE p.table_name = p_table AND p.column_name = inner_.key
+                ) THEN '"[erased]"' ELSE inner_.value END)
+            FROM jsonb_each(found.value) AS inner_)
+        WHEN found.value <> 'null' AND EXISTS (
+            SELECT FROM app.personal_columns() AS p WHERE p.table_name = p_table AND p.column_name = found.key
+        ) THEN '"[erased]"'
+        ELSE found.value END)
+    FROM jsonb_each(p_row) AS found;
+END;
+
+-- What a user was and is called: addresses, then also names and logins.
+CREATE OR REPLACE FUNCTION app.names_of(p_user bigint, OUT addresses text[], OUT names text[])
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    WITH written AS (
+        SELECT to_jsonb(u) AS state FROM app.users AS u WHERE id = p_user
+        UNION ALL
+        SELECT side.state FROM app.audit AS a, LATERAL (VALUES (a.before), (a.after)) AS side (state)
+        WHERE a.table_name = 'users' AND a.row_id = p_user::text
+    ), said AS (
+        SELECT state ->> 'email' AS address, state ->> 'name' AS name FROM written
+    )
+    SELECT array_agg(DISTINCT address) FILTER (WHERE address <> '[erased]'),
+        array_agg(DISTINCT name) FILTER (WHERE name NOT IN ('', '[erased]'))
+    INTO addresses, names FROM said;
+    names := ARRAY(
+        SELECT unnest(addresses) UNION SELECT unnest(names)
+        UNION SELECT role FROM app.logins WHERE user_id = p_user
+        UNION SELECT login FROM app.audit WHERE actor_id = p_user
+        UNION SELECT row_id FROM app.audit WHERE table_name = 'logins' AND p_user IN (on_behalf_of, actor_id)
+    );
+END $$;
+
+-- Whether a text speaks of one of these addresses: not within a longer one, but behind a word and a hyphen.
+CREATE OR REPLACE FUNCTION app.speaks_of(p_text text, p_addresses text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT
+RETURN EXISTS (
+    SELECT FROM unnest(p_addresses) AS address
+    WHERE strpos(lower(p_text), address) > 0 AND lower(p_text) ~ (
+        '(^|[^a-z0-9.])' || regexp_replace(address, '([^a-z0-9@])', '\\\1', 'g') || '($|[^a-z0-9-])')
+);
+
+-- A result without what it says of a user: of an object that holds one of the names, every text but instants and those
+-- of a short list; elsewhere the texts that speak of one of the addresses.
+CREATE OR REPLACE FUNCTION app.without_names(p_value jsonb, p_names text[], p_addresses text[]) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    theirs boolean;
+BEGIN
+    CASE jsonb_typeof(p_value)
+    WHEN 'string' THEN
+        RETURN CASE WHEN p_value #>> '{}' = ANY (p_names) OR app.speaks_of(p_value #>> '{}', p_addresses)
+                    THEN '"[erased]"' ELSE p_value END;
+    WHEN 'array' THEN
+        RETURN (SELECT coalesce(jsonb_agg(app.without_names(item, p_names, p_addresses) ORDER BY place), '[]')
+                FROM jsonb_array_elements(p_value) WITH ORDINALITY AS each (item, place));
+    WHEN 'object' THEN
+        theirs := EXISTS (SELECT FROM jsonb_each_text(p_value) AS each WHERE each.value = ANY (p_names));
+        RETURN (SELECT coalesce(jsonb_object_agg(key, CASE
+                    WHEN theirs AND jsonb_typeof(value) = 'string' AND value #>> '{}' !~ '^\d{4}-\d\d-\d\dT[\d:.]+Z$'
+                        AND key NOT IN ('status', 'role', 'kind', 'preset', 'pod', 'plan', 'metric', 'result', 'kept')
+                    THEN '"[erased]"' ELSE app.without_names(value, p_names, p_addresses) END), '{}')
+                FROM jsonb_each(p_value));
+    ELSE
+        RETURN p_value;
+    END CASE;
+END $$;
+
+-- Delete the bodies of Stripe's deliveries about a user; returns how many. Those that came before them are not read.
+CREATE OR REPLACE FUNCTION app.erase_deliveries(p_user bigint, p_addresses text[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    since timestamptz := (SELECT created_at FROM app.users WHERE id = p_user);
+    ids text[] := ARRAY(
+        SELECT stripe_customer_id FROM app.customers WHERE user_id = p_user
+        UNION
+        SELECT each.id FROM app.subscriptions AS s,
+            LATERAL (VALUES (s.stripe_subscription_id), (s.stripe_customer_id)) AS each (id)
+        WHERE s.user_id = p_user AND each.id IS NOT NULL
+    );
+    gone bigint;
+BEGIN
+    DELETE FROM app.stripe_payloads AS p USING app.stripe_events AS e
+    WHERE e.id = p.event_id AND (
+        e.object_id = ANY (ids)
+        OR (e.received_at >= since AND EXISTS (
+            SELECT FROM unnest(ids || p_addresses) AS name
+            WHERE strpos(lower(encode(p.payload, 'escape')), lower(encode(convert_to(name, 'UTF8'), 'escape'))) > 0)));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END $$;
+
+-- Take a user out of what was recorded of them and by them, once their row is gone.
+CREATE OR REPLACE FUNCTION app.redact_user(p_user bigint, p_addresses text[], p_names text[], p_deliveries bigint)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    known_as text := 'user ' || p_user;
+    records bigint;
+    results bigint;
+BEGIN
+    IF EXISTS (SELECT FROM app.users WHERE id = p_user) THEN
+        RAISE EXCEPTION 'user % is not erased', p_user USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    UPDATE app.audit AS a SET
+        login = CASE WHEN actor_id = p_user THEN known_as ELSE login END,
+        row_id = CASE WHEN theirs.own AND table_name = 'logins' THEN known_as ELSE row_id END,
+        operation_id = CASE WHEN app.speaks_of(operation_id, p_addresses) THEN 'erased' ELSE operation_id END,
+        before = CASE WHEN theirs.own THEN app.without_personal(table_name, before) ELSE before END,
+        after = CASE WHEN theirs.own THEN app.without_personal(table_name, after) ELSE after END
+    FROM (
+        SELECT id, (on_behalf_of = p_user OR (on_behalf_of IS NULL AND coalesce(
+            coalesce(after, before) -> 'owners' = jsonb_build_array(p_user), true))) AS own
+        FROM app.audit WHERE actor_id = p_user OR on_behalf_of = p_user
+    ) AS theirs
+    WHERE a.id = theirs.id;
+    GET DIAGNOSTICS records = ROW_COUNT;
+    UPDATE app.operations SET
+        login = CASE WHEN user_id = p_user THEN known_as ELSE login END,
+        id = CASE WHEN app.speaks_of(id, p_addresses) THEN 'erased ' || gen_random_uuid() ELSE id END,
+        result = app.without_names(result, p_names, p_addresses)
+    WHERE user_id = p_user OR app.speaks_of(id, p_addresses) OR (result IS NOT NULL AND EXISTS (
+        SELECT FROM unnest(p_names) AS name WHERE strpos(result::text, btrim(to_json(name)::text, '"')) > 0));
+    GET DIAGNOSTICS results = ROW_COUNT;
+    PERFORM app.audit_change('audit', p_user::text, 'update', p_user, NULL, jsonb_build_object(
+        'records', records, 'operations', results, 'deliveries', p_deliveries));
+END $$;

@@ -1,0 +1,77 @@
+-- Where objects lie. A key is made here, below the folder of its pod and with a token that nobody knew before: so no row
+-- names an object that the program did not store for it, whoever writes the row.
+
+-- A login proposes a key: it must lie in the folder of the pod and have the form that the program gives it, and of it only
+-- the extension is taken. The owner of the schema and a superuser, who restore, name it themselves.
+CREATE OR REPLACE FUNCTION app.make_key() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    folder text;
+    rest text;
+    token text;
+BEGIN
+    IF session_user = current_user OR current_setting('is_superuser') = 'on' THEN
+        RETURN NEW;
+    END IF;
+    SELECT app.pod_folder(p.prefix) INTO folder
+    FROM app.files AS f JOIN app.pods AS p ON p.id = f.pod_id WHERE f.id = NEW.file_id;
+    rest := CASE WHEN starts_with(NEW.key, folder) THEN substr(NEW.key, length(folder) + 1) END;
+    IF (rest ~ '^[0-9a-f]{2}/[0-9a-f]{32}([.][a-z0-9]{1,8})?$') IS NOT TRUE THEN
+        RAISE LOG 'login % named a key that is not one of the pod of file %', session_user, NEW.file_id;
+        RAISE EXCEPTION 'the key is not one of the pod of file %', NEW.file_id USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    token := replace(gen_random_uuid()::text, '-', '');
+    NEW.key := folder || left(token, 2) || '/' || token || coalesce(substring(rest FROM '[.].*$'), '');
+    RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER make_key BEFORE INSERT ON app.versions FOR EACH ROW EXECUTE FUNCTION app.make_key();
+
+-- What was proven of a stored content stays as it was proven.
+CREATE OR REPLACE FUNCTION app.keep_proof() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF app.is_owner() THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'content % is stored, and its size and hash stay', OLD.id USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+CREATE OR REPLACE TRIGGER keep_proof BEFORE UPDATE ON app.versions FOR EACH ROW WHEN (
+    OLD.stored_at IS NOT NULL AND (
+        NEW.stored_at IS NULL OR NEW.size <> OLD.size OR NEW.sha256 IS DISTINCT FROM OLD.sha256
+        OR NEW.md5 IS DISTINCT FROM OLD.md5 OR NEW.etag IS DISTINCT FROM OLD.etag
+        OR NEW.upload_id IS DISTINCT FROM OLD.upload_id
+    )
+) EXECUTE FUNCTION app.keep_proof();
+
+-- A new pod lies apart from the others of its bucket, so that emptying a folder of one takes nothing of another; and where
+-- it lies no login changes later.
+CREATE OR REPLACE FUNCTION app.keep_pods_apart() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    folder text := app.pod_folder(NEW.prefix);
+BEGIN
+    IF app.is_owner() THEN
+        RETURN NEW;
+    END IF;
+    PERFORM app.actor();
+    IF NEW.prefix !~ '^[A-Za-z0-9!_.*''()/-]{0,200}$' OR NEW.prefix ~ '^/|//|/$'
+        OR folder ~ '(^|/)([.]{1,2}|renditions)/'
+    THEN
+        RAISE EXCEPTION 'no pod may have the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'check_violation';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('dumacle.pods', 0));
+    IF EXISTS (
+        SELECT FROM app.pods AS p
+        WHERE p.primary_provider = NEW.primary_provider AND p.bucket = NEW.bucket AND (
+            app.pod_folder(p.prefix) = folder
+            OR (folder <> '' AND starts_with(app.pod_folder(p.prefix), folder))
+            OR (btrim(p.prefix, '/') <> '' AND starts_with(folder, app.pod_folder(p.prefix))))
+    ) THEN
+        RAISE EXCEPTION 'another pod lies at the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'exclusion_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER keep_pods_apart BEFORE INSERT ON app.pods FOR EACH ROW EXECUTE FUNCTION app.keep_pods_apart();
