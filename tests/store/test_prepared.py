@@ -13,13 +13,13 @@ def test_a_login_prepares_no_transaction(migrated: Connection, pg_url: URL) -> N
     """Nobody could take a right from it: it would keep the user locked, and commit later."""
     owner = pg_url.set(drivername="postgresql").render_as_string(hide_password=False)
     with psycopg.connect(owner, autocommit=True) as superuser:
-        verifier = superuser.pgconn.encrypt_password(b"secret secret", b"", b"scram-sha-256").decode()
+        verifier = superuser.pgconn.encrypt_password(b"secret-secret", b"", b"scram-sha-256").decode()
         make = "INSERT INTO app.users (email, role) VALUES ('root@example.com', 'superadmin') RETURNING id"
         row = superuser.execute(make).fetchone()
         assert row
         login = superuser.execute("SELECT login.grant_personal(%s, %s)", [row[0], verifier]).fetchone()
         assert login
-        url = pg_url.set(drivername="postgresql", username=login[0], password="secret secret")
+        url = pg_url.set(drivername="postgresql", username=login[0], password="secret-secret")
         with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as root:
             for prepare in ("PREPARE TRANSACTION 'mine'", "prepare/**/transaction 'mine'"):
                 root.execute("BEGIN")
