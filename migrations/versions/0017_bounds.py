@@ -112,6 +112,7 @@ def upgrade() -> None:
             sql.run(connection, f"UPDATE app.{table} SET {mended} WHERE NOT ({within})")  # noqa: S608
             sql.run(connection, f"ALTER TABLE app.{table} ADD CONSTRAINT ck_{table}_{kind} CHECK ({within})")
     sql.run(connection, SILENT)
+    sql.load(connection, "units")
     identity.install(connection)
 
 
