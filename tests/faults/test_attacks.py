@@ -333,7 +333,10 @@ def test_an_enduser_has_few_connections_whatever_the_login(everybody: Installati
     finally:
         for connection in opened:
             connection.close()
-        gone = "SELECT count(*) < 4 FROM pg_stat_activity WHERE usename IN ('{login_ada}', '{login_session}', '{login_idle}')"
+        gone = (
+            "SELECT count(*) < 4 FROM pg_stat_activity "
+            "WHERE usename IN ('{login_ada}', '{login_session}', '{login_idle}')"
+        )
         assert wait(lambda: everybody.value(gone), 30)
 
 
