@@ -286,7 +286,7 @@ _JUDGE = text("""
     UPDATE app.files SET
         verified_at = CASE WHEN seen.fault IS NULL THEN now() END,
         upload_status = CASE WHEN seen.fault IS NULL THEN 'verified' ELSE 'uploaded' END,
-        error = seen.fault
+        error = left(seen.fault, 2000)
     FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:faults AS text[]))
         AS seen (id, version, fault)
     WHERE files.id = seen.id AND files.version_id = seen.version AND files.deleted_at IS NULL

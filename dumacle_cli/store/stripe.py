@@ -84,7 +84,7 @@ def rearm(session: Session, event_id: str, want: int) -> StripeEvent:
 
 _KEEP = text("""
     INSERT INTO app.stripe_events AS event (id, type, object_id, livemode, created_at, status, want, error)
-    VALUES (:id, :type, :object_id, :livemode, :created_at, :status, :want, :error)
+    VALUES (:id, :type, :object_id, :livemode, :created_at, :status, :want, left(:error, 2000))
     ON CONFLICT (id) DO UPDATE SET deliveries = event.deliveries + 1,
         status = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.status ELSE event.status END,
         want = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.want ELSE event.want END,
@@ -155,23 +155,24 @@ _CLAIM = text("""
 """)
 _SETTLE = text("""
     UPDATE app.stripe_objects
-    SET have = :want, lease_token = NULL, leased_until = NULL, attempts = 0, error = :error, fetched_at = now(),
+    SET have = :want, lease_token = NULL, leased_until = NULL, attempts = 0,
+        error = left(:error, 2000), fetched_at = now(),
         state = CAST(:state AS jsonb), wanted_at = CASE WHEN want > :want THEN wanted_at END
     WHERE id = :id AND lease_token = :token RETURNING id
 """)
 _SETTLE_EVENTS = text("""
-    UPDATE app.stripe_events SET status = :status, error = :error, applied_at = now()
+    UPDATE app.stripe_events SET status = :status, error = left(:error, 2000), applied_at = now()
     WHERE object_id = :id AND status IN ('received', 'parked', 'dead') AND want <= :want
 """)
 _POSTPONE = text("""
     UPDATE app.stripe_objects
-    SET lease_token = NULL, leased_until = NULL, attempts = attempts + 1, error = :error,
+    SET lease_token = NULL, leased_until = NULL, attempts = attempts + 1, error = left(:error, 2000),
         wanted_at = CASE WHEN want > :want THEN wanted_at
                          ELSE clock_timestamp() + make_interval(secs => CAST(:seconds AS double precision)) END
     WHERE id = :id AND lease_token = :token RETURNING id
 """)
 _POSTPONE_EVENTS = text("""
-    UPDATE app.stripe_events SET status = :status, error = :error
+    UPDATE app.stripe_events SET status = :status, error = left(:error, 2000)
     WHERE object_id = :id AND status IN ('received', 'parked') AND want <= :want
 """)
 

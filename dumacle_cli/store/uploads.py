@@ -287,7 +287,7 @@ def record_failed(session: Session, columns: dict[str, list[Any]]) -> None:
             )
             UPDATE app.files AS f
             SET upload_status = CASE WHEN f.version_id IS NULL THEN ended.status ELSE 'uploaded' END,
-                upload_progress = CASE WHEN f.version_id IS NULL THEN 0 ELSE 100 END, error = ended.error
+                upload_progress = CASE WHEN f.version_id IS NULL THEN 0 ELSE 100 END, error = left(ended.error, 2000)
             FROM ended WHERE f.id = ended.file_id
             """
         ),

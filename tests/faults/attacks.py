@@ -460,8 +460,7 @@ EXHAUSTION = (
     + _attacks(
         """
     more operations than are kept | ada, session | INSERT INTO app.operations (id, command, fingerprint) SELECT 'x' || n, 'c', 'f' FROM generate_series(1, 10001) AS n | ada | INSERT INTO app.operations (id, command, fingerprint) SELECT 'x' || n, 'c', 'f' FROM generate_series(1, 100) AS n
-    longer operations than are kept | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', (SELECT jsonb_agg(md5(random()::text || n)) FROM generate_series(1, 400000)) FROM generate_series(1, 8) AS n | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', (SELECT jsonb_agg(md5(random()::text || n)) FROM generate_series(1, 25000)) FROM generate_series(1, 2) AS n
-    more changes than a day records | ada, session | DO $$ BEGIN FOR n IN 1..5001 LOOP UPDATE app.files SET deleted_at = now(); UPDATE app.files SET deleted_at = NULL; END LOOP; END $$ | ada | DO $$ BEGIN FOR n IN 1..100 LOOP UPDATE app.files SET deleted_at = now(); UPDATE app.files SET deleted_at = NULL; END LOOP; END $$
+    longer operations than are kept | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', d FROM generate_series(1, 8) AS n, (SELECT jsonb_agg(md5(random()::text)) FROM generate_series(1, 400000)) AS l (d) | ada | INSERT INTO app.operations (id, command, fingerprint, result) SELECT 'x' || n, 'c', 'f', d FROM generate_series(1, 2) AS n, (SELECT jsonb_agg(md5(random()::text)) FROM generate_series(1, 400000)) AS l (d)
     more sessions than he may have | ada | SELECT login.open_session('{verifier}', 1) FROM generate_series(1, 3) | ada | SELECT login.open_session('{verifier}', 1)
 """,
         FULL,

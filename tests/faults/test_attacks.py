@@ -10,6 +10,7 @@ from psycopg import sql as sql_words
 
 from dumacle_cli.clients.object_store import Location
 from dumacle_cli.errors import Exit
+from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store import places, rights, sql
 from tests import enforcement
@@ -372,6 +373,11 @@ def test_an_enduser_has_few_connections_whatever_the_login(everybody: Installati
     finally:
         for connection in opened:
             connection.close()
+        gone = (
+            "SELECT count(*) < 4 FROM pg_stat_activity "
+            "WHERE usename IN ('{login_ada}', '{login_session}', '{login_idle}')"
+        )
+        assert wait(lambda: everybody.value(gone), 30)
 
 
 def test_who_is_promoted_or_demoted_has_the_connections_of_the_role(
@@ -409,9 +415,25 @@ def test_an_enduser_cannot_hold_up_anothers_logging_in(everybody: Installation) 
             assert bob.execute(everybody.say("SELECT role FROM login.open_session('{verifier}', 1)")).fetchone()
 
 
+@pytest.mark.parametrize(("records", "refused"), [(9000, False), (10001, True)])
+def test_an_enduser_fills_the_record_only_so_fast(
+    records: int, refused: bool, superuser: psycopg.Connection[Any], everybody: Installation
+) -> None:
+    planted = "INSERT INTO app.audit (actor_id, table_name, row_id, action) SELECT {ada}, 'x', n, 'insert'"
+    superuser.execute(everybody.say(f"{planted} FROM generate_series(1, {records}) AS n"))
+    superuser.execute(f"SET LOCAL SESSION AUTHORIZATION {everybody.logins['ada']}")
+    toggled = "UPDATE app.files SET deleted_at = CASE WHEN deleted_at IS NULL THEN now() END"
+    try:
+        with superuser.transaction():
+            superuser.execute(f"DO $$ BEGIN FOR n IN 1..101 LOOP {toggled}; END LOOP; END $$".encode())
+    except psycopg.errors.ConfigurationLimitExceeded:
+        assert refused
+    else:
+        assert not refused
+
+
 UNBOUNDED = {
     "audit": "only triggers write it, from rows that are bounded",
-    "schema_version": "only the owner writes it",
     "installation.prefix": "only the owner writes it",
     "logins.role": "the name of a PostgreSQL role, of 63 bytes",
     "files.deleted_at": "what nobody can read becomes now",
@@ -447,7 +469,7 @@ def _refuses(connection: psycopg.Connection[Any], statement: str) -> bool:
         with connection.transaction(force_rollback=True):
             connection.execute(statement)
     except psycopg.Error as refusal:
-        return isinstance(refusal, psycopg.errors.CheckViolation)
+        return isinstance(refusal, psycopg.errors.CheckViolation) and refusal.diag.constraint_name is not None
     return False
 
 

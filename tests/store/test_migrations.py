@@ -119,6 +119,32 @@ def test_up_from_each_revision_keeps_rows(start: str, connection: Connection, pg
     assert schema.check(connection) == []
 
 
+def test_bounds_mend_what_lies_beyond_them(connection: Connection, pg_url: URL) -> None:
+    for revision in REVISIONS[: REVISIONS.index("0015") + 1]:
+        schema.upgrade(pg_url, revision)
+        fill(connection, revision)
+    for planted in (
+        "UPDATE app.files SET uploaded_at = 'infinity', verified_at = '0044-03-15 BC', error = repeat('x', 20000)",
+        "UPDATE app.users SET updated_at = '294276-12-31', name = repeat('é', 2000)",
+        "UPDATE app.operations SET result = to_jsonb(repeat('x', 17000000)), created_at = '-infinity'",
+        "UPDATE app.runs SET totals = to_jsonb(repeat('x', 70000)), host = 'host'",
+    ):
+        connection.execute(text(planted))
+    connection.commit()
+    schema.upgrade(pg_url)
+    found = connection.execute(
+        text("""
+            SELECT (uploaded_at, verified_at)
+                    = (timestamptz '2999-12-31 23:59:59+00', timestamptz '1970-01-01 00:00:00+00'),
+                length(error), (SELECT max(octet_length(name)) FROM app.users),
+                (SELECT count(result) FROM app.operations), (SELECT min(created_at) FROM app.operations) > '-infinity',
+                (SELECT min(totals || host) FROM (SELECT totals::text, host FROM app.runs) AS runs)
+            FROM app.files LIMIT 1
+        """)
+    ).one()
+    assert tuple(found) == (True, 2048, 512, 0, True, "{}host")
+
+
 UPGRADE = """
 import os
 from dumacle_cli.errors import MigrationRunning
