@@ -31,7 +31,8 @@ def locate(configured: str = "") -> Path:
     found = configured or _in_wheel() or shutil.which("ffmpeg")
     if not found:
         raise MissingExtra(what="FFmpeg", extra="embedded")
-    return Path(found)
+    # Absolute, because it runs in other folders than ours.
+    return Path(shutil.which(found) or found).absolute()
 
 
 def _in_wheel() -> Path | None:

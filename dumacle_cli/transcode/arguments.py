@@ -4,6 +4,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from dumacle_cli.errors import BadMedia
+from dumacle_cli.local import ffmpeg_graphs as graphs
+from dumacle_cli.local.ffmpeg_graphs import Options, OutputFile, Stream
 from dumacle_cli.transcode.ladder import Rung, even, ladder, largest
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND
@@ -14,8 +16,14 @@ KEY_SECONDS = 2
 KEYS_PER_SEGMENT = 3
 POSTER_WIDTH = 1280
 
-SOUND_OPTIONS = ["-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000", "-af", "aresample=async=1:first_pts=0"]
-PLAIN = ["-map_metadata", "-1", "-map_chapters", "-1"]
+FLAGS = (
+    *("-hide_banner", "-nostdin", "-v", "error", "-xerror"),
+    *("-nostats", "-progress", "pipe:1", "-stats_period", "0.5"),
+)
+# An option and no part of the graph: where the sound changes its form midway, the pictures' filters would start anew.
+RESAMPLED = "aresample=async=1:first_pts=0"
+SOUND_OPTIONS: Options = {"c:a": "aac", "b:a": "128k", "ac": 2, "ar": 48000, "af": RESAMPLED}
+PLAIN: Options = {"map_metadata": -1, "map_chapters": -1}
 
 
 def rungs(media: Media, preset: Preset) -> list[Rung]:
@@ -43,17 +51,10 @@ def folders(media: Media, preset: Preset) -> list[str]:
 def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits) -> list[str]:
     """Return the program and its arguments."""
     sizes = rungs(media, preset)
-    seek = _poster_seek(media) if preset.name == "poster" else []
-    options = [word for name, value in limits.input_options.items() for word in (f"-{name}", value)]
+    seek = {"ss": _poster_time(media)} if preset.name == "poster" else {}
+    film = graphs.read(source, {**limits.input_options, **seek})
     outputs = {"hls": _hls, "mp4": _mp4, "audio": _audio, "poster": _poster}[preset.name]
-    return [
-        *(str(ffmpeg), "-hide_banner", "-nostdin", "-v", "error", "-xerror"),
-        *("-nostats", "-progress", "pipe:1", "-stats_period", "0.5"),
-        *(*options, *seek, "-i", f"file:{source.absolute()}"),
-        *outputs(media, sizes),
-        # HLS has many outputs, and names them itself.
-        *([] if preset.name == "hls" else [*PLAIN, preset.entry]),
-    ]
+    return graphs.command(ffmpeg, FLAGS, outputs(film, media, preset, sizes))
 
 
 def gop(fps: Fraction) -> int:
@@ -61,68 +62,82 @@ def gop(fps: Fraction) -> int:
     return max(1, round(KEY_SECONDS * fps))
 
 
-def _hls(media: Media, sizes: list[Rung]) -> list[str]:
-    graph = f"[0:V:0]{_steady(media)},{_prepared(media, sizes[-1])},split={len(sizes)}"
-    graph += "".join(f"[_{rung.name}]" for rung in sizes)
-    graph += "".join(f";[_{rung.name}]scale={rung.width}:{rung.height},setsar=1[{rung.name}]" for rung in sizes)
-    arguments = ["-filter_complex", graph]
-    for rung in sizes:
-        arguments += ["-map", f"[{rung.name}]", *_video(media, rung), *_segmented(media, rung.name)]
+def _hls(film: Stream, media: Media, _preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
+    picture = _prepared(_steady(film["V:0"], media), media, sizes[-1])
+    outputs = []
+    for rung, copy in zip(sizes, graphs.split(picture, len(sizes)), strict=True):
+        scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
+        outputs.append(_segments(rung.name, scaled, media, _video(media, rung)))
     if media.audio:
-        arguments += ["-map", "0:a:0", *SOUND_OPTIONS, *_segmented(media, SOUND)]
-    return arguments
+        outputs.append(_segments(SOUND, film["a:0"], media, SOUND_OPTIONS))
+    return outputs
 
 
-def _mp4(media: Media, sizes: list[Rung]) -> list[str]:
-    sound = ["-map", "0:a:0", *SOUND_OPTIONS] if media.audio else []
-    graph = f"[0:V:0]{_steady(media)},{_prepared(media, sizes[0])}[v]"
-    picture = ["-filter_complex", graph, "-map", "[v]", *_video(media, sizes[0])]
-    return [*picture, *sound, "-movflags", "+faststart"]
+def _mp4(film: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
+    picture = _prepared(_steady(film["V:0"], media), media, sizes[0])
+    sound, options = ([film["a:0"]], SOUND_OPTIONS) if media.audio else ([], {})
+    return [_one_file(preset, [picture, *sound], {**_video(media, sizes[0]), **options})]
 
 
-def _audio(_media: Media, _sizes: list[Rung]) -> list[str]:
-    return ["-map", "0:a:0", *SOUND_OPTIONS, "-movflags", "+faststart"]
+def _audio(film: Stream, _media: Media, preset: Preset, _sizes: list[Rung]) -> list[OutputFile]:
+    return [_one_file(preset, [film["a:0"]], SOUND_OPTIONS)]
 
 
-def _poster(media: Media, sizes: list[Rung]) -> list[str]:
-    graph = f"[0:V:0]{_prepared(media, sizes[0])}[v]"
-    return ["-filter_complex", graph, "-map", "[v]", "-frames:v", "1", "-q:v", "3", "-update", "1"]
+def _poster(film: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
+    picture = _prepared(film["V:0"], media, sizes[0])
+    return [graphs.write(preset.entry, [picture], {**PLAIN, "frames:v": 1, "q:v": 3, "update": 1})]
 
 
-def _video(media: Media, rung: Rung) -> list[str]:
-    keys = str(gop(media.fps))
-    return [
-        *("-c:v", "libx264", "-preset", "veryfast", "-profile:v", "high", "-fps_mode", "passthrough"),
-        *("-b:v", str(rung.bitrate), "-maxrate", str(rung.bitrate * 3 // 2), "-bufsize", str(rung.bitrate * 2)),
-        *("-g", keys, "-keyint_min", keys, "-sc_threshold", "0"),
-    ]
+def _one_file(preset: Preset, streams: list[Stream], options: Options) -> OutputFile:
+    return graphs.write(preset.entry, streams, {**PLAIN, **options, "movflags": "+faststart"})
 
 
-def _segmented(media: Media, folder: str) -> list[str]:
+def _segments(folder: str, stream: Stream, media: Media, options: Options) -> OutputFile:
     seconds = KEYS_PER_SEGMENT * gop(media.fps) / media.fps
-    return [
-        *PLAIN,
-        # Otherwise the muxers shift picture and sound by their different delays, apart from each other.
-        *("-avoid_negative_ts", "disabled"),
-        *("-f", "hls", "-hls_playlist_type", "vod", "-hls_segment_type", "fmp4", "-hls_flags", "independent_segments"),
+    segmented = {
+        "f": "hls",
+        "hls_playlist_type": "vod",
+        "hls_segment_type": "fmp4",
+        "hls_flags": "independent_segments",
         # Rounded down: a microsecond too much would put every cut off by one key frame.
-        *("-hls_time", f"{int(seconds * 1_000_000)}us", "-hls_fmp4_init_filename", "init.mp4"),
-        *("-hls_segment_filename", f"{folder}/%05d.m4s", f"{folder}/{MEDIA}"),
-    ]
+        "hls_time": f"{int(seconds * 1_000_000)}us",
+        "hls_fmp4_init_filename": "init.mp4",
+        "hls_segment_filename": f"{folder}/%05d.m4s",
+        # Otherwise the muxers shift picture and sound by their different delays, apart from each other.
+        "avoid_negative_ts": "disabled",
+    }
+    return graphs.write(f"{folder}/{MEDIA}", [stream], {**PLAIN, **options, **segmented})
 
 
-def _steady(media: Media) -> str:
-    fields = "bwdif=mode=send_frame:deint=interlaced," if media.interlaced else ""
-    return f"{fields}fps={media.fps}:start_time=0"
+def _video(media: Media, rung: Rung) -> Options:
+    keys = gop(media.fps)
+    return {
+        **{"c:v": "libx264", "preset": "veryfast", "profile:v": "high", "fps_mode": "passthrough"},
+        **{"b:v": rung.bitrate, "maxrate": rung.bitrate * 3 // 2, "bufsize": rung.bitrate * 2},
+        **{"g": keys, "keyint_min": keys, "sc_threshold": 0},
+    }
 
 
-def _prepared(media: Media, rung: Rung) -> str:
-    scale = f"scale={rung.width}:{rung.height}"
-    if not media.hdr:
-        return f"{scale}:out_range=tv,format=yuv420p,setsar=1"
+def _steady(picture: Stream, media: Media) -> Stream:
+    if media.interlaced:
+        picture = picture.filter("bwdif", mode="send_frame", deint="interlaced")
+    return picture.filter("fps", fps=media.fps, start_time=0)
+
+
+def _prepared(picture: Stream, media: Media, rung: Rung) -> Stream:
+    size = {"w": rung.width, "h": rung.height}
+    if media.hdr:
+        mapped = _tone_mapped(picture.filter("scale", **size), media.hdr)
+    else:
+        mapped = picture.filter("scale", **size, out_range="tv")
+    return mapped.filter("format", pix_fmts="yuv420p").filter("setsar", sar=1)
+
+
+def _tone_mapped(picture: Stream, transfer: str) -> Stream:
     # What the stream does not say of itself is taken as HDR10's.
-    tone = f"zscale=tin={media.hdr}:pin=bt2020:min=bt2020nc:t=linear:npl=100,format=gbrpf32le,zscale=p=bt709"
-    return f"{scale},{tone},tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p,setsar=1"
+    linear = picture.filter("zscale", tin=transfer, pin="bt2020", min="bt2020nc", t="linear", npl=100)
+    light = linear.filter("format", pix_fmts="gbrpf32le").filter("zscale", p="bt709")
+    return light.filter("tonemap", tonemap="hable", desat=0).filter("zscale", t="bt709", m="bt709", r="tv")
 
 
 def _poster_size(media: Media) -> Rung:
@@ -130,7 +145,7 @@ def _poster_size(media: Media) -> Rung:
     return Rung("poster", even(width), even(media.height * width // media.width), 0)
 
 
-def _poster_seek(media: Media) -> list[str]:
+def _poster_time(media: Media) -> str:
     # Half a picture early, so that rounding does not miss it.
     at = (media.frames // 10 - Fraction(1, 2)) / media.fps
-    return ["-ss", f"{max(0.0, float(at)):.6f}"]
+    return f"{max(0.0, float(at)):.6f}"

@@ -444,6 +444,14 @@ def test_ffmpeg_of_the_wheel_runs() -> None:
     assert ffmpeg.find(str(found.path)) == found
 
 
+def test_a_configured_ffmpeg_is_found_from_every_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own-ffmpeg").symlink_to(ffmpeg.locate())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for configured in ("own-ffmpeg", "./own-ffmpeg"):
+        assert ffmpeg.find(configured).path == tmp_path / "own-ffmpeg"
+
+
 def test_a_configured_ffmpeg_that_does_not_run() -> None:
     with pytest.raises(ToolFailed, match="No such file"):
         ffmpeg.find("/nowhere/ffmpeg")

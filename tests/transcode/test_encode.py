@@ -126,6 +126,13 @@ def test_a_poster_is_from_a_tenth_into_the_film(make: Make, transcode: Transcode
     assert colours(out / "poster.jpg") == [pytest.approx(colours(source)[5], abs=1)]
 
 
+@pytest.mark.parametrize("name", ["-y.mp4", "a:b.mp4", "%03d.mp4", "it's = [v],0;\\.mp4"])
+def test_a_film_of_any_name(make: Make, transcode: Transcode, tmp_path: Path, name: str) -> None:
+    source = make("film.mp4", *H264).rename(tmp_path / name)
+    assert transcode(source, "hls")[0].frames == 50
+    assert transcode(source, "poster")[0].files == ["poster.jpg"]
+
+
 def test_a_film_of_one_frame(make: Make, transcode: Transcode) -> None:
     source = make("film.mp4", *H264, "-frames:v", "1", "-an")
     assert transcode(source, "hls")[0].frames == 1

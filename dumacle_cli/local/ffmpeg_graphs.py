@@ -1,0 +1,73 @@
+"""FFmpeg's filter graphs and command lines, built and compiled by ffmpeg-python, of which this is the only importer.
+
+The package is no longer maintained, so it only describes here: its `run` deadlocks on a full pipe, and its `probe`
+opens media outside the sandbox. It escapes positional arguments of filters once too often, and takes filters on the
+same stream with the same options for one, whatever their names.
+"""
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import NewType, Protocol, Self
+
+OutputFile = NewType("OutputFile", object)
+"""A file that FFmpeg writes, and the streams in it."""
+Option = str | int | Fraction | None
+Options = Mapping[str, Option]
+"""FFmpeg's options by their names without the dash; None for one that takes no value."""
+
+
+class Stream(Protocol):
+    """Pictures or sound: an input, one of its streams (`film["a:0"]`), or what a filter makes of it."""
+
+    def __getitem__(self, specifier: str) -> Self:
+        """Return the stream of an input that FFmpeg's specifier names."""
+
+    def filter(self, name: str, /, **options: Option) -> Self:
+        """Return what a filter makes of this stream."""
+
+
+def read(path: Path, options: Options) -> Stream:
+    """Return a media file as an input, whatever its name looks like."""
+    return _input(_file(path.absolute()), options)
+
+
+def generate(source: str) -> Stream:
+    """Return what one of FFmpeg's own sources makes, described in the syntax of its filters."""
+    return _input(source, {"f": "lavfi"})
+
+
+def split(stream: Stream, count: int) -> list[Stream]:
+    """Return a stream `count` times: each may be used once only."""
+    import ffmpeg
+
+    copies = ffmpeg.filter_multi_output(stream, "split")
+    return [copies.stream(index) for index in range(count)]
+
+
+def write(name: str, streams: Sequence[Stream], options: Options) -> OutputFile:
+    """Return an output of these streams; `name` is relative to the folder that FFmpeg runs in."""
+    import ffmpeg
+
+    return OutputFile(ffmpeg.output(*streams, _file(name), **options))
+
+
+def command(program: Path, flags: Sequence[str], outputs: Sequence[OutputFile]) -> list[str]:
+    """Return the program and its arguments; `flags` concern the whole run."""
+    import ffmpeg
+
+    # FFmpeg wants them first, and the package's own `global_args` come last.
+    line: list[str] = ffmpeg.compile(ffmpeg.merge_outputs(*outputs), cmd=[str(program), *flags])
+    return line
+
+
+def _input(name: str, options: Options) -> Stream:
+    import ffmpeg
+
+    stream: Stream = ffmpeg.input(name, **options)
+    return stream
+
+
+def _file(name: Path | str) -> str:
+    # Otherwise a dash would make it an option, and a colon a protocol.
+    return f"file:{name}"

@@ -1,0 +1,90 @@
+"""FFmpeg's command line for each preset, in full."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+
+from dumacle_cli.transcode import arguments, presets
+from dumacle_cli.transcode.limits import AUDIO, FORMATS, VIDEO, Limits
+from dumacle_cli.transcode.probe import Media
+
+pytestmark = pytest.mark.unit
+FILM = Media(7, "aac", 2, 7, "h264", 640, 360, 210, Fraction(30000, 1001), "yuv420p")
+RUN = "/bin/ffmpeg -hide_banner -nostdin -v error -xerror -nostats -progress pipe:1 -stats_period 0.5"
+INPUT = (
+    f"-codec_whitelist {VIDEO},{AUDIO} -format_whitelist {FORMATS} -max_pixels 40000000 -max_streams 64"
+    " -protocol_whitelist file"
+)
+STEADY = "[0:V:0]fps=fps=30000/1001:start_time=0[s0];"
+SOUND = "-ac 2 -af aresample=async=1:first_pts=0 -ar 48000"
+PLAIN = "-map_chapters -1 -map_metadata -1"
+
+
+def line(media: Media, preset: str) -> list[str]:
+    return arguments.command(Path("/bin/ffmpeg"), Path("/media/film.mp4"), media, presets.get(preset), Limits())
+
+
+def segments(folder: str) -> str:
+    return (
+        "-hls_flags independent_segments -hls_fmp4_init_filename init.mp4 -hls_playlist_type vod"
+        f" -hls_segment_filename {folder}/%05d.m4s -hls_segment_type fmp4 -hls_time 6006000us"
+    )
+
+
+def rung(name: str, label: str, rates: tuple[int, int, int]) -> str:
+    return (
+        f"-map [{label}] -f hls -avoid_negative_ts disabled -b:v {rates[0]} -bufsize {rates[1]} -c:v libx264"
+        f" -fps_mode passthrough -g 60 {segments(name)} -keyint_min 60 {PLAIN} -maxrate {rates[2]} -preset veryfast"
+        f" -profile:v high -sc_threshold 0 file:{name}/index.m3u8"
+    )
+
+
+def test_hls() -> None:
+    graph = (
+        f"{STEADY}[s0]scale=h=360:out_range=tv:w=640[s1];[s1]format=pix_fmts=yuv420p[s2];[s2]setsar=sar=1[s3];"
+        "[s3]split=2[s4][s5];[s4]scale=h=234:w=416[s6];[s6]setsar=sar=1[s7];[s5]scale=h=360:w=640[s8];"
+        "[s8]setsar=sar=1[s9]"
+    )
+    sound = (
+        "-map 0:a:0 -f hls -ac 2 -af aresample=async=1:first_pts=0 -ar 48000 -avoid_negative_ts disabled -b:a 128k"
+        f" -c:a aac {segments('audio')} {PLAIN} file:audio/index.m3u8"
+    )
+    small, large = rung("234p", "s7", (145_000, 290_000, 217_500)), rung("360p", "s9", (365_000, 730_000, 547_500))
+    wanted = f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} {small} {large} {sound}"
+    assert line(FILM, "hls") == wanted.split()
+    silent = replace(FILM, audio="")
+    assert line(silent, "hls") == wanted.removesuffix(f" {sound}").split()
+
+
+def test_mp4_of_an_interlaced_film_of_high_dynamic_range() -> None:
+    graph = (
+        "[0:V:0]bwdif=deint=interlaced:mode=send_frame[s0];[s0]fps=fps=30000/1001:start_time=0[s1];"
+        "[s1]scale=h=360:w=640[s2];[s2]zscale=min=bt2020nc:npl=100:pin=bt2020:t=linear:tin=smpte2084[s3];"
+        "[s3]format=pix_fmts=gbrpf32le[s4];[s4]zscale=p=bt709[s5];[s5]tonemap=desat=0:tonemap=hable[s6];"
+        "[s6]zscale=m=bt709:r=tv:t=bt709[s7];[s7]format=pix_fmts=yuv420p[s8];[s8]setsar=sar=1[s9]"
+    )
+    wanted = (
+        f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} -map [s9] -map 0:a:0 {SOUND} -b:a 128k"
+        " -b:v 365000 -bufsize 730000 -c:a aac -c:v libx264 -fps_mode passthrough -g 60 -keyint_min 60"
+        f" {PLAIN} -maxrate 547500 -movflags +faststart -preset veryfast -profile:v high -sc_threshold 0 file:video.mp4"
+    )
+    assert line(replace(FILM, interlaced=True, hdr="smpte2084"), "mp4") == wanted.split()
+
+
+def test_audio() -> None:
+    wanted = (
+        f"{RUN} {INPUT} -i file:/media/film.mp4 -map 0:a:0 {SOUND} -b:a 128k -c:a aac {PLAIN} -movflags +faststart"
+        " file:audio.m4a"
+    )
+    assert line(FILM, "audio") == wanted.split()
+
+
+def test_poster() -> None:
+    graph = "[0:V:0]scale=h=360:out_range=tv:w=640[s0];[s0]format=pix_fmts=yuv420p[s1];[s1]setsar=sar=1[s2]"
+    wanted = (
+        f"{RUN} {INPUT} -ss 0.684017 -i file:/media/film.mp4 -filter_complex {graph} -map [s2] -frames:v 1 {PLAIN}"
+        " -q:v 3 -update 1 file:poster.jpg"
+    )
+    assert line(FILM, "poster") == wanted.split()
