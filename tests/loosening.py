@@ -6,7 +6,6 @@ import psycopg
 
 from dumacle_cli.store import rights
 
-PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN")
 GRANTEES = (*rights.EVERYBODY, "PUBLIC")
 
 
@@ -39,6 +38,7 @@ def missing(
 ) -> list[tuple[str, str, str, str, str]]:
     """Every right that a group has not on tables, their columns, sequences, functions and schemas."""
     every = []
+    privileges = connection.execute("SELECT privilege_type FROM aclexplode(acldefault('r', 1))").fetchall()
     tables = connection.execute(
         "SELECT relnamespace::regnamespace::text, relname, relkind, "
         "ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) "
@@ -48,7 +48,7 @@ def missing(
         if kind == "S":
             every += [(schema, name, word, "", f"SEQUENCE {schema}.{name}") for word in ("USAGE", "SELECT", "UPDATE")]
             continue
-        every += [(schema, name, word, "", f"{schema}.{name}") for word in PRIVILEGES]
+        every += [(schema, name, word, "", f"{schema}.{name}") for (word,) in privileges]
         every += [(schema, name, word, each, f"{schema}.{name}") for word in ("SELECT", "UPDATE") for each in columns]
     functions = connection.execute(
         "SELECT pronamespace::regnamespace::text, proname, oid::regprocedure::text FROM pg_proc "
