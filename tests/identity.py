@@ -213,6 +213,8 @@ def _log_in(made: Installation) -> None:
     users = superuser.execute("SELECT 'user_' || duty, user_id FROM app.logins WHERE duty IS NOT NULL")
     made.facts |= dict(users.fetchall())
     made.facts["of_root"] = _only(made.as_("root"), "SELECT lo_from_bytea(0, 'private')")
+    extensions = "SELECT name FROM pg_available_extensions WHERE installed_version IS NULL ORDER BY name <> 'dblink', 1"
+    made.facts["extension"] = _only(superuser, extensions)
     # Whose statement others would like to read or to end.
     made.kept["spare"] = made.connect("root")
     made.facts["pid_root"] = _only(made.kept["spare"], "SELECT pg_backend_pid()")

@@ -167,12 +167,11 @@ DEFINITIONS = _attacks("""
     a type | admin | CREATE TYPE public.x AS (i int) | owner
     a sequence | admin | CREATE SEQUENCE app.x | owner
     an index | admin | CREATE INDEX ON app.users (name) | owner
-    an extension | admin, root, ada | CREATE EXTENSION dblink | superuser
-    a file as a table | admin | CREATE EXTENSION file_fdw | superuser
+    an extension | admin, root, ada | CREATE EXTENSION {extension} | superuser
     a server | admin, root | CREATE FOREIGN DATA WRAPPER x | superuser
-    a language | admin | CREATE LANGUAGE plperlu HANDLER plpgsql_call_handler | superuser | CREATE EXTENSION dblink
+    a language | admin | CREATE LANGUAGE plperlu HANDLER plpgsql_call_handler | superuser
     a trigger | admin, root, ada | CREATE TRIGGER x BEFORE UPDATE ON app.users FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger() | owner
-    an event trigger | admin, root | CREATE EVENT TRIGGER x ON ddl_command_start EXECUTE FUNCTION suppress_redundant_updates_trigger() | superuser | CREATE EXTENSION dblink
+    an event trigger | admin, root | CREATE EVENT TRIGGER x ON ddl_command_start EXECUTE FUNCTION suppress_redundant_updates_trigger() | superuser | CREATE FUNCTION app.x() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER x ON ddl_command_start EXECUTE FUNCTION app.x()
     a rule | admin, root | CREATE RULE x AS ON UPDATE TO app.users DO INSTEAD NOTHING | owner
     a policy | admin, root, ada | CREATE POLICY x ON app.credentials USING (true) | owner
     another policy | admin, root, ada | ALTER POLICY keys ON app.credentials USING (true) | owner
@@ -193,8 +192,7 @@ DEFINITIONS = _attacks("""
     empty the record | admin, root | TRUNCATE app.audit | owner
     lock everybody out | ada, worker, listener | LOCK TABLE app.users IN ACCESS EXCLUSIVE MODE | owner
     replica | admin, root, ada, worker | SET LOCAL session_replication_role = replica | superuser
-    no event triggers | admin | SET LOCAL event_triggers = off | superuser
-    load a library | admin, root | LOAD 'auto_explain' | superuser
+    load a library | admin, root | LOAD 'plpgsql' | superuser
     read the settings anew | admin, root | SELECT pg_reload_conf() | superuser
     a publication | admin | CREATE PUBLICATION x FOR TABLE app.credentials | owner
     count from the start again | admin, root, ada | SELECT setval(pg_get_serial_sequence('app.users', 'id'), 1) | owner | SELECT last_value FROM app.users_id_seq

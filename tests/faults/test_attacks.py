@@ -184,6 +184,34 @@ def test_each_policy_that_lets_everybody_is_noticed(
 # What takes more than one statement, or more than one connection
 
 
+def test_nobody_makes_any_extension(everybody: Installation) -> None:
+    """Each that the server can make: files and other servers as tables, languages, types."""
+    found = everybody.as_("superuser").execute("""
+        SELECT name FROM pg_available_extension_versions JOIN pg_available_extensions AS a USING (name)
+        WHERE version = default_version AND installed_version IS NULL
+        AND coalesce(requires, '{}') <@ ARRAY(SELECT name FROM pg_available_extensions)
+    """)
+    for (name,) in found.fetchall():
+        for who in ("admin", "root", "ada"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                everybody.as_(who).execute(f'CREATE EXTENSION "{name}" CASCADE')
+
+
+def test_nobody_changes_a_setting_of_superusers(
+    everybody: Installation, superuser: psycopg.Connection[Any]
+) -> None:
+    """Not for a transaction, nor for sessions of their own to come."""
+    query = "SELECT format('%I = %L', name, setting) FROM pg_settings WHERE context = 'superuser'"
+    settings = [setting for (setting,) in superuser.execute(query).fetchall()]
+    assert {"session_replication_role = 'origin'", "lo_compat_privileges = 'off'"} <= set(settings)
+    for setting in settings:
+        for who in ("admin", "root", "ada", "worker"):
+            for statement in (f"SET {setting}", f"ALTER ROLE CURRENT_USER SET {setting}"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    everybody.as_(who).execute(statement)
+        superuser.execute(f"SET LOCAL {setting}")
+
+
 def test_nobody_gets_in(everybody: Installation) -> None:
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         everybody.connect("nobody")
