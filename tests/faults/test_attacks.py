@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -325,6 +326,19 @@ def test_session_lasts_no_longer_than_the_installation_allows(everybody: Install
     with ada.transaction(force_rollback=True):
         query = "SELECT valid_until - now() <= interval '24 hours' FROM login.open_session('{verifier}', 1e9)"
         assert ada.execute(everybody.say(query)).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("zone", ["<x>-120", "<CET>-167", "<UTC>-100", "Asia/Kolkata"])
+@pytest.mark.parametrize("style", ["ISO", "SQL, DMY", "Postgres", "German"])
+def test_session_is_not_lengthened_by_settings(style: str, zone: str, everybody: Installation) -> None:
+    ada = everybody.as_("ada")
+    with ada.transaction(force_rollback=True):
+        ada.execute(f"SET LOCAL datestyle = '{style}'; SET LOCAL timezone = '{zone}'")
+        opened = ada.execute(everybody.say("SELECT role FROM login.open_session('{verifier}', 24)")).fetchone()
+        assert opened
+        query = "SELECT rolvaliduntil = valid_until, valid_until - now() FROM pg_roles JOIN app.logins ON role = rolname"
+        found = ada.execute(f"{query} WHERE rolname = %s", opened).fetchone()
+    assert found == (True, timedelta(hours=24))
 
 
 def test_enduser_with_the_name_of_a_service_does_not_become_it(
