@@ -198,11 +198,29 @@ def test_nobody_makes_any_extension(everybody: Installation) -> None:
                 everybody.as_(who).execute(f'CREATE EXTENSION "{name}" CASCADE')
 
 
-def test_nobody_changes_a_setting_of_superusers(
-    everybody: Installation, superuser: psycopg.Connection[Any]
-) -> None:
-    """Not for a transaction, nor for sessions of their own to come."""
-    query = "SELECT format('%I = %L', name, setting) FROM pg_settings WHERE context = 'superuser'"
+@pytest.mark.parametrize(
+    ("statement", "undone"),
+    [
+        ("CREATE DATABASE {P}_x", "DROP DATABASE {P}_x"),
+        ("ALTER SYSTEM SET work_mem = '4MB'", "ALTER SYSTEM RESET work_mem"),
+        ("SET allow_in_place_tablespaces = on; CREATE TABLESPACE x LOCATION ''", "DROP TABLESPACE x"),
+        ("DROP DATABASE {P}", ""),
+        ("REINDEX DATABASE {P}", ""),
+    ],
+)
+def test_nobody_does_what_no_transaction_holds(statement: str, undone: str, everybody: Installation) -> None:
+    *settings, attempt = everybody.say(statement).split("; ")
+    for who in ("admin", "root", "ada", "worker"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            everybody.as_(who).execute(attempt)
+    if undone:
+        for lawful in (*settings, attempt, everybody.say(undone)):
+            everybody.as_("superuser").execute(lawful)
+
+
+def test_nobody_changes_a_setting_of_superusers(everybody: Installation, superuser: psycopg.Connection[Any]) -> None:
+    """Not for a transaction, nor for sessions of their own to come; a library's are known only where it was loaded."""
+    query = "SELECT format('%I = %L', name, setting) FROM pg_settings WHERE context = 'superuser' AND name !~ '\\.'"
     settings = [setting for (setting,) in superuser.execute(query).fetchall()]
     assert {"session_replication_role = 'origin'", "lo_compat_privileges = 'off'"} <= set(settings)
     for setting in settings:
@@ -336,7 +354,9 @@ def test_session_is_not_lengthened_by_settings(style: str, zone: str, everybody:
         ada.execute(f"SET LOCAL datestyle = '{style}'; SET LOCAL timezone = '{zone}'")
         opened = ada.execute(everybody.say("SELECT role FROM login.open_session('{verifier}', 24)")).fetchone()
         assert opened
-        query = "SELECT rolvaliduntil = valid_until, valid_until - now() FROM pg_roles JOIN app.logins ON role = rolname"
+        query = (
+            "SELECT rolvaliduntil = valid_until, valid_until - now() FROM pg_roles JOIN app.logins ON role = rolname"
+        )
         found = ada.execute(f"{query} WHERE rolname = %s", opened).fetchone()
     assert found == (True, timedelta(hours=24))
 

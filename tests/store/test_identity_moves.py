@@ -99,7 +99,9 @@ def drop_roles(admin: psycopg.Connection, prefix: str) -> None:
 @pytest.fixture
 def admin_url(cluster: dict[str, str]) -> str:
     """The URL of a cluster's superuser, where the embedded servers know nothing of it."""
-    return f"postgresql://{cluster['user']}:{cluster['password']}@/postgres?host={cluster['host']}&port={cluster['port']}"
+    return (
+        f"postgresql://{cluster['user']}:{cluster['password']}@/postgres?host={cluster['host']}&port={cluster['port']}"
+    )
 
 
 @pytest.fixture
