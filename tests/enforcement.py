@@ -124,12 +124,14 @@ IN_FORCE = """
         UNION ALL
         SELECT 'postgresql', object, owner, '', acl.*
         FROM (
-            SELECT proname, proacl, proowner, 'pg_proc'::regclass, oid, 0 FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+            SELECT proname, proacl, proowner, 'pg_proc'::regclass, oid, 0 FROM pg_proc
+            WHERE pronamespace = 'pg_catalog'::regnamespace
             UNION ALL
-            SELECT relname, relacl, relowner, 'pg_class'::regclass, oid, 0 FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace
-            UNION ALL
-            SELECT relname || '.' || attname, attacl, relowner, 'pg_class'::regclass, c.oid, attnum FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
+            SELECT relname, relacl, relowner, 'pg_class'::regclass, oid, 0 FROM pg_class
             WHERE relnamespace = 'pg_catalog'::regnamespace
+            UNION ALL
+            SELECT relname || '.' || attname, attacl, relowner, 'pg_class'::regclass, c.oid, attnum
+            FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE relnamespace = 'pg_catalog'::regnamespace
             UNION ALL
             SELECT parname, paracl, 0, 'pg_parameter_acl'::regclass, oid, 0 FROM pg_parameter_acl
             UNION ALL
