@@ -122,6 +122,33 @@ IN_FORCE = """
         FROM pg_auth_members AS m JOIN pg_roles AS g ON g.oid = m.roleid JOIN pg_roles AS p ON p.oid = m.member
         WHERE starts_with(g.rolname, current_database()) AND p.rolname NOT LIKE '%\\_provisioner' AND NOT p.rolsuper
         UNION ALL
+        SELECT 'role', g.rolname, 0, '', m.grantor, m.member, 'OUTSIDE', m.admin_option
+        FROM pg_auth_members AS m JOIN pg_roles AS g ON g.oid = m.roleid JOIN pg_roles AS p ON p.oid = m.member
+        WHERE starts_with(p.rolname, current_database()) AND NOT starts_with(g.rolname, current_database())
+        UNION ALL
+        SELECT 'postgresql', object, owner, '', acl.*
+        FROM (
+            SELECT proname, proacl, proowner, 'pg_proc'::regclass, oid, 0 FROM pg_proc
+            WHERE pronamespace = 'pg_catalog'::regnamespace
+            UNION ALL
+            SELECT relname, relacl, relowner, 'pg_class'::regclass, oid, 0 FROM pg_class
+            WHERE relnamespace = 'pg_catalog'::regnamespace
+            UNION ALL
+            SELECT relname || '.' || attname, attacl, relowner, 'pg_class'::regclass, c.oid, attnum
+            FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid WHERE relnamespace = 'pg_catalog'::regnamespace
+            UNION ALL
+            SELECT parname, paracl, 0, 'pg_parameter_acl'::regclass, oid, 0 FROM pg_parameter_acl
+            UNION ALL
+            SELECT spcname, spcacl, spcowner, 'pg_tablespace'::regclass, oid, 0 FROM pg_tablespace
+            UNION ALL
+            SELECT nspname, nspacl, nspowner, 'pg_namespace'::regclass, oid, 0 FROM pg_namespace
+            WHERE nspname = 'public'
+        ) AS own (object, given, owner, class, id, part), aclexplode(own.given) AS acl
+        WHERE (grantee = 0 OR starts_with(grantee::regrole::text, current_database())) AND acl <> ALL (
+            SELECT b FROM pg_init_privs AS born, aclexplode(born.initprivs) AS b
+            WHERE (classoid, objoid, objsubid) = (class, own.id, part)
+        )
+        UNION ALL
         SELECT 'attribute', '', 0, '', 0, oid, attribute, false FROM pg_roles, unnest(ARRAY[
             CASE WHEN rolsuper THEN 'SUPERUSER' END, CASE WHEN rolcreaterole THEN 'CREATEROLE' END,
             CASE WHEN rolcreatedb THEN 'CREATEDB' END, CASE WHEN rolreplication THEN 'REPLICATION' END,

@@ -225,6 +225,8 @@ def _log_in(made: Installation) -> None:
     made.facts |= {"token": uuid4().hex, "uuid": str(uuid4())}
     claimed = "SELECT app.claim_unit({unit_ada}, '{uuid}', 'w', 60, 3)"
     made.facts["claimed"] = made.say(claimed)
+    extensions = "SELECT name FROM pg_available_extensions WHERE installed_version IS NULL ORDER BY name <> 'dblink', 1"
+    made.facts["extension"] = _only(superuser, extensions)
     # Whose statement others would like to read or to end.
     made.kept["spare"] = made.connect("root")
     made.facts["pid_root"] = _only(made.kept["spare"], "SELECT pg_backend_pid()")

@@ -6,7 +6,6 @@ import psycopg
 
 from dumacle_cli.store import rights
 
-PRIVILEGES = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN")
 GRANTEES = (*rights.EVERYBODY, "PUBLIC")
 
 
@@ -20,6 +19,14 @@ WIDER = {
     "an attribute": "ALTER ROLE {login_admin} CREATEROLE",
     "past the policies": "ALTER ROLE {login_admin} BYPASSRLS",
     "rights by default": "ALTER DEFAULT PRIVILEGES FOR ROLE {O} IN SCHEMA app GRANT SELECT ON TABLES TO {P}_admins",
+    "a role of PostgreSQL's own": "GRANT pg_read_all_data TO {login_admin}",
+    "the same for a group": "GRANT pg_signal_backend TO {P}_endusers",
+    "a function of PostgreSQL's own": "GRANT EXECUTE ON FUNCTION pg_read_file(text) TO PUBLIC",
+    "a table of PostgreSQL's own": "GRANT SELECT ON pg_authid TO {P}_admins",
+    "a column of PostgreSQL's own": "GRANT SELECT (rolpassword) ON pg_authid TO {login_ada}",
+    "a setting of superusers": "GRANT SET ON PARAMETER session_replication_role TO {login_admin}",
+    "another schema": "GRANT CREATE ON SCHEMA public TO PUBLIC",
+    "a tablespace": "GRANT CREATE ON TABLESPACE pg_default TO {P}_workers",
     "a view": "CREATE VIEW app.x AS SELECT * FROM app.credentials",
     "a policy for a role": "CREATE POLICY x ON app.files TO {P}_admins USING ((SELECT app.sees_all()))",
     "a right less": "REVOKE SELECT ON app.files FROM {P}_endusers",
@@ -39,6 +46,7 @@ def missing(
 ) -> list[tuple[str, str, str, str, str]]:
     """Every right that a group has not on tables, their columns, sequences, functions and schemas."""
     every = []
+    privileges = connection.execute("SELECT privilege_type FROM aclexplode(acldefault('r', 1))").fetchall()
     tables = connection.execute(
         "SELECT relnamespace::regnamespace::text, relname, relkind, "
         "ARRAY(SELECT attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) "
@@ -48,7 +56,7 @@ def missing(
         if kind == "S":
             every += [(schema, name, word, "", f"SEQUENCE {schema}.{name}") for word in ("USAGE", "SELECT", "UPDATE")]
             continue
-        every += [(schema, name, word, "", f"{schema}.{name}") for word in PRIVILEGES]
+        every += [(schema, name, word, "", f"{schema}.{name}") for (word,) in privileges]
         every += [
             (schema, name, word, each, f"{schema}.{name}")
             for word in ("SELECT", "INSERT", "UPDATE")

@@ -2,15 +2,30 @@
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
-from dumacle_cli.local import servers
-from dumacle_cli.local.folder import system_account
+from dumacle_cli.local import cluster, servers
+from dumacle_cli.local.folder import account_of, system_account
 
 MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3
 """Where servers are kept if as many bytes are free there. Each test copies a database of 600 files and drops it, and
 ext4 takes 0.4 s to find inodes that were not dropped just now."""
+OTHER = os.environ.get("DUMACLE_TEST_POSTGRES")
+"""The folder of the programs of the PostgreSQL that tests run on instead of the wheel's."""
+
+
+def _use(programs: Path) -> None:
+    """Let clusters be made and run by these programs."""
+    said = subprocess.run([programs / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    cluster.programs = lambda folder, account: programs
+    if int(said.split()[-1].partition(".")[0]) < 17:  # The first that brings a locale of its own.
+        cluster.LOCALE = ("--locale=C.UTF-8",)
+
+
+if OTHER:
+    _use(Path(OTHER).resolve(strict=True))
 
 
 def scratch_folder() -> Path:
@@ -31,6 +46,11 @@ def stop_servers(folder: Path) -> None:
     """Stop both servers and delete the folder."""
     servers.stop(folder)
     shutil.rmtree(folder)
+
+
+def program(up: servers.Servers, name: str) -> Path:
+    """Return one of PostgreSQL's own programs, of the version that runs."""
+    return cluster.programs(up.folder, account_of(up.folder)) / name
 
 
 def processes_on(folder: Path) -> list[str]:

@@ -18,6 +18,7 @@ from dumacle_cli.local.process import drop
 # Nothing of the caller's: PG* variables, a locale or a library path would change what the servers do.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 SUPERUSER = "postgres"
+LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
 SETTINGS = """\
 listen_addresses = ''
 port = {port}
@@ -101,9 +102,7 @@ def _run_initdb(folder: Path, executables: Path, data: Path, secrets: Secrets, a
                 "--auth=scram-sha-256",
                 f"--pwfile={path}",
                 "--encoding=UTF8",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
-                "--locale=C",
+                *LOCALE,
                 "--no-instructions",
             ],
             pass_fds=[descriptor],

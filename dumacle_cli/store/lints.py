@@ -227,6 +227,35 @@ _BARRED = """
         format('dumacle users revoke-login %s', l.email)
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE l.barred AND r.rolcanlogin
 """
+# Columns, too: those of pg_authid hold the verifiers. What initdb gave, PostgreSQL remembers.
+_SYSTEM = """
+    SELECT format('%s has %s on %s', g.name, a.privilege_type || o.suffix, o.target),
+        format('REVOKE %s ON %s FROM %s', a.privilege_type || o.suffix, o.target, g.name)
+    FROM (
+        SELECT format('FUNCTION %s', p.oid::regprocedure), '', p.proacl, 'pg_proc'::regclass, p.oid, 0
+        FROM pg_proc AS p WHERE p.pronamespace = 'pg_catalog'::regnamespace
+        UNION ALL
+        SELECT c.oid::regclass::text, '', c.relacl, 'pg_class'::regclass, c.oid, 0
+        FROM pg_class AS c WHERE c.relnamespace = 'pg_catalog'::regnamespace
+        UNION ALL
+        SELECT c.oid::regclass::text, format(' (%I)', a.attname), a.attacl, 'pg_class'::regclass, c.oid, a.attnum
+        FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+        WHERE c.relnamespace = 'pg_catalog'::regnamespace
+        UNION ALL
+        SELECT format('PARAMETER %s', parname), '', paracl, 'pg_parameter_acl'::regclass, oid, 0 FROM pg_parameter_acl
+        UNION ALL
+        SELECT format('TABLESPACE %I', spcname), '', spcacl, 'pg_tablespace'::regclass, oid, 0 FROM pg_tablespace
+    ) AS o (target, suffix, acl, class, id, part)
+    LEFT JOIN pg_init_privs AS i ON i.classoid = o.class AND i.objoid = o.id AND i.objsubid = o.part
+    CROSS JOIN aclexplode(o.acl) AS a
+    JOIN (
+        SELECT 0, 'PUBLIC' UNION ALL SELECT oid, quote_ident(name) FROM groups
+        UNION ALL SELECT oid, quote_ident(name) FROM logins
+    ) AS g (oid, name) ON g.oid = a.grantee
+    WHERE NOT EXISTS (
+        SELECT FROM aclexplode(i.initprivs) AS b WHERE (b.grantee, b.privilege_type) = (a.grantee, a.privilege_type)
+    )
+"""
 _SERVER = """
     SELECT format('PostgreSQL %s has published holes that a login can use', current_setting('server_version')),
         format('upgrade it to %s.%s or newer', fixed / 10000, fixed % 10000)
@@ -333,6 +362,7 @@ LINTS = (
     Lint("administrators", "warning", _ADMINISTRATORS),
     Lint("attributes", "failed", _ATTRIBUTES),
     Lint("memberships", "failed", _MEMBERSHIPS),
+    Lint("server's own rights", "failed", _SYSTEM),
     Lint("sessions", "failed", _SESSIONS),
     Lint("limits", "warning", _LIMITS),
     Lint("roles without a user", "warning", _STRANGERS),

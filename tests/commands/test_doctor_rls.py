@@ -129,6 +129,17 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ),
     ("owners", "failed", "ALTER TABLE app.files OWNER TO fresh_admin", "app.files belongs to fresh_admin"),
     ("owners", "failed", "ALTER FUNCTION login.sweep() OWNER TO fresh_admin", "login.sweep() belongs to fresh_admin"),
+    *(
+        ("server's own rights", "failed", f"GRANT {right} TO {to}", f"{to} has {right.partition(' ON ')[0]} on ")
+        for right in (
+            "EXECUTE ON FUNCTION pg_read_file(text)",
+            "SELECT ON pg_authid",
+            "SELECT (rolpassword) ON pg_authid",
+            "SET ON PARAMETER session_replication_role",
+            "CREATE ON TABLESPACE pg_default",
+        )
+        for to in ("PUBLIC", "fresh_endusers", "fresh_admin")
+    ),
     ("triggers", "failed", "ALTER TABLE app.users DISABLE TRIGGER audit", "the trigger audit on app.users is off"),
     (
         "default rights",

@@ -167,12 +167,11 @@ DEFINITIONS = _attacks("""
     a type | admin | CREATE TYPE public.x AS (i int) | owner
     a sequence | admin | CREATE SEQUENCE app.x | owner
     an index | admin | CREATE INDEX ON app.users (name) | owner
-    an extension | admin, root, ada | CREATE EXTENSION dblink | superuser
-    a file as a table | admin | CREATE EXTENSION file_fdw | superuser
+    an extension | admin, root, ada | CREATE EXTENSION {extension} | superuser
     a server | admin, root | CREATE FOREIGN DATA WRAPPER x | superuser
-    a language | admin | CREATE LANGUAGE plperlu HANDLER plpgsql_call_handler | superuser | CREATE EXTENSION dblink
+    a language | admin | CREATE LANGUAGE plperlu HANDLER plpgsql_call_handler | superuser
     a trigger | admin, root, ada | CREATE TRIGGER x BEFORE UPDATE ON app.users FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger() | owner
-    an event trigger | admin, root | CREATE EVENT TRIGGER x ON ddl_command_start EXECUTE FUNCTION suppress_redundant_updates_trigger() | superuser | CREATE EXTENSION dblink
+    an event trigger | admin, root | CREATE EVENT TRIGGER x ON ddl_command_start EXECUTE FUNCTION suppress_redundant_updates_trigger() | superuser | CREATE FUNCTION app.x() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; CREATE EVENT TRIGGER x ON ddl_command_start EXECUTE FUNCTION app.x()
     a rule | admin, root | CREATE RULE x AS ON UPDATE TO app.users DO INSTEAD NOTHING | owner
     a policy | admin, root, ada | CREATE POLICY x ON app.credentials USING (true) | owner
     another policy | admin, root, ada | ALTER POLICY keys ON app.credentials USING (true) | owner
@@ -193,8 +192,7 @@ DEFINITIONS = _attacks("""
     empty the record | admin, root | TRUNCATE app.audit | owner
     lock everybody out | ada, worker, listener | LOCK TABLE app.users IN ACCESS EXCLUSIVE MODE | owner
     replica | admin, root, ada, worker | SET LOCAL session_replication_role = replica | superuser
-    no event triggers | admin | SET LOCAL event_triggers = off | superuser
-    load a library | admin, root | LOAD 'auto_explain' | superuser
+    load a library | admin, root | LOAD 'plpgsql' | superuser
     read the settings anew | admin, root | SELECT pg_reload_conf() | superuser
     a publication | admin | CREATE PUBLICATION x FOR TABLE app.credentials | owner
     count from the start again | admin, root, ada | SELECT setval(pg_get_serial_sequence('app.users', 'id'), 1) | owner | SELECT last_value FROM app.users_id_seq
@@ -492,7 +490,52 @@ EXHAUSTION = (
     )
 )
 
-ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE, *BYTES, *EXHAUSTION]
+# Between logins, past the tables: what belongs to the server or to another's session
+LANES = _attacks("""
+    be a role of PostgreSQL's own | admin, root, ada, worker | SET LOCAL ROLE pg_read_all_data | superuser
+    take a role of PostgreSQL's own | admin, root, ada, cron | GRANT pg_signal_backend TO {login_ada} | superuser
+    be another session by a setting | admin, ada, session, worker | SELECT set_config('session_authorization', '{login_root}', false) | superuser
+    settings of his own login from a session | session | ALTER ROLE {login_ada} SET search_path = public | ada
+    take away another's settings | admin, ada, rosa | ALTER ROLE {login_root} RESET ALL | root
+    rights to come | admin, root, ada | ALTER DEFAULT PRIVILEGES FOR ROLE {O} GRANT SELECT ON TABLES TO PUBLIC | owner
+    a setting of superusers for himself | admin, root, worker | GRANT SET ON PARAMETER session_replication_role TO CURRENT_USER | superuser
+    give a large object away | admin, ada | ALTER LARGE OBJECT {of_root} OWNER TO CURRENT_USER | superuser
+    a subscription | admin, root, worker | CREATE SUBSCRIPTION x CONNECTION 'dbname=x' PUBLICATION x WITH (connect = false) | superuser
+    a slot that keeps the log | admin, root, ada, worker | SELECT pg_create_physical_replication_slot('x' || pg_current_xact_id(), false, true) | superuser
+    an origin | admin, ada | SELECT pg_replication_origin_create('x') | superuser
+    the next segment of the log | admin, root, ada | SELECT pg_switch_wal() | superuser
+    a mark in the log | admin | SELECT pg_create_restore_point('x') | superuser
+    a backup | admin, root | SELECT pg_backup_start('x', true) | superuser | SELECT pg_create_restore_point('x')
+    a checkpoint | admin, root, ada | CHECKPOINT | superuser
+    another's memory in the log | admin, ada, rosa | SELECT pg_log_backend_memory_contexts({pid_root}) | superuser
+    forget statistics | admin, root, ada | SELECT pg_stat_reset() | superuser
+    how many users there are | admin, ada, worker | SELECT last_value FROM app.users_id_seq | owner
+    hold a table that all write | ada, session, worker, listener, cron | LOCK TABLE app.operations IN SHARE MODE | owner
+    hold a table that he reads | ada, worker, ingest, cron | LOCK TABLE app.users IN ROW EXCLUSIVE MODE | owner
+    rebuild an index | admin, root, ada | REINDEX TABLE app.users | owner
+    a remark on a table | admin, root, ada | COMMENT ON TABLE app.users IS 'x' | owner
+    a remark on the database | admin, root | COMMENT ON DATABASE {P} IS 'x' | owner
+    a cast | admin, root, ada | CREATE CAST (text AS integer) WITH INOUT | superuser
+    a collation | admin, ada | CREATE COLLATION public.x FROM "C" | owner
+    a domain | admin, ada | CREATE DOMAIN public.x AS int | owner
+    a conversion | admin | CREATE CONVERSION public.x FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8 | owner
+    a search configuration | admin | CREATE TEXT SEARCH CONFIGURATION public.x (COPY = english) | owner
+    statistics of columns | admin, ada | CREATE STATISTICS app.x ON email, name FROM app.users | owner
+    an access method | admin | CREATE ACCESS METHOD x TYPE TABLE HANDLER heap_tableam_handler | superuser
+    a query in a function of the server | admin, ada | SELECT query_to_xml('SELECT rolpassword FROM pg_authid', true, false, '') | superuser | SELECT rolpassword FROM pg_authid
+    a query in a function that counts words | ada | SELECT ts_stat('SELECT ciphertext FROM app.credentials') | ada | SELECT ts_stat('SELECT ''a''::tsvector')
+""") + _attacks(
+    """
+    statistics anew | admin, ada | ANALYZE app.users | owner
+    numbers drawn | admin, ada, worker | SELECT 1 FROM pg_sequences WHERE last_value IS NOT NULL | owner
+    another's limit | ada, session | SELECT 1 WHERE app.quota_limit({bob}, 'upload', now()) > 0 | bob
+    another's period | ada, session | SELECT 1 WHERE app.quota_anchor({bob}, now()) > '2000-01-01 UTC' | bob
+    end others by what he sees of them | admin, ada | SELECT 1 FROM pg_stat_activity WHERE usename = '{login_root}' AND (state, query, client_addr, xact_start) IS DISTINCT FROM (NULL, '<insufficient privilege>', NULL, NULL) | root
+""",
+    NOTHING,
+)
+
+ATTACKS = [*PROMOTION, *ROLES, *LOGINS, *DEFINITIONS, *FILES, *ROWS, *MACHINE, *BYTES, *EXHAUSTION, *LANES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -544,6 +587,11 @@ RACES = _races("""
 
 ACCEPTED = {
     "a notification wakes somebody, and says nothing": "NOTIFY procrastinate_any_queue, 'x'",
+    "who listens hears that there is work, and sees none": "LISTEN procrastinate_any_queue",
+    "a snapshot shows others no more than their own": "SELECT pg_export_snapshot()",
+    "who waits for whom is no secret": "SELECT * FROM pg_locks",
+    "who reads a table may keep it from being altered": "LOCK TABLE app.users IN ACCESS SHARE MODE",
+    "what he gives away are tables that he cannot make": "ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO PUBLIC",
     "a lock of one's own number only delays": "SELECT pg_advisory_xact_lock(1)",
     "how many rows a table has is no secret": "SELECT reltuples FROM pg_class WHERE oid = 'app.users'::regclass",
     "nor is what a plan would cost": "EXPLAIN SELECT * FROM app.users",

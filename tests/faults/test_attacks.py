@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -220,6 +221,52 @@ def test_the_key_of_another_is_not_ones_own(everybody: Installation) -> None:
 # What takes more than one statement, or more than one connection
 
 
+def test_nobody_makes_any_extension(everybody: Installation) -> None:
+    """Each that the server can make: files and other servers as tables, languages, types."""
+    found = everybody.as_("superuser").execute("""
+        SELECT name FROM pg_available_extension_versions JOIN pg_available_extensions AS a USING (name)
+        WHERE version = default_version AND installed_version IS NULL
+        AND coalesce(requires, '{}') <@ ARRAY(SELECT name FROM pg_available_extensions)
+    """)
+    for (name,) in found.fetchall():
+        for who in ("admin", "root", "ada"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                everybody.as_(who).execute(f'CREATE EXTENSION "{name}" CASCADE')
+
+
+@pytest.mark.parametrize(
+    ("statement", "undone"),
+    [
+        ("CREATE DATABASE {P}_x", "DROP DATABASE {P}_x"),
+        ("ALTER SYSTEM SET work_mem = '4MB'", "ALTER SYSTEM RESET work_mem"),
+        ("SET allow_in_place_tablespaces = on; CREATE TABLESPACE x LOCATION ''", "DROP TABLESPACE x"),
+        ("DROP DATABASE {P}", ""),
+        ("REINDEX DATABASE {P}", ""),
+    ],
+)
+def test_nobody_does_what_no_transaction_holds(statement: str, undone: str, everybody: Installation) -> None:
+    *settings, attempt = everybody.say(statement).split("; ")
+    for who in ("admin", "root", "ada", "worker"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            everybody.as_(who).execute(attempt)
+    if undone:
+        for lawful in (*settings, attempt, everybody.say(undone)):
+            everybody.as_("superuser").execute(lawful)
+
+
+def test_nobody_changes_a_setting_of_superusers(everybody: Installation, superuser: psycopg.Connection[Any]) -> None:
+    """Not for a transaction, nor for sessions of their own to come; a library's are known only where it was loaded."""
+    query = "SELECT format('%I = %L', name, setting) FROM pg_settings WHERE context = 'superuser' AND name !~ '\\.'"
+    settings = [setting for (setting,) in superuser.execute(query).fetchall()]
+    assert {"session_replication_role = 'origin'", "lo_compat_privileges = 'off'"} <= set(settings)
+    for setting in settings:
+        for who in ("admin", "root", "ada", "worker"):
+            for statement in (f"SET {setting}", f"ALTER ROLE CURRENT_USER SET {setting}"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    everybody.as_(who).execute(statement)
+        superuser.execute(f"SET LOCAL {setting}")
+
+
 def test_nobody_gets_in(everybody: Installation) -> None:
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         everybody.connect("nobody")
@@ -338,6 +385,21 @@ def test_session_lasts_no_longer_than_the_installation_allows(everybody: Install
     with ada.transaction(force_rollback=True):
         query = "SELECT valid_until - now() <= interval '24 hours' FROM login.open_session('{verifier}', 1e9)"
         assert ada.execute(everybody.say(query)).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("zone", ["<x>-120", "<CET>-167", "<UTC>-100", "Asia/Kolkata"])
+@pytest.mark.parametrize("style", ["ISO", "SQL, DMY", "Postgres", "German"])
+def test_session_is_not_lengthened_by_settings(style: str, zone: str, everybody: Installation) -> None:
+    ada = everybody.as_("ada")
+    with ada.transaction(force_rollback=True):
+        ada.execute(f"SET LOCAL datestyle = '{style}'; SET LOCAL timezone = '{zone}'")
+        opened = ada.execute(everybody.say("SELECT role FROM login.open_session('{verifier}', 24)")).fetchone()
+        assert opened
+        query = (
+            "SELECT rolvaliduntil = valid_until, valid_until - now() FROM pg_roles JOIN app.logins ON role = rolname"
+        )
+        found = ada.execute(f"{query} WHERE rolname = %s", opened).fetchone()
+    assert found == (True, timedelta(hours=24))
 
 
 def test_enduser_with_the_name_of_a_service_does_not_become_it(

