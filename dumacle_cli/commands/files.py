@@ -174,9 +174,9 @@ def download(
 
 def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
     """Write the bytes to standard output, and turn what is said of them to standard error."""
-    stream = getattr(context.out, "buffer", None)
+    stream = context.out.binary if context.out else None
     if stream is None:
-        raise OutputFailed(reason="standard output takes no bytes")
+        raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
     context.out = context.err
     return downloads.to_stream(context.store, wanted, stream)
 

@@ -11,6 +11,7 @@ from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotConfigured, UsageError
+from dumacle_cli.escapes import visible
 from dumacle_cli.output.forms import Form, Shown
 from dumacle_cli.plain import plain
 from dumacle_cli.services import pods
@@ -164,7 +165,7 @@ def delete(context: Context, pod: PodName) -> Shown:
         with context.session() as session:
             found = pods.show(session, pod)
             holds_files = pods.holds_files(session, pod)
-        what = f"Delete pod {found.name}" + (", in which files live?" if holds_files else "?")
+        what = f"Delete pod {visible(found.name)}" + (", in which files live?" if holds_files else "?")
         context.confirm(what, name=found.name if holds_files else None)
     return context.change(lambda session: pods.delete(session, pod))
 

@@ -13,6 +13,7 @@ from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotFound, UsageError
+from dumacle_cli.escapes import visible
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import erasure, imports, standing, users
 from dumacle_cli.units import show_size
@@ -130,7 +131,9 @@ def purge(context: Context, user: User) -> Shown:
     doomed = _doomed(context, user)
     if doomed:
         size = show_size(doomed.bytes)
-        context.confirm(f"Erase {doomed.email} with {doomed.files} files ({size}) for good?", name=doomed.email)
+        context.confirm(
+            f"Erase {visible(doomed.email)} with {doomed.files} files ({size}) for good?", name=doomed.email
+        )
     if doomed and context.dry_run:
         return Shown(doomed, True, dry_run=True)
     shown = context.change(lambda session: erasure.begin(session, user))

@@ -1,13 +1,15 @@
 """Tables on a terminal: fitted to its width and coloured."""
 
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from dumacle_cli.escapes import safe
+from dumacle_cli.output.streams import Outlet
 from dumacle_cli.output.tables import GAP, Cell, Grid
 
 WHOLE = 20
@@ -28,11 +30,11 @@ class Screen(Console):
         raise BrokenPipeError
 
 
-def console(out: TextIO, color: bool | None) -> Console:
+def console(out: Outlet, color: bool | None) -> Console:
     """Make a console for this stream; colour and width follow the terminal, and a pipe is wide and plain."""
     terminal = out.isatty()
     return Screen(
-        file=out,
+        file=cast("TextIO", out.painter),
         force_terminal=color if color is not None else terminal,
         no_color=not color if color is not None else None,
         width=None if terminal else _PIPE_WIDTH,
@@ -44,7 +46,7 @@ def console(out: TextIO, color: bool | None) -> Console:
     )
 
 
-def write(grids: Iterable[Grid], out: TextIO, color: bool | None) -> None:
+def write(grids: Iterable[Grid], out: Outlet, color: bool | None) -> None:
     """Write tables, without the blanks that would fill up their last columns."""
     here = console(out, color)
     for grid in grids:
@@ -89,4 +91,4 @@ def _table(grid: Grid) -> Table:
 
 
 def _text(cell: Cell) -> Text:
-    return Text(cell.text, style=cell.style)
+    return Text(safe(cell.text, keep="\n"), style=cell.style)

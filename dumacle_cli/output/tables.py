@@ -6,10 +6,12 @@ Sizes are in IEC units, instants in UTC. A pipe needs no rich, whose import is f
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import islice, zip_longest
-from typing import Any, NamedTuple, TextIO, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
+from dumacle_cli.escapes import safe, visible
 from dumacle_cli.output import documents
 from dumacle_cli.output.forms import Shown, View
+from dumacle_cli.output.streams import Outlet
 from dumacle_cli.plain import marked
 from dumacle_cli.units import parse_instant, show_duration, show_instant, show_size
 
@@ -46,7 +48,7 @@ class Grid:
     title: str = ""
 
 
-def write(shown: Shown, view: View, out: TextIO, color: bool | None) -> None:
+def write(shown: Shown, view: View, out: Outlet, color: bool | None) -> None:
     """Write a result as a table: a row per item, or a line per field of a single one."""
     if out.isatty() or color:
         from dumacle_cli.output import screen
@@ -126,7 +128,7 @@ def _of_one(item: dict[str, Any], kind: type) -> Iterator[Grid]:
 
 def _field(value: Any, name: str, kind: type) -> Cell:
     if isinstance(value, list):
-        return Cell("\n".join(printable(str(entry)) for entry in value) or "-")
+        return Cell("\n".join(visible(str(entry)) for entry in value) or "-")
     return cell(value, name, kind)
 
 
@@ -152,16 +154,11 @@ def cell(value: Any, name: str, kind: type) -> Cell:
     if name in marked(kind, "seconds"):
         return Cell(show_duration(value))
     if isinstance(value, str) and _is_instant(name):
-        shown = show_instant(parse_instant(value))
-        return Cell(shown.replace(":00Z", "Z") if name.endswith(_BOUNDARIES) else shown)
-    shown = printable(str(value))
-    return Cell(shown, "green" if shown in _GOOD else "red" if shown in _BAD else "")
+        instant = show_instant(parse_instant(value))
+        return Cell(instant.replace(":00Z", "Z") if name.endswith(_BOUNDARIES) else instant)
+    text = visible(value) if isinstance(value, str) else safe(str(value))
+    return Cell(text, "green" if text in _GOOD else "red" if text in _BAD else "")
 
 
 def _is_instant(name: str) -> bool:
     return name.endswith(("_at", "_until", *_BOUNDARIES)) or name in {"at", "start", "end", "anchor"}
-
-
-def printable(shown: str) -> str:
-    """Escape what would move the cursor or break a line, as a file name may hold."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)

@@ -18,6 +18,7 @@ from dumacle_cli.errors import (
     UsageError,
     UserDisabled,
 )
+from dumacle_cli.escapes import quoted, visible
 from dumacle_cli.services import pods, renditions, users
 from dumacle_cli.store import files as store
 from dumacle_cli.store import logins, models, paging, transcodes, units
@@ -193,7 +194,7 @@ def _by_id(session: Session, file: str, deleted: bool | None) -> int:
     if deleted is not None and deleted != bool(row.File.deleted_at):
         verb = "delete" if deleted else "restore"
         state = "not deleted" if deleted else "deleted"
-        raise Conflict(reason=f"file {file} is {state}", advice=f"dumacle files {verb} {file}")
+        raise Conflict(reason=f"file {file} is {state}", advice=f"dumacle files {verb} {quoted(file)}")
     return row.File.id  # type: ignore[no-any-return]
 
 
@@ -202,7 +203,10 @@ def summary(session: Session, chosen: Selection) -> tuple[int, str]:
     number, size = store.total(session, chosen)
     sample = store.sample(session, chosen)
     more = ", …" if number > len(sample) else ""
-    return number, f"{number} file{'' if number == 1 else 's'}, {show_size(size)}: {', '.join(sample)}{more}"
+    return (
+        number,
+        f"{number} file{'' if number == 1 else 's'}, {show_size(size)}: {', '.join(map(visible, sample))}{more}",
+    )
 
 
 # Looking
@@ -309,7 +313,7 @@ def _check_recipient(session: Session, ids: list[int], owner: models.User) -> No
 
 
 def _taken(path: str, owner: models.User) -> Conflict:
-    advice = f"move or delete that one first: dumacle files list --owner {owner.email}"
+    advice = f"move or delete that one first: dumacle files list --owner {quoted(owner.email)}"
     return Conflict(reason=f"{owner.email} has another file at {path}", advice=advice)
 
 
