@@ -37,7 +37,12 @@ UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail
 def create(
     context: Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the pod is called.")],
-    capacity: Annotated[str, typer.Option("--capacity", metavar="SIZE", help="How much it holds, such as 500GiB.")],
+    capacity: Annotated[
+        str,
+        typer.Option(
+            "--capacity", metavar="SIZE", help="How much it holds, such as 500GiB or 500GB; a bare number is bytes."
+        ),
+    ],
     provider: Annotated[
         pods.Provider | None, typer.Option("--provider", help="Where its bytes lie, if not at the default one.")
     ] = None,
@@ -109,7 +114,10 @@ def update(
     context: Context,
     pod: PodName,
     name: Annotated[str | None, typer.Option("--name", help="A new name; the keys of its files stay.")] = None,
-    capacity: Annotated[str | None, typer.Option("--capacity", metavar="SIZE", help="How much it holds.")] = None,
+    capacity: Annotated[
+        str | None,
+        typer.Option("--capacity", metavar="SIZE", help="How much it holds, such as 2TiB; a bare number is bytes."),
+    ] = None,
     secondary: Annotated[
         Literal["s3", "wasabi", "oracle", "local", "none"] | None,
         typer.Option("--secondary", metavar="PROVIDER", help="Where copies lie."),

@@ -1,7 +1,7 @@
 """Files: which there are, whose they are, and whether they are deleted."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import Row
@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from dumacle_cli import paths
 from dumacle_cli.errors import (
     Conflict,
-    InvalidValue,
     NotFound,
     NotGranted,
     QuotaExceeded,
@@ -23,7 +22,7 @@ from dumacle_cli.services import pods, renditions, users
 from dumacle_cli.store import files as store
 from dumacle_cli.store import logins, models, paging, transcodes, units
 from dumacle_cli.store.files import Selection
-from dumacle_cli.units import Bytes, parse_duration, show_size
+from dumacle_cli.units import Bytes, show_size
 
 Sort = Literal["created", "path", "size"]
 Status = Literal[
@@ -113,11 +112,11 @@ def select(
     owner: str = "",
     pod: str = "",
     prefix: str = "",
-    older_than: str = "",
+    before: datetime | None = None,
     status: str | None = None,
     deleted: bool = False,
 ) -> Selection:
-    """Say which files are meant, for an enduser which of his own; raises NotFound or, for a time, InvalidValue.
+    """Say which files are meant, for an enduser which of his own; raises NotFound.
 
     His policy alone would give the same rows, but not by the index of an owner.
     """
@@ -125,19 +124,10 @@ def select(
         owner_id=users.get(session, owner).id if owner else logins.enduser(session),
         pod_id=pods.holder(session, pod).id if pod else None,
         prefix=escaped(prefix),
-        before=ago(older_than, "--older-than") if older_than else None,
+        before=before,
         status=status,
         deleted=deleted,
     )
-
-
-def ago(duration: str, name: str) -> datetime:
-    """Return the instant that long before now; raises InvalidValue."""
-    seconds = parse_duration(duration, name)
-    try:
-        return datetime.now(UTC) - timedelta(seconds=seconds)
-    except OverflowError:
-        raise InvalidValue(name=name, value=repr(duration), reason="that is before the year 1") from None
 
 
 def escaped(typed: str) -> str:
@@ -152,7 +142,7 @@ def choose(
     owner: str = "",
     pod: str = "",
     prefix: str = "",
-    older_than: str = "",
+    before: datetime | None = None,
     deleted: bool = False,
 ) -> Selection:
     """Say which files are meant: the one that is named, or all that the filters leave.
@@ -160,12 +150,12 @@ def choose(
     Raises UsageError where neither is given or both, NotFound.
     """
     if file:
-        if prefix or older_than:
+        if prefix or before:
             raise UsageError("name one FILE, or give filters", "dumacle files")
         return Selection(ids=(find(session, file, owner=owner, pod=pod, deleted=deleted),), deleted=deleted)
-    if not (owner or pod or prefix or older_than):
+    if not (owner or pod or prefix or before):
         raise UsageError("name a FILE, or give at least one filter", "dumacle files")
-    return select(session, owner=owner, pod=pod, prefix=prefix, older_than=older_than, deleted=deleted)
+    return select(session, owner=owner, pod=pod, prefix=prefix, before=before, deleted=deleted)
 
 
 def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted: bool | None = None) -> int:

@@ -54,7 +54,7 @@ def test_fields_of_one() -> None:
     assert written(WHOLE).splitlines() == [
         r"path          a\u000ab",
         "status        active",
-        "took          2m 05s",
+        "took          2min 05s",
         "upload limit  unlimited",
         "created at    2026-12-01 00:00:00Z",
         "period end    2026-12-01 00:00Z",
@@ -101,7 +101,7 @@ def test_a_narrow_terminal_gets_records_and_loses_nothing(monkeypatch: pytest.Mo
     assert one.splitlines()[:4] == [
         r"path          a\u000ab",
         "status        active",
-        "took          2m 05s",
+        "took          2min 05s",
         "upload limit  unlimited",
     ]
     assert "created at    2026-12-01 00:00:00Z" in one
