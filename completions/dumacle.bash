@@ -49,9 +49,9 @@ _dumacle_options() {
         ' users grant-login') REPLY='--service --password-file --dry-run --op-id' ;;
         ' users revoke-login') REPLY='--service --dry-run' ;;
         ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
-        ' pods create') REPLY='--capacity --provider --secondary --bucket --prefix --dry-run --op-id' ;;
+        ' pods create') REPLY='--capacity --provider --bucket --prefix --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
-        ' pods update') REPLY='--name --capacity --secondary --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
+        ' pods update') REPLY='--name --capacity --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
         ' pods grant') REPLY='--default --dry-run --op-id' ;;
         ' pods revoke') REPLY='--dry-run --op-id' ;;
         ' pods delete') REPLY='--dry-run --op-id --yes -y' ;;
@@ -153,7 +153,6 @@ _dumacle_values() {
         ' users set-role --op-id') REPLY='' ;;
         ' pods create --capacity') REPLY='' ;;
         ' pods create --provider') REPLY='s3 wasabi oracle local' ;;
-        ' pods create --secondary') REPLY='s3 wasabi oracle local' ;;
         ' pods create --bucket') REPLY='' ;;
         ' pods create --prefix') REPLY='' ;;
         ' pods create --op-id') REPLY='' ;;
@@ -163,7 +162,6 @@ _dumacle_values() {
         ' pods list --after') REPLY='' ;;
         ' pods update --name') REPLY='' ;;
         ' pods update --capacity') REPLY='' ;;
-        ' pods update --secondary') REPLY='s3 wasabi oracle local none' ;;
         ' pods update --op-id') REPLY='' ;;
         ' pods grant --op-id') REPLY='' ;;
         ' pods revoke --op-id') REPLY='' ;;

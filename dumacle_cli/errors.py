@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from enum import IntEnum
 
-from dumacle_cli.escapes import Sentences, safe
+from dumacle_cli.escapes import Sentences, quoted, safe
 
 
 class Exit(IntEnum):
@@ -332,6 +332,15 @@ class NotFound(DumacleError):
     exit = Exit.NOT_FOUND
     sentence = "there is no {noun} {name}"
     fix = "look with: dumacle {noun}s list"
+
+    def __init__(self, *, guess: str = "", **facts: object) -> None:
+        self.guess = guess
+        super().__init__(**facts)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; where a name was typed in another form of Unicode, that name."""
+        return f"did you mean {quoted(self.guess)}? Or {super().remedy}" if self.guess else super().remedy
 
 
 class NoSuchSource(NotFound):

@@ -12,6 +12,10 @@ Seconds = Annotated[int, "seconds"]
 Secret = Annotated[str, "secret"]
 """Shown once; never stored with an operation, never logged."""
 
+Url = Annotated[str, "link"]
+"""Shown alone on a line, because it is copied."""
+SecretUrl = Annotated[str, "secret", "link"]
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _FACTORS = {unit.lower(): 1024**power for power, unit in enumerate(_UNITS)}
 _FACTORS |= {unit[0].lower(): 1024**power for power, unit in enumerate(_UNITS)}

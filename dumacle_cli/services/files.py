@@ -123,16 +123,11 @@ def select(
     return Selection(
         owner_id=users.get(session, owner).id if owner else logins.enduser(session),
         pod_id=pods.holder(session, pod).id if pod else None,
-        prefix=escaped(prefix),
+        prefix=paths.beginning(prefix),
         before=before,
         status=status,
         deleted=deleted,
     )
-
-
-def escaped(typed: str) -> str:
-    """Return a path as it is stored; one that is typed as listings show it is left as it is."""
-    return typed if typed.isprintable() else paths.encode(typed)
 
 
 def choose(
@@ -167,11 +162,14 @@ def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted
     if not owner:
         return _by_id(session, file, deleted)
     chosen = select(session, owner=owner, pod=pod, deleted=bool(deleted))
-    found = store.at(session, escaped(file), chosen)
+    found = store.at(session, paths.typed(file), chosen)
+    if len({each.path for each in found}) > 1:
+        raise Conflict(reason=f"{file} may mean several files", advice="name it by its id")
     if len(found) > 1:
         raise Conflict(reason=f"{file} lies in several pods", advice="name one with --pod POD")
     if not found:
-        raise NotFound(noun="file", name=f"{file} that was deleted" if deleted else file)
+        near = store.alike(session, file, chosen) or ""
+        raise NotFound(noun="file", name=f"{file} that was deleted" if deleted else file, guess=near)
     return found[0].id
 
 

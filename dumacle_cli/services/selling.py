@@ -16,7 +16,7 @@ from dumacle_cli.services.billing import refresh
 from dumacle_cli.services.customers import Buyer, Till
 from dumacle_cli.services.subscriptions import Subscription
 from dumacle_cli.store import models
-from dumacle_cli.units import Secret
+from dumacle_cli.units import SecretUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Sale:
     status: str
     stripe_id: str | None
     current_period_end: datetime | None
-    url: Secret | None
+    url: SecretUrl | None
 
 
 def deal(session: Session, reference: str, plan: str, installation: str) -> Deal:

@@ -31,7 +31,7 @@ def _named(reference: str) -> Select[Pod]:
     # Nineteen digits may be more than a bigint holds, and no pod's name is all digits.
     if reference.isascii() and reference.isdigit() and len(reference) < 19:
         return select(Pod).where(Pod.id == int(reference))
-    return select(Pod).where(Pod.name == reference.strip())
+    return select(Pod).where(Pod.name == reference)
 
 
 def create(session: Session, **values: Any) -> Pod | None:
