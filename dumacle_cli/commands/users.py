@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -16,7 +17,7 @@ from dumacle_cli.errors import Exit, NotFound, UsageError
 from dumacle_cli.escapes import visible
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import erasure, imports, standing, users
-from dumacle_cli.units import show_size
+from dumacle_cli.units import parse_size, show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -71,10 +72,19 @@ def list_(
 
 
 @command(app, "show", returns=standing.UserDetail, example="dumacle users show ada@example.com", role="enduser")
-def show(context: Context, user: User) -> standing.UserDetail:
-    """Show a user with plan, pods and quotas, and why he cannot upload."""
+def show(
+    context: Context,
+    user: User,
+    size: Annotated[
+        str, typer.Option("--size", metavar="SIZE", help="Say why a file of 500MiB, 500MB or so many bytes is refused.")
+    ] = "",
+    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Say why an upload into this pod is refused.")] = "",
+) -> standing.UserDetail:
+    """Show a user with plan, pods and quotas, and why they cannot upload."""
+    asked = parse_size(size, "--size") if size else None
     with context.session() as session:
-        return standing.show(session, user)
+        found = standing.show(session, user, size=asked, pod=pod, max_file_size=context.settings.max_file_size)
+    return replace(found, reasons=[replace(each, fix=context.runnable(each.fix)) for each in found.reasons])
 
 
 @command(app, "update", returns=users.User, example="dumacle users update ada@example.com --plan pro", mutates=True)

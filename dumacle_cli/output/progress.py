@@ -16,7 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from dumacle_cli.escapes import visible
+from dumacle_cli.escapes import safe, visible
 from dumacle_cli.ingest.items import Attempt, Class, Outcome
 from dumacle_cli.output.screen import console
 from dumacle_cli.output.streams import Outlet
@@ -92,6 +92,10 @@ class Bars(_Live):
         self._bars.update(self._whole, description=self._text())
         if outcome.file_id in self._files:
             self._bars.remove_task(self._files.pop(outcome.file_id))
+
+    def say(self, line: str) -> None:
+        """Tell something above the bars."""
+        self._bars.console.print(Text(safe(line)), soft_wrap=True)
 
     def _text(self) -> str:
         return f"files {self._ended}/{self._planned}"

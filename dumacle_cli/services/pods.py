@@ -116,6 +116,11 @@ def get(session: Session, reference: str, *, lock: bool = False) -> models.Pod:
     return pod
 
 
+def known(session: Session, reference: str) -> models.Pod:
+    """Return the pod of this id or name, or else the one that was deleted last; raises NotFound."""
+    return _find(session, reference) or _find_deleted(session, reference) or get(session, reference)
+
+
 def _find(session: Session, reference: str, *, lock: bool = False) -> models.Pod | None:
     return names.resolve(reference, partial(store.find, session, lock=lock))
 

@@ -120,6 +120,12 @@ def granted(session: Session, user_id: int) -> list[tuple[Pod, bool]]:
     return [(pod, is_default) for pod, is_default in found]
 
 
+def granted_before(session: Session, user_id: int) -> Sequence[Pod]:
+    """Return the pods that a user was granted and that were deleted since."""
+    query = select(Pod).join(PodGrant, PodGrant.pod_id == Pod.id)
+    return session.scalars(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_not(None))).all()
+
+
 def granted_to(session: Session, pod_id: int, limit: int) -> list[str]:
     """Return the e-mails of the first users that a pod is granted to."""
     query = select(User.email).join(PodGrant, PodGrant.user_id == User.id).where(PodGrant.pod_id == pod_id)
