@@ -166,8 +166,8 @@ def _without_room(asked: _Asked, pods: list[GrantedPod], session: Session) -> It
         yield from (Reason(f"pod {gone} is deleted", f"dumacle pods restore {quoted(gone)}") for gone in sorted(away))
     elif not pods:
         which = "no pod is granted" if asked.pod is None else f"pod {asked.pod} is not granted"
-        pod = "POD" if asked.pod is None else quoted(asked.pod)
-        yield Reason(which, f"dumacle pods grant {pod} {quoted(asked.user.email)}")
+        named = "POD" if asked.pod is None else quoted(asked.pod)
+        yield Reason(which, f"dumacle pods grant {named} {quoted(asked.user.email)}")
     elif all(pod.free < asked.size for pod in pods):
         for pod in pods:
             full = f"pod {pod.name} is full" if pod.free <= 0 else _used_up(f"pod {pod.name}", pod.free, asked.size)
