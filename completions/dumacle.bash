@@ -39,6 +39,7 @@ _dumacle_options() {
         ' auth sessions limit') REPLY='--dry-run --op-id' ;;
         ' users create') REPLY='--name --role --plan --dry-run --op-id' ;;
         ' users list') REPLY='--role --status --deleted --sort --limit --after --all' ;;
+        ' users show') REPLY='--size --pod' ;;
         ' users update') REPLY='--plan --name --email --role --dry-run --op-id' ;;
         ' users disable') REPLY='--dry-run --op-id' ;;
         ' users enable') REPLY='--dry-run --op-id' ;;
@@ -134,6 +135,8 @@ _dumacle_values() {
         ' users list --sort') REPLY='id email' ;;
         ' users list --limit') REPLY='' ;;
         ' users list --after') REPLY='' ;;
+        ' users show --size') REPLY='' ;;
+        ' users show --pod') REPLY='' ;;
         ' users update --plan') REPLY='' ;;
         ' users update --name') REPLY='' ;;
         ' users update --email') REPLY='' ;;

@@ -9,7 +9,7 @@ function __dumacle_children
         case ' auth sessions'
             printf '%s\t%s\n' 'list' 'List your open sessions; admins see those of everybody.' 'revoke' 'End a session and what runs in it at once.' 'limit' 'Say how long a session of anybody may last; those that are open keep their end.'
         case ' users'
-            printf '%s\t%s\n' 'create' 'Create a user; a plan\'s default pod is granted with it.' 'list' 'List users.' 'show' 'Show a user with plan, pods and quotas, and why he cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Keep a user from doing anything; what is his stays.' 'enable' 'Let a disabled user act again.' 'delete' 'Disable and hide a user; his files stay, and `restore` brings him back.' 'restore' 'Bring a deleted user back, enabled.' 'purge' 'Erase a user with all files for good; killed in the middle, it goes on when repeated.' 'import' 'Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed.' 'grant-login' 'Let a user or a service log in to PostgreSQL; who could already gets a new password.' 'revoke-login' 'End all logins of a user or a service, and what runs in them, at once.' 'set-role' 'Give a user another role, and his logins its rights; only a superadmin may.'
+            printf '%s\t%s\n' 'create' 'Create a user; a plan\'s default pod is granted with it.' 'list' 'List users.' 'show' 'Show a user with plan, pods and quotas, and why they cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Keep a user from doing anything; what is his stays.' 'enable' 'Let a disabled user act again.' 'delete' 'Disable and hide a user; his files stay, and `restore` brings him back.' 'restore' 'Bring a deleted user back, enabled.' 'purge' 'Erase a user with all files for good; killed in the middle, it goes on when repeated.' 'import' 'Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed.' 'grant-login' 'Let a user or a service log in to PostgreSQL; who could already gets a new password.' 'revoke-login' 'End all logins of a user or a service, and what runs in them, at once.' 'set-role' 'Give a user another role, and his logins its rights; only a superadmin may.'
         case ' pods'
             printf '%s\t%s\n' 'create' 'Create a pod.' 'list' 'List pods.' 'show' 'Show a pod and the first hundred users it is granted to.' 'update' 'Change a pod; before it uses other keys these are proven against its bucket.' 'grant' 'Let a user upload into a pod.' 'revoke' 'Let a user no longer upload into a pod; files that are there stay.' 'delete' 'Delete a pod softly: it refuses uploads and grants until it is restored.' 'restore' 'Bring a deleted pod back.' 'usage' 'Show how full pods are; what is deleted but not purged counts.' 'check' 'Compare the counters of pods and quotas with what is stored; exit 12 where they differ.' 'credentials' 'Keys to a provider: a pod\'s own, or the system\'s default.'
         case ' pods credentials'
@@ -67,6 +67,8 @@ function __dumacle_options
             printf '%s\t%s\n' '--name' 'The person\'s name.' '--role' 'What he may do.' '--plan' 'Plan to start with; without one he cannot upload.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' users list'
             printf '%s\t%s\n' '--role' 'Only users of this role.' '--status' 'Only users of this status.' '--deleted' 'Those who are deleted and can be restored.' '--sort' 'What to sort by.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
+        case ' users show'
+            printf '%s\t%s\n' '--size' 'Say why a file of 500MiB, 500MB or so many bytes is refused.' '--pod' 'Say why an upload into this pod is refused.'
         case ' users update'
             printf '%s\t%s\n' '--plan' 'Plan to switch to at once; usage carries on.' '--name' 'The person\'s name.' '--email' 'A new e-mail address.' '--role' 'What he may do from now on.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this operation; a repeat takes effect once.'
         case ' users disable'
@@ -250,6 +252,10 @@ function __dumacle_values
         case ' users list --limit'
             true
         case ' users list --after'
+            true
+        case ' users show --size'
+            true
+        case ' users show --pod'
             true
         case ' users update --plan'
             true

@@ -535,7 +535,7 @@ def test_quiet_prints_nothing(run: Run, home: Home, fill: Fill) -> None:
 def test_quiet_still_tells_of_trouble(run: Run, home: Home, fill: Fill, database: Database) -> None:
     set_capacity(database, 5)
     done = run("files", "upload", fill(one=10), "--pod", "films", "--owner", "ada@example.com", "--quiet", expect=8)
-    assert "one.jpg: pod films is full" in done.err
+    assert "one.jpg: refused: pod films has too little room: 5 B free, 10 B needed" in done.err
 
 
 def test_one_document(upload: Upload, fill: Fill) -> None:
