@@ -39,6 +39,7 @@ _dumacle_options() {
         ' auth sessions limit') REPLY='--dry-run --op-id' ;;
         ' users create') REPLY='--name --role --plan --dry-run --op-id' ;;
         ' users list') REPLY='--role --status --deleted --sort --limit --after --all' ;;
+        ' users show') REPLY='--size --pod' ;;
         ' users update') REPLY='--plan --name --email --role --dry-run --op-id' ;;
         ' users disable') REPLY='--dry-run --op-id' ;;
         ' users enable') REPLY='--dry-run --op-id' ;;
@@ -49,9 +50,9 @@ _dumacle_options() {
         ' users grant-login') REPLY='--service --password-file --dry-run --op-id' ;;
         ' users revoke-login') REPLY='--service --dry-run' ;;
         ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
-        ' pods create') REPLY='--capacity --provider --secondary --bucket --prefix --dry-run --op-id' ;;
+        ' pods create') REPLY='--capacity --provider --bucket --prefix --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
-        ' pods update') REPLY='--name --capacity --secondary --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
+        ' pods update') REPLY='--name --capacity --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
         ' pods grant') REPLY='--default --dry-run --op-id' ;;
         ' pods revoke') REPLY='--dry-run --op-id' ;;
         ' pods delete') REPLY='--dry-run --op-id --yes -y' ;;
@@ -134,6 +135,8 @@ _dumacle_values() {
         ' users list --sort') REPLY='id email' ;;
         ' users list --limit') REPLY='' ;;
         ' users list --after') REPLY='' ;;
+        ' users show --size') REPLY='' ;;
+        ' users show --pod') REPLY='' ;;
         ' users update --plan') REPLY='' ;;
         ' users update --name') REPLY='' ;;
         ' users update --email') REPLY='' ;;
@@ -153,7 +156,6 @@ _dumacle_values() {
         ' users set-role --op-id') REPLY='' ;;
         ' pods create --capacity') REPLY='' ;;
         ' pods create --provider') REPLY='s3 wasabi oracle local' ;;
-        ' pods create --secondary') REPLY='s3 wasabi oracle local' ;;
         ' pods create --bucket') REPLY='' ;;
         ' pods create --prefix') REPLY='' ;;
         ' pods create --op-id') REPLY='' ;;
@@ -163,7 +165,6 @@ _dumacle_values() {
         ' pods list --after') REPLY='' ;;
         ' pods update --name') REPLY='' ;;
         ' pods update --capacity') REPLY='' ;;
-        ' pods update --secondary') REPLY='s3 wasabi oracle local none' ;;
         ' pods update --op-id') REPLY='' ;;
         ' pods grant --op-id') REPLY='' ;;
         ' pods revoke --op-id') REPLY='' ;;

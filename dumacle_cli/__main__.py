@@ -3,8 +3,9 @@
 import gc
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 if TYPE_CHECKING:
     from dumacle_cli.context import Context
@@ -20,12 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from dumacle_cli.context import Context
 
     context = Context(sys.stdout, sys.stderr)
-    try:
-        status = _guarded(context, arguments)
-    finally:
-        context.close()
-        _drop_unwritten()
-    context.record(status)
+    # What libraries, the help and the interpreter itself say goes the same way.
+    with redirect_stdout(cast("TextIO", context.out)), redirect_stderr(cast("TextIO", context.err)):
+        try:
+            status = _guarded(context, arguments)
+        finally:
+            context.close()
+            _drop_unwritten()
+        context.record(status)
     return status
 
 
@@ -91,7 +94,7 @@ def _dispatch(context: "Context", arguments: list[str]) -> int:
     except Abort:
         raise KeyboardInterrupt from None
     except NoArgsIsHelpError as error:
-        context.say(error.format_message())
+        context.say(*error.format_message().split("\n"))
         return int(errors.Exit.USAGE)
     except ClickException as error:
         place = getattr(error, "ctx", None)
@@ -123,7 +126,7 @@ def _reader_left(context: "Context") -> int:
     from dumacle_cli import errors
 
     if context.view and context.view.mutates:
-        return context.fail(errors.OutputFailed(reason="the reader closed the pipe"))
+        return context.fail(errors.OutputFailed(reason="the reader closed the pipe", outcome="what was done is kept"))
     return 0
 
 
@@ -138,7 +141,7 @@ def _bug(context: "Context", error: Exception) -> int:
     from dumacle_cli import errors
 
     if context.options.get("verbose") and context.err:
-        traceback.print_exception(error, file=context.err)
+        context.log(*"".join(traceback.format_exception(error)).splitlines())
     return context.fail(errors.Bug(kind=type(error).__name__, place=_place(error)))
 
 

@@ -1,6 +1,5 @@
 """The context of one run: settings, sessions, stores and screen, each made when it is first needed."""
 
-import json
 import os
 import sys
 import threading
@@ -12,8 +11,11 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from dumacle_cli import errors
+from dumacle_cli import errors, invocation
+from dumacle_cli.escapes import readings, safe, visible
 from dumacle_cli.output.forms import Form, Shown, View
+from dumacle_cli.output.streams import Outlet
+from dumacle_cli.plain import dumped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,8 +41,8 @@ class Context:
     """Wires the settings of one run to what its command needs; nothing is opened before it is asked for."""
 
     def __init__(self, out: TextIO | None, err: TextIO | None, environ: Mapping[str, str] | None = None) -> None:
-        self.out = out
-        self.err = err
+        self.out = Outlet.of(out, data=True)
+        self.err = Outlet.of(err, deaf=True)
         self.environ = os.environ if environ is None else environ
         self.started = time.monotonic()
         self.command = ""
@@ -48,6 +50,7 @@ class Context:
         self.parameters: dict[str, Any] = {}
         self.options: dict[str, Any] = {}
         self.starts = True
+        self.outside = False
         self.shown: Shown | None = None
         self._stores: dict[Place, tuple[ObjectStore, float]] = {}
         self._making = threading.Lock()
@@ -294,11 +297,11 @@ class Context:
         """Write the result in the form that was asked for, and return the exit status."""
         self.shown = shown
         if self.view and not (self.quiet and shown.exit is errors.Exit.DONE):
-            with _writing():
+            with self._writing():
                 self._write(shown, self.view)
         return int(shown.exit)
 
-    def _open(self) -> TextIO:
+    def _open(self) -> Outlet:
         if self.out is None:
             raise errors.NoOutput()
         return self.out
@@ -320,13 +323,36 @@ class Context:
         if self.form is not Form.TABLE:
             return
         if view.many and shown.data == []:
-            self.say(view.empty)
+            self.say(self.runnable(view.empty))
         if shown.dry_run:
             self.say("dry run: nothing was changed")
         if shown.next:
             self.say(f"more: repeat with --after {shown.next}")
         if shown.note:
-            self.say(shown.note)
+            self.say(*map(self.runnable, shown.note.split("\n")))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say of a fault that it is the output's; a reader that left a mere listing keeps its BrokenPipeError."""
+        try:
+            yield
+        except BrokenPipeError:
+            if not (self.view and self.view.mutates):
+                raise
+            raise self._unwritten("the reader closed the pipe") from None
+        except OSError as error:
+            raise self._unwritten(error.strerror) from None
+
+    def _unwritten(self, reason: str | None) -> errors.OutputFailed:
+        """Say what stands, now that its result could not be written."""
+        result = self.shown
+        if result is None or result.changed is None:
+            outcome = "what was done is kept"
+        elif result.dry_run or not result.changed:
+            outcome = "nothing was changed"
+        else:
+            outcome = "the change was made"
+        return errors.OutputFailed(reason=reason, outcome=outcome)
 
     def columns(self, *names: str) -> None:
         """Show other columns in this run's table."""
@@ -336,7 +362,7 @@ class Context:
     def write(self, text: str) -> None:
         """Write raw text to standard output."""
         out = self._open()
-        with _writing():
+        with self._writing():
             out.write(text + "\n")
             out.flush()
 
@@ -350,15 +376,37 @@ class Context:
             raise errors.UsageError(f"{name} is a secret: give - and write it to standard input")
         return value
 
-    def say(self, sentence: str) -> None:
+    def say(self, *lines: str) -> None:
         """Tell a person something on standard error, unless quiet."""
-        if not self.quiet and self.err is not None:
-            print(sentence, file=self.err)
+        if not self.quiet:
+            self.log(*lines)
 
-    def warn(self, sentence: str) -> None:
-        """Tell a person about trouble on standard error, also when quiet: cron mails it."""
-        if self.err is not None and self.form is Form.TABLE:
-            print(f"dumacle: {sentence}", file=self.err)
+    def log(self, *lines: str) -> None:
+        """Write lines to standard error in one piece, because several threads may; none holds a control character."""
+        if self.err is not None:
+            self.err.write("".join(f"{safe(line)}\n" for line in lines))
+            self.err.flush()
+
+    def warn(self, sentence: str, **facts: object) -> None:
+        """Tell about trouble on standard error, also when quiet: cron mails it; as JSON where that was asked for.
+
+        `facts` say in JSON what the sentence is about; `fix` is a command, and stands on a line of its own.
+        """
+        fix = self.runnable(str(facts.pop("fix", "")))
+        if self.form in (Form.JSON, Form.JSONL):
+            self.log(dumped({"schema": "dumacle.warning.v1", "message": sentence, "fix": fix, **facts}))
+        else:
+            self.log(f"dumacle: {sentence}", *([f"  fix: {fix}"] if fix else []))
+
+    @cached_property
+    def program(self) -> str:
+        """What is typed to start this program on the same installation from where the person stands."""
+        profile, flags = str(self.options.get("profile") or ""), self.options.get("settings") or ()
+        return invocation.program(sys.argv[0], self.environ) + invocation.located(profile, flags)
+
+    def runnable(self, text: str) -> str:
+        """Return a text whose commands of this program run as they are printed."""
+        return invocation.runnable(text, self.program)
 
     @property
     def asks(self) -> bool:
@@ -376,20 +424,35 @@ class Context:
             raise errors.NoTerminal(flag="--yes")
         where = f" [profile {self.resolved.profile}]" if self.resolved.profile else ""
         expected = name or "y"
-        self.err.write(f"{question}{where}\n{f'Type {name} to go on' if name else 'Go on? [y/N]'} ")
-        self.err.flush()
-        if sys.stdin.readline().strip().lower() != expected.lower():
+        self.log(f"{question}{where}")
+        answer = self._answer(f"Type {visible(name)} to go on" if name else "Go on? [y/N]")
+        if expected.lower() not in [reading.lower() for reading in readings(answer)]:
             raise errors.Declined()
+
+    def _answer(self, prompt: str) -> str:
+        """Return the line that a person types behind a prompt."""
+        self._prompt(f"{prompt} ")
+        return sys.stdin.readline().strip()
+
+    def _prompt(self, text: str) -> None:
+        if self.err is not None:
+            self.err.write(safe(text))
+            self.err.flush()
+
+    def ask(self, question: str, flag: str) -> str:
+        """Ask a person at the terminal; raises NoTerminal without one."""
+        if not (sys.stdin and sys.stdin.isatty() and self.err):
+            raise errors.NoTerminal(flag=flag)
+        return self._answer(f"{question}:")
 
     def ask_secret(self, question: str, flag: str) -> str:
         """Ask a person at the terminal for a secret, which is not echoed; raises NoPassword without a TTY."""
         if not (sys.stdin and sys.stdin.isatty() and self.err):
             raise errors.NoPassword(flag=flag)
-        self.err.write(f"{question}: ")
-        self.err.flush()
+        self._prompt(f"{question}: ")
         with _unechoed(sys.stdin.fileno()):
             answer = sys.stdin.readline()
-        self.err.write("\n")
+        self.log("")
         return answer.rstrip("\n")
 
     def guard(self, count: int, noun: str) -> None:
@@ -399,15 +462,24 @@ class Context:
 
     def fail(self, error: errors.DumacleError) -> int:
         """Tell the error as one sentence with its fix, or as JSON, and return its exit status."""
-        if self.err is None:
-            return int(error.exit)
+        message, fix = self.runnable(str(error)), self.runnable(self._remedy(error))
         if self.form in (Form.JSON, Form.JSONL):
-            record = {"schema": "dumacle.error.v1", "code": error.code, "message": str(error)}
-            record |= {"fix": error.remedy, "exit": int(error.exit)}  # type: ignore[dict-item]
-            self.err.write(json.dumps(record) + "\n")
+            record = {"schema": "dumacle.error.v1", "code": error.code, "message": message}
+            self.log(dumped({**record, "fix": fix, "exit": int(error.exit)}))
         else:
-            self.err.write(f"dumacle: {error}\n" + (f"  fix: {error.remedy}\n" if error.remedy else ""))
+            self.log(f"dumacle: {message}", *([f"  fix: {fix}"] if fix else []))
         return int(error.exit)
+
+    def _remedy(self, error: errors.DumacleError) -> str:
+        """Return what to do; where the database broke off, behind what that means for what was asked for."""
+        if not isinstance(error, errors.BrokenOff):
+            return error.remedy
+        return f"{'what was done before is kept' if self.touched else 'nothing was changed'}; {error.remedy}"
+
+    @property
+    def touched(self) -> bool:
+        """Whether this run may have changed something by now."""
+        return self.outside or ("database" in self.__dict__ and self.database.wrote)
 
     def record(self, status: int) -> None:
         """Write the one summary record of this run where `--log-format json` asks for it, or a line under -v."""
@@ -424,7 +496,7 @@ class Context:
             "operation": shown.operation if shown else None,
             "dry_run": self.dry_run,
         }
-        self.err.write(json.dumps(record) + "\n")
+        self.log(dumped(record))
 
     def close(self) -> None:
         """Close what was opened."""
@@ -449,14 +521,3 @@ def _unechoed(terminal: int) -> Iterator[None]:
         yield
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    """Say of a fault that it is the output's; a reader that left keeps its BrokenPipeError, which may be no fault."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise errors.OutputFailed(reason=error.strerror) from None

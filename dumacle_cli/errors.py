@@ -5,7 +5,10 @@ they do not know as a failure.
 """
 
 import re
+from collections.abc import Mapping
 from enum import IntEnum
+
+from dumacle_cli.escapes import Sentences, quoted, safe
 
 
 class Exit(IntEnum):
@@ -50,7 +53,8 @@ MEANING: dict[Exit, str] = {
 class DumacleError(Exception):
     """The base of all errors that a person is told about in one sentence.
 
-    `sentence` and `fix` are format strings; the keywords of the constructor fill them.
+    `sentence` and `fix` are format strings that the keywords of the constructor fill, `{name!q}` as a word to be typed.
+    Neither holds a control character, wherever the facts came from.
     """
 
     exit = Exit.FAILED
@@ -59,7 +63,7 @@ class DumacleError(Exception):
 
     def __init__(self, **facts: object) -> None:
         self.facts = facts
-        super().__init__(self.sentence.format(**facts))
+        super().__init__(safe(_filled(self.sentence, facts)))
 
     @property
     def code(self) -> str:
@@ -69,7 +73,11 @@ class DumacleError(Exception):
     @property
     def remedy(self) -> str:
         """What to do about it, in one sentence; empty where nothing can be advised."""
-        return self.fix.format(**self.facts)
+        return safe(_filled(self.fix, self.facts))
+
+
+def _filled(sentence: str, facts: Mapping[str, object]) -> str:
+    return Sentences().vformat(sentence, (), facts)
 
 
 # Usage and configuration
@@ -163,12 +171,16 @@ class Declined(DumacleError):
 # The database
 
 
-class DatabaseUnavailable(DumacleError):
+class BrokenOff(DumacleError):
+    """A transaction was rolled back for a reason that lies at the database."""
+
+
+class DatabaseUnavailable(BrokenOff):
     """PostgreSQL cannot be reached, or broke off before anything was committed."""
 
     exit = Exit.TEMPORARY
     sentence = "the database cannot be reached: {reason}"
-    fix = "nothing was changed; repeat the command when the database is back"
+    fix = "repeat the command when the database is back"
 
 
 class DatabaseRefused(DumacleError):
@@ -209,28 +221,28 @@ class LoginBarred(DumacleError):
     fix = "{advice}"
 
 
-class DatabaseBusy(DumacleError):
+class DatabaseBusy(BrokenOff):
     """A lock, a deadlock or a serialization failure outlasted the retries."""
 
     exit = Exit.TEMPORARY
     sentence = "the database is busy: {reason}"
-    fix = "nothing was changed; repeat the command"
+    fix = "repeat the command"
 
 
-class DatabaseFull(DumacleError):
+class DatabaseFull(BrokenOff):
     """PostgreSQL ran out of connections, memory or disk."""
 
     exit = Exit.TEMPORARY
     sentence = "the database has no room: {reason}"
-    fix = "nothing was changed; free connections or disk on the server, then repeat"
+    fix = "free connections or disk on the server, then repeat"
 
 
-class DatabaseReadOnly(DumacleError):
+class DatabaseReadOnly(BrokenOff):
     """The server is a standby, or is set read-only."""
 
     exit = Exit.TEMPORARY
     sentence = "the database does not take writes now: {reason}"
-    fix = "nothing was changed; point DUMACLE_DATABASE_URL to the primary, or repeat later"
+    fix = "point DUMACLE_DATABASE_URL to the primary, or repeat later"
 
 
 class DatabaseForbidden(DumacleError):
@@ -255,12 +267,12 @@ class NotOwner(Forbidden):
     fix = "repeat the command as that role: set DUMACLE_DATABASE_URL to it"
 
 
-class DatabaseFault(DumacleError):
+class DatabaseFault(BrokenOff):
     """PostgreSQL refused a statement for a reason that no command foresees."""
 
     exit = Exit.FAILED
     sentence = "the database refused a statement ({state}): {reason}"
-    fix = "nothing was changed; see: dumacle doctor"
+    fix = "see: dumacle doctor"
 
 
 class OutOfBounds(DumacleError):
@@ -276,7 +288,7 @@ class CommitUnknown(DumacleError):
 
     exit = Exit.UNKNOWN
     sentence = "the connection was lost at COMMIT; whether operation {operation} took effect is not known"
-    fix = "repeat the command with --op-id {operation}: it takes effect once"
+    fix = "repeat the command with --op-id {operation!q}: it takes effect once"
 
 
 class DatabaseTooOldServer(DumacleError):
@@ -337,6 +349,15 @@ class NotFound(DumacleError):
     sentence = "there is no {noun} {name}"
     fix = "look with: dumacle {noun}s list"
 
+    def __init__(self, *, guess: str = "", **facts: object) -> None:
+        self.guess = guess
+        super().__init__(**facts)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; where a name was typed in another form of Unicode, that name."""
+        return f"did you mean {quoted(self.guess)}? Or {super().remedy}" if self.guess else super().remedy
+
 
 class NoSuchSource(NotFound):
     """What is to be uploaded is not there."""
@@ -355,7 +376,7 @@ class NoSuchRendition(NotFound):
     """The present content of a file has no rendition of this name."""
 
     sentence = "file {file} has no rendition {name}; it has {known}"
-    fix = "make it with: dumacle transcode submit {file} --preset PRESET"
+    fix = "make it with: dumacle transcode submit {file!q} --preset PRESET"
 
 
 class NoSuchEvent(NotFound):
@@ -442,7 +463,7 @@ class QuotaExceeded(DumacleError):
 
     exit = Exit.LIMIT
     sentence = "the {metric} quota of {user} is used up: {left} left of {limit}, {wanted} needed"
-    fix = "dumacle quotas set {user}, or a bigger plan: dumacle plans change {user} PLAN"
+    fix = "dumacle quotas set {user!q}, or a bigger plan: dumacle plans change {user!q} PLAN"
 
 
 class PodFull(DumacleError):
@@ -450,7 +471,7 @@ class PodFull(DumacleError):
 
     exit = Exit.LIMIT
     sentence = "pod {pod} is full: {free} free, {wanted} needed"
-    fix = "dumacle pods update {pod} --capacity SIZE, or: dumacle files purge"
+    fix = "dumacle pods update {pod!q} --capacity SIZE, or: dumacle files purge"
 
 
 class SessionsFull(DumacleError):
@@ -470,7 +491,7 @@ class UserDisabled(DumacleError):
 
     exit = Exit.FORBIDDEN
     sentence = "user {user} is disabled"
-    fix = "dumacle users enable {user}"
+    fix = "dumacle users enable {user!q}"
 
 
 class NotGranted(DumacleError):
@@ -478,7 +499,7 @@ class NotGranted(DumacleError):
 
     exit = Exit.FORBIDDEN
     sentence = "user {user} has no grant on pod {pod}"
-    fix = "dumacle pods grant {pod} {user}"
+    fix = "dumacle pods grant {pod!q} {user!q}"
 
 
 class RunBusy(DumacleError):
@@ -619,7 +640,7 @@ class SaleBusy(DumacleError):
 
     exit = Exit.LOCKED
     sentence = "another command is just subscribing {user}"
-    fix = "look what it did, with: dumacle plans subscriptions show {user}"
+    fix = "look what it did, with: dumacle plans subscriptions show {user!q}"
 
 
 class NotMirrored(DumacleError):
@@ -627,7 +648,7 @@ class NotMirrored(DumacleError):
 
     exit = Exit.FAILED
     sentence = "Stripe did that, but subscription {subscription} could not be applied here"
-    fix = "see why, and try again, with: dumacle plans sync --user {user}"
+    fix = "see why, and try again, with: dumacle plans sync --user {user!q}"
 
 
 class DeliveryRefused(DumacleError):
@@ -722,7 +743,7 @@ class OutputFailed(DumacleError):
     """The result could not be written to standard output."""
 
     exit = Exit.FAILED
-    sentence = "the output could not be written ({reason}); what was done is kept"
+    sentence = "the output could not be written ({reason}); {outcome}"
     fix = "look at the result with a list or show command"
 
 

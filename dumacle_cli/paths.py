@@ -4,10 +4,33 @@ import os
 import re
 from pathlib import Path
 
+from dumacle_cli.escapes import meant, readings
+
 _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2})")
 # Controls, marks that turn the direction of a line, and surrogates. A list of our own: what Python calls printable
 # changes with its version, and the same tree must have the same paths everywhere.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+_BARE_BACKSLASH = re.compile(r"\\(?!\\|x[0-9a-f]{2})")
+
+
+def typed(path: str) -> list[str]:
+    """Return the stored paths that may be meant: as a table or JSON shows it, or as the system writes it."""
+    system = [] if _is_stored(path) else [encode(path)]
+    return list(dict.fromkeys([*readings(path), *system]))
+
+
+def beginning(path: str) -> str:
+    """Return the beginning of stored paths that is meant, typed as a table shows it or as the system writes it."""
+    if _is_stored(path):
+        return path
+    return meant(path) if meant(path) != path and not _UNSAFE.search(path) else encode(path)
+
+
+def _is_stored(path: str) -> bool:
+    """Tell whether a path could stand in a row as it is."""
+    return not _UNSAFE.search(path) and not _BARE_BACKSLASH.search(path.replace("\\\\", ""))
 
 
 def encode(name: str | bytes) -> str:

@@ -1,5 +1,6 @@
 """Results as plain values: what JSON, CSV and the record of an operation are made from."""
 
+import json
 from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -34,6 +35,11 @@ def _scalar(value: object) -> Any:
     if isinstance(value, UUID | Path):
         return str(value)
     return value
+
+
+def dumped(value: Any) -> str:
+    """Write JSON in one line of ASCII without control characters."""
+    return json.dumps(value, ensure_ascii=True, default=str).replace("\x7f", "\\u007f")
 
 
 @cache

@@ -1,7 +1,8 @@
 """Units: bytes shown in IEC units, seconds, UTC instants; and the marks by which output knows them."""
 
 import re
-from datetime import UTC, datetime
+from calendar import monthrange
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from dumacle_cli.errors import InvalidValue
@@ -11,11 +12,29 @@ Seconds = Annotated[int, "seconds"]
 Secret = Annotated[str, "secret"]
 """Shown once; never stored with an operation, never logged."""
 
+Url = Annotated[str, "link"]
+"""Shown alone on a line, because it is copied."""
+SecretUrl = Annotated[str, "secret", "link"]
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _FACTORS = {unit.lower(): 1024**power for power, unit in enumerate(_UNITS)}
 _FACTORS |= {unit[0].lower(): 1024**power for power, unit in enumerate(_UNITS)}
 _FACTORS |= {f"{unit[0].lower()}b": 1000**power for power, unit in enumerate(_UNITS) if power}
 _LARGEST = 2**63 - 1
+SIZES = "a number with B, KiB, MiB, GiB, TiB or PiB, or with kB, MB, GB, TB or PB (decimal); without any, bytes"
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_MONTHS = {"mo": 1, "y": 12}
+_SPELLED = {
+    **dict.fromkeys(("sec", "secs", "second", "seconds"), "s"),
+    **dict.fromkeys(("mins", "minute", "minutes"), "min"),
+    **dict.fromkeys(("hr", "hrs", "hour", "hours"), "h"),
+    **dict.fromkeys(("day", "days"), "d"),
+    **dict.fromkeys(("week", "weeks"), "w"),
+    **dict.fromkeys(("mos", "month", "months"), "mo"),
+    **dict.fromkeys(("yr", "yrs", "year", "years"), "y"),
+}
+AGES = "a number with its unit: 90s, 15min, 12h, 365d, 2w, 12mo or 1y"
+DURATIONS = "a number with its unit: 90s, 15min, 12h, 7d or 2w"
 # Where Stripe's minor unit is not a hundredth.
 _MINOR_DIGITS = dict.fromkeys(
     ("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"), 0
@@ -25,10 +44,11 @@ _MINOR_DIGITS |= dict.fromkeys(("bhd", "jod", "kwd", "omr", "tnd"), 3)
 
 def parse_size(text: str | int, name: str = "size") -> int:
     """Read a size such as `500GiB`, `1.5 TiB`, `10GB` (decimal) or `4096`, and return bytes; raises InvalidValue."""
-    match = re.fullmatch(r"\s*(\d{1,99}(?:\.\d{1,99})?)\s*([a-zA-Z]*)\s*", str(text))
+    match = re.fullmatch(r"\s*(\d{1,99}(?:\.\d{1,99})?)\s*([a-zA-Z]*)\s*", str(text), re.ASCII)
     factor = _FACTORS.get((match[2] or "b").lower()) if match else None
     if not match or factor is None:
-        raise InvalidValue(name=name, value=repr(text), reason="a size is a number with B, KiB, MiB, GiB or TiB")
+        point = "; write a point for the comma" if re.search(r"\d,\d", str(text)) else ""
+        raise InvalidValue(name=name, value=repr(text), reason=f"a size is {SIZES}{point}")
     whole, _, fraction = match[1].partition(".")
     size: int = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
     if size > _LARGEST:
@@ -53,22 +73,59 @@ def exact_size(size: int) -> str:
 
 
 def parse_duration(text: str, name: str = "duration") -> int:
-    """Read a duration such as `30d`, `12h`, `15m`, `90s` or `90`, and return seconds; raises InvalidValue."""
-    match = re.fullmatch(r"\s*(\d{1,9})\s*([smhdw]?)\s*", text)
-    if not match:
-        raise InvalidValue(name=name, value=repr(text), reason="a duration is a number with s, m, h, d or w")
-    return int(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match[2]]
+    """Read a duration such as `7d`, `12h`, `15min` or `90s`, and return seconds; raises InvalidValue.
+
+    A bare number and `m`, which could be minutes or months, are refused.
+    """
+    number, unit = _quantity(text, name, DURATIONS)
+    if unit not in _SECONDS:
+        raise InvalidValue(name=name, value=repr(text), reason=f"it is {DURATIONS}")
+    return number * _SECONDS[unit]
+
+
+def parse_age(text: str, name: str, now: datetime) -> datetime:
+    """Return the instant so long before `now`, by the calendar (UTC) for `12mo` or `1y`; raises InvalidValue.
+
+    A bare number and `m`, which could be minutes or months, are refused.
+    """
+    number, unit = _quantity(text, name, AGES)
+    try:
+        if unit in _SECONDS:
+            return now - timedelta(seconds=number * _SECONDS[unit])
+        return _months_before(now.astimezone(UTC), number * _MONTHS[unit])
+    except (OverflowError, ValueError):
+        raise InvalidValue(name=name, value=repr(text), reason="that is before the year 1") from None
+
+
+def _quantity(text: str, name: str, forms: str) -> tuple[int, str]:
+    match = re.fullmatch(r"\s*(\d{1,9})\s*([a-z]+)\s*", text.lower(), re.ASCII)
+    unit = _SPELLED.get(match[2], match[2]) if match else ""
+    if match and (unit in _SECONDS or unit in _MONTHS):
+        return int(match[1]), unit
+    doubt = "m could be minutes or months; " if unit == "m" else ""
+    raise InvalidValue(name=name, value=repr(text), reason=f"{doubt}it is {forms}")
+
+
+def _months_before(now: datetime, months: int) -> datetime:
+    year, month = divmod(now.year * 12 + now.month - 1 - months, 12)
+    day = min(now.day, monthrange(max(year, 1), month + 1)[1])
+    return now.replace(year=year, month=month + 1, day=day)
+
+
+def show_minute(instant: datetime) -> str:
+    """Show an instant in UTC to the minute, such as `2025-11-28 00:00 UTC`."""
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def show_duration(seconds: float) -> str:
-    """Show seconds as the two largest units, such as `2h 05m`."""
+    """Show seconds as the two largest units, such as `2h 05min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02}s"
+        return f"{whole // 60}min {whole % 60:02}s"
     if whole < 86400:
-        return f"{whole // 3600}h {whole % 3600 // 60:02}m"
+        return f"{whole // 3600}h {whole % 3600 // 60:02}min"
     return f"{whole // 86400}d {whole % 86400 // 3600:02}h"
 
 

@@ -1,7 +1,10 @@
-"""Somebody at a terminal, a real one, who is asked and answers."""
+"""Somebody at a terminal, a real one, who is asked and answers, and what stood on it."""
 
 import io
 import os
+import sys
+import threading
+import tty
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
@@ -39,3 +42,34 @@ def ask(answer: str, *argv: str, meanwhile: Callable[[], object] = lambda: None)
         with redirect_stdout(out), redirect_stderr(err):
             code = main(list(argv))
     return Result(code, out.getvalue(), err.getvalue(), out.getvalue().encode())
+
+
+def watch(*argv: str, answer: str = "") -> tuple[int, str]:
+    """Run the program in this process at a terminal, and return its exit status and all that reached the screen."""
+    keys, line = os.openpty()
+    tty.setraw(line)
+    seen: list[bytes] = []
+    reader = threading.Thread(target=_read, args=(keys, seen))
+    reader.start()
+    os.write(keys, f"{answer}\n".encode())
+    with (
+        open(line, encoding="utf-8", closefd=False) as typed,
+        open(line, "w", encoding="utf-8", closefd=False) as screen,
+    ):
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(screen), redirect_stderr(screen):
+            patch.setattr(sys, "stdin", typed)
+            code = main(list(argv))
+        screen.flush()
+    os.close(line)
+    reader.join()
+    os.close(keys)
+    return code, b"".join(seen).decode("utf-8", "replace")
+
+
+def _read(keys: int, seen: list[bytes]) -> None:
+    while True:
+        try:
+            piece = os.read(keys, 65536)
+        except OSError:  # nobody has the other end any more
+            return
+        seen.append(piece)

@@ -9,15 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dumacle_cli.errors import InvalidValue
-from dumacle_cli.services.files import ago
 from dumacle_cli.units import (
     exact_size,
+    parse_age,
     parse_duration,
     parse_instant,
     parse_price,
     parse_size,
     show_duration,
     show_instant,
+    show_minute,
     show_price,
     show_size,
 )
@@ -122,22 +123,59 @@ def test_decimal_units_are_thousands_and_the_others_are_1024(number: int, unit: 
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), ("15m", 900), (" 12 h ", 43_200), ("30d", 2_592_000), ("2w", 1209600)],
+    [("90s", 90), ("15min", 900), (" 12 h ", 43_200), ("30d", 2_592_000), ("30D", 2_592_000), ("2 weeks", 1209600)],
 )
 def test_durations_are_read(text: str, seconds: int) -> None:
     assert parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "-1s", "1.5h", "1h30m", "1D", "1y", "1234567890"])
+@pytest.mark.parametrize(
+    "text", ["", "h", "90", "15m", "15M", "-1s", "1.5h", "1h30min", "1y", "12mo", "1234567890s", "\u0663d"]
+)
 def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(InvalidValue, match=r"--expires cannot be .*: a duration is a number"):
+    with pytest.raises(InvalidValue, match=r"--expires cannot be .*: .*a number with its unit: 90s, 15min"):
         parse_duration(text, "--expires")
 
 
+NOON = datetime(2024, 3, 31, 12, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("age", "instant"),
+    [
+        ("90s", "2024-03-31T12:28:30"),
+        ("15min", "2024-03-31T12:15"),
+        ("15 minutes", "2024-03-31T12:15"),
+        ("12h", "2024-03-31T00:30"),
+        ("365d", "2023-04-01T12:30"),
+        ("2w", "2024-03-17T12:30"),
+        ("1mo", "2024-02-29T12:30"),
+        ("13 months", "2023-02-28T12:30"),
+        ("12mo", "2023-03-31T12:30"),
+        ("1y", "2023-03-31T12:30"),
+        ("0mo", "2024-03-31T12:30"),
+    ],
+)
+def test_ages_are_read_by_the_calendar(age: str, instant: str) -> None:
+    assert parse_age(age, "--older-than", NOON) == datetime.fromisoformat(instant).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("age", ["12m", "12M", " 12 m ", "365", "0", "1.5d", "1,5d", "-1d", "1d12h", "d", "", "1q"])
+def test_an_age_without_a_clear_unit_is_refused_with_the_right_forms(age: str) -> None:
+    with pytest.raises(InvalidValue) as refused:
+        parse_age(age, "--older-than", NOON)
+    assert all(form in str(refused.value) for form in ("365d", "12mo", "1y", "15min"))
+    assert ("m could be minutes or months" in str(refused.value)) == (age.strip().lower().endswith("m"))
+
+
 def test_an_age_from_before_the_calendar_is_refused() -> None:
-    for age in ("999999w", "999999999w"):
+    for age in ("999999w", "999999999w", "99999mo", "3000y", "999999999y"):
         with pytest.raises(InvalidValue, match=f"--older-than cannot be '{age}': that is before the year 1"):
-            ago(age, "--older-than")
+            parse_age(age, "--older-than", NOON)
+
+
+def test_an_instant_is_told_to_the_minute_in_utc() -> None:
+    assert show_minute(datetime(2025, 11, 28, 1, 0, 59, tzinfo=timezone(timedelta(hours=1)))) == "2025-11-28 00:00 UTC"
 
 
 @pytest.mark.parametrize(
@@ -145,10 +183,10 @@ def test_an_age_from_before_the_calendar_is_refused() -> None:
     [
         (0, "0s"),
         (59.4, "59s"),
-        (59.5, "1m 00s"),
-        (3599, "59m 59s"),
-        (3600, "1h 00m"),
-        (86_399, "23h 59m"),
+        (59.5, "1min 00s"),
+        (3599, "59min 59s"),
+        (3600, "1h 00min"),
+        (86_399, "23h 59min"),
         (86_400, "1d 00h"),
         (8_640_000, "100d 00h"),
     ],

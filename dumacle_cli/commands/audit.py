@@ -1,6 +1,7 @@
 """`dumacle audit`: who changed what, when and how."""
 
-from datetime import UTC, datetime, timedelta
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,10 +9,9 @@ import typer
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
-from dumacle_cli.errors import InvalidValue
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import audit
-from dumacle_cli.units import parse_duration, parse_instant
+from dumacle_cli.units import parse_age, parse_instant
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = group("audit", "Who changed what, when and how; for superadmins.")
 
 COLUMNS = ("id", "at", "actor", "action", "target")
+_DATE = re.compile(r"\s*\d{4}-|\s*\d{8}(T|\s*$)")
 EMPTY = "no such change is recorded"
 
 Actor = Annotated[str | None, typer.Option("--actor", metavar="USER", help="Changes made by this e-mail or id.")]
@@ -36,7 +37,8 @@ Operation = Annotated[
     str | None, typer.Option("--operation", metavar="ID", help="Changes of this operation, as its login named it.")
 ]
 Since = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="From then on: ISO 8601 in UTC, or an age such as 7d.")
+    str | None,
+    typer.Option("--since", metavar="TIME", help="From then on: ISO 8601 in UTC, or an age: 15min, 12h, 7d, 12mo, 1y."),
 ]
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then, in the same forms.")]
 
@@ -118,9 +120,4 @@ def export(
 def _instant(typed: str | None, name: str) -> datetime | None:
     if typed is None:
         return None
-    try:
-        return datetime.now(UTC) - timedelta(seconds=parse_duration(typed, name))
-    except InvalidValue:
-        return parse_instant(typed, name)
-    except OverflowError:
-        raise InvalidValue(name=name, value=repr(typed), reason="that is before all time") from None
+    return parse_instant(typed, name) if _DATE.match(typed) else parse_age(typed, name, datetime.now(UTC))

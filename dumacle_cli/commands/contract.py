@@ -331,6 +331,7 @@ def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]
         context: Context = click.find_root().obj
         options = click.find_root().meta.get("dumacle.options", {})
         context.enter(promise.name, promise.view, given, options, _starts(promise))
+        context.outside = promise.outside and not context.dry_run
         with _named(context, promise):  # also while it is shown: a stream asks PostgreSQL only then
             result = body(context, **given)
             if promise.view is None:

@@ -1,6 +1,5 @@
 """`dumacle pods credentials`: encrypted keys to a provider, a pod's own or the system's default."""
 
-import getpass
 import json
 import sys
 from collections.abc import Mapping
@@ -189,10 +188,8 @@ def _given(context: Context, source: str) -> dict[str, str]:
         return _parsed(_read(context, source), source)
     if not (sys.stdin and sys.stdin.isatty() and context.err):
         raise UsageError("no keys were given: name --from FILE, or --from - for standard input")
-    context.err.write("Access key: ")
-    context.err.flush()
-    access_key = sys.stdin.readline()
-    return _parsed(f"{access_key.strip()}\n{getpass.getpass('Secret key: ')}", "that")
+    access_key = context.ask("Access key", "--from FILE")
+    return _parsed(f"{access_key}\n{context.ask_secret('Secret key', '--from FILE')}", "that")
 
 
 def _read(context: Context, source: str) -> str:

@@ -1,10 +1,9 @@
 """The last screen of `dumacle demo`: what exists now, the links, and what to try next."""
 
-import shlex
-
 from dumacle_cli import embedded, settings
 from dumacle_cli.commands.pods import bar
 from dumacle_cli.context import Context
+from dumacle_cli.escapes import quoted
 from dumacle_cli.services import demo as world
 from dumacle_cli.services import downloads, pods, quotas
 from dumacle_cli.services import standing as standings
@@ -43,7 +42,7 @@ def note(context: Context, hiding: str, link: downloads.Link, playing: downloads
         "\nTry next:",
         f"  {program} files list --owner {world.USER} --sort size --desc --limit 5",
         f"  {program} users show {world.USER}",
-        f"  {program} files download {shlex.quote(link.path)} --owner {world.USER}",
+        f"  {program} files download {quoted(link.path)} --owner {world.USER}",
     ]
     return "\n".join(lines)
 

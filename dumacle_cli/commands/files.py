@@ -1,6 +1,7 @@
 """`dumacle files`: list, link, download, move, delete and verify files."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,7 @@ from dumacle_cli.errors import Exit, OutputFailed, UsageError
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import downloads, files, purge, renditions, verification
 from dumacle_cli.store.files import Selection
-from dumacle_cli.units import parse_duration, show_size
+from dumacle_cli.units import parse_age, parse_duration, show_minute, show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -32,7 +33,8 @@ OneOrFilter = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, o
 Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files: e-mail or id.")]
 Pod = Annotated[str, typer.Option("--pod", metavar="POD", help="In which pod: name or id.")]
 Prefix = Annotated[str, typer.Option("--prefix", help="Only paths that begin so.")]
-OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help="Only those older than this, such as 30d.")]
+AGE = "Only those {} longer ago than this: 90s, 15min, 12h, 365d, 2w, 12mo, 1y"
+OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('created')}.")]
 
 
 @command(
@@ -116,7 +118,9 @@ def url(
     rendition: Annotated[
         str, typer.Option("--rendition", metavar="NAME", help="Of what was made of it, such as hls; see: files show.")
     ] = "",
-    expires: Annotated[str, typer.Option("--expires", metavar="AGE", help="How long it is good, up to 7d.")] = "",
+    expires: Annotated[
+        str, typer.Option("--expires", metavar="AGE", help="How long it is good, up to 7d: 90s, 15min, 1h, 7d.")
+    ] = "",
 ) -> Shown:
     """Make a link that downloads a file, or plays a rendition, without a login; HLS gets playlists of its own."""
     seconds = parse_duration(expires, "--expires") if expires else context.settings.url_expiry
@@ -174,9 +178,9 @@ def download(
 
 def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
     """Write the bytes to standard output, and turn what is said of them to standard error."""
-    stream = getattr(context.out, "buffer", None)
+    stream = context.out.binary if context.out else None
     if stream is None:
-        raise OutputFailed(reason="standard output takes no bytes")
+        raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
     context.out = context.err
     return downloads.to_stream(context.store, wanted, stream)
 
@@ -235,15 +239,17 @@ def delete(
     older_than: OlderThan = "",
 ) -> Shown:
     """Delete files; they can be restored, and count against storage, until they are purged."""
+    before = _before(older_than)
 
     def choose(session: "Session") -> Selection:
-        return files.choose(session, file, owner=owner, pod=pod, prefix=prefix, older_than=older_than)
+        return files.choose(session, file, owner=owner, pod=pod, prefix=prefix, before=before)
 
     if context.asks:
         with context.session() as session:
             number, words = files.summary(session, choose(session))
         context.guard(number, "file")
-        context.confirm(f"Delete {words}")
+        context.confirm(f"Delete {words}{_older(before)}")
+    _say_age(context, before)
     return context.change(lambda session: files.delete(session, choose(session), maximum=context.maximum))
 
 
@@ -290,21 +296,39 @@ def purge_(
     pod: Pod = "",
     prefix: Prefix = "",
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Only what was given up before; else after retention.")
+        str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('given up')}; else retention_days.")
     ] = "",
 ) -> Shown:
     """Remove deleted files and old contents for good, and what was made of them; finishes what a kill cut short."""
     maximum = None if file else context.maximum
     with context.session() as session:
         age = older_than or ("" if file else f"{context.settings.retention_days}d")
-        chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, older_than=age, deleted=True)
+        before = _before(age)
+        chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, before=before, deleted=True)
         scope = _scope(chosen)
         planned = purge.plan(session, **scope, maximum=maximum)
         words = files.summary(session, chosen)[1] if context.asks else ""
     gone = f"{planned.versions} contents and {planned.renditions} renditions"
-    context.confirm(f"Purge for good {words}; {gone}, {show_size(planned.bytes)} become free")
+    room = f"{gone}, {show_size(planned.bytes)} become free"
+    context.confirm(f"Purge for good {words}{_older(before)}; {room}")
+    _say_age(context, before)
     done = planned if context.dry_run else purge.run(context.database, context.store, **scope, maximum=maximum)
     return _outside(context, done, changed=done != purge.NOTHING)
+
+
+def _before(age: str) -> datetime | None:
+    """Return the instant that an age means, once for all that a command does; raises InvalidValue."""
+    return parse_age(age, "--older-than", datetime.now(UTC)) if age else None
+
+
+def _older(before: datetime | None) -> str:
+    return f", older than {show_minute(before)}" if before else ""
+
+
+def _say_age(context: Context, before: datetime | None) -> None:
+    """Tell on a dry run which date an age was taken for."""
+    if before and context.dry_run:
+        context.say(f"this is about what is older than {show_minute(before)}")
 
 
 def _scope(chosen: Selection) -> dict[str, Any]:

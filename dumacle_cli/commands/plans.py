@@ -25,8 +25,10 @@ Name = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 Price = typer.Option("--price", metavar="AMOUNT", help="Price of an interval, such as 9.99.")
 Currency = typer.Option("--currency", metavar="CODE", help="Three letters, such as EUR.")
 Interval = typer.Option("--interval", help="How often the price is paid.")
-Storage = typer.Option("--storage", metavar="SIZE", help="Bytes that may be stored, such as 500GiB, or unlimited.")
-Upload = typer.Option("--upload", metavar="SIZE", help="Bytes that may be uploaded in a month, or unlimited.")
+Storage = typer.Option("--storage", metavar="SIZE", help="What may be stored: 500GiB, 500GB, bytes or unlimited.")
+Upload = typer.Option(
+    "--upload", metavar="SIZE", help="What may be uploaded in a month: 500GiB, 500GB, bytes or unlimited."
+)
 Minutes = typer.Option("--transcode-minutes", metavar="N", help="Minutes transcoded in a month, or unlimited.")
 UNLIMITED = "unlimited"
 

@@ -11,6 +11,7 @@ from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotConfigured, UsageError
+from dumacle_cli.escapes import visible
 from dumacle_cli.output.forms import Form, Shown
 from dumacle_cli.plain import plain
 from dumacle_cli.services import pods
@@ -29,6 +30,9 @@ BAR = 20
 OWN = "Whether it uses keys of its own; see: pods credentials."
 
 PodName = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id.")]
+Secondary = Annotated[
+    str, typer.Option("--secondary", metavar="PROVIDER", hidden=True, help="Refused: nothing copies to it yet.")
+]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
 
 
@@ -36,25 +40,35 @@ UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail
 def create(
     context: Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the pod is called.")],
-    capacity: Annotated[str, typer.Option("--capacity", metavar="SIZE", help="How much it holds, such as 500GiB.")],
+    capacity: Annotated[
+        str,
+        typer.Option(
+            "--capacity", metavar="SIZE", help="How much it holds, such as 500GiB or 500GB; a bare number is bytes."
+        ),
+    ],
     provider: Annotated[
         pods.Provider | None, typer.Option("--provider", help="Where its bytes lie, if not at the default one.")
     ] = None,
-    secondary: Annotated[
-        pods.Provider | None, typer.Option("--secondary", metavar="PROVIDER", help="Where copies lie.")
-    ] = None,
+    secondary: Secondary = "",
     bucket: Annotated[str, typer.Option("--bucket", help="The bucket; else the provider's setting.")] = "",
     prefix: Annotated[str | None, typer.Option("--prefix", help="What its keys begin with; else of its name.")] = None,
 ) -> Shown:
     """Create a pod."""
+    _refuse_secondary(secondary)
     size = parse_size(capacity, "capacity")
     chosen = provider or context.settings.default_provider
-    places: dict[str, Any] = {"provider": chosen, "secondary": secondary, "prefix": prefix}
+    places: dict[str, Any] = {"provider": chosen, "prefix": prefix}
 
     def work(session: "Session") -> tuple[pods.Pod, bool]:
         return pods.create(session, name, capacity=size, bucket=bucket or _bucket(context, chosen), **places)
 
     return context.change(work)
+
+
+def _refuse_secondary(provider: str) -> None:
+    if provider:
+        reason = "--secondary is refused: nothing copies files to a second provider yet"
+        raise UsageError(reason, "dumacle pods")
 
 
 def _bucket(context: Context, provider: str) -> str:
@@ -74,7 +88,7 @@ def _bucket(context: Context, provider: str) -> str:
     "list",
     returns=pods.Pod,
     many=True,
-    columns=("id", "name", "capacity", "used", "reserved", "free", "provider", "secondary", "bucket"),
+    columns=("id", "name", "capacity", "used", "reserved", "free", "provider", "bucket"),
     empty="there are no pods: dumacle pods create NAME --capacity SIZE",
     example="dumacle pods list --provider local",
     role="enduser",
@@ -108,26 +122,26 @@ def update(
     context: Context,
     pod: PodName,
     name: Annotated[str | None, typer.Option("--name", help="A new name; the keys of its files stay.")] = None,
-    capacity: Annotated[str | None, typer.Option("--capacity", metavar="SIZE", help="How much it holds.")] = None,
-    secondary: Annotated[
-        Literal["s3", "wasabi", "oracle", "local", "none"] | None,
-        typer.Option("--secondary", metavar="PROVIDER", help="Where copies lie."),
+    capacity: Annotated[
+        str | None,
+        typer.Option("--capacity", metavar="SIZE", help="How much it holds, such as 2TiB; a bare number is bytes."),
     ] = None,
+    secondary: Secondary = "",
     s3: Annotated[bool | None, typer.Option("--use-custom-s3/--no-use-custom-s3", help=OWN)] = None,
     wasabi: Annotated[bool | None, typer.Option("--use-custom-wasabi/--no-use-custom-wasabi", help=OWN)] = None,
     oracle: Annotated[bool | None, typer.Option("--use-custom-oracle/--no-use-custom-oracle", help=OWN)] = None,
 ) -> Shown:
     """Change a pod; before it uses other keys these are proven against its bucket."""
+    _refuse_secondary(secondary)
     own = {
         provider: wish for provider, wish in (("s3", s3), ("wasabi", wasabi), ("oracle", oracle)) if wish is not None
     }
-    if name is None and capacity is None and secondary is None and not own:
-        reason = "nothing was asked for: give --name, --capacity, --secondary or --use-custom-PROVIDER"
+    if name is None and capacity is None and not own:
+        reason = "nothing was asked for: give --name, --capacity or --use-custom-PROVIDER"
         raise UsageError(reason, "dumacle pods update")
     wanted = {
         "name": name,
         "capacity": None if capacity is None else parse_size(capacity, "capacity"),
-        "secondary": "" if secondary == "none" else secondary,
         "own_credentials": own,
     }
     trials = credentials.switched(context, pod, own)
@@ -165,7 +179,7 @@ def delete(context: Context, pod: PodName) -> Shown:
         with context.session() as session:
             found = pods.show(session, pod)
             holds_files = pods.holds_files(session, pod)
-        what = f"Delete pod {found.name}" + (", in which files live?" if holds_files else "?")
+        what = f"Delete pod {visible(found.name)}" + (", in which files live?" if holds_files else "?")
         context.confirm(what, name=found.name if holds_files else None)
     return context.change(lambda session: pods.delete(session, pod))
 

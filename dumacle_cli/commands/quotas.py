@@ -57,8 +57,12 @@ def show(context: Context, user: UserName) -> Shown:
 def set_(
     context: Context,
     user: UserName,
-    storage: Annotated[str, typer.Option("--storage", metavar="SIZE", help="Bytes at a time, unlimited or plan.")] = "",
-    upload: Annotated[str, typer.Option("--upload", metavar="SIZE", help="Bytes a month, unlimited or plan.")] = "",
+    storage: Annotated[
+        str, typer.Option("--storage", metavar="SIZE", help="At a time: 500GiB, 500GB, bytes, unlimited or plan.")
+    ] = "",
+    upload: Annotated[
+        str, typer.Option("--upload", metavar="SIZE", help="A month: 500GiB, 500GB, bytes, unlimited or plan.")
+    ] = "",
     transcode: Annotated[
         str, typer.Option("--transcode-minutes", metavar="N", help="Minutes a month, unlimited or plan.")
     ] = "",
@@ -101,7 +105,7 @@ def _minutes(typed: str, name: str) -> int:
 def grant(
     context: Context,
     user: UserName,
-    upload: Annotated[str, typer.Option("--upload", metavar="SIZE", help="More bytes to upload.")] = "",
+    upload: Annotated[str, typer.Option("--upload", metavar="SIZE", help="More to upload: 5GiB, 5GB or bytes.")] = "",
     transcode: Annotated[str, typer.Option("--transcode-minutes", metavar="N", help="More minutes.")] = "",
     reason: Annotated[str, typer.Option("--reason", help="Why; kept with the grant.")] = "",
 ) -> Shown:

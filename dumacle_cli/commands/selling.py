@@ -7,7 +7,7 @@ import typer
 
 from dumacle_cli.commands.contract import command
 from dumacle_cli.context import Context
-from dumacle_cli.errors import Exit, NotConfigured, UsageError
+from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import customers, products, reconciliation, selling, subscriptions
 from dumacle_cli.units import show_instant
@@ -44,9 +44,19 @@ def push(
     """Let Stripe sell plans as they are here; pushing again writes only what differs."""
     with context.session() as session:
         offers = products.offers(session, plans or [], context.settings.installation)
-    done = [_push(context, offer) for offer in offers]
+    done: list[products.Pushed] = []
+    status = Exit.DONE
+    for offer in offers:
+        try:
+            done.append(_push(context, offer))
+        except DumacleError as error:
+            if not done:
+                raise
+            status = Exit.PARTIAL
+            context.warn(f"{offer.plan} and what comes behind it was not pushed: {error}", fix=error.remedy)
+            break
     changed = any(pushed.result != "unchanged" for pushed in done)
-    return Shown(done, changed, dry_run=context.dry_run)
+    return Shown(done, changed, dry_run=context.dry_run, exit=status)
 
 
 def _push(context: Context, offer: products.Offer) -> products.Pushed:

@@ -10,13 +10,15 @@ import typer
 from dumacle_cli import errors
 from dumacle_cli.commands.contract import command
 from dumacle_cli.context import Context
-from dumacle_cli.ingest.items import Silent, Summary, Tally
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.escapes import quoted, visible
+from dumacle_cli.ingest.items import TROUBLE, Outcome, Silent, Summary, Tally
+from dumacle_cli.output.forms import Form, Shown
 from dumacle_cli.transcode import presets
 
 if TYPE_CHECKING:
     from dumacle_cli.ingest import engine
-    from dumacle_cli.ingest.items import Progress
+    from dumacle_cli.ingest.items import Attempt
+    from dumacle_cli.output.progress import Bars
     from dumacle_cli.services.placement import Target
     from dumacle_cli.services.transcodes import Wish
 
@@ -64,6 +66,7 @@ def upload(
         results=results,
         stop_after=stop_after,
         transcode=transcode,
+        report=True,
     )
     return _shown(context, *done)
 
@@ -78,8 +81,12 @@ def sent(
     results: Path | None = None,
     stop_after: int = 0,
     transcode: presets.Name | None = None,
+    report: bool = False,
 ) -> tuple["engine.Upload", Summary, Tally]:
-    """Upload, or foresee it on a dry run, and return what was wanted and what it came to, without a word about it."""
+    """Upload, or foresee it on a dry run, and return what was wanted and what it came to.
+
+    With `report`, each file that needs attention is told with its reason.
+    """
     from dumacle_cli.ingest import upload as uploading
     from dumacle_cli.services import placement, transcodes
 
@@ -90,8 +97,10 @@ def sent(
     wish = _wish(transcode) if transcode else None
     wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after, wish)
     if context.dry_run:
-        return wanted, *uploading.foresee(context.database, wanted)
-    with _progress(context) as progress:
+        told = _Reporter(context, wanted, None) if report else Silent()
+        return wanted, *uploading.foresee(context.database, wanted, told)
+    with _bars(context) as bars:
+        progress = _Reporter(context, wanted, bars) if report else bars or Silent()
         return wanted, *uploading.run(context.database, _stores(context, target), wanted, progress, results)
 
 
@@ -147,9 +156,50 @@ def _stores(context: Context, target: "Target") -> "engine.Stores":
     )
 
 
-def _progress(context: Context) -> "AbstractContextManager[Progress]":
+class _Reporter:
+    """Tells of each file that needs attention as it ends, in any form and also when quiet, and moves the bars."""
+
+    def __init__(self, context: Context, wanted: "engine.Upload", bars: "Bars | None") -> None:
+        self._context, self._wanted, self._bars = context, wanted, bars
+
+    def planned(self, files: int, size: int) -> None:
+        """More files are to be uploaded."""
+        if self._bars:
+            self._bars.planned(files, size)
+
+    def moved(self, attempt: "Attempt", size: int) -> None:
+        """Bytes of an attempt reached the store."""
+        if self._bars:
+            self._bars.moved(attempt, size)
+
+    def ended(self, outcome: Outcome) -> None:
+        """An item ended."""
+        if self._bars:
+            self._bars.ended(outcome)
+        if outcome.ends in TROUBLE:
+            self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        path, ends = visible(outcome.path), str(outcome.ends)
+        sentence = f"{path}: {ends}: {outcome.error}"
+        if self._bars and self._context.form in (Form.TABLE, Form.CSV):
+            self._bars.say(f"dumacle: {sentence}")
+            return
+        fix = (
+            _why(self._wanted, outcome.size) if outcome.limit and self._context.form in (Form.JSON, Form.JSONL) else ""
+        )
+        self._context.warn(sentence, path=outcome.path, result=ends, size=outcome.size, error=outcome.error, fix=fix)
+
+
+def _why(wanted: "engine.Upload", size: int) -> str:
+    """Return the command that says why a file of so many bytes is refused."""
+    place = wanted.place
+    return f"dumacle users show {quoted(place.owner)} --size {size} --pod {quoted(place.pod)}"
+
+
+def _bars(context: Context) -> "AbstractContextManager[Bars | None]":
     if context.quiet or context.err is None or not context.err.isatty():
-        return nullcontext(Silent())
+        return nullcontext(None)
     from dumacle_cli.output.progress import Bars
 
     return Bars(context.err, context.color)
@@ -160,8 +210,10 @@ def _shown(context: Context, wanted: "engine.Upload", summary: Summary, tally: T
     if tally.troubled:
         only_limits = tally.limits == tally.troubled and not summary.uploaded
         status = errors.Exit.LIMIT if only_limits else errors.Exit.PARTIAL
-        why = f"\n  why: dumacle users show {wanted.place.owner}" if tally.limits else ""
-        context.warn(f"{tally.troubled} not uploaded; the first: {tally.first_error}{why}")
+        if context.form in (Form.TABLE, Form.CSV):
+            context.log(f"dumacle: {tally.troubled} not uploaded; the first: {tally.first_error}")
+            if tally.limits:
+                context.log(f"  why: {context.runnable(_why(wanted, tally.first_limited))}")
     changed = summary.uploaded > 0
     others = summary.uploaded - summary.transcodes
     note = f"{summary.transcodes} to be transcoded, {others} of another kind" if wanted.transcode else ""

@@ -39,7 +39,11 @@ def _written(formatter: Any) -> None:
 
 def rows(params: Iterable[Any], kind: str) -> Rows:
     """Return the names and meanings of the parameters of a kind: argument or option."""
-    return [(_name(param), _meaning(param)) for param in params if param.param_type_name == kind]
+    return [
+        (_name(param), _meaning(param))
+        for param in params
+        if param.param_type_name == kind and not getattr(param, "hidden", False)
+    ]
 
 
 def pieces(params: Iterable[Any]) -> list[str]:

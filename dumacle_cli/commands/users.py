@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -13,9 +14,10 @@ from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotFound, UsageError
+from dumacle_cli.escapes import visible
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.services import erasure, imports, standing, users
-from dumacle_cli.units import show_size
+from dumacle_cli.units import parse_size, show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -70,10 +72,19 @@ def list_(
 
 
 @command(app, "show", returns=standing.UserDetail, example="dumacle users show ada@example.com", role="enduser")
-def show(context: Context, user: User) -> standing.UserDetail:
-    """Show a user with plan, pods and quotas, and why he cannot upload."""
+def show(
+    context: Context,
+    user: User,
+    size: Annotated[
+        str, typer.Option("--size", metavar="SIZE", help="Say why a file of 500MiB, 500MB or so many bytes is refused.")
+    ] = "",
+    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Say why an upload into this pod is refused.")] = "",
+) -> standing.UserDetail:
+    """Show a user with plan, pods and quotas, and why they cannot upload."""
+    asked = parse_size(size, "--size") if size else None
     with context.session() as session:
-        return standing.show(session, user)
+        found = standing.show(session, user, size=asked, pod=pod, max_file_size=context.settings.max_file_size)
+    return replace(found, reasons=[replace(each, fix=context.runnable(each.fix)) for each in found.reasons])
 
 
 @command(app, "update", returns=users.Changed, example="dumacle users update ada@example.com --plan pro", mutates=True)
@@ -138,7 +149,9 @@ def purge(context: Context, user: User) -> Shown:
     doomed = _doomed(context, user)
     if doomed:
         size = show_size(doomed.bytes)
-        context.confirm(f"Erase {doomed.email} with {doomed.files} files ({size}) for good?", name=doomed.email)
+        context.confirm(
+            f"Erase {visible(doomed.email)} with {doomed.files} files ({size}) for good?", name=doomed.email
+        )
     if doomed and context.dry_run:
         return Shown(doomed, True, dry_run=True)
     shown = context.change(lambda session: erasure.begin(session, user))

@@ -1,6 +1,5 @@
 """`dumacle worker`: does what waits, until it is told to stop."""
 
-import json
 import os
 import signal
 import socket
@@ -16,6 +15,7 @@ import typer
 from dumacle_cli.commands.contract import GROUP, Kind, admit, command
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, TimedOut
+from dumacle_cli.plain import dumped
 from dumacle_cli.store import queue
 
 if TYPE_CHECKING:
@@ -185,14 +185,12 @@ def _tell(context: Context) -> "Tell":
 
     def tell(event: str, **facts: object) -> None:
         known = {name: value for name, value in facts.items() if value is not None}
-        if context.err is None or context.quiet:
+        if context.quiet:
             return
         if as_json:
-            line = json.dumps({"time": datetime.now(UTC).isoformat(), "event": event, **known}, default=str)
+            line = dumped({"time": datetime.now(UTC).isoformat(), "event": event, **known})
         else:
             line = ": ".join(filter(None, (event, ", ".join(f"{name} {value}" for name, value in known.items()))))
-        # One write a line: several threads tell.
-        context.err.write(line + "\n")
-        context.err.flush()
+        context.log(line)
 
     return tell

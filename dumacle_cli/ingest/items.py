@@ -86,6 +86,8 @@ class Tally:
     new_versions: int = 0
     transcodes: int = 0
     limits: int = 0
+    first_limited: int = 0
+    """Bytes of the first file that a limit refused."""
     first_error: str = ""
 
     @property
@@ -102,7 +104,9 @@ class Tally:
         """Count one outcome."""
         self.counts[outcome.ends] += 1
         self.planned_bytes += outcome.size
-        self.limits += outcome.limit
+        if outcome.limit:
+            self.first_limited = self.first_limited if self.limits else outcome.size
+            self.limits += 1
         if outcome.ends is Class.UPLOADED:
             self.uploaded_bytes += outcome.size
             self.new_versions += outcome.new_version

@@ -176,7 +176,10 @@ def _fitting(rest: Iterable[tuple[Item, bool]], granted: int) -> tuple[int, int]
 
 
 def _refused(place: Place, item: Item, refused_by: str, free: int) -> Outcome:
-    who = f"pod {place.pod} is full" if refused_by == "pod" else f"the {refused_by} quota of {place.owner} is used up"
+    if refused_by == "pod":
+        who = f"pod {place.pod} {'has too little room' if free > 0 else 'is full'}"
+    else:
+        who = f"the {refused_by} quota of {place.owner} is {'too small' if free > 0 else 'used up'}"
     error = f"{who}: {show_size(max(0, free))} free, {show_size(item.size)} needed"
     return Outcome(item.path, Class.REFUSED, item.size, error=error, limit=True)
 

@@ -25,7 +25,7 @@ from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 
 
-def foresee(database: Database, upload: Upload) -> tuple[Summary, Tally]:
+def foresee(database: Database, upload: Upload, progress: Progress) -> tuple[Summary, Tally]:
     """Tell what an upload would come to, reading the database and writing nothing anywhere."""
     started, tally = time.monotonic(), Tally()
     found = scan(upload.sources, upload.prefix)
@@ -37,6 +37,7 @@ def foresee(database: Database, upload: Upload) -> tuple[Summary, Tally]:
         compared = plan.compare(upload.place, batch, held, halted=lambda: False)
         for outcome in plan.foresee(upload.place, compared, room, upload.transcode):
             tally.add(outcome)
+            progress.ended(outcome)
     return items.summarise(tally, None, time.monotonic() - started), tally
 
 

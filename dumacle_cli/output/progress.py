@@ -1,7 +1,7 @@
 """Progress on standard error: one line for the whole, one for each large file, on a terminal only."""
 
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Self
 
 from rich.progress import (
     BarColumn,
@@ -16,9 +16,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from dumacle_cli.escapes import safe, visible
 from dumacle_cli.ingest.items import Attempt, Class, Outcome
 from dumacle_cli.output.screen import console
-from dumacle_cli.output.tables import printable
+from dumacle_cli.output.streams import Outlet
 from dumacle_cli.units import show_size
 
 LARGE = 16 * 1024**2
@@ -53,7 +54,7 @@ class _Live:
 class Bars(_Live):
     """Bars for an upload; what the engine tells is drawn at most ten times a second."""
 
-    def __init__(self, err: TextIO, color: bool | None) -> None:
+    def __init__(self, err: Outlet, color: bool | None) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -78,9 +79,9 @@ class Bars(_Live):
         if attempt.item.size < LARGE:
             return
         if attempt.file_id not in self._files:
-            name = printable(attempt.item.path)
-            shown = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
-            self._files[attempt.file_id] = self._bars.add_task(f"  {shown}", total=attempt.item.size)
+            name = visible(attempt.item.path)
+            short = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
+            self._files[attempt.file_id] = self._bars.add_task(f"  {short}", total=attempt.item.size)
         self._bars.advance(self._files[attempt.file_id], size)
 
     def ended(self, outcome: Outcome) -> None:
@@ -92,6 +93,10 @@ class Bars(_Live):
         if outcome.file_id in self._files:
             self._bars.remove_task(self._files.pop(outcome.file_id))
 
+    def say(self, line: str) -> None:
+        """Tell something above the bars."""
+        self._bars.console.print(Text(safe(line)), soft_wrap=True)
+
     def _text(self) -> str:
         return f"files {self._ended}/{self._planned}"
 
@@ -99,7 +104,7 @@ class Bars(_Live):
 class Percents(_Live):
     """A bar for each piece of work whose progress is known in percent."""
 
-    def __init__(self, err: TextIO, color: bool | None) -> None:
+    def __init__(self, err: Outlet, color: bool | None) -> None:
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -113,4 +118,4 @@ class Percents(_Live):
         """Say how far the piece of work of this number is."""
         if number not in self._tasks:
             self._tasks[number] = self._bars.add_task("", total=100)
-        self._bars.update(self._tasks[number], description=printable(name), completed=percent)
+        self._bars.update(self._tasks[number], description=visible(name), completed=percent)

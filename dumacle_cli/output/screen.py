@@ -1,14 +1,16 @@
 """Tables on a terminal: fitted to its width and coloured."""
 
 from collections.abc import Iterable, Iterator
-from typing import TextIO
+from typing import TextIO, cast
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dumacle_cli.output.tables import GAP, Cell, Grid
+from dumacle_cli.escapes import safe
+from dumacle_cli.output.streams import Outlet
+from dumacle_cli.output.tables import GAP, Cell, Grid, cells
 
 WHOLE = 20
 """Characters up to which a column is not folded on a narrow terminal, unless it is the widest."""
@@ -28,11 +30,11 @@ class Screen(Console):
         raise BrokenPipeError
 
 
-def console(out: TextIO, color: bool | None) -> Console:
+def console(out: Outlet, color: bool | None) -> Console:
     """Make a console for this stream; colour and width follow the terminal, and a pipe is wide and plain."""
     terminal = out.isatty()
     return Screen(
-        file=out,
+        file=cast("TextIO", out.painter),
         force_terminal=color if color is not None else terminal,
         no_color=not color if color is not None else None,
         width=None if terminal else _PIPE_WIDTH,
@@ -44,7 +46,7 @@ def console(out: TextIO, color: bool | None) -> Console:
     )
 
 
-def write(grids: Iterable[Grid], out: TextIO, color: bool | None) -> None:
+def write(grids: Iterable[Grid], out: Outlet, color: bool | None) -> None:
     """Write tables, without the blanks that would fill up their last columns."""
     here = console(out, color)
     for grid in grids:
@@ -55,15 +57,31 @@ def write(grids: Iterable[Grid], out: TextIO, color: bool | None) -> None:
 
 def _print(here: Console, grid: Grid) -> None:
     indent = len(GAP) if grid.title else 0
-    table = _table(grid)
-    least = sum(column.min_width or 0 for column in table.columns) + len(GAP) * (len(table.columns) - 1)
     if grid.title:
         here.print(Text(grid.title, style="bold"))
-    if grid.headings and indent + least > here.width:  # rich would cut cells, or leave columns out
+    if grid.alone or not grid.headings:
+        _print_whole(here, grid)
+        return
+    table = _table(grid)
+    least = sum(column.min_width or 0 for column in table.columns) + len(GAP) * (len(table.columns) - 1)
+    if indent + least > here.width:  # rich would cut cells, or leave columns out
         for record in _records(grid):
-            here.print(Padding(_table(record), (0, 0, 1, indent)))
+            _print_whole(here, record, " " * indent)
+            here.print()
     else:
         here.print(Padding(table, (0, 0, 0, indent)))
+
+
+def _print_whole(here: Console, grid: Grid, indent: str = "") -> None:
+    """Print fields, each on a line that only the terminal itself breaks: what is copied is whole."""
+    if grid.alone:
+        here.print(Text(grid.alone), soft_wrap=True)
+    width = max((cells(row[0].text) for row in grid.rows), default=0)
+    for name, value in grid.rows:
+        for number, text in enumerate(value.text.split("\n")):
+            head = "" if number else name.text
+            line = Text(indent).append(head, style=name.style).append(" " * (width - cells(head)) + GAP)
+            here.print(line.append(safe(text), style=value.style), soft_wrap=True)
 
 
 def _records(grid: Grid) -> Iterator[Grid]:
@@ -76,7 +94,7 @@ def _table(grid: Grid) -> Table:
     """Make a table whose columns know the least width at which they can be read."""
     table = Table(box=None, show_header=grid.headed, header_style="bold", pad_edge=False, padding=(0, len(GAP), 0, 0))
     headings = grid.headings or ("",) * len(grid.rows[0])
-    widths = [max(len(cell.text) for cell in column) for column in zip(*grid.rows, strict=True)]
+    widths = [max(cells(cell.text) for cell in column) for column in zip(*grid.rows, strict=True)]
     widest = max((width for place, width in enumerate(widths) if place not in grid.instants), default=0)
     for place, (heading, width) in enumerate(zip(headings, widths, strict=True)):
         whole = place in grid.instants or width < min(widest, WHOLE + 1)
@@ -89,4 +107,4 @@ def _table(grid: Grid) -> Table:
 
 
 def _text(cell: Cell) -> Text:
-    return Text(cell.text, style=cell.style)
+    return Text(safe(cell.text, keep="\n"), style=cell.style)

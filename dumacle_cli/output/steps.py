@@ -3,7 +3,10 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TextIO, TypeVar
+from typing import TypeVar
+
+from dumacle_cli.escapes import safe
+from dumacle_cli.output.streams import Outlet
 
 T = TypeVar("T")
 
@@ -20,8 +23,8 @@ class Step:
 class Steps:
     """Runs steps one after the other and tells of each; nobody is told where `err` is None."""
 
-    def __init__(self, err: TextIO | None, total: int) -> None:
-        self._err, self._total = err, total
+    def __init__(self, err: Outlet | None, total: int) -> None:
+        self._err, self._total = err.painter if err else None, total
         self._head = ""
         self.done: list[Step] = []
 
@@ -34,7 +37,7 @@ class Steps:
         result, finding = work()
         step = Step(name, finding, round(time.monotonic() - started, 3))
         self.done.append(step)
-        self._tell(f"{number}  {name:<9} {finding:<53} {step.seconds:5.1f} s\n")
+        self._tell(f"{number}  {name:<9} {safe(finding):<53} {step.seconds:5.1f} s\n")
         return result
 
     def under_way(self, text: str) -> None:

@@ -3,13 +3,16 @@
 Sizes are in IEC units, instants in UTC. A pipe needs no rich, whose import is felt at each start.
 """
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import islice, zip_longest
-from typing import Any, NamedTuple, TextIO, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_type_hints
 
+from dumacle_cli.escapes import safe, visible
 from dumacle_cli.output import documents
 from dumacle_cli.output.forms import Shown, View
+from dumacle_cli.output.streams import Outlet
 from dumacle_cli.plain import marked
 from dumacle_cli.units import parse_instant, show_duration, show_instant, show_size
 
@@ -35,7 +38,7 @@ class Cell(NamedTuple):
 class Grid:
     """A table that is ready to be laid out: a heading above it, headings of columns, rows, and how columns behave.
 
-    The headings of a stream are shown once, above its first table.
+    The headings of a stream are shown once, above its first table. What is to be copied stands `alone` on a line.
     """
 
     rows: list[list[Cell]]
@@ -44,9 +47,10 @@ class Grid:
     right: frozenset[int] = frozenset()
     instants: frozenset[int] = frozenset()
     title: str = ""
+    alone: str = ""
 
 
-def write(shown: Shown, view: View, out: TextIO, color: bool | None) -> None:
+def write(shown: Shown, view: View, out: Outlet, color: bool | None) -> None:
     """Write a result as a table: a row per item, or a line per field of a single one."""
     if out.isatty() or color:
         from dumacle_cli.output import screen
@@ -75,15 +79,34 @@ def lines(grid: Grid) -> Iterator[str]:
     indent = GAP if grid.title else ""
     if grid.title:
         yield grid.title
+    if grid.alone:
+        yield grid.alone
+        return
     head = [[Cell(heading) for heading in grid.headings or ()]] if grid.headed else []
     rows = [line for row in head + grid.rows for line in _broken(row)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         aligned = (
-            text.rjust(width) if place in grid.right else text.ljust(width)
+            _filled(text, width, right=place in grid.right)
             for place, (text, width) in enumerate(zip(row, widths, strict=True))
         )
         yield (indent + GAP.join(aligned)).rstrip()
+
+
+def _filled(text: str, width: int, *, right: bool) -> str:
+    blanks = " " * (width - cells(text))
+    return blanks + text if right else text + blanks
+
+
+def cells(text: str) -> int:
+    """Return how many cells of a terminal a text takes: wide letters two, marks on others none."""
+    return len(text) if text.isascii() else sum(map(_cells, text))
+
+
+def _cells(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _broken(row: list[Cell]) -> Iterator[list[str]]:
@@ -117,8 +140,11 @@ def _of_one(item: dict[str, Any], kind: type) -> Iterator[Grid]:
     # The result of an earlier operation comes back with its fields in the database's order.
     item = {name: item[name] for name in _names(kind) if name in item}
     nested = {name: value for name, value in item.items() if value and is_dataclass(item_kind(kind, name))}
-    plain = {name: value for name, value in item.items() if name not in nested}
+    links = {name: value for name, value in item.items() if value and name in marked(kind, "link")}
+    plain = {name: value for name, value in item.items() if name not in nested and name not in links}
     yield Grid([[Cell(heading(name), "bold"), _field(value, name, kind)] for name, value in plain.items()])
+    for name, link in links.items():
+        yield Grid([], title=heading(name), alone=safe(link))
     for name, items in nested.items():
         inner = item_kind(kind, name)
         yield _of_many(_names(inner), items, inner, headed=True, title=heading(name))
@@ -126,7 +152,7 @@ def _of_one(item: dict[str, Any], kind: type) -> Iterator[Grid]:
 
 def _field(value: Any, name: str, kind: type) -> Cell:
     if isinstance(value, list):
-        return Cell("\n".join(printable(str(entry)) for entry in value) or "-")
+        return Cell("\n".join(visible(str(entry)) for entry in value) or "-")
     return cell(value, name, kind)
 
 
@@ -152,16 +178,11 @@ def cell(value: Any, name: str, kind: type) -> Cell:
     if name in marked(kind, "seconds"):
         return Cell(show_duration(value))
     if isinstance(value, str) and _is_instant(name):
-        shown = show_instant(parse_instant(value))
-        return Cell(shown.replace(":00Z", "Z") if name.endswith(_BOUNDARIES) else shown)
-    shown = printable(str(value))
-    return Cell(shown, "green" if shown in _GOOD else "red" if shown in _BAD else "")
+        instant = show_instant(parse_instant(value))
+        return Cell(instant.replace(":00Z", "Z") if name.endswith(_BOUNDARIES) else instant)
+    text = visible(value) if isinstance(value, str) else safe(str(value))
+    return Cell(text, "green" if text in _GOOD else "red" if text in _BAD else "")
 
 
 def _is_instant(name: str) -> bool:
     return name.endswith(("_at", "_until", *_BOUNDARIES)) or name in {"at", "start", "end", "anchor"}
-
-
-def printable(shown: str) -> str:
-    """Escape what would move the cursor or break a line, as a file name may hold."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)

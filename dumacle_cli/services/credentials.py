@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.clients.envelope import Key, Sealed, seal, unseal
 from dumacle_cli.clients.locations import Keys
 from dumacle_cli.errors import Conflict, CredentialAltered, NoCredential
+from dumacle_cli.escapes import quoted
 from dumacle_cli.services import pods
 from dumacle_cli.store import credentials as store
 from dumacle_cli.store import models, places
@@ -129,7 +130,7 @@ def clear(session: Session, whose: Owner) -> tuple[Cleared, bool]:
     """Delete a credential; raises Conflict where the pod uses it."""
     provider = whose.place.provider
     if whose.in_use:
-        advice = f"first: dumacle pods update {whose.pod} --no-use-custom-{provider}"
+        advice = f"first: dumacle pods update {quoted(whose.pod)} --no-use-custom-{provider}"
         raise Conflict(reason=f"pod {whose.pod} uses its own keys to {provider}", advice=advice)
     return Cleared(whose.pod, provider), store.remove(session, whose.pod_id, provider)
 

@@ -12,7 +12,7 @@ from dumacle_cli.errors import SaleBusy, UserDisabled
 from dumacle_cli.services import billing, mirror, users
 from dumacle_cli.services.products import tags
 from dumacle_cli.store import stripe
-from dumacle_cli.units import Secret
+from dumacle_cli.units import SecretUrl
 
 if TYPE_CHECKING:
     from dumacle_cli.clients.billing import Billing
@@ -46,7 +46,7 @@ class Portal:
 
     user: str
     customer_id: str | None
-    url: Secret | None
+    url: SecretUrl | None
 
 
 def buyer(session: Session, reference: str, installation: str) -> Buyer:

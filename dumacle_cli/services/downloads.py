@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from dumacle_cli import paths
 from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, InvalidValue, ObjectMissing
 from dumacle_cli.store import files as store
-from dumacle_cli.units import Bytes
+from dumacle_cli.units import Bytes, Url
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -39,7 +39,7 @@ class Link:
 
     id: int
     path: str
-    url: str
+    url: Url
     expires_at: datetime
 
 

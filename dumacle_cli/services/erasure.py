@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import Conflict
+from dumacle_cli.escapes import quoted
 from dumacle_cli.services import users
 from dumacle_cli.store import users as users_store
 from dumacle_cli.units import Bytes
@@ -44,7 +45,7 @@ def plan(session: "Session", reference: str) -> Erased:
 
     user = users.get_any(session, reference)
     if subscriptions.billed(session, user.id):
-        advice = f"dumacle plans cancel {user.email} --now"
+        advice = f"dumacle plans cancel {quoted(user.email)} --now"
         raise Conflict(reason=f"Stripe bills the subscription of {user.email}", advice=advice)
     return Erased(user.id, user.email, *store.stored(session, user.id))
 

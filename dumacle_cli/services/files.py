@@ -1,7 +1,7 @@
 """Files: which there are, whose they are, and whether they are deleted."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import Row
@@ -10,18 +10,18 @@ from sqlalchemy.orm import Session
 from dumacle_cli import paths
 from dumacle_cli.errors import (
     Conflict,
-    InvalidValue,
     NotFound,
     NotGranted,
     QuotaExceeded,
     TooMany,
     UsageError,
 )
+from dumacle_cli.escapes import quoted, visible
 from dumacle_cli.services import pods, renditions, users
 from dumacle_cli.store import files as store
 from dumacle_cli.store import logins, models, paging, transcodes, units
 from dumacle_cli.store.files import Selection
-from dumacle_cli.units import Bytes, parse_duration, show_size
+from dumacle_cli.units import Bytes, show_size
 
 Sort = Literal["created", "path", "size"]
 Status = Literal[
@@ -111,36 +111,22 @@ def select(
     owner: str = "",
     pod: str = "",
     prefix: str = "",
-    older_than: str = "",
+    before: datetime | None = None,
     status: str | None = None,
     deleted: bool = False,
 ) -> Selection:
-    """Say which files are meant, for an enduser which of his own; raises NotFound or, for a time, InvalidValue.
+    """Say which files are meant, for an enduser which of his own; raises NotFound.
 
     His policy alone would give the same rows, but not by the index of an owner.
     """
     return Selection(
         owner_id=users.get(session, owner).id if owner else logins.enduser(session),
         pod_id=pods.holder(session, pod).id if pod else None,
-        prefix=escaped(prefix),
-        before=ago(older_than, "--older-than") if older_than else None,
+        prefix=paths.beginning(prefix),
+        before=before,
         status=status,
         deleted=deleted,
     )
-
-
-def ago(duration: str, name: str) -> datetime:
-    """Return the instant that long before now; raises InvalidValue."""
-    seconds = parse_duration(duration, name)
-    try:
-        return datetime.now(UTC) - timedelta(seconds=seconds)
-    except OverflowError:
-        raise InvalidValue(name=name, value=repr(duration), reason="that is before the year 1") from None
-
-
-def escaped(typed: str) -> str:
-    """Return a path as it is stored; one that is typed as listings show it is left as it is."""
-    return typed if typed.isprintable() else paths.encode(typed)
 
 
 def choose(
@@ -150,7 +136,7 @@ def choose(
     owner: str = "",
     pod: str = "",
     prefix: str = "",
-    older_than: str = "",
+    before: datetime | None = None,
     deleted: bool = False,
 ) -> Selection:
     """Say which files are meant: the one that is named, or all that the filters leave.
@@ -158,12 +144,12 @@ def choose(
     Raises UsageError where neither is given or both, NotFound.
     """
     if file:
-        if prefix or older_than:
+        if prefix or before:
             raise UsageError("name one FILE, or give filters", "dumacle files")
         return Selection(ids=(find(session, file, owner=owner, pod=pod, deleted=deleted),), deleted=deleted)
-    if not (owner or pod or prefix or older_than):
+    if not (owner or pod or prefix or before):
         raise UsageError("name a FILE, or give at least one filter", "dumacle files")
-    return select(session, owner=owner, pod=pod, prefix=prefix, older_than=older_than, deleted=deleted)
+    return select(session, owner=owner, pod=pod, prefix=prefix, before=before, deleted=deleted)
 
 
 def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted: bool | None = None) -> int:
@@ -175,11 +161,14 @@ def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted
     if not owner:
         return _by_id(session, file, deleted)
     chosen = select(session, owner=owner, pod=pod, deleted=bool(deleted))
-    found = store.at(session, escaped(file), chosen)
+    found = store.at(session, paths.typed(file), chosen)
+    if len({each.path for each in found}) > 1:
+        raise Conflict(reason=f"{file} may mean several files", advice="name it by its id")
     if len(found) > 1:
         raise Conflict(reason=f"{file} lies in several pods", advice="name one with --pod POD")
     if not found:
-        raise NotFound(noun="file", name=f"{file} that was deleted" if deleted else file)
+        near = store.alike(session, file, chosen) or ""
+        raise NotFound(noun="file", name=f"{file} that was deleted" if deleted else file, guess=near)
     return found[0].id
 
 
@@ -192,7 +181,7 @@ def _by_id(session: Session, file: str, deleted: bool | None) -> int:
     if deleted is not None and deleted != bool(row.File.deleted_at):
         verb = "delete" if deleted else "restore"
         state = "not deleted" if deleted else "deleted"
-        raise Conflict(reason=f"file {file} is {state}", advice=f"dumacle files {verb} {file}")
+        raise Conflict(reason=f"file {file} is {state}", advice=f"dumacle files {verb} {quoted(file)}")
     return row.File.id  # type: ignore[no-any-return]
 
 
@@ -201,7 +190,10 @@ def summary(session: Session, chosen: Selection) -> tuple[int, str]:
     number, size = store.total(session, chosen)
     sample = store.sample(session, chosen)
     more = ", …" if number > len(sample) else ""
-    return number, f"{number} file{'' if number == 1 else 's'}, {show_size(size)}: {', '.join(sample)}{more}"
+    return (
+        number,
+        f"{number} file{'' if number == 1 else 's'}, {show_size(size)}: {', '.join(map(visible, sample))}{more}",
+    )
 
 
 # Looking
@@ -309,7 +301,7 @@ def _check_recipient(session: Session, ids: list[int], owner: models.User) -> No
 
 
 def _taken(path: str, owner: models.User) -> Conflict:
-    advice = f"move or delete that one first: dumacle files list --owner {owner.email}"
+    advice = f"move or delete that one first: dumacle files list --owner {quoted(owner.email)}"
     return Conflict(reason=f"{owner.email} has another file at {path}", advice=advice)
 
 

@@ -3,10 +3,11 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 from sqlalchemy.orm import Session
@@ -68,13 +69,26 @@ def _to_the_end(entries: Iterator[Entry], opened: ExitStack) -> Iterator[Entry]:
 
 
 def _csv(lines: Iterable[str]) -> Iterator[Entry]:
-    reader = csv.reader(lines)
+    reader = _reader(iter(lines))
     header = [name.strip().lower() for name in next(reader, [])]
     unknown = [name for name in header if name not in COLUMNS]
     if "email" not in header or unknown or len(set(header)) < len(header):
         reason = f"the first line names the columns: email, and of {', '.join(COLUMNS[1:])} those that are there"
+        reason += "; commas, semicolons or tabs part them"
         raise InvalidValue(name="header", value=ascii(",".join(header)), reason=reason)
     return _records(reader, header)
+
+
+def _reader(lines: Iterator[str]) -> "Reader":
+    """Read with the delimiter that the header shows; spreadsheets write a semicolon or tab, or name it: `sep=;`."""
+    named = next(lines, "")
+    told = re.fullmatch(r'"?sep=([,;\t])"?\s*', named, re.IGNORECASE)
+    first = next(lines, "") if told else named
+    delimiter = told[1] if told else max(",;\t", key=first.count)
+    reader = csv.reader(chain([named, first] if told else [first], lines), delimiter=delimiter)
+    if told:
+        next(reader)
+    return reader
 
 
 def _records(reader: "Reader", header: list[str]) -> Iterator[Entry]:

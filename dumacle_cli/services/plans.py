@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import AlreadyExists, InvalidValue, NotFound
+from dumacle_cli.services import names
 from dumacle_cli.store import models, paging, pods
 from dumacle_cli.store import plans as store
 from dumacle_cli.units import Bytes, Seconds, show_price
@@ -56,9 +58,10 @@ def _facts(plan: models.Plan, default_pod: str | None) -> dict[str, Any]:
 
 def get(session: Session, name: str, *, lock: bool = False) -> models.Plan:
     """Return the plan of this name, archived or not; raises NotFound."""
-    plan = store.find(session, name, lock=lock) if _NAME.fullmatch(name) else None
+    plan = names.resolve(name, partial(store.find, session, lock=lock))
     if plan is None:
-        raise NotFound(noun="plan", name=name)
+        near = names.guess(name, partial(store.find, session), lambda near: near.name)
+        raise NotFound(noun="plan", name=name, guess=near)
     return plan
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from itertools import count
 from typing import Literal
 
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients import providers
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
-from dumacle_cli.services import users
+from dumacle_cli.services import names, users
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import pods as store
 from dumacle_cli.store.places import CUSTOM, folder
@@ -39,7 +40,6 @@ class Pod:
     reserved: Bytes
     free: Bytes
     provider: str
-    secondary: str | None
     bucket: str
     prefix: str
     own_credentials: list[str]
@@ -99,7 +99,6 @@ def view(pod: models.Pod) -> Pod:
         reserved=pod.reserved,
         free=pod.capacity - pod.used - pod.reserved,
         provider=pod.primary_provider,
-        secondary=pod.secondary_provider,
         bucket=pod.bucket,
         prefix=pod.prefix,
         own_credentials=[provider for provider, column in CUSTOM.items() if getattr(pod, column)],
@@ -110,10 +109,24 @@ def view(pod: models.Pod) -> Pod:
 
 def get(session: Session, reference: str, *, lock: bool = False) -> models.Pod:
     """Return the live pod of this id or name, locked where it is about to change; raises NotFound."""
-    pod = store.find(session, reference, lock=lock)
+    pod = _find(session, reference, lock=lock)
     if pod is None:
-        raise NotFound(noun="pod", name=reference)
+        near = names.guess(reference, partial(store.find, session), lambda near: near.name)
+        raise NotFound(noun="pod", name=reference, guess=near)
     return pod
+
+
+def known(session: Session, reference: str) -> models.Pod:
+    """Return the pod of this id or name, or else the one that was deleted last; raises NotFound."""
+    return _find(session, reference) or _find_deleted(session, reference) or get(session, reference)
+
+
+def _find(session: Session, reference: str, *, lock: bool = False) -> models.Pod | None:
+    return names.resolve(reference, partial(store.find, session, lock=lock))
+
+
+def _find_deleted(session: Session, reference: str) -> models.Pod | None:
+    return names.resolve(reference, partial(store.find_deleted, session))
 
 
 def holder(session: Session, reference: str) -> models.Pod:
@@ -146,7 +159,6 @@ def create(
     capacity: int,
     provider: str,
     bucket: str,
-    secondary: str | None = None,
     prefix: str | None = None,
 ) -> tuple[Pod, bool]:
     """Create a pod of so many bytes; without a prefix it gets one of its own, made from its name.
@@ -154,9 +166,9 @@ def create(
     Raises InvalidValue, AlreadyExists, or Conflict where another pod has the prefix.
     """
     name = _named(name)
-    _check_providers(provider, secondary)
+    providers.known(provider)
     prefix = _prefix(session, name, provider, bucket, prefix)
-    places = {"primary_provider": provider, "secondary_provider": secondary, "bucket": bucket, "prefix": prefix}
+    places = {"primary_provider": provider, "bucket": bucket, "prefix": prefix}
     made = store.create(session, name=name, capacity=capacity, **places)
     if made is None:
         raise AlreadyExists(noun="pod", name=name)
@@ -170,14 +182,6 @@ def _named(name: str) -> str:
     if name.isdigit():
         raise InvalidValue(name="name", value=repr(name), reason="a number would be taken for a pod's id")
     return name
-
-
-def _check_providers(primary: str, secondary: str | None) -> None:
-    providers.known(primary)
-    if secondary:
-        providers.known(secondary)
-    if secondary == primary:
-        raise InvalidValue(name="secondary provider", value=secondary, reason="it is the primary one")
 
 
 def _prefix(session: Session, name: str, provider: str, bucket: str, wanted: str | None) -> str:
@@ -217,10 +221,9 @@ def update(
     *,
     name: str | None = None,
     capacity: int | None = None,
-    secondary: str | None = None,
     own_credentials: Mapping[str, bool] | None = None,
 ) -> tuple[Pod, bool]:
-    """Change a pod; an empty `secondary` removes it, `own_credentials` says at which providers it uses its own keys.
+    """Change a pod; `own_credentials` says at which providers it uses its own keys.
 
     These were proven before. Raises NotFound, InvalidValue, AlreadyExists, or Conflict where the capacity would be
     less than what the pod holds.
@@ -231,9 +234,6 @@ def update(
         wanted["name"] = _named(name)
     if capacity is not None:
         wanted["capacity"] = _enough(pod, capacity)
-    if secondary is not None:
-        _check_providers(pod.primary_provider, secondary or None)
-        wanted["secondary_provider"] = secondary or None
     wanted = {column: value for column, value in wanted.items() if getattr(pod, column) != value}
     if wanted and not store.change(session, pod, **wanted):
         raise AlreadyExists(noun="pod", name=wanted["name"])
@@ -262,8 +262,8 @@ def holds_files(session: Session, reference: str) -> bool:
 
 def restore(session: Session, reference: str) -> tuple[Pod, bool]:
     """Bring a deleted pod back, of several of one name the last; raises NotFound, AlreadyExists if it is taken."""
-    live = store.find(session, reference)
-    pod = store.find_deleted(session, reference)
+    live = _find(session, reference)
+    pod = _find_deleted(session, reference)
     if pod is None:
         return view(live or get(session, reference)), False
     if not store.change(session, pod, deleted_at=None):

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.billing import Object
 from dumacle_cli.errors import Conflict, NotMirrored
+from dumacle_cli.escapes import quoted
 from dumacle_cli.services import customers, mirror, subscriptions
 from dumacle_cli.services.billing import refresh
 from dumacle_cli.services.customers import Buyer, Till
 from dumacle_cli.services.subscriptions import Subscription
 from dumacle_cli.store import models
-from dumacle_cli.units import Secret
+from dumacle_cli.units import SecretUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Sale:
     status: str
     stripe_id: str | None
     current_period_end: datetime | None
-    url: Secret | None
+    url: SecretUrl | None
 
 
 def deal(session: Session, reference: str, plan: str, installation: str) -> Deal:
@@ -45,7 +46,7 @@ def deal(session: Session, reference: str, plan: str, installation: str) -> Deal
     user = customers.buyer(session, reference, installation)
     price = subscriptions.on_sale(session, plan).stripe_price_id
     if price is None:
-        raise Conflict(reason=f"Stripe does not sell plan {plan} yet", advice=f"dumacle plans push {plan}")
+        raise Conflict(reason=f"Stripe does not sell plan {plan} yet", advice=f"dumacle plans push {quoted(plan)}")
     return Deal(user, plan, price, subscriptions.billed(session, user.id))
 
 
@@ -53,7 +54,7 @@ def settled(wanted: Deal) -> Sale | None:
     """Return what came of this sale earlier, or None; raises Conflict where Stripe bills the user for another plan."""
     if wanted.present and wanted.present.plan != wanted.plan:
         reason = f"Stripe bills {wanted.buyer.email} for plan {wanted.present.plan} already"
-        raise Conflict(reason=reason, advice=f"dumacle plans change {wanted.buyer.email} {wanted.plan}")
+        raise Conflict(reason=reason, advice=f"dumacle plans change {quoted(wanted.buyer.email)} {quoted(wanted.plan)}")
     return sold(wanted.present) if wanted.present else None
 
 
@@ -123,9 +124,9 @@ def _refuse_second(till: Till, wanted: Deal, customer: str) -> None:
     """Ask Stripe itself, because an event that says so may be on its way still."""
     for found in till.billing.subscriptions(customer):
         if found["status"] in subscriptions.BILLED:
-            email = wanted.buyer.email
-            reason = f"Stripe bills {email} already, for {found['id']}"
-            advice = f"dumacle plans sync --user {email}, then: dumacle plans change {email} {wanted.plan}"
+            email = quoted(wanted.buyer.email)
+            reason = f"Stripe bills {wanted.buyer.email} already, for {found['id']}"
+            advice = f"dumacle plans sync --user {email}, then: dumacle plans change {email} {quoted(wanted.plan)}"
             raise Conflict(reason=reason, advice=advice)
 
 
@@ -133,7 +134,7 @@ def _at_stripe(till: Till, present: Subscription) -> Object:
     found = till.billing.fetch("subscription", present.stripe_id or "")
     if found is None:
         reason = f"Stripe does not know subscription {present.stripe_id} of {present.user}"
-        raise Conflict(reason=reason, advice=f"dumacle plans sync --user {present.user}")
+        raise Conflict(reason=reason, advice=f"dumacle plans sync --user {quoted(present.user)}")
     return found
 
 

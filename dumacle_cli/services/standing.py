@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
+from dumacle_cli.escapes import quoted
 from dumacle_cli.services import users
 from dumacle_cli.store import models
 from dumacle_cli.store import quotas as quotas_store
-from dumacle_cli.units import Bytes, Seconds
+from dumacle_cli.units import Bytes, Seconds, show_size
 
 if TYPE_CHECKING:
     from dumacle_cli.store.models import Subscription
@@ -40,12 +41,16 @@ class GrantedPod:
 
 @dataclass(frozen=True, slots=True)
 class UserDetail(users.User):
-    """A user with plan, pods and quotas (upload and transcode by the month; a limit that is null is unlimited)."""
+    """A user with plan, pods and quotas (upload and transcode by the month; a limit that is null is unlimited).
+
+    `largest_upload` is the size of the largest file for which there is room now, in bytes.
+    """
 
     plan: str | None
     subscription: str | None
     can_upload: bool
     reasons: list[Reason]
+    largest_upload: Bytes | None
     pods: list[GrantedPod]
     storage_used: Bytes
     storage_limit: Bytes | None
@@ -56,25 +61,37 @@ class UserDetail(users.User):
     period_end: datetime | None
 
 
-def show(session: Session, reference: str) -> UserDetail:
-    """Return how a user stands, of a deleted one too; raises NotFound."""
+def show(
+    session: Session, reference: str, *, size: int | None = None, pod: str = "", max_file_size: int | None = None
+) -> UserDetail:
+    """Return how a user stands, of a deleted one too, and why a file of `size` bytes would be refused; raises NotFound.
+
+    Without a size it is about the smallest one that takes room, without a pod about any that is granted.
+    """
     from dumacle_cli.store import pods as pods_store  # both map tables, which most commands of users need not
     from dumacle_cli.store import subscriptions
 
     user = users.get_any(session, reference)
     found = subscriptions.live(session, user.id)
     pods = [
-        GrantedPod(pod.name, pod.capacity - pod.used - pod.reserved, is_default)
-        for pod, is_default in pods_store.granted(session, user.id)
+        GrantedPod(each.name, each.capacity - each.used - each.reserved, is_default)
+        for each, is_default in pods_store.granted(session, user.id)
     ]
     quotas = {row.metric: row for row in quotas_store.standing(session, user.id)}
-    reasons = [*_barred(user), *_without_plan(user, found, quotas), *_without_room(user, pods)]
+    asked = _Asked(user, 1 if size is None else size, _named(session, pod))
+    reasons = [
+        *_barred(user),
+        *_without_plan(asked, found, quotas),
+        *_without_room(asked, [each for each in pods if asked.pod in (None, each.name)], session),
+        *_too_large(asked, max_file_size),
+    ]
     return UserDetail(
         **asdict(users.view(user)),
         plan=found[1] if found else None,
         subscription=found[0].status if found else None,
         can_upload=not reasons,
         reasons=reasons,
+        largest_upload=_largest(pods, quotas, max_file_size) if not [*_barred(user)] else 0,
         pods=pods,
         storage_used=quotas["storage"].used,
         storage_limit=quotas["storage"].allowed,
@@ -86,31 +103,78 @@ def show(session: Session, reference: str) -> UserDetail:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Whether a user may upload a file of so many bytes, into this pod or any."""
+
+    user: models.User
+    size: int
+    pod: str | None
+
+
+def _named(session: Session, pod: str) -> str | None:
+    from dumacle_cli.services import pods as services
+
+    return services.known(session, pod).name if pod else None
+
+
+def _left(quota: Row[Any]) -> int | None:
+    """Return the bytes that are left of a quota, as a lease on them is granted; None is unlimited."""
+    return None if quota.allowed is None else max(quota.allowed - quota.used - quota.reserved, 0)
+
+
+def _largest(pods: list[GrantedPod], quotas: Quotas, max_file_size: int | None) -> int | None:
+    if not pods:
+        return 0
+    bounds = [_left(quotas["storage"]), _left(quotas["upload"]), max_file_size, max(pod.free for pod in pods)]
+    return max(0, min(bound for bound in bounds if bound is not None))
+
+
 def _barred(user: models.User) -> Iterator[Reason]:
     if user.deleted_at:
         yield Reason("the user is deleted", f"dumacle users restore {user.id}")
     elif user.status == "disabled":
-        yield Reason("the user is disabled", f"dumacle users enable {user.email}")
+        yield Reason("the user is disabled", f"dumacle users enable {quoted(user.email)}")
 
 
-def _without_plan(user: models.User, found: "tuple[Subscription, str] | None", quotas: Quotas) -> Iterator[Reason]:
-    spent = [metric for metric in ("storage", "upload") if _is_spent(quotas[metric])]
+def _without_plan(asked: _Asked, found: "tuple[Subscription, str] | None", quotas: Quotas) -> Iterator[Reason]:
+    left = {metric: _left(quotas[metric]) for metric in ("storage", "upload")}
+    short = {metric: free for metric, free in left.items() if free is not None and free < asked.size}
     entitled = found is not None and found[0].status in models.plans.ENTITLED_STATUSES
-    if spent and not entitled:
+    whose = quoted(asked.user.email)
+    if short and not entitled and not any(quotas[metric].overridden for metric in short):
         why = f"the subscription to {found[1]} is {found[0].status}" if found else "there is no live subscription"
-        yield Reason(why, f"dumacle plans subscribe {user.email} PLAN")
-    elif spent:
-        for metric in spent:
-            yield Reason(f"the {metric} quota is used up", f"dumacle quotas {_RAISE[metric]}".format(user=user.email))
+        yield Reason(why, f"dumacle plans subscribe {whose} PLAN")
+        return
+    for metric, free in short.items():
+        yield Reason(
+            _used_up(f"the {metric} quota", free, asked.size), f"dumacle quotas {_RAISE[metric]}".format(user=whose)
+        )
 
 
-def _is_spent(quota: Row[Any]) -> bool:
-    return bool(quota.allowed is not None and quota.used + quota.reserved >= quota.allowed)
+def _used_up(what: str, free: int, size: int) -> str:
+    if free:
+        return f"{what} is too small: {show_size(free)} left, {show_size(size)} needed"
+    return f"{what} is used up"
 
 
-def _without_room(user: models.User, pods: list[GrantedPod]) -> Iterator[Reason]:
-    if not pods:
-        yield Reason("no pod is granted", f"dumacle pods grant POD {user.email}")
-    elif all(pod.free <= 0 for pod in pods):
+def _without_room(asked: _Asked, pods: list[GrantedPod], session: Session) -> Iterator[Reason]:
+    from dumacle_cli.store import pods as pods_store
+
+    closed = {pod.name for pod in pods_store.granted_before(session, asked.user.id)}
+    if not pods and (away := closed if asked.pod is None else closed & {asked.pod}):
+        yield from (Reason(f"pod {gone} is deleted", f"dumacle pods restore {quoted(gone)}") for gone in sorted(away))
+    elif not pods:
+        which = "no pod is granted" if asked.pod is None else f"pod {asked.pod} is not granted"
+        named = "POD" if asked.pod is None else quoted(asked.pod)
+        yield Reason(which, f"dumacle pods grant {named} {quoted(asked.user.email)}")
+    elif all(pod.free < asked.size for pod in pods):
         for pod in pods:
-            yield Reason(f"pod {pod.name} is full", f"dumacle pods update {pod.name} --capacity SIZE")
+            full = f"pod {pod.name} is full" if pod.free <= 0 else _used_up(f"pod {pod.name}", pod.free, asked.size)
+            yield Reason(full, f"dumacle pods update {quoted(pod.name)} --capacity SIZE")
+
+
+def _too_large(asked: _Asked, limit: int | None) -> Iterator[Reason]:
+    if limit is not None and asked.size > limit:
+        reason = f"it is {show_size(asked.size)}, and the limit of a file is {show_size(limit)}"
+        yield Reason(reason, "dumacle config set max_file_size SIZE")

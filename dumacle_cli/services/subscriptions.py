@@ -7,6 +7,7 @@ from typing import Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NoSuchSubscription, UsageError
+from dumacle_cli.escapes import quoted
 from dumacle_cli.services import plans, users
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import subscriptions as store
@@ -104,7 +105,7 @@ def on_sale(session: Session, name: str) -> models.Plan:
     """Return a plan that can be subscribed to; raises NotFound, or Conflict where it is archived."""
     plan = plans.get(session, name)
     if plan.archived_at:
-        raise Conflict(reason=f"plan {name} is archived", advice=f"dumacle plans restore {name}")
+        raise Conflict(reason=f"plan {name} is archived", advice=f"dumacle plans restore {quoted(name)}")
     return plan
 
 
@@ -161,6 +162,6 @@ def switch(session: Session, user: models.User, name: str) -> bool:
 
 def _end(session: Session, user: models.User, subscription: models.Subscription) -> None:
     if subscription.stripe_subscription_id:
-        advice = f"dumacle plans change {user.email} PLAN, or dumacle plans cancel {user.email}"
+        advice = f"dumacle plans change {quoted(user.email)} PLAN, or dumacle plans cancel {quoted(user.email)}"
         raise Conflict(reason=f"Stripe bills the subscription of {user.email}", advice=advice)
     store.end(session, subscription)

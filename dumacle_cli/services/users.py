@@ -3,11 +3,13 @@
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import AlreadyExists, Conflict, Forbidden, InvalidValue, NotFound, UserDisabled
+from dumacle_cli.services import names
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import users as store
 
@@ -73,14 +75,13 @@ def _deleted(session: Session, reference: str, *, lock: bool) -> models.User:
 
 
 def _found(session: Session, reference: str, *, deleted: bool, lock: bool) -> models.User:
-    if _UNWRITABLE.search(reference):
-        raise NotFound(noun="user", name=reference)
-    user = store.find(session, reference, deleted=deleted, lock=lock)
-    if user is None and lock and (seen := store.find(session, reference, deleted=deleted)):
+    user = names.resolve(reference, partial(store.find, session, deleted=deleted, lock=lock))
+    seek = partial(store.find, session, deleted=deleted)
+    if user is None and lock and (seen := names.resolve(reference, seek)):
         # PostgreSQL hides from a lock what the actor may not change.
         raise Forbidden(what=f"changing {seen.email}, who is {seen.role},", role="superadmin")
     if user is None:
-        raise NotFound(noun="user", name=reference)
+        raise NotFound(noun="user", name=reference, guess=names.guess(reference, seek, lambda near: near.email))
     return user
 
 

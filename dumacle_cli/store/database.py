@@ -118,6 +118,8 @@ class Database:
         self.url = make_url(url).set(drivername="postgresql+psycopg")
         self.timeouts = timeouts
         self.pool_size = pool_size
+        self.wrote = False
+        """Whether a transaction that may have changed something was committed, or its COMMIT sent."""
 
     @cached_property
     def engine(self) -> Engine:
@@ -156,6 +158,7 @@ class Database:
             with session.begin():
                 self._greet(session, read_only, check_schema)
                 yield session
+                self.wrote |= not read_only
             queue.tell(session)
 
     def _greet(self, session: Session, read_only: bool, check_schema: bool) -> None:
@@ -177,23 +180,24 @@ class Database:
         `work` returns its result and whether it changed anything. A lost COMMIT is settled by running again: the
         operation's row says whether the first attempt arrived. Raises CommitUnknown where nothing can be asked.
         """
-        committing = False
+        unsure = False
         for attempt in range(1, TRIES + 1):
+            committing = False
             try:
                 with self._transaction(dry_run) as (session, commit):
                     change = _once(session, request, work)
-                    committing = True
+                    committing = not dry_run
                     commit()
+                    self.wrote |= committing
                     return change
-            except errors.DatabaseBusy:
-                committing = False
-                if attempt == TRIES:
+            except errors.BrokenOff as fault:
+                unsure |= committing and isinstance(fault, errors.DatabaseUnavailable)
+                if not (unsure or isinstance(fault, errors.DatabaseBusy)):
                     raise
-            except errors.DatabaseUnavailable:
-                if not committing:
-                    raise
-                if attempt == TRIES:
+                if attempt == TRIES and unsure:
                     raise errors.CommitUnknown(operation=request.id) from None
+                if attempt == TRIES:
+                    raise
             time.sleep(0.05 * 2**attempt)  # a full second would be felt; an instant repeat meets the same lock
         raise AssertionError("unreachable")
 

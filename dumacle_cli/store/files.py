@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Select, any_, exists, func, literal, select, text, update
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -21,6 +22,7 @@ SORTS: dict[str, list[Any]] = {
     "deleted": [File.deleted_at, File.id],
 }
 SAMPLE = 3
+LOOKED_THROUGH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +144,21 @@ def find(session: Session, file_id: int) -> Row[Any] | None:
     return session.execute(_listed().where(File.id == file_id)).one_or_none()
 
 
-def at(session: Session, path: str, chosen: Selection) -> Sequence[File]:
-    """Return at most two files of the selection at this path; of deleted ones the one that was deleted last."""
-    query = select(File).where(*conditions(chosen), File.path == path)
+def at(session: Session, paths: Sequence[str], chosen: Selection) -> Sequence[File]:
+    """Return at most two files of the selection at these paths; of deleted ones, at each the one deleted last."""
+    query = select(File).where(*conditions(chosen), File.path.in_(paths))
     if chosen.deleted:
-        return session.scalars(query.order_by(File.deleted_at.desc(), File.id.desc()).limit(1)).all()
+        query = query.ext(distinct_on(File.path)).order_by(File.path, File.deleted_at.desc(), File.id.desc())
     return session.scalars(query.limit(2)).all()
+
+
+def alike(session: Session, path: str, chosen: Selection) -> str | None:
+    """Return a path of the selection that is the same text in another form of Unicode, among the first 100,000."""
+    if "\0" in path or (not path.isprintable() and any("\ud800" <= char <= "\udfff" for char in path)):
+        return None
+    some = select(File.path).where(*conditions(chosen)).limit(LOOKED_THROUGH).subquery()
+    same = func.normalize(some.c.path, text("NFKC")) == func.normalize(path, text("NFKC"))
+    return session.scalars(select(some.c.path).where(same).limit(1)).one_or_none()
 
 
 def versions(session: Session, file_id: int) -> Sequence[Version]:

@@ -29,7 +29,7 @@ def _named(reference: str) -> Select[Pod]:
     # Nineteen digits may be more than a bigint holds, and no pod's name is all digits.
     if reference.isascii() and reference.isdigit() and len(reference) < 19:
         return select(Pod).where(Pod.id == int(reference))
-    return select(Pod).where(Pod.name == reference.strip())
+    return select(Pod).where(Pod.name == reference)
 
 
 def create(session: Session, **values: Any) -> Pod | None:
@@ -120,6 +120,12 @@ def granted(session: Session, user_id: int) -> list[tuple[Pod, bool]]:
     query = select(Pod, PodGrant.is_default).join(PodGrant, PodGrant.pod_id == Pod.id)
     found = session.execute(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_(None)).order_by(Pod.name))
     return [(pod, is_default) for pod, is_default in found]
+
+
+def granted_before(session: Session, user_id: int) -> Sequence[Pod]:
+    """Return the pods that a user was granted and that were deleted since."""
+    query = select(Pod).join(PodGrant, PodGrant.pod_id == Pod.id)
+    return session.scalars(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_not(None))).all()
 
 
 def granted_to(session: Session, pod_id: int, limit: int) -> list[str]:

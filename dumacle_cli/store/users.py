@@ -24,7 +24,7 @@ def _named(reference: str) -> Select[User]:
     # Nineteen digits may be more than a bigint holds, and no e-mail is all digits.
     if reference.isascii() and reference.isdigit() and len(reference) < 19:
         return select(User).where(User.id == int(reference))
-    return select(User).where(User.email == reference.strip().lower())
+    return select(User).where(User.email == reference.lower())
 
 
 def create(session: Session, **values: Any) -> int | None:

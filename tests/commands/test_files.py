@@ -1,6 +1,7 @@
 """`dumacle files` through the only door."""
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +80,7 @@ def test_show_tells_the_whole_story(run: "Run", ids: dict[str, int]) -> None:
 
 
 def test_url_downloads_without_a_login(run: "Run", ids: dict[str, int]) -> None:
-    link = run("files", "url", ids["a/1"], "--expires", "5m", "-o", "json").data
+    link = run("files", "url", ids["a/1"], "--expires", "5min", "-o", "json").data
     with urlopen(link["url"]) as answer:
         assert answer.read() == b"one"
         assert 'filename="1"' in answer.headers["Content-Disposition"]
@@ -219,8 +220,25 @@ def test_bulk_shows_what_goes_and_asks(
     assert asked.code == code
     assert "2 files, 9 B: a/1, a/22" in asked.err
     assert "[profile shop]\nGo on? [y/N]" in asked.err
+    assert re.search(r", older than \d{4}-\d\d-\d\d \d\d:\d\d UTC", asked.err)
     after = {"delete": deleted(run), "purge": stored(object_store)}
     assert len(before[verb] ^ after[verb]) == (0 if code else 2)
+
+
+@pytest.mark.parametrize("verb", ["delete", "purge"])
+@pytest.mark.parametrize("age", ["12m", "365", "3"])
+def test_an_age_without_a_clear_unit_deletes_nothing(run: "Run", ids: dict[str, int], verb: str, age: str) -> None:
+    before = deleted(run)
+    refused = run("files", verb, "--owner", ADA, "--older-than", age, "--yes", expect=2)
+    assert all(form in refused.err for form in ("365d", "12mo", "1y", "15min"))
+    assert deleted(run) == before
+
+
+@pytest.mark.parametrize("verb", ["delete", "purge"])
+def test_a_dry_run_tells_the_date_of_an_age(run: "Run", ids: dict[str, int], verb: str) -> None:
+    told = run("files", verb, "--owner", ADA, "--older-than", "1y", "--dry-run", "-o", "json").err
+    year = datetime.now(UTC).year - 1
+    assert re.search(rf"older than {year}-\d\d-\d\d \d\d:\d\d UTC", told)
 
 
 @pytest.fixture

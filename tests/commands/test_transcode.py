@@ -336,7 +336,7 @@ def test_files_show_and_url_know_renditions(
     [rendition] = run("files", "show", films[0], *JSON).data["renditions"]
     assert (rendition["name"], rendition["transcode"], rendition["height"]) == ("hls", made.id, 1080)
     before = {entry.key for entry in object_store.list("")}
-    asked = ("files", "url", "a.mp4", "--owner", ADA, "--rendition", "hls", "--expires", "5m", *JSON)
+    asked = ("files", "url", "a.mp4", "--owner", ADA, "--rendition", "hls", "--expires", "5min", *JSON)
     assert run(*asked, "--dry-run").json["changed"] is True
     assert {entry.key for entry in object_store.list("")} == before
     assert "/links/" in run(*asked).data["url"]

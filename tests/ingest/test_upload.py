@@ -479,7 +479,7 @@ def test_quota(limit: str, upload: Upload, fill: Fill, database: Database, home:
     result = upload(folder, "--results", tmp_path / "results.jsonl", expect=3)
     assert ended(result) == {"uploaded": 1, "refused": 1}
     (refused,) = (line for line in lines(tmp_path / "results.jsonl") if line["class"] == "refused")
-    assert str(refused["error"]).startswith(f"the {limit.split('_')[0]} quota of ada@example.com is used up: 50 B free")
+    assert str(refused["error"]).startswith(f"the {limit.split('_')[0]} quota of ada@example.com is too small: 50 B free")
     assert ended(upload(folder, expect=8)) == {"unchanged": 1, "refused": 1}
     checker.books(database)
 
@@ -535,7 +535,7 @@ def test_quiet_prints_nothing(run: Run, home: Home, fill: Fill) -> None:
 def test_quiet_still_tells_of_trouble(run: Run, home: Home, fill: Fill, database: Database) -> None:
     set_capacity(database, 5)
     done = run("files", "upload", fill(one=10), "--pod", "films", "--owner", "ada@example.com", "--quiet", expect=8)
-    assert "one.jpg: pod films is full" in done.err
+    assert "one.jpg: refused: pod films has too little room: 5 B free, 10 B needed" in done.err
 
 
 def test_one_document(upload: Upload, fill: Fill) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from dumacle_cli.output import screen, tables
 from dumacle_cli.output.forms import Shown, View
+from dumacle_cli.output.streams import Outlet
 from dumacle_cli.units import Bytes, Seconds
 
 pytestmark = pytest.mark.unit
@@ -45,15 +46,15 @@ class Terminal(io.StringIO):
 
 def written(data: Any, *, many: bool = False, out: io.StringIO | None = None, color: bool | None = False) -> str:
     out = out or io.StringIO()
-    tables.write(Shown(data), View("test", Whole, many), out, color)
+    tables.write(Shown(data), View("test", Whole, many), Outlet(out, data=True), color)
     return out.getvalue()
 
 
 def test_fields_of_one() -> None:
     assert written(WHOLE).splitlines() == [
-        r"path          a\nb",
+        r"path          a\u000ab",
         "status        active",
-        "took          2m 05s",
+        "took          2min 05s",
         "upload limit  unlimited",
         "created at    2026-12-01 00:00:00Z",
         "period end    2026-12-01 00:00Z",
@@ -98,9 +99,9 @@ def test_a_narrow_terminal_gets_records_and_loses_nothing(monkeypatch: pytest.Mo
     one, two, end = shown.split("\n\n")
     assert (one, end) == (two, "")
     assert one.splitlines()[:4] == [
-        r"path          a\nb",
+        r"path          a\u000ab",
         "status        active",
-        "took          2m 05s",
+        "took          2min 05s",
         "upload limit  unlimited",
     ]
     assert "created at    2026-12-01 00:00:00Z" in one
@@ -111,7 +112,7 @@ def test_headings_are_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     for columns in range(20, 30):
         monkeypatch.setenv("COLUMNS", str(columns))
         out = Terminal()
-        tables.write(data, View("test", Part, True), out, False)
+        tables.write(data, View("test", Part, True), Outlet(out, data=True), False)
         assert {"name", "free", "default", "films", "1.00 KiB", "yes"} <= {
             " ".join(cell.split()) for cell in re.split(r"  |\n", out.getvalue())
         }, columns
@@ -129,4 +130,4 @@ def test_a_reader_who_left_is_not_a_system_exit() -> None:
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        screen.console(Left(), None).print("x")
+        screen.console(Outlet(Left()), None).print("x")

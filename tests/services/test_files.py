@@ -1,6 +1,6 @@
 """Files: choosing, listing, moving, deleting, restoring."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -270,7 +270,7 @@ def test_age_selects_live_files_by_when_they_came(database: Database) -> None:
         ada, _, pod = couple(session)
         factories.make_file(session, pod, ada, "old", created_at=datetime(2020, 1, 1, tzinfo=UTC))
         factories.make_file(session, pod, ada, "new")
-        files.delete(session, files.choose(session, "", older_than="30d"))
+        files.delete(session, files.choose(session, "", before=datetime.now(UTC) - timedelta(days=30)))
         assert paths(session, files.select(session, owner=ada.email)) == ["new"]
 
 

@@ -56,7 +56,7 @@ def test_prefixes_that_cannot_be(database: Database, prefix: str) -> None:
 
 def test_providers_are_known_and_two(database: Database) -> None:
     with database.session() as session:
-        for places in ({"provider": "ftp"}, {"secondary": "ftp"}, {"secondary": "local"}):
+        for places in ({"provider": "ftp"},):
             with pytest.raises(InvalidValue):
                 pods.create(session, "films", **(LOCAL | places))
 
@@ -103,13 +103,10 @@ def test_a_deleted_pod_is_not_there(database: Database) -> None:
 def test_update_changes_only_what_differs(database: Database) -> None:
     with database.session() as session:
         pods.create(session, "films", **LOCAL)
-        changed = pods.update(session, "films", name="movies", capacity=2000, secondary="s3")
-        assert (changed[0].name, changed[0].capacity, changed[0].secondary, changed[1]) == ("movies", 2000, "s3", True)
+        changed = pods.update(session, "films", name="movies", capacity=2000)
+        assert (changed[0].name, changed[0].capacity, changed[1]) == ("movies", 2000, True)
         assert changed[0].prefix == "films"
-        assert not pods.update(session, "movies", name="movies", capacity=2000, secondary="s3")[1]
-        assert pods.update(session, "movies", secondary="")[0].secondary is None
-        with pytest.raises(InvalidValue):
-            pods.update(session, "movies", secondary="local")
+        assert not pods.update(session, "movies", name="movies", capacity=2000)[1]
 
 
 def test_capacity_cannot_fall_below_what_is_held(database: Database) -> None:
@@ -304,5 +301,5 @@ def _names(session: Session, *, sort: str, deleted: bool, provider: str | None =
 
 def test_errors_have_sentences_without_gaps(database: Database) -> None:
     with database.session() as session, pytest.raises(DumacleError) as refused:
-        pods.create(session, "films", **(LOCAL | {"secondary": "local"}))
-    assert str(refused.value) == "secondary provider cannot be local: it is the primary one"
+        pods.create(session, "7", **LOCAL)
+    assert str(refused.value) == "name cannot be '7': a number would be taken for a pod's id"

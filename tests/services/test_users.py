@@ -237,6 +237,37 @@ def test_limits_of_his_own_need_no_plan(session: Session) -> None:
     assert _reasons(session) == []
 
 
+@pytest.mark.integration
+def test_reasons_are_about_the_file_that_was_refused(session: Session) -> None:
+    user = make_user(session, "ada@x")
+    session.add_all([QuotaLimit(user_id=user.id, metric=metric, limit=limit) for metric, limit in LIMITS.items()])
+    films, photos = make_pod(session, "films", capacity=500), make_pod(session, "photos", capacity=100)
+    make_grant(session, films, user)
+
+    def told(size: int | None, pod: str = "", limit: int = 10_000) -> list[str]:
+        found = standing.show(session, "ada@x", size=size, pod=pod, max_file_size=limit)
+        assert found.can_upload is not bool(found.reasons)
+        assert pod or found.can_upload == (size is None or size <= (found.largest_upload or 0))
+        return [each.reason for each in found.reasons]
+
+    assert told(None) == told(0) == told(500) == []
+    assert told(501) == ["pod films is too small: 500 B left, 501 B needed"]
+    assert told(1001)[0] == "the storage quota is too small: 1000 B left, 1001 B needed"
+    assert told(2001)[1] == "the upload quota is too small: 1.95 KiB left, 1.95 KiB needed"
+    assert told(300, limit=299) == ["it is 300 B, and the limit of a file is 299 B"]
+    assert told(1, "photos") == ["pod photos is not granted"]
+    make_grant(session, photos, user)
+    assert told(101) == []
+    assert told(101, "photos") == ["pod photos is too small: 100 B left, 101 B needed"]
+    photos.deleted_at = films.deleted_at = datetime.now(UTC)
+    session.flush()
+    assert told(1) == ["pod films is deleted", "pod photos is deleted"]
+    assert told(1, "films") == ["pod films is deleted"]
+
+
+LIMITS = {"storage": 1000, "upload": 2000}
+
+
 # Imports
 
 
@@ -339,3 +370,25 @@ def test_an_import_costs_the_same_statements_for_any_number(session: Session) ->
     assert len(counted) == 2 * few
     assert session.scalar(select(func.count()).select_from(Subscription)) == 510
     assert session.scalar(select(func.count()).select_from(Operation)) == 0
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"email;name\r\na@x;Muster; A\r\n".replace(b"Muster; A", b'"Muster; A"'),
+        b"\xef\xbb\xbfemail;name\na@x;Muster; A\n".replace(b"Muster; A", b'"Muster; A"'),
+        b"email\tname\na@x\tMuster; A\n",
+        b'sep=;\r\nemail;name\r\na@x;"Muster; A"\r\n',
+        b"email,name\na@x,Muster; A\n",
+    ],
+)
+def test_whatever_delimiter_a_spreadsheet_writes(text: bytes) -> None:
+    (entry,) = imports.read(io.BytesIO(text), "csv")
+    assert (entry.email, entry.name, entry.error) == ("a@x", "Muster; A", None)
+
+
+@pytest.mark.unit
+def test_a_header_with_another_delimiter_is_refused_with_a_hint() -> None:
+    with pytest.raises(InvalidValue, match="commas, semicolons or tabs part them"):
+        list(imports.read(io.BytesIO(b"email|name\n"), "csv"))

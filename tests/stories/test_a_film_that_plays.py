@@ -84,7 +84,7 @@ def test_a_film_that_plays(run: Run, tmp_path: Path, object_store: ObjectStore) 
     assert used(run, "storage") == uploaded + rendition["size"]
 
     # Whoever has the link plays all of it.
-    link = run("files", "url", film, "--rendition", "hls", "--expires", "10m", *JSON).data["url"]
+    link = run("files", "url", film, "--rendition", "hls", "--expires", "10min", *JSON).data["url"]
     pieces = list(played(link))
     lists = [piece for piece in pieces if piece.startswith(b"#EXTM3U")]
     assert len(lists) == 1 + len(shown["rungs"]) + 1  # the choice, each size, the sound

@@ -58,7 +58,7 @@ def test_a_new_customer(run: Run, here: Path) -> None:
 
     # Whoever has the link gets the bytes, without a login.
     file = next(file["id"] for file in files if file["path"].endswith("0.jpg"))
-    link = run("files", "url", file, "--expires", "5m", *JSON).data["url"]
+    link = run("files", "url", file, "--expires", "5min", *JSON).data["url"]
     with urllib.request.urlopen(link) as answer:
         assert answer.read() == Path("photos/0.jpg").read_bytes()
 

@@ -42,4 +42,8 @@ def test_why_can_he_not_upload(seeded: Run, here: Path) -> None:
     assert list(reasons()) == []  # he may upload still, only not that much
     said = seeded(*upload[:-2], expect=8).err
     assert "quota" in said
-    assert f"why: dumacle users show {EVE}" in said
+    assert f"why: dumacle users show {EVE} --size 39996 --pod films" in said
+    why = said.partition("why: dumacle ")[2].split("\n")[0]
+    shown = seeded(*shlex.split(why), *JSON).data
+    assert (shown["can_upload"], shown["largest_upload"]) == (False, shown["storage_limit"] - shown["storage_used"])
+    assert [each["reason"].partition(":")[0] for each in shown["reasons"]] == ["the storage quota is too small"]

@@ -1,0 +1,92 @@
+"""The only way to standard output and standard error: whatever is written there moves no cursor and hides nothing."""
+
+import codecs
+from collections.abc import Iterable
+from typing import BinaryIO, Self, TextIO
+
+from dumacle_cli.escapes import escape, safe
+
+
+def _escaped(fault: UnicodeError) -> tuple[str, int]:
+    if not isinstance(fault, UnicodeEncodeError):
+        raise fault
+    return "".join(map(escape, fault.object[fault.start : fault.end])), fault.end
+
+
+codecs.register_error("escapes", _escaped)
+
+
+class Outlet:
+    """A standard stream that never fails for want of a letter in its encoding.
+
+    All control characters but the end of a line are escaped, unless it carries `data` past every terminal. A `deaf`
+    one also bears that nobody takes what is written: there is no place left to tell it.
+    """
+
+    def __init__(self, stream: TextIO, *, data: bool = False, deaf: bool = False, painting: bool = False) -> None:
+        self._stream, self._deaf = stream, deaf
+        self._painting = painting
+        self._as_it_is = painting or (data and not stream.isatty())
+
+    @classmethod
+    def of(cls, stream: TextIO | None, *, data: bool = False, deaf: bool = False) -> Self | None:
+        """Wrap a stream, if there is one that is open."""
+        return cls(stream, data=data, deaf=deaf) if stream is not None and not stream.closed else None
+
+    @property
+    def painter(self) -> "Outlet":
+        """The same stream for what draws: control sequences pass, so the text between them must be escaped already."""
+        return Outlet(self._stream, deaf=self._deaf, painting=True)
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of the stream."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is closed."""
+        return self._stream.closed
+
+    @property
+    def binary(self) -> BinaryIO | None:
+        """The stream of bytes below, for the contents of files."""
+        return getattr(self._stream, "buffer", None)
+
+    def isatty(self) -> bool:
+        """Tell whether a person reads this."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the stream."""
+        return self._stream.fileno()
+
+    def utf8(self) -> None:
+        """Write UTF-8 from now on, whatever the locale is."""
+        if hasattr(self._stream, "reconfigure"):
+            self._stream.reconfigure(encoding="utf-8")
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        kept = text if self._as_it_is else safe(text, keep="\n")
+        if not kept.isascii():
+            kept = kept.encode(self.encoding, "escapes").decode(self.encoding)
+        try:
+            self._stream.write(kept)
+        except (OSError, ValueError):
+            if not self._deaf:
+                raise
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write one text after the other."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Send what was written."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            if not self._deaf:
+                raise

@@ -1,0 +1,29 @@
+"""Names as they are typed: exactly as stored, or as a table or JSON shows them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from dumacle_cli.errors import Conflict
+from dumacle_cli.escapes import alike, readings
+
+T = TypeVar("T")
+
+
+def resolve(typed: str, find: Callable[[str], T | None]) -> T | None:
+    """Return what is meant by a typed name, or None; raises Conflict where it may be several."""
+    found: dict[Any, T] = {}
+    for name in dict.fromkeys([*readings(typed), *readings(typed.strip())]):
+        if (one := find(name)) is not None:
+            found[getattr(one, "id", one)] = one
+    if len(found) > 1:
+        raise Conflict(reason=f"{typed} may mean several", advice="name it by its id")
+    return next(iter(found.values()), None)
+
+
+def guess(typed: str, find: Callable[[str], T | None], called: Callable[[T], str]) -> str:
+    """Return a name that exists and differs from the typed one only by Unicode's normal form; else empty."""
+    return next((called(one) for form in _forms(typed) if (one := find(form)) is not None), "")
+
+
+def _forms(typed: str) -> Iterable[str]:
+    return dict.fromkeys(form.strip() for form in alike(typed))
