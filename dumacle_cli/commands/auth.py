@@ -198,6 +198,7 @@ def passwd(
 
 def _configured(context: Context) -> str:
     """Return the URL as it is configured; raises NoDatabase, or Conflict where nobody need log in."""
+    context.resolved.require("database")
     if context.settings.database_url:
         return context.settings.database_url.get_secret_value()
     if context.settings.embedded:

@@ -97,7 +97,7 @@ def disk(folder: Path) -> Check:
     """Look how much room the embedded servers' folder has."""
     usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
     status: Status = "failed" if usage.free < NO_DISK else "warning" if usage.free < LITTLE_DISK else "ok"
-    fix = "" if status == "ok" else "free room, or move it: dumacle config set data_dir FOLDER"
+    fix = "" if status == "ok" else "free room"
     return Check("disk", status, f"{show_size(usage.free)} free at {folder}", fix)
 
 
