@@ -155,9 +155,20 @@ def known(name: str, place: str) -> str:
 def read(path: Path) -> dict[str, Any] | None:
     """Return the document in a configuration file, None where there is no such file; raises UnreadableConfig."""
     found = text(path)
-    if found is None and path.is_symlink():
+    if found is None and exists(path):
         raise UnreadableConfig(file=path, reason=f"it is a link to {path.readlink()}, which does not exist")
     return None if found is None else parse(found, path)
+
+
+def exists(path: Path) -> bool:
+    """Tell whether a configuration file is there, also as a link to nothing; raises UnreadableConfig."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as fault:
+        raise UnreadableConfig(file=path, reason=fault.strerror or type(fault).__name__) from None
+    return True
 
 
 def text(path: Path) -> str | None:
@@ -222,8 +233,7 @@ class _Merged:
             self._settle("folder", "data_dir", "embedded", copies=True)
         if self._given("embedded") and not self._stronger("database_url", "embedded"):
             self._settle("database", "embedded", "database_url")
-        self._settle("password", "password_file", "password_command")
-        self._settle_url_password()
+        self._settle_password()
         for name in filter(self._given, LOCAL):
             if not self._given("embedded"):
                 return
@@ -242,14 +252,16 @@ class _Merged:
         else:
             self._contradict(subject, first, self.origins[first], self.origins[second])
 
-    def _settle_url_password(self) -> None:
-        if not reveals_secret("database_url", str(self.values.get("database_url") or "")):
-            return
-        for name in filter(self._given, ("password_file", "password_command")):
-            if self._stronger("database_url", name):
-                self._drop(name, "database_url")
-            else:
-                self._contradict("password", name, self.origins[name], self.origins["database_url"])
+    def _settle_password(self) -> None:
+        """Let the stronger source of a password win; of two as strong, the order of `auth status` decides."""
+        files = [name for name in ("password_file", "password_command") if self._given(name)]
+        for name, other in zip(files, reversed(files), strict=True):
+            if self._stronger(name, other):
+                self._drop(other, name)
+        if reveals_secret("database_url", str(self.values.get("database_url") or "")):
+            for name in filter(self._given, files):
+                if self._stronger(name, "database_url"):
+                    self._contradict("password", name, self.origins[name], self.origins["database_url"])
 
     def _given(self, name: str) -> bool:
         return bool(self.values.get(name))

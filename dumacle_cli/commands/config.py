@@ -1,6 +1,5 @@
 """`dumacle config`: which settings are in force, and where each came from."""
 
-import os
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -77,7 +76,7 @@ def _setting(context: Context, name: str) -> Setting:
 def path(context: Context) -> list[ConfigPath]:
     """Show which configuration files are read, the strongest first."""
     files = [("user", settings.user_file(context.environ)), ("system", sources.SYSTEM_FILE)]
-    return [ConfigPath(str(file), os.path.lexists(file), kind) for kind, file in files]
+    return [ConfigPath(str(file), sources.exists(file), kind) for kind, file in files]
 
 
 @command(

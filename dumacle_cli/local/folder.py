@@ -176,13 +176,14 @@ def sync(folder: Path) -> None:
 
 def read_secrets(folder: Path) -> Secrets | None:
     """Return the secrets of a data folder, or None where there is none yet; raises FolderUnreachable."""
-    refuse_others(folder)
     try:
-        return Secrets(**json.loads((folder / SECRETS).read_bytes()))
+        found = (folder / SECRETS).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
+    refuse_others(folder)
+    return Secrets(**json.loads(found))
 
 
 def ensure_secrets(folder: Path, account: Account) -> Secrets:

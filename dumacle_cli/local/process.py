@@ -60,7 +60,7 @@ class Identity:
 
 
 def cut(log: Path) -> None:
-    """Keep the last of a log that has grown beyond 10 MiB as `<log>.1`, and begin it anew while its server writes on."""
+    """Keep the end of a log of more than 10 MiB as `<log>.1`, and begin it anew while its server writes on."""
     try:
         descriptor = os.open(log, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli import settings
+from dumacle_cli import sources
 from dumacle_cli.clients import keychain, passwords
 from dumacle_cli.errors import Exit
 from dumacle_cli.local.servers import Servers
@@ -86,8 +86,9 @@ class Person:
         return self.run("auth", "whoami", "-o", "json").data
 
     def session_url(self, config_file: Path) -> str:
-        none = settings.resolve([], None, {"DUMACLE_CONFIG": str(config_file)}).settings
-        return passwords.complete(self.url, passwords.source(self.url, none, {"DUMACLE_CONFIG": str(config_file)}))
+        home = {"XDG_CONFIG_HOME": str(config_file.parent.parent)}
+        none = sources.resolve([], None, home).settings
+        return passwords.complete(self.url, passwords.source(self.url, none, home))
 
     def connect(self, login: str = "", password: str = "") -> psycopg.Connection:
         return psycopg.connect(passwords.with_login(self.url, login or self.login, password or self.password))
