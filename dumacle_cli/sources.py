@@ -234,13 +234,8 @@ class _Merged:
         if self._given("embedded") and not self._stronger("database_url", "embedded"):
             self._settle("database", "embedded", "database_url")
         self._settle_password()
-        for name in filter(self._given, LOCAL):
-            if not self._given("embedded"):
-                return
-            if self._stronger("embedded", name):
-                self._drop(name, "embedded")
-            else:
-                self._contradict("store", name, self.origins[name], self.origins["embedded"])
+        if self._given("embedded"):
+            self._settle_store()
 
     def _settle(self, subject: Subject, first: str, second: str, *, copies: bool = False) -> None:
         if not (self._given(first) and self._given(second)):
@@ -251,6 +246,15 @@ class _Merged:
             self._drop(first, second, copies=copies)
         else:
             self._contradict(subject, first, self.origins[first], self.origins[second])
+
+    def _settle_store(self) -> None:
+        for name in filter(self._given, LOCAL):
+            # A file's own order is plain to whoever wrote it; who sets a variable beside a profile means something.
+            meant = self.origins[name].kind == "environment" and self.origins["embedded"].kind != "flag"
+            if self._stronger("embedded", name) and not meant:
+                self._drop(name, "embedded")
+            else:
+                self._contradict("store", name, self.origins[name], self.origins["embedded"])
 
     def _settle_password(self) -> None:
         """Let the stronger source of a password win; of two as strong, the order of `auth status` decides."""
