@@ -44,6 +44,7 @@ def _prepare(
     file: Path, profile: str | None, values: Mapping[str, str], *, secret: bool = False, in_use: bool = False
 ) -> FileChange:
     def edit(text: str) -> str:
+        sources.parse(text, file)  # what is refused there, is refused here in the same words
         document = tomlkit.parse(text)
         _put(document, profile, values)
         after = tomlkit.dumps(document)

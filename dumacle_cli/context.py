@@ -382,6 +382,11 @@ class Context:
         if self.err is not None and self.form is Form.TABLE:
             print(f"dumacle: {sentence}", file=self.err)
 
+    def tell_unheeded(self) -> None:
+        """Tell of settings that were given to a command that looked at none."""
+        if self.options.get("settings") and "resolved" not in self.__dict__:
+            self.caution(f"--set has no effect on: dumacle {self.command.replace('.', ' ')}")
+
     def caution(self, sentence: str) -> None:
         """Tell of what was given and has no effect, in whatever form results are written."""
         if self.form in (Form.JSON, Form.JSONL) and self.err is not None:

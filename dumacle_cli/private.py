@@ -68,7 +68,7 @@ def _target(file: Path) -> Path:
         make_folder(target.parent)
         if target.exists() and not stat.S_ISREG(target.stat().st_mode):
             raise UnwritableConfig(file=file, reason="it is no regular file")
-        if target.exists() and not os.access(target, os.W_OK):
+        if target.exists() and not os.access(target, os.W_OK, effective_ids=True):
             raise UnwritableConfig(file=file, reason="you may not write to it")
     except OSError as fault:
         raise UnwritableConfig(file=file, reason=fault.strerror or type(fault).__name__) from None

@@ -345,6 +345,7 @@ def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]
         )
         with _named(context, promise):  # also while it is shown: a stream asks PostgreSQL only then
             result = body(context, **given)
+            context.tell_unheeded()
             if promise.view is None:
                 return int(result or 0)
             shown = result if isinstance(result, Shown) else Shown(result)
