@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli import sources
-from dumacle_cli.clients import keychain, passwords
-from dumacle_cli.errors import Exit
+from dumacle_cli.clients import keychain, keys, passwords
+from dumacle_cli.errors import Exit, ToolFailed
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
@@ -59,6 +59,14 @@ class Keyring(KeyringBackend):
 class Silent(Keyring):
     def get_password(self, service, username):
         time.sleep(60)
+
+
+class PlaintextKeyring(Keyring):
+    pass
+
+
+class Chain(Keyring):
+    backends = [PlaintextKeyring()]
 
 
 class Forgetful(Keyring):
@@ -552,7 +560,7 @@ def test_a_session_in_the_keyring(ada: Person, keyring: Callable[[str], None], c
     assert "password" not in note.read_text()
     assert source(ada) == "session, kept in the keyring"
     assert ada.who()["kind"] == "session"
-    (config_file.parent.parent / "kept.json").write_text("{}")
+    (config_file.parent.parent.parent / "kept.json").write_text("{}")
     lost = ada.run("auth", "whoami", expect=Exit.LOGIN)
     assert "the keyring has the password of this session no more" in lost.err
     assert ada.run("auth", "logout", "-o", "json").data["ended"] is False
@@ -571,6 +579,25 @@ def test_a_keyring_that_keeps_nothing_opens_no_session(
     assert kept(config_file) == []
     with ada.connect() as connection:
         assert connection.execute("SELECT count(*) FROM app.logins WHERE kind = 'session'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("name", ["PlaintextKeyring", "Chain"])
+def test_a_keyring_in_clear_text_is_named_and_takes_no_session(
+    name: str, ada: Person, keyring: Callable[[str], None], config_file: Path
+) -> None:
+    keyring(name)
+    refused = ada.run("auth", "login", "--password-file", "-", stdin=ada.password, expect=Exit.FAILED)
+    assert "keyrings_of_tests.PlaintextKeyring, which keeps secrets in clear text" in refused.err
+    assert "dumacle auth login --store file" in refused.err
+    assert kept(config_file) == []
+    keyring("Keyring")
+    ada.run("auth", "login", "--password-file", "-", stdin=ada.password)
+    keyring(name)
+    assert "keeps secrets in clear text" in ada.run("auth", "status", "-o", "json").data["finding"]
+    with pytest.raises(ToolFailed, match="clear text"):
+        keys.create("keyring:production")
+    found = {row["check"]: row for row in ada.run("doctor", "-o", "json", expect=Exit.FAILED).data}["keyring"]
+    assert (found["status"], "clear text" in found["finding"]) == ("warning", True)
 
 
 def test_the_secret_is_in_no_argument(
