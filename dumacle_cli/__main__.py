@@ -98,7 +98,10 @@ def _dispatch(context: "Context", arguments: list[str]) -> int:
         return int(errors.Exit.USAGE)
     except ClickException as error:
         place = getattr(error, "ctx", None)
-        raise errors.UsageError(usage.refusal(error), place.command_path if place else "dumacle") from None
+        from dumacle_cli import settings
+
+        said = settings.without_passwords(usage.refusal(error))
+        raise errors.UsageError(said, place.command_path if place else "dumacle") from None
     return result if isinstance(result, int) else 0
 
 

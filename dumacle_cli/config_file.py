@@ -1,68 +1,69 @@
 """The person's own configuration file: changed in place, comments kept, readable by its owner only."""
 
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomlkit
 
-from dumacle_cli import settings
-from dumacle_cli.errors import UsageError
+from dumacle_cli import private, settings, sources
 
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """A change of the file that was checked and is ready to be written."""
+    """A change of the file that was checked and is ready to be made; another one made meanwhile is kept."""
 
     file: Path
-    text: str
+    edit: Callable[[str], str]
     changed: bool
     value: str
     kind: str
+    secret: bool = False
 
     def write(self) -> None:
-        """Write the file whole and durably: a new file, fsync, then rename."""
-        self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self.file.with_name(f"{self.file.name}.{os.getpid()}.new")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-            handle.write(self.text)
-            handle.flush()
-            os.fsync(handle.fileno())
-        draft.replace(self.file)
+        """Make the change; raises UnwritableConfig, ConfigLocked, UnreadableConfig."""
+        if self.changed:
+            private.change(self.file, self.edit, secret=self.secret)
 
 
 def prepare(file: Path, profile: str | None, name: str, value: str) -> FileChange:
-    """Work out the file with one setting changed; raises UsageError or InvalidValue where it would not be valid."""
+    """Work out the change of one setting; raises UsageError, InvalidValue or UnreadableConfig."""
     if name == "profile":
         return _prepare(file, None, {"profile": value})
-    if name not in settings.Settings.model_fields:
-        raise UsageError(f"there is no setting {name!r}", "dumacle config list")
-    settings.validate({name: value}, str(file))
-    return _prepare(file, profile, {name: value})
+    sources.known(name, "config set")
+    sources.validate({name: value}, str(file))
+    return _prepare(file, profile, {name: value}, secret=settings.is_secret(name))
 
 
-def prepare_profile(file: Path, profile: str, values: Mapping[str, str]) -> FileChange:
-    """Work out the file with these settings in a profile, which becomes the one in use where none is."""
-    change = _prepare(file, profile, values)
-    document = tomlkit.parse(change.text)
-    if "profile" in document:
-        return change
-    document = tomlkit.parse(f'profile = "{profile}"\n' + change.text)
-    return FileChange(file, tomlkit.dumps(document), True, change.value, change.kind)
+def prepare_profile(file: Path, profile: str, values: Mapping[str, str], *, in_use: bool) -> FileChange:
+    """Work out the change that makes these settings a profile, the one in use where none is and `in_use` says so."""
+    return _prepare(file, profile, values, in_use=in_use)
 
 
-def _prepare(file: Path, profile: str | None, values: Mapping[str, str]) -> FileChange:
-    before = file.read_text("utf-8") if file.exists() else ""
-    document = tomlkit.parse(before)
+def _prepare(
+    file: Path, profile: str | None, values: Mapping[str, str], *, secret: bool = False, in_use: bool = False
+) -> FileChange:
+    def edit(text: str) -> str:
+        sources.parse(text, file)  # what is refused there, is refused here in the same words
+        document = tomlkit.parse(text)
+        _put(document, profile, values)
+        after = tomlkit.dumps(document)
+        if in_use and "profile" not in document:
+            after = f'profile = "{profile}"\n{after}'
+        sources.parse(after, file)
+        return after
+
+    before = sources.text(file) or ""
+    changed = edit(before) != before
+    return FileChange(
+        file, edit, changed, next(iter(values.values())), f"profile {profile}" if profile else "file", secret
+    )
+
+
+def _put(document: tomlkit.TOMLDocument, profile: str | None, values: Mapping[str, str]) -> None:
     table = document
     if profile:
         profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
         table = profiles.setdefault(profile, tomlkit.table())
     for name, value in values.items():
         table[name] = value
-    after = tomlkit.dumps(document)
-    return FileChange(
-        file, after, after != before, next(iter(values.values())), f"profile {profile}" if profile else "file"
-    )

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.envelope import Key
     from dumacle_cli.clients.locations import Keys
     from dumacle_cli.clients.object_store import Location, ObjectStore
-    from dumacle_cli.settings import Resolved, Settings
+    from dumacle_cli.settings import Settings
+    from dumacle_cli.sources import Resolved
     from dumacle_cli.store.database import Database
     from dumacle_cli.store.places import Place
 
@@ -51,16 +52,24 @@ class Context:
         self.options: dict[str, Any] = {}
         self.starts = True
         self.outside = False
+        self.configures = False
         self.shown: Shown | None = None
         self._stores: dict[Place, tuple[ObjectStore, float]] = {}
         self._making = threading.Lock()
 
     def enter(
-        self, command: str, view: View | None, parameters: dict[str, Any], options: dict[str, Any], starts: bool
+        self,
+        command: str,
+        view: View | None,
+        parameters: dict[str, Any],
+        options: dict[str, Any],
+        *,
+        starts: bool,
+        configures: bool,
     ) -> None:
         """Learn which command runs, what was typed, and with which options; raises NoOutput before anything is done."""
         self.command, self.view, self.parameters, self.options = command, view, parameters, options
-        self.starts = starts
+        self.starts, self.configures = starts, configures
         if not self.quiet:
             self._open()
 
@@ -108,10 +117,17 @@ class Context:
 
     @cached_property
     def resolved(self) -> "Resolved":
-        """The settings in force with their origins; raises UsageError, NoSuchProfile or InvalidValue."""
-        from dumacle_cli import settings
+        """The settings in force with their origins.
 
-        return settings.resolve(self.options.get("settings") or (), self.options.get("profile"), self.environ)
+        Raises UsageError, UnreadableConfig, NoSuchProfile or InvalidValue.
+        """
+        from dumacle_cli import sources
+
+        flags, profile = self.options.get("settings") or (), self.options.get("profile")
+        found = sources.resolve(flags, profile, self.environ, configures=self.configures)
+        for variable in found.unknown:
+            self.warn(f"{variable} is no setting, and sets nothing (see: dumacle config list)")
+        return found
 
     @property
     def settings(self) -> "Settings":
@@ -120,10 +136,11 @@ class Context:
 
     @property
     def data_dir(self) -> "Path":
-        """Where the embedded servers keep their data."""
+        """Where the embedded servers keep their data; raises SettingsContradict."""
         from dumacle_cli import settings
 
-        return self.settings.embedded or settings.data_dir(self.settings, self.environ)
+        self.resolved.require("folder")
+        return (self.settings.embedded or settings.data_dir(self.settings, self.environ)).absolute()
 
     @cached_property
     def servers(self) -> Any:
@@ -158,9 +175,11 @@ class Context:
     def database_url(self) -> str:
         """The connection URL with the password of its login or of the session that is kept.
 
-        Raises NoDatabase, LoginExpired, NotLoggedIn, PasswordFileRefused or ToolFailed.
+        Raises NoDatabase, SettingsContradict, LoginExpired, NotLoggedIn, PasswordFileRefused or ToolFailed.
         """
+        self.resolved.require("database")
         if self.settings.database_url:
+            self.resolved.require("password")
             from dumacle_cli.clients import passwords
 
             url = self.settings.database_url.get_secret_value()
@@ -175,6 +194,7 @@ class Context:
     @property
     def owner_url(self) -> str:
         """The connection URL for who makes and judges the schema: in the embedded database, its owner's."""
+        self.resolved.require("database")
         if self.settings.embedded and not self.settings.database_url:
             from dumacle_cli.local import servers
 
@@ -231,12 +251,12 @@ class Context:
     def location(self, place: "Place") -> "Location":
         """Return where a bucket is, with the keys to it: of a credential, else of the settings.
 
-        Raises NotConfigured, and NoKeys where a credential is missing or does not open.
+        Raises NotConfigured, SettingsContradict, and NoKeys where a credential is missing or does not open.
         """
         from dumacle_cli.clients import locations
 
         keys = self._keys(place)
-        found = self.servers if place.provider == "local" and self.settings.embedded else None
+        found = self.servers if place.provider == "local" and self.resolved.store_is_embedded else None
         return locations.locate(self.settings, place.provider, place.bucket, keys=keys, servers=found)
 
     def _keys(self, place: "Place") -> "Keys | None":
@@ -296,6 +316,8 @@ class Context:
     def show(self, shown: Shown) -> int:
         """Write the result in the form that was asked for, and return the exit status."""
         self.shown = shown
+        if shown.target and self.form is not Form.JSON:
+            self.say(f"at {shown.target}")
         if self.view and not (self.quiet and shown.exit is errors.Exit.DONE):
             with self._writing():
                 self._write(shown, self.view)
@@ -372,8 +394,8 @@ class Context:
 
         if value == "-" and sys.stdin:
             return sys.stdin.read().rstrip("\n")
-        if name in settings.Settings.model_fields and settings.is_secret(name) and "://" not in value:
-            raise errors.UsageError(f"{name} is a secret: give - and write it to standard input")
+        if name in settings.Settings.model_fields and settings.reveals_secret(name, value):
+            raise errors.SecretTyped(name=name)
         return value
 
     def say(self, *lines: str) -> None:
@@ -408,23 +430,41 @@ class Context:
         """Return a text whose commands of this program run as they are printed."""
         return invocation.runnable(text, self.program)
 
+    def tell_unheeded(self) -> None:
+        """Tell of settings that were given to a command that looked at none."""
+        if self.options.get("settings") and "resolved" not in self.__dict__:
+            self.warn(f"--set has no effect on: dumacle {self.command.replace('.', ' ')}")
+
     @property
     def asks(self) -> bool:
         """Whether a person is asked before something is destroyed; then what the question shows is looked up first."""
         return not (self.options.get("yes") or self.dry_run)
 
-    def confirm(self, question: str, *, name: str | None = None) -> None:
-        """Ask before something is destroyed, with the profile; where `name` is given, it must be typed.
+    @property
+    def target(self) -> str:
+        """The database that this run acts on, and the profile, if one is in use; raises what `database_url` raises."""
+        from dumacle_cli.clients import passwords
 
-        `--yes` and a dry run skip the question. Raises NoTerminal without a TTY, Declined on a no.
+        self.resolved.require("database")
+        url, folder, profile = self.settings.database_url, self.settings.embedded, self.resolved.profile
+        if url is None and folder is None:
+            raise errors.NoDatabase()
+        place = passwords.place(url.get_secret_value()) if url else f"embedded servers in {folder}"
+        return f"database {place}" + (f", profile {profile}" if profile else "")
+
+    def confirm(self, question: str, *, name: str | None = None, where: str | None = None) -> None:
+        """Ask before something is destroyed, with where that is; where `name` is given, it must be typed.
+
+        `where` is by default the database. `--yes` and a dry run skip the question. Raises NoTerminal without a TTY,
+        Declined on a no.
         """
         if not self.asks:
             return
         if not (sys.stdin and sys.stdin.isatty() and self.err):
             raise errors.NoTerminal(flag="--yes")
-        where = f" [profile {self.resolved.profile}]" if self.resolved.profile else ""
+        where = self.target if where is None else where
         expected = name or "y"
-        self.log(f"{question}{where}")
+        self.log(f"{question}{f' [{where}]' if where else ''}")
         answer = self._answer(f"Type {visible(name)} to go on" if name else "Go on? [y/N]")
         if expected.lower() not in [reading.lower() for reading in readings(answer)]:
             raise errors.Declined()

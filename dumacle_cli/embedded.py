@@ -81,9 +81,9 @@ def _log_in(up: "Servers") -> "Servers":
     return servers.keep_login(up, login)
 
 
-def profile(file: Path, folder: Path) -> "FileChange":
-    """Work out the configuration file with the profile `local`, which becomes the one in use where none is."""
+def profile(file: Path, folder: Path, *, in_use: bool) -> "FileChange":
+    """Work out the change that makes the profile `local`, the one in use where none is and `in_use` says so."""
     from dumacle_cli import config_file
 
     values = {"embedded": str(folder.resolve()), "default_provider": "local"}
-    return config_file.prepare_profile(file, PROFILE, values)
+    return config_file.prepare_profile(file, PROFILE, values, in_use=in_use)

@@ -115,12 +115,52 @@ class NoServer(NoDatabase):
     fix = "for this command, set DUMACLE_ADMIN_DATABASE_URL to a superuser's"
 
 
+class SecretTyped(DumacleError):
+    """A secret stood on the command line, which everybody on the machine can read; it is not repeated here."""
+
+    exit = Exit.USAGE
+    sentence = "{name} holds a secret, which may not stand on the command line"
+    fix = "write it to standard input, and type: dumacle config set {name} -"
+
+
 class NotConfigured(DumacleError):
     """A setting that this command needs is empty."""
 
     exit = Exit.USAGE
     sentence = "{what} is not configured"
     fix = "set {setting} (see: dumacle config list)"
+
+
+class UnreadableConfig(DumacleError):
+    """A configuration file is there and cannot be read, or was named and is not there; it is never skipped."""
+
+    exit = Exit.USAGE
+    sentence = "the configuration file {file} cannot be used: {reason}"
+    fix = "correct it, its owner or its mode, or name another by DUMACLE_CONFIG"
+
+
+class UnwritableConfig(DumacleError):
+    """A configuration file cannot be changed; what it was before stays."""
+
+    exit = Exit.USAGE
+    sentence = "the configuration file {file} was not changed: {reason}"
+    fix = "correct it, its owner or its mode, or name another by DUMACLE_CONFIG"
+
+
+class ConfigLocked(DumacleError):
+    """Another command has been changing the configuration file for too long."""
+
+    exit = Exit.LOCKED
+    sentence = "the configuration file {file} was not changed: another command holds its lock, for {seconds:g} s now"
+    fix = "repeat it; to see who holds the lock: fuser {lock}"
+
+
+class SettingsContradict(DumacleError):
+    """Two sources name different things, and it cannot be told which one is meant."""
+
+    exit = Exit.USAGE
+    sentence = "two sources name the {subject}: {first} ({name}) and {second}"
+    fix = "take one of them away; all are shown by: dumacle config list --show-origin"
 
 
 class NoSuchProfile(DumacleError):
@@ -702,6 +742,14 @@ class EmbeddedStopped(DumacleError):
     exit = Exit.TEMPORARY
     sentence = "the embedded servers are not running"
     fix = "dumacle local start"
+
+
+class NotEmbedded(DumacleError):
+    """A profile was named that uses another database than the embedded servers'."""
+
+    exit = Exit.USAGE
+    sentence = "profile {profile} uses the database of {origin}, and this command is about the embedded servers only"
+    fix = "leave out the profile, or name the folder: dumacle --set data_dir=FOLDER {command}"
 
 
 class FolderUnreachable(DumacleError):

@@ -4,11 +4,12 @@ Nothing else is decided here: a worker fetches what an event hints at. A body or
 """
 
 import asyncio
+import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -21,7 +22,7 @@ from starlette.routing import Route
 from dumacle_cli.clients.billing import verify
 from dumacle_cli.errors import DeliveryRefused, DumacleError
 from dumacle_cli.services import webhooks
-from dumacle_cli.signals import Terminated
+from dumacle_cli.signals import Terminated, is_ignored
 from dumacle_cli.store.database import Database
 
 PATH = "/webhooks/stripe"
@@ -137,6 +138,18 @@ def _bound(host: str, port: int) -> socket.socket:
     return bound
 
 
+class _Server(uvicorn.Server):
+    """Takes no signal that whoever started us let us ignore."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        ignored = [number for number in (signal.SIGINT, signal.SIGTERM) if is_ignored(number)]
+        with super().capture_signals():
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
+            yield
+
+
 def _server(app: Starlette) -> uvicorn.Server:
     config = uvicorn.Config(
         app,
@@ -151,7 +164,7 @@ def _server(app: Starlette) -> uvicorn.Server:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=DRAIN_S,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 def _signature(request: Request) -> bytes:

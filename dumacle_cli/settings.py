@@ -1,14 +1,8 @@
-"""Every setting: its default, its environment names, and which source won.
-
-In order: `--set NAME=VALUE`, the environment, the profile, `/etc/dumacle/config.toml`, the default.
-pydantic validates; the layers are read here because the origin of each value is part of the answer.
-"""
+"""Every setting: its default, its environment names, and what it may be; `sources` says where its value comes from."""
 
 import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -20,11 +14,10 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    ValidationError,
     ValidationInfo,
 )
 
-from dumacle_cli.errors import InvalidValue, NoSuchProfile, UsageError
+from dumacle_cli.errors import InvalidValue
 from dumacle_cli.units import exact_size, parse_size
 
 SYSTEM_FILE = Path("/etc/dumacle/config.toml")
@@ -140,23 +133,6 @@ class Settings(BaseModel):
     webhook_max_size: Size = _setting("256KiB", "largest delivery to the webhook that is taken")
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where the value of a setting came from."""
-
-    kind: str
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
-class Resolved:
-    """The settings in force, and the origin of each value that is not a default."""
-
-    settings: Settings
-    profile: str | None
-    origins: Mapping[str, Origin] = field(default_factory=dict)
-
-
 def environment_names(name: str) -> list[str]:
     """Return the environment variables that set this setting, the preferred one first."""
     extra = Settings.model_fields[name].json_schema_extra
@@ -174,6 +150,19 @@ def password_of(url: str) -> str:
     """Return the password in the URL of a database, before its host or among its parameters; empty without one."""
     parts = urlsplit(url)
     return unquote(parts.password or "") or "".join(parse_qs(parts.query).get("password", ())[:1])
+
+
+def reveals_secret(name: str, value: str) -> bool:
+    """Tell whether this value of a setting may not stand on a command line, which everybody on the machine can read."""
+    if name.endswith("database_url"):
+        text = re.sub(r"^\w+(\+\w+)?://", "", unquote(value))
+        return ":" in text.rpartition("@")[0] or re.search(r"(?i)password\s*=", text) is not None
+    return bool(value) if is_secret(name) else without_passwords(value) != value
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with `…` for what stands before the host of a URL in it, where that may be a password."""
+    return re.sub(r"(\w://)[^/?#\s]*(:|%3[aA])[^\s]*@", r"\1…@", text)
 
 
 def is_secret(name: str) -> bool:
@@ -206,7 +195,10 @@ def home(environ: Mapping[str, str]) -> Path:
         return Path(home)
     import pwd  # without HOME, as under `env -i`, the account's own entry says where it lives
 
-    return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return Path("/")  # as container engines do for a user who is in no passwd
 
 
 def data_dir(settings: Settings, environ: Mapping[str, str]) -> Path:
@@ -214,106 +206,6 @@ def data_dir(settings: Settings, environ: Mapping[str, str]) -> Path:
     if settings.data_dir:
         return settings.data_dir.absolute()
     if os.geteuid() == 0:
-        return Path("/var/lib/dumacle")
+        return Path("/var/lib/dumacle-local")  # beside the home of the account `dumacle`, which is another's
     base = environ.get("XDG_DATA_HOME") or home(environ) / ".local" / "share"
     return Path(base) / "dumacle"
-
-
-def resolve(flags: Iterable[str], profile: str | None, environ: Mapping[str, str]) -> Resolved:
-    """Merge all sources into validated settings; raises UsageError, NoSuchProfile or InvalidValue."""
-    system, user = _read(SYSTEM_FILE), _read(user_file(environ))
-    chosen = profile or environ.get("DUMACLE_PROFILE") or user.get("profile") or system.get("profile")
-    values: dict[str, Any] = {}
-    origins: dict[str, Origin] = {}
-    layers = [
-        _from_file(system, SYSTEM_FILE, None),
-        _from_file(user, user_file(environ), None),
-        _from_profile(system, user, chosen, environ),
-        _from_environment(environ),
-        _from_flags(flags),
-    ]
-    for layer in layers:
-        for name, (value, origin) in layer.items():
-            values[name], origins[name] = value, origin
-    return Resolved(_validated(values, origins), chosen, origins)
-
-
-def validate(values: Mapping[str, Any], place: str) -> None:
-    """Check single values before they are written anywhere; raises InvalidValue or UsageError."""
-    _validated(values, {name: Origin("file", place) for name in values})
-
-
-Layer = dict[str, tuple[Any, Origin]]
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not valid TOML: {error}") from None
-
-
-def _from_file(document: Mapping[str, Any], path: Path, profile: str | None) -> Layer:
-    kind = f"profile {profile}" if profile else "file"
-    table = document.get("profiles", {}).get(profile, {}) if profile else document
-    values = {name: value for name, value in table.items() if profile or name not in {"profile", "profiles"}}
-    return {_known(name, str(path)): (value, Origin(kind, str(path))) for name, value in values.items()}
-
-
-def _from_profile(
-    system: Mapping[str, Any], user: Mapping[str, Any], profile: str | None, environ: Mapping[str, str]
-) -> Layer:
-    if profile is None:
-        return {}
-    known = sorted({*system.get("profiles", {}), *user.get("profiles", {})})
-    if profile not in known:
-        raise NoSuchProfile(profile=profile, known=", ".join(known) or "none")
-    mine = _from_file(user, user_file(environ), profile)
-    return _from_file(system, SYSTEM_FILE, profile) | mine
-
-
-def _from_environment(environ: Mapping[str, str]) -> Layer:
-    layer: Layer = {}
-    for name in Settings.model_fields:
-        for variable in environment_names(name):
-            if value := environ.get(variable):
-                megabytes = variable == "MAX_FILE_SIZE_MB"
-                layer[name] = (f"{value}MiB" if megabytes else value, Origin("environment", variable))
-                break
-    return layer
-
-
-def _from_flags(flags: Iterable[str]) -> Layer:
-    layer: Layer = {}
-    for flag in flags:
-        name, equals, value = flag.partition("=")
-        if not equals:
-            raise UsageError(f"--set takes NAME=VALUE, and {name!r} has no =")
-        name = _known(name.strip().replace("-", "_"), "--set")
-        if is_secret(name) and (not name.endswith("database_url") or password_of(value)):
-            raise UsageError(
-                f"{name} is a secret and may not stand on the command line; use {environment_names(name)[0]}"
-            )
-        layer[name] = (value, Origin("flag", "--set"))
-    return layer
-
-
-def _known(name: str, place: str) -> str:
-    if name not in Settings.model_fields:
-        raise UsageError(f"{place}: there is no setting {name!r}", "dumacle config list")
-    return name
-
-
-def _validated(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> Settings:
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = str(first["loc"][0])
-        wrong = re.sub(r"^\w+ should ", "it must ", first["msg"]).partition(", unable")[0]
-        reason = f"{wrong} (from {origins[name].place})"
-        raise InvalidValue(name=name, value="that" if is_secret(name) else repr(values[name]), reason=reason) from None
-    except InvalidValue as error:
-        raise UsageError(str(error)) from None

@@ -1,4 +1,7 @@
-"""SIGTERM, SIGHUP and --timeout as exceptions, so that every `with` and `finally` runs."""
+"""SIGTERM, SIGHUP and --timeout as exceptions, so that every `with` and `finally` runs.
+
+What whoever started us let us ignore (`nohup`, `trap ''`, `&` in a script) stays ignored.
+"""
 
 import signal
 import threading
@@ -17,6 +20,11 @@ class Expired(KeyboardInterrupt):
     """The time that --timeout gave is over."""
 
 
+def is_ignored(number: signal.Signals) -> bool:
+    """Tell whether a signal is ignored."""
+    return signal.getsignal(number) is signal.SIG_IGN
+
+
 @contextmanager
 def handled(timeout: float) -> Iterator[None]:
     """Raise Terminated on SIGTERM and SIGHUP, and TimedOut after `timeout` seconds (0: never), while inside."""
@@ -30,8 +38,8 @@ def handled(timeout: float) -> Iterator[None]:
     def expire(_number: int, _frame: FrameType | None) -> None:
         raise Expired
 
-    wanted = {signal.SIGTERM: terminate, signal.SIGHUP: terminate, signal.SIGALRM: expire}
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    wanted = {number: terminate for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}
+    before = {number: signal.signal(number, handler) for number, handler in (wanted | {signal.SIGALRM: expire}).items()}
     signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
         yield

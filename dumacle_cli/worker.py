@@ -21,6 +21,7 @@ from psycopg import AsyncConnection, OperationalError
 from psycopg.conninfo import make_conninfo
 
 from dumacle_cli.errors import DumacleError
+from dumacle_cli.signals import is_ignored
 from dumacle_cli.store import queue
 from dumacle_cli.store.database import translated
 
@@ -233,7 +234,8 @@ def _conninfo(database: "Database") -> str:
 def _signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Hand signals to a function in the loop while inside; elsewhere than in the main thread there are none."""
     loop = asyncio.get_running_loop()
-    numbers = SIGNALS if threading.current_thread() is threading.main_thread() else ()
+    main = threading.current_thread() is threading.main_thread()
+    numbers = [number for number in SIGNALS if main and not is_ignored(number)]
     for number in numbers:
         loop.add_signal_handler(number, stop, number)
     try:

@@ -22,12 +22,13 @@ def unmeasured() -> dict[str, str]:
 
 @pytest.fixture
 def program() -> Iterator[Begin]:
-    """Start the program; what is still there at the end is killed."""
+    """Start the program, `ignoring` signals as under nohup; what is still there at the end is killed."""
     started: list[Process] = []
 
-    def call(*arguments: str | Path, stdout: int = subprocess.PIPE) -> Process:
+    def call(*arguments: str | Path, stdout: int = subprocess.PIPE, ignoring: str = "") -> Process:
+        shield = ["/bin/sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh"] if ignoring else []
         process = subprocess.Popen(
-            [sys.executable, "-m", "dumacle_cli", *map(str, arguments)],
+            [*shield, sys.executable, "-m", "dumacle_cli", *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=stdout,
             stderr=subprocess.PIPE,

@@ -104,8 +104,8 @@ def test_a_bug_is_one_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.unit
 def test_system_fault_is_one_sentence(invoke: Run, tmp_path: Path, environment: Callable[..., None]) -> None:
     (tmp_path / "file").touch()
-    environment(DUMACLE_CONFIG=str(tmp_path / "file" / "config.toml"))
-    failed = invoke("config", "set", "default_provider", "wasabi", expect=1)
+    environment(XDG_DATA_HOME=str(tmp_path / "file" / "data"))
+    failed = invoke("completion", "install", "bash", expect=1)
     assert failed.err.startswith("dumacle: the system refused: ")
     assert len(failed.err.splitlines()) == 2
 

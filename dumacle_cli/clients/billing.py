@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.errors import DeliveryRefused, DumacleError, StripeForbidden, StripeRefused, StripeUnavailable
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ KINDS = {
     "product": "products",
     "subscription": "subscriptions",
 }
+API = "https://api.stripe.com"
 CONNECT_S, ANSWER_S = 5, 30
 RETRIES = 1
 PAGE = 100
@@ -66,7 +68,9 @@ class Billing:
         # The SDK takes this only as a global; it would report timings and a machine id with each request.
         stripe.enable_telemetry = False
         self.livemode = key.startswith(("sk_live_", "rk_live_"))
-        self._http = stripe.RequestsClient(timeout=(CONNECT_S, ANSWER_S))
+        # For no proxy an empty one: the library would look for another in the environment.
+        proxy = proxy_of(api_base or API) or ""
+        self._http = stripe.RequestsClient(timeout=(CONNECT_S, ANSWER_S), proxy={"http": proxy, "https": proxy})
         self._api = stripe.StripeClient(
             key,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},

@@ -34,7 +34,7 @@ def locate(
     facts = known(provider)
     if servers and not keys:
         keys = Keys(servers.s3_access_key, servers.s3_secret_key, servers.s3_endpoint, facts.default_region)
-        bucket = bucket or servers.bucket
+        bucket = bucket or settings.local_bucket or servers.bucket
     bucket = bucket or _needed(settings, provider, "bucket")
     keys = keys or _configured(settings, provider)
     return Location(provider, keys.endpoint, keys.region, bucket, keys.access_key, keys.secret_key)

@@ -19,6 +19,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from dumacle_cli.clients.providers import known
+from dumacle_cli.clients.proxies import SCHEMES, proxy_of
 from dumacle_cli.clients.store_errors import store_error
 from dumacle_cli.errors import DumacleError
 
@@ -43,6 +44,13 @@ class Location:
     def path_style(self) -> bool:
         """Whether the bucket is named in the path of a URL; a named endpoint is never prefixed with a bucket."""
         return self.endpoint is not None or known(self.provider).addressing == "path"
+
+    @property
+    def url(self) -> str:
+        """The URL below which the objects are."""
+        if self.endpoint is None:
+            return f"https://{self.bucket}.s3.{self.region}.amazonaws.com"
+        return f"{self.endpoint.rstrip('/')}/{self.bucket}"
 
 
 @dataclass(frozen=True)
@@ -282,6 +290,8 @@ def _client(location: Location) -> Any:
         read_timeout=60,
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
+        # Never the library's own look at the environment: what sends bodies would take another way.
+        proxies=dict.fromkeys(SCHEMES, proxy) if (proxy := proxy_of(location.url)) else {},
     )
     outside: dict[str, Any] = {
         "profile": (None, None, None, None),

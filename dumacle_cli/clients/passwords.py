@@ -30,6 +30,7 @@ class Source:
     login: str
     read: Callable[[], str] | None = None
     valid_until: datetime | None = None
+    in_keyring: bool = False
 
 
 def source(url: str, settings: Settings, environ: Mapping[str, str]) -> Source:
@@ -45,7 +46,8 @@ def source(url: str, settings: Settings, environ: Mapping[str, str]) -> Source:
         return Source("password_command", login, partial(_printed, settings.password_command, environ))
     if session := sessions.find(environ, bare(url)):
         read_session = partial(sessions.password, session)
-        return Source(f"session, kept in the {session.store}", session.login, read_session, session.valid_until)
+        name, in_keyring = f"session, kept in the {session.store}", session.store == "keyring"
+        return Source(name, session.login, read_session, session.valid_until, in_keyring)
     return Source(LIBPQ, login)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from dumacle_cli.clients.object_store import Location, authorities
+from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.store_errors import store_error
 from dumacle_cli.errors import DumacleError, InvalidValue, StoreUnavailable
 
@@ -121,6 +122,9 @@ def _request(location: Location) -> "Curl":
         pycurl.LOW_SPEED_LIMIT: 1,
         pycurl.LOW_SPEED_TIME: SILENT_SECONDS,
         pycurl.NOSIGNAL: 1,
+        # Empty, they keep libcurl from looking at the environment itself.
+        pycurl.PROXY: proxy_of(location.url) or "",
+        pycurl.NOPROXY: "",
     }.items():
         request.setopt(option, value)
     if not (location.endpoint or "").startswith("http:"):
@@ -132,9 +136,7 @@ def _url(location: Location, key: str) -> str:
     if not key or {".", ".."} & set(key.split("/")):
         raise InvalidValue(name="key", value=repr(key), reason="it is empty, or a segment is . or ..")
     path = quote(key, safe="/~")
-    if location.endpoint is None:
-        return f"https://{location.bucket}.s3.{location.region}.amazonaws.com/{path}"
-    return f"{location.endpoint.rstrip('/')}/{location.bucket}/{path}"
+    return f"{location.url}/{path}"
 
 
 def _found(element: str, text: str) -> str:

@@ -5,14 +5,13 @@ The note lets every run know without asking the keyring whether there is a sessi
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from dumacle_cli import settings
+from dumacle_cli import private, settings
 from dumacle_cli.errors import NotLoggedIn, SessionNotKept, ToolFailed
 
 Store = Literal["keyring", "file"]
@@ -67,7 +66,9 @@ def keep(environ: Mapping[str, str], session: Session, secret: str) -> None:
         note["password"] = secret
     else:
         _store(session, secret)
-    _write(_note(environ, session.url), json.dumps(note))
+    file = _note(environ, session.url)
+    private.make_folder(file.parent)
+    private.write(file, json.dumps(note))
 
 
 def _store(session: Session, secret: str) -> None:
@@ -91,12 +92,3 @@ def forget(environ: Mapping[str, str], session: Session) -> None:
 def _note(environ: Mapping[str, str], url: str) -> Path:
     name = hashlib.sha256(url.encode()).hexdigest()[:16]
     return settings.user_file(environ).parent / "sessions" / f"{name}.json"
-
-
-def _write(file: Path, text: str) -> None:
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.{os.getpid()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        handle.write(text)
-    draft.replace(file)

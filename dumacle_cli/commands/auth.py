@@ -161,9 +161,19 @@ def status(context: Context) -> Shown:
             logins.identity(session)
     except DumacleError as refused:
         error = refused
-    told = (str(error), error.remedy) if error else ("the server takes it", "")
+    told = (str(error), error.remedy) if error else (f"the server takes it{_in_clear(source)}", "")
     found = Status(passwords.place(url), source.login, source.name, source.valid_until, error is None, *told)
     return Shown(found, exit=error.exit if error else Exit.DONE)
+
+
+def _in_clear(source: passwords.Source) -> str:
+    """Say of a session that its keyring keeps it in clear text; nothing of what is kept well, or elsewhere."""
+    if not source.in_keyring:
+        return ""
+    from dumacle_cli.clients import keychain
+
+    found = keychain.backend()
+    return f"; the keyring is {found}" if found.clear_text else ""
 
 
 @command(
@@ -198,6 +208,7 @@ def passwd(
 
 def _configured(context: Context) -> str:
     """Return the URL as it is configured; raises NoDatabase, or Conflict where nobody need log in."""
+    context.resolved.require("database")
     if context.settings.database_url:
         return context.settings.database_url.get_secret_value()
     if context.settings.embedded:

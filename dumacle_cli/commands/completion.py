@@ -1,12 +1,13 @@
 """`dumacle completion`: scripts that complete groups, commands, options and values in four shells."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from dumacle_cli import settings
+from dumacle_cli import private, settings
 from dumacle_cli.commands.contract import Kind, command, group
 from dumacle_cli.context import Context
 from dumacle_cli.errors import UsageError
@@ -57,9 +58,14 @@ def install(
     text = shells.script(name)
     changed = not file.exists() or file.read_text("utf-8") != text
     if changed and not context.dry_run:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, "utf-8")
+        private.make_folder(file.parent, 0o755)
+        with open(file, "w", encoding="utf-8", opener=_closed_to_writers) as script:
+            script.write(text)
     return Shown(Installed(name, str(file), following), changed, dry_run=context.dry_run)
+
+
+def _closed_to_writers(file: str, flags: int) -> int:
+    return os.open(file, flags, 0o644)
 
 
 def _login_shell(context: Context) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dumacle_cli import config_file, settings
+from dumacle_cli import config_file, settings, sources
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.context import Context
 from dumacle_cli.output.forms import Form, Shown
@@ -15,7 +15,10 @@ app = group("config", "Settings: what is in force and where it came from.")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting as it is in force; a secret is shown as `********`."""
+    """One setting as it is in force; a secret is shown as `********`.
+
+    `beaten` are the weaker sources that set it, too.
+    """
 
     name: str
     value: str | None
@@ -23,6 +26,7 @@ class Setting:
     place: str | None
     environment: str
     about: str
+    beaten: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ def list_(
 ) -> Shown:
     """List every setting with its value; secrets are masked."""
     if show_origin:
-        context.columns("name", "value", "origin", "place")
+        context.columns("name", "value", "origin", "place", "beaten")
     return Shown([_setting(context, name) for name in settings.Settings.model_fields])
 
 
@@ -64,14 +68,15 @@ def _setting(context: Context, name: str) -> Setting:
         place=origin.place if origin else None,
         environment=settings.environment_names(name)[0],
         about=settings.Settings.model_fields[name].description or "",
+        beaten=tuple(map(str, context.resolved.beaten.get(name, ()))),
     )
 
 
 @command(app, "path", returns=ConfigPath, many=True, example="dumacle config path", offline=True)
 def path(context: Context) -> list[ConfigPath]:
     """Show which configuration files are read, the strongest first."""
-    files = [("user", settings.user_file(context.environ)), ("system", settings.SYSTEM_FILE)]
-    return [ConfigPath(str(file), file.exists(), kind) for kind, file in files]
+    files = [("user", settings.user_file(context.environ)), ("system", sources.SYSTEM_FILE)]
+    return [ConfigPath(str(file), sources.exists(file), kind) for kind, file in files]
 
 
 @command(
@@ -82,6 +87,7 @@ def path(context: Context) -> list[ConfigPath]:
     mutates=True,
     outside=True,
     offline=True,
+    configures=True,
 )
 def set_(
     context: Context,

@@ -64,7 +64,13 @@ class Contract:
     recorded: bool
     offline: bool
     cron: bool
+    configures: bool
     role: Role
+
+    @property
+    def tells_target(self) -> bool:
+        """Whether the answer names the database: of what may destroy much, and of what makes or changes the schema."""
+        return self.mutates and not self.offline and (self.confirms or self.name.startswith("db."))
 
 
 def _everywhere(
@@ -248,19 +254,23 @@ def command(
     recorded: bool | None = None,
     offline: bool = False,
     cron: bool = False,
+    configures: bool = False,
     role: Role = "admin",
 ) -> Callable[[Callable[..., Any]], Callable[..., int]]:
     """Declare a command: its body takes the Context and what was typed, and returns what is to be shown.
 
     `outside` marks a mutation that touches more than the database, `recorded` one that is an operation (by default all
     that touch only the database), `cron` a job that starts the embedded servers only at a terminal, `offline` one that
-    needs no database; `role` is the least one that may run it, `owner` being whom the schema belongs to.
+    needs no database, `configures` one that makes the configuration file where there is none; `role` is the least one
+    that may run it, `owner` being whom the schema belongs to.
     """
     path = f"{getattr(app, 'path', '')} {name}".strip()
     dotted = path.replace(" ", ".")
     view = View(f"dumacle.{dotted}.v1", returns, many, mutates, columns, empty) if returns else None
     recorded = mutates and not outside if recorded is None else recorded
-    promise = Contract(dotted, kind, view, example, mutates, confirms, bulk, outside, recorded, offline, cron, role)
+    promise = Contract(
+        dotted, kind, view, example, mutates, confirms, bulk, outside, recorded, offline, cron, configures, role
+    )
 
     def declare(body: Callable[..., Any]) -> Callable[..., int]:
         callback = _callback(body, promise)
@@ -330,15 +340,20 @@ def _callback(body: Callable[..., Any], promise: Contract) -> Callable[..., int]
     def callback(click: typer.Context, **given: Any) -> int:
         context: Context = click.find_root().obj
         options = click.find_root().meta.get("dumacle.options", {})
-        context.enter(promise.name, promise.view, given, options, _starts(promise))
+        context.enter(
+            promise.name, promise.view, given, options, starts=_starts(promise), configures=promise.configures
+        )
         context.outside = promise.outside and not context.dry_run
         with _named(context, promise):  # also while it is shown: a stream asks PostgreSQL only then
             result = body(context, **given)
+            context.tell_unheeded()
             if promise.view is None:
                 return int(result or 0)
             shown = result if isinstance(result, Shown) else Shown(result)
             if not promise.recorded:
                 shown.operation = None
+            if promise.tells_target:
+                shown.target = context.target
             return context.show(shown)
 
     hints = {

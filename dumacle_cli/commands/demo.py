@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dumacle_cli import embedded
+from dumacle_cli import embedded, sources
 from dumacle_cli.commands.contract import GROUP, command
 from dumacle_cli.commands.tour import Demo, Survey, Tour, survey
 from dumacle_cli.context import Context
@@ -19,7 +18,7 @@ app = typer.Typer(**GROUP)  # type: ignore[arg-type]
 app.path = ""  # type: ignore[attr-defined]
 
 
-@command(app, "demo", returns=Demo, example="dumacle demo", mutates=True, outside=True, offline=True)
+@command(app, "demo", returns=Demo, example="dumacle demo", mutates=True, outside=True, offline=True, configures=True)
 def demo(
     context: Context,
     folder: Annotated[
@@ -52,8 +51,9 @@ def _source(context: Context, folder: Path | None) -> Callable[[], tuple[Survey,
 def _use_embedded(context: Context) -> str:
     """Leave a configured database alone; returns the environment variable that names one, empty where none does."""
     before = context.resolved
-    own = {"database_url": None, "embedded": context.data_dir.resolve(), "default_provider": "local"}
-    context.resolved = replace(before, settings=before.settings.model_copy(update=own), profile=embedded.PROFILE)
+    context.resolved = before.embedded_in(context.data_dir.resolve(), embedded.PROFILE)
+    if told := [before.origins[name].place for name in sources.LOCAL if getattr(before.settings, name)]:
+        context.say(f"The store of {' and '.join(dict.fromkeys(told))} is left alone: the demo uses the embedded one.")
     origin = before.origins.get("database_url")
     if origin is None or before.settings.database_url is None:
         return ""
@@ -78,5 +78,6 @@ def _foreseen(context: Context, folder: Path | None) -> Shown:
         played=None,
         played_size=None,
         steps=[],
+        folder=str(context.data_dir),
     )
     return Shown(planned, True, context.operation, dry_run=True)

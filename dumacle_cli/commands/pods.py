@@ -76,7 +76,7 @@ def _bucket(context: Context, provider: str) -> str:
     setting = f"{provider}_bucket"
     if configured := getattr(context.settings, setting, None):
         return str(configured)
-    if provider == "local" and context.settings.embedded:
+    if provider == "local" and context.resolved.store_is_embedded:
         from dumacle_cli.local import s3
 
         return s3.BUCKET

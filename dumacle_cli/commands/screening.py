@@ -1,6 +1,7 @@
 """What `dumacle demo` does with a video: a worker of its own makes HLS of it, and the link to that is played."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from dumacle_cli import signals, sources
+from dumacle_cli.clients import proxies
 from dumacle_cli.context import Context
 from dumacle_cli.errors import ContentDiffers, Exit, StoreUnavailable, ToolFailed
 from dumacle_cli.services import downloads, renditions, transcodes
@@ -65,7 +68,8 @@ def _worker(context: Context, said: IO[bytes]) -> Iterator[subprocess.Popen[byte
     try:
         yield process
     finally:
-        process.terminate()
+        # It inherits what we ignore, and would never end.
+        process.send_signal(signal.SIGKILL if signals.is_ignored(signal.SIGTERM) else signal.SIGTERM)
         process.wait()
 
 
@@ -73,6 +77,7 @@ def _settings(context: Context) -> list[str]:
     """Return the options that give a child the settings of this run, wherever these came from, and its database."""
     given = {name: getattr(context.settings, name) for name in context.resolved.origins if not is_secret(name)}
     own = {"default_provider": "local", "embedded": context.settings.embedded, "database_url": ""}
+    own |= dict.fromkeys(sources.LOCAL, "")
     return [
         word for name, value in (given | own).items() for word in ("--set", f"{name}={'' if value is None else value}")
     ]
@@ -90,11 +95,12 @@ class Played:
 
 
 def fetched(url: str) -> Iterator[bytes]:
-    """Fetch a link as anybody would; past any proxy, because the embedded server is on this machine."""
+    """Fetch a link as anybody would, through the proxy that leads to it."""
     from urllib.request import ProxyHandler, build_opener
 
+    proxy = proxies.proxy_of(url)
     try:
-        with build_opener(ProxyHandler({})).open(url) as answer:
+        with build_opener(ProxyHandler({urlsplit(url).scheme: proxy} if proxy else {})).open(url) as answer:
             while chunk := answer.read(CHUNK):
                 yield chunk
     except OSError as error:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dumacle_cli import embedded, settings
-from dumacle_cli.commands import ending, screening, uploads
+from dumacle_cli import embedded
+from dumacle_cli.commands import ending, local, screening, uploads
 from dumacle_cli.commands.ending import counted
 from dumacle_cli.context import Context
 from dumacle_cli.errors import ContentDiffers, Exit, InvalidValue
@@ -36,6 +36,8 @@ STEPS = 12
 class Demo:
     """What the demo showed; on a dry run, what cannot be known before is null.
 
+    `folder` holds the data of the embedded servers.
+
     `refused` are the files for which the first plan was too small, `uploaded` those that were sent, and `repeated`
     those that were sent again. `sha256` is the film's, equal at the source, behind the link and in the download.
     `transcoded` says whether a worker had to make HLS of `video`; `played` are the objects behind the link to it, with
@@ -55,6 +57,7 @@ class Demo:
     played: int | None
     played_size: Bytes | None
     steps: list[Step]
+    folder: str
     operator: str = world.OPERATOR
     user: str = world.USER
     first_plan: str = world.SMALL
@@ -116,6 +119,7 @@ class Tour:
             film=found.film.path,
             sha256=sha256,
             steps=self.steps.done,
+            folder=str(self.context.data_dir),
             **counts,
             **screened,
         )
@@ -139,11 +143,11 @@ class Tour:
     def _start(self) -> tuple[None, str]:
         folder = self.context.data_dir
         ran = servers.running(folder) is not None
-        change = embedded.profile(settings.user_file(self.context.environ), folder)
+        change = local.profile(self.context, folder)
         embedded.start(folder)
         change.write()
         self.changed |= change.changed or not ran
-        return None, f"PostgreSQL and an S3 server {'run already' if ran else 'started'}"
+        return None, f"PostgreSQL and an S3 server {'run already' if ran else 'started'} in {folder}"
 
     def _media(self, source: Callable[[], tuple[Survey, bool]]) -> tuple[Survey, str]:
         found, made = source()

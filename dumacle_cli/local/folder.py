@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from dumacle_cli import private
 from dumacle_cli.errors import FolderUnreachable
 
 SYSTEM_ACCOUNTS = ("dumacle", "postgres", "nobody")
@@ -62,13 +63,12 @@ def system_account() -> Account:
 def account_of(folder: Path) -> Account:
     """Return who runs the servers of `folder`: its owner, or for a new one this user, or root's system account.
 
-    Raises FolderUnreachable where that account is not in passwd, or is not this user.
+    Raises FolderUnreachable where that account is not in passwd, or the folder is somebody else's.
     """
+    refuse_others(folder)
     uid = folder.stat().st_uid if folder.exists() else os.geteuid()
     if uid == 0:
         return system_account()
-    if os.geteuid() not in (0, uid):
-        raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=f"it belongs to uid {uid}")
     try:
         entry = pwd.getpwuid(uid)
     except KeyError:
@@ -76,6 +76,31 @@ def account_of(folder: Path) -> Account:
             folder=folder, account=f"uid {uid}", reason="PostgreSQL needs an account that is in passwd"
         ) from None
     return Account(entry.pw_name, uid, entry.pw_gid)
+
+
+def refuse_others(folder: Path) -> None:
+    """Raise FolderUnreachable where a folder belongs to somebody else, whose files and links would be trusted.
+
+    Root may use what its system account owns: such folders it made itself.
+    """
+    try:
+        uid = folder.stat().st_uid
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
+    if uid == os.geteuid() or (os.geteuid() == 0 and _name(uid) in SYSTEM_ACCOUNTS):
+        return
+    who = _name(os.geteuid()) or f"uid {os.geteuid()}"
+    reason = f"it belongs to {_name(uid) or f'uid {uid}'}, who alone may run servers in it"
+    raise FolderUnreachable(folder=folder, account=who, reason=reason)
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
 def prepare(folder: Path) -> Account:
@@ -89,7 +114,7 @@ def prepare(folder: Path) -> Account:
         account = account_of(folder)
         _check_reach(folder, account)
         if not folder.exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
+            private.make_folder(folder.parent, 0o755 if os.geteuid() == 0 else 0o700)
             make_private(folder, account)
             _check_reach(folder, account)
         _check_ours(folder, account)
@@ -152,11 +177,13 @@ def sync(folder: Path) -> None:
 def read_secrets(folder: Path) -> Secrets | None:
     """Return the secrets of a data folder, or None where there is none yet; raises FolderUnreachable."""
     try:
-        return Secrets(**json.loads((folder / SECRETS).read_bytes()))
+        found = (folder / SECRETS).read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
+    refuse_others(folder)
+    return Secrets(**json.loads(found))
 
 
 def ensure_secrets(folder: Path, account: Account) -> Secrets:

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dumacle_cli import private
 from dumacle_cli.local.folder import Account, give
 
 POLL = 0.01
+LOG_SIZE = 10 * 1024**2
 # A Popen that is collected while its program runs warns, and these are meant to outlive us.
 _started: list[subprocess.Popen[bytes]] = []
 
@@ -55,6 +57,22 @@ class Identity:
             return Path(f"/proc/{pid}/cwd").samefile(self.folder)
         except OSError:
             return False
+
+
+def cut(log: Path) -> None:
+    """Keep the end of a log of more than 10 MiB as `<log>.1`, and begin it anew while its server writes on."""
+    try:
+        descriptor = os.open(log, os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return
+    with os.fdopen(descriptor, "r+b") as file:
+        if (size := os.fstat(file.fileno()).st_size) <= LOG_SIZE:
+            return
+        file.seek(size - LOG_SIZE)
+        private.write(
+            log.with_name(f"{log.name}.1"), file.read(LOG_SIZE).decode(errors="replace"), os.fstat(descriptor)
+        )
+        file.truncate(0)  # it is written to at its end only, wherever that is
 
 
 def launch(

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dumacle_cli.errors import Conflict
-from dumacle_cli.local import address, media, postgres, s3
+from dumacle_cli.local import address, media, postgres, process, s3
 from dumacle_cli.local import folder as folders
 from dumacle_cli.local.lock import READY, SERVERS, locked
 
@@ -16,14 +16,15 @@ OWNER = "dumacle_owner"
 DATABASE = "dumacle"
 SCHEMA = "postgres/dumacle.schema"
 """File that says which schema the database was brought to; lost with the cluster that it speaks of."""
+LOGS = ("postgres.log", "s3.log")
 # All that `reset` may delete; what others put into the folder stays.
 OURS = (
     "postgres",
     "postgres.part",
     "s3",
     "bin",
-    "postgres.log",
-    "s3.log",
+    *LOGS,
+    *(f"{log}.1" for log in LOGS),
     "s3.json",
     folders.SECRETS,
     SERVERS,
@@ -96,7 +97,10 @@ def running(folder: Path) -> Servers | None:
     """Return how to reach the servers if both are up; starts nothing. Raises FolderUnreachable."""
     folder = folder.resolve()
     secrets = folders.read_secrets(folder)
-    if secrets is None or postgres.running(folder) is None:
+    if secrets is None:
+        return None
+    _cut_logs(folder)
+    if postgres.running(folder) is None:
         return None
     found = s3.running(folder)
     return _servers(folder, secrets, folders.account_of(folder), found[1]) if found else None
@@ -149,7 +153,8 @@ def reset(folder: Path) -> int:
 def status(folder: Path) -> list[ServerStatus]:
     """Return what runs where and how big it is; starts nothing. Raises FolderUnreachable."""
     folder = folder.resolve()
-    folders.read_secrets(folder)
+    if folders.read_secrets(folder):
+        _cut_logs(folder)
     pid, found = postgres.running(folder), s3.running(folder)
     return [
         ServerStatus(
@@ -216,6 +221,11 @@ def _servers(folder: Path, secrets: folders.Secrets, account: folders.Account, p
         s3_secret_key=secrets.s3_secret_key,
         bucket=s3.BUCKET,
     )
+
+
+def _cut_logs(folder: Path) -> None:
+    for log in LOGS:
+        process.cut(folder / log)
 
 
 def _stop(folder: Path) -> list[str]:

@@ -41,6 +41,8 @@ def _around(shown: Shown, view: View) -> dict[str, Any]:
         around = {"changed": bool(shown.changed), "operation": shown.operation, "dry_run": shown.dry_run}
     elif view.many:
         around = {"next": shown.next}
+    if shown.target:
+        around["target"] = shown.target
     return around
 
 

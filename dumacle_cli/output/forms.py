@@ -23,7 +23,7 @@ class Shown:
 
     `data` is a dataclass, a list of them, or an iterator of them that is written in constant memory, and that may set
     the other facts by its end; `note` goes to standard error for a person. Tables leave out the `implied` columns,
-    which hold in every row what was asked for.
+    which hold in every row what was asked for. `target` is told of what may destroy much: the database it acted on.
     """
 
     data: object | Iterable[object]
@@ -34,6 +34,7 @@ class Shown:
     exit: Exit = Exit.DONE
     note: str = ""
     implied: frozenset[str] = frozenset()
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,15 @@ def schema(view: View) -> dict[str, Any]:
         }
     elif view.many:
         properties["next"] = {"type": ["string", "null"]}
+    required = list(properties)
+    if view.mutates:
+        properties["target"] = {"type": "string"}  # of what may destroy much
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": view.schema,
         "type": "object",
         "properties": properties,
-        "required": list(properties),
+        "required": required,
         "$defs": definitions,
     }
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.lints import Fault
 
 CLOCK_SECONDS = 5
+SECRETS = "give secrets by environment or by a file of mode 0600"
 LITTLE_DISK = 5 * 1024**3
 NO_DISK = 256 * 1024**2
 Status = Literal["ok", "skipped", "warning", "failed"]
@@ -97,7 +98,7 @@ def disk(folder: Path) -> Check:
     """Look how much room the embedded servers' folder has."""
     usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
     status: Status = "failed" if usage.free < NO_DISK else "warning" if usage.free < LITTLE_DISK else "ok"
-    fix = "" if status == "ok" else "free room, or move it: dumacle config set data_dir FOLDER"
+    fix = "" if status == "ok" else "free room"
     return Check("disk", status, f"{show_size(usage.free)} free at {folder}", fix)
 
 
@@ -126,9 +127,12 @@ def ffmpeg(configured: str) -> Check:
 def keyring() -> Check:
     """Look whether this account has a keyring that stores secrets; without one, scripts keep them in files."""
     try:
-        return Check("keyring", "ok", keychain.backend(), "")
+        found = keychain.backend()
+        return Check(
+            "keyring", "warning" if found.clear_text else "ok", str(found), SECRETS if found.clear_text else ""
+        )
     except ToolFailed as error:
-        return Check("keyring", "warning", str(error), "give secrets by environment or by a file of mode 0600")
+        return Check("keyring", "warning", str(error), SECRETS)
 
 
 def boundaries(connection: "Connection") -> list[Check]:

@@ -23,9 +23,10 @@ def data_folder() -> Iterator[Path]:
 @pytest.fixture
 def config_file(tmp_path: Path, environment: Callable[..., None]) -> Path:
     """The person's configuration file, which is not there yet."""
-    file = tmp_path / "config" / "config.toml"
-    environment(DUMACLE_CONFIG=str(file))
-    return file
+    home = tmp_path / "config"
+    home.mkdir()
+    environment(XDG_CONFIG_HOME=str(home))
+    return home / "dumacle" / "config.toml"
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli import settings
-from dumacle_cli.clients import keychain, passwords
-from dumacle_cli.errors import Exit
+from dumacle_cli import sources
+from dumacle_cli.clients import keychain, keys, passwords
+from dumacle_cli.errors import Exit, ToolFailed
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
@@ -61,6 +61,14 @@ class Silent(Keyring):
         time.sleep(60)
 
 
+class PlaintextKeyring(Keyring):
+    pass
+
+
+class Chain(Keyring):
+    backends = [PlaintextKeyring()]
+
+
 class Forgetful(Keyring):
     def set_password(self, service, username, password):
         pass
@@ -86,8 +94,9 @@ class Person:
         return self.run("auth", "whoami", "-o", "json").data
 
     def session_url(self, config_file: Path) -> str:
-        none = settings.resolve([], None, {"DUMACLE_CONFIG": str(config_file)}).settings
-        return passwords.complete(self.url, passwords.source(self.url, none, {"DUMACLE_CONFIG": str(config_file)}))
+        home = {"XDG_CONFIG_HOME": str(config_file.parent.parent)}
+        none = sources.resolve([], None, home).settings
+        return passwords.complete(self.url, passwords.source(self.url, none, home))
 
     def connect(self, login: str = "", password: str = "") -> psycopg.Connection:
         return psycopg.connect(passwords.with_login(self.url, login or self.login, password or self.password))
@@ -592,7 +601,7 @@ def test_a_session_in_the_keyring(ada: Person, keyring: Callable[[str], None], c
     assert "password" not in note.read_text()
     assert source(ada) == "session, kept in the keyring"
     assert ada.who()["kind"] == "session"
-    (config_file.parent.parent / "kept.json").write_text("{}")
+    (config_file.parent.parent.parent / "kept.json").write_text("{}")
     lost = ada.run("auth", "whoami", expect=Exit.LOGIN)
     assert "the keyring has the password of this session no more" in lost.err
     assert ada.run("auth", "logout", "-o", "json").data["ended"] is False
@@ -611,6 +620,25 @@ def test_a_keyring_that_keeps_nothing_opens_no_session(
     assert kept(config_file) == []
     with ada.connect() as connection:
         assert connection.execute("SELECT count(*) FROM app.logins WHERE kind = 'session'").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("name", ["PlaintextKeyring", "Chain"])
+def test_a_keyring_in_clear_text_is_named_and_takes_no_session(
+    name: str, ada: Person, keyring: Callable[[str], None], config_file: Path
+) -> None:
+    keyring(name)
+    refused = ada.run("auth", "login", "--password-file", "-", stdin=ada.password, expect=Exit.FAILED)
+    assert "keyrings_of_tests.PlaintextKeyring, which keeps secrets in clear text" in refused.err
+    assert "dumacle auth login --store file" in refused.err
+    assert kept(config_file) == []
+    keyring("Keyring")
+    ada.run("auth", "login", "--password-file", "-", stdin=ada.password)
+    keyring(name)
+    assert "keeps secrets in clear text" in ada.run("auth", "status", "-o", "json").data["finding"]
+    with pytest.raises(ToolFailed, match="clear text"):
+        keys.create("keyring:production")
+    found = {row["check"]: row for row in ada.run("doctor", "-o", "json").data}["keyring"]
+    assert (found["status"], "clear text" in found["finding"]) == ("warning", True)
 
 
 def test_the_secret_is_in_no_argument(

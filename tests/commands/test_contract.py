@@ -78,6 +78,7 @@ def bare(seeded: Run, config_file: Path, tmp_path: Path, monkeypatch: pytest.Mon
     config_file.parent.mkdir()
     config_file.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in known.items()))
     config_file.chmod(0o600)
+    monkeypatch.setenv("DUMACLE_CONFIG", str(config_file))
     # Without HOME the account's own entry says where it lives, and what is there is no test's to write to.
     entry_of, account = pwd.getpwuid, pwd.getpwuid(os.getuid())
     home = pwd.struct_passwd((*account[:5], str(tmp_path / "home"), account.pw_shell))

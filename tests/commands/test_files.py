@@ -219,7 +219,7 @@ def test_bulk_shows_what_goes_and_asks(
     asked = ask(answer, "files", verb, "--owner", ADA, "--prefix", "a/", "--older-than", "0s", "--profile", "shop")
     assert asked.code == code
     assert "2 files, 9 B: a/1, a/22" in asked.err
-    assert "[profile shop]\nGo on? [y/N]" in asked.err
+    assert re.search(r"\[database .+, profile shop\]\nGo on\? \[y/N\]", asked.err)
     assert re.search(r", older than \d{4}-\d\d-\d\d \d\d:\d\d UTC", asked.err)
     after = {"delete": deleted(run), "purge": stored(object_store)}
     assert len(before[verb] ^ after[verb]) == (0 if code else 2)

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from dumacle_cli import errors
-from dumacle_cli.local import servers
+from dumacle_cli.local import process, servers
 from tests.conftest import Result, Run
 from tests.processes import Begin
 from tests.servers import processes_on
@@ -134,3 +134,74 @@ def test_reset_asks_and_then_deletes_all(installed: Run, data_folder: Path) -> N
     assert asked.code == errors.Exit.DONE
     assert not data_folder.exists()
     assert installed("local", "reset", "--yes", "-o", "json").json["changed"] is False
+
+
+def test_logs_of_running_servers_are_bounded(installed: Run, data_folder: Path) -> None:
+    for name in servers.LOGS:
+        with (data_folder / name).open("ab") as log:
+            log.write(b"x" * (3 * process.LOG_SIZE))
+    installed("users", "list")
+    sizes = {name: (data_folder / name).stat().st_size for name in servers.LOGS}
+    assert max(sizes.values()) < 1024, sizes
+    assert all((data_folder / f"{name}.1").stat().st_size == process.LOG_SIZE for name in servers.LOGS)
+    installed("local", "reset", "--yes")
+    assert not data_folder.exists()
+
+
+def test_the_folder_that_is_named_is_the_one_that_is_reset(
+    installed: Run, data_folder: Path, environment: Callable[..., None]
+) -> None:
+    other = str(data_folder.parent / "other")
+    environment(DUMACLE_DATA_DIR=other)
+    assert installed("local", "reset", "--yes", "-o", "json").data == {"folder": other, "freed": 0}
+    assert {row["folder"] for row in installed("local", "status", "-o", "json").data} == {other}
+    assert installed("local", "stop", "-o", "json").json["changed"] is False
+    assert f"in {other}: every row and every object. [DUMACLE_DATA_DIR]\n" in ask("no", "local", "reset").err
+    elsewhere = data_folder.parent / "elsewhere"
+    assert installed("local", "reset", "--yes", "--set", f"data_dir={elsewhere}", "-o", "json").data["folder"] == str(
+        elsewhere
+    )
+    refused = installed("local", "reset", "--yes", "--profile", "local", "-o", "json", expect=errors.Exit.USAGE)
+    assert refused.error["code"] == "settings-contradict"
+    environment(DUMACLE_DATA_DIR=str(data_folder))
+    assert statuses(installed("local", "status", "-o", "json")) == [("postgresql", "running"), ("s3", "running")]
+
+
+@pytest.mark.parametrize("verb", ["start", "stop", "status", "reset"])
+@pytest.mark.parametrize("how", ["flag", "variable"])
+def test_a_profile_of_another_database_is_refused(
+    verb: str, how: str, invoke: Run, environment: Callable[..., None], config_file: Path, data_folder: Path
+) -> None:
+    config_file.parent.mkdir()
+    config_file.write_text('[profiles.far]\ndatabase_url = "postgresql://ada@db.example.com/films"\n')
+    environment(DUMACLE_DATA_DIR=str(data_folder))
+    if how == "variable":
+        environment(DUMACLE_PROFILE="far")
+    argv = ["local", verb, *(["--yes"] if verb == "reset" else []), *(["--profile", "far"] if how == "flag" else [])]
+    assert invoke(*argv, "-o", "json", expect=errors.Exit.USAGE).error["code"] == "not-embedded"
+
+
+def test_another_database_or_store_than_the_profiles_is_refused(
+    installed: Run, environment: Callable[..., None], tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    environment(DUMACLE_LOCAL_ENDPOINT="http://127.0.0.1:9")
+    installed("users", "list")
+    refused = installed("doctor", expect=errors.Exit.FAILED)
+    assert "DUMACLE_LOCAL_ENDPOINT" in refused.out
+    environment(DUMACLE_DATABASE_URL="postgresql://ada@db.example.com/films")
+    refused = installed("users", "list", "--profile", "local", "-o", "json", expect=errors.Exit.USAGE)
+    assert refused.error["code"] == "settings-contradict"
+    assert "DUMACLE_DATABASE_URL" in refused.error["message"]
+
+
+def test_a_database_in_the_file_stays_the_one_in_use(
+    invoke: Run, environment: Callable[..., None], data_folder: Path, config_file: Path
+) -> None:
+    config_file.parent.mkdir()
+    config_file.write_text('database_url = "postgresql://ada@127.0.0.1:9/films"\n')
+    environment(DUMACLE_DATA_DIR=str(data_folder))
+    assert "other commands use the database of" in invoke("local", "start").err
+    assert "profile" not in tomllib.loads(config_file.read_text())
+    invoke("users", "list", expect=errors.Exit.TEMPORARY)
+    invoke("users", "list", "--profile", "local")

@@ -479,7 +479,9 @@ def test_quota(limit: str, upload: Upload, fill: Fill, database: Database, home:
     result = upload(folder, "--results", tmp_path / "results.jsonl", expect=3)
     assert ended(result) == {"uploaded": 1, "refused": 1}
     (refused,) = (line for line in lines(tmp_path / "results.jsonl") if line["class"] == "refused")
-    assert str(refused["error"]).startswith(f"the {limit.split('_')[0]} quota of ada@example.com is too small: 50 B free")
+    assert str(refused["error"]).startswith(
+        f"the {limit.split('_')[0]} quota of ada@example.com is too small: 50 B free"
+    )
     assert ended(upload(folder, expect=8)) == {"unchanged": 1, "refused": 1}
     checker.books(database)
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from dumacle_cli.errors import DatabaseBusy, MigrationRunning, NotConfigured
 from dumacle_cli.store import models, revisions, schema
-from tests.store.rows import ROWS, fill
+from tests.store.rows import fill
 
 pytestmark = pytest.mark.integration
 
