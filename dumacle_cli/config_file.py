@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tomlkit
 
@@ -54,15 +55,25 @@ def prepare_profile(file: Path, profile: str, values: Mapping[str, str]) -> File
 
 
 def _prepare(file: Path, profile: str | None, values: Mapping[str, str]) -> FileChange:
-    before = file.read_text("utf-8") if file.exists() else ""
-    document = tomlkit.parse(before)
-    table = document
+    before, document = _read(file)
+    table: Any = document
     if profile:
-        profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
-        table = profiles.setdefault(profile, tomlkit.table())
+        profiles: Any = document.setdefault("profiles", tomlkit.table(is_super_table=True))
+        table = profiles.setdefault(profile, tomlkit.table()) if isinstance(profiles, dict) else profiles
+        if not isinstance(table, dict):
+            raise UsageError(f"{file}: a profile is a table, such as [profiles.production]")
     for name, value in values.items():
         table[name] = value
     after = tomlkit.dumps(document)
     return FileChange(
         file, after, after != before, next(iter(values.values())), f"profile {profile}" if profile else "file"
     )
+
+
+def _read(file: Path) -> tuple[str, tomlkit.TOMLDocument]:
+    try:
+        text = file.read_text("utf-8") if file.exists() else ""
+        return text, tomlkit.parse(text)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UsageError(f"{file} is not valid TOML: {reason}") from None
