@@ -115,6 +115,14 @@ class NotConfigured(DumacleError):
     fix = "set {setting} (see: dumacle config list)"
 
 
+class NoHome(DumacleError):
+    """Nothing says where this account's own files are."""
+
+    exit = Exit.USAGE
+    sentence = "there is no home folder: HOME is not set, and uid {uid} has no account"
+    fix = "set HOME; or DUMACLE_CONFIG and DUMACLE_DATA_DIR"
+
+
 class NoSuchProfile(DumacleError):
     """The profile that was asked for is in no configuration file."""
 
