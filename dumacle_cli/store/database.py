@@ -1,5 +1,6 @@
 """The one factory of sessions: connecting, transactions, operations, and what each database fault means."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -60,6 +61,8 @@ _REFUSALS = (
     "is not permitted to log in",
     "permission denied for database",
 )
+# How libpq words what is wrong with the parameters of a URL, before it connects.
+_MISWRITTEN = re.compile(r"(?:^|: )(?:invalid |missing |definition of service |could not match )")
 _WORTH_RETRYING = {"40001", "40P01", "55P03"}
 
 
@@ -209,6 +212,11 @@ def translated() -> Iterator[None]:
     """Turn the driver's and SQLAlchemy's faults into DumacleErrors that hold no statement and no parameter."""
     try:
         yield
+    except UnicodeEncodeError:
+        # Bytes that are no UTF-8 reach Python as halves of characters.
+        raise errors.InvalidValue(name="text", value="that", reason="it is no valid UTF-8") from None
+    except ArgumentError as fault:
+        raise errors.InvalidValue(name="the URL of the database", value="that", reason=str(fault)) from None
     except PoolTimeout:
         raise errors.DatabaseBusy(reason="every connection of this program is in use") from None
     except (DBAPIError, psycopg.Error) as fault:
@@ -224,6 +232,9 @@ def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
     if reason in _SAID:
         said, advice = _SAID[reason]
         return said(reason=reason, advice=advice)
+    if not state and (isinstance(origin, psycopg.DataError) or _MISWRITTEN.search(reason)):
+        miswritten = "text" if isinstance(origin, psycopg.DataError) else "the URL of the database"
+        return errors.InvalidValue(name=miswritten, value="that", reason=reason)
     if kind := _BY_STATE.get(state):
         return kind(reason=reason)
     if state.startswith(("08", "57P")) or (not state and isinstance(origin, psycopg.OperationalError)):
