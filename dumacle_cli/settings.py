@@ -266,6 +266,8 @@ def _read(path: Path) -> dict[str, Any]:
         return _checked(tomllib.loads(path.read_text("utf-8")), path)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UsageError(f"{path} is not valid TOML: {reason}") from None
