@@ -1,11 +1,12 @@
-"""Write what the program can say of itself: completions, .env.example, docs/commands.md, docs/permissions.md and
-tables of the README.
+"""Write what the program can say of itself: completions, .env.example, docs/commands.md, docs/permissions.md,
+docs/licences.md and tables of the README.
 
 Run it after a command, setting or exit status changed: python docs/generate.py
 """
 
 import re
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -67,10 +68,14 @@ lines of [crontab](crontab).
 
 def documents() -> dict[Path, str]:
     """Return every generated file with its whole text."""
+    sys.path.insert(0, str(TOP / "docs"))
+    import licences
+
     made = {TOP / "completions" / shell.file: shells.script(name) for name, shell in shells.SHELLS.items()}
     made[TOP / ".env.example"] = env_example()
     made[TOP / "docs" / "commands.md"] = reference()
     made[TOP / "docs" / "permissions.md"] = permissions()
+    made[TOP / "docs" / "licences.md"] = licences.page()
     made[TOP / "README.md"] = readme((TOP / "README.md").read_text("utf-8"))
     return made
 

@@ -35,12 +35,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _version() -> int:
     from dumacle_cli import __version__
 
-    print(f"dumacle {__version__}")  # noqa: T201
-    return int(_drop_unwritten())
+    try:
+        print(f"dumacle {__version__}", flush=True)  # noqa: T201
+    except BrokenPipeError:
+        _drop_unwritten()  # the reader left, as `head` does
+    except OSError as error:
+        _drop_unwritten()
+        if sys.stderr:
+            print(f"dumacle: the output could not be written ({error.strerror})", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
 
 
-def _drop_unwritten() -> bool:
-    """Drop what standard output does not take, or the interpreter's end would fail; tell whether there was any."""
+def _drop_unwritten() -> None:
+    """Drop what standard output does not take, or the interpreter's end would fail."""
     try:
         if sys.stdout:
             sys.stdout.flush()
@@ -50,8 +58,6 @@ def _drop_unwritten() -> bool:
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, sys.stdout.fileno())
         os.close(sink)
-        return True
-    return False
 
 
 def _guarded(context: "Context", arguments: list[str]) -> int:
@@ -117,10 +123,15 @@ def _scan(arguments: list[str]) -> dict[str, object]:
 
 def _timeout(arguments: list[str]) -> float:
     """Find --timeout before parsing, so that it also covers parsing and imports (seconds; 0: none)."""
+    from contextlib import suppress
+
+    from dumacle_cli.signals import LONGEST
+
     for here, following in pairwise([*arguments, ""]):
         value = following if here == "--timeout" else here.partition("=")[2] if here.startswith("--timeout=") else ""
-        if value.replace(".", "", 1).isdigit():
-            return float(value)
+        with suppress(ValueError):  # what is wrong with it is told when it is parsed
+            if 0 <= float(value) <= LONGEST:
+                return float(value)
     return 0
 
 

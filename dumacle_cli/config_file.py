@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tomlkit
 
@@ -61,9 +62,9 @@ def _prepare(
 
 
 def _put(document: tomlkit.TOMLDocument, profile: str | None, values: Mapping[str, str]) -> None:
-    table = document
+    table: Any = document
     if profile:
-        profiles = document.setdefault("profiles", tomlkit.table(is_super_table=True))
+        profiles: Any = document.setdefault("profiles", tomlkit.table(is_super_table=True))
         table = profiles.setdefault(profile, tomlkit.table())
     for name, value in values.items():
         table[name] = value

@@ -17,10 +17,9 @@ from pydantic import (
     ValidationInfo,
 )
 
+from dumacle_cli import addresses
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.units import exact_size, parse_size
-
-SYSTEM_FILE = Path("/etc/dumacle/config.toml")
 
 
 def _size(given: Any, info: ValidationInfo) -> int:
@@ -43,7 +42,15 @@ def _unmistakable(url: SecretStr | None) -> SecretStr | None:
     return url
 
 
-DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_unmistakable)]
+def _database(url: SecretStr | None) -> SecretStr | None:
+    if url and url.get_secret_value():
+        addresses.database(url.get_secret_value())
+    return url
+
+
+DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_unmistakable), AfterValidator(_database)]
+Url = Annotated[str | None, AfterValidator(lambda given: given and addresses.web(given))]
+Region = Annotated[str | None, AfterValidator(lambda given: given and addresses.region(given))]
 
 
 def _setting(default: Any, about: str, *aliases: str) -> Any:
@@ -71,32 +78,30 @@ class Settings(BaseModel):
     default_provider: Literal["s3", "wasabi", "oracle", "local"] = _setting(
         "s3", "provider of a pod that names none: s3, wasabi, oracle or local"
     )
-    s3_endpoint: str | None = _setting(None, "endpoint URL of an S3-compatible store; empty: AWS", "AWS_ENDPOINT_URL")
-    s3_region: str | None = _setting(None, "region of the s3 provider", "AWS_REGION", "AWS_DEFAULT_REGION")
+    s3_endpoint: Url = _setting(None, "endpoint URL of an S3-compatible store; empty: AWS", "AWS_ENDPOINT_URL")
+    s3_region: Region = _setting(None, "region of the s3 provider", "AWS_REGION", "AWS_DEFAULT_REGION")
     s3_bucket: str | None = _setting(None, "bucket of pods at s3 that name none", "AWS_S3_BUCKET", "S3_BUCKET_NAME")
     s3_access_key: SecretStr | None = _setting(None, "access key of the s3 provider", "AWS_ACCESS_KEY_ID")
     s3_secret_key: SecretStr | None = _setting(None, "secret key of the s3 provider", "AWS_SECRET_ACCESS_KEY")
-    wasabi_endpoint: str | None = _setting(
-        None, "endpoint URL of Wasabi; empty: from the region", "WASABI_ENDPOINT_URL"
-    )
-    wasabi_region: str | None = _setting(None, "region of the wasabi provider", "WASABI_REGION")
+    wasabi_endpoint: Url = _setting(None, "endpoint URL of Wasabi; empty: from the region", "WASABI_ENDPOINT_URL")
+    wasabi_region: Region = _setting(None, "region of the wasabi provider", "WASABI_REGION")
     wasabi_bucket: str | None = _setting(None, "bucket of pods at wasabi that name none", "WASABI_BUCKET_NAME")
     wasabi_access_key: SecretStr | None = _setting(None, "access key of the wasabi provider", "WASABI_ACCESS_KEY_ID")
     wasabi_secret_key: SecretStr | None = _setting(
         None, "secret key of the wasabi provider", "WASABI_SECRET_ACCESS_KEY"
     )
-    oracle_endpoint: str | None = _setting(
+    oracle_endpoint: Url = _setting(
         None, "endpoint URL of Oracle; empty: from namespace and region", "ORACLE_ENDPOINT_URL"
     )
     oracle_namespace: str | None = _setting(None, "object storage namespace at Oracle", "ORACLE_NAMESPACE")
-    oracle_region: str | None = _setting(None, "region of the oracle provider", "ORACLE_REGION")
+    oracle_region: Region = _setting(None, "region of the oracle provider", "ORACLE_REGION")
     oracle_bucket: str | None = _setting(None, "bucket of pods at oracle that name none", "ORACLE_BUCKET_NAME")
     oracle_access_key: SecretStr | None = _setting(None, "access key of the oracle provider", "ORACLE_ACCESS_KEY_ID")
     oracle_secret_key: SecretStr | None = _setting(
         None, "secret key of the oracle provider", "ORACLE_SECRET_ACCESS_KEY"
     )
-    local_endpoint: str | None = _setting(None, "endpoint URL of the local provider; the embedded profile sets it")
-    local_region: str | None = _setting(None, "region of the local provider")
+    local_endpoint: Url = _setting(None, "endpoint URL of the local provider; the embedded profile sets it")
+    local_region: Region = _setting(None, "region of the local provider")
     local_bucket: str | None = _setting(None, "bucket of pods at local that name none")
     local_access_key: SecretStr | None = _setting(None, "access key of the local provider")
     local_secret_key: SecretStr | None = _setting(None, "secret key of the local provider")
@@ -120,7 +125,7 @@ class Settings(BaseModel):
     stripe_webhook_secrets: SecretStr | None = _setting(
         None, "signing secrets of the webhook, with commas between them", "STRIPE_WEBHOOK_SECRET"
     )
-    stripe_api_base: str | None = _setting(None, "URL of Stripe's API; empty: Stripe's own")
+    stripe_api_base: Url = _setting(None, "URL of Stripe's API; empty: Stripe's own")
     checkout_success_url: str | None = _setting(None, "page to which a paid checkout leads")
     checkout_cancel_url: str | None = _setting(None, "page to which a checkout leads that was given up")
     portal_return_url: str | None = _setting(None, "page to which Stripe's customer portal leads back")
@@ -148,7 +153,10 @@ def without_secrets(environ: Mapping[str, str]) -> dict[str, str]:
 
 def password_of(url: str) -> str:
     """Return the password in the URL of a database, before its host or among its parameters; empty without one."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # it is refused as a whole
+        return ""
     return unquote(parts.password or "") or "".join(parse_qs(parts.query).get("password", ())[:1])
 
 

@@ -11,6 +11,9 @@ from types import FrameType
 
 from dumacle_cli.errors import TimedOut
 
+LONGEST = 365 * 86_400
+"""The most seconds that --timeout takes: a year."""
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP arrived; psycopg and asyncio let go of their work on this kind of exception only."""

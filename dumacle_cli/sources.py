@@ -39,6 +39,8 @@ OTHERS = ("DUMACLE_PROFILE", "DUMACLE_CONFIG")
 LOCAL = ("local_endpoint", "local_region", "local_access_key", "local_secret_key")
 """Settings of the provider `local`, which the embedded S3 server is where it runs."""
 TYPO = 0.88
+# What Python makes of bytes that are no UTF-8, and what no file and no database takes.
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 # What Kubernetes sets in every container for a service whose name begins with dumacle.
 _SERVICE_LINK = re.compile(r"\w+(_SERVICE_(HOST|PORT)(_\w+)?|_PORT_\d+_[A-Z]+(_\w+)?)=|\w+_PORT=(tcp|udp|sctp)://")
 
@@ -187,7 +189,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
     """Return the document in the text of a configuration file; raises UnreadableConfig."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as fault:
+    except ValueError as fault:  # also a number of more digits than Python reads
         # Nothing of the line is quoted: it may hold a secret.
         reason = re.sub(r"'[^']*'", "a value", str(fault))
         raise UnreadableConfig(file=path, reason=f"it is not valid TOML: {reason}") from None
@@ -373,12 +375,16 @@ def _from_flags(flags: Iterable[str]) -> Layer:
 
 
 def _validated(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> Settings:
+    for name, value in values.items():
+        if isinstance(value, str) and _UNWRITABLE.search(value):
+            reason = f"it must be text, without NUL (from {origins[name].place})"
+            raise InvalidValue(name=name, value="that" if is_secret(name) else ascii(value), reason=reason)
     try:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = str(first["loc"][0])
-        wrong = re.sub(r"^\w+ should ", "it must ", first["msg"]).partition(", unable")[0]
+        wrong = re.sub(r"^\w+ should ", "it must ", first["msg"].removeprefix("Value error, ")).partition(", unable")[0]
         reason = f"{wrong} (from {origins[name].place})"
         raise InvalidValue(name=name, value="that" if is_secret(name) else repr(values[name]), reason=reason) from None
     except InvalidValue as error:

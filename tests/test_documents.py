@@ -11,15 +11,16 @@ import pytest
 
 from dumacle_cli import settings
 from dumacle_cli.commands import shells
-from dumacle_cli.store import models
+from dumacle_cli.store import lints, models
 from tests.promises import NEED_NOTHING
 
 pytestmark = pytest.mark.unit
 TOP = Path(__file__).parent.parent
 
 
-def generator() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("generate", TOP / "docs" / "generate.py")
+def script(name: str) -> ModuleType:
+    """A program of the folder `docs`, as a module."""
+    spec = importlib.util.spec_from_file_location(name, TOP / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -27,7 +28,7 @@ def generator() -> ModuleType:
     return module
 
 
-DOCUMENTS: dict[Path, str] = generator().documents()
+DOCUMENTS: dict[Path, str] = script("generate").documents()
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
@@ -46,6 +47,13 @@ def test_each_test_that_the_security_page_names_is_there() -> None:
     named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (TOP / "docs" / "security.md").read_text("utf-8"))
     assert len(named) > 20
     assert [(file, name) for file, name in named if f"def {name}(" not in (TOP / "tests" / file).read_text()] == []
+
+
+def test_the_security_page_names_the_releases_that_are_known() -> None:
+    told = re.sub(r"\s+", " ", (TOP / "docs" / "security.md").read_text("utf-8"))
+    numbers = [f"{number // 10_000}.{number % 10_000}" for number in lints.FIXED.values()]
+    expected = f"fails before {', '.join(numbers[:-1])} and {numbers[-1]}, the minor releases of {lints.AS_OF}"
+    assert expected in told
 
 
 def test_readme_names_what_needs_no_configuration() -> None:

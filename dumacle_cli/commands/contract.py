@@ -14,7 +14,7 @@ import typer
 from typer import core
 from typer.main import _get_params_name_from_function  # pinned; test_contract guards it
 
-from dumacle_cli import errors
+from dumacle_cli import errors, signals
 from dumacle_cli.commands import usage
 from dumacle_cli.context import Context
 from dumacle_cli.output.forms import Form, Shown, View
@@ -81,7 +81,9 @@ def _everywhere(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; not for secrets.")
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="Give up after this long.")] = 0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="SECONDS", min=0, max=signals.LONGEST, help="Give up after this long.")
+    ] = 0,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Say how long it took; -vv: also each statement.")
     ] = 0,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from dumacle_cli.clients.object_store import Location
-    from dumacle_cli.store.lints import Fault
+    from dumacle_cli.store.lints import Fault, Lint
 
 CLOCK_SECONDS = 5
 SECRETS = "give secrets by environment or by a file of mode 0600"
@@ -141,7 +141,7 @@ def boundaries(connection: "Connection") -> list[Check]:
 
     if not identity.is_complete(connection):
         return [Check("roles", "failed", "this cluster lacks the roles of this installation", "dumacle db upgrade")]
-    found = [check for lint in lints.LINTS for check in _judged(lint.name, lint.status, lints.faults(connection, lint))]
+    found = [check for lint in lints.LINTS for check in _judged_by(connection, lint)]
     return [*found, *_judged("rights", "failed", acls.differences(connection)), _guard(connection)]
 
 
@@ -151,12 +151,18 @@ def shared(connection: "Connection") -> list[Check]:
 
     if logins.role_of(connection) not in ("owner", "superadmin", "admin"):
         return []
-    return _judged(lints.SHARED.name, lints.SHARED.status, lints.faults(connection, lints.SHARED))
+    return _judged_by(connection, lints.SHARED)
 
 
-def _judged(name: str, status: Status, faults: "list[Fault]") -> list[Check]:
+def _judged_by(connection: "Connection", lint: "Lint") -> list[Check]:
+    from dumacle_cli.store import lints
+
+    return _judged(lint.name, lint.status, lints.faults(connection, lint), lint.clean)
+
+
+def _judged(name: str, status: Status, faults: "list[Fault]", clean: str = "nothing found") -> list[Check]:
     found = [Check(name, status, fault.finding, fault.fix) for fault in faults]
-    return found or [Check(name, "ok", "nothing found", "")]
+    return found or [Check(name, "ok", clean, "")]
 
 
 def _guard(connection: "Connection") -> Check:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 from sqlalchemy import Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -79,6 +79,8 @@ _REFUSALS = (
 )
 # What the CHECKs are called that bound times, texts and documents (models/base.py).
 _BOUND = re.compile(r"^ck_(\w+)_(times|texts|documents)$")
+# How libpq words what is wrong with the parameters of a URL, before it connects.
+_MISWRITTEN = re.compile(r"(?:^|: )(?:invalid |missing |definition of service |could not match )")
 _WORTH_RETRYING = {"40001", "40P01", "55P03"}
 
 
@@ -254,6 +256,11 @@ def translated() -> Iterator[None]:
     """Turn the driver's and SQLAlchemy's faults into DumacleErrors that hold no statement and no parameter."""
     try:
         yield
+    except UnicodeEncodeError:
+        # Bytes that are no UTF-8 reach Python as halves of characters.
+        raise errors.InvalidValue(name="text", value="that", reason="it is no valid UTF-8") from None
+    except ArgumentError as fault:
+        raise errors.InvalidValue(name="the URL of the database", value="that", reason=str(fault)) from None
     except PoolTimeout:
         raise errors.DatabaseBusy(reason="every connection of this program is in use") from None
     except (DBAPIError, psycopg.Error) as fault:
@@ -271,6 +278,9 @@ def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
         return said(reason=reason, advice=advice)
     if state == "23514" and (bound := _BOUND.search(origin.diag.constraint_name or "")):
         return errors.OutOfBounds(table=bound[1], kind=bound[2])
+    if not state and (isinstance(origin, psycopg.DataError) or _MISWRITTEN.search(reason)):
+        miswritten = "text" if isinstance(origin, psycopg.DataError) else "the URL of the database"
+        return errors.InvalidValue(name=miswritten, value="that", reason=reason)
     if kind := _BY_STATE.get(state):
         return kind(reason=reason)
     if state.startswith(("08", "57P")) or (not state and isinstance(origin, psycopg.OperationalError)):

@@ -1,14 +1,20 @@
 """What the catalogs tell of how PostgreSQL keeps the boundaries: one query for each way in which they can be broken."""
 
+import tomllib
 from dataclasses import dataclass
+from importlib import resources
 from typing import Literal
 
 from sqlalchemy import Connection, text
 
 from dumacle_cli.store.rights import EVERYBODY
 
-FIXED = {16: 160014, 17: 170010, 18: 180004}
-"""Of each major version the oldest minor one, in libpq's count, without a published hole that a login can use."""
+RELEASES = "minor_releases.toml"
+_KNOWN = tomllib.loads(resources.files(__package__).joinpath(RELEASES).read_text("utf-8"))
+AS_OF = str(_KNOWN["as_of"])
+"""The day of the newest release that was public when this list was written."""
+FIXED = {int(major): int(major) * 10_000 + minor for major, minor in _KNOWN["newest"].items()}
+"""Of each major version the newest minor one, in libpq's count: those before it have published holes."""
 PATIENCE = 300
 """Seconds after which a transaction that does nothing is told."""
 
@@ -28,11 +34,12 @@ class Lint:
     name: str
     status: Literal["failed", "warning"]
     query: str
+    clean: str = "nothing found"
 
 
 def faults(connection: Connection, lint: Lint) -> list[Fault]:
     """Return what a lint finds, for whoever reads `app.logins` and `app.users` whole."""
-    asked = {"everybody": list(EVERYBODY), "fixed": list(FIXED.values()), "patience": PATIENCE}
+    asked = {"everybody": list(EVERYBODY), "fixed": list(FIXED.values()), "as_of": AS_OF, "patience": PATIENCE}
     return [Fault(*row) for row in connection.execute(text(f"{_OURS} {lint.query} ORDER BY 1"), asked)]
 
 
@@ -257,10 +264,17 @@ _SYSTEM = """
     )
 """
 _SERVER = """
-    SELECT format('PostgreSQL %s has published holes that a login can use', current_setting('server_version')),
+    SELECT format('PostgreSQL %s lacks the fixes of %s.%s (releases as of %s)', current_setting('server_version'),
+            fixed / 10000, fixed % 10000, CAST(:as_of AS text)),
         format('upgrade it to %s.%s or newer', fixed / 10000, fixed % 10000)
     FROM unnest(CAST(:fixed AS integer[])) AS fixed, CAST(current_setting('server_version_num') AS integer) AS found
     WHERE found / 10000 = fixed / 10000 AND found < fixed
+"""
+_UNKNOWN_SERVER = """
+    SELECT format('no release of PostgreSQL %s was known on %s', found / 10000, CAST(:as_of AS text)),
+        'upgrade Dumacle; until then, see https://www.postgresql.org/support/security/'
+    FROM CAST(current_setting('server_version_num') AS integer) AS found
+    WHERE NOT found / 10000 IN (SELECT fixed / 10000 FROM unnest(CAST(:fixed AS integer[])) AS fixed)
 """
 _PASSWORDS = """
     SELECT 'passwords are kept as ' || current_setting('password_encryption'),
@@ -368,7 +382,8 @@ LINTS = (
     Lint("roles without a user", "warning", _STRANGERS),
     Lint("users without a role", "warning", _LOST),
     Lint("disabled users", "warning", _BARRED),
-    Lint("server", "failed", _SERVER),
+    Lint("server", "failed", _SERVER, f"nothing found (releases as of {AS_OF})"),
+    Lint("unknown server", "warning", _UNKNOWN_SERVER),
     Lint("passwords", "failed", _PASSWORDS),
     Lint("server's log", "warning", _LOG),
     Lint("idle transactions", "warning", _IDLE),

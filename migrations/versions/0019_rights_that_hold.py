@@ -1,4 +1,4 @@
-"""What a function checks it locks, what one login may take is bounded, and each change of a content is in the audit log."""
+"""What a function checks it locks, what one login takes is bounded, and changes of contents are in the audit log."""
 
 from pathlib import Path
 

@@ -2,8 +2,10 @@
 
 import re
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import date
 
 import psycopg
 import pytest
@@ -17,7 +19,7 @@ from dumacle_cli.store.database import Database, Timeouts
 from tests.conftest import Run
 from tests.factories import make_user
 from tests.servers import scratch_folder, start_servers, stop_servers
-from tests.test_documents import generator
+from tests.test_documents import script
 
 pytestmark = pytest.mark.integration
 
@@ -330,7 +332,7 @@ def test_a_fault_is_found(check: str, status: str, planted: str, said: str, supe
 
 def test_each_lint_has_a_fault() -> None:
     known = {lint.name for lint in lints.LINTS} | {"rights", "guard"}
-    assert known - {fault[0] for fault in FAULTS} == {"server", "idle transactions"}
+    assert known - {fault[0] for fault in FAULTS} == {"server", "unknown server", "idle transactions"}
 
 
 def test_each_finding_has_a_fault() -> None:
@@ -339,6 +341,7 @@ def test_each_finding_has_a_fault() -> None:
     assert set((findings - planted).elements()) == {
         "passwords",
         "server",
+        "unknown server",
         "idle transactions",
         "shared resources",  # three need another configuration of the server, or a queue that is full
     }
@@ -363,12 +366,47 @@ def reload(admin: psycopg.Connection, other: Connection, statement: str, until: 
         time.sleep(0.01)
 
 
+def of_this(superuser: Connection) -> int:
+    number: int = superuser.exec_driver_sql("SELECT current_setting('server_version_num')::int").scalar_one()
+    return number
+
+
 def test_a_server_with_known_holes(superuser: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    number = superuser.exec_driver_sql("SELECT current_setting('server_version_num')::int").scalar_one()
+    number = of_this(superuser)
     monkeypatch.setattr(lints, "FIXED", {number // 10_000: number + 1, 99: 990_001})
     (fault,) = found(superuser)
     assert fault[:2] == ("server", "failed")
-    assert "has published holes" in fault[2]
+    assert f"lacks the fixes of {number // 10_000}.{number % 10_000 + 1} (releases as of {lints.AS_OF})" in fault[2]
+
+
+def test_a_server_of_which_no_release_was_known(superuser: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lints, "FIXED", {99: 990_001})
+    (fault,) = found(superuser)
+    major = of_this(superuser) // 10_000
+    expected = f"no release of PostgreSQL {major} was known on {lints.AS_OF}"
+    assert fault == ("unknown server", "warning", expected)
+
+
+def test_the_list_of_releases_is_dated_and_the_embedded_server_is_in_it(superuser: Connection) -> None:
+    assert of_this(superuser) >= lints.FIXED[of_this(superuser) // 10_000]
+    (server,) = [check for check in checks.boundaries(superuser) if check.check == "server"]
+    assert server.finding == f"nothing found (releases as of {lints.AS_OF})"
+
+
+PUBLISHED = [
+    {"major": "18", "latestMinor": "9", "relDate": "2027-02-11", "supported": True},
+    {"major": "17", "latestMinor": "13", "relDate": "2027-02-11", "supported": True},
+    {"major": "16", "latestMinor": "17", "relDate": "2027-02-11", "supported": True},
+    {"major": "13", "latestMinor": "23", "relDate": "2025-11-13", "supported": False},
+    {"major": "9.6", "latestMinor": "24", "relDate": "2021-11-11", "supported": False},
+]
+
+
+def test_the_list_of_releases_is_renewed_by_what_postgresql_publishes() -> None:
+    made = script("releases").renewed(PUBLISHED)
+    assert tomllib.loads(made) == {"as_of": date(2027, 2, 11), "newest": {"16": 17, "17": 13, "18": 9}}
+    with pytest.raises(SystemExit, match="older than the present one: it lacks 18"):
+        script("releases").renewed([PUBLISHED[0] | {"latestMinor": "5"}, *PUBLISHED[1:]])
 
 
 def test_an_idle_transaction(
@@ -409,4 +447,4 @@ def test_a_broken_boundary_is_exit_1(
 
 def test_the_page_of_permissions_reads_the_matrix_as_postgres_does(superuser: Connection) -> None:
     rows = superuser.exec_driver_sql(sql.read("matrix")).mappings()
-    assert generator().matrix() == [dict(row) for row in rows]
+    assert script("generate").matrix() == [dict(row) for row in rows]

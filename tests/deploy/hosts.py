@@ -46,7 +46,7 @@ class Host:
     serves: bool = False
 
     def __post_init__(self) -> None:
-        for folder in ("home", "bin", "etc/dumacle", "etc/systemd/system"):
+        for folder in ("home", "bin", "etc/dumacle", "etc/dumacle-listener", "etc/systemd/system"):
             (self.root / folder).mkdir(parents=True)
         for name, script in PROGRAMS.items():
             file = self.root / "bin" / name
@@ -56,8 +56,9 @@ class Host:
 
     @property
     def config(self) -> Path:
-        """The settings of the machine, which its services read."""
-        return self.root / "etc" / "dumacle" / "config.toml"
+        """The settings of the machine, which its services read; the listener finds its own folder in that place."""
+        own = self.root / "etc" / "dumacle-listener" / "config.toml"
+        return own if own.exists() else self.root / "etc" / "dumacle" / "config.toml"
 
     @property
     def home(self) -> Path:

@@ -26,6 +26,9 @@ class Start:
     environment: Mapping[str, str]
     password: str = ""
     """The file that systemd hands over as the password, which cron does not."""
+    account: str = "dumacle"
+    folder: str = "/etc/dumacle"
+    """What it finds as /etc/dumacle."""
 
     @property
     def typed(self) -> list[str]:
@@ -52,7 +55,7 @@ class Start:
         if not self.password:
             return {}
         credential, _, file = self.password.partition(":")
-        assert file == f"/etc/dumacle/{password.name}"
+        assert file == f"{self.folder}/{password.name}"
         place = folder / f"credentials of {self.by}"
         place.mkdir(exist_ok=True)
         (place / credential).write_text(password.read_text())
@@ -78,7 +81,10 @@ def _starts(unit: Path, kind: str) -> Iterator[Start]:
     if values["Type"] == [kind]:
         environment = dict(each.split("=", 1) for each in values["Environment"])
         [command], [password] = values["ExecStart"], values["LoadCredential"]
-        yield Start(unit.stem, command, environment, password)
+        [account], [binding] = values["User"], values.get("BindReadOnlyPaths", ["/etc/dumacle:/etc/dumacle"])
+        folder, _, seen_as = binding.partition(":")
+        assert seen_as == "/etc/dumacle"
+        yield Start(unit.stem, command, environment, password, account, folder)
 
 
 def configure(start: Start, settings: dict[str, str], folder: Path, password: str = "none") -> tuple[Path, Path]:

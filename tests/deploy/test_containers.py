@@ -58,6 +58,13 @@ def test_image_runs_the_program_as_an_ordinary_user() -> None:
     assert parse(json.loads(dict(last)["CMD"])) == "webhooks serve"
 
 
+def test_the_listener_has_an_account_of_its_own_in_the_image() -> None:
+    made = dict(re.findall(r"--uid (\d+) .*? ([\w-]+)(?= &&|$)", values("RUN")[-1]))
+    users = {name: service.get("user", "") for name, service in OURS.items()}
+    assert {name: user for name, user in users.items() if user} == {"listener": "dumacle-listener"}
+    assert {"dumacle", "dumacle-listener"} == set(made.values())
+
+
 def test_image_holds_settings_and_no_secret() -> None:
     given = dict(word.split("=", 1) for rest in values("ENV") for word in rest.split())
     fields = {name.removeprefix("DUMACLE_").lower() for name in given if name != "PATH"}

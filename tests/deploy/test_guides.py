@@ -114,6 +114,25 @@ def test_services_are_confined(units: Path, unit: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_only_the_listener_has_an_account_of_its_own_and_a_folder() -> None:
+    every = [*starters.services("exec"), *starters.services("oneshot")]
+    assert len(every) == len(list(starters.UNITS.glob("*.service")))
+    apart = {start.by: (start.account, start.folder) for start in every if start.account != "dumacle"}
+    assert apart == {"dumacle-webhooks": ("dumacle-listener", "/etc/dumacle-listener")}
+    assert {start.folder for start in every if start.account == "dumacle"} == {"/etc/dumacle"}
+    # A drop-in would win over the units.
+    assert not re.search(r"^(?:User|BindReadOnlyPaths)=", starters.COMMON.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", ["install.md", "deploy.md"])
+def test_guides_make_and_use_the_listeners_account(document: str) -> None:
+    told = (TOP / "docs" / document).read_text("utf-8")
+    typed_lines = re.findall(r"^    (.*(?:listener).*)$", told, re.MULTILINE)
+    mine = [line for line in typed_lines if "/etc/dumacle" in line]
+    assert mine
+    assert [line for line in mine if re.search(r"/etc/dumacle(?!-listener)\b", line)] == []
+
+
 def test_deploy_names_every_unit() -> None:
     named = set(re.findall(r"dumacle-[\w-]+\.(?:service|timer)", DEPLOY))
     services = {f"{start.by}.service" for start in starters.services("exec")}

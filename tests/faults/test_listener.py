@@ -43,8 +43,9 @@ EVENT = {
 class Listener:
     """A process that listens; its standard error is read as it comes."""
 
-    def __init__(self, *argv: str) -> None:
-        command = [sys.executable, "-m", "dumacle_cli", "webhooks", "serve", "--set", "listen_port=0", *argv]
+    def __init__(self, *argv: str, before: str = "pass") -> None:
+        run = f"{before}\nfrom dumacle_cli.__main__ import run\nrun()"
+        command = [sys.executable, "-c", run, "webhooks", "serve", "--set", "listen_port=0", *argv]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
         assert self.process.stderr
         first = self.process.stderr.readline()
@@ -70,8 +71,9 @@ class Listener:
 
 
 @contextmanager
-def listening(*argv: str) -> Iterator[Listener]:
-    started = Listener(*argv)
+def listening(*argv: str, before: str = "pass") -> Iterator[Listener]:
+    """Run a listener while inside; `before` is what its process does first."""
+    started = Listener(*argv, before=before)
     try:
         yield started
     finally:

@@ -28,8 +28,8 @@ def names() -> list[str]:
 def frozen(migrations: Path, revision: str) -> Read:
     """Return how the migrations in that folder read a file as it was at a revision: its latest copy up to there.
 
-    The copies are `sql/<revision>_<name>.sql`, each named by the first revision that loads it. A file that there was not
-    yet is empty.
+    The copies are `sql/<revision>_<name>.sql`, each named by the first revision that loads it. Where there is none yet,
+    the file is empty.
     """
 
     def read_copy(name: str) -> str:

@@ -1,0 +1,52 @@
+"""Addresses as a person writes them: of PostgreSQL, of a store, of a page; what is none is refused with a sentence."""
+
+import re
+from urllib.parse import SplitResult, unquote, urlsplit
+
+# Also half a character, which is what a byte that is no UTF-8 becomes.
+_NOT_WRITTEN = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
+_REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+
+
+def web(url: str) -> str:
+    """Return the URL of a store or a page as it was written; raises ValueError."""
+    parts = _split(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("it must be a URL such as https://s3.example.com")
+    try:
+        parts.hostname.encode("idna")
+    except UnicodeError:
+        raise ValueError("its host is no name of a machine") from None
+    return url
+
+
+def database(url: str) -> str:
+    """Return the URL of a database as it was written; raises ValueError."""
+    parts = _split(url)
+    if not parts.scheme.startswith("postgres") or "://" not in url:
+        raise ValueError("it must be a URL such as postgresql://user@host:5432/database")
+    if "," in parts.netloc and ":" in parts.netloc.rpartition("@")[2]:
+        raise ValueError("several hosts with ports must be written as ?host=one:5432&host=another:5432")
+    if "\0" in unquote(url):
+        raise ValueError("it must hold no %00")
+    return url
+
+
+def region(name: str) -> str:
+    """Return the name of a provider's region as it was written; raises ValueError."""
+    if not _REGION.fullmatch(name):
+        raise ValueError("it must be made of letters, digits and hyphens, such as eu-central-1")
+    return name
+
+
+def _split(url: str) -> SplitResult:
+    if _NOT_WRITTEN.search(url):
+        raise ValueError("it must hold no blank and no control character")
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise ValueError("its host must be a name, an IPv4 address, or an IPv6 address in [brackets]") from None
+    port = re.search(r":([^:\]]*)$", parts.netloc.rpartition("@")[2])
+    if port and not (re.fullmatch("[0-9]{1,5}", port[1]) and 0 < int(port[1]) < 65_536):
+        raise ValueError("its port must be a number from 1 to 65535")
+    return parts
