@@ -115,6 +115,7 @@ RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     known_as text := 'user ' || p_user;
+    said text[] := p_addresses || ARRAY(SELECT to_json(name)::text FROM unnest(p_names) AS name);
     records bigint;
     results bigint;
 BEGIN
@@ -139,7 +140,7 @@ BEGIN
         id = CASE WHEN app.speaks_of(id, p_addresses) THEN 'erased ' || gen_random_uuid() ELSE id END,
         result = app.without_names(result, p_names, p_addresses)
     WHERE user_id = p_user OR app.speaks_of(id, p_addresses) OR (result IS NOT NULL AND EXISTS (
-        SELECT FROM unnest(p_names) AS name WHERE strpos(result::text, btrim(to_json(name)::text, '"')) > 0));
+        SELECT FROM unnest(said) AS text WHERE strpos(result::text, text) > 0));
     GET DIAGNOSTICS results = ROW_COUNT;
     PERFORM app.audit_change('audit', p_user::text, 'update', p_user, NULL, jsonb_build_object(
         'records', records, 'operations', results, 'deliveries', p_deliveries));

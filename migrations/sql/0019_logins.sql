@@ -42,7 +42,8 @@ END $$;
 CREATE OR REPLACE FUNCTION login.make(
     p_base text, p_verifier text, p_group text, p_valid_until timestamptz
 ) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- The instant goes through text, which the caller's settings would make another: 'CET' may be what a made-up zone calls itself.
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' AS $$
 DECLARE
     name text := login.free_name(p_base);
 BEGIN

@@ -1,27 +1,31 @@
--- Where objects lie. A key is made here, below the folder of its pod and with a token that nobody knew before: so no row
--- names an object that the program did not store for it, whoever writes the row.
+-- Where objects lie. A key is made here, below the folder of its pod and out of the number of its row, which nobody chooses:
+-- so no row names an object that the program did not store for it, whoever writes the row.
 
--- A login proposes a key: it must lie in the folder of the pod and have the form that the program gives it, and of it only
--- the extension is taken. The owner of the schema and a superuser, who restore, name it themselves.
+-- A login proposes a key: it must lie in the folder of the pod and have the form that the program gives it. Of that and the
+-- row's number the token is a hash, so that nobody steers it to an object that is there; the extension stays. The owner of
+-- the schema and a superuser, who restore, name keys themselves. It runs for each row of a bulk upload.
 CREATE OR REPLACE FUNCTION app.make_key() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     folder text;
-    rest text;
     token text;
 BEGIN
     IF session_user = current_user OR current_setting('is_superuser') = 'on' THEN
         RETURN NEW;
     END IF;
-    SELECT app.pod_folder(p.prefix) INTO folder
+    SELECT btrim(p.prefix, '/') INTO folder
     FROM app.files AS f JOIN app.pods AS p ON p.id = f.pod_id WHERE f.id = NEW.file_id;
-    rest := CASE WHEN starts_with(NEW.key, folder) THEN substr(NEW.key, length(folder) + 1) END;
-    IF (rest ~ '^[0-9a-f]{2}/[0-9a-f]{32}([.][a-z0-9]{1,8})?$') IS NOT TRUE THEN
+    IF folder <> '' THEN
+        folder := folder || '/';
+    END IF;
+    IF (starts_with(NEW.key, folder)
+        AND substr(NEW.key, length(folder) + 1) ~ '^[0-9a-f]{2}/[0-9a-f]{32}([.][a-z0-9]{1,8})?$') IS NOT TRUE
+    THEN
         RAISE LOG 'login % named a key that is not one of the pod of file %', session_user, NEW.file_id;
         RAISE EXCEPTION 'the key is not one of the pod of file %', NEW.file_id USING ERRCODE = 'insufficient_privilege';
     END IF;
-    token := replace(gen_random_uuid()::text, '-', '');
-    NEW.key := folder || left(token, 2) || '/' || token || coalesce(substring(rest FROM '[.].*$'), '');
+    token := encode(sha256(convert_to(NEW.id || ':' || NEW.key, 'UTF8')), 'hex');
+    NEW.key := folder || left(token, 2) || '/' || left(token, 32) || substr(NEW.key, length(folder) + 36);
     RETURN NEW;
 END $$;
 

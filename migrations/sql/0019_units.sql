@@ -68,9 +68,10 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE app.units
     SET status = CASE p_status WHEN 'cancelled' THEN p_status ELSE 'failed' END,
-        lease_token = NULL, lease_until = NULL, error = p_error, ended_at = now()
+        lease_token = NULL, lease_until = NULL, error = left(p_error, 2000), ended_at = now()
     WHERE id = p_unit.id;
-    UPDATE app.transcodes SET status = p_status, error = p_error, ended_at = now() WHERE id = p_unit.transcode_id;
+    UPDATE app.transcodes SET status = p_status, error = left(p_error, 2000), ended_at = now()
+    WHERE id = p_unit.transcode_id;
 END $$;
 
 -- Put a unit back into the queue, not to be claimed for some seconds.
@@ -79,10 +80,10 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE app.units
-    SET status = 'queued', attempt = p_attempt, lease_token = NULL, worker = NULL, error = p_error,
+    SET status = 'queued', attempt = p_attempt, lease_token = NULL, worker = NULL, error = left(p_error, 2000),
         lease_until = now() + make_interval(secs => p_seconds)
     WHERE id = p_unit.id;
-    UPDATE app.transcodes SET status = 'queued', error = p_error WHERE id = p_unit.transcode_id;
+    UPDATE app.transcodes SET status = 'queued', error = left(p_error, 2000) WHERE id = p_unit.transcode_id;
 END $$;
 
 -- Take a unit back from a worker that let its lease lapse; what `p_crashes` workers died of is put into quarantine. Says
