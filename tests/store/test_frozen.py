@@ -23,7 +23,8 @@ CATALOGS = {
         FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
         WHERE c.relnamespace IN {schemas} AND c.relkind IN ('r', 'c') AND a.attnum > 0 AND NOT a.attisdropped""",
     "tables": """
-        SELECT oid::regclass, reloptions::text, relrowsecurity, (SELECT array_agg(a ORDER BY a::text)::text FROM unnest(relacl) AS a) FROM pg_class
+        SELECT oid::regclass, reloptions::text, relrowsecurity,
+               (SELECT array_agg(a ORDER BY a::text)::text FROM unnest(relacl) AS a) FROM pg_class
         WHERE relnamespace IN {schemas} AND relkind IN ('r', 'S')""",
     "constraints": """
         SELECT conrelid::regclass, conname, pg_get_constraintdef(oid) FROM pg_constraint
