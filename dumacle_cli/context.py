@@ -423,8 +423,11 @@ class Context:
     @cached_property
     def program(self) -> str:
         """What is typed to start this program on the same installation from where the person stands."""
+        from dumacle_cli.settings import reveals_secret
+
         profile, flags = str(self.options.get("profile") or ""), self.options.get("settings") or ()
-        return invocation.program(sys.argv[0], self.environ) + invocation.located(profile, flags)
+        shown = [pair for pair in invocation.places(flags) if not reveals_secret(*pair)]
+        return invocation.program(sys.argv[0], self.environ) + invocation.located(profile, shown)
 
     def runnable(self, text: str) -> str:
         """Return a text whose commands of this program run as they are printed."""

@@ -29,10 +29,16 @@ def _by_name(place: Path, environ: Mapping[str, str]) -> str:
     return NAME if found and place.exists() and place.samefile(found) else ""
 
 
-def located(profile: str, settings: Sequence[str]) -> str:
+def places(settings: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the names and values of those settings, each written NAME=VALUE, that say where the command works."""
+    pairs = (flag.partition("=")[::2] for flag in settings)
+    named = ((name.strip().replace("-", "_"), value) for name, value in pairs)
+    return [(name, value) for name, value in named if name in PLACES]
+
+
+def located(profile: str, places: Sequence[tuple[str, str]]) -> str:
     """Return the options that lead the next command to the same place as this one."""
-    where = [flag for flag in settings if flag.partition("=")[0].strip().replace("-", "_") in PLACES]
-    words = [*(["--profile", profile] if profile else []), *(word for flag in where for word in ("--set", flag))]
+    words = [*(["--profile", profile] if profile else []), *(word for pair in places for word in ("--set", "=".join(pair)))]
     return "".join(f" {quoted(word) if not word.startswith('--') else word}" for word in words)
 
 

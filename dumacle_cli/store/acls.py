@@ -72,7 +72,7 @@ _THERE = """
             c.relowner, c.relacl
         FROM ours AS n JOIN pg_class AS c ON c.relnamespace = n.oid
         UNION ALL
-        SELECT format('TABLE %I.%I', n.nspname, c.relname), format(' (%I)', a.attname), c.relowner, a.attacl
+        SELECT format('TABLE %I.%I', n.nspname, c.relname), ' (' || a.attname || ')', c.relowner, a.attacl
         FROM ours AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
         UNION ALL
         SELECT format('FUNCTION %I.%I', n.nspname, p.proname), '', p.proowner,
