@@ -126,7 +126,8 @@ class Tour:
         shown = Shown(done, self.changed, self.operation, exit=self.exit)
         if self.context.form is Form.TABLE:
             self.context.say("")
-            shown.data = lines | {"film": found.film.path, "SHA-256": sha256}
+            place = {"servers": f"in {self.context.data_dir}"}
+            shown.data = place | lines | {"film": found.film.path, "SHA-256": sha256}
             shown.note = ending.note(self.context, self.hiding, link, playing)
         return shown
 
@@ -147,7 +148,7 @@ class Tour:
         embedded.start(folder)
         change.write()
         self.changed |= change.changed or not ran
-        return None, f"PostgreSQL and an S3 server {'run already' if ran else 'started'} in {folder}"
+        return None, f"PostgreSQL and an S3 server {'run already' if ran else 'started'}"
 
     def _media(self, source: Callable[[], tuple[Survey, bool]]) -> tuple[Survey, str]:
         found, made = source()

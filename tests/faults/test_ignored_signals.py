@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -21,7 +22,8 @@ pytestmark = pytest.mark.integration
 ALL = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 NAMES = "HUP INT TERM"
 WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-WORKING = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'dumacle worker'")
+# It listens only after its own handlers are in place.
+LISTENS = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND query ~* '^listen|fetch_job'"
 PATIENT = ("--set", "lock_timeout=60")
 
 
@@ -79,21 +81,22 @@ def test_an_upload_goes_on(reachable: Run, program: Begin, database: Database, t
     assert len(reachable("files", "list", "--owner", "ada@example.com", "-o", "json").data) == 3
 
 
-def test_a_worker_goes_on_until_what_is_not_ignored(reachable: Run, program: Begin, database: Database) -> None:
+def test_a_worker_goes_on_until_what_is_not_ignored(
+    reachable: Run, program: Begin, embedded: Servers, copied: str
+) -> None:
     process = program("worker", "--queues", "transcode", ignoring="HUP INT")
 
-    def works() -> bool:
-        with database.session() as session:
-            return bool(session.scalar(WORKING))
+    def listens() -> bool:
+        with psycopg.connect(embedded.admin_url) as admin:
+            return admin.execute(LISTENS, [copied]).fetchone() != (0,)
 
-    assert wait(lambda: process.poll() is not None or works(), 60)
-    for number in ALL:
+    assert wait(lambda: process.poll() is not None or listens(), 60)
+    for number in (signal.SIGHUP, signal.SIGINT):
         process.send_signal(number)
+    assert not wait(lambda: process.poll() is not None, 2)
+    process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "stopping: signal SIGTERM" in told
-    assert "SIGHUP" not in told
-    assert "SIGINT" not in told
+    assert (process.returncode, told) == (0, "stopping: signal SIGTERM\n")
 
 
 def test_a_listener_goes_on(reachable: Run, program: Begin, environment: Callable[..., None]) -> None:
