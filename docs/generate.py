@@ -35,8 +35,9 @@ services. Each is a group in PostgreSQL; whoever logs in is in exactly one. What
 
 ## Tables
 
-Columns in brackets: these only. Which rows, the [policies](#rows) say: an enduser meets only his own, an admin writes
-no user but endusers, and nobody changes the record (`app.audit`), which triggers write.
+Columns in brackets: these only; `(*)` is all but `created_at` and the numbers, which PostgreSQL gives. Which rows, the
+[policies](#rows) say: an enduser meets only his own, an admin writes no user but endusers, and nobody changes the
+record (`app.audit`), which triggers write.
 
 {tables}
 

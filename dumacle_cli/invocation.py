@@ -38,7 +38,10 @@ def places(settings: Sequence[str]) -> list[tuple[str, str]]:
 
 def located(profile: str, places: Sequence[tuple[str, str]]) -> str:
     """Return the options that lead the next command to the same place as this one."""
-    words = [*(["--profile", profile] if profile else []), *(word for pair in places for word in ("--set", "=".join(pair)))]
+    words = [
+        *(["--profile", profile] if profile else []),
+        *(word for pair in places for word in ("--set", "=".join(pair))),
+    ]
     return "".join(f" {quoted(word) if not word.startswith('--') else word}" for word in words)
 
 

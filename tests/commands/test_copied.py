@@ -216,11 +216,11 @@ def test_commands_run_from_where_the_person_stands(installed: Path, tmp_path: Pa
         ("", [], ""),
         ("my shop", [], " --profile 'my shop'"),
         ("", ["data_dir=/a b", "connect_timeout=2"], " --set 'data_dir=/a b'"),
-        ("shop", ["data-dir=/x"], " --profile shop --set data-dir=/x"),
+        ("shop", ["data-dir=/x"], " --profile shop --set data_dir=/x"),
     ],
 )
 def test_commands_lead_to_the_same_installation(profile: str, flags: list[str], options: str) -> None:
-    assert invocation.located(profile, flags) == options
+    assert invocation.located(profile, invocation.places(flags)) == options
     told = invocation.runnable("see: dumacle doctor, and dumacle --help; dumacle: no", f"dumacle{options}")
     assert told == f"see: dumacle{options} doctor, and dumacle{options} --help; dumacle: no"
 
