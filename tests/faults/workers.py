@@ -42,7 +42,7 @@ def encoders(process: Process) -> list[int]:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if parent == process.pid and b"ffmpeg" in words[0] and b"-version" not in words:
+            if parent == process.pid and b"ffmpeg" in words[0].rpartition(b"/")[2] and b"-version" not in words:
                 found.append(int(entry.name))
     return found
 
