@@ -41,7 +41,7 @@ def _given(connection: Connection) -> Iterator[Grant]:
     for name in identity.FOR_PROVISIONER:
         yield Grant(f"{prefix}_provisioner", "EXECUTE", f"FUNCTION app.{name}")
     queue = connection.scalars(text(_QUEUE)).all()
-    quoted = dict(iter(connection.execute(text(_COLUMNS))))
+    quoted = {str(row[0]): str(row[1]) for row in connection.execute(text(_COLUMNS))}
     for role in rights.EVERYBODY:
         group = rights.group(prefix, role)
         yield Grant(group, "CONNECT", f"DATABASE {database}")
