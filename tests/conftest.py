@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -38,6 +39,9 @@ FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "S
 
 # A shell that runs the tests in the background ignores SIGINT for them, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# What an example takes, with the first import of a library in it, is no property of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

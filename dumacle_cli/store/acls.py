@@ -1,6 +1,6 @@
 """The rights that PostgreSQL has noted, compared with those that matrix.sql gives."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from psycopg import sql as words
@@ -41,25 +41,31 @@ def _given(connection: Connection) -> Iterator[Grant]:
     for name in identity.for_provisioner(connection):
         yield Grant(f"{prefix}_provisioner", "EXECUTE", f"FUNCTION app.{name}")
     queue = connection.scalars(text(_QUEUE)).all()
+    quoted = {str(row[0]): str(row[1]) for row in connection.execute(text(_COLUMNS))}
     for role in rights.EVERYBODY:
         group = rights.group(prefix, role)
         yield Grant(group, "CONNECT", f"DATABASE {database}")
         yield from (Grant(group, "USAGE", f"SCHEMA {schema}") for schema in ("app", "login", "queue"))
     for right in rights.matrix(connection):
         group = rights.group(prefix, right.role)
-        yield from (Grant(group, privilege, target) for privilege, target in _worded(right, queue))
+        yield from (Grant(group, privilege, target) for privilege, target in _worded(right, queue, quoted))
 
 
-def _worded(right: rights.Right, queue: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _worded(right: rights.Right, queue: Sequence[str], quoted: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     if right.privilege == "EXECUTE":
         names = queue if right.name == "every function" else [right.name]
         yield from (("EXECUTE", f"FUNCTION {right.schema}.{name}") for name in names)
         return
-    for privilege in [f"{right.privilege} ({column})" for column in right.columns] or [right.privilege]:
+    for privilege in [f"{right.privilege} ({quoted[column]})" for column in right.columns] or [right.privilege]:
         yield privilege, f"TABLE {right.schema}.{right.name}"
 
 
 _NAMES = "SELECT prefix, quote_ident(current_database()) FROM app.installation"
+_COLUMNS = """
+    SELECT DISTINCT a.attname::text, quote_ident(a.attname)
+    FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+    WHERE c.relnamespace = to_regnamespace('app') AND a.attnum > 0 AND NOT a.attisdropped
+"""
 _QUEUE = "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace('queue') ORDER BY 1"
 
 # Where nothing was ever granted, PostgreSQL notes nothing, and its defaults hold. Owners have every right anyway, the
@@ -72,7 +78,7 @@ _THERE = """
             c.relowner, c.relacl
         FROM ours AS n JOIN pg_class AS c ON c.relnamespace = n.oid
         UNION ALL
-        SELECT format('TABLE %I.%I', n.nspname, c.relname), ' (' || a.attname || ')', c.relowner, a.attacl
+        SELECT format('TABLE %I.%I', n.nspname, c.relname), format(' (%I)', a.attname), c.relowner, a.attacl
         FROM ours AS n JOIN pg_class AS c ON c.relnamespace = n.oid JOIN pg_attribute AS a ON a.attrelid = c.oid
         UNION ALL
         SELECT format('FUNCTION %I.%I', n.nspname, p.proname), '', p.proowner,

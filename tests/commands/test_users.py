@@ -143,8 +143,8 @@ def test_import_accounts_for_each_line(run: Run, database: Database, tmp_path: P
     assert (done.json["changed"], done.json["operation"]) == (True, "i1")
     run("users", "purge", "ada@x", "--yes")
     repeated = run("users", "import", file, "--op-id", "i1", "-o", "json", expect=3)
-    known = [line if line["email"] != "ada@x" else {**line, "email": "[erased]"} for line in done.data]
-    assert (repeated.data, repeated.json["changed"], _endusers(database)) == (known, False, 1)
+    forgotten = [line | {"email": "[erased]"} if line["email"] == "ada@x" else line for line in done.data]
+    assert (repeated.data, repeated.json["changed"], _endusers(database)) == (forgotten, False, 1)
     file.write_text("email\nother@x\n")
     assert run("users", "import", file, "--op-id", "i1", "-o", "json", expect=7).error["code"] == "operation-reused"
 
