@@ -319,8 +319,8 @@ class OutOfBounds(DumacleError):
     """A text is too long for the database, or a time lies outside of the years that everybody can read."""
 
     exit = Exit.USAGE
-    sentence = "one of the {kind} is out of bounds for the table {table}"
-    fix = "texts end at some length, times lie in the years 1970 to 2999: see docs/data-model.md"
+    sentence = "a value is too long, or outside of the years 1970 to 2999 (table {table}, {kind})"
+    fix = "shorten it, or give another time: see docs/data-model.md"
 
 
 class CommitUnknown(DumacleError):
@@ -597,8 +597,8 @@ class ForeignObject(DumacleError):
     """A row names an object that the program did not store for it; nothing is read, signed or deleted there."""
 
     exit = Exit.INTEGRITY
-    sentence = "{what} names an object that is not its pod's: {key}"
-    fix = "ask who changed it: dumacle audit list --table versions; the owner of the schema can mend or delete the row"
+    sentence = "{what} points to an object outside of its pod: {key}"
+    fix = "ask who changed it: dumacle audit list --target versions; the owner of the schema can mend or delete the row"
 
 
 class ContentDiffers(DumacleError):

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 _ESCAPE = re.compile(r"\\u[0-9a-f]{4}|\\U00(?:0[0-9a-f]|10)[0-9a-f]{4}")
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 FORMS: tuple[Form, ...] = get_args(Form)
 
@@ -55,7 +55,7 @@ def readings(typed: str) -> list[str]:
     Texts that PostgreSQL cannot hold are left out.
     """
     found = dict.fromkeys([typed, meant(typed), *_json(typed)])
-    return [text for text in found if not _UNSTORABLE.search(text)]
+    return [text for text in found if not UNSTORABLE.search(text)]
 
 
 def _json(typed: str) -> list[str]:

@@ -11,7 +11,12 @@ from dumacle_cli.escapes import quoted
 NAME = "dumacle"
 PLACES = ("database_url", "embedded", "data_dir")
 """Settings by which a command finds what the one before worked on."""
-_COMMAND = re.compile(rf"(?<![\w./@-]){NAME}(?= (?:--)?[a-z])")
+GROUPS = (
+    *("auth", "users", "pods", "plans", "files", "transcode", "quotas", "webhooks", "worker", "audit", "key", "db"),
+    *("local", "config", "doctor", "demo", "schema", "completion"),
+)
+# What follows tells a command from a pod or a user of this program's name.
+_COMMAND = re.compile(rf"(?<![\w./@-]){NAME}(?= (?:--(?:profile|set|help|version)|{'|'.join(GROUPS)})(?![\w-]))")
 
 
 def program(started: str, environ: Mapping[str, str]) -> str:

@@ -37,7 +37,7 @@ def write(file: Path, text: str, like: os.stat_result | None = None) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
-    _sync(file.parent)
+    sync(file.parent)
 
 
 def change(file: Path, edit: Callable[[str], str], *, secret: bool) -> None:
@@ -115,7 +115,7 @@ def _resemble(descriptor: int, like: os.stat_result) -> None:
     os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

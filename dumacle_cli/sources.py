@@ -24,6 +24,7 @@ from dumacle_cli.errors import (
     UnreadableConfig,
     UsageError,
 )
+from dumacle_cli.escapes import UNSTORABLE
 from dumacle_cli.settings import (
     Settings,
     environment_names,
@@ -39,8 +40,6 @@ OTHERS = ("DUMACLE_PROFILE", "DUMACLE_CONFIG")
 LOCAL = ("local_endpoint", "local_region", "local_access_key", "local_secret_key")
 """Settings of the provider `local`, which the embedded S3 server is where it runs."""
 TYPO = 0.88
-# What Python makes of bytes that are no UTF-8, and what no file and no database takes.
-_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 # What Kubernetes sets in every container for a service whose name begins with dumacle.
 _SERVICE_LINK = re.compile(r"\w+(_SERVICE_(HOST|PORT)(_\w+)?|_PORT_\d+_[A-Z]+(_\w+)?)=|\w+_PORT=(tcp|udp|sctp)://")
 
@@ -376,7 +375,7 @@ def _from_flags(flags: Iterable[str]) -> Layer:
 
 def _validated(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> Settings:
     for name, value in values.items():
-        if isinstance(value, str) and _UNWRITABLE.search(value):
+        if isinstance(value, str) and UNSTORABLE.search(value):
             reason = f"it must be text, without NUL (from {origins[name].place})"
             raise InvalidValue(name=name, value="that" if is_secret(name) else ascii(value), reason=reason)
     try:

@@ -1,5 +1,6 @@
 """The real servers, a fresh database per test from a template, and `run(...)`: the program through its only door."""
 
+import gc
 import io
 import json
 import os
@@ -42,6 +43,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # What an example takes, with the first import of a library in it, is no property of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+def pytest_runtest_setup() -> None:
+    """Take away what hypothesis hangs into the collector: a signal that raises in there would be lost."""
+    gc.callbacks[:] = [each for each in gc.callbacks if not getattr(each, "__module__", "").startswith("hypothesis")]
 
 
 @pytest.fixture(scope="session")
@@ -151,16 +157,19 @@ def stripe_double(stripe_server: Callable[[], "StripeDouble"]) -> "StripeDouble"
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """An environment without settings, and a way to set some."""
+    """An environment without settings, and a way to set some, or with None to take them away."""
     for name in list(os.environ):
         if name.startswith(FOREIGN):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("NO_COLOR", raising=False)
 
-    def put(**settings: str) -> None:
+    def put(**settings: str | None) -> None:
         for name, value in settings.items():
-            monkeypatch.setenv(name, value)
+            if value is None:
+                monkeypatch.delenv(name, raising=False)
+            else:
+                monkeypatch.setenv(name, value)
 
     return put
 

@@ -23,8 +23,8 @@ By psql this login is shown no row of others, but it can find out what these
 hold, e-mail addresses and paths too (docs/security.md). Most endusers need no
 login; to take it away: dumacle users revoke-login USER"""
 VOID = """\
-the password of {user} is void, which others may know, and all sessions ended;
-give them a new one with: dumacle users grant-login {user}"""
+{user} has no password any more, because others may know the old one, and all
+sessions ended; give them a new one: dumacle users grant-login {user}"""
 Grantable = Literal["superadmin", "admin", "enduser"]
 
 

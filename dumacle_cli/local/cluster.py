@@ -10,9 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from dumacle_cli import private
 from dumacle_cli.errors import EmbeddedFailed, MissingExtra
 from dumacle_cli.local.address import PORT, socket_folder
-from dumacle_cli.local.folder import Account, Secrets, give, make_private, sync, write_private
+from dumacle_cli.local.folder import Account, Secrets, give, make_private, write_private
 from dumacle_cli.local.process import drop
 
 # Nothing of the caller's: PG* variables, a locale or a library path would change what the servers do.
@@ -82,7 +83,7 @@ def create(folder: Path, executables: Path, secrets: Secrets, account: Account) 
         file.flush()
         os.fsync(file.fileno())
     part.rename(folder / "postgres")
-    sync(folder)
+    private.sync(folder)
 
 
 def configure(data: Path, name: str, account: Account) -> None:

@@ -162,16 +162,7 @@ def write_private(path: Path, text: str, account: Account) -> None:
         os.fsync(file.fileno())
     give(part, account)
     part.rename(path)
-    sync(path.parent)
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    private.sync(path.parent)
 
 
 def read_secrets(folder: Path) -> Secrets | None:

@@ -56,9 +56,9 @@ def _facts(plan: models.Plan, default_pod: str | None) -> dict[str, Any]:
     }
 
 
-def get(session: Session, name: str, *, lock: bool = False) -> models.Plan:
-    """Return the plan of this name, archived or not; raises NotFound."""
-    plan = names.resolve(name, partial(store.find, session, lock=lock))
+def get(session: Session, name: str, *, lock: bool = False, going: bool = False) -> models.Plan:
+    """Return the plan of this name, archived or not, locked where it is about to change or to go; raises NotFound."""
+    plan = names.resolve(name, partial(store.find, session, lock=lock, going=going))
     if plan is None:
         near = names.guess(name, partial(store.find, session), lambda near: near.name)
         raise NotFound(noun="plan", name=name, guess=near)
@@ -107,7 +107,7 @@ def update(
 
 def archive(session: Session, name: str) -> tuple[Plan, bool]:
     """Take a plan from sale; who has it keeps it; raises NotFound."""
-    plan = get(session, name, lock=True)
+    plan = get(session, name, going=True)
     changed = plan.archived_at is None and store.archive(session, plan)
     return _shown(session, plan.id), changed
 

@@ -23,6 +23,7 @@ GRANTEES = 100
 """How many users of a pod are shown with it."""
 
 _NAME_BYTES = 255
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _PREFIX = re.compile(r"(?!/)(?!.*//)(?!(.*/)?(\.{1,2}|renditions)(/|$))[A-Za-z0-9!_.*'()/-]{0,200}(?<!/)")
 
 
@@ -107,9 +108,9 @@ def view(pod: models.Pod) -> Pod:
     )
 
 
-def get(session: Session, reference: str, *, lock: bool = False) -> models.Pod:
-    """Return the live pod of this id or name, locked where it is about to change; raises NotFound."""
-    pod = _find(session, reference, lock=lock)
+def get(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> models.Pod:
+    """Return the live pod of this id or name, locked where it is about to change or to go; raises NotFound."""
+    pod = _find(session, reference, lock=lock, going=going)
     if pod is None:
         near = names.guess(reference, partial(store.find, session), lambda near: near.name)
         raise NotFound(noun="pod", name=reference, guess=near)
@@ -121,8 +122,8 @@ def known(session: Session, reference: str) -> models.Pod:
     return _find(session, reference) or _find_deleted(session, reference) or get(session, reference)
 
 
-def _find(session: Session, reference: str, *, lock: bool = False) -> models.Pod | None:
-    return names.resolve(reference, partial(store.find, session, lock=lock))
+def _find(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> models.Pod | None:
+    return names.resolve(reference, partial(store.find, session, lock=lock, going=going))
 
 
 def _find_deleted(session: Session, reference: str) -> models.Pod | None:
@@ -167,6 +168,8 @@ def create(
     """
     name = _named(name)
     providers.known(provider)
+    if bucket and not _BUCKET.fullmatch(bucket):
+        raise InvalidValue(name="bucket", value=repr(bucket), reason="it has letters, digits, dots, hyphens and _ only")
     prefix = _prefix(session, name, provider, bucket, prefix)
     places = {"primary_provider": provider, "bucket": bucket, "prefix": prefix}
     made = store.create(session, name=name, capacity=capacity, **places)
@@ -250,7 +253,7 @@ def _enough(pod: models.Pod, capacity: int) -> int:
 
 def delete(session: Session, reference: str) -> tuple[Pod, bool]:
     """Delete a pod softly: it refuses uploads and grants, and can be restored; raises NotFound."""
-    pod = get(session, reference, lock=True)
+    pod = get(session, reference, going=True)
     store.delete(session, pod)
     return view(pod), True
 

@@ -139,8 +139,9 @@ def update(
     plan: str | None = None,
 ) -> tuple[Changed, bool]:
     """Change what is given of a user; raises NotFound, InvalidValue, AlreadyExists or Conflict."""
-    user = get(session, reference, lock=True)
+    user = get(session, reference)
     ending = _ending(session, user, role)
+    user = get(session, reference, lock=True)
     given = {
         "email": None if email is None else normalised(email),
         "name": None if name is None else named(name),
@@ -185,20 +186,20 @@ def enable(session: Session, reference: str) -> tuple[User, bool]:
 
 def disable(session: Session, reference: str) -> tuple[User, bool]:
     """Keep a user from acting; raises NotFound, or Conflict for the last superadmin."""
-    user = get(session, reference, lock=True)
-    _spare_last_superadmin(session, user)
+    user = get(session, reference)
     store.lock(session, user)
+    _spare_last_superadmin(session, user)
     changed = _change(session, user, status="disabled")
     return view(user), changed
 
 
 def delete(session: Session, reference: str) -> tuple[User, bool]:
     """Disable a user and hide him, which frees his e-mail; raises NotFound, or Conflict for the last superadmin."""
-    user = get_any(session, reference, lock=True)
+    user = get_any(session, reference)
+    store.lock(session, user)
     changed = user.deleted_at is None
     if changed:
         _spare_last_superadmin(session, user)
-        store.lock(session, user)
         store.delete(session, user)
     return view(user), changed
 

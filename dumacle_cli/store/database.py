@@ -43,6 +43,7 @@ _SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
     "this login belongs to no user": (errors.LoginBarred, "ask a superadmin for: dumacle users grant-login EMAIL"),
     "the rights of this login changed meanwhile": (errors.LoginBarred, "dumacle auth login"),
     "the user is deleted": (errors.Conflict, "dumacle users restore USER"),
+    "the owner was deleted meanwhile": (errors.Conflict, "dumacle users restore USER, then run the same command again"),
     "the owner was disabled meanwhile": (errors.Conflict, "dumacle users enable USER, then run the same command again"),
     "the pod was deleted meanwhile": (errors.Conflict, "dumacle pods restore POD, then run the same command again"),
     "the pod was taken from its user meanwhile": (
@@ -61,7 +62,7 @@ _SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
         errors.SessionsFull,
         "end one: dumacle auth sessions list, then: dumacle auth sessions revoke LOGIN",
     ),
-    "this user has recorded as many operations as are kept": (
+    "this user has reached the limit of recorded operations": (
         errors.OperationsFull,
         "wait until the oldest are 30 days old and pruned by: dumacle quotas reset",
     ),

@@ -204,7 +204,7 @@ _SESSIONS = """
     WHERE l.kind = 'session' AND r.rolcanlogin AND coalesce(r.rolvaliduntil, 'infinity') > l.valid_until
 """
 _LIMITS = """
-    SELECT format('%I may open any number of connections', l.name), format('ALTER ROLE %I CONNECTION LIMIT 3', l.name)
+    SELECT format('%I may open any number of connections', l.name), 'revoke the login and grant it again'
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE r.rolconnlimit < 0
     UNION ALL
     SELECT format('%I has other settings than it was given: %s', l.name, coalesce(nullif(given.names, ''), 'none')),

@@ -13,10 +13,13 @@ from dumacle_cli.store import paging
 from dumacle_cli.store.models import Plan, Pod, Subscription
 
 
-def find(session: Session, name: str, *, lock: bool = False) -> Plan | None:
-    """Return the plan of this name, archived or not, or None."""
+def find(session: Session, name: str, *, lock: bool = False, going: bool = False) -> Plan | None:
+    """Return the plan of this name, archived or not, or None.
+
+    `lock` keeps it from changing meanwhile, `going` also from being referred to.
+    """
     query = select(Plan).where(Plan.name == name)
-    return session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+    return session.scalars(query.with_for_update(key_share=not going) if lock or going else query).one_or_none()
 
 
 def named(session: Session, names: set[str]) -> dict[str, Plan]:

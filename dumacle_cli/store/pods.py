@@ -9,14 +9,17 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import models, paging, storage
+from dumacle_cli.store import catalog, models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
 
-def find(session: Session, reference: str, *, lock: bool = False) -> Pod | None:
-    """Return the pod of this id or name that is not deleted, or None; `lock` keeps it from changing meanwhile."""
+def find(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> Pod | None:
+    """Return the pod of this id or name that is not deleted, or None.
+
+    `lock` keeps it from changing meanwhile, `going` also from being referred to.
+    """
     query = _named(reference).where(Pod.deleted_at.is_(None))
-    return session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+    return session.scalars(query.with_for_update(key_share=not going) if lock or going else query).one_or_none()
 
 
 def find_deleted(session: Session, reference: str) -> Pod | None:
@@ -221,7 +224,8 @@ def drift(session: Session) -> Sequence[Row[Any]]:
 
 def lock_installation(session: Session) -> None:
     """Wait until no other transaction repairs counters or places a pod, and keep others from it until this one ends."""
-    session.execute(text("SELECT app.lock_installation()"))
+    if catalog.has_function(session, "app.lock_installation()"):
+        session.execute(text("SELECT app.lock_installation()"))
 
 
 _REPAIRS = (

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from contextlib import suppress
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, TimeoutError
 from sqlalchemy.orm import Session
 
 TRANSCODE, STRIPE = "transcode", "stripe"
@@ -74,7 +74,7 @@ def wake_waiting_units(session: Session) -> int:
 def tell(session: Session) -> None:
     """Tell workers of the calls that the session's last transaction committed, in one of its own that may fail."""
     if queues := session.info.pop(_TOLD, None):
-        with suppress(DBAPIError), session.begin():
+        with suppress(DBAPIError, TimeoutError), session.begin():
             session.execute(_NOTIFY, {"queues": sorted(queues)})
 
 

@@ -6,7 +6,7 @@ TABLE = "app.schema_version"
 OLDEST_SERVER = 160_000
 OWN = "0019"
 PREVIOUS = "0015"
-"""The first release has no previous schema; a later one names it here."""
+"""What the release before left, which this one works on until `db upgrade` ran."""
 
 
 def require_server(number: int) -> None:

@@ -247,10 +247,12 @@ BEGIN
     IF app.sees_all() THEN
         RETURN NULL;
     END IF;
+    -- One after the other: each would count without what another is about to commit.
+    PERFORM FROM app.users WHERE id = app.actor() FOR NO KEY UPDATE;
     SELECT count(*) AS number, sum(octet_length(o.id) + coalesce(pg_column_size(o.result), 0)) AS bytes INTO mine
     FROM app.operations AS o WHERE o.user_id = app.actor();
     IF mine.number > 10000 OR mine.bytes > 64 * 1024 * 1024 THEN
-        RAISE EXCEPTION 'this user has recorded as many operations as are kept'
+        RAISE EXCEPTION 'this user has reached the limit of recorded operations'
             USING ERRCODE = 'configuration_limit_exceeded';
     END IF;
     RETURN NULL;
@@ -258,7 +260,7 @@ END $$;
 CREATE OR REPLACE TRIGGER bound AFTER INSERT OR UPDATE ON app.operations
     FOR EACH STATEMENT EXECUTE FUNCTION app.bound_operations();
 
--- What nobody may remove an enduser fills only so fast: ten thousand changes a day, however he makes them.
+-- What nobody may remove an enduser fills only so fast: ten thousand changes a day, however they make them.
 CREATE OR REPLACE FUNCTION app.bound_audit() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

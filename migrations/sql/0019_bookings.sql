@@ -5,8 +5,8 @@ CREATE OR REPLACE FUNCTION app.keep_leases(p_run bigint, p_seconds double precis
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
-    IF p_seconds < 0 THEN
-        RAISE EXCEPTION 'a lease is kept, not ended' USING ERRCODE = 'invalid_parameter_value';
+    IF p_seconds NOT BETWEEN 0 AND 86400 THEN
+        RAISE EXCEPTION 'a lease is kept, not ended, for a day at most' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE app.leases SET until = now() + make_interval(secs => p_seconds) WHERE run_id = p_run AND closed_at IS NULL;
 END $$;

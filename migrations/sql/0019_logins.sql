@@ -106,8 +106,7 @@ DECLARE
     present integer := (SELECT rolconnlimit FROM pg_roles WHERE rolname = p_role);
     fit record := login.limits_of(p_group);
 BEGIN
-    -- 100 is what services had once.
-    IF present <> fit.connections AND (fit.sessions > 0 OR present IN (-1, 100)) THEN
+    IF present <> fit.connections AND (fit.sessions > 0 OR present = -1) THEN
         EXECUTE format('ALTER ROLE %I CONNECTION LIMIT %s', p_role, fit.connections);
     END IF;
 END $$;

@@ -13,11 +13,8 @@ BEGIN
     IF session_user = current_user OR current_setting('is_superuser') = 'on' THEN
         RETURN NEW;
     END IF;
-    SELECT btrim(p.prefix, '/') INTO folder
+    SELECT app.pod_folder(p.prefix) INTO folder
     FROM app.files AS f JOIN app.pods AS p ON p.id = f.pod_id WHERE f.id = NEW.file_id;
-    IF folder <> '' THEN
-        folder := folder || '/';
-    END IF;
     IF (starts_with(NEW.key, folder)
         AND substr(NEW.key, length(folder) + 1) ~ '^[0-9a-f]{2}/[0-9a-f]{32}([.][a-z0-9]{1,8})?$') IS NOT TRUE
     THEN
@@ -38,12 +35,12 @@ BEGIN
     IF app.is_owner() THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION 'content % is stored, and its size and hash stay', OLD.id USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION 'content % is stored, and what was proven of it stays', OLD.id USING ERRCODE = 'insufficient_privilege';
 END $$;
 
 CREATE OR REPLACE TRIGGER keep_proof BEFORE UPDATE ON app.versions FOR EACH ROW WHEN (
     OLD.stored_at IS NOT NULL AND (
-        NEW.stored_at IS NULL OR NEW.size <> OLD.size OR NEW.sha256 IS DISTINCT FROM OLD.sha256
+        NEW.stored_at IS DISTINCT FROM OLD.stored_at OR NEW.size <> OLD.size OR NEW.sha256 IS DISTINCT FROM OLD.sha256
         OR NEW.md5 IS DISTINCT FROM OLD.md5 OR NEW.etag IS DISTINCT FROM OLD.etag
         OR NEW.upload_id IS DISTINCT FROM OLD.upload_id
     )
@@ -60,12 +57,15 @@ BEGIN
         RETURN NEW;
     END IF;
     PERFORM app.actor();
+    IF NEW.bucket <> '' AND NEW.bucket !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$' THEN
+        RAISE EXCEPTION 'no bucket is called %', quote_literal(NEW.bucket) USING ERRCODE = 'check_violation';
+    END IF;
     IF NEW.prefix !~ '^[A-Za-z0-9!_.*''()/-]{0,200}$' OR NEW.prefix ~ '^/|//|/$'
         OR folder ~ '(^|/)([.]{1,2}|renditions)/'
     THEN
         RAISE EXCEPTION 'no pod may have the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'check_violation';
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('dumacle.pods', 0));
+    PERFORM FROM app.installation FOR NO KEY UPDATE;
     IF EXISTS (
         SELECT FROM app.pods AS p
         WHERE p.primary_provider = NEW.primary_provider AND p.bucket = NEW.bucket AND (

@@ -1,6 +1,7 @@
 """Bounds on what all share: readable times, texts and documents with an end, no notification in a transaction."""
 
 from alembic import op
+from sqlalchemy import Connection
 
 from dumacle_cli.store import sql
 
@@ -105,12 +106,8 @@ def upgrade() -> None:
     connection = op.get_bind()
     # A table with checks that are still to be made at COMMIT cannot be altered.
     sql.run(connection, "SET CONSTRAINTS ALL IMMEDIATE")
-    for kind, tables in BOUNDS.items():
-        for table, columns in tables.items():
-            within = " AND ".join(columns.values())
-            mended = ", ".join(f"{column} = {_mended(kind, column, columns[column])}" for column in columns)
-            sql.run(connection, f"UPDATE app.{table} SET {mended} WHERE NOT ({within})")  # noqa: S608
-            sql.run(connection, f"ALTER TABLE app.{table} ADD CONSTRAINT ck_{table}_{kind} CHECK ({within})")
+    for table in sorted({table for tables in BOUNDS.values() for table in tables}):
+        _bound(connection, table, {kind: tables[table] for kind, tables in BOUNDS.items() if table in tables})
     sql.run(connection, SILENT)
 
 
@@ -119,6 +116,18 @@ def downgrade() -> None:
     for kind, tables in BOUNDS.items():
         for table in tables:
             op.execute(f"ALTER TABLE app.{table} DROP CONSTRAINT ck_{table}_{kind}")
+
+
+def _bound(connection: Connection, table: str, kinds: dict[str, dict[str, str]]) -> None:
+    """Mend the rows of a table that lie out of bounds, and add all its checks in one scan."""
+    for kind, columns in kinds.items():
+        mended = ", ".join(f"{column} = {_mended(kind, column, columns[column])}" for column in columns)
+        within = " AND ".join(columns.values())
+        sql.run(connection, f"UPDATE app.{table} SET {mended} WHERE NOT ({within})")  # noqa: S608
+    checks = [
+        f"ADD CONSTRAINT ck_{table}_{kind} CHECK ({' AND '.join(columns.values())})" for kind, columns in kinds.items()
+    ]
+    sql.run(connection, f"ALTER TABLE app.{table} {', '.join(checks)}")
 
 
 def _mended(kind: str, column: str, bound: str) -> str:

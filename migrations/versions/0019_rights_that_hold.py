@@ -17,8 +17,29 @@ OTHERWISE = ("login_user(bigint, boolean)", "logins_of(bigint, text)")
 """What has another signature in the release before."""
 
 
+# Every service had this limit; whoever chose another keeps it. What has none gets that of its duty.
+NO_LIMIT = """
+DO $$
+DECLARE
+    name text;
+BEGIN
+    PERFORM set_config('role', pg_get_userbyid(nspowner)::text, true) FROM pg_namespace WHERE nspname = 'login';
+    FOR name IN
+        SELECT l.rolname FROM pg_roles AS l JOIN pg_auth_members AS m ON m.member = l.oid
+        JOIN pg_roles AS g ON g.oid = m.roleid
+        WHERE l.rolconnlimit = 100 AND l.rolcanlogin AND pg_has_role(l.oid, 'MEMBER WITH ADMIN OPTION')
+            AND g.rolname ~ '_(ingest|worker|listener|cron)s$'
+    LOOP
+        EXECUTE format('ALTER ROLE %I CONNECTION LIMIT -1', name);
+    END LOOP;
+    RESET ROLE;
+END $$
+"""
+
+
 def upgrade() -> None:
     connection = op.get_bind()
+    sql.run(connection, NO_LIMIT)
     for name in FUNCTIONS:
         sql.run(connection, READ(name))
     identity.install(connection, READ)

@@ -148,7 +148,7 @@ def test_a_credential_needs_its_key(run: Run, own: str, tmp_path: Path, environm
         (True, 0, []),
         (False, 1, ["films/s3"]),
     ]
-    environment(DUMACLE_KEY_SOURCE="")
+    environment(DUMACLE_KEY_SOURCE=None)
     assert "key_source" in run("pods", "credentials", "test", "films", "--provider", "s3", expect=2).err
 
 

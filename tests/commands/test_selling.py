@@ -196,7 +196,7 @@ def test_who_may_not_act_buys_nothing(sell: Run, stripe_double: StripeDouble) ->
 def test_what_is_not_configured_is_named(
     sell: Run, environment: Callable[..., None], setting: str, command: tuple[str, ...]
 ) -> None:
-    environment(**{f"DUMACLE_{setting.upper()}": ""})
+    environment(**{f"DUMACLE_{setting.upper()}": None})
     refused = sell("plans", *command, *JSON, expect=2)
     assert (refused.error["code"], setting in refused.error["fix"]) == ("not-configured", True)
 

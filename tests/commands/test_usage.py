@@ -116,7 +116,7 @@ def test_no_choice_is_told_twice() -> None:
         ("users list -o xml", "--output cannot be 'xml': it is table, json, jsonl or csv"),
         ("users list --limit abc", "--limit cannot be 'abc': it is a whole number from 1 to 1000"),
         ("users list --limit 0", "--limit cannot be '0': it is a whole number from 1 to 1000"),
-        ("users list --timeout x", "--timeout cannot be 'x': it is a number, at least 0"),
+        ("users list --timeout x", "--timeout cannot be 'x': it is a number from 0 to 31536000"),
         ("transcode cancel 1 two", "ID cannot be 'two': it is a whole number, at least 1"),
         ("completion show", "completion show needs SHELL: bash, zsh, fish or powershell"),
         ("completion show ksh", "SHELL cannot be 'ksh': it is bash, zsh, fish or powershell"),
@@ -129,7 +129,8 @@ def test_no_choice_is_told_twice() -> None:
         ("config list --set url_expiry=x", "url_expiry cannot be 'x': it must be a valid integer (from --set)"),
         (
             "config list --set max_file_size=huge",
-            "max_file_size cannot be 'huge': a size is a number with B, KiB, MiB, GiB or TiB",
+            "max_file_size cannot be 'huge': a size is a number with B, KiB, MiB, GiB, TiB or PiB, or with kB, MB, GB, TB or PB "
+            "(decimal); without any, bytes",
         ),
     ],
 )

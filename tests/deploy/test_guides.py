@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dumacle_cli import errors, settings
+from dumacle_cli import errors, settings, sources
 from dumacle_cli.services import webhooks
 from tests.deploy import starters
 from tests.deploy.grammar import DOCUMENTS, TOP, fenced, parse, typed
@@ -38,11 +38,12 @@ def test_settings_of_the_example_are_valid() -> None:
     document = tomllib.loads(example)
     [owner] = document.pop("profiles").values()
     for values in (document, owner):
-        settings.validate(values, "install.md")
+        sources.validate(values, "install.md")
 
 
 def test_every_setting_that_is_named_exists() -> None:
     named = set(re.findall(r"`((?:[a-z0-9]+_)+[a-z0-9]+)`", DEPLOY + TROUBLE)) - {"dumacle_owner", "auth_query"}
+    named -= {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
     variables = {name.lower() for name in re.findall(r"\bDUMACLE_(\w+)", DEPLOY)} - {"config"}
     assert {*named, *variables} - set(settings.Settings.model_fields) == set()
     assert len(named) > 10

@@ -231,3 +231,59 @@ def test_role_that_cannot_be_dropped_is_named_anew(run: Run, owner: psycopg.Conn
             (name,) = row.fetchone() or ("",)
             admin.execute("DROP SCHEMA kept_by_a_role")
             admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize(
+    ("op_id", "replaced"),
+    [
+        ("tim@tmail.example", True),
+        ("grant-tim@tmail.example", True),
+        ("tim@tmail.example-1", True),
+        ("20261129tim@tmail.example", True),
+        ("tim@tmail.example2", True),
+        ("TIM%40tmail.example", True),
+        ("for tim tester", True),
+        ("jotim@tmail.example", False),
+        ("jo.tim@tmail.example", False),
+        ("tim@tmail.example.org", True),
+        ("nightly-2026-11-29", False),
+        ("maintime", False),
+    ],
+)
+def test_an_id_that_names_them_is_replaced_and_others_stay(
+    op_id: str, replaced: bool, run: Run, owner: psycopg.Connection[Any]
+) -> None:
+    run("users", "create", "tim@tmail.example", "--name", "Tim Tester")
+    run("users", "create", "bob@example.com", "--op-id", op_id)
+    run("users", "purge", "tim@tmail.example", "--yes")
+    found = owner.execute("SELECT count(*) FROM app.operations WHERE id = %s", [op_id]).fetchone()
+    recorded = owner.execute("SELECT count(*) FROM app.audit WHERE operation_id = %s", [op_id]).fetchone()
+    assert (found == (0,), recorded == (0,)) == (replaced, replaced)
+
+
+def test_a_user_called_as_a_pod_takes_nothing_from_results_of_others(run: Run, owner: psycopg.Connection[Any]) -> None:
+    run("users", "create", "ann@example.com", "--name", "admin")
+    run("users", "create", "eve@example.com", "--name", "films")
+    run("users", "create", "joann@example.com", "--role", "admin", "--op-id", "joann-made")
+    run("pods", "create", "films", "--capacity", "1GiB")
+    run("pods", "grant", "films", "joann@example.com", "--op-id", "granted")
+    query = "SELECT id, result FROM app.operations WHERE id IN ('joann-made', 'granted') ORDER BY id"
+    before = owner.execute(query).fetchall()
+    run("users", "purge", "ann@example.com", "--yes")
+    run("users", "purge", "eve@example.com", "--yes")
+    assert owner.execute(query).fetchall() == before
+    assert len(before) == 2
+
+
+def test_what_others_are_about_to_write_of_them_is_waited_for(
+    run: Run, owner: psycopg.Connection[Any], owner_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DUMACLE_LOCK_TIMEOUT", "0.2")
+    run("users", "create", EMAIL)
+    planted = "INSERT INTO app.operations (id, command, fingerprint, result) VALUES ('late', 'c', 'f', %s)"
+    with psycopg.connect(owner_url) as other:
+        other.execute(planted, [psycopg.types.json.Jsonb({"email": EMAIL})])
+        run("users", "purge", EMAIL, "--yes", expect=10)
+        other.commit()
+    run("users", "purge", EMAIL, "--yes")
+    assert spoken_of(owner) == []

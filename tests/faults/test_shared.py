@@ -9,11 +9,12 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli import embedded
+from dumacle_cli import embedded as local_default
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store import queue
 from dumacle_cli.store.database import Database, Timeouts
+from tests.conftest import Run
 from tests.servers import scratch_folder, stop_servers
 
 pytestmark = pytest.mark.integration
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.integration
 def small() -> Iterator[Servers]:
     """An installation whose server has a small queue of notifications, few connections, and an enduser."""
     folder = scratch_folder()
-    up = embedded.start(folder)
+    up = local_default.start(folder)
     with psycopg.connect(up.admin_url, autocommit=True) as admin:
         admin.execute("ALTER SYSTEM SET max_notify_queue_pages = 64")
         admin.execute("ALTER SYSTEM SET max_connections = 30")
@@ -108,3 +109,28 @@ def test_an_enduser_of_the_embedded_server_has_no_more_than_is_his(small: Server
 
 def waiting(session: Any) -> int:
     return int(session.scalar(text("SELECT count(*) FROM queue.procrastinate_jobs WHERE status = 'todo'")))
+
+
+def test_an_enduser_passes_no_bound_by_several_transactions(
+    run: Run, embedded: Servers, copied: str, owner_url: str
+) -> None:
+    """What is counted is counted one after the other."""
+    run("users", "create", "mal@example.com")
+    granted = run(
+        "users", "grant-login", "mal@example.com", "--password-file", "-", "-o", "json", stdin="a password of mal"
+    )
+    url = servers.url(embedded, granted.data["login"], "a password of mal", copied)
+    planted = (
+        "INSERT INTO app.operations (id, command, fingerprint) SELECT %s || n, 'c', 'f' FROM generate_series(1, 6000) n"
+    )
+    with psycopg.connect(url) as first, psycopg.connect(url) as second:
+        first.execute(planted, ["first"])
+        second.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            second.execute(planted, ["second"])
+        second.rollback()
+        first.commit()
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+            second.execute(planted, ["second"])
+    with psycopg.connect(owner_url) as owner:
+        assert owner.execute("SELECT count(*) FROM app.operations WHERE command = 'c'").fetchone() == (6000,)

@@ -59,11 +59,26 @@ RETURN EXISTS (
         '(^|[^a-z0-9.])' || regexp_replace(address, '([^a-z0-9@])', '\\\1', 'g') || '($|[^a-z0-9-])')
 );
 
+-- Whether an id that somebody chose for an operation speaks of one of these addresses, also written with %40 and beside
+-- digits, or holds one of these names that is no single word: a word may be part of anybody's id.
+CREATE OR REPLACE FUNCTION app.id_speaks_of(p_id text, p_addresses text[], p_names text[]) RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT
+RETURN EXISTS (
+    SELECT FROM unnest(p_addresses) AS address
+    WHERE replace(lower(p_id), '%40', '@') ~ (
+        '(^|[^a-z.])' || regexp_replace(address, '([^a-z0-9@])', '\\\1', 'g') || '($|[^a-z])')
+) OR EXISTS (
+    SELECT FROM unnest(p_names) AS name
+    WHERE name ~ '[ _]' AND strpos(lower(p_id), lower(name)) > 0
+);
+
 -- A result without what it says of a user: of an object that holds one of the names, every text but instants and those
 -- of a short list; elsewhere the texts that speak of one of the addresses.
 CREATE OR REPLACE FUNCTION app.without_names(p_value jsonb, p_names text[], p_addresses text[]) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    impersonal CONSTANT text[] := '{status, kind, preset, pod, plan, metric, result, kept}';
+    roles CONSTANT text[] := '{superadmin, admin, enduser, service}';  -- elsewhere it names a login
     theirs boolean;
 BEGIN
     CASE jsonb_typeof(p_value)
@@ -74,10 +89,15 @@ BEGIN
         RETURN (SELECT coalesce(jsonb_agg(app.without_names(item, p_names, p_addresses) ORDER BY place), '[]')
                 FROM jsonb_array_elements(p_value) WITH ORDINALITY AS each (item, place));
     WHEN 'object' THEN
-        theirs := EXISTS (SELECT FROM jsonb_each_text(p_value) AS each WHERE each.value = ANY (p_names));
+        -- A user may be called as a pod or a status is.
+        theirs := EXISTS (
+            SELECT FROM jsonb_each_text(p_value) AS each WHERE each.value = ANY (p_names)
+                AND each.key <> ALL (impersonal) AND (each.key <> 'role' OR each.value <> ALL (roles)));
         RETURN (SELECT coalesce(jsonb_object_agg(key, CASE
+                    WHEN jsonb_typeof(value) = 'string' AND (key = ANY (impersonal)
+                        OR key = 'role' AND value #>> '{}' = ANY (roles))
+                    THEN CASE WHEN app.speaks_of(value #>> '{}', p_addresses) THEN '"[erased]"' ELSE value END
                     WHEN theirs AND jsonb_typeof(value) = 'string' AND value #>> '{}' !~ '^\d{4}-\d\d-\d\dT[\d:.]+Z$'
-                        AND key NOT IN ('status', 'role', 'kind', 'preset', 'pod', 'plan', 'metric', 'result', 'kept')
                     THEN '"[erased]"' ELSE app.without_names(value, p_names, p_addresses) END), '{}')
                 FROM jsonb_each(p_value));
     ELSE
@@ -103,8 +123,10 @@ BEGIN
     WHERE e.id = p.event_id AND (
         e.object_id = ANY (ids)
         OR (e.received_at >= since AND EXISTS (
-            SELECT FROM unnest(ids || p_addresses) AS name
-            WHERE strpos(lower(encode(p.payload, 'escape')), lower(encode(convert_to(name, 'UTF8'), 'escape'))) > 0)));
+            SELECT FROM unnest(ids) AS name
+            WHERE strpos(lower(encode(p.payload, 'escape')), lower(encode(convert_to(name, 'UTF8'), 'escape'))) > 0
+        )) OR (e.received_at >= since AND app.speaks_of(encode(p.payload, 'escape'), ARRAY(
+            SELECT lower(encode(convert_to(address, 'UTF8'), 'escape')) FROM unnest(p_addresses) AS address))));
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN gone;
 END $$;
@@ -125,7 +147,7 @@ BEGIN
     UPDATE app.audit AS a SET
         login = CASE WHEN actor_id = p_user THEN known_as ELSE login END,
         row_id = CASE WHEN theirs.own AND table_name = 'logins' THEN known_as ELSE row_id END,
-        operation_id = CASE WHEN app.speaks_of(operation_id, p_addresses) THEN 'erased' ELSE operation_id END,
+        operation_id = CASE WHEN app.id_speaks_of(operation_id, p_addresses, p_names) THEN 'erased' ELSE operation_id END,
         before = CASE WHEN theirs.own THEN app.without_personal(table_name, before) ELSE before END,
         after = CASE WHEN theirs.own THEN app.without_personal(table_name, after) ELSE after END
     FROM (
@@ -135,11 +157,18 @@ BEGIN
     ) AS theirs
     WHERE a.id = theirs.id;
     GET DIAGNOSTICS records = ROW_COUNT;
+    -- What others called an operation after them stands in the records of that operation.
+    UPDATE app.audit SET operation_id = 'erased'
+    WHERE operation_id IN (SELECT id FROM app.operations WHERE app.id_speaks_of(id, p_addresses, p_names));
     UPDATE app.operations SET
         login = CASE WHEN user_id = p_user THEN known_as ELSE login END,
-        id = CASE WHEN app.speaks_of(id, p_addresses) THEN 'erased ' || gen_random_uuid() ELSE id END,
+        id = CASE WHEN user_id = p_user OR app.id_speaks_of(id, p_addresses, p_names)
+                  THEN 'erased ' || gen_random_uuid() ELSE id END,
+        command = CASE WHEN app.id_speaks_of(command, p_addresses, '{}') THEN 'erased' ELSE command END,
+        fingerprint = CASE WHEN app.id_speaks_of(fingerprint, p_addresses, '{}') THEN 'erased' ELSE fingerprint END,
         result = app.without_names(result, p_names, p_addresses)
-    WHERE user_id = p_user OR app.speaks_of(id, p_addresses) OR (result IS NOT NULL AND EXISTS (
+    WHERE user_id = p_user OR app.id_speaks_of(concat_ws(' ', id, command, fingerprint), p_addresses, p_names)
+        OR (result IS NOT NULL AND EXISTS (
         SELECT FROM unnest(said) AS text WHERE strpos(result::text, text) > 0));
     GET DIAGNOSTICS results = ROW_COUNT;
     PERFORM app.audit_change('audit', p_user::text, 'update', p_user, NULL, jsonb_build_object(

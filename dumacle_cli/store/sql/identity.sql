@@ -2,9 +2,10 @@
 -- and drops PostgreSQL roles belongs to the provisioner (logins.sql).
 --
 -- A right is checked when it is used, and again at COMMIT, so that no open transaction outlives it. Locks are taken in
--- this order: the user who is acted on, plans, pods, files, transcodes, units, counters (units.sql); and last, at COMMIT,
--- the login and the user who acts, FOR KEY SHARE, as foreign keys do. Whoever takes a right or a row away (a role, a status,
--- a deletion, an archived plan) locks it FOR UPDATE, and so waits for those who rely on it, and they for him.
+-- this order: the installation, the user who is acted on, plans, pods, files, transcodes, units, counters (units.sql); and
+-- last, at COMMIT, the login and the user who acts, FOR KEY SHARE, as foreign keys do. Whoever takes a right or a row away
+-- (a role, a status, a deletion, an archived plan) locks it FOR UPDATE, and so waits for those who rely on it, and the
+-- other way round.
 
 -- Whether nobody of Dumacle acts but the owner of its schema, who migrates, or a superuser of the cluster.
 CREATE OR REPLACE FUNCTION app.is_owner() RETURNS boolean
@@ -88,6 +89,12 @@ BEGIN
     IF acts IS NOT NULL THEN
         INSERT INTO app.acting (transaction, role) SELECT pg_current_xact_id()::text::bigint, acts
         WHERE NOT EXISTS (SELECT FROM app.acting WHERE transaction = pg_current_xact_id()::text::bigint);
+        -- A transaction that is prepared would keep its locks, and could commit, when the right is long gone. PostgreSQL
+        -- prepares none that listened; here nothing comes of it but that.
+        IF current_setting('max_prepared_transactions') <> '0' THEN
+            EXECUTE 'LISTEN dumacle_acting';
+            EXECUTE 'UNLISTEN dumacle_acting';
+        END IF;
     END IF;
 END $$;
 
@@ -117,16 +124,12 @@ BEGIN
 END $$;
 
 -- At COMMIT: whoever acts still may, as what they were when they began; the locks keep it so until the transaction ends.
--- A transaction that is prepared would keep them for ever.
 CREATE OR REPLACE FUNCTION app.check_actor() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     holder bigint;
     ends boolean;
 BEGIN
-    IF current_setting('max_prepared_transactions') <> '0' AND current_query() ~* '\mprepare\M' THEN
-        RAISE EXCEPTION 'a login prepares no transaction' USING ERRCODE = 'feature_not_supported';
-    END IF;
     DELETE FROM app.acting WHERE transaction = NEW.transaction RETURNING own INTO ends;
     SELECT user_id INTO holder FROM app.logins WHERE role = session_user FOR KEY SHARE;
     PERFORM FROM app.users WHERE id = holder FOR KEY SHARE;
@@ -371,7 +374,7 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Delete a user whose files are gone, with his logins and all that refers to the row, and take names and paths out of what
+-- Delete a user whose files are gone, with their logins and all that refers to the row, and take names and paths out of what
 -- was recorded (erasure.sql); says whether there was one.
 CREATE OR REPLACE FUNCTION app.erase_user(p_user bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -382,6 +385,8 @@ BEGIN
     PERFORM app.lock_user(p_user);
     SELECT * INTO called FROM app.names_of(p_user);
     PERFORM login.revoke_user(p_user);
+    -- What others are about to write of the user is waited for; nobody could take it out later.
+    LOCK TABLE app.operations, app.stripe_payloads IN SHARE ROW EXCLUSIVE MODE;
     deliveries := app.erase_deliveries(p_user, called.addresses);
     DELETE FROM app.leases WHERE user_id = p_user;
     DELETE FROM app.runs WHERE owner_id = p_user;

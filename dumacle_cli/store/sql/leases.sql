@@ -17,12 +17,14 @@ BEGIN
     PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at IS DISTINCT FROM now() THEN
         RAISE EXCEPTION 'only the owner names another instant' USING ERRCODE = 'insufficient_privilege';
-    ELSIF least(p_wanted, p_least) < 0 OR p_seconds < 0 THEN
-        RAISE EXCEPTION 'nobody claims less than nothing' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF least(p_wanted, p_least) < 0 OR p_seconds NOT BETWEEN 0 AND 86400 THEN
+        RAISE EXCEPTION 'nobody claims less than nothing, nor for longer than a day' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- What was looked at when the run began may be gone since.
     SELECT * INTO owner FROM app.users WHERE id = p_user FOR KEY SHARE;
-    IF owner.deleted_at IS NOT NULL OR owner.status <> 'active' THEN
+    IF NOT FOUND OR owner.deleted_at IS NOT NULL THEN
+        RAISE EXCEPTION 'the owner was deleted meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    ELSIF owner.status <> 'active' THEN
         RAISE EXCEPTION 'the owner was disabled meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     SELECT capacity - used - reserved INTO pod_free FROM app.pods

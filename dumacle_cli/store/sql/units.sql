@@ -2,14 +2,14 @@
 -- a lock. Locks are taken in this order, which leases, purges and deletions keep too: pod, file, transcode, unit,
 -- counters of the owner with storage before transcode.
 
--- Lock pods before files in them are locked of which something may be made; an enduser those where he has files.
+-- Lock pods before files in them are locked of which something may be made. An enduser locks none, because all share it:
+-- where that lets two wait for each other, PostgreSQL ends one, which is tried again.
 CREATE OR REPLACE FUNCTION app.lock_pods(p_pods bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    PERFORM FROM app.pods AS p
-    WHERE p.id = ANY (p_pods) AND (
-        app.sees_all() OR EXISTS (SELECT FROM app.files AS f WHERE f.pod_id = p.id AND f.owner_id = app.actor())
-    ) ORDER BY p.id FOR NO KEY UPDATE;
+    IF app.sees_all() THEN
+        PERFORM FROM app.pods AS p WHERE p.id = ANY (p_pods) ORDER BY p.id FOR NO KEY UPDATE;
+    END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION app.lock_unit(p_unit bigint) RETURNS app.units
