@@ -94,6 +94,14 @@ class UsageError(DumacleError):
         super().__init__(reason=reason, command=command)
 
 
+class EmptyArgument(DumacleError):
+    """An argument or option was given without a value, as by a script's unset variable; it is not taken for absent."""
+
+    exit = Exit.USAGE
+    sentence = "{name} is empty: give a value or leave it out"
+    fix = "see: {command} --help"
+
+
 class InvalidValue(DumacleError):
     """A value was given that cannot be used."""
 

@@ -88,6 +88,7 @@ def path(context: Context) -> list[ConfigPath]:
     outside=True,
     offline=True,
     configures=True,
+    blank=("value",),
 )
 def set_(
     context: Context,

@@ -66,6 +66,7 @@ class Contract:
     cron: bool
     configures: bool
     role: Role
+    blank: tuple[str, ...]
 
     @property
     def tells_target(self) -> bool:
@@ -154,6 +155,21 @@ class Everywhere:
 
     params: list[Any]
     epilog: str | None
+    promise: Contract | None = None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what was typed; raises EmptyArgument."""
+        if not ctx.resilient_parsing:
+            self._refuse_empty(ctx, args)
+        return super().parse_args(ctx, args)  # type: ignore[misc,no-any-return]
+
+    def _refuse_empty(self, ctx: Any, args: list[str]) -> None:
+        # As it was typed: a Path made of nothing is the working directory already.
+        typed = self.make_parser(ctx).parse_args(list(args))[0]  # type: ignore[attr-defined]
+        meant = self.promise.blank if self.promise else ()
+        for param in self.params:
+            if param.name not in meant and _has_blank(typed.get(param.name)):
+                raise errors.EmptyArgument(name=usage.called(param), command=ctx.command_path)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
         """Write the command's own arguments and options; the shared ones stand at the end."""
@@ -172,6 +188,13 @@ class Everywhere:
                 formatter.write(f"  {line}\n")
         if ctx.parent is not None:
             usage.mention(formatter, EVERYWHERE, shared, "dumacle --help")
+
+
+def _has_blank(value: Any) -> bool:
+    """Whether a text that was typed, or one of several, is empty or blank."""
+    if isinstance(value, str):
+        return not value.strip()
+    return isinstance(value, list | tuple) and any(map(_has_blank, value))
 
 
 def _promise(callback: Any) -> Contract | None:
@@ -258,20 +281,22 @@ def command(
     cron: bool = False,
     configures: bool = False,
     role: Role = "admin",
+    blank: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Any]], Callable[..., int]]:
     """Declare a command: its body takes the Context and what was typed, and returns what is to be shown.
 
     `outside` marks a mutation that touches more than the database, `recorded` one that is an operation (by default all
     that touch only the database), `cron` a job that starts the embedded servers only at a terminal, `offline` one that
     needs no database, `configures` one that makes the configuration file where there is none; `role` is the least one
-    that may run it, `owner` being whom the schema belongs to.
+    that may run it, `owner` being whom the schema belongs to; `blank` names the parameters that mean something when
+    they are given empty, which is refused of all others.
     """
     path = f"{getattr(app, 'path', '')} {name}".strip()
     dotted = path.replace(" ", ".")
     view = View(f"dumacle.{dotted}.v1", returns, many, mutates, columns, empty) if returns else None
     recorded = mutates and not outside if recorded is None else recorded
     promise = Contract(
-        dotted, kind, view, example, mutates, confirms, bulk, outside, recorded, offline, cron, configures, role
+        dotted, kind, view, example, mutates, confirms, bulk, outside, recorded, offline, cron, configures, role, blank
     )
 
     def declare(body: Callable[..., Any]) -> Callable[..., int]:

@@ -106,6 +106,7 @@ def show(context: Context, plan: Name) -> plans.PlanDetail:
     returns=plans.Plan,
     example="dumacle plans update starter --storage 300GiB",
     mutates=True,
+    blank=("default_pod",),
     role="superadmin",
 )
 def update(

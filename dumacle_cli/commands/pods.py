@@ -36,7 +36,14 @@ Secondary = Annotated[
 UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
 
 
-@command(app, "create", returns=pods.Pod, example="dumacle pods create photos --capacity 500GiB", mutates=True)
+@command(
+    app,
+    "create",
+    returns=pods.Pod,
+    example="dumacle pods create photos --capacity 500GiB",
+    mutates=True,
+    blank=("prefix",),
+)
 def create(
     context: Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the pod is called.")],

@@ -32,20 +32,15 @@ def register(app: typer.Typer) -> None:
         example="dumacle files upload ./photos --pod films --owner ada@example.com",
         mutates=True,
         outside=True,
+        blank=("prefix",),
     )(upload)
-
-
-def _source(given: str) -> Path:
-    if not given:  # as a Path it would be the working directory, and a script's empty variable would upload that
-        raise errors.NoSuchSource(noun="file or folder", name="''")
-    return Path(given)
 
 
 def upload(
     context: Context,
-    sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.", parser=_source)],
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
     owner: Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files they become.")],
-    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Where to; empty: the owner's default pod.")] = "",
+    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Where to; else the owner's default pod.")] = "",
     prefix: Annotated[str, typer.Option("--prefix", help="Put before each path, such as 2026/holiday.")] = "",
     results: Annotated[
         Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write one line per planned file.")

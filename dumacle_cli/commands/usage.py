@@ -64,7 +64,7 @@ def refusal(error: Any) -> str:
         return f"{command} needs {_wanted(param)}" + (f": {words}" if words else "")
     if isinstance(error, BadParameter) and param and hasattr(error.__cause__, "errors"):
         value, reason = _cause(error.__cause__)
-        return f"{_called(param)} cannot be {value!r}: {_right(param) or reason}"
+        return f"{called(param)} cannot be {value!r}: {_right(param) or reason}"
     message: str = error.format_message()
     return message
 
@@ -78,7 +78,7 @@ def _listed(words: Sequence[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
-def _called(param: Any) -> str:
+def called(param: Any) -> str:
     """Return what a parameter is called, an option by its long name."""
     return max(param.opts, key=len) if param.param_type_name == "option" else _placeholder(param)
 
@@ -90,7 +90,7 @@ def _placeholder(param: Any) -> str:
 def _wanted(param: Any) -> str:
     """Return what is to be typed: `--owner USER`, `PATH...`, `[FILE]`."""
     if param.param_type_name == "option":
-        return f"{_called(param)} {_placeholder(param)}"
+        return f"{called(param)} {_placeholder(param)}"
     name = _placeholder(param) + ("..." if param.nargs == -1 else "")
     return name if param.required else f"[{name}]"
 

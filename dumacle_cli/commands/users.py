@@ -29,7 +29,14 @@ app = group("users", "Create, look at, change and remove users.")
 User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
 
 
-@command(app, "create", returns=users.User, example="dumacle users create ida@example.com --plan starter", mutates=True)
+@command(
+    app,
+    "create",
+    returns=users.User,
+    example="dumacle users create ida@example.com --plan starter",
+    mutates=True,
+    blank=("name",),
+)
 def create(
     context: Context,
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail address.")],
@@ -87,7 +94,14 @@ def show(
     return replace(found, reasons=[replace(each, fix=context.runnable(each.fix)) for each in found.reasons])
 
 
-@command(app, "update", returns=users.Changed, example="dumacle users update ada@example.com --plan pro", mutates=True)
+@command(
+    app,
+    "update",
+    returns=users.Changed,
+    example="dumacle users update ada@example.com --plan pro",
+    mutates=True,
+    blank=("name",),
+)
 def update(
     context: Context,
     user: User,

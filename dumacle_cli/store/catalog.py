@@ -6,7 +6,6 @@ from datetime import datetime
 from importlib import resources
 
 from sqlalchemy import Connection, func, select, text
-from sqlalchemy.orm import Session
 
 from dumacle_cli.store import sql
 from dumacle_cli.store.models import Pod
@@ -36,11 +35,6 @@ def clock(connection: Connection) -> datetime:
     """Return the server's clock as it is now, in UTC."""
     now: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
     return now
-
-
-def has_function(session: Session, signature: str) -> bool:
-    """Tell whether a function is there, as `app.name(bigint)`; on the schema of the release before some are not."""
-    return bool(session.scalar(text("SELECT to_regprocedure(:signature) IS NOT NULL"), {"signature": signature}))
 
 
 def missing_functions(connection: Connection) -> list[str]:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import OperationReused
 from dumacle_cli.plain import plain
-from dumacle_cli.store import catalog
+from dumacle_cli.store import functions
 
 LONGEST = 16 * 1024**2
 """Bytes of a result that are kept, as the table's own CHECK has it."""
@@ -74,13 +74,13 @@ def finish(session: Session, request: Request, result: object) -> None:
 
 def count_old(session: Session) -> int:
     """Return how many operations are so old that their records are pruned."""
-    if not catalog.has_function(session, "app.old_operations()"):
+    if not functions.is_there(session, "app.old_operations()"):
         return 0
     return int(session.scalars(text("SELECT app.old_operations()")).one())
 
 
 def prune(session: Session, batch: int) -> int:
     """Delete at most so many records of old operations, beside others who do the same; returns how many."""
-    if not catalog.has_function(session, "app.prune_operations(integer)"):
+    if not functions.is_there(session, "app.prune_operations(integer)"):
         return 0
     return int(session.scalars(text("SELECT app.prune_operations(:batch)"), {"batch": batch}).one())

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import catalog, models, paging, storage
+from dumacle_cli.store import functions, models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
 
@@ -224,7 +224,7 @@ def drift(session: Session) -> Sequence[Row[Any]]:
 
 def lock_installation(session: Session) -> None:
     """Wait until no other transaction repairs counters or places a pod, and keep others from it until this one ends."""
-    if catalog.has_function(session, "app.lock_installation()"):
+    if functions.is_there(session, "app.lock_installation()"):
         session.execute(text("SELECT app.lock_installation()"))
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import catalog, paging
+from dumacle_cli.store import functions, paging
 from dumacle_cli.store.models import User
 
 
@@ -62,7 +62,7 @@ def update(session: Session, user: User, **values: Any) -> bool:
 
 def lock(session: Session, user: User) -> None:
     """Lock a user who is about to lose or get a right; who keeps their own row locked against it is disconnected."""
-    if catalog.has_function(session, "app.lock_user(bigint)"):
+    if functions.is_there(session, "app.lock_user(bigint)"):
         session.execute(select(func.app.lock_user(user.id)))
     session.refresh(user, with_for_update={"key_share": True})
 

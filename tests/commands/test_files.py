@@ -9,6 +9,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File
@@ -269,3 +270,25 @@ def test_verify(run: "Run", ids: dict[str, int], database: Database, object_stor
     assert {row["path"]: row["result"] for row in found.data} == {"a/1": "differs", "a/22": "verified"}
     assert run("files", "verify", "a/22", "--owner", ADA, "-o", "json").data[0]["path"] == "a/22"
     run("files", "verify", "--limit", "0", expect=2)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ("delete", "", "--owner", ADA, "--yes"),
+        ("delete", "--owner=", "--yes"),
+        ("delete", "--owner", ADA, "--older-than", "", "--yes"),
+        ("delete", "--owner", ADA, "--prefix", "", "--yes"),
+        ("delete", "--owner", ADA, "--pod=", "--yes"),
+        ("purge", "--older-than", "", "--yes"),
+        ("purge", "", "--owner", ADA, "--yes"),
+        ("restore", "", "--owner", ADA),
+        ("move", "", "--owner", ADA, "--to-owner", BOB),
+        ("move", "--owner", ADA, "--pod=films", "--prefix=", "--to-owner", BOB),
+    ],
+)
+def test_unset_variable_selects_nothing(typed: tuple[str, ...], run: "Run", ids: dict[str, int]) -> None:
+    before = [paths(run, "--owner", ADA), paths(run, "--owner", ADA, "--deleted")]
+    refused = run("files", *typed, "-o", "json", expect=errors.Exit.USAGE)
+    assert "empty-argument" in refused.err
+    assert [paths(run, "--owner", ADA), paths(run, "--owner", ADA, "--deleted")] == before

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -129,8 +130,8 @@ def test_no_choice_is_told_twice() -> None:
         ("config list --set url_expiry=x", "url_expiry cannot be 'x': it must be a valid integer (from --set)"),
         (
             "config list --set max_file_size=huge",
-            "max_file_size cannot be 'huge': a size is a number with B, KiB, MiB, GiB, TiB or PiB, or with kB, MB, GB, TB or PB "
-            "(decimal); without any, bytes",
+            "max_file_size cannot be 'huge': a size is a number with B, KiB, MiB, GiB, TiB or PiB, "
+            "or with kB, MB, GB, TB or PB (decimal); without any, bytes",
         ),
     ],
 )
@@ -138,3 +139,56 @@ def test_refusal_says_what_was_typed_and_what_is_right(typed: str, sentence: str
     refused = invoke(*typed.split(), expect=errors.Exit.USAGE)
     assert refused.err.splitlines()[0] == f"dumacle: {sentence}"
     assert len(refused.err.splitlines()) == 2
+
+
+# What means something when it is empty: no name, no default pod, the top of a bucket or pod, a setting that is off.
+MEANT = {
+    ("users create", "--name"),
+    ("users update", "--name"),
+    ("plans update", "--default-pod"),
+    ("pods create", "--prefix"),
+    ("files upload", "--prefix"),
+    ("config set", "VALUE"),
+}
+
+
+def takes_no_value(param: Any) -> bool:
+    return bool(param.param_type_name == "option" and (param.is_flag or param.count))
+
+
+def with_value(path: str, param: Any, value: str) -> list[str]:
+    """Return what gives one parameter this value, behind what must stand before it."""
+    if param.param_type_name == "option":
+        return [f"{usage.called(param)}={value}"]
+    arguments = [each for each in LEAVES[path].params if each.param_type_name == "argument"]
+    return [*["x"] * arguments.index(param), value]
+
+
+TYPED = [(path, param) for path, leaf in LEAVES.items() for param in leaf.params if not takes_no_value(param)]
+
+
+def test_few_arguments_mean_something_when_empty() -> None:
+    declared = {
+        (path, usage.called(param)) for path, param in TYPED if param.name in getattr(LEAVES[path].promise, "blank", ())
+    }
+    assert declared == MEANT
+    assert len(declared) == sum(len(leaf.promise.blank) for leaf in LEAVES.values() if leaf.promise)
+
+
+@pytest.mark.parametrize(
+    ("path", "param"),
+    [(path, param) for path, param in TYPED if (path, usage.called(param)) not in MEANT],
+    ids=lambda each: each if isinstance(each, str) else each.name,
+)
+def test_empty_argument_is_not_taken_for_absent(path: str, param: Any, invoke: Run) -> None:
+    name = usage.called(param)
+    for value in ("", " \t"):
+        refused = invoke(*path.split(), *with_value(path, param, value), expect=errors.Exit.USAGE)
+        assert f"{name} is empty: give a value or leave it out\n" in refused.err
+        assert refused.out == ""
+
+
+@pytest.mark.parametrize("option", ["--profile=", "--set=", "--output=", "--timeout="])
+def test_empty_shared_option_is_refused_before_the_command_too(option: str, invoke: Run) -> None:
+    refused = invoke(option, "files", "list", expect=errors.Exit.USAGE)
+    assert f"{option[:-1]} is empty: give a value or leave it out\n" in refused.err

@@ -29,7 +29,7 @@ DAY = (
     ("quotas", "reset"),
     ("pods", "delete", "films", "--yes"),
     ("plans", "archive", "pro"),
-    ("users", "delete", "bob@example.com", "--yes"),
+    ("users", "delete", "bob@example.com"),
     ("users", "purge", "bob@example.com", "--yes"),
 )
 
