@@ -10,6 +10,7 @@ from importlib.metadata import Distribution, distribution
 from packaging.requirements import Requirement
 
 UNKNOWN = {
+    "ffmpeg-python": "Apache-2.0",
     # Of these the metadata names the licence in the classifiers only, or not unmistakably.
     "python-dateutil": "Apache-2.0 OR BSD-3-Clause",
 }

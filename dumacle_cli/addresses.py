@@ -1,7 +1,7 @@
 """Addresses as a person writes them: of PostgreSQL, of a store, of a page; what is none is refused with a sentence."""
 
 import re
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 # Also half a character, which is what a byte that is no UTF-8 becomes.
 _NOT_WRITTEN = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
@@ -13,10 +13,7 @@ def web(url: str) -> str:
     parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it must be a URL such as https://s3.example.com")
-    try:
-        parts.hostname.encode("idna")
-    except UnicodeError:
-        raise ValueError("its host is no name of a machine") from None
+    _check_host(parts.hostname)
     return url
 
 
@@ -29,6 +26,11 @@ def database(url: str) -> str:
         raise ValueError("several hosts with ports must be written as ?host=one:5432&host=another:5432")
     if "\0" in unquote(url):
         raise ValueError("it must hold no %00")
+    for hosts in (unquote(parts.hostname or ""), *parse_qs(parts.query).get("host", ())):
+        for host in hosts.split(","):
+            # What begins so is the folder of a unix socket.
+            if host and host[0] not in "/@":
+                _check_host(host)
     return url
 
 
@@ -37,6 +39,13 @@ def region(name: str) -> str:
     if not _REGION.fullmatch(name):
         raise ValueError("it must be made of letters, digits and hyphens, such as eu-central-1")
     return name
+
+
+def _check_host(host: str) -> None:
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        raise ValueError("its host is no name of a machine") from None
 
 
 def _split(url: str) -> SplitResult:

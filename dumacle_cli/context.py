@@ -144,12 +144,17 @@ class Context:
 
     @cached_property
     def servers(self) -> Any:
-        """The embedded servers of this profile, started on demand; raises EmbeddedStopped for cron and services."""
-        from dumacle_cli.local import servers
+        """The embedded servers of this profile, started on demand; only `demo` and `local start` make new ones.
+
+        Raises NoServers where there are none, EmbeddedStopped for cron and services.
+        """
+        from dumacle_cli.local import folder, servers
 
         found = servers.running(self.data_dir)
         if found:
             return found
+        if not folder.is_ours(self.data_dir):
+            raise errors.NoServers(folder=self.data_dir)
         if not self.starts:
             raise errors.EmbeddedStopped()
         from dumacle_cli import embedded

@@ -744,6 +744,14 @@ class EmbeddedFailed(DumacleError):
     fix = "read {log}, then: dumacle local start"
 
 
+class NoServers(DumacleError):
+    """A data folder holds no embedded servers, and this command makes none."""
+
+    exit = Exit.USAGE
+    sentence = "there are no servers in {folder}"
+    fix = "dumacle local start"
+
+
 class EmbeddedStopped(DumacleError):
     """The embedded servers are down, and this command does not start them."""
 

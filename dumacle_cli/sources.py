@@ -28,6 +28,7 @@ from dumacle_cli.escapes import UNSTORABLE
 from dumacle_cli.settings import (
     Settings,
     environment_names,
+    home,
     is_secret,
     reveals_secret,
     user_file,
@@ -42,6 +43,9 @@ LOCAL = ("local_endpoint", "local_region", "local_access_key", "local_secret_key
 TYPO = 0.88
 # What Kubernetes sets in every container for a service whose name begins with dumacle.
 _SERVICE_LINK = re.compile(r"\w+(_SERVICE_(HOST|PORT)(_\w+)?|_PORT_\d+_[A-Z]+(_\w+)?)=|\w+_PORT=(tcp|udp|sctp)://")
+
+FOLDERS = ("embedded", "data_dir")
+"""Settings that a file must give as absolute paths, since it is read from anywhere."""
 
 Subject = Literal["database", "folder", "store", "password"]
 _PLACES: tuple[tuple[str, Subject, str], ...] = (
@@ -120,9 +124,9 @@ def resolve(
         raise UnreadableConfig(file=file, reason="DUMACLE_CONFIG names it, and it does not exist")
     documents = [(system or {}, SYSTEM_FILE), (user or {}, file)]
     chosen = profile or environ.get("DUMACLE_PROFILE") or _profile_in_use(documents)
-    sections = _from_profile(documents, chosen) if chosen else {}
+    sections = _at_home(_from_profile(documents, chosen), environ) if chosen else {}
     layers = [
-        *(_from_file(document, path) for document, path in documents),
+        *(_at_home(_from_file(document, path), environ) for document, path in documents),
         {} if profile else sections,
         _from_environment(environ),
         sections if profile else {},
@@ -131,6 +135,7 @@ def resolve(
     found = _Merged()
     for rank, layer in enumerate(layers, 1):
         for name, (value, origin) in layer.items():
+            _refuse_unstorable(name, value, origin)
             found.put(name, value, replace(origin, rank=rank))
     if profile or environ.get("DUMACLE_PROFILE"):
         found.compare_named(sections, layers[3])
@@ -142,7 +147,11 @@ def resolve(
 
 def validate(values: Mapping[str, Any], place: str) -> None:
     """Check single values before they are written anywhere; raises InvalidValue or UsageError."""
-    _validated(values, {name: Origin("file", place) for name in values})
+    origin = Origin("file", place)
+    for name, value in values.items():
+        _refuse_unstorable(name, value, origin)
+    layer = _at_home({name: (value, origin) for name, value in values.items()}, os.environ)
+    _validated({name: value for name, (value, _) in layer.items()}, dict.fromkeys(layer, origin))
 
 
 def known(name: str, place: str) -> str:
@@ -315,6 +324,15 @@ def _layer(values: Mapping[str, Any], origin: Origin) -> Layer:
     return {known(name, origin.place): (value, origin) for name, value in values.items()}
 
 
+def _at_home(layer: Layer, environ: Mapping[str, str]) -> Layer:
+    """Return the layer of a file with `~` for the home folder in the paths of data folders."""
+    return layer | {
+        name: (str(home(environ) / value[2:]), origin)
+        for name, (value, origin) in layer.items()
+        if name in FOLDERS and isinstance(value, str) and (value == "~" or value.startswith("~/"))
+    }
+
+
 # The environment
 
 
@@ -373,11 +391,23 @@ def _from_flags(flags: Iterable[str]) -> Layer:
     return layer
 
 
+def _refuse_unstorable(name: str, value: Any, origin: Origin) -> None:
+    if isinstance(value, str) and UNSTORABLE.search(value):
+        reason = f"it must be text, without NUL (from {origin.place})"
+        raise InvalidValue(name=name, value="that" if is_secret(name) else ascii(value), reason=reason)
+
+
+def _refuse_relative(name: str, value: Any, origin: Origin) -> None:
+    """Refuse in a file what would be another folder for each place that one stands in."""
+    in_file = origin.kind == "file" or origin.kind.startswith("profile ")
+    if in_file and name in FOLDERS and isinstance(value, str) and value and not Path(value).is_absolute():
+        reason = f"in a file it must be an absolute path, or begin with ~/ (from {origin.place})"
+        raise InvalidValue(name=name, value=repr(value), reason=reason)
+
+
 def _validated(values: Mapping[str, Any], origins: Mapping[str, Origin]) -> Settings:
     for name, value in values.items():
-        if isinstance(value, str) and UNSTORABLE.search(value):
-            reason = f"it must be text, without NUL (from {origins[name].place})"
-            raise InvalidValue(name=name, value="that" if is_secret(name) else ascii(value), reason=reason)
+        _refuse_relative(name, value, origins[name])
     try:
         return Settings(**values)
     except ValidationError as error:

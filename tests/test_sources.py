@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dumacle_cli import sources
-from dumacle_cli.errors import DumacleError, Exit, SettingsContradict, UnreadableConfig, UsageError
+from dumacle_cli.errors import DumacleError, Exit, InvalidValue, SettingsContradict, UnreadableConfig, UsageError
 from dumacle_cli.settings import reveals_secret, without_passwords
 
 pytestmark = pytest.mark.unit
@@ -114,6 +114,94 @@ def test_the_same_place_named_twice_is_no_contradiction(resolve: Resolve, tmp_pa
     (tmp_path / "link").symlink_to("/srv/a")
     assert resolve(profile="local", DUMACLE_DATA_DIR=str(tmp_path / "link")).contradictions == {}
     assert resolve(profile="far", DUMACLE_DATABASE_URL=URL).contradictions == {}
+
+
+@pytest.mark.parametrize("name", sources.FOLDERS)
+@pytest.mark.parametrize("where", ["file", "profile"])
+def test_a_folder_in_a_file_is_the_same_from_everywhere(resolve: Resolve, name: str, where: str, file: Path) -> None:
+    def told(value: str, **environ: str) -> Path | None:
+        file.write_text(f"{'[profiles.x]' if where == 'profile' else ''}\n{name} = '{value}'\n")
+        found = resolve(profile="x" if where == "profile" else "", HOME="/home/ada", **environ)
+        path: Path | None = getattr(found.settings, name)
+        return path
+
+    assert told("~/films") == Path("/home/ada/films")
+    assert told("~") == Path("/home/ada")
+    assert told("/srv/~/a") == Path("/srv/~/a")
+    for value in ("films", "./films", "../films", "~ada/films", "."):
+        with pytest.raises(InvalidValue, match=rf"absolute path.*\(from {file}\)") as refused:
+            told(value)
+        assert refused.value.exit is Exit.USAGE
+        with pytest.raises(InvalidValue, match="absolute path"):
+            sources.validate({name: value}, str(file))
+    sources.validate({name: "~/films"}, str(file))
+
+
+def test_the_home_folder_in_a_profile_is_compared_as_what_it_is(resolve: Resolve, file: Path) -> None:
+    file.write_text('[profiles.x]\nembedded = "~/a"\n')
+    assert resolve(profile="x", HOME="/home/ada", DUMACLE_DATA_DIR="/home/ada/a").contradictions == {}
+
+
+@pytest.mark.parametrize("name", sources.FOLDERS)
+def test_a_folder_on_the_command_line_and_in_the_environment_may_be_relative(resolve: Resolve, name: str) -> None:
+    assert getattr(resolve(f"{name}=films").settings, name) == Path("films")
+    assert getattr(resolve(**{f"DUMACLE_{name.upper()}": "films"}).settings, name) == Path("films")
+
+
+@pytest.mark.parametrize("name", [*sources.FOLDERS, "scratch_dir", "s3_bucket"])
+@pytest.mark.parametrize("given", [{}, {"flags": ("data_dir=/srv/b",)}, {"DUMACLE_DATA_DIR": "/srv/b"}])
+@pytest.mark.parametrize("profile", ["", "x"])
+def test_a_nul_in_a_file_is_refused(
+    resolve: Resolve, name: str, given: dict[str, Any], profile: str, file: Path
+) -> None:
+    section = f"[profiles.{profile}]\n" if profile else ""
+    file.write_text(f'{section}{name} = "/x\\u0000y"\n')
+    with pytest.raises(InvalidValue, match=f"{name} cannot be .*without NUL"):
+        resolve(*given.get("flags", ()), profile=profile, **{n: v for n, v in given.items() if n != "flags"})
+
+
+LABEL = "a" * 64
+
+
+@pytest.mark.parametrize("name", ["database_url", "admin_database_url"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://x@h..example/d",
+        "postgresql://x@.example/d",
+        "postgresql://x@../d",
+        "postgresql://x@h..example:5432/d",
+        f"postgresql://x@{LABEL}.example/d",
+        f"postgresql://x@{LABEL}/d",
+        "postgresql://x@h%2E%2Eexample/d",
+        "postgresql://x@one,h..example/d",
+        "postgresql:///d?host=h..example",
+        f"postgresql:///d?host=one,{LABEL}",
+        "postgres://h..example",
+    ],
+)
+def test_a_host_that_is_no_name_is_refused(resolve: Resolve, name: str, url: str) -> None:
+    with pytest.raises(InvalidValue, match="its host is no name of a machine"):
+        resolve(**{f"DUMACLE_{name.upper()}": url})
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "h",
+        "h.example.",
+        "bücher.example",
+        "a" * 63,
+        "10.0.0.1",
+        "[::1]",
+        f"%2Ftmp%2F{LABEL}",
+        "",
+        "one,two",
+    ],
+)
+def test_a_host_that_is_one_is_taken(resolve: Resolve, host: str) -> None:
+    resolve(DUMACLE_DATABASE_URL=f"postgresql://x@{host}/d")
+    resolve(DUMACLE_DATABASE_URL=f"postgresql:///d?host={host.strip('[]')}")
 
 
 def test_a_weaker_store_gives_way_to_the_embedded_one(resolve: Resolve) -> None:

@@ -45,7 +45,7 @@ def create(
     from dumacle_cli.clients import keys as sources
 
     sources.check_free(source)
-    context.say(LOSS)
+    context.say(*LOSS.splitlines())
     context.confirm(f"Make a key at {source}?")
     key_id = None if context.dry_run else sources.create(source).id
     note = f"now copy it to the escrow, then: dumacle config set key_source {source}"

@@ -9,6 +9,7 @@ import json
 import os
 import pwd
 import secrets
+import stat
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass, replace
@@ -81,19 +82,42 @@ def account_of(folder: Path) -> Account:
 def refuse_others(folder: Path) -> None:
     """Raise FolderUnreachable where a folder belongs to somebody else, whose files and links would be trusted.
 
-    Root may use what its system account owns: such folders it made itself.
+    Root may use what its system account owns: such folders it made itself. What lies above root's folder must be
+    closed to others too, who could put another in its place.
     """
     try:
         uid = folder.stat().st_uid
     except FileNotFoundError:
-        return
+        uid = os.geteuid()
     except OSError as error:
         raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
-    if uid == os.geteuid() or (os.geteuid() == 0 and _name(uid) in SYSTEM_ACCOUNTS):
-        return
-    who = _name(os.geteuid()) or f"uid {os.geteuid()}"
-    reason = f"it belongs to {_name(uid) or f'uid {uid}'}, who alone may run servers in it"
-    raise FolderUnreachable(folder=folder, account=who, reason=reason)
+    if not _is_trusted(uid):
+        who = _name(os.geteuid()) or f"uid {os.geteuid()}"
+        reason = f"it belongs to {_name(uid) or f'uid {uid}'}, who alone may run servers in it"
+        raise FolderUnreachable(folder=folder, account=who, reason=reason)
+    if os.geteuid() == 0:
+        _refuse_open_parents(folder)
+
+
+def _refuse_open_parents(folder: Path) -> None:
+    for parent in folder.resolve().parents:
+        try:
+            found = parent.stat()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise FolderUnreachable(folder=folder, account="root", reason=error.strerror) from None
+        if not _is_trusted(found.st_uid):
+            who = _name(found.st_uid) or f"uid {found.st_uid}"
+            reason = f"{parent} belongs to {who}, who could put another folder in its place"
+            raise FolderUnreachable(folder=folder, account="root", reason=reason)
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            reason = f"everybody can write to {parent}, and put another folder in its place"
+            raise FolderUnreachable(folder=folder, account="root", reason=reason)
+
+
+def _is_trusted(uid: int) -> bool:
+    return uid == os.geteuid() or (os.geteuid() == 0 and _name(uid) in SYSTEM_ACCOUNTS)
 
 
 def _name(uid: int) -> str:

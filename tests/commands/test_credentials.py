@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.commands.key import LOSS
 from dumacle_cli.store.database import Database
 from tests.conftest import Result, Run
 from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
@@ -41,6 +42,13 @@ def own(
     run("key", "create", f"file:{tmp_path / 'key'}", "--yes")
     keys = {"access_key": bucket.access_key, "secret_key": bucket.secret_key, "endpoint": bucket.endpoint}
     return json.dumps(keys)
+
+
+@pytest.mark.parametrize("more", [("--yes",), ("--yes", "-o", "json"), ("--dry-run",)])
+def test_the_warning_about_a_key_is_printed_in_lines(invoke: Run, tmp_path: Path, more: tuple[str, ...]) -> None:
+    said = invoke("key", "create", f"file:{tmp_path / 'key'}", *more).err
+    assert "\\u000a" not in said
+    assert said.splitlines()[: len(LOSS.splitlines())] == LOSS.splitlines()
 
 
 def put(run: Run, keys: str, *more: str, provider: str = "s3", expect: int = 0) -> Result:

@@ -71,6 +71,34 @@ def test_a_command_starts_what_was_stopped(installed: Run) -> None:
     assert statuses(installed("local", "status", "-o", "json")) == [("postgresql", "running"), ("s3", "running")]
 
 
+@pytest.mark.parametrize("told", ["DUMACLE_DATA_DIR", "DUMACLE_EMBEDDED", "data_dir", "embedded", "file", "profile"])
+@pytest.mark.parametrize("command", [("users", "show", "x"), ("db", "current"), ("quotas", "reset")])
+def test_a_mistyped_folder_becomes_no_installation(
+    installed: Run,
+    environment: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    config_file: Path,
+    data_folder: Path,
+    command: tuple[str, ...],
+    told: str,
+) -> None:
+    typo = data_folder.parent / "typo"
+    flags = ("--set", f"{told}={typo}") if told.islower() else ()
+    monkeypatch.delenv("DUMACLE_DATA_DIR")
+    if told.isupper():
+        environment(**{told: str(typo)})
+    elif told in ("file", "profile"):
+        flags = ()
+        config_file.write_text(
+            f'embedded = "{typo}"' if told == "file" else f'profile = "x"\n[profiles.x]\nembedded = "{typo}"'
+        )
+    refused = installed(*command, *flags, "-o", "json", expect=errors.Exit.USAGE)
+    assert refused.error["code"] == "no-servers"
+    assert refused.error["message"] == f"there are no servers in {typo}"
+    assert "local start" in refused.error["fix"]
+    assert not typo.exists()
+
+
 def test_ten_commands_at_once_start_one_of_each(installed: Run, data_folder: Path, program: Begin) -> None:
     installed("local", "stop")
     (data_folder / servers.SCHEMA).unlink()

@@ -2,13 +2,16 @@
 
 import os
 import pwd
+import shutil
 import stat
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from dumacle_cli import errors, settings
+from dumacle_cli.local import folder as folders
 from dumacle_cli.local.process import LOG_SIZE, cut
 from tests.conftest import Run
 
@@ -42,6 +45,58 @@ def test_root_keeps_out_of_the_folder_of_another_account(
         assert "it belongs to daemon" in refused.error["message"]
         assert not (tmp_path / "dumacle").exists()
     assert [path.name for path in folder.iterdir()] == (["secrets.json"] if holds == "data" else [])
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder of root's that every account can pass through; pytest's own is closed to the servers' account."""
+    place = Path(tempfile.mkdtemp())
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@as_root
+@pytest.mark.parametrize("verb", ["start", "stop", "status", "reset"])
+@pytest.mark.parametrize("depth", ["data", "sub/deep"])
+@pytest.mark.parametrize("by", ["path", "link"])
+@pytest.mark.parametrize("fault", ["another's", "open"])
+def test_root_keeps_out_of_what_lies_below_the_folder_of_another_account(
+    verb: str, depth: str, by: str, fault: str, invoke: Run, environment: Callable[..., None], open_place: Path
+) -> None:
+    own = open_place / "own"
+    own.mkdir(mode=0o755)
+    if fault == "open":
+        own.chmod(0o777)
+    else:
+        os.chown(own, pwd.getpwnam("daemon").pw_uid, -1)
+    (open_place / "link").symlink_to(own / depth)
+    if verb != "start":
+        (own / depth).mkdir(parents=True)
+        (own / depth / "secrets.json").write_text(
+            '{"postgres_password": "", "owner_password": "", "s3_access_key": "", "s3_secret_key": ""}'
+        )
+    before = sorted(own.rglob("*"))
+    named = own / depth if by == "path" else open_place / "link"
+    environment(DUMACLE_DATA_DIR=str(named), XDG_CONFIG_HOME=str(open_place))
+    more = ["--yes"] if verb == "reset" else []
+    refused = invoke("local", verb, *more, "-o", "json", expect=errors.Exit.USAGE)
+    assert refused.error["code"] == "folder-unreachable"
+    said = f"everybody can write to {own}" if fault == "open" else f"{own} belongs to daemon"
+    assert said in refused.error["message"]
+    assert sorted(own.rglob("*")) == before
+
+
+@as_root
+@pytest.mark.parametrize("whose", ["root", "the servers' account", "sticky"])
+def test_root_uses_what_lies_below_its_own_folders(whose: str, open_place: Path) -> None:
+    above = open_place / "above"
+    above.mkdir()
+    above.chmod(0o1777 if whose == "sticky" else 0o755)
+    if whose == "the servers' account":
+        account = folders.system_account()
+        os.chown(above, account.uid, account.gid)
+    assert folders.prepare(above / "sub" / "deep") == folders.system_account()
 
 
 def test_roots_servers_lie_beside_the_home_of_the_account(monkeypatch: pytest.MonkeyPatch) -> None:
