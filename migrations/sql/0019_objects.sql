@@ -40,7 +40,7 @@ END $$;
 
 CREATE OR REPLACE TRIGGER keep_proof BEFORE UPDATE ON app.versions FOR EACH ROW WHEN (
     OLD.stored_at IS NOT NULL AND (
-        NEW.stored_at IS DISTINCT FROM OLD.stored_at OR NEW.size <> OLD.size OR NEW.sha256 IS DISTINCT FROM OLD.sha256
+        NEW.stored_at IS NULL OR NEW.size <> OLD.size OR NEW.sha256 IS DISTINCT FROM OLD.sha256
         OR NEW.md5 IS DISTINCT FROM OLD.md5 OR NEW.etag IS DISTINCT FROM OLD.etag
         OR NEW.upload_id IS DISTINCT FROM OLD.upload_id
     )

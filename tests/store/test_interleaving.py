@@ -60,7 +60,7 @@ ACTS = {
     "admin: a present": "INSERT INTO app.quota_grants (user_id, metric, period_start, amount) VALUES ({other}, 'upload', now(), 1)",
     "admin: a plan": "INSERT INTO app.subscriptions (user_id, plan_id, status) VALUES ({other}, {plan}, 'active')",
     "admin: take a file": "UPDATE app.files SET owner_id = {other} WHERE id = {file_bob}",
-    "admin: forge a content": "UPDATE app.versions SET sha256 = decode(repeat('ab', 32), 'hex') WHERE id = {version_bob}",
+    "admin: give a content up": "UPDATE app.versions SET status = 'failed' WHERE id = {version_bob}",
     "admin: smaller pods": "UPDATE app.pods SET capacity = used + reserved",
     "admin: a lease": "SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now())",
     "admin: close leases": "SELECT app.close_lease(id) FROM app.leases",
