@@ -239,7 +239,7 @@ SAID: dict[str, dict[str, str | None]] = {
         "XDG_RUNTIME_DIR": ("", "/nonexistent", "users.csv"),
         "PATH": (None, "", "/nonexistent", "."),
         "TMPDIR": ("/nonexistent", "users.csv", "", "/proc"),
-        "DUMACLE_CONFIG": ("", ".", "/nonexistent/x", "/root/x", "users.csv/x", "/etc/shadow", "/dev/null", "x" * 5000),
+        "DUMACLE_CONFIG": ("", ".", "/nonexistent/x", "/lost+found/x", "users.csv/x", "/etc/shadow", "/dev/null", "x" * 5000),
         "DUMACLE_PROFILE": ("none", "", " ", "é", "\udcff"),
         "HTTP_PROXY": ("http://127.0.0.1:1", "x", "http://[::1", "socks5://127.0.0.1:1", "http://h:x", "\udcff"),
         "ALL_PROXY": ("http://127.0.0.1:1", "x"),
