@@ -425,7 +425,7 @@ def test_who_may_not_upload(run: Run, upload: Upload, fill: Fill, database: Data
     ):
         run("files", "upload", folder, "--pod", pod, "--owner", owner, expect=status)
     upload(folder / "absent", expect=6)
-    upload("", expect=6)
+    upload("", expect=2)
     with database.session() as session:
         assert session.scalar(text("SELECT count(*) FROM app.files")) == 0
     checker.books(database)

@@ -411,7 +411,7 @@ def test_leaves_what_is_not_the_pods_and_says_so(database: Database, object_stor
     seed(database, object_store)
     version = planted(database, object_store, key)
     for _ in range(2):
-        with pytest.raises(errors.ForeignObject, match=f"content {version} names an object that is not its pod's"):
+        with pytest.raises(errors.ForeignObject, match=f"content {version} points to an object outside of its pod"):
             purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
     assert not key or key in keys(object_store)
     paths, _, _, remaining = left(database)
@@ -432,7 +432,7 @@ def test_reads_nothing_that_is_not_the_pods(database: Database, object_store: Ob
     with pytest.raises(errors.ForeignObject):
         list(downloads.checked(lambda *_: object_store, content))
     (found,) = verification.run(database, lambda *_: object_store, Selection(ids=(file,)), 9, read=False, record=False)
-    assert (found.result, found.error is not None and "not its pod's" in found.error) == ("failed", True)
+    assert (found.result, found.error is not None and "outside of its pod" in found.error) == ("failed", True)
 
 
 def test_links_no_rendition_that_is_not_the_files(database: Database, object_store: ObjectStore) -> None:
