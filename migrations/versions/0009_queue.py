@@ -1,8 +1,7 @@
 """The queue: procrastinate's own schema, in a schema of its own."""
 
-from importlib import resources
-
 from alembic import op
+from procrastinate.schema import SchemaManager
 
 from dumacle_cli.store import sql
 
@@ -21,21 +20,11 @@ BEGIN
 END $$
 """
 
-LAST = "03.04.00_50_post_add_retry_failed_job_procedure.sql"
-
-
-def scripts() -> list[str]:
-    """Return the migrations that the package ships, in order, up to the one named here; a later one is one of ours."""
-    folder = resources.files("procrastinate") / "sql" / "migrations"
-    shipped = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [(folder / name).read_text(encoding="utf-8") for name in shipped if name <= LAST]
-
 
 def upgrade() -> None:
     connection = op.get_bind()
     sql.run(connection, "CREATE SCHEMA queue; SET LOCAL search_path = queue, pg_temp")
-    for script in scripts():
-        sql.run(connection, script)
+    sql.run(connection, SchemaManager.get_schema())
     sql.run(connection, PIN_SEARCH_PATH)
     sql.run(connection, "SET LOCAL search_path TO DEFAULT")
 
