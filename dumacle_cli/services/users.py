@@ -79,10 +79,21 @@ def _found(session: Session, reference: str, *, deleted: bool, lock: bool) -> mo
     seek = partial(store.find, session, deleted=deleted)
     if user is None and lock and (seen := names.resolve(reference, seek)):
         # PostgreSQL hides from a lock what the actor may not change.
-        raise Forbidden(what=f"changing {seen.email}, who is {seen.role},", role="superadmin")
+        raise _superior(seen)
     if user is None:
         raise NotFound(noun="user", name=reference, guess=names.guess(reference, seek, lambda near: near.email))
     return user
+
+
+def _lock(session: Session, user: models.User) -> None:
+    """Lock a user who is about to lose a right; raises Forbidden where only a superadmin may change them."""
+    if user.role != "enduser" and not store.may_change(session, user):
+        raise _superior(user)
+    store.lock(session, user)
+
+
+def _superior(user: models.User) -> Forbidden:
+    return Forbidden(what=f"changing {user.email}, who is {user.role},", role="superadmin")
 
 
 def normalised(email: str) -> str:
@@ -187,7 +198,7 @@ def enable(session: Session, reference: str) -> tuple[User, bool]:
 def disable(session: Session, reference: str) -> tuple[User, bool]:
     """Keep a user from acting; raises NotFound, or Conflict for the last superadmin."""
     user = get(session, reference)
-    store.lock(session, user)
+    _lock(session, user)
     _spare_last_superadmin(session, user)
     changed = _change(session, user, status="disabled")
     return view(user), changed
@@ -196,7 +207,7 @@ def disable(session: Session, reference: str) -> tuple[User, bool]:
 def delete(session: Session, reference: str) -> tuple[User, bool]:
     """Disable a user and hide him, which frees his e-mail; raises NotFound, or Conflict for the last superadmin."""
     user = get_any(session, reference)
-    store.lock(session, user)
+    _lock(session, user)
     changed = user.deleted_at is None
     if changed:
         _spare_last_superadmin(session, user)

@@ -60,6 +60,11 @@ def update(session: Session, user: User, **values: Any) -> bool:
     return True
 
 
+def may_change(session: Session, user: User) -> bool:
+    """Tell whether whoever is logged in administers users of this one's role."""
+    return bool(session.scalars(select(func.app.administers(user.role))).one())
+
+
 def lock(session: Session, user: User) -> None:
     """Lock a user who is about to lose or get a right; who keeps their own row locked against it is disconnected."""
     if functions.is_there(session, "app.lock_user(bigint)"):

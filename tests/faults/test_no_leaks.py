@@ -320,9 +320,7 @@ def test_the_demo_shows_no_secret(
     searcher: Searcher, planted: Callable[[], None], environment: Callable[..., None], data_folder: Path
 ) -> None:
     planted()
-    for name in ("DUMACLE_DATABASE_URL", "DUMACLE_ADMIN_DATABASE_URL"):
-        environment(**{name: ""})
-    environment(PYTHONPATH=str(ROOT))
+    environment(DUMACLE_DATABASE_URL=None, DUMACLE_ADMIN_DATABASE_URL=None, PYTHONPATH=str(ROOT))
     with command_lines() as seen, process("demo") as running:
         out, err = running.communicate(timeout=240)
     assert running.returncode == 0, err
