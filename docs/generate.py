@@ -16,7 +16,7 @@ from typer import core
 from typer._click import Context
 
 from dumacle_cli import commands, errors, settings
-from dumacle_cli.commands import contract, shells
+from dumacle_cli.commands import command, shells
 from dumacle_cli.store import rights, sql
 
 TOP = Path(__file__).resolve().parent.parent
@@ -94,7 +94,10 @@ def readme(text: str) -> str:
 
 def command_list() -> str:
     """Return a table of every command."""
-    rows = [f"| `dumacle {path}` | {contract.summary(leaf)} |" for path, leaf in commands.walk()]
+    rows = [
+        f"| `dumacle {path}` | {leaf.declaration.summary if leaf.declaration else ''} |"
+        for path, leaf in commands.walk()
+    ]
     return "\n".join(["| command | |", "|---|---|", *map(_safe, rows), ""])
 
 
@@ -166,10 +169,10 @@ def _in_words(right: rights.Right) -> str:
 
 
 def _least_roles() -> str:
-    found = [(leaf.promise, path) for path, leaf in commands.walk() if leaf.promise]
-    asked = [(promise.role, path) for promise, path in found if not promise.offline]
-    rows = [(role, [path for least, path in asked if least == role]) for role in contract.RANKS]
-    rows.append(("nobody is asked: no database", [path for promise, path in found if promise.offline]))
+    found = [(leaf.declaration, path) for path, leaf in commands.walk() if leaf.declaration]
+    asked = [(declaration.role, path) for declaration, path in found if not declaration.offline]
+    rows = [(role, [path for least, path in asked if least == role]) for role in command.RANKS]
+    rows.append(("nobody is asked: no database", [path for declaration, path in found if declaration.offline]))
     lines = [f"| {who} | {', '.join(f'`{path}`' for path in paths)} |" for who, paths in rows]
     return "\n".join(["| from this role on | |", "|---|---|", *lines])
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 if TYPE_CHECKING:
     from dumacle_cli.context import Context
+    from dumacle_cli.options import Options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,13 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     context = Context(sys.stdout, sys.stderr)
     # What libraries, the help and the interpreter itself say goes the same way.
-    with redirect_stdout(cast("TextIO", context.out)), redirect_stderr(cast("TextIO", context.err)):
+    with redirect_stdout(cast("TextIO", context.console.out)), redirect_stderr(cast("TextIO", context.console.err)):
         try:
             status = _guarded(context, arguments)
         finally:
             context.close()
             _drop_unwritten()
-        context.record(status)
+        context.summarize(status)
     return status
 
 
@@ -71,12 +72,12 @@ def _guarded(context: "Context", arguments: list[str]) -> int:
     except BrokenPipeError:
         return _reader_left(context)
     except OSError as error:
-        return context.fail(errors.SystemFault(reason=_told(error)))
+        return context.fail(errors.SystemFault(reason=_describe(error)))
     except signals.Terminated:
-        context.say("terminated; what was done is kept")
+        context.console.say("terminated; what was done is kept")
         return int(errors.Exit.TERMINATED)
     except KeyboardInterrupt:
-        context.say("interrupted; what was done is kept")
+        context.console.say("interrupted; what was done is kept")
         return int(errors.Exit.INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the last door: a bug, too, ends in one sentence
         return _bug(context, error)
@@ -87,7 +88,7 @@ def _dispatch(context: "Context", arguments: list[str]) -> int:
     from typer._click.exceptions import ClickException, NoArgsIsHelpError
 
     from dumacle_cli import commands, errors
-    from dumacle_cli.commands import usage
+    from dumacle_cli.commands import help
 
     context.options = _scan(arguments)
     program = commands.root()
@@ -100,24 +101,27 @@ def _dispatch(context: "Context", arguments: list[str]) -> int:
     except Abort:
         raise KeyboardInterrupt from None
     except NoArgsIsHelpError as error:
-        context.say(*error.format_message().split("\n"))
+        context.console.say(*error.format_message().split("\n"))
         return int(errors.Exit.USAGE)
     except ClickException as error:
         place = getattr(error, "ctx", None)
         from dumacle_cli import settings
 
-        said = settings.without_passwords(usage.refusal(error))
+        said = settings.without_passwords(help.refusal(error))
         raise errors.UsageError(said, place.command_path if place else "dumacle") from None
     return result if isinstance(result, int) else 0
 
 
-def _scan(arguments: list[str]) -> dict[str, object]:
-    """Find the output options before parsing, so that a usage error takes the form that was asked for."""
-    options: dict[str, object] = {}
+def _scan(arguments: list[str]) -> "Options":
+    """Find the output format before parsing, so that a usage error is JSON where that was asked for."""
+    from dumacle_cli.options import Options
+    from dumacle_cli.output.result import OutputFormat
+
+    options = Options()
     for here, following in pairwise([*arguments, ""]):
-        for form in ("json", "jsonl"):
+        for form in (OutputFormat.JSON, OutputFormat.JSONL):
             if here in (f"-o{form}", f"--output={form}") or (here in ("-o", "--output") and following == form):
-                options["output"] = form
+                options = Options(output=form)
     return options
 
 
@@ -139,12 +143,12 @@ def _reader_left(context: "Context") -> int:
     """The reader of standard output went away, as `head` does: fine for a listing, not for a mutation."""
     from dumacle_cli import errors
 
-    if context.view and context.view.mutates:
+    if context.console.spec and context.console.spec.changes:
         return context.fail(errors.OutputFailed(reason="the reader closed the pipe", outcome="what was done is kept"))
     return 0
 
 
-def _told(error: OSError) -> str:
+def _describe(error: OSError) -> str:
     place = f" ({error.filename})" if error.filename else ""
     return f"{error.strerror or type(error).__name__}{place}"
 
@@ -154,8 +158,8 @@ def _bug(context: "Context", error: Exception) -> int:
 
     from dumacle_cli import errors
 
-    if context.options.get("verbose") and context.err:
-        context.log(*"".join(traceback.format_exception(error)).splitlines())
+    if context.options.verbose:
+        context.console.log(*"".join(traceback.format_exception(error)).splitlines())
     return context.fail(errors.Bug(kind=type(error).__name__, place=_place(error)))
 
 

@@ -1,21 +1,19 @@
-"""The context of one run: settings, sessions, stores and screen, each made when it is first needed."""
+"""The context of one run: its options, its console, and what it opens, each when it is first needed."""
 
 import os
-import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from dumacle_cli import errors, invocation
-from dumacle_cli.escapes import readings, safe, visible
-from dumacle_cli.output.forms import Form, Shown, View
-from dumacle_cli.output.streams import Outlet
+from dumacle_cli import errors
+from dumacle_cli.console import Console
+from dumacle_cli.options import Options
+from dumacle_cli.output.result import OutputSpec, Result
 from dumacle_cli.plain import dumped
+from dumacle_cli.stores import Stores
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,96 +22,50 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from dumacle_cli.clients.billing import Billing
-    from dumacle_cli.clients.envelope import Key
-    from dumacle_cli.clients.locations import Keys
-    from dumacle_cli.clients.object_store import Location, ObjectStore
     from dumacle_cli.settings import Settings
     from dumacle_cli.sources import Resolved
     from dumacle_cli.store.database import Database
-    from dumacle_cli.store.places import Place
 
 T = TypeVar("T")
 B = TypeVar("B")
-KEYS_SECONDS = 60.0
-"""How long keys to a bucket are used until they are looked up again; a worker outlives many."""
 
 
 class Context:
-    """Wires the settings of one run to what its command needs; nothing is opened before it is asked for."""
+    """What a command works with: the options, the console, the settings, the database, the object stores and Stripe."""
 
     def __init__(self, out: TextIO | None, err: TextIO | None, environ: Mapping[str, str] | None = None) -> None:
-        self.out = Outlet.of(out, data=True)
-        self.err = Outlet.of(err, deaf=True)
         self.environ = os.environ if environ is None else environ
+        self.console = Console(out, err, self.environ)
+        self.stores = Stores(self)
         self.started = time.monotonic()
         self.command = ""
-        self.view: View | None = None
         self.parameters: dict[str, Any] = {}
-        self.options: dict[str, Any] = {}
-        self.starts = True
-        self.outside = False
-        self.configures = False
-        self.shown: Shown | None = None
-        self._stores: dict[Place, tuple[ObjectStore, float]] = {}
-        self._making = threading.Lock()
-
-    def enter(
-        self,
-        command: str,
-        view: View | None,
-        parameters: dict[str, Any],
-        options: dict[str, Any],
-        *,
-        starts: bool,
-        configures: bool,
-    ) -> None:
-        """Learn which command runs, what was typed, and with which options; raises NoOutput before anything is done."""
-        self.command, self.view, self.parameters, self.options = command, view, parameters, options
-        self.starts, self.configures = starts, configures
-        if not self.quiet:
-            self._open()
-
-    # Options
+        self.starts_servers = True
+        self.writes_config = False
+        self.acts_outside = False
 
     @property
-    def form(self) -> Form:
-        """The form of output that was asked for."""
-        return Form(self.options.get("output", Form.TABLE))
+    def options(self) -> Options:
+        """The options of this run."""
+        return self.console.options
 
-    @property
-    def quiet(self) -> bool:
-        """Whether success prints nothing."""
-        return bool(self.options.get("quiet"))
+    @options.setter
+    def options(self, options: Options) -> None:
+        self.console.options = options
 
-    @property
-    def verbosity(self) -> int:
-        """How much more is said: 1 with -v, 2 with -vv."""
-        return int(self.options.get("verbose", 0))
-
-    @property
-    def dry_run(self) -> bool:
-        """Whether nothing may be changed."""
-        return bool(self.options.get("dry_run"))
-
-    @property
-    def color(self) -> bool | None:
-        """Whether to colour: yes, no, or as the terminal is (None)."""
-        choice = str(self.options.get("color", "auto"))
-        if choice != "auto":
-            return choice == "always"
-        return False if self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb" else None
-
-    @property
-    def maximum(self) -> int:
-        """How many items a bulk command may touch."""
-        return int(self.options.get("max_", 1000))
+    def begin(self, command: str, spec: OutputSpec | None, parameters: dict[str, Any], options: Options) -> None:
+        """Take over which command runs and what was typed; raises NoOutput before anything is done."""
+        self.command, self.parameters, self.options = command, parameters, options
+        self.console.spec = spec
+        if not options.quiet:
+            self.console.require_output()
 
     @cached_property
     def operation(self) -> str:
         """The id of this run's operation, made before its first try."""
-        return str(self.options.get("op_id") or uuid.uuid4())
+        return self.options.op_id or str(uuid.uuid4())
 
-    # Settings and the database
+    # Settings
 
     @cached_property
     def resolved(self) -> "Resolved":
@@ -123,10 +75,10 @@ class Context:
         """
         from dumacle_cli import sources
 
-        flags, profile = self.options.get("settings") or (), self.options.get("profile")
-        found = sources.resolve(flags, profile, self.environ, configures=self.configures)
+        options = self.options
+        found = sources.resolve(options.settings, options.profile, self.environ, configures=self.writes_config)
         for variable in found.unknown:
-            self.warn(f"{variable} is no setting, and sets nothing (see: dumacle config list)")
+            self.console.warn(f"{variable} is not a setting and is ignored (see: dumacle config list)")
         return found
 
     @property
@@ -155,11 +107,13 @@ class Context:
             return found
         if not folder.is_ours(self.data_dir):
             raise errors.NoServers(folder=self.data_dir)
-        if not self.starts:
+        if not self.starts_servers:
             raise errors.EmbeddedStopped()
         from dumacle_cli import embedded
 
         return embedded.ensure(self.data_dir)
+
+    # The database
 
     @cached_property
     def database(self) -> "Database":
@@ -167,13 +121,13 @@ class Context:
         return self.database_at(self.database_url)
 
     def database_at(self, url: str) -> "Database":
-        """Return the database at a URL, with this run's limits; whoever asks closes it."""
+        """Return the database at a URL, with this run's limits; the caller closes it."""
         from dumacle_cli.store.database import Database, Timeouts
 
         limits = Timeouts(self.settings.connect_timeout, self.settings.lock_timeout, self.settings.statement_timeout)
         database = Database(url, limits)
-        if self.verbosity > 1:
-            database.watch(self.say)
+        if self.options.verbose > 1:
+            database.watch(self.console.say)
         return database
 
     @cached_property
@@ -198,7 +152,7 @@ class Context:
 
     @property
     def owner_url(self) -> str:
-        """The connection URL for who makes and judges the schema: in the embedded database, its owner's."""
+        """The connection URL for commands that make or check the schema: in the embedded database, its owner's."""
         self.resolved.require("database")
         if self.settings.embedded and not self.settings.database_url:
             from dumacle_cli.local import servers
@@ -214,7 +168,7 @@ class Context:
 
     @contextmanager
     def connection(self) -> "Iterator[Connection]":
-        """Connect without comparing schemas, for the commands that make or judge the schema."""
+        """Connect without comparing schemas, for the commands that make or check the schema."""
         from dumacle_cli.store.database import Database, Timeouts, translated
 
         database = Database(self.owner_url, Timeouts(self.settings.connect_timeout))
@@ -224,19 +178,21 @@ class Context:
         finally:
             database.close()
 
-    def change(self, work: "Callable[[Session], tuple[T, bool]]", **more: Any) -> Shown:
+    # Operations
+
+    def change(self, work: "Callable[[Session], tuple[T, bool]]", **more: Any) -> "Result[T]":
         """Run a mutation of the database as this run's operation, or roll it back on a dry run."""
         from dumacle_cli.store.operations import Request
 
         request = Request(self.operation, self.command, {**self.parameters, **more})
-        done = self.database.change(request, work, dry_run=self.dry_run)
-        return Shown(done.data, done.changed, done.operation, dry_run=self.dry_run)
+        done = self.database.change(request, work, dry_run=self.options.dry_run)
+        return Result(done.data, done.changed)
 
     def change_many(
         self, batches: "Iterable[B]", work: "Callable[[Session, B], tuple[T, bool]]"
     ) -> "Iterator[tuple[T, bool]]":
         """Run a mutation batch by batch, each as an operation `<operation>:<number>`; a dry run rolls all back."""
-        if self.dry_run:
+        if self.options.dry_run:
             with self.database.rehearsal() as session:
                 for batch in batches:
                     yield work(session, batch)
@@ -250,49 +206,6 @@ class Context:
         request = Request(f"{self.operation}:{number}", self.command, {**self.parameters, "batch": batch})
         done = self.database.change(request, lambda session: work(session, batch))
         return done.data, done.changed
-
-    # Object stores
-
-    def location(self, place: "Place") -> "Location":
-        """Return where a bucket is, with the keys to it: of a credential, else of the settings.
-
-        Raises NotConfigured, SettingsContradict, and NoKeys where a credential is missing or does not open.
-        """
-        from dumacle_cli.clients import locations
-
-        keys = self._keys(place)
-        found = self.servers if place.provider == "local" and self.resolved.store_is_embedded else None
-        return locations.locate(self.settings, place.provider, place.bucket, keys=keys, servers=found)
-
-    def _keys(self, place: "Place") -> "Keys | None":
-        if place.pod_id is None and not self.settings.key_source:
-            return None  # Without the key no credential opens, so the database need not be asked for one.
-        from dumacle_cli.services import credentials
-
-        with self.session() as session:
-            row = credentials.keys_to(session, place)
-        return credentials.opened(self.key, row) if row else None
-
-    @cached_property
-    def key(self) -> "Key":
-        """The key that credentials are encrypted with; raises NotConfigured, KeyUnusable."""
-        from dumacle_cli.clients import keys
-
-        if not self.settings.key_source:
-            raise errors.NotConfigured(what="the key that credentials are encrypted with", setting="key_source")
-        return keys.load(self.settings.key_source, self.environ)
-
-    def store(self, place: "Place") -> "ObjectStore":
-        """Return the objects of a bucket, by one client while the keys stay the same; raises NotConfigured, NoKeys."""
-        from dumacle_cli.clients.object_store import ObjectStore
-
-        with self._making:
-            opened, since = self._stores.get(place, (None, 0.0))
-            if opened is None or time.monotonic() - since > KEYS_SECONDS:
-                location = self.location(place)
-                opened = opened if opened and opened.location == location else ObjectStore(location)
-                self._stores[place] = opened, time.monotonic()
-        return opened
 
     # Stripe
 
@@ -316,137 +229,7 @@ class Context:
             raise errors.InvalidValue(name="stripe_webhook_secrets", value="that", reason=reason)
         return secrets
 
-    # The screen
-
-    def show(self, shown: Shown) -> int:
-        """Write the result in the form that was asked for, and return the exit status."""
-        self.shown = shown
-        if shown.target and self.form is not Form.JSON:
-            self.say(f"at {shown.target}")
-        if self.view and not (self.quiet and shown.exit is errors.Exit.DONE):
-            with self._writing():
-                self._write(shown, self.view)
-        return int(shown.exit)
-
-    def _open(self) -> Outlet:
-        if self.out is None:
-            raise errors.NoOutput()
-        return self.out
-
-    def _write(self, shown: Shown, view: View) -> None:
-        out = self._open()
-        if self.form is Form.TABLE:
-            from dumacle_cli.output import tables
-
-            tables.write(shown, view, out, self.color)
-        else:
-            from dumacle_cli.output import documents
-
-            documents.write(shown, view, self.form, out)
-        out.flush()
-        self._note(shown, view)
-
-    def _note(self, shown: Shown, view: View) -> None:
-        if self.form is not Form.TABLE:
-            return
-        if view.many and shown.data == []:
-            self.say(self.runnable(view.empty))
-        if shown.dry_run:
-            self.say("dry run: nothing was changed")
-        if shown.next:
-            self.say(f"more: repeat with --after {shown.next}")
-        if shown.note:
-            self.say(*map(self.runnable, shown.note.split("\n")))
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Say of a fault that it is the output's; a reader that left a mere listing keeps its BrokenPipeError."""
-        try:
-            yield
-        except BrokenPipeError:
-            if not (self.view and self.view.mutates):
-                raise
-            raise self._unwritten("the reader closed the pipe") from None
-        except OSError as error:
-            raise self._unwritten(error.strerror) from None
-
-    def _unwritten(self, reason: str | None) -> errors.OutputFailed:
-        """Say what stands, now that its result could not be written."""
-        result = self.shown
-        if result is None or result.changed is None:
-            outcome = "what was done is kept"
-        elif result.dry_run or not result.changed:
-            outcome = "nothing was changed"
-        else:
-            outcome = "the change was made"
-        return errors.OutputFailed(reason=reason, outcome=outcome)
-
-    def columns(self, *names: str) -> None:
-        """Show other columns in this run's table."""
-        if self.view:
-            self.view = replace(self.view, columns=names)
-
-    def write(self, text: str) -> None:
-        """Write raw text to standard output."""
-        out = self._open()
-        with self._writing():
-            out.write(text + "\n")
-            out.flush()
-
-    def typed(self, value: str, name: str) -> str:
-        """Return a value that was typed, or standard input where it is `-`, which keeps secrets out of argv."""
-        from dumacle_cli import settings
-
-        if value == "-" and sys.stdin:
-            return sys.stdin.read().rstrip("\n")
-        if name in settings.Settings.model_fields and settings.reveals_secret(name, value):
-            raise errors.SecretTyped(name=name)
-        return value
-
-    def say(self, *lines: str) -> None:
-        """Tell a person something on standard error, unless quiet."""
-        if not self.quiet:
-            self.log(*lines)
-
-    def log(self, *lines: str) -> None:
-        """Write lines to standard error in one piece, because several threads may; none holds a control character."""
-        if self.err is not None:
-            self.err.write("".join(f"{safe(line)}\n" for line in lines))
-            self.err.flush()
-
-    def warn(self, sentence: str, **facts: object) -> None:
-        """Tell about trouble on standard error, also when quiet: cron mails it; as JSON where that was asked for.
-
-        `facts` say in JSON what the sentence is about; `fix` is a command, and stands on a line of its own.
-        """
-        fix = self.runnable(str(facts.pop("fix", "")))
-        if self.form in (Form.JSON, Form.JSONL):
-            self.log(dumped({"schema": "dumacle.warning.v1", "message": sentence, "fix": fix, **facts}))
-        else:
-            self.log(f"dumacle: {sentence}", *([f"  fix: {fix}"] if fix else []))
-
-    @cached_property
-    def program(self) -> str:
-        """What is typed to start this program on the same installation from where the person stands."""
-        from dumacle_cli.settings import reveals_secret
-
-        profile, flags = str(self.options.get("profile") or ""), self.options.get("settings") or ()
-        shown = [pair for pair in invocation.places(flags) if not reveals_secret(*pair)]
-        return invocation.program(sys.argv[0], self.environ) + invocation.located(profile, shown)
-
-    def runnable(self, text: str) -> str:
-        """Return a text whose commands of this program run as they are printed."""
-        return invocation.runnable(text, self.program)
-
-    def tell_unheeded(self) -> None:
-        """Tell of settings that were given to a command that looked at none."""
-        if self.options.get("settings") and "resolved" not in self.__dict__:
-            self.warn(f"--set has no effect on: dumacle {self.command.replace('.', ' ')}")
-
-    @property
-    def asks(self) -> bool:
-        """Whether a person is asked before something is destroyed; then what the question shows is looked up first."""
-        return not (self.options.get("yes") or self.dry_run)
+    # How the run ends
 
     @property
     def target(self) -> str:
@@ -460,112 +243,49 @@ class Context:
         place = passwords.place(url.get_secret_value()) if url else f"embedded servers in {folder}"
         return f"database {place}" + (f", profile {profile}" if profile else "")
 
-    def confirm(self, question: str, *, name: str | None = None, where: str | None = None) -> None:
-        """Ask before something is destroyed, with where that is; where `name` is given, it must be typed.
+    def confirm(self, question: str, *, name: str | None = None) -> None:
+        """Ask before something in the database is destroyed, and say in which one; see `Console.confirm`."""
+        if self.options.asks:
+            self.console.confirm(question, where=self.target, name=name)
 
-        `where` is by default the database. `--yes` and a dry run skip the question. Raises NoTerminal without a TTY,
-        Declined on a no.
-        """
-        if not self.asks:
-            return
-        if not (sys.stdin and sys.stdin.isatty() and self.err):
-            raise errors.NoTerminal(flag="--yes")
-        where = self.target if where is None else where
-        expected = name or "y"
-        self.log(f"{question}{f' [{where}]' if where else ''}")
-        answer = self._answer(f"Type {visible(name)} to go on" if name else "Go on? [y/N]")
-        if expected.lower() not in [reading.lower() for reading in readings(answer)]:
-            raise errors.Declined()
-
-    def _answer(self, prompt: str) -> str:
-        """Return the line that a person types behind a prompt."""
-        self._prompt(f"{prompt} ")
-        return sys.stdin.readline().strip()
-
-    def _prompt(self, text: str) -> None:
-        if self.err is not None:
-            self.err.write(safe(text))
-            self.err.flush()
-
-    def ask(self, question: str, flag: str) -> str:
-        """Ask a person at the terminal; raises NoTerminal without one."""
-        if not (sys.stdin and sys.stdin.isatty() and self.err):
-            raise errors.NoTerminal(flag=flag)
-        return self._answer(f"{question}:")
-
-    def ask_secret(self, question: str, flag: str) -> str:
-        """Ask a person at the terminal for a secret, which is not echoed; raises NoPassword without a TTY."""
-        if not (sys.stdin and sys.stdin.isatty() and self.err):
-            raise errors.NoPassword(flag=flag)
-        self._prompt(f"{question}: ")
-        with _unechoed(sys.stdin.fileno()):
-            answer = sys.stdin.readline()
-        self.log("")
-        return answer.rstrip("\n")
-
-    def guard(self, count: int, noun: str) -> None:
-        """Refuse a bulk command that would touch more than --max; raises TooMany."""
-        if count > self.maximum:
-            raise errors.TooMany(count=count, noun=noun, maximum=self.maximum)
+    def warn_of_unused_settings(self) -> None:
+        """Warn of --set on a command that read no setting."""
+        if self.options.settings and "resolved" not in self.__dict__:
+            self.console.warn(f"--set has no effect on: dumacle {self.command.replace('.', ' ')}")
 
     def fail(self, error: errors.DumacleError) -> int:
-        """Tell the error as one sentence with its fix, or as JSON, and return its exit status."""
-        message, fix = self.runnable(str(error)), self.runnable(self._remedy(error))
-        if self.form in (Form.JSON, Form.JSONL):
-            record = {"schema": "dumacle.error.v1", "code": error.code, "message": message}
-            self.log(dumped({**record, "fix": fix, "exit": int(error.exit)}))
-        else:
-            self.log(f"dumacle: {message}", *([f"  fix: {fix}"] if fix else []))
+        """Report the error with its fix, and return its exit status."""
+        fix = error.remedy
+        if isinstance(error, errors.BrokenOff):
+            fix = f"{'what was done before is kept' if self.may_have_changed else 'nothing was changed'}; {fix}"
+        self.console.fail(error, fix)
         return int(error.exit)
 
-    def _remedy(self, error: errors.DumacleError) -> str:
-        """Return what to do; where the database broke off, behind what that means for what was asked for."""
-        if not isinstance(error, errors.BrokenOff):
-            return error.remedy
-        return f"{'what was done before is kept' if self.touched else 'nothing was changed'}; {error.remedy}"
-
     @property
-    def touched(self) -> bool:
+    def may_have_changed(self) -> bool:
         """Whether this run may have changed something by now."""
-        return self.outside or ("database" in self.__dict__ and self.database.wrote)
+        return self.acts_outside or ("database" in self.__dict__ and self.database.wrote)
 
-    def record(self, status: int) -> None:
-        """Write the one summary record of this run where `--log-format json` asks for it, or a line under -v."""
-        if self.verbosity:
-            self.say(f"{self.command or 'dumacle'}: exit {status}, {time.monotonic() - self.started:.3f} s")
-        if str(self.options.get("log_format", "text")) != "json" or self.err is None:
-            return
-        shown = self.shown
-        record = {
-            "command": self.command,
-            "exit": status,
-            "seconds": round(time.monotonic() - self.started, 3),
-            "changed": shown.changed if shown else None,
-            "operation": shown.operation if shown else None,
-            "dry_run": self.dry_run,
-        }
-        self.log(dumped(record))
+    def summarize(self, status: int) -> None:
+        """Write the JSON summary of this run where `--log-format json` asks for it, and a line under -v."""
+        seconds, result = time.monotonic() - self.started, self.console.result
+        if self.options.verbose:
+            self.console.say(f"{self.command or 'dumacle'}: exit {status}, {seconds:.3f} s")
+        if self.options.logs_json:
+            summary = {
+                "command": self.command,
+                "exit": status,
+                "seconds": round(seconds, 3),
+                "changed": result.changed if result else None,
+                "operation": result.operation if result else None,
+                "dry_run": self.options.dry_run,
+            }
+            self.console.log(dumped(summary))
 
     def close(self) -> None:
         """Close what was opened."""
-        for store, _ in self._stores.values():
-            store.close()
+        self.stores.close()
         if "billing" in self.__dict__:
             self.billing.close()
         if "database" in self.__dict__:
             self.database.close()
-
-
-@contextmanager
-def _unechoed(terminal: int) -> Iterator[None]:
-    """Show nothing of what is typed."""
-    import termios
-
-    before = termios.tcgetattr(terminal)
-    hidden = [*before]
-    hidden[3] &= ~termios.ECHO
-    termios.tcsetattr(terminal, termios.TCSADRAIN, hidden)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

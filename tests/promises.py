@@ -1,22 +1,22 @@
-"""Every leaf command by its path with what it promises, sorted by kind; the contract walks read it."""
+"""Every command by its path with what it declares, sorted by what it does; the contract tests walk them."""
 
 import shlex
 
 from dumacle_cli import commands
-from dumacle_cli.commands.contract import Kind
+from dumacle_cli.commands.command import Effect
 
-PROMISES = {path: leaf.promise for path, leaf in commands.walk() if leaf.promise}
-ENDING = [path for path, promise in PROMISES.items() if promise.kind is not Kind.SERVICE]
+PROMISES = {path: leaf.declaration for path, leaf in commands.walk() if leaf.declaration}
+ENDING = [path for path, promise in PROMISES.items() if promise.effect is not Effect.SERVES]
 # The demo takes half a minute and servers of its own, so a test of its own runs it.
 WALKED = [path for path in ENDING if path != "demo"]
 # A check that finds nothing prints no row.
 PRINTING = [path for path in WALKED if path != "pods check"]
-DOCUMENTS = [path for path in WALKED if PROMISES[path].view]
-READING = [path for path in DOCUMENTS if not PROMISES[path].mutates]
-MUTATIONS = [path for path in DOCUMENTS if PROMISES[path].mutates]
+DOCUMENTS = [path for path in WALKED if PROMISES[path].output]
+READING = [path for path in DOCUMENTS if not PROMISES[path].changes]
+MUTATIONS = [path for path in DOCUMENTS if PROMISES[path].changes]
 # The next migration would be written into the checkout, so its example is a dry run already.
 REHEARSED = [path for path in MUTATIONS if "--dry-run" not in PROMISES[path].example]
-OPERATIONS = [path for path in MUTATIONS if not PROMISES[path].outside]
+OPERATIONS = [path for path in MUTATIONS if PROMISES[path].effect is Effect.CHANGES]
 CONFIRMING = [path for path in MUTATIONS if PROMISES[path].confirms]
 NEED_NOTHING = ("demo", "local", "config", "schema", "completion", "key create", "transcode presets")
 CONFIGURED = [path for path in PROMISES if not path.startswith(NEED_NOTHING)]

@@ -42,7 +42,7 @@ def test_version(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.unit
 def test_help_names_every_group(invoke: Run) -> None:
     said = invoke("--help").out
-    assert all(f"  {name} " in said for name in commands.REGISTRY)
+    assert all(f"  {name} " in said for name in commands.GROUPS)
     assert said.endswith("\nStart with:\n  dumacle demo\n")
 
 

@@ -1,24 +1,24 @@
 """`dumacle audit`: who changed what, when and how."""
 
+from __future__ import annotations
+
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import command, group
-from dumacle_cli.commands.listing import After, All, Limit, listing
+from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.paging import listing, stream
 from dumacle_cli.context import Context
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import audit
 from dumacle_cli.units import parse_age, parse_instant
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    pass
 
-    from dumacle_cli.store.paging import Page
-
-app = group("audit", "Who changed what, when and how; for superadmins.")
+app = CommandGroup("audit")
 
 COLUMNS = ("id", "at", "actor", "action", "target")
 _DATE = re.compile(r"\s*\d{4}-|\s*\d{8}(T|\s*$)")
@@ -32,7 +32,7 @@ Target = Annotated[
         "--target", metavar="TABLE[:ID]", help="Changes of a table, or of a row such as users:7 or users:EMAIL."
     ),
 ]
-Action = Annotated[audit.Action | None, typer.Option("--action", help="Only changes of this kind.")]
+ACTION = typer.Option("--action", help="Filter by kind of change.")
 Operation = Annotated[
     str | None, typer.Option("--operation", metavar="ID", help="Changes of this operation, as its login named it.")
 ]
@@ -43,11 +43,8 @@ Since = Annotated[
 Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then, in the same forms.")]
 
 
-@command(
-    app,
+@app.lists(
     "list",
-    returns=audit.Change,
-    many=True,
     columns=COLUMNS,
     empty=EMPTY,
     example="dumacle audit list --target users --since 7d",
@@ -58,26 +55,19 @@ def list_(
     actor: Actor = None,
     login: Login = None,
     target: Target = None,
-    action: Action = None,
+    action: Annotated[audit.Action | None, ACTION] = None,
     operation: Operation = None,
     since: Since = None,
     until: Until = None,
-    limit: Limit = 50,
-    after: After = "",
-    everything: All = False,
-) -> Shown:
+) -> Rows[audit.Change]:
     """List changes, the latest first."""
     search = audit.Search(
         actor, login, target, action, operation, _instant(since, "--since"), _instant(until, "--until")
     )
-
-    def fetch(session: "Session", token: str | None) -> "Page[audit.Change]":
-        return audit.list_(session, search, after=token, limit=limit)
-
-    return listing(context, fetch, after, everything)
+    return listing(context, audit.list_, search)
 
 
-@command(app, "show", returns=audit.ChangeDetail, example="dumacle audit show 1", role="superadmin")
+@app.reads("show", example="dumacle audit show 1", role="superadmin")
 def show(
     context: Context, change: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="The change.")]
 ) -> audit.ChangeDetail:
@@ -86,35 +76,23 @@ def show(
         return audit.show(session, change)
 
 
-@command(
-    app,
-    "export",
-    returns=audit.ChangeRecord,
-    many=True,
-    columns=COLUMNS,
-    empty=EMPTY,
-    example="dumacle audit export --since 1d",
-    role="superadmin",
-)
+@app.reads("export", columns=COLUMNS, empty=EMPTY, example="dumacle audit export --since 1d", role="superadmin")
 def export(
     context: Context,
     actor: Actor = None,
     login: Login = None,
     target: Target = None,
-    action: Action = None,
+    action: Annotated[audit.Action | None, ACTION] = None,
     operation: Operation = None,
     since: Since = None,
     until: Until = None,
-) -> Shown:
+) -> Rows[audit.ChangeRecord]:
     """Write all changes with what was before and after, the earliest first; with -o jsonl or csv as a stream."""
     search = audit.Search(
         actor, login, target, action, operation, _instant(since, "--since"), _instant(until, "--until")
     )
 
-    def fetch(session: "Session", token: str | None) -> "Page[audit.ChangeRecord]":
-        return audit.export(session, search, after=token, limit=1000)
-
-    return listing(context, fetch, "", True)
+    return Result(stream(context, audit.export, search, limit=1000))
 
 
 def _instant(typed: str | None, name: str) -> datetime | None:

@@ -1,5 +1,7 @@
 """`dumacle auth`: log in and out; who one is, and where one is logged in."""
 
+from __future__ import annotations
+
 import secrets
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,21 +12,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dumacle_cli import settings
 from dumacle_cli.clients import passwords, sessions
 from dumacle_cli.commands import sessions as open_sessions
-from dumacle_cli.commands.contract import command, group
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Conflict, DatabaseRefused, DumacleError, Exit, LoginBarred, NoDatabase, UsageError
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result
 from dumacle_cli.services import logins
-from dumacle_cli.settings import password_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-app = group("auth", "Log in and out; who one is, and where one is logged in.")
+app = CommandGroup("auth")
 
-app.add_typer(open_sessions.app)
+app.add(open_sessions.app)
 
 LONGEST_HOURS = 8760
 """More than any installation allows, which is what a session gets then."""
@@ -80,15 +82,7 @@ class PasswordChanged:
     login: str
 
 
-@command(
-    app,
-    "login",
-    returns=LoggedIn,
-    example="dumacle auth login --store file",
-    mutates=True,
-    outside=True,
-    role="enduser",
-)
+@app.acts_outside("login", example="dumacle auth login --store file", role="enduser")
 def login(
     context: Context,
     password_file: Annotated[
@@ -100,7 +94,7 @@ def login(
     hours: Annotated[
         float, typer.Option("--hours", metavar="N", min=0, help="Log in for fewer hours than the installation allows.")
     ] = LONGEST_HOURS,
-) -> Shown:
+) -> Result[LoggedIn]:
     """Log in with your own password, which is not kept: a session is, and it expires."""
     url = _configured(context)
     secret, bare = secrets.token_urlsafe(24), passwords.bare(url)
@@ -109,26 +103,26 @@ def login(
         opened = logins.open_session(session, secret, hours)
         if before:
             logins.replace(session, before.login)
-        if not context.dry_run:  # before COMMIT: a session that nobody keeps would stay open for a day
+        if not context.options.dry_run:  # before COMMIT: a session that nobody keeps would stay open for a day
             sessions.keep(context.environ, sessions.Session(bare, opened.login, opened.expires_at, store), secret)
-    note = "the URL holds a password, which is used before any session" if password_of(url) else ""
+    note = "the URL holds a password, which is used before any session" if settings.password_of(url) else ""
     done = LoggedIn(opened.user, opened.role, store, opened.expires_at)
-    return Shown(done, True, dry_run=context.dry_run, note=note)
+    return Result(done, True, note=note)
 
 
-@command(app, "logout", returns=LoggedOut, example="dumacle auth logout", mutates=True, outside=True, role="enduser")
-def logout(context: Context) -> Shown:
+@app.acts_outside("logout", example="dumacle auth logout", role="enduser")
+def logout(context: Context) -> Result[LoggedOut]:
     """End your session at the server and forget it here, also one that expired."""
     url = passwords.bare(_configured(context))
     session = sessions.find(context.environ, url)
     if session is None:
-        return Shown(LoggedOut(None, False), False, dry_run=context.dry_run)
+        return Result(LoggedOut(None, False), False)
     good = session.valid_until > datetime.now(UTC)
-    if context.dry_run:
-        return Shown(LoggedOut(session.login, good), True, dry_run=True)
+    if context.options.dry_run:
+        return Result(LoggedOut(session.login, good), True)
     ended = good and _end(context, url, session)
     sessions.forget(context.environ, session)
-    return Shown(LoggedOut(session.login, ended), True)
+    return Result(LoggedOut(session.login, ended), True)
 
 
 def _end(context: Context, url: str, session: sessions.Session) -> bool:
@@ -142,7 +136,7 @@ def _end(context: Context, url: str, session: sessions.Session) -> bool:
     return True
 
 
-@command(app, "whoami", returns=WhoAmI, example="dumacle auth whoami", role="enduser")
+@app.reads("whoami", example="dumacle auth whoami", role="enduser")
 def whoami(context: Context) -> WhoAmI:
     """Show who you are to the database."""
     with context.session() as session:
@@ -150,8 +144,8 @@ def whoami(context: Context) -> WhoAmI:
     return WhoAmI(who.user, who.role, who.login, who.kind, who.expires_at, passwords.place(context.database_url))
 
 
-@command(app, "status", returns=Status, example="dumacle auth status", role="enduser")
-def status(context: Context) -> Shown:
+@app.reads("status", example="dumacle auth status", role="enduser")
+def status(context: Context) -> Result[Status]:
     """Show where your password comes from, and whether the server takes it; exit 4 where it does not."""
     url = _configured(context)
     source, error = passwords.source(url, context.settings, context.environ), None
@@ -163,7 +157,7 @@ def status(context: Context) -> Shown:
         error = refused
     told = (str(error), error.remedy) if error else (f"the server takes it{_in_clear(source)}", "")
     found = Status(passwords.place(url), source.login, source.name, source.valid_until, error is None, *told)
-    return Shown(found, exit=error.exit if error else Exit.DONE)
+    return Result(found, exit=error.exit if error else Exit.DONE)
 
 
 def _in_clear(source: passwords.Source) -> str:
@@ -176,15 +170,7 @@ def _in_clear(source: passwords.Source) -> str:
     return f"; the keyring is {found}" if found.clear_text else ""
 
 
-@command(
-    app,
-    "passwd",
-    returns=PasswordChanged,
-    example="dumacle auth passwd --password-file new-password --dry-run",
-    mutates=True,
-    outside=True,
-    role="enduser",
-)
+@app.acts_outside("passwd", example="dumacle auth passwd --password-file new-password --dry-run", role="enduser")
 def passwd(
     context: Context,
     password_file: Annotated[
@@ -195,7 +181,7 @@ def passwd(
             help="The old password and the new one, a line each, or only the new one where the URL holds the old.",
         ),
     ] = "",
-) -> Shown:
+) -> Result[PasswordChanged]:
     """Change your own password; sessions that are open stay so."""
     url = _configured(context)
     given = _lines(context, password_file) if password_file else []
@@ -203,7 +189,7 @@ def passwd(
     old = given[0] if len(given) > 1 else _old(context, url, "")
     with _as_person(context, url, old) as session:
         who = logins.change_password(session, new or _new(context))
-    return Shown(PasswordChanged(who.login), True, dry_run=context.dry_run)
+    return Result(PasswordChanged(who.login), True)
 
 
 def _configured(context: Context) -> str:
@@ -222,26 +208,26 @@ def _old(context: Context, url: str, password_file: str) -> str:
     if password_file:
         return _lines(context, password_file)[0]
     question = f"Password of {passwords.login_of(url) or 'your login'}"
-    return password_of(url) or context.ask_secret(question, "--password-file FILE")
+    return settings.password_of(url) or context.console.ask_secret(question, "--password-file FILE")
 
 
 def _new(context: Context) -> str:
-    asked = [context.ask_secret(question, "--password-file FILE") for question in ("New password", "Once more")]
+    asked = [context.console.ask_secret(question, "--password-file FILE") for question in ("New password", "Once more")]
     if asked[0] != asked[1]:
         raise UsageError("the two new passwords differ", "dumacle auth passwd")
     return asked[0]
 
 
 def _lines(context: Context, file: str) -> list[str]:
-    return context.typed("-", "password").splitlines() if file == "-" else passwords.lines(Path(file))
+    return context.console.read_value("-", "password").splitlines() if file == "-" else passwords.lines(Path(file))
 
 
 @contextmanager
-def _as_person(context: Context, url: str, password: str) -> "Iterator[Session]":
+def _as_person(context: Context, url: str, password: str) -> Iterator[Session]:
     """Open one transaction with the login that the URL names, not with a session; a dry run rolls it back."""
     reach = passwords.with_login(url, passwords.login_of(url), password)
     with (
         closing(context.database_at(reach)) as database,
-        database.rehearsal() if context.dry_run else database.session() as session,
+        database.rehearsal() if context.options.dry_run else database.session() as session,
     ):
         yield session

@@ -1,5 +1,7 @@
 """`dumacle completion`: scripts that complete groups, commands, options and values in four shells."""
 
+from __future__ import annotations
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +10,12 @@ from typing import Annotated, Literal
 import typer
 
 from dumacle_cli import private, settings
-from dumacle_cli.commands.contract import Kind, command, group
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import UsageError
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result
 
-app = group("completion", "Shell completion for bash, zsh, fish and PowerShell.")
+app = CommandGroup("completion")
 
 Name = Literal["bash", "zsh", "fish", "powershell"]
 
@@ -27,29 +29,21 @@ class Installed:
     next: str
 
 
-@command(app, "show", kind=Kind.RAW, example="dumacle completion show bash", offline=True)
+@app.prints("show", example="dumacle completion show bash", offline=True)
 def show(context: Context, shell: Annotated[Name, typer.Argument(metavar="SHELL", help="For which shell.")]) -> None:
     """Print the completion script of a shell."""
     from dumacle_cli.commands import shells
 
-    context.write(shells.script(shell).rstrip("\n"))
+    context.console.write(shells.script(shell).rstrip("\n"))
 
 
-@command(
-    app,
-    "install",
-    returns=Installed,
-    example="dumacle completion install bash",
-    mutates=True,
-    outside=True,
-    offline=True,
-)
+@app.acts_outside("install", example="dumacle completion install bash", offline=True)
 def install(
     context: Context,
     shell: Annotated[
         Name | None, typer.Argument(metavar="SHELL", help="For which shell, if not that of $SHELL.")
     ] = None,
-) -> Shown:
+) -> Result[Installed]:
     """Put the completion script where the shell looks for it; repeat it after an upgrade."""
     from dumacle_cli.commands import shells
 
@@ -57,11 +51,11 @@ def install(
     file, following = _place(name, context)
     text = shells.script(name)
     changed = not file.exists() or file.read_text("utf-8") != text
-    if changed and not context.dry_run:
+    if changed and not context.options.dry_run:
         private.make_folder(file.parent, 0o755)
         with open(file, "w", encoding="utf-8", opener=_closed_to_writers) as script:
             script.write(text)
-    return Shown(Installed(name, str(file), following), changed, dry_run=context.dry_run)
+    return Result(Installed(name, str(file), following), changed)
 
 
 def _closed_to_writers(file: str, flags: int) -> int:

@@ -1,16 +1,18 @@
 """`dumacle config`: which settings are in force, and where each came from."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from dumacle_cli import config_file, settings, sources
-from dumacle_cli.commands.contract import command, group
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
-from dumacle_cli.output.forms import Form, Shown
+from dumacle_cli.output.result import Result, Rows
 
-app = group("config", "Settings: what is in force and where it came from.")
+app = CommandGroup("config")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +40,19 @@ class ConfigPath:
     kind: str
 
 
-@command(
-    app,
-    "list",
-    returns=Setting,
-    many=True,
-    columns=("name", "value"),
-    example="dumacle config list --show-origin",
-    offline=True,
-)
+@app.reads("list", columns=("name", "value"), example="dumacle config list --show-origin", offline=True)
 def list_(
     context: Context,
     show_origin: Annotated[bool, typer.Option("--show-origin", help="Also show which source won.")] = False,
-) -> Shown:
+) -> Rows[Setting]:
     """List every setting with its value; secrets are masked."""
-    if show_origin:
-        context.columns("name", "value", "origin", "place", "beaten")
-    return Shown([_setting(context, name) for name in settings.Settings.model_fields])
+    found = [_setting(context, name) for name in settings.Settings.model_fields]
+    return Result(found, columns=("name", "value", "origin", "place", "beaten") if show_origin else ())
 
 
 def _setting(context: Context, name: str) -> Setting:
     value = getattr(context.settings, name)
-    said = settings.in_words(name, value) if context.form is Form.TABLE else str(value)
+    said = settings.in_words(name, value) if context.options.is_table else str(value)
     origin = context.resolved.origins.get(name)
     return Setting(
         name=name,
@@ -72,23 +65,19 @@ def _setting(context: Context, name: str) -> Setting:
     )
 
 
-@command(app, "path", returns=ConfigPath, many=True, example="dumacle config path", offline=True)
+@app.reads("path", example="dumacle config path", offline=True)
 def path(context: Context) -> list[ConfigPath]:
     """Show which configuration files are read, the strongest first."""
     files = [("user", settings.user_file(context.environ)), ("system", sources.SYSTEM_FILE)]
     return [ConfigPath(str(file), sources.exists(file), kind) for kind, file in files]
 
 
-@command(
-    app,
+@app.acts_outside(
     "set",
-    returns=Setting,
     example="dumacle config set default_provider wasabi --profile production",
-    mutates=True,
-    outside=True,
     offline=True,
-    configures=True,
-    blank=("value",),
+    writes_config=True,
+    may_be_empty=("value",),
 )
 def set_(
     context: Context,
@@ -96,13 +85,16 @@ def set_(
     value: Annotated[
         str, typer.Argument(metavar="VALUE", help="Its value; - reads it from standard input, as secrets need.")
     ],
-) -> Shown:
+) -> Result[Setting]:
     """Write a setting to the person's own configuration file, into the profile if --profile is given."""
     change = config_file.prepare(
-        settings.user_file(context.environ), context.options.get("profile"), name, context.typed(value, name)
+        settings.user_file(context.environ),
+        context.options.profile,
+        name,
+        context.console.read_value(value, name),
     )
-    if not context.dry_run:
+    if not context.options.dry_run:
         change.write()
     secret = name in settings.Settings.model_fields and settings.is_secret(name)
     shown = Setting(name, "********" if secret else change.value, change.kind, str(change.file), "", "")
-    return Shown(shown, change.changed, dry_run=context.dry_run)
+    return Result(shown, change.changed)

@@ -1,5 +1,7 @@
 """`dumacle pods credentials`: encrypted keys to a provider, a pod's own or the system's default."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Mapping
@@ -8,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dumacle_cli.commands.contract import command, group
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, UsageError
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import credentials, keys
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.locations import Keys
     from dumacle_cli.services.credentials import Trial
 
-app = group("pods credentials", "Keys to a provider: a pod's own, or the system's default.")
+app = CommandGroup("pods credentials")
 
 FORM = "it holds two lines, access key and secret key, or JSON with access_key and secret_key"
 LONGEST = 64 * 1024
@@ -29,14 +31,7 @@ Default = Annotated[bool, typer.Option("--default", help="The system's own, for 
 Provider = Annotated[Literal["s3", "wasabi", "oracle"], typer.Option("--provider", help="Where the keys are good.")]
 
 
-@command(
-    app,
-    "set",
-    returns=credentials.Credential,
-    example="dumacle pods credentials set archive --provider s3 --from keys.json",
-    mutates=True,
-    role="superadmin",
-)
+@app.changes("set", example="dumacle pods credentials set archive --provider s3 --from keys.json", role="superadmin")
 def set_(
     context: Context,
     provider: Provider,
@@ -47,7 +42,7 @@ def set_(
     ] = "",
     endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help="Where the provider is.")] = "",
     region: Annotated[str, typer.Option("--region", help="The bucket's region.")] = "",
-) -> Shown:
+) -> Result[credentials.Credential]:
     """Encrypt keys and keep them; where the pod uses its own already, they are proven first."""
     reference = _reference(pod, default)
     given = _given(context, source)
@@ -55,67 +50,55 @@ def set_(
         whose = credentials.owner(session, reference, provider)
         tried = credentials.replacing(session, whose)
     found = _keys(context, provider, {**given, **_filled(endpoint=endpoint, region=region)})
-    if tried and not context.dry_run:
+    if tried and not context.options.dry_run:
         _prove(context, tried, found)
-    key = context.key
+    key = context.stores.key
 
-    def work(session: "Session") -> tuple[credentials.Credential, bool]:
+    def work(session: Session) -> tuple[credentials.Credential, bool]:
         return credentials.put(session, key, reference, provider, found, proven=tried is not None)
 
     return context.change(work)
 
 
-@command(
-    app,
+@app.reads(
     "show",
-    returns=credentials.Credential,
-    many=True,
     columns=("pod", "provider", "endpoint", "region", "access_key", "key_id", "proven_at"),
     empty="none: dumacle pods credentials set POD --provider PROVIDER",
     example="dumacle pods credentials show archive",
     role="superadmin",
 )
-def show(context: Context, pod: Pod = "", default: Default = False) -> Shown:
+def show(context: Context, pod: Pod = "", default: Default = False) -> Rows[credentials.Credential]:
     """Show the credentials of a pod or of the system, less what is secret."""
     reference = _reference(pod, default)
     with context.session() as session:
-        return Shown(credentials.show(session, context.key, reference))
+        return Result(credentials.show(session, context.stores.key, reference))
 
 
-@command(
-    app,
-    "test",
-    returns=credentials.Credential,
-    example="dumacle pods credentials test archive --provider s3",
-    mutates=True,
-    outside=True,
-    role="superadmin",
-)
-def prove(context: Context, provider: Provider, pod: Pod = "", default: Default = False) -> Shown:
+@app.acts_outside("test", example="dumacle pods credentials test archive --provider s3", role="superadmin")
+def prove(
+    context: Context, provider: Provider, pod: Pod = "", default: Default = False
+) -> Result[credentials.Credential]:
     """Prove a credential against the bucket: put, get and delete an object."""
     reference = _reference(pod, default)
     with context.session() as session:
         whose = credentials.owner(session, reference, provider)
         tried = credentials.trial(session, whose)
-    if not context.dry_run:
+    if not context.options.dry_run:
         _prove(context, tried)
         with context.database.session() as session:
             credentials.stand(session, tried)
     with context.session() as session:
-        shown = credentials.view(credentials.get(session, whose), context.key, whose.pod)
-    return Shown(shown, changed=True, dry_run=context.dry_run)
+        shown = credentials.view(credentials.get(session, whose), context.stores.key, whose.pod)
+    return Result(shown, changed=True)
 
 
-@command(
-    app,
+@app.changes(
     "clear",
-    returns=credentials.Cleared,
     example="dumacle pods credentials clear --default --provider s3 --yes",
-    mutates=True,
     confirms=True,
     role="superadmin",
 )
-def clear(context: Context, provider: Provider, pod: Pod = "", default: Default = False) -> Shown:
+def clear(context: Context, provider: Provider, pod: Pod = "", default: Default = False) -> Result[credentials.Cleared]:
     """Delete a credential; refused while the pod uses it."""
     reference = _reference(pod, default)
     context.confirm(f"Delete the keys to {provider} of {f'pod {pod}' if pod else 'the system'}?")
@@ -124,33 +107,25 @@ def clear(context: Context, provider: Provider, pod: Pod = "", default: Default 
     )
 
 
-@command(
-    app,
-    "rotate-key",
-    returns=keys.Rotated,
-    example="dumacle pods credentials rotate-key --to file:next.key",
-    mutates=True,
-    outside=True,
-    role="superadmin",
-)
+@app.acts_outside("rotate-key", example="dumacle pods credentials rotate-key --to file:next.key", role="superadmin")
 def rotate_key(
     context: Context,
     to: Annotated[
         str, typer.Option("--to", metavar="SOURCE", help="The new key: file:/path, credential:NAME or keyring:NAME.")
     ],
-) -> Shown:
+) -> Result[keys.Rotated]:
     """Wrap all credentials by a new key; killed and repeated it goes on where it was."""
     from dumacle_cli.clients import keys as sources
 
     with context.session() as session:
-        old, new = context.key, sources.load(to, context.environ)
+        old, new = context.stores.key, sources.load(to, context.environ)
         foreseen = keys.foresee(session, old, new)
-    done = foreseen if context.dry_run else keys.rotate(context.database, old, new)
+    done = foreseen if context.options.dry_run else keys.rotate(context.database, old, new)
     note = f"next, on every host: dumacle config set key_source {to}"
-    return Shown(done, changed=done.rewrapped > 0, dry_run=context.dry_run, note=note)
+    return Result(done, changed=done.rewrapped > 0, note=note)
 
 
-def switched(context: Context, pod: str, own: Mapping[str, bool]) -> "list[Trial]":
+def switched(context: Context, pod: str, own: Mapping[str, bool]) -> list[Trial]:
     """Prove the keys that a pod is about to use, its own or the system's again, and return what was proven.
 
     A dry run proves nothing. Raises NoCredential, and the errors of the stores.
@@ -159,12 +134,12 @@ def switched(context: Context, pod: str, own: Mapping[str, bool]) -> "list[Trial
         trials = [credentials.switch(session, pod, provider, own=wish) for provider, wish in own.items()]
     wanted = [tried for tried in trials if tried]
     for tried in wanted:
-        if not context.dry_run:
+        if not context.options.dry_run:
             _prove(context, tried)
     return wanted
 
 
-def _prove(context: Context, tried: "Trial", keys: "Keys | None" = None) -> None:
+def _prove(context: Context, tried: Trial, keys: Keys | None = None) -> None:
     """Put, get and delete an object with the keys of the trial's place, or with others."""
     from dumacle_cli.clients import locations, probe
 
@@ -172,7 +147,7 @@ def _prove(context: Context, tried: "Trial", keys: "Keys | None" = None) -> None
     if keys:
         location = locations.locate(context.settings, place.provider, place.bucket, keys=keys)
     else:
-        location = context.location(place)
+        location = context.stores.location(place)
     probe.round_trip(location, tried.prefix, tried.witness)
 
 
@@ -186,15 +161,15 @@ def _given(context: Context, source: str) -> dict[str, str]:
     """Return what was given of the keys, asked for or read; nothing of it is ever told."""
     if source:
         return _parsed(_read(context, source), source)
-    if not (sys.stdin and sys.stdin.isatty() and context.err):
+    if not (sys.stdin and sys.stdin.isatty() and context.console.err):
         raise UsageError("no keys were given: name --from FILE, or --from - for standard input")
-    access_key = context.ask("Access key", "--from FILE")
-    return _parsed(f"{access_key}\n{context.ask_secret('Secret key', '--from FILE')}", "that")
+    access_key = context.console.ask("Access key", "--from FILE")
+    return _parsed(f"{access_key}\n{context.console.ask_secret('Secret key', '--from FILE')}", "that")
 
 
 def _read(context: Context, source: str) -> str:
     if source == "-":
-        return context.typed("-", "--from")
+        return context.console.read_value("-", "--from")
     try:
         with Path(source).open(encoding="utf-8") as file:
             return file.read(LONGEST)
@@ -228,7 +203,7 @@ def _filled(**values: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _keys(context: Context, provider: str, given: Mapping[str, str]) -> "Keys":
+def _keys(context: Context, provider: str, given: Mapping[str, str]) -> Keys:
     from dumacle_cli.clients import locations
 
     url, region = locations.reach(context.settings, provider, given.get("endpoint", ""), given.get("region", ""))

@@ -1,5 +1,7 @@
 """`dumacle db`: make the database, bring its schema up and down, seed it, check it."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import command, group
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Conflict, Exit, InvalidValue, NoServer, UsageError
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import checks, owner, seed
 
 if TYPE_CHECKING:
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
 
 LONGEST_SLUG = 40
 UPGRADE = "dumacle db upgrade"
+SUPERADMIN = "root@example.com"
 ROLES_MADE = (
     "roles and rights that were missing, as after a restore, are there again; "
     "give people their logins anew: dumacle users grant-login EMAIL"
 )
-app = group("db", "The database: bootstrap, schema, seed, check.")
+app = CommandGroup("db")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +56,7 @@ class Revision:
     file: str
 
 
-@command(
-    app,
-    "bootstrap",
-    returns=owner.Bootstrapped,
-    example="dumacle db bootstrap --password-file owner-password",
-    mutates=True,
-    outside=True,
-    offline=True,
-)
+@app.acts_outside("bootstrap", example="dumacle db bootstrap --password-file owner-password", offline=True)
 def bootstrap(
     context: Context,
     password_file: Annotated[
@@ -72,7 +67,7 @@ def bootstrap(
     ],
     database: Annotated[str, typer.Option("--database", metavar="NAME", help="The database to make.")] = "dumacle",
     role: Annotated[str, typer.Option("--owner", metavar="ROLE", help="Its owner's role.")] = "dumacle_owner",
-) -> Shown:
+) -> Result[owner.Bootstrapped]:
     """Make the owner's role and the database, as a superuser (setting admin_database_url); repeat it at will.
 
     A superuser also makes the database refuse all DDL that is not its owner's; a role with CREATEROLE and CREATEDB
@@ -82,20 +77,18 @@ def bootstrap(
     if admin is None:
         raise NoServer()
     place = owner.Place(admin.get_secret_value(), database, role, context.settings.connect_timeout)
-    if context.dry_run:
+    if context.options.dry_run:
         done, changed = owner.plan(place, password_file)
     else:
-        done, changed = owner.bootstrap(place, password_file, lambda: context.typed("-", "password"))
-    return Shown(
-        done, changed, dry_run=context.dry_run, note="next: set DUMACLE_DATABASE_URL, then: dumacle db upgrade"
-    )
+        done, changed = owner.bootstrap(place, password_file, lambda: context.console.read_value("-", "password"))
+    return Result(done, changed, note="next: set DUMACLE_DATABASE_URL, then: dumacle db upgrade")
 
 
-@command(app, "upgrade", returns=Migrated, example="dumacle db upgrade", mutates=True, outside=True, role="owner")
+@app.acts_outside("upgrade", example="dumacle db upgrade", role="owner")
 def upgrade(
     context: Context,
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="Go up to this one only.")] = "head",
-) -> Shown:
+) -> Result[Migrated]:
     """Bring the schema up to this release's revision, as its owner; after a restore, make the lost roles again."""
     from dumacle_cli.store import identity, revisions, schema
 
@@ -104,27 +97,18 @@ def upgrade(
         last = revision if revision == "head" else _known(revision)
         steps = [step for step in _revisions() if step[:4] > (before or "") and (last == "head" or step[:4] <= last)]
         damaged = before == revisions.OWN and not identity.is_complete(connection)
-        if steps and not context.dry_run:
+        if steps and not context.options.dry_run:
             schema.upgrade(connection, revision)
-        elif damaged and not context.dry_run:
+        elif damaged and not context.options.dry_run:
             schema.mend(connection)
-    return _migrated(context, before, steps, steps[-1][:4] if steps else before, roles_made=damaged)
+    return _migrated(before, steps, steps[-1][:4] if steps else before, roles_made=damaged)
 
 
-@command(
-    app,
-    "downgrade",
-    returns=Migrated,
-    example="dumacle db downgrade 0008 --yes",
-    mutates=True,
-    outside=True,
-    confirms=True,
-    role="owner",
-)
+@app.acts_outside("downgrade", example="dumacle db downgrade 0008 --yes", confirms=True, role="owner")
 def downgrade(
     context: Context,
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="The one to go back to, or `base`.")],
-) -> Shown:
+) -> Result[Migrated]:
     """Take the schema back to a revision, as its owner; what the later ones held is lost."""
     from dumacle_cli.store import schema
 
@@ -134,16 +118,16 @@ def downgrade(
     steps = [step for step in reversed(_revisions()) if target < step[:4] <= (before or "")]
     if steps:
         context.confirm(f"This undoes, with all the data they hold: {', '.join(steps)}.", name="downgrade")
-    if steps and not context.dry_run:
+    if steps and not context.options.dry_run:
         with _owned(context) as connection:
             if (found := schema.current(connection)) != before:
                 reason = f"the schema went from {before} to {found} meanwhile"
                 raise Conflict(reason=reason, advice="see what it is now: dumacle db current")
             schema.downgrade(connection, revision)
-    return _migrated(context, before, steps, (target or None) if steps else before)
+    return _migrated(before, steps, (target or None) if steps else before)
 
 
-@command(app, "current", returns=Current, example="dumacle db current", role="owner")
+@app.reads("current", example="dumacle db current", role="owner")
 def current(context: Context) -> Current:
     """Show the schema's revision, and what an upgrade would run."""
     from dumacle_cli.store import revisions, schema
@@ -153,19 +137,11 @@ def current(context: Context) -> Current:
     return Current(found, revisions.OWN, tuple(step for step in _revisions() if step[:4] > (found or "")))
 
 
-@command(
-    app,
-    "revision",
-    returns=Revision,
-    example="dumacle db revision 'Colours of pods' --dry-run",
-    mutates=True,
-    outside=True,
-    role="owner",
-)
+@app.acts_outside("revision", example="dumacle db revision 'Colours of pods' --dry-run", role="owner")
 def revision(
     context: Context,
     purpose: Annotated[str, typer.Argument(metavar="PURPOSE", help="What the migration is for, in a few words.")],
-) -> Shown:
+) -> Result[Revision]:
     """Write the next, empty migration; for developers, in a checkout and with a database that has all the others."""
     from dumacle_cli.store import schema
 
@@ -174,39 +150,31 @@ def revision(
         if (found := schema.current(connection)) != last:
             raise Conflict(reason=f"the database is at {found}, and the last migration is {last}", advice=UPGRADE)
     name = f"{int(last) + 1:04}_{_slug(purpose)}.py"
-    file = schema.folder() / "versions" / name if context.dry_run else schema.revision(purpose)
-    return Shown(Revision(str(file)), True, dry_run=context.dry_run)
+    file = schema.folder() / "versions" / name if context.options.dry_run else schema.revision(purpose)
+    return Result(Revision(str(file)), True)
 
 
-@command(app, "seed", returns=seed.Seeded, example="dumacle db seed root@example.com", mutates=True, role="superadmin")
+@app.changes("seed", example="dumacle db seed root@example.com", role="superadmin")
 def seed_(
     context: Context,
-    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The first superadmin's e-mail.")] = seed.EMAIL,
-) -> Shown:
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The first superadmin's e-mail.")] = SUPERADMIN,
+) -> Result[seed.Seeded]:
     """Make the first superadmin, whose password is shown this once, and the plans free, starter and pro."""
     return context.change(lambda session: seed.seed(session, email))
 
 
-@command(
-    app,
-    "check",
-    returns=checks.Check,
-    many=True,
-    columns=("check", "status", "finding", "fix"),
-    example="dumacle db check",
-    role="owner",
-)
-def check(context: Context) -> Shown:
+@app.reads("check", columns=("check", "status", "finding", "fix"), example="dumacle db check", role="owner")
+def check(context: Context) -> Rows[checks.Check]:
     """Compare server, schema, tables and functions with what this release needs; exit 1 where they differ."""
     with context.connection() as connection:
         found = [checks.server(connection), checks.tried("schema", lambda: checks.schema(connection))]
         if checks.worst(found) != "failed":
             found += [*checks.models(connection), checks.functions(connection)]
-    return Shown(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
+    return Result(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
 
 
 @contextmanager
-def _owned(context: Context) -> Iterator["Connection"]:
+def _owned(context: Context) -> Iterator[Connection]:
     """Connect as the owner of the schema; raises NotOwner for anybody else."""
     from dumacle_cli.store import schema
 
@@ -215,12 +183,10 @@ def _owned(context: Context) -> Iterator["Connection"]:
         yield connection
 
 
-def _migrated(
-    context: Context, before: str | None, steps: list[str], after: str | None, *, roles_made: bool = False
-) -> Shown:
+def _migrated(before: str | None, steps: list[str], after: str | None, *, roles_made: bool = False) -> Result[Migrated]:
     done = Migrated(before, after, tuple(steps), roles_made)
     note = ROLES_MADE if roles_made else ""
-    return Shown(done, bool(steps) or roles_made, dry_run=context.dry_run, note=note)
+    return Result(done, bool(steps) or roles_made, note=note)
 
 
 def _revisions() -> list[str]:

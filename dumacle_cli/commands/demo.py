@@ -1,5 +1,7 @@
 """`dumacle demo`: the whole product on this machine, in one command."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,30 +10,29 @@ from typing import Annotated
 import typer
 
 from dumacle_cli import embedded, sources
-from dumacle_cli.commands.contract import GROUP, command
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.tour import Demo, Survey, Tour, survey
 from dumacle_cli.context import Context
 from dumacle_cli.local import ffmpeg, media
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result
 
-app = typer.Typer(**GROUP)  # type: ignore[arg-type]
-app.path = ""  # type: ignore[attr-defined]
+app = CommandGroup("demo")
 
 
-@command(app, "demo", returns=Demo, example="dumacle demo", mutates=True, outside=True, offline=True, configures=True)
+@app.acts_outside("", example="dumacle demo", offline=True, writes_config=True)
 def demo(
     context: Context,
     folder: Annotated[
         Path | None, typer.Argument(metavar="FOLDER", help="What to upload; without it media is made with FFmpeg.")
     ] = None,
-) -> Shown:
+) -> Result[Demo]:
     """Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.
 
     It always uses the embedded servers, never a database that is configured, and can be repeated at will.
     """
     source = _source(context, folder)
     hiding = _use_embedded(context)
-    return _foreseen(context, folder) if context.dry_run else Tour(context, hiding).run(source)
+    return _foreseen(context, folder) if context.options.dry_run else Tour(context, hiding).run(source)
 
 
 def _source(context: Context, folder: Path | None) -> Callable[[], tuple[Survey, bool]]:
@@ -53,15 +54,17 @@ def _use_embedded(context: Context) -> str:
     before = context.resolved
     context.resolved = before.embedded_in(context.data_dir.resolve(), embedded.PROFILE)
     if told := [before.origins[name].place for name in sources.LOCAL if getattr(before.settings, name)]:
-        context.say(f"The store of {' and '.join(dict.fromkeys(told))} is left alone: the demo uses the embedded one.")
+        context.console.say(
+            f"The store of {' and '.join(dict.fromkeys(told))} is left alone: the demo uses the embedded one."
+        )
     origin = before.origins.get("database_url")
     if origin is None or before.settings.database_url is None:
         return ""
-    context.say(f"The database of {origin.place} is left alone: the demo uses the embedded one.")
+    context.console.say(f"The database of {origin.place} is left alone: the demo uses the embedded one.")
     return origin.place if origin.kind == "environment" else ""
 
 
-def _foreseen(context: Context, folder: Path | None) -> Shown:
+def _foreseen(context: Context, folder: Path | None) -> Result[Demo]:
     source = folder or context.data_dir / media.FOLDER
     found = survey(source) if source.exists() else None
     planned = Demo(
@@ -80,4 +83,4 @@ def _foreseen(context: Context, folder: Path | None) -> Shown:
         steps=[],
         folder=str(context.data_dir),
     )
-    return Shown(planned, True, context.operation, dry_run=True)
+    return Result(planned, True, context.operation)

@@ -1,14 +1,16 @@
 """`dumacle doctor`: everything Dumacle depends on, each finding with its fix."""
 
+from __future__ import annotations
+
 import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
 from dumacle_cli import settings
-from dumacle_cli.commands.contract import command, group
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import DatabaseUnavailable, DumacleError, Exit, Forbidden, NoDatabase, NotConfigured
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import checks
 from dumacle_cli.services.checks import Check
 
@@ -17,19 +19,11 @@ if TYPE_CHECKING:
 
 START = "start the server, or correct DUMACLE_DATABASE_URL (see: dumacle config list --show-origin)"
 COLUMNS = ("check", "status", "finding", "fix")
-app = group("doctor", "Check everything Dumacle depends on, with a fix for each finding.")
+app = CommandGroup("doctor")
 
 
-@command(
-    app,
-    "",
-    returns=Check,
-    many=True,
-    columns=COLUMNS,
-    example="dumacle doctor",
-    role="enduser",
-)
-def doctor(context: Context) -> Shown:
+@app.reads("", columns=COLUMNS, example="dumacle doctor", role="enduser")
+def doctor(context: Context) -> Rows[Check]:
     """Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed."""
     database, buckets = _database(context)
     found = [
@@ -42,8 +36,8 @@ def doctor(context: Context) -> Shown:
     return _judged(found)
 
 
-@command(app, "rls", returns=Check, many=True, columns=COLUMNS, example="dumacle doctor rls")
-def rls(context: Context) -> Shown:
+@app.reads("rls", columns=COLUMNS, example="dumacle doctor rls")
+def rls(context: Context) -> Rows[Check]:
     """Check that PostgreSQL keeps everybody to what he may do; exit 1 where a boundary is broken."""
     from dumacle_cli.store import logins
 
@@ -53,8 +47,8 @@ def rls(context: Context) -> Shown:
         return _judged(checks.boundaries(session.connection()))
 
 
-def _judged(found: list[Check]) -> Shown:
-    return Shown(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
+def _judged(found: list[Check]) -> Rows[Check]:
+    return Result(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
 
 
 def _configuration(context: Context) -> Check:
@@ -65,7 +59,7 @@ def _configuration(context: Context) -> Check:
     return Check("configuration", "ok", origin, "")
 
 
-def _database(context: Context) -> "tuple[list[Check], list[Bucket]]":
+def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
     """Look at the database, and return the buckets that its pods use; raises NoDatabase."""
     from dumacle_cli.store import catalog
 
@@ -84,7 +78,7 @@ def _database(context: Context) -> "tuple[list[Check], list[Bucket]]":
         return [*found, Check(name, "failed", str(error), fix)], []
 
 
-def _providers(context: Context, buckets: "list[Bucket]") -> list[Check]:
+def _providers(context: Context, buckets: list[Bucket]) -> list[Check]:
     """Try the default bucket of each provider that is configured, and every other bucket of the pods."""
     from dumacle_cli.clients.providers import PROVIDERS
     from dumacle_cli.store.places import Place
@@ -92,19 +86,19 @@ def _providers(context: Context, buckets: "list[Bucket]") -> list[Check]:
     found, seen, used = [], set(), {bucket.provider for bucket in buckets}
     for name in PROVIDERS:
         try:
-            seen.add((name, context.location(Place(name)).bucket))
+            seen.add((name, context.stores.location(Place(name)).bucket))
         except NotConfigured:
             if name != context.settings.default_provider or name in used:  # each pod there may name its own bucket
                 continue
         except DumacleError:
             pass  # the check below meets it again, and tells it
-        found.append(checks.provider(name, partial(context.location, Place(name))))
+        found.append(checks.provider(name, partial(context.stores.location, Place(name))))
     others = [bucket for bucket in buckets if (bucket.provider, bucket.name) not in seen]
     return found + [_pods_bucket(context, bucket) for bucket in others]
 
 
-def _pods_bucket(context: Context, bucket: "Bucket") -> Check:
+def _pods_bucket(context: Context, bucket: Bucket) -> Check:
     from dumacle_cli.store.places import Place
 
     place = Place(bucket.provider, bucket.name)
-    return checks.provider(bucket.provider, partial(context.location, place), bucket.prefix)
+    return checks.provider(bucket.provider, partial(context.stores.location, place), bucket.prefix)

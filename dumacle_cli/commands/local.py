@@ -1,21 +1,23 @@
 """`dumacle local`: the embedded PostgreSQL and S3 server on this machine."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli import embedded, settings
-from dumacle_cli.commands.contract import command, group
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import NotEmbedded
 from dumacle_cli.local import servers
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.units import Bytes, show_size
 
 if TYPE_CHECKING:
     from dumacle_cli.config_file import FileChange
 
-app = group("local", "The embedded PostgreSQL and S3 server on this machine.")
+app = CommandGroup("local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +42,29 @@ class Reset:
     freed: Bytes
 
 
-@command(
-    app,
+@app.acts_outside(
     "start",
-    returns=Server,
-    many=True,
     columns=("server", "status", "address"),
     example="dumacle local start",
-    mutates=True,
-    outside=True,
     offline=True,
-    configures=True,
+    writes_config=True,
 )
-def start(context: Context) -> Shown:
+def start(context: Context) -> Rows[Server]:
     """Start both servers, make database and schema, and write the profile `local`; repeat it at will."""
     folder = _folder(context)
     was_running = servers.running(folder) is not None
     change = profile(context, folder)
-    if not context.dry_run:
+    if not context.options.dry_run:
         embedded.start(folder)
         change.write()
     notes = [f"servers in {folder}", *([f"profile local in {change.file}"] if change.changed else [])]
     if database := context.resolved.origins.get("database_url"):
         notes.append(f"other commands use the database of {database}" if context.settings.database_url else "")
     note = "\n".join(filter(None, notes))
-    return Shown(_status(folder), change.changed or not was_running, dry_run=context.dry_run, note=note)
+    return Result(_status(folder), change.changed or not was_running, note=note)
 
 
-def profile(context: Context, folder: Path) -> "FileChange":
+def profile(context: Context, folder: Path) -> FileChange:
     """Work out the profile `local`, which is not put in the place of a database that a file configures."""
     configured = context.resolved.origins.get("database_url")
     in_use = configured is None or configured.kind == "environment"
@@ -76,7 +73,7 @@ def profile(context: Context, folder: Path) -> "FileChange":
 
 def _folder(context: Context) -> Path:
     """Return the folder that this is about; raises NotEmbedded where a profile was named that has another database."""
-    named = context.options.get("profile") or context.environ.get("DUMACLE_PROFILE")
+    named = context.options.profile or context.environ.get("DUMACLE_PROFILE")
     database = context.resolved.origins.get("database_url")
     if named and context.settings.database_url and database and database.kind == f"profile {named}":
         command = context.command.replace(".", " ")
@@ -84,50 +81,31 @@ def _folder(context: Context) -> Path:
     return context.data_dir
 
 
-@command(
-    app,
-    "stop",
-    returns=Server,
-    many=True,
-    columns=("server", "status"),
-    example="dumacle local stop",
-    mutates=True,
-    outside=True,
-    offline=True,
-)
-def stop(context: Context) -> Shown:
+@app.acts_outside("stop", columns=("server", "status"), example="dumacle local stop", offline=True)
+def stop(context: Context) -> Rows[Server]:
     """Stop both servers; their data stays."""
     folder = _folder(context)
     stopped = any(server.running for server in servers.status(folder))
-    if not context.dry_run:
+    if not context.options.dry_run:
         servers.stop(folder)
-    return Shown(_status(folder), stopped, dry_run=context.dry_run, note=f"servers in {folder}")
+    return Result(_status(folder), stopped, note=f"servers in {folder}")
 
 
-@command(app, "status", returns=Server, many=True, example="dumacle local status", offline=True)
+@app.reads("status", example="dumacle local status", offline=True)
 def status(context: Context) -> list[Server]:
     """Show what runs, where, and how big it is; starts nothing."""
     return _status(_folder(context))
 
 
-@command(
-    app,
-    "reset",
-    returns=Reset,
-    example="dumacle local reset --yes",
-    mutates=True,
-    outside=True,
-    confirms=True,
-    offline=True,
-)
-def reset(context: Context) -> Shown:
+@app.acts_outside("reset", example="dumacle local reset --yes", confirms=True, offline=True)
+def reset(context: Context) -> Result[Reset]:
     """Stop both servers and delete their data for good: every row and every object."""
     folder = _folder(context)
     size = sum(server.size for server in servers.status(folder))
     question = f"This deletes {show_size(size)} in {folder}: every row and every object."
-    context.confirm(question, name="reset", where=_named_by(context))
-    freed = size if context.dry_run else servers.reset(folder)
-    return Shown(Reset(str(folder), freed), freed > 0, dry_run=context.dry_run)
+    context.console.confirm(question, name="reset", where=_named_by(context))
+    freed = size if context.options.dry_run else servers.reset(folder)
+    return Result(Reset(str(folder), freed), freed > 0)
 
 
 def _named_by(context: Context) -> str:

@@ -1,25 +1,25 @@
 """`dumacle plans`: what is sold, for how much, and with which limits."""
 
+from __future__ import annotations
+
 import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dumacle_cli.commands import selling, subscriptions
-from dumacle_cli.commands.contract import command, group
-from dumacle_cli.commands.listing import After, All, Limit, listing
+from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.paging import listing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, UsageError
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import plans
 from dumacle_cli.units import parse_price, parse_size
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    pass
 
-    from dumacle_cli.store.paging import Page
-
-app = group("plans", "What is sold: prices and limits.")
+app = CommandGroup("plans")
 
 Name = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 Price = typer.Option("--price", metavar="AMOUNT", help="Price of an interval, such as 9.99.")
@@ -33,12 +33,9 @@ Minutes = typer.Option("--transcode-minutes", metavar="N", help="Minutes transco
 UNLIMITED = "unlimited"
 
 
-@command(
-    app,
+@app.changes(
     "create",
-    returns=plans.Plan,
     example="dumacle plans create family --price 9.99 --storage 500GiB --upload 100GiB --default-pod films",
-    mutates=True,
     role="superadmin",
 )
 def create(
@@ -53,17 +50,14 @@ def create(
     default_pod: Annotated[
         str | None, typer.Option("--default-pod", metavar="POD", help="Pod that new subscribers are granted.")
     ] = None,
-) -> Shown:
+) -> Result[plans.Plan]:
     """Create a plan."""
     values = _values(price, currency, interval, storage, upload, transcode_minutes)
     return context.change(lambda session: plans.create(session, name, values, default_pod))
 
 
-@command(
-    app,
+@app.lists(
     "list",
-    returns=plans.Plan,
-    many=True,
     columns=(
         "name",
         "price",
@@ -81,32 +75,22 @@ def create(
 def list_(
     context: Context,
     archived: Annotated[bool, typer.Option("--archived", help="Those that are no longer sold.")] = False,
-    limit: Limit = 50,
-    after: After = "",
-    everything: All = False,
-) -> Shown:
+) -> Rows[plans.Plan]:
     """List plans by name."""
-
-    def fetch(session: "Session", token: str | None) -> "Page[plans.Plan]":
-        return plans.list_(session, archived=archived, after=token, limit=limit)
-
-    return listing(context, fetch, after, everything)
+    return listing(context, plans.list_, archived=archived)
 
 
-@command(app, "show", returns=plans.PlanDetail, example="dumacle plans show starter", role="enduser")
+@app.reads("show", example="dumacle plans show starter", role="enduser")
 def show(context: Context, plan: Name) -> plans.PlanDetail:
     """Show a plan, with how many live subscriptions it has."""
     with context.session() as session:
         return plans.show(session, plan)
 
 
-@command(
-    app,
+@app.changes(
     "update",
-    returns=plans.Plan,
     example="dumacle plans update starter --storage 300GiB",
-    mutates=True,
-    blank=("default_pod",),
+    may_be_empty=("default_pod",),
     role="superadmin",
 )
 def update(
@@ -122,7 +106,7 @@ def update(
     default_pod: Annotated[
         str | None, typer.Option("--default-pod", metavar="POD", help="Pod for new subscribers; '' for none.")
     ] = None,
-) -> Shown:
+) -> Result[plans.Plan]:
     """Change a plan; new limits hold for its subscribers at once."""
     if (price is None) is not (currency is None):
         raise UsageError("--price and --currency are given together", "dumacle plans update")
@@ -130,20 +114,20 @@ def update(
     return context.change(lambda session: plans.update(session, plan, values, name, default_pod))
 
 
-@command(app, "archive", returns=plans.Plan, example="dumacle plans archive pro", mutates=True, role="superadmin")
-def archive(context: Context, plan: Name) -> Shown:
+@app.changes("archive", example="dumacle plans archive pro", role="superadmin")
+def archive(context: Context, plan: Name) -> Result[plans.Plan]:
     """Take a plan from sale; its subscribers keep it."""
     return context.change(lambda session: plans.archive(session, plan))
 
 
-@command(app, "restore", returns=plans.Plan, example="dumacle plans restore pro", mutates=True, role="superadmin")
-def restore(context: Context, plan: Name) -> Shown:
+@app.changes("restore", example="dumacle plans restore pro", role="superadmin")
+def restore(context: Context, plan: Name) -> Result[plans.Plan]:
     """Put an archived plan on sale again."""
     return context.change(lambda session: plans.restore(session, plan))
 
 
-selling.register(app)
-app.add_typer(subscriptions.app)
+app.include(selling.app)
+app.add(subscriptions.app)
 
 
 def _values(

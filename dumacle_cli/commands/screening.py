@@ -113,7 +113,7 @@ def play(context: Context, made: transcodes.Detail) -> tuple[downloads.Link, Pla
     [rendition] = made.renditions
     with context.session() as session:
         published = renditions.published(session, made.file, rendition.name)
-    link = renditions.playing_link(context.store, published, context.settings.url_expiry, playlists.signed)
+    link = renditions.playing_link(context.stores.open, published, context.settings.url_expiry, playlists.signed)
     played = _fetch_all(link.url)
     _check(context, published, rendition.size, played)
     return link, played
@@ -136,7 +136,7 @@ def _fetch_all(url: str) -> Played:
 
 def _check(context: Context, published: "Published", size: int, played: Played) -> None:
     """Compare what was fetched with what was published: each object, and the bytes (`size`) of all."""
-    objects = context.store(published.place).list(published.prefix)
+    objects = context.stores.open(published.place).list(published.prefix)
     links = published.prefix + renditions.LINKS
     stored = {f"/{published.place.bucket}/{each.key}": each.size for each in objects if not each.key.startswith(links)}
     pieces = {path: bytes_ for path, bytes_ in stored.items() if not path.endswith(renditions.PLAYLIST)}

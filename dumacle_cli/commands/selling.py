@@ -1,46 +1,40 @@
 """`dumacle plans push|subscribe|portal|change|cancel|sync`: what is sold, and what Stripe bills."""
 
-from functools import partial
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import command
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import customers, products, reconciliation, selling, subscriptions
 from dumacle_cli.units import show_instant
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+app = CommandGroup("plans")
+
 User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
 Plan = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands that sell to the group of plans."""
-    sells = partial(command, app, mutates=True, outside=True)
-    subscribes = partial(sells, recorded=True)
-    nothing = "no plan costs anything, so there is nothing to sell"
-    shown = ("plan", "result", "product_id", "price_id")
-    pushes = partial(sells, returns=products.Pushed, many=True, columns=shown, empty=nothing)
-    moves = partial(subscribes, returns=subscriptions.Subscription)
-    pushes("push", role="superadmin", example="dumacle plans push starter pro")(push)
-    subscribes("subscribe", returns=selling.Sale, example="dumacle plans subscribe bob@example.com free")(subscribe)
-    sells("portal", returns=customers.Portal, example="dumacle plans portal ada@example.com")(portal)
-    moves("change", example="dumacle plans change ada@example.com pro")(change)
-    moves("cancel", example="dumacle plans cancel ada@example.com --yes", confirms=True)(cancel)
-    sells("sync", role="superadmin", returns=reconciliation.Synced, example="dumacle plans sync", cron=True)(sync)
-
-
+@app.acts_outside(
+    "push",
+    columns=("plan", "result", "product_id", "price_id"),
+    empty="no plan has a price, so there is nothing to publish",
+    example="dumacle plans push starter pro",
+    role="superadmin",
+)
 def push(
     context: Context,
     plans: Annotated[
         list[str] | None, typer.Argument(metavar="PLAN", help="Only these; else all that cost something.")
     ] = None,
-) -> Shown:
+) -> Rows[products.Pushed]:
     """Let Stripe sell plans as they are here; pushing again writes only what differs."""
     with context.session() as session:
         offers = products.offers(session, plans or [], context.settings.installation)
@@ -53,25 +47,26 @@ def push(
             if not done:
                 raise
             status = Exit.PARTIAL
-            context.warn(f"{offer.plan} and what comes behind it was not pushed: {error}", fix=error.remedy)
+            context.console.warn(f"{offer.plan} and what comes behind it was not pushed: {error}", fix=error.remedy)
             break
     changed = any(pushed.result != "unchanged" for pushed in done)
-    return Shown(done, changed, dry_run=context.dry_run, exit=status)
+    return Result(done, changed, exit=status)
 
 
 def _push(context: Context, offer: products.Offer) -> products.Pushed:
-    if context.dry_run:
+    if context.options.dry_run:
         return products.foresee(context.billing, offer)
     return products.push(context.database, context.billing, offer, context.operation)
 
 
+@app.acts_outside("subscribe", example="dumacle plans subscribe bob@example.com free", takes_op_id=True)
 def subscribe(
     context: Context,
     user: User,
     plan: Plan,
     checkout: Annotated[bool, typer.Option("--checkout", help="Make a link where he pays at Stripe.")] = False,
     direct: Annotated[bool, typer.Option("--direct", help="Charge the payment method that Stripe has of him.")] = False,
-) -> Shown:
+) -> Result[selling.Sale]:
     """Put a user on a plan; one that is sold at Stripe needs --checkout or --direct."""
     if checkout and direct:
         raise UsageError("--checkout and --direct exclude each other", "dumacle plans subscribe")
@@ -80,12 +75,12 @@ def subscribe(
     with context.session() as session:
         deal = selling.deal(session, user, plan, context.settings.installation)
     if sale := selling.settled(deal):
-        return Shown(sale, False, context.operation, dry_run=context.dry_run)
+        return Result(sale, False)
     sell = _checkout if checkout else _direct
-    return Shown(sell(context, deal), True, context.operation, dry_run=context.dry_run)
+    return Result(sell(context, deal), True)
 
 
-def _given(session: "Session", user: str, plan: str) -> tuple[selling.Sale, bool]:
+def _given(session: Session, user: str, plan: str) -> tuple[selling.Sale, bool]:
     given, changed = subscriptions.give(session, user, plan)
     return selling.sold(given), changed
 
@@ -93,12 +88,12 @@ def _given(session: "Session", user: str, plan: str) -> tuple[selling.Sale, bool
 def _checkout(context: Context, deal: selling.Deal) -> selling.Sale:
     pages = [_page(context, name) for name in ("checkout_success_url", "checkout_cancel_url")]
     till = _till(context)
-    return selling.foresee(deal, "open") if context.dry_run else selling.checkout(till, deal, *pages)
+    return selling.foresee(deal, "open") if context.options.dry_run else selling.checkout(till, deal, *pages)
 
 
 def _direct(context: Context, deal: selling.Deal) -> selling.Sale:
     till = _till(context)
-    return selling.foresee(deal, "active") if context.dry_run else selling.subscribe(till, deal)
+    return selling.foresee(deal, "active") if context.options.dry_run else selling.subscribe(till, deal)
 
 
 def _till(context: Context) -> customers.Till:
@@ -112,17 +107,19 @@ def _page(context: Context, setting: str) -> str:
     return str(found)
 
 
-def portal(context: Context, user: User) -> Shown:
+@app.acts_outside("portal", example="dumacle plans portal ada@example.com")
+def portal(context: Context, user: User) -> Result[customers.Portal]:
     """Make a link to Stripe's page where a user minds his payment methods and invoices."""
     with context.session() as session:
         buyer = customers.buyer(session, user, context.settings.installation)
     page = _page(context, "portal_return_url")
-    if context.dry_run:
-        return Shown(customers.Portal(buyer.email, buyer.customer, None), True, dry_run=True)
-    return Shown(customers.portal(_till(context), buyer, page), True)
+    if context.options.dry_run:
+        return Result(customers.Portal(buyer.email, buyer.customer, None), True)
+    return Result(customers.portal(_till(context), buyer, page), True)
 
 
-def change(context: Context, user: User, plan: Plan) -> Shown:
+@app.acts_outside("change", example="dumacle plans change ada@example.com pro", takes_op_id=True)
+def change(context: Context, user: User, plan: Plan) -> Result[subscriptions.Subscription]:
     """Move a user to another plan at once; Stripe settles the rest of the period with the next invoice."""
     with context.session() as session:
         present = subscriptions.of(session, user)
@@ -131,16 +128,17 @@ def change(context: Context, user: User, plan: Plan) -> Shown:
         return context.change(lambda session: subscriptions.move(session, user, plan))
     till = _till(context)
     if present.plan == plan:
-        return Shown(present, False, context.operation, dry_run=context.dry_run)
-    done = selling.moved(present, plan) if context.dry_run else selling.change(till, present, deal)
-    return Shown(done, True, context.operation, dry_run=context.dry_run)
+        return Result(present, False)
+    done = selling.moved(present, plan) if context.options.dry_run else selling.change(till, present, deal)
+    return Result(done, True)
 
 
+@app.acts_outside("cancel", example="dumacle plans cancel ada@example.com --yes", takes_op_id=True, confirms=True)
 def cancel(
     context: Context,
     user: User,
     now: Annotated[bool, typer.Option("--now", help="At once, not at the end of the period that is paid.")] = False,
-) -> Shown:
+) -> Result[subscriptions.Subscription]:
     """End a user's subscription with the period that is paid; one that nobody bills ends at once."""
     with context.session() as session:
         present = subscriptions.of(session, user)
@@ -151,15 +149,16 @@ def cancel(
         return context.change(lambda session: subscriptions.stop(session, user))
     till = _till(context)
     if present.cancel_at_period_end and not now:
-        return Shown(present, False, context.operation, dry_run=context.dry_run)
-    done = selling.canceled(present, now=now) if context.dry_run else selling.cancel(till, present, now=now)
-    return Shown(done, True, context.operation, dry_run=context.dry_run)
+        return Result(present, False)
+    done = selling.canceled(present, now=now) if context.options.dry_run else selling.cancel(till, present, now=now)
+    return Result(done, True)
 
 
+@app.acts_outside("sync", example="dumacle plans sync", cron=True, role="superadmin")
 def sync(
     context: Context,
     user: Annotated[str, typer.Option("--user", metavar="USER", help="Only this user's; else all.")] = "",
-) -> Shown:
+) -> Result[reconciliation.Synced]:
     """Compare subscriptions with Stripe, and put right what was missed; for cron, needs no worker.
 
     Exit 3 says that some could not be put right.
@@ -167,9 +166,9 @@ def sync(
     with context.session() as session:
         chosen = reconciliation.whose(session, user)
     done, reasons = reconciliation.sync(
-        context.database, context.billing, chosen, context.settings.installation, dry_run=context.dry_run
+        context.database, context.billing, chosen, context.settings.installation, dry_run=context.options.dry_run
     )
     for subscription, reason in reasons.items():
-        context.warn(f"{subscription}: {reason}")
+        context.console.warn(f"{subscription}: {reason}")
     changed = done.missed + done.unseen > done.failed
-    return Shown(done, changed, dry_run=context.dry_run, exit=Exit.PARTIAL if done.failed else Exit.DONE)
+    return Result(done, changed, exit=Exit.PARTIAL if done.failed else Exit.DONE)

@@ -1,77 +1,55 @@
 """`dumacle auth sessions`: where one is logged in."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import command, group
-from dumacle_cli.commands.listing import After, All, Limit, listing
+from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.paging import listing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import UsageError
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import logins
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    pass
 
-    from dumacle_cli.store.paging import Page
-
-app = group("auth sessions", "Sessions that are open.")
+app = CommandGroup("auth sessions")
 
 
-@command(
-    app,
+@app.lists(
     "list",
-    returns=logins.OpenSession,
-    many=True,
     empty="no session is open; open one with: dumacle auth login",
     example="dumacle auth sessions list",
     role="enduser",
 )
-def list_(context: Context, limit: Limit = 50, after: After = "", everything: All = False) -> Shown:
+def list_(context: Context) -> Rows[logins.OpenSession]:
     """List your open sessions; admins see those of everybody."""
-
-    def fetch(session: "Session", token: str | None) -> "Page[logins.OpenSession]":
-        return logins.list_(session, after=token, limit=limit)
-
-    return listing(context, fetch, after, everything)
+    return listing(context, logins.list_)
 
 
-@command(
-    app,
-    "revoke",
-    returns=logins.Revoked,
-    example="dumacle auth sessions revoke --all",
-    mutates=True,
-    outside=True,
-    role="enduser",
-)
+@app.acts_outside("revoke", example="dumacle auth sessions revoke --all", role="enduser")
 def revoke(
     context: Context,
     login: Annotated[str, typer.Argument(metavar="LOGIN", help="The session, as the list names it.")] = "",
     every: Annotated[bool, typer.Option("--all", help="All of yours but the one in use.")] = False,
-) -> Shown:
+) -> Result[logins.Revoked]:
     """End a session and what runs in it at once."""
     if bool(login) == every:
         raise UsageError("give either a LOGIN or --all", "dumacle auth sessions revoke")
-    if context.dry_run:
+    if context.options.dry_run:
         with context.session() as session:
             planned = logins.ending(session, login or None)
-        return Shown(planned, bool(planned.logins), dry_run=True)
+        return Result(planned, bool(planned.logins))
     return context.change(lambda session: logins.end(session, login or None))
 
 
-@command(
-    app,
-    "limit",
-    returns=logins.Longest,
-    example="dumacle auth sessions limit 12",
-    mutates=True,
-    role="superadmin",
-)
+@app.changes("limit", example="dumacle auth sessions limit 12", role="superadmin")
 def limit(
     context: Context,
     hours: Annotated[int, typer.Argument(metavar="HOURS", min=1, max=logins.LONGEST, help="At most this long.")],
-) -> Shown:
+) -> Result[logins.Longest]:
     """Say how long a session of anybody may last; those that are open keep their end."""
     return context.change(lambda session: logins.set_longest(session, hours))

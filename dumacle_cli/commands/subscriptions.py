@@ -1,28 +1,25 @@
 """`dumacle plans subscriptions`: who is on which plan."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import command, group
-from dumacle_cli.commands.listing import After, All, Limit, listing
+from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.paging import listing
 from dumacle_cli.context import Context
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import subscriptions
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    pass
 
-    from dumacle_cli.store.paging import Page
-
-app = group("plans subscriptions", "Who is on which plan.")
+app = CommandGroup("plans subscriptions")
 
 
-@command(
-    app,
+@app.lists(
     "list",
-    returns=subscriptions.Subscription,
-    many=True,
     columns=("id", "user", "plan", "status", "stripe_id", "current_period_end", "cancel_at_period_end"),
     empty="there are no such subscriptions; start one with: dumacle plans subscribe USER PLAN",
     example="dumacle plans subscriptions list --plan starter --status active",
@@ -33,31 +30,18 @@ def list_(
     status: Annotated[subscriptions.Status | None, typer.Option("--status", help="Only those of this status.")] = None,
     plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help="Only those to this plan.")] = "",
     user: Annotated[str, typer.Option("--user", metavar="USER", help="Only those of this user: e-mail or id.")] = "",
-    limit: Limit = 50,
-    after: After = "",
-    everything: All = False,
-) -> Shown:
+) -> Rows[subscriptions.Subscription]:
     """List subscriptions, also those that ended."""
-
-    def fetch(session: "Session", token: str | None) -> "Page[subscriptions.Subscription]":
-        return subscriptions.list_(session, status=status, plan=plan, user=user, after=token, limit=limit)
-
-    return listing(context, fetch, after, everything, user=user, plan=plan)
+    return listing(context, subscriptions.list_, status=status, plan=plan, user=user).without(user=user, plan=plan)
 
 
-@command(
-    app,
-    "show",
-    returns=subscriptions.Subscription,
-    example="dumacle plans subscriptions show ada@example.com",
-    role="enduser",
-)
+@app.reads("show", example="dumacle plans subscriptions show ada@example.com", role="enduser")
 def show(
     context: Context,
     subscription: Annotated[
         str, typer.Argument(metavar="USER|ID", help="A user's e-mail, or the subscription's id here or at Stripe.")
     ],
-) -> Shown:
+) -> Result[subscriptions.Subscription]:
     """Show a subscription; of a user the present one, else the last."""
     with context.session() as session:
-        return Shown(subscriptions.show(session, subscription))
+        return Result(subscriptions.show(session, subscription))

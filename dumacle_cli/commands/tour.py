@@ -17,7 +17,7 @@ from dumacle_cli.ingest.content import content_type
 from dumacle_cli.ingest.items import Item
 from dumacle_cli.ingest.scan import scan
 from dumacle_cli.local import servers
-from dumacle_cli.output.forms import Form, Shown
+from dumacle_cli.output.result import Result
 from dumacle_cli.output.steps import Step, Steps
 from dumacle_cli.services import demo as world
 from dumacle_cli.services import downloads, files, seed, standing, subscriptions, transcodes
@@ -96,14 +96,14 @@ class Tour:
     """One run of the demo on the embedded servers; `hiding` is the variable that hides them from other commands."""
 
     def __init__(self, context: Context, hiding: str) -> None:
-        told = context.form is Form.TABLE and not context.quiet
+        told = context.options.is_table and not context.options.quiet
         self.context, self.hiding = context, hiding
         self.operation = context.operation
-        self.steps = Steps(context.err if told else None, STEPS)
+        self.steps = Steps(context.console.err if told else None, STEPS)
         self.changed = False
         self.exit = Exit.DONE
 
-    def run(self, source: Callable[[], tuple[Survey, bool]]) -> Shown:
+    def run(self, source: Callable[[], tuple[Survey, bool]]) -> Result[Any]:
         """Take all steps on a source, which may have to be made first; raises what the commands raise."""
         take = self.steps.take
         found = self._prepare(source)
@@ -123,9 +123,9 @@ class Tour:
             **counts,
             **screened,
         )
-        shown = Shown(done, self.changed, self.operation, exit=self.exit)
-        if self.context.form is Form.TABLE:
-            self.context.say("")
+        shown: Result[Any] = Result(done, self.changed, self.operation, exit=self.exit)
+        if self.context.options.is_table:
+            self.context.console.say("")
             place = {"servers": f"in {self.context.data_dir}"}
             shown.data = place | lines | {"film": found.film.path, "SHA-256": sha256}
             shown.note = ending.note(self.context, self.hiding, link, playing)
@@ -137,8 +137,8 @@ class Tour:
         self.steps.take("servers", self._start)
         found = self.steps.take("media", lambda: self._media(source))
         seeded = self.steps.take("set-up", lambda: self._set_up(found))
-        if seeded and seeded.password and self.context.form is Form.TABLE:
-            self.context.say(f"     password of {seeded.email}, shown once: {seeded.password}")
+        if seeded and seeded.password and self.context.options.is_table:
+            self.context.console.say(f"     password of {seeded.email}, shown once: {seeded.password}")
         return found
 
     def _start(self) -> tuple[None, str]:
@@ -218,14 +218,14 @@ class Tour:
     # The bytes, out again
 
     def _link(self, found: Survey) -> tuple[tuple[downloads.Link, str], str]:
-        link = downloads.link(self.context.store, self._content(found), self.context.settings.url_expiry)
+        link = downloads.link(self.context.stores.open, self._content(found), self.context.settings.url_expiry)
         with Path(os.fsdecode(found.film.source)).open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         _compare(found, screening.fetched(link.url), sha256)
         return (link, sha256), "a link to the film was fetched: SHA-256 is the same"
 
     def _download(self, found: Survey, sha256: str) -> tuple[None, str]:
-        _compare(found, downloads.checked(self.context.store, self._content(found)), sha256)
+        _compare(found, downloads.checked(self.context.stores.open, self._content(found)), sha256)
         return None, f"{show_size(found.film.size)} downloaded: SHA-256 is the same"
 
     def _content(self, found: Survey) -> "Content":
@@ -240,7 +240,7 @@ class Tour:
         made, fresh = self.steps.take("transcode", lambda: self._transcode(found.video))
         if made and made.status != "done":
             self.exit = Exit.FAILED
-            self.context.warn(f"{made.path}: {made.error}")
+            self.context.console.warn(f"{made.path}: {made.error}")
         link, played = self.steps.take("play", lambda: self._play(made))
         told = {
             "video": found.video.path if found.video else None,

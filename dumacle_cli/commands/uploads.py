@@ -1,5 +1,7 @@
 """`dumacle files upload`: files and folders into a pod."""
 
+from __future__ import annotations
+
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -8,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dumacle_cli import errors
-from dumacle_cli.commands.contract import command
+from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import quoted, visible
 from dumacle_cli.ingest.items import TROUBLE, Outcome, Silent, Summary, Tally
-from dumacle_cli.output.forms import Form, Shown
+from dumacle_cli.output.result import OutputFormat, Result
 from dumacle_cli.transcode import presets
 
 if TYPE_CHECKING:
@@ -23,19 +25,12 @@ if TYPE_CHECKING:
     from dumacle_cli.services.transcodes import Wish
 
 
-def register(app: typer.Typer) -> None:
-    """Add `upload` to the group of files."""
-    command(
-        app,
-        "upload",
-        returns=Summary,
-        example="dumacle files upload ./photos --pod films --owner ada@example.com",
-        mutates=True,
-        outside=True,
-        blank=("prefix",),
-    )(upload)
+app = CommandGroup("files")
 
 
+@app.acts_outside(
+    "upload", example="dumacle files upload ./photos --pod films --owner ada@example.com", may_be_empty=("prefix",)
+)
 def upload(
     context: Context,
     sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
@@ -50,7 +45,7 @@ def upload(
         presets.Name | None,
         typer.Option("--transcode", metavar="PRESET", help="Have what arrives transcoded."),
     ] = None,
-) -> Shown:
+) -> Result[Summary]:
     """Upload files and folders into a pod; running it again uploads only what is new or changed."""
     done = sent(
         context,
@@ -63,7 +58,7 @@ def upload(
         transcode=transcode,
         report=True,
     )
-    return _shown(context, *done)
+    return _result(context, *done)
 
 
 def sent(
@@ -77,7 +72,7 @@ def sent(
     stop_after: int = 0,
     transcode: presets.Name | None = None,
     report: bool = False,
-) -> tuple["engine.Upload", Summary, Tally]:
+) -> tuple[engine.Upload, Summary, Tally]:
     """Upload, or foresee it on a dry run, and return what was wanted and what it came to.
 
     With `report`, each file that needs attention is told with its reason.
@@ -91,7 +86,7 @@ def sent(
             transcodes.check_owners(session, [target.owner_id])
     wish = _wish(transcode) if transcode else None
     wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after, wish)
-    if context.dry_run:
+    if context.options.dry_run:
         told = _Reporter(context, wanted, None) if report else Silent()
         return wanted, *uploading.foresee(context.database, wanted, told)
     with _bars(context) as bars:
@@ -100,8 +95,8 @@ def sent(
 
 
 def _wanted(
-    context: Context, target: "Target", sources: list[bytes], prefix: str, stop_after: int, wish: "Wish | None"
-) -> "engine.Upload":
+    context: Context, target: Target, sources: list[bytes], prefix: str, stop_after: int, wish: Wish | None
+) -> engine.Upload:
     from dumacle_cli.clients import providers
     from dumacle_cli.ingest import engine, plan
 
@@ -122,7 +117,7 @@ def _wanted(
     )
 
 
-def _wish(preset: str) -> "Wish":
+def _wish(preset: str) -> Wish:
     from dumacle_cli.services.transcodes import Wish
 
     kinds = ("video/",) if presets.get(preset).picture else ("video/", "audio/")
@@ -136,17 +131,17 @@ def _prefix(given: str) -> str:
     return "".join(f"{part}/" for part in parts)
 
 
-def _stores(context: Context, target: "Target") -> "engine.Stores":
+def _stores(context: Context, target: Target) -> engine.Stores:
     from functools import cache, partial
 
     from dumacle_cli.clients import providers
     from dumacle_cli.clients.puts import Puts
     from dumacle_cli.ingest import engine
 
-    location = context.location(target.place)
+    location = context.stores.location(target.place)
     return engine.Stores(
         puts=lambda: Puts(location, context.settings.upload_concurrency),
-        store=cache(lambda: context.store(target.place)),
+        store=cache(lambda: context.stores.open(target.place)),
         proves=partial(providers.proves, target.place.provider),
     )
 
@@ -154,7 +149,7 @@ def _stores(context: Context, target: "Target") -> "engine.Stores":
 class _Reporter:
     """Tells of each file that needs attention as it ends, in any form and also when quiet, and moves the bars."""
 
-    def __init__(self, context: Context, wanted: "engine.Upload", bars: "Bars | None") -> None:
+    def __init__(self, context: Context, wanted: engine.Upload, bars: Bars | None) -> None:
         self._context, self._wanted, self._bars = context, wanted, bars
 
     def planned(self, files: int, size: int) -> None:
@@ -162,7 +157,7 @@ class _Reporter:
         if self._bars:
             self._bars.planned(files, size)
 
-    def moved(self, attempt: "Attempt", size: int) -> None:
+    def moved(self, attempt: Attempt, size: int) -> None:
         """Bytes of an attempt reached the store."""
         if self._bars:
             self._bars.moved(attempt, size)
@@ -177,39 +172,40 @@ class _Reporter:
     def _tell(self, outcome: Outcome) -> None:
         path, ends = visible(outcome.path), str(outcome.ends)
         sentence = f"{path}: {ends}: {outcome.error}"
-        if self._bars and self._context.form in (Form.TABLE, Form.CSV):
+        if self._bars and self._context.options.output in (OutputFormat.TABLE, OutputFormat.CSV):
             self._bars.say(f"dumacle: {sentence}")
             return
-        fix = (
-            _why(self._wanted, outcome.size) if outcome.limit and self._context.form in (Form.JSON, Form.JSONL) else ""
+        fix = _why(self._wanted, outcome.size) if outcome.limit and self._context.options.writes_json else ""
+        self._context.console.warn(
+            sentence, path=outcome.path, result=ends, size=outcome.size, error=outcome.error, fix=fix
         )
-        self._context.warn(sentence, path=outcome.path, result=ends, size=outcome.size, error=outcome.error, fix=fix)
 
 
-def _why(wanted: "engine.Upload", size: int) -> str:
+def _why(wanted: engine.Upload, size: int) -> str:
     """Return the command that says why a file of so many bytes is refused."""
     place = wanted.place
     return f"dumacle users show {quoted(place.owner)} --size {size} --pod {quoted(place.pod)}"
 
 
-def _bars(context: Context) -> "AbstractContextManager[Bars | None]":
-    if context.quiet or context.err is None or not context.err.isatty():
+def _bars(context: Context) -> AbstractContextManager[Bars | None]:
+    terminal = context.console.terminal
+    if terminal is None:
         return nullcontext(None)
     from dumacle_cli.output.progress import Bars
 
-    return Bars(context.err, context.color)
+    return Bars(terminal, context.console.color)
 
 
-def _shown(context: Context, wanted: "engine.Upload", summary: Summary, tally: Tally) -> Shown:
+def _result(context: Context, wanted: engine.Upload, summary: Summary, tally: Tally) -> Result[Summary]:
     status = errors.Exit.DONE
     if tally.troubled:
         only_limits = tally.limits == tally.troubled and not summary.uploaded
         status = errors.Exit.LIMIT if only_limits else errors.Exit.PARTIAL
-        if context.form in (Form.TABLE, Form.CSV):
-            context.log(f"dumacle: {tally.troubled} not uploaded; the first: {tally.first_error}")
+        if context.options.output in (OutputFormat.TABLE, OutputFormat.CSV):
+            context.console.log(f"dumacle: {tally.troubled} not uploaded; the first: {tally.first_error}")
             if tally.limits:
-                context.log(f"  why: {context.runnable(_why(wanted, tally.first_limited))}")
+                context.console.log(f"  why: {context.console.runnable(_why(wanted, tally.first_limited))}")
     changed = summary.uploaded > 0
     others = summary.uploaded - summary.transcodes
     note = f"{summary.transcodes} to be transcoded, {others} of another kind" if wanted.transcode else ""
-    return Shown(summary, changed, context.operation, dry_run=context.dry_run, exit=status, note=note)
+    return Result(summary, changed, exit=status, note=note)

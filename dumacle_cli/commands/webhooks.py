@@ -1,29 +1,30 @@
 """`dumacle webhooks`: listening to Stripe, and the inbox of what it delivered."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import Kind, admit, command, group
-from dumacle_cli.commands.listing import After, All, Limit, listing
+from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.run import admit
 from dumacle_cli.context import Context
-from dumacle_cli.output.forms import Shown
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import webhooks
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    pass
 
-    from dumacle_cli.store.paging import Page
-
-app = group("webhooks", "Listen to Stripe; look at what it delivered.")
-events = group("webhooks events", "What Stripe delivered, and what became of it.")
-app.add_typer(events)
+app = CommandGroup("webhooks")
+events = CommandGroup("webhooks events", "What Stripe delivered, and what became of it.")
+app.add(events)
 
 EventId = Annotated[str, typer.Argument(metavar="EVENT", help="The event's id, such as evt_1.")]
 EventIds = Annotated[list[str], typer.Argument(metavar="EVENT", help="Ids of events, such as evt_1.")]
 
 
-@command(app, "serve", example="dumacle webhooks serve", kind=Kind.SERVICE, cron=True, role="superadmin")
+@app.serves("serve", example="dumacle webhooks serve", cron=True, role="superadmin")
 def serve(context: Context) -> int:
     """Listen for Stripe's deliveries until SIGTERM, and keep them; `dumacle worker` applies them.
 
@@ -34,19 +35,16 @@ def serve(context: Context) -> int:
     from dumacle_cli import listener
 
     chosen = context.settings
-    listening = listener.Listener(context.database, context.webhook_secrets, context.warn)
+    listening = listener.Listener(context.database, context.webhook_secrets, context.console.warn)
     try:
-        listener.serve(listening, chosen.listen_host, chosen.listen_port, chosen.webhook_max_size, context.say)
+        listener.serve(listening, chosen.listen_host, chosen.listen_port, chosen.webhook_max_size, context.console.say)
     finally:
         listening.close()
     return 0
 
 
-@command(
-    events,
+@events.lists(
     "list",
-    returns=webhooks.Event,
-    many=True,
     columns=("id", "type", "object_id", "status", "deliveries", "received_at", "error"),
     empty="Stripe delivered nothing like that yet",
     example="dumacle webhooks events list --status dead",
@@ -57,35 +55,24 @@ def list_(
     object_: Annotated[
         str, typer.Option("--object", metavar="ID", help="Only those about this object, such as sub_1.")
     ] = "",
-    limit: Limit = 50,
-    after: After = "",
-    everything: All = False,
-) -> Shown:
+) -> Rows[webhooks.Event]:
     """List events, the latest received first."""
-
-    def fetch(session: "Session", token: str | None) -> "Page[webhooks.Event]":
-        return webhooks.list_(session, status=status, object_id=object_ or None, after=token, limit=limit)
-
-    return listing(context, fetch, after, everything)
+    return listing(context, webhooks.list_, status=status, object_id=object_ or None)
 
 
-@command(events, "show", returns=webhooks.EventDetail, example="dumacle webhooks events show evt_1")
-def show(context: Context, event: EventId) -> Shown:
+@events.reads("show", example="dumacle webhooks events show evt_1")
+def show(context: Context, event: EventId) -> Result[webhooks.EventDetail]:
     """Show an event with the state of its object and its body."""
     with context.session() as session:
-        return Shown(webhooks.show(session, event))
+        return Result(webhooks.show(session, event))
 
 
-@command(
-    events,
+@events.changes(
     "retry",
-    returns=webhooks.Event,
-    many=True,
     columns=("id", "type", "object_id", "status"),
     example="dumacle webhooks events retry evt_1",
-    mutates=True,
     role="superadmin",
 )
-def retry(context: Context, event: EventIds) -> Shown:
+def retry(context: Context, event: EventIds) -> Rows[webhooks.Event]:
     """Let a worker fetch and apply the objects of events once more."""
     return context.change(lambda session: webhooks.retry(session, event))

@@ -1,5 +1,7 @@
 """`dumacle worker`: does what waits, until it is told to stop."""
 
+from __future__ import annotations
+
 import os
 import signal
 import socket
@@ -12,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands.contract import GROUP, Kind, admit, command
+from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.run import admit
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, TimedOut
 from dumacle_cli.plain import dumped
@@ -24,11 +27,10 @@ if TYPE_CHECKING:
     from dumacle_cli.worker import Tell
 
 Task = Callable[[str], object]
-app = typer.Typer(**GROUP)  # type: ignore[arg-type]
-app.path = ""  # type: ignore[attr-defined]
+app = CommandGroup("worker")
 
 
-@command(app, "worker", example="dumacle worker --once", kind=Kind.SERVICE, cron=True, role="superadmin")
+@app.serves("", example="dumacle worker --once", cron=True, role="superadmin")
 def worker(
     context: Context,
     queues: Annotated[
@@ -70,14 +72,14 @@ def worker(
 
 def _ended(context: Context, stopped_by: signal.Signals | None) -> int:
     if stopped_by is signal.SIGALRM:
-        raise TimedOut(seconds=f"{context.options['timeout']:g}")
+        raise TimedOut(seconds=f"{context.options.timeout:g}")
     if stopped_by is signal.SIGINT:
         raise KeyboardInterrupt
     return 0
 
 
 @contextmanager
-def _database(context: Context, slots: int) -> "Iterator[Database]":
+def _database(context: Context, slots: int) -> Iterator[Database]:
     """Open the database with two connections a slot: one for the work, one to keep its lease."""
     from dumacle_cli.store.database import Database
 
@@ -88,7 +90,7 @@ def _database(context: Context, slots: int) -> "Iterator[Database]":
         database.close()
 
 
-def _sweep(database: "Database", tasks: Mapping[str, Task]) -> int:
+def _sweep(database: Database, tasks: Mapping[str, Task]) -> int:
     """Take work back from dead workers, and call for all that waits; returns how much had no call yet."""
     from dumacle_cli.store import stripe, units
 
@@ -107,7 +109,7 @@ def _sweep(database: "Database", tasks: Mapping[str, Task]) -> int:
 
 
 @contextmanager
-def _tasks(context: Context, database: "Database", names: str, give_back: threading.Event) -> Iterator[dict[str, Task]]:
+def _tasks(context: Context, database: Database, names: str, give_back: threading.Event) -> Iterator[dict[str, Task]]:
     """Make the tasks of these queues; raises InvalidValue, and MissingExtra or NotConfigured for what they need."""
     wanted = _wanted(context, names)
     tasks: dict[str, Task] = {}
@@ -131,7 +133,7 @@ def _wanted(context: Context, names: str) -> set[str]:
     return {known[name] for name in chosen}
 
 
-def _stripe(context: Context, database: "Database") -> Task:
+def _stripe(context: Context, database: Database) -> Task:
     from dumacle_cli.services import billing
 
     account, tell, installation = context.billing, _tell(context), context.settings.installation
@@ -144,7 +146,7 @@ def _stripe(context: Context, database: "Database") -> Task:
 
 
 @contextmanager
-def _means(context: Context, database: "Database", give_back: threading.Event) -> "Iterator[Means]":
+def _means(context: Context, database: Database, give_back: threading.Event) -> Iterator[Means]:
     from dumacle_cli.local import ffmpeg
     from dumacle_cli.transcode.job import Means
     from dumacle_cli.transcode.limits import Limits
@@ -155,7 +157,7 @@ def _means(context: Context, database: "Database", give_back: threading.Event) -
     with scratch(chosen.scratch_dir) as folder:
         yield Means(
             database=database,
-            stores=context.store,
+            stores=context.stores.open,
             ffmpeg=found.path,
             scratch=folder,
             limits=Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels),
@@ -165,7 +167,7 @@ def _means(context: Context, database: "Database", give_back: threading.Event) -
         )
 
 
-def _transcode(means: "Means", tell: "Tell", unit_id: str) -> None:
+def _transcode(means: Means, tell: Tell, unit_id: str) -> None:
     from dumacle_cli.transcode import job
 
     unit = job.claim(means, int(unit_id))
@@ -179,18 +181,18 @@ def _transcode(means: "Means", tell: "Tell", unit_id: str) -> None:
     tell(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
 
 
-def _tell(context: Context) -> "Tell":
+def _tell(context: Context) -> Tell:
     """Return how a line of the log is written: as text, or as one JSON object with the time in UTC."""
-    as_json = str(context.options.get("log_format", "text")) == "json"
+    as_json = context.options.logs_json
 
     def tell(event: str, **facts: object) -> None:
         known = {name: value for name, value in facts.items() if value is not None}
-        if context.quiet:
+        if context.options.quiet:
             return
         if as_json:
             line = dumped({"time": datetime.now(UTC).isoformat(), "event": event, **known})
         else:
             line = ": ".join(filter(None, (event, ", ".join(f"{name} {value}" for name, value in known.items()))))
-        context.log(line)
+        context.console.log(line)
 
     return tell

@@ -6,43 +6,43 @@ from dataclasses import fields
 from itertools import chain, islice
 from typing import Any
 
-from dumacle_cli.output.forms import Form, Shown, View
+from dumacle_cli.output.result import OutputFormat, OutputSpec, Result
 from dumacle_cli.output.streams import Outlet
 from dumacle_cli.plain import dumped, plain
 
 
-def write(shown: Shown, view: View, form: Form, out: Outlet) -> None:
+def write(result: Result[Any], spec: OutputSpec, output_format: OutputFormat, out: Outlet) -> None:
     """Write a result in a form for scripts, in constant memory where its data is an iterator."""
-    {Form.JSON: _json, Form.JSONL: _jsonl, Form.CSV: _csv}[form](shown, view, out)
+    {OutputFormat.JSON: _json, OutputFormat.JSONL: _jsonl, OutputFormat.CSV: _csv}[output_format](result, spec, out)
 
 
-def rows(shown: Shown, view: View) -> Iterator[Any]:
+def rows(result: Result[Any], spec: OutputSpec) -> Iterator[Any]:
     """Iterate over the plain values of a result; the first is made at once, so that nothing is written before it."""
-    data = shown.data if view.many and isinstance(shown.data, Iterable) else [shown.data]
+    data = result.data if spec.many and isinstance(result.data, Iterable) else [result.data]
     items = (plain(item) for item in data)
     return chain(list(islice(items, 1)), items)
 
 
-def _json(shown: Shown, view: View, out: Outlet) -> None:
-    items = rows(shown, view)
-    out.write(f'{{"schema": {dumped(view.schema)}, "data": ')
-    if view.many:
+def _json(result: Result[Any], spec: OutputSpec, out: Outlet) -> None:
+    items = rows(result, spec)
+    out.write(f'{{"schema": {dumped(spec.schema)}, "data": ')
+    if spec.many:
         _array(items, out)
     else:
-        out.write(dumped(plain(shown.data)))
-    for name, value in _around(shown, view).items():
+        out.write(dumped(plain(result.data)))
+    for name, value in _around(result, spec).items():
         out.write(f', "{name}": {dumped(value)}')
     out.write("}\n")
 
 
-def _around(shown: Shown, view: View) -> dict[str, Any]:
+def _around(result: Result[Any], spec: OutputSpec) -> dict[str, Any]:
     around: dict[str, Any] = {}
-    if view.mutates:
-        around = {"changed": bool(shown.changed), "operation": shown.operation, "dry_run": shown.dry_run}
-    elif view.many:
-        around = {"next": shown.next}
-    if shown.target:
-        around["target"] = shown.target
+    if spec.changes:
+        around = {"changed": bool(result.changed), "operation": result.operation, "dry_run": result.dry_run}
+    elif spec.many:
+        around = {"next": result.next}
+    if result.target:
+        around["target"] = result.target
     return around
 
 
@@ -53,14 +53,14 @@ def _array(items: Iterator[Any], out: Outlet) -> None:
     out.write("]")
 
 
-def _jsonl(shown: Shown, view: View, out: Outlet) -> None:
-    for item in rows(shown, view):
+def _jsonl(result: Result[Any], spec: OutputSpec, out: Outlet) -> None:
+    for item in rows(result, spec):
         out.write(dumped(item) + "\n")
 
 
-def _csv(shown: Shown, view: View, out: Outlet) -> None:
-    names = [field.name for field in fields(view.returns)]
-    items = rows(shown, view)
+def _csv(result: Result[Any], spec: OutputSpec, out: Outlet) -> None:
+    names = [field.name for field in fields(spec.returns)]
+    items = rows(result, spec)
     out.utf8()
     # RFC 4180 ends records so, and only then the module quotes a bare carriage return, too.
     writer = csv.writer(out, lineterminator="\n" if out.isatty() else "\r\n")

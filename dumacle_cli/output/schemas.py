@@ -4,29 +4,29 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dumacle_cli.output.forms import View
+from dumacle_cli.output.result import OutputSpec
 
 
-def schema(view: View) -> dict[str, Any]:
+def schema(spec: OutputSpec) -> dict[str, Any]:
     """Return the JSON Schema of the document that a command prints under `-o json`."""
-    data = list[view.returns] if view.many else view.returns  # type: ignore[name-defined]
+    data = list[spec.returns] if spec.many else spec.returns  # type: ignore[name-defined]
     shape = TypeAdapter(data).json_schema(mode="serialization")
     definitions = shape.pop("$defs", {})
-    properties: dict[str, Any] = {"schema": {"const": view.schema}, "data": shape}
-    if view.mutates:
+    properties: dict[str, Any] = {"schema": {"const": spec.schema}, "data": shape}
+    if spec.changes:
         properties |= {
             "changed": {"type": "boolean"},
             "operation": {"type": ["string", "null"]},
             "dry_run": {"type": "boolean"},
         }
-    elif view.many:
+    elif spec.many:
         properties["next"] = {"type": ["string", "null"]}
     required = list(properties)
-    if view.mutates:
+    if spec.changes:
         properties["target"] = {"type": "string"}  # of what may destroy much
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": view.schema,
+        "title": spec.schema,
         "type": "object",
         "properties": properties,
         "required": required,

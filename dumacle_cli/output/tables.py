@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from dumacle_cli.escapes import safe, visible
 from dumacle_cli.output import documents
-from dumacle_cli.output.forms import Shown, View
+from dumacle_cli.output.result import OutputSpec, Result
 from dumacle_cli.output.streams import Outlet
 from dumacle_cli.plain import marked
 from dumacle_cli.units import parse_instant, show_duration, show_instant, show_size
@@ -38,7 +38,7 @@ class Cell(NamedTuple):
 class Grid:
     """A table that is ready to be laid out: a heading above it, headings of columns, rows, and how columns behave.
 
-    The headings of a stream are shown once, above its first table. What is to be copied stands `alone` on a line.
+    The headings of a stream are result once, above its first table. What is to be copied stands `alone` on a line.
     """
 
     rows: list[list[Cell]]
@@ -50,27 +50,27 @@ class Grid:
     alone: str = ""
 
 
-def write(shown: Shown, view: View, out: Outlet, color: bool | None) -> None:
+def write(result: Result[Any], spec: OutputSpec, out: Outlet, color: bool | None) -> None:
     """Write a result as a table: a row per item, or a line per field of a single one."""
     if out.isatty() or color:
         from dumacle_cli.output import screen
 
-        screen.write(grids(shown, view), out, color)
+        screen.write(grids(result, spec), out, color)
     else:
-        for grid in grids(shown, view):
+        for grid in grids(result, spec):
             out.writelines(f"{line}\n" for line in lines(grid))
 
 
-def grids(shown: Shown, view: View) -> Iterator[Grid]:
+def grids(result: Result[Any], spec: OutputSpec) -> Iterator[Grid]:
     """Lay a result out as tables, in constant memory where its data is an iterator."""
-    if not view.many:
-        yield from _of_one(next(documents.rows(shown, view)), view.returns)
+    if not spec.many:
+        yield from _of_one(next(documents.rows(result, spec)), spec.returns)
         return
-    items = documents.rows(shown, view)
-    columns, first = view.columns or _names(view.returns), True
-    names = tuple(name for name in columns if name not in shown.implied)
+    items = documents.rows(result, spec)
+    columns, first = result.columns or spec.columns or _names(spec.returns), True
+    names = tuple(name for name in columns if name not in result.hidden)
     while chunk := list(islice(items, CHUNK)):
-        yield _of_many(names, chunk, view.returns, headed=first)
+        yield _of_many(names, chunk, spec.returns, headed=first)
         first = False
 
 

@@ -244,7 +244,8 @@ def test_losing_the_key_is_explained_before_it_is_made(run: Run, tmp_path: Path)
 
 
 def test_a_worker_sees_new_keys(run: Run, own: str, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dumacle_cli import context as wiring
+    from dumacle_cli import stores
+    from dumacle_cli.context import Context
     from dumacle_cli.store.places import Place
 
     put(run, own)
@@ -253,13 +254,13 @@ def test_a_worker_sees_new_keys(run: Run, own: str, database: Database, monkeypa
         place = Place(
             "s3", session.scalar(text("SELECT bucket FROM app.pods")), session.scalar(text("SELECT id FROM app.pods"))
         )
-    context = wiring.Context(None, None)
+    context = Context(None, None)
     try:
-        first = context.store(place)
-        assert context.store(place) is first
+        first = context.stores.open(place)
+        assert context.stores.open(place) is first
         put(run, own.replace(urlsplit(json.loads(own)["endpoint"]).hostname or "", "localhost"))
-        assert context.store(place) is first
-        monkeypatch.setattr(wiring, "KEYS_SECONDS", -1)
-        assert "localhost" in (context.store(place).location.endpoint or "")
+        assert context.stores.open(place) is first
+        monkeypatch.setattr(stores, "KEYS_SECONDS", -1)
+        assert "localhost" in (context.stores.open(place).location.endpoint or "")
     finally:
         context.close()

@@ -70,7 +70,7 @@ def test_downgrade_wants_its_name_typed_and_holds_nothing_meanwhile(
     asked = ask(answer, "db", "downgrade", "0008", meanwhile=count)
     assert (asked.code, connected) == (code, [0])
     assert f"with all the data they hold: {revisions.OWN}" in asked.err
-    assert "Type downgrade to go on" in asked.err
+    assert "Type downgrade to continue" in asked.err
     assert run("db", "current", "-o", "json").data["revision"] == (revisions.OWN if code else "0008")
 
 

@@ -158,7 +158,7 @@ def test_reset_asks_and_then_deletes_all(installed: Run, data_folder: Path) -> N
     assert people(installed) == ["root@example.com"]
     (data_folder / "schema").write_text("0014")
     asked = ask("reset", "local", "reset")
-    assert f"in {data_folder}: every row and every object. [profile local]\nType reset to go on" in asked.err
+    assert f"in {data_folder}: every row and every object. [profile local]\nType reset to continue" in asked.err
     assert asked.code == errors.Exit.DONE
     assert not data_folder.exists()
     assert installed("local", "reset", "--yes", "-o", "json").json["changed"] is False

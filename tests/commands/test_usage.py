@@ -7,18 +7,17 @@ from typing import Any
 import pytest
 
 from dumacle_cli import commands, errors
-from dumacle_cli.commands import usage
-from dumacle_cli.commands.contract import Group
+from dumacle_cli.commands.tree import Group
 from tests.conftest import Run
 
 pytestmark = pytest.mark.unit
 
 LEAVES = dict(commands.walk())
-GROUPS = {name: node for name in commands.REGISTRY if isinstance(node := commands.load(name), Group)}
+GROUPS = {name: node for name in commands.GROUPS if isinstance(node := commands.load(name), Group)}
 GROUPS |= {
     f"{name} {child}": node
     for name, group in GROUPS.items()
-    for child, node in group.commands.items()
+    for child, node in group.children().items()
     if isinstance(node, Group)
 }
 # In this order where a group has them: what is looked at first, then how it comes and goes.
@@ -46,7 +45,7 @@ def test_help_of_a_group_cuts_no_summary(
 ) -> None:
     environment(COLUMNS=columns)
     said = words(invoke(*path.split(), "--help").out)
-    for name, node in GROUPS[path].commands.items():
+    for name, node in GROUPS[path].children().items():
         assert f"{name} {words(node.help.split(chr(10) * 2)[0])}" in said
 
 
@@ -105,10 +104,10 @@ def test_the_end_of_help_names_every_shared_option(invoke: Run, environment: Cal
 
 
 def test_no_choice_is_told_twice() -> None:
-    params = [param for leaf in LEAVES.values() for param in leaf.params if usage.choices(param)]
+    params = [param for leaf in LEAVES.values() for param in leaf.params if help.choices(param)]
     assert params
     for param in params:
-        assert ", ".join(usage.choices(param)[:-1]) not in param.help, param.opts
+        assert ", ".join(help.choices(param)[:-1]) not in param.help, param.opts
 
 
 @pytest.mark.parametrize(
@@ -159,7 +158,7 @@ def takes_no_value(param: Any) -> bool:
 def with_value(path: str, param: Any, value: str) -> list[str]:
     """Return what gives one parameter this value, behind what must stand before it."""
     if param.param_type_name == "option":
-        return [f"{usage.called(param)}={value}"]
+        return [f"{help.called(param)}={value}"]
     arguments = [each for each in LEAVES[path].params if each.param_type_name == "argument"]
     return [*["x"] * arguments.index(param), value]
 
@@ -168,20 +167,19 @@ TYPED = [(path, param) for path, leaf in LEAVES.items() for param in leaf.params
 
 
 def test_few_arguments_mean_something_when_empty() -> None:
-    declared = {
-        (path, usage.called(param)) for path, param in TYPED if param.name in getattr(LEAVES[path].promise, "blank", ())
-    }
+    allowed = {path: leaf.declaration.may_be_empty for path, leaf in LEAVES.items() if leaf.declaration}
+    declared = {(path, help.called(param)) for path, param in TYPED if param.name in allowed[path]}
     assert declared == MEANT
-    assert len(declared) == sum(len(leaf.promise.blank) for leaf in LEAVES.values() if leaf.promise)
+    assert len(declared) == sum(map(len, allowed.values()))
 
 
 @pytest.mark.parametrize(
     ("path", "param"),
-    [(path, param) for path, param in TYPED if (path, usage.called(param)) not in MEANT],
+    [(path, param) for path, param in TYPED if (path, help.called(param)) not in MEANT],
     ids=lambda each: each if isinstance(each, str) else each.name,
 )
 def test_empty_argument_is_not_taken_for_absent(path: str, param: Any, invoke: Run) -> None:
-    name = usage.called(param)
+    name = help.called(param)
     for value in ("", " \t"):
         refused = invoke(*path.split(), *with_value(path, param, value), expect=errors.Exit.USAGE)
         assert f"{name} is empty: give a value or leave it out\n" in refused.err

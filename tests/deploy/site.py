@@ -84,7 +84,7 @@ def type_of_people(site: Site) -> None:
     """Type what the page says for the superadmin, and then for the admin, whose password he was told."""
     screen = site.superadmin.type_(
         PAGE["The superadmin's machine"],
-        {"Password of dumacle_root: ": partial(shown_password, "dumacle_root"), "Go on? [y/N] ": lambda _: "y"},
+        {"Password of dumacle_root: ": partial(shown_password, "dumacle_root"), "Continue? [y/N] ": lambda _: "y"},
     )
     site.admin.type_(
         PAGE["The admin's machine"],

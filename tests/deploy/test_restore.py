@@ -76,7 +76,7 @@ def test_a_dump_comes_to_life_elsewhere(films: Films, tmp_path: Path) -> None:
         assert downloaded(site, "photo.jpg") == sha256(photo).hexdigest()
 
         # The key is rotated, a laptop is stolen, and somebody leaves.
-        site.superadmin.type_(ROTATE, {"Go on? [y/N] ": lambda _: "y"})
+        site.superadmin.type_(ROTATE, {"Continue? [y/N] ": lambda _: "y"})
         assert downloaded(site, "film.mp4") == sha256(film).hexdigest()
         site.superadmin.type_(PEOPLE["The superadmin's laptop is stolen"])
         site.superadmin.type_(PEOPLE["A service's password"])

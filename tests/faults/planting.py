@@ -22,7 +22,7 @@ import pytest
 
 from dumacle_cli.__main__ import main
 from dumacle_cli.clients import object_store, puts
-from dumacle_cli.context import Context
+from dumacle_cli.console import Console
 from dumacle_cli.local import folder as folders
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.settings import Settings, environment_names, is_secret
@@ -178,8 +178,8 @@ def fail_late(ear: Ear, path: str) -> None:
     with settled() as patch, warnings.catch_warnings(action="ignore", category=ResourceWarning):
         patch.setattr(object_store.ObjectStore, "_call", bug(ear.searcher))
         patch.setattr("dumacle_cli.services.credentials.unseal", bug(ear.searcher))
-        patch.setattr(Context, "show", bug(ear.searcher, speaks=False))
-        patch.setattr(Context, "write", bug(ear.searcher, speaks=False))
+        patch.setattr(Console, "show", bug(ear.searcher, speaks=False))
+        patch.setattr(Console, "write", bug(ear.searcher, speaks=False))
         ear.run(path)
         assert "Traceback" in ear.last or path not in READING
         gc.collect()

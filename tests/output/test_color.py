@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from dumacle_cli.__main__ import main
-from dumacle_cli.context import Context
+from dumacle_cli.console import Console
+from dumacle_cli.options import Options
 from tests.conftest import Run
 
 pytestmark = pytest.mark.unit
@@ -49,9 +50,9 @@ def on_terminal(environment: Callable[..., None], monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_who_decides(choice: str, environ: dict[str, str], expected: bool | None) -> None:
-    context = Context(None, None, environ)
-    context.options = {"color": choice}
-    assert context.color is expected
+    console = Console(None, None, environ)
+    console.options = Options(color=choice)
+    assert console.color is expected
 
 
 def test_a_terminal_is_coloured_unless_told_not_to(

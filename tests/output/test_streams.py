@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 import dumacle_cli
 from dumacle_cli.escapes import meant
 from dumacle_cli.output import documents, tables
-from dumacle_cli.output.forms import Form, Shown, View
+from dumacle_cli.output.result import OutputFormat, OutputSpec, Result
 from dumacle_cli.output.streams import Outlet
 
 pytestmark = pytest.mark.unit
@@ -155,8 +155,8 @@ CELLS = some.text(
 def test_csv_is_read_back_by_the_letter_of_the_rfc(rows: list[tuple[str, str]]) -> None:
     raw = io.BytesIO()
     out = Outlet(io.TextIOWrapper(raw, encoding="ascii", newline=""), data=True)
-    view = View("test", Row, many=True)
-    documents.write(Shown([Row(*row) for row in rows]), view, Form.CSV, out)
+    view = OutputSpec("test", Row, many=True)
+    documents.write(Result([Row(*row) for row in rows]), view, OutputFormat.CSV, out)
     out.flush()
     text = raw.getvalue().decode("utf-8")
     expected = [["one", "two"], *[list(row) for row in rows]]
@@ -167,7 +167,7 @@ def test_csv_is_read_back_by_the_letter_of_the_rfc(rows: list[tuple[str, str]]) 
 @given(some.lists(some.tuples(CELLS, CELLS), min_size=1, max_size=5))
 def test_a_table_in_a_pipe_has_one_line_a_row_and_its_columns_stand_in_line(rows: list[tuple[str, str]]) -> None:
     out = io.StringIO(newline="")
-    tables.write(Shown([Row(*row) for row in rows]), View("test", Row, many=True), Outlet(out, data=True), False)
+    tables.write(Result([Row(*row) for row in rows]), OutputSpec("test", Row, many=True), Outlet(out, data=True), False)
     lines = out.getvalue().split("\n")[:-1]
     assert len(lines) == 1 + len(rows)
     assert all(line.isprintable() for line in lines)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dumacle_cli.output import screen, tables
-from dumacle_cli.output.forms import Shown, View
+from dumacle_cli.output.result import OutputSpec, Result
 from dumacle_cli.output.streams import Outlet
 from dumacle_cli.units import Bytes, Seconds
 
@@ -46,7 +46,7 @@ class Terminal(io.StringIO):
 
 def written(data: Any, *, many: bool = False, out: io.StringIO | None = None, color: bool | None = False) -> str:
     out = out or io.StringIO()
-    tables.write(Shown(data), View("test", Whole, many), Outlet(out, data=True), color)
+    tables.write(Result(data), OutputSpec("test", Whole, many), Outlet(out, data=True), color)
     return out.getvalue()
 
 
@@ -108,11 +108,11 @@ def test_a_narrow_terminal_gets_records_and_loses_nothing(monkeypatch: pytest.Mo
 
 
 def test_headings_are_never_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = Shown([Part("films", 1024, True)])
+    data = Result([Part("films", 1024, True)])
     for columns in range(20, 30):
         monkeypatch.setenv("COLUMNS", str(columns))
         out = Terminal()
-        tables.write(data, View("test", Part, True), Outlet(out, data=True), False)
+        tables.write(data, OutputSpec("test", Part, True), Outlet(out, data=True), False)
         assert {"name", "free", "default", "films", "1.00 KiB", "yes"} <= {
             " ".join(cell.split()) for cell in re.split(r"  |\n", out.getvalue())
         }, columns

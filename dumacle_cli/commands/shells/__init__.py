@@ -7,10 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from typer import core
-
 from dumacle_cli import commands
-from dumacle_cli.commands.contract import SHARED
+from dumacle_cli.commands.options import SHARED
+from dumacle_cli.commands.tree import Branch
 
 FILES = "@files"
 """Stands in a table for: complete the names of files."""
@@ -66,9 +65,7 @@ def _read(found: Grammar, path: str, node: Any) -> None:
 
 
 def _children(node: Any) -> dict[str, Any]:
-    if isinstance(node, commands.Root):
-        return {name: commands.load(name) for name in commands.REGISTRY}
-    return dict(node.commands) if isinstance(node, core.TyperGroup) else {}
+    return node.children() if isinstance(node, Branch) else {}
 
 
 def _options(params: Any) -> list[Word]:

@@ -1,0 +1,18 @@
+"""The arguments and options that several commands take, each described once."""
+
+from typing import Annotated
+
+import typer
+
+LARGEST_ID = 2**63 - 1
+
+User = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
+Pod = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id.")]
+Plan = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, or its path with --owner.")]
+
+Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Filter by owner: e-mail address or id.")]
+InPod = Annotated[str, typer.Option("--pod", metavar="POD", help="Filter by pod: name or id.")]
+Prefix = Annotated[str, typer.Option("--prefix", help="Filter by path prefix.")]
+Descending = Annotated[bool, typer.Option("--desc", help="Sort descending.")]
+Deleted = Annotated[bool, typer.Option("--deleted", help="Show deleted ones, which can be restored.")]
