@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dumacle_cli import commands, errors
+from dumacle_cli.commands import help
 from dumacle_cli.commands.tree import Group
 from tests.conftest import Run
 
