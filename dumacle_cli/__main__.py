@@ -1,4 +1,4 @@
-"""The only door: `main(argv)` runs a command, and every error becomes one message and one exit status."""
+"""The entry point: `main(argv)` runs a command; every error becomes one message and one exit status."""
 
 import gc
 import sys
@@ -17,12 +17,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (["--version"], ["-V"]):
         return _version()
-    # Imports make some hundred thousand objects that stay; looking at them at every 700th took 7 % of a start.
+    # Imports make some hundred thousand permanent objects; a collection at every 700th took 7 % of a start.
     gc.set_threshold(20_000, 20, 50)
     from dumacle_cli.context import Context
 
     context = Context(sys.stdout, sys.stderr)
-    # What libraries, the help and the interpreter itself say goes the same way.
+    # Messages of libraries, the help and the interpreter are escaped, too.
     with redirect_stdout(cast("TextIO", context.console.out)), redirect_stderr(cast("TextIO", context.console.err)):
         try:
             status = _guarded(context, arguments)
@@ -79,7 +79,7 @@ def _guarded(context: "Context", arguments: list[str]) -> int:
     except KeyboardInterrupt:
         context.console.say("interrupted; what was done is kept")
         return int(errors.Exit.INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - the last door: a bug, too, ends in one sentence
+    except Exception as error:  # noqa: BLE001 - a bug, too, ends in one sentence
         return _bug(context, error)
 
 
@@ -133,14 +133,14 @@ def _timeout(arguments: list[str]) -> float:
 
     for here, following in pairwise([*arguments, ""]):
         value = following if here == "--timeout" else here.partition("=")[2] if here.startswith("--timeout=") else ""
-        with suppress(ValueError):  # what is wrong with it is told when it is parsed
+        with suppress(ValueError):  # a wrong value is reported when it is parsed
             if 0 <= float(value) <= LONGEST:
                 return float(value)
     return 0
 
 
 def _reader_left(context: "Context") -> int:
-    """The reader of standard output went away, as `head` does: fine for a listing, not for a mutation."""
+    """The reader closed standard output, as `head` does: fine for a listing, an error for a change."""
     from dumacle_cli import errors
 
     if context.console.spec and context.console.spec.changes:
@@ -173,7 +173,7 @@ def _place(error: Exception) -> str:
 def run() -> None:
     """Run the program for the console script."""
     status = main()
-    # What is alive dies with the process; the interpreter's end would search it for cycles, 6 % of a start.
+    # The process ends anyway; a search for cycles at exit would take 6 % of a start.
     gc.freeze()
     sys.exit(status)
 

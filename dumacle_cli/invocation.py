@@ -1,4 +1,4 @@
-"""How this program was started, so that the commands that it names run from where the person stands."""
+"""How this program was started, so that the commands in its messages run as printed in the current directory."""
 
 import re
 import shutil
@@ -10,17 +10,17 @@ from dumacle_cli.escapes import quoted
 
 NAME = "dumacle"
 PLACES = ("database_url", "embedded", "data_dir")
-"""Settings by which a command finds what the one before worked on."""
+"""Settings that lead the next command to the same installation."""
 GROUPS = (
     *("auth", "users", "pods", "plans", "files", "transcode", "quotas", "webhooks", "worker", "audit", "key", "db"),
     *("local", "config", "doctor", "demo", "schema", "completion"),
 )
-# What follows tells a command from a pod or a user of this program's name.
+# The next word tells a command from a pod or user called dumacle.
 _COMMAND = re.compile(rf"(?<![\w./@-]){NAME}(?= (?:--(?:profile|set|help|version)|{'|'.join(GROUPS)})(?![\w-]))")
 
 
 def program(started: str, environ: Mapping[str, str]) -> str:
-    """Return what is typed to start this program: its name where PATH has it, else as it was started."""
+    """Return how to start this program: by name if it is in PATH, else as it was started."""
     place = Path(started)
     if place.parts[-2:] == ("dumacle_cli", "__main__.py"):
         return _by_name(Path(sys.executable).with_name(NAME), environ) or f"{quoted(sys.executable)} -m dumacle_cli"
@@ -35,14 +35,14 @@ def _by_name(place: Path, environ: Mapping[str, str]) -> str:
 
 
 def places(settings: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the names and values of those settings, each written NAME=VALUE, that say where the command works."""
+    """Return the names and values of the settings (NAME=VALUE) that choose the installation."""
     pairs = (flag.partition("=")[::2] for flag in settings)
     named = ((name.strip().replace("-", "_"), value) for name, value in pairs)
     return [(name, value) for name, value in named if name in PLACES]
 
 
 def located(profile: str, places: Sequence[tuple[str, str]]) -> str:
-    """Return the options that lead the next command to the same place as this one."""
+    """Return the options that lead the next command to the same installation."""
     words = [
         *(["--profile", profile] if profile else []),
         *(word for pair in places for word in ("--set", "=".join(pair))),
@@ -51,5 +51,5 @@ def located(profile: str, places: Sequence[tuple[str, str]]) -> str:
 
 
 def runnable(text: str, command: str) -> str:
-    """Return a text in which the commands of this program begin with what starts it."""
+    """Return a text in which the commands of this program can be run as printed."""
     return text if command == NAME else _COMMAND.sub(lambda _: command, text)

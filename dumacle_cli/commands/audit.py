@@ -1,4 +1,4 @@
-"""`dumacle audit`: who changed what, when and how."""
+"""`dumacle audit`: search the audit log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing, stream
+from dumacle_cli.commands.parameters import LARGEST_ID
 from dumacle_cli.context import Context
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import audit
@@ -22,25 +23,21 @@ app = CommandGroup("audit")
 
 COLUMNS = ("id", "at", "actor", "action", "target")
 _DATE = re.compile(r"\s*\d{4}-|\s*\d{8}(T|\s*$)")
-EMPTY = "no such change is recorded"
+EMPTY = "no changes found"
 
-Actor = Annotated[str | None, typer.Option("--actor", metavar="USER", help="Changes made by this e-mail or id.")]
-Login = Annotated[str | None, typer.Option("--login", metavar="NAME", help="Changes made with this login.")]
+Actor = Annotated[str | None, typer.Option("--actor", metavar="USER", help="Filter by user: e-mail address or id.")]
+Login = Annotated[str | None, typer.Option("--login", metavar="NAME", help="Filter by login.")]
 Target = Annotated[
     str | None,
-    typer.Option(
-        "--target", metavar="TABLE[:ID]", help="Changes of a table, or of a row such as users:7 or users:EMAIL."
-    ),
+    typer.Option("--target", metavar="TABLE[:ID]", help="Filter by table, or by row such as users:7 or users:EMAIL."),
 ]
 ACTION = typer.Option("--action", help="Filter by kind of change.")
-Operation = Annotated[
-    str | None, typer.Option("--operation", metavar="ID", help="Changes of this operation, as its login named it.")
-]
+Operation = Annotated[str | None, typer.Option("--operation", metavar="ID", help="Filter by operation id.")]
 Since = Annotated[
     str | None,
-    typer.Option("--since", metavar="TIME", help="From then on: ISO 8601 in UTC, or an age: 15min, 12h, 7d, 12mo, 1y."),
+    typer.Option("--since", metavar="TIME", help="Start: ISO 8601 in UTC, or an age: 15min, 12h, 7d, 12mo, 1y."),
 ]
-Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Before then, in the same forms.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="End, in the same formats.")]
 
 
 @app.lists(
@@ -60,7 +57,7 @@ def list_(
     since: Since = None,
     until: Until = None,
 ) -> Rows[audit.Change]:
-    """List changes, the latest first."""
+    """List changes, most recent first."""
     search = audit.Search(
         actor, login, target, action, operation, _instant(since, "--since"), _instant(until, "--until")
     )
@@ -69,9 +66,10 @@ def list_(
 
 @app.reads("show", example="dumacle audit show 1", role="superadmin")
 def show(
-    context: Context, change: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="The change.")]
+    context: Context,
+    change: Annotated[int, typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="The change's id.")],
 ) -> audit.ChangeDetail:
-    """Show a change, each column before and after."""
+    """Show a change with each column before and after."""
     with context.session() as session:
         return audit.show(session, change)
 
@@ -87,7 +85,7 @@ def export(
     since: Since = None,
     until: Until = None,
 ) -> Rows[audit.ChangeRecord]:
-    """Write all changes with what was before and after, the earliest first; with -o jsonl or csv as a stream."""
+    """Export all changes with values before and after, oldest first; -o jsonl and csv stream."""
     search = audit.Search(
         actor, login, target, action, operation, _instant(since, "--since"), _instant(until, "--until")
     )

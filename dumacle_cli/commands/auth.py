@@ -1,4 +1,4 @@
-"""`dumacle auth`: log in and out; who one is, and where one is logged in."""
+"""`dumacle auth`: log in and out, and manage sessions."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ app = CommandGroup("auth")
 app.add(open_sessions.app)
 
 LONGEST_HOURS = 8760
-"""More than any installation allows, which is what a session gets then."""
+"""More than any installation allows, so a session gets the maximum."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
-    """Whose session it is, who keeps its password, and when PostgreSQL stops to take it."""
+    """The user of a new session, where its password is kept, and when PostgreSQL stops accepting it."""
 
     user: str
     role: str
@@ -44,7 +44,7 @@ class LoggedIn:
 
 @dataclass(frozen=True, slots=True)
 class LoggedOut:
-    """The session that was forgotten, and whether PostgreSQL ended it just now."""
+    """The session that was removed here, and whether it was still open at the server."""
 
     login: str | None
     ended: bool
@@ -52,7 +52,7 @@ class LoggedOut:
 
 @dataclass(frozen=True, slots=True)
 class WhoAmI:
-    """Who acts, with which login, and at which server."""
+    """The acting user, their login, and the server."""
 
     user: str | None
     role: str
@@ -64,7 +64,7 @@ class WhoAmI:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where the password comes from, until when it is good, and whether the server takes it."""
+    """Where the password comes from, when it expires, and whether the server accepts it."""
 
     server: str
     login: str
@@ -77,7 +77,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class PasswordChanged:
-    """The login that got another password."""
+    """The login with the new password."""
 
     login: str
 
@@ -86,24 +86,25 @@ class PasswordChanged:
 def login(
     context: Context,
     password_file: Annotated[
-        str, typer.Option("--password-file", metavar="FILE", help="Where the password is; - is standard input.")
+        str,
+        typer.Option("--password-file", metavar="FILE", help="Read the password from this file; - is standard input."),
     ] = "",
     store: Annotated[
-        sessions.Store, typer.Option("--store", help="Who keeps the session, a file having mode 0600.")
+        sessions.Store, typer.Option("--store", help="Where to keep the session; a file gets mode 0600.")
     ] = "keyring",
     hours: Annotated[
-        float, typer.Option("--hours", metavar="N", min=0, help="Log in for fewer hours than the installation allows.")
+        float, typer.Option("--hours", metavar="N", min=0, help="Log in for fewer hours than allowed.")
     ] = LONGEST_HOURS,
 ) -> Result[LoggedIn]:
-    """Log in with your own password, which is not kept: a session is, and it expires."""
+    """Log in with your own password; only a session, which expires, is kept."""
     url = _configured(context)
     secret, bare = secrets.token_urlsafe(24), passwords.bare(url)
     before = sessions.find(context.environ, bare)
-    with _as_person(context, url, _old(context, url, password_file)) as session:
+    with _with_own_login(context, url, _old(context, url, password_file)) as session:
         opened = logins.open_session(session, secret, hours)
         if before:
             logins.replace(session, before.login)
-        if not context.options.dry_run:  # before COMMIT: a session that nobody keeps would stay open for a day
+        if not context.options.dry_run:  # before COMMIT: a session without its password would stay open for a day
             sessions.keep(context.environ, sessions.Session(bare, opened.login, opened.expires_at, store), secret)
     note = "the URL holds a password, which is used before any session" if settings.password_of(url) else ""
     done = LoggedIn(opened.user, opened.role, store, opened.expires_at)
@@ -112,7 +113,7 @@ def login(
 
 @app.acts_outside("logout", example="dumacle auth logout", role="enduser")
 def logout(context: Context) -> Result[LoggedOut]:
-    """End your session at the server and forget it here, also one that expired."""
+    """End your session at the server and remove it here, even if it has expired."""
     url = passwords.bare(_configured(context))
     session = sessions.find(context.environ, url)
     if session is None:
@@ -126,7 +127,7 @@ def logout(context: Context) -> Result[LoggedOut]:
 
 
 def _end(context: Context, url: str, session: sessions.Session) -> bool:
-    """End a session at the server; tells whether it was still open there."""
+    """End a session at the server; returns whether it was still open there."""
     try:
         reach = passwords.with_login(url, session.login, sessions.password(session))
         with closing(context.database_at(reach)) as database, database.session() as opened:
@@ -138,15 +139,17 @@ def _end(context: Context, url: str, session: sessions.Session) -> bool:
 
 @app.reads("whoami", example="dumacle auth whoami", role="enduser")
 def whoami(context: Context) -> WhoAmI:
-    """Show who you are to the database."""
+    """Show your user, role and login."""
     with context.session() as session:
-        who = logins.identity(session)
-    return WhoAmI(who.user, who.role, who.login, who.kind, who.expires_at, passwords.place(context.database_url))
+        actor = logins.identity(session)
+    return WhoAmI(
+        actor.user, actor.role, actor.login, actor.kind, actor.expires_at, passwords.place(context.database_url)
+    )
 
 
 @app.reads("status", example="dumacle auth status", role="enduser")
 def status(context: Context) -> Result[Status]:
-    """Show where your password comes from, and whether the server takes it; exit 4 where it does not."""
+    """Show where your password comes from and whether the server accepts it; exit 4 if it does not."""
     url = _configured(context)
     source, error = passwords.source(url, context.settings, context.environ), None
     try:
@@ -155,13 +158,13 @@ def status(context: Context) -> Result[Status]:
             logins.identity(session)
     except DumacleError as refused:
         error = refused
-    told = (str(error), error.remedy) if error else (f"the server takes it{_in_clear(source)}", "")
-    found = Status(passwords.place(url), source.login, source.name, source.valid_until, error is None, *told)
+    finding = (str(error), error.remedy) if error else (f"the server accepts it{_in_clear(source)}", "")
+    found = Status(passwords.place(url), source.login, source.name, source.valid_until, error is None, *finding)
     return Result(found, exit=error.exit if error else Exit.DONE)
 
 
 def _in_clear(source: passwords.Source) -> str:
-    """Say of a session that its keyring keeps it in clear text; nothing of what is kept well, or elsewhere."""
+    """Return a remark if the keyring keeps the session in clear text."""
     if not source.in_keyring:
         return ""
     from dumacle_cli.clients import keychain
@@ -178,27 +181,27 @@ def passwd(
         typer.Option(
             "--password-file",
             metavar="FILE",
-            help="The old password and the new one, a line each, or only the new one where the URL holds the old.",
+            help="Read the old and the new password, one per line; only the new one if the URL holds the old.",
         ),
     ] = "",
 ) -> Result[PasswordChanged]:
-    """Change your own password; sessions that are open stay so."""
+    """Change your own password; open sessions stay open."""
     url = _configured(context)
     given = _lines(context, password_file) if password_file else []
     new = given[-1] if given else ""
     old = given[0] if len(given) > 1 else _old(context, url, "")
-    with _as_person(context, url, old) as session:
-        who = logins.change_password(session, new or _new(context))
-    return Result(PasswordChanged(who.login), True)
+    with _with_own_login(context, url, old) as session:
+        actor = logins.change_password(session, new or _new(context))
+    return Result(PasswordChanged(actor.login), True)
 
 
 def _configured(context: Context) -> str:
-    """Return the URL as it is configured; raises NoDatabase, or Conflict where nobody need log in."""
+    """Return the configured URL; raises NoDatabase, or Conflict where no login is needed."""
     context.resolved.require("database")
     if context.settings.database_url:
         return context.settings.database_url.get_secret_value()
     if context.settings.embedded:
-        reason = "the embedded servers know whoever owns their folder; nobody logs in there"
+        reason = "the embedded servers accept the owner of their folder without a login"
         raise Conflict(reason=reason, advice="see who you are: dumacle auth whoami")
     raise NoDatabase()
 
@@ -223,8 +226,8 @@ def _lines(context: Context, file: str) -> list[str]:
 
 
 @contextmanager
-def _as_person(context: Context, url: str, password: str) -> Iterator[Session]:
-    """Open one transaction with the login that the URL names, not with a session; a dry run rolls it back."""
+def _with_own_login(context: Context, url: str, password: str) -> Iterator[Session]:
+    """Open one transaction as the login in the URL, not as a session; a dry run rolls it back."""
     reach = passwords.with_login(url, passwords.login_of(url), password)
     with (
         closing(context.database_at(reach)) as database,

@@ -22,7 +22,7 @@ Name = Literal["bash", "zsh", "fish", "powershell"]
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Where a completion script was put, and what is left to do."""
+    """The installed completion script, and the next step."""
 
     shell: str
     file: str
@@ -30,7 +30,7 @@ class Installed:
 
 
 @app.prints("show", example="dumacle completion show bash", offline=True)
-def show(context: Context, shell: Annotated[Name, typer.Argument(metavar="SHELL", help="For which shell.")]) -> None:
+def show(context: Context, shell: Annotated[Name, typer.Argument(metavar="SHELL", help="The shell.")]) -> None:
     """Print the completion script of a shell."""
     from dumacle_cli.commands import shells
 
@@ -40,11 +40,9 @@ def show(context: Context, shell: Annotated[Name, typer.Argument(metavar="SHELL"
 @app.acts_outside("install", example="dumacle completion install bash", offline=True)
 def install(
     context: Context,
-    shell: Annotated[
-        Name | None, typer.Argument(metavar="SHELL", help="For which shell, if not that of $SHELL.")
-    ] = None,
+    shell: Annotated[Name | None, typer.Argument(metavar="SHELL", help="The shell; default: $SHELL.")] = None,
 ) -> Result[Installed]:
-    """Put the completion script where the shell looks for it; repeat it after an upgrade."""
+    """Install the completion script; repeat it after an upgrade."""
     from dumacle_cli.commands import shells
 
     name = shell or _login_shell(context)
@@ -65,12 +63,14 @@ def _closed_to_writers(file: str, flags: int) -> int:
 def _login_shell(context: Context) -> str:
     name = Path(context.environ.get("SHELL", "")).name
     if name not in ("bash", "zsh", "fish"):
-        raise UsageError("SHELL does not say which shell this is: name it", "dumacle completion install")
+        raise UsageError(
+            "the shell is unclear from $SHELL: give bash, zsh, fish or powershell", "dumacle completion install"
+        )
     return name
 
 
 def _place(shell: str, context: Context) -> tuple[Path, str]:
-    """Return where a shell looks for scripts, and what else it needs."""
+    """Return the path of a shell's completion script, and the next step."""
     home = settings.home(context.environ)
     data = Path(context.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
     config = Path(context.environ.get("XDG_CONFIG_HOME") or home / ".config")

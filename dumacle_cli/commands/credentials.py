@@ -1,4 +1,4 @@
-"""`dumacle pods credentials`: encrypted keys to a provider, a pod's own or the system's default."""
+"""`dumacle pods credentials`: encrypted access keys for a provider: a pod's own, or the default."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.locations import Keys
     from dumacle_cli.services.credentials import Trial
 
-app = CommandGroup("pods credentials")
+app = CommandGroup("pods credentials", "Manage access keys for a provider: a pod's own, or the default.")
 
-FORM = "it holds two lines, access key and secret key, or JSON with access_key and secret_key"
-LONGEST = 64 * 1024
-Pod = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id; else give --default.")]
-Default = Annotated[bool, typer.Option("--default", help="The system's own, for all pods without their own.")]
-Provider = Annotated[Literal["s3", "wasabi", "oracle"], typer.Option("--provider", help="Where the keys are good.")]
+FORM = "two lines, access key and secret key, or JSON with access_key and secret_key"
+MAX_BYTES = 64 * 1024
+Pod = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id; or give --default.")]
+Default = Annotated[bool, typer.Option("--default", help="The default, for all pods without their own.")]
+Provider = Annotated[
+    Literal["s3", "wasabi", "oracle"], typer.Option("--provider", help="The provider that issued the keys.")
+]
 
 
 @app.changes("set", example="dumacle pods credentials set archive --provider s3 --from keys.json", role="superadmin")
@@ -38,17 +40,20 @@ def set_(
     pod: Pod = "",
     default: Default = False,
     source: Annotated[
-        str, typer.Option("--from", metavar="FILE", help=f"Where the keys are; - is stdin, else asked. {FORM}.")
+        str,
+        typer.Option(
+            "--from", metavar="FILE", help=f"Read the keys from this file (- is stdin) instead of asking: {FORM}."
+        ),
     ] = "",
-    endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help="Where the provider is.")] = "",
+    endpoint: Annotated[str, typer.Option("--endpoint", metavar="URL", help="The provider's endpoint.")] = "",
     region: Annotated[str, typer.Option("--region", help="The bucket's region.")] = "",
 ) -> Result[credentials.Credential]:
-    """Encrypt keys and keep them; where the pod uses its own already, they are proven first."""
+    """Encrypt and store access keys; they are tested first if the pod uses its own."""
     reference = _reference(pod, default)
     given = _given(context, source)
     with context.session() as session:
-        whose = credentials.owner(session, reference, provider)
-        tried = credentials.replacing(session, whose)
+        subject = credentials.owner(session, reference, provider)
+        tried = credentials.replacing(session, subject)
     found = _keys(context, provider, {**given, **_filled(endpoint=endpoint, region=region)})
     if tried and not context.options.dry_run:
         _prove(context, tried, found)
@@ -63,12 +68,12 @@ def set_(
 @app.reads(
     "show",
     columns=("pod", "provider", "endpoint", "region", "access_key", "key_id", "proven_at"),
-    empty="none: dumacle pods credentials set POD --provider PROVIDER",
+    empty="no credentials; set one with: dumacle pods credentials set POD --provider PROVIDER",
     example="dumacle pods credentials show archive",
     role="superadmin",
 )
 def show(context: Context, pod: Pod = "", default: Default = False) -> Rows[credentials.Credential]:
-    """Show the credentials of a pod or of the system, less what is secret."""
+    """Show the credentials of a pod or the defaults, without secrets."""
     reference = _reference(pod, default)
     with context.session() as session:
         return Result(credentials.show(session, context.stores.key, reference))
@@ -78,17 +83,17 @@ def show(context: Context, pod: Pod = "", default: Default = False) -> Rows[cred
 def prove(
     context: Context, provider: Provider, pod: Pod = "", default: Default = False
 ) -> Result[credentials.Credential]:
-    """Prove a credential against the bucket: put, get and delete an object."""
+    """Test a credential against the bucket: put, get and delete an object."""
     reference = _reference(pod, default)
     with context.session() as session:
-        whose = credentials.owner(session, reference, provider)
-        tried = credentials.trial(session, whose)
+        subject = credentials.owner(session, reference, provider)
+        tried = credentials.trial(session, subject)
     if not context.options.dry_run:
         _prove(context, tried)
         with context.database.session() as session:
             credentials.stand(session, tried)
     with context.session() as session:
-        shown = credentials.view(credentials.get(session, whose), context.stores.key, whose.pod)
+        shown = credentials.view(credentials.get(session, subject), context.stores.key, subject.pod)
     return Result(shown, changed=True)
 
 
@@ -99,9 +104,9 @@ def prove(
     role="superadmin",
 )
 def clear(context: Context, provider: Provider, pod: Pod = "", default: Default = False) -> Result[credentials.Cleared]:
-    """Delete a credential; refused while the pod uses it."""
+    """Delete a credential; refused while a pod uses it."""
     reference = _reference(pod, default)
-    context.confirm(f"Delete the keys to {provider} of {f'pod {pod}' if pod else 'the system'}?")
+    context.confirm(f"Delete the {provider} credential of {f'pod {pod}' if pod else 'the system'}?")
     return context.change(
         lambda session: credentials.clear(session, credentials.owner(session, reference, provider, lock=True)),
     )
@@ -114,24 +119,24 @@ def rotate_key(
         str, typer.Option("--to", metavar="SOURCE", help="The new key: file:/path, credential:NAME or keyring:NAME.")
     ],
 ) -> Result[keys.Rotated]:
-    """Wrap all credentials by a new key; killed and repeated it goes on where it was."""
+    """Re-encrypt all credentials with a new key; if interrupted, repeat it to continue."""
     from dumacle_cli.clients import keys as sources
 
     with context.session() as session:
         old, new = context.stores.key, sources.load(to, context.environ)
-        foreseen = keys.foresee(session, old, new)
-    done = foreseen if context.options.dry_run else keys.rotate(context.database, old, new)
-    note = f"next, on every host: dumacle config set key_source {to}"
+        planned = keys.foresee(session, old, new)
+    done = planned if context.options.dry_run else keys.rotate(context.database, old, new)
+    note = f"next, on each host: dumacle config set key_source {to}"
     return Result(done, changed=done.rewrapped > 0, note=note)
 
 
 def switched(context: Context, pod: str, own: Mapping[str, bool]) -> list[Trial]:
-    """Prove the keys that a pod is about to use, its own or the system's again, and return what was proven.
+    """Test the credentials that a pod is about to use, its own or the defaults, and return the tests.
 
-    A dry run proves nothing. Raises NoCredential, and the errors of the stores.
+    A dry run tests nothing. Raises NoCredential, and the errors of the stores.
     """
     with context.session() as session:
-        trials = [credentials.switch(session, pod, provider, own=wish) for provider, wish in own.items()]
+        trials = [credentials.switch(session, pod, provider, own=wanted_own) for provider, wanted_own in own.items()]
     wanted = [tried for tried in trials if tried]
     for tried in wanted:
         if not context.options.dry_run:
@@ -140,7 +145,7 @@ def switched(context: Context, pod: str, own: Mapping[str, bool]) -> list[Trial]
 
 
 def _prove(context: Context, tried: Trial, keys: Keys | None = None) -> None:
-    """Put, get and delete an object with the keys of the trial's place, or with others."""
+    """Put, get and delete an object with the bucket's keys, or with others."""
     from dumacle_cli.clients import locations, probe
 
     place = tried.place
@@ -153,16 +158,16 @@ def _prove(context: Context, tried: Trial, keys: Keys | None = None) -> None:
 
 def _reference(pod: str, default: bool) -> str:
     if bool(pod) == default:
-        raise UsageError("name a POD, or give --default for the system's own", "dumacle pods credentials")
+        raise UsageError("give a POD, or --default", "dumacle pods credentials")
     return pod
 
 
 def _given(context: Context, source: str) -> dict[str, str]:
-    """Return what was given of the keys, asked for or read; nothing of it is ever told."""
+    """Return the keys, from a file or as answered; they are never printed."""
     if source:
         return _parsed(_read(context, source), source)
     if not (sys.stdin and sys.stdin.isatty() and context.console.err):
-        raise UsageError("no keys were given: name --from FILE, or --from - for standard input")
+        raise UsageError("no keys given: use --from FILE, or --from - for standard input")
     access_key = context.console.ask("Access key", "--from FILE")
     return _parsed(f"{access_key}\n{context.console.ask_secret('Secret key', '--from FILE')}", "that")
 
@@ -172,7 +177,7 @@ def _read(context: Context, source: str) -> str:
         return context.console.read_value("-", "--from")
     try:
         with Path(source).open(encoding="utf-8") as file:
-            return file.read(LONGEST)
+            return file.read(MAX_BYTES)
     except UnicodeDecodeError:
         raise _unusable(source) from None
 
@@ -196,7 +201,7 @@ def _texts(found: Mapping[str, Any]) -> bool:
 
 
 def _unusable(source: str) -> InvalidValue:
-    return InvalidValue(name="--from", value=source, reason=FORM)
+    return InvalidValue(name="--from", value=source, reason=f"it needs {FORM}")
 
 
 def _filled(**values: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`dumacle db`: make the database, bring its schema up and down, seed it, check it."""
+"""`dumacle db`: create, upgrade, seed and check the database."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ LONGEST_SLUG = 40
 UPGRADE = "dumacle db upgrade"
 SUPERADMIN = "root@example.com"
 ROLES_MADE = (
-    "roles and rights that were missing, as after a restore, are there again; "
-    "give people their logins anew: dumacle users grant-login EMAIL"
+    "missing roles and rights were created again, as after a restore; "
+    "give users their logins again: dumacle users grant-login EMAIL"
 )
 app = CommandGroup("db")
 
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """What a migration did: the revisions before and after it, each step, and whether lost roles were made again."""
+    """The revisions before and after a migration, its steps, and whether missing roles were created again."""
 
     before: str | None
     after: str | None
@@ -42,7 +42,7 @@ class Migrated:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """Where the schema stands, and what an upgrade would run."""
+    """The revision of the schema, and the migrations that an upgrade would run."""
 
     revision: str | None
     needed: str
@@ -51,7 +51,7 @@ class Current:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A migration that was written for a developer to fill."""
+    """A new, empty migration."""
 
     file: str
 
@@ -62,16 +62,17 @@ def bootstrap(
     password_file: Annotated[
         str,
         typer.Option(
-            "--password-file", metavar="FILE", help="The owner's password; made at random if not there; - is stdin."
+            "--password-file",
+            metavar="FILE",
+            help="File with the owner's password, created at random if missing; - is stdin.",
         ),
     ],
-    database: Annotated[str, typer.Option("--database", metavar="NAME", help="The database to make.")] = "dumacle",
-    role: Annotated[str, typer.Option("--owner", metavar="ROLE", help="Its owner's role.")] = "dumacle_owner",
+    database: Annotated[str, typer.Option("--database", metavar="NAME", help="Name of the database.")] = "dumacle",
+    role: Annotated[str, typer.Option("--owner", metavar="ROLE", help="Name of the owner's role.")] = "dumacle_owner",
 ) -> Result[owner.Bootstrapped]:
-    """Make the owner's role and the database, as a superuser (setting admin_database_url); repeat it at will.
+    """Create the owner's role and the database as a superuser (setting admin_database_url); safe to repeat.
 
-    A superuser also makes the database refuse all DDL that is not its owner's; a role with CREATEROLE and CREATEDB
-    does the rest.
+    A role with CREATEROLE and CREATEDB is enough, except for the guard that refuses DDL of anyone but the owner.
     """
     admin = context.settings.admin_database_url
     if admin is None:
@@ -87,9 +88,9 @@ def bootstrap(
 @app.acts_outside("upgrade", example="dumacle db upgrade", role="owner")
 def upgrade(
     context: Context,
-    revision: Annotated[str, typer.Argument(metavar="REVISION", help="Go up to this one only.")] = "head",
+    revision: Annotated[str, typer.Argument(metavar="REVISION", help="Upgrade to this revision only.")] = "head",
 ) -> Result[Migrated]:
-    """Bring the schema up to this release's revision, as its owner; after a restore, make the lost roles again."""
+    """Upgrade the schema to this release as its owner; after a restore, create missing roles again."""
     from dumacle_cli.store import identity, revisions, schema
 
     with _owned(context) as connection:
@@ -107,9 +108,9 @@ def upgrade(
 @app.acts_outside("downgrade", example="dumacle db downgrade 0008 --yes", confirms=True, role="owner")
 def downgrade(
     context: Context,
-    revision: Annotated[str, typer.Argument(metavar="REVISION", help="The one to go back to, or `base`.")],
+    revision: Annotated[str, typer.Argument(metavar="REVISION", help="Downgrade to this revision, or `base`.")],
 ) -> Result[Migrated]:
-    """Take the schema back to a revision, as its owner; what the later ones held is lost."""
+    """Downgrade the schema as its owner; data of later revisions is lost."""
     from dumacle_cli.store import schema
 
     target = "" if revision == "base" else _known(revision)
@@ -117,11 +118,11 @@ def downgrade(
         before = schema.current(connection)
     steps = [step for step in reversed(_revisions()) if target < step[:4] <= (before or "")]
     if steps:
-        context.confirm(f"This undoes, with all the data they hold: {', '.join(steps)}.", name="downgrade")
+        context.confirm(f"This undoes these migrations and deletes their data: {', '.join(steps)}.", name="downgrade")
     if steps and not context.options.dry_run:
         with _owned(context) as connection:
             if (found := schema.current(connection)) != before:
-                reason = f"the schema went from {before} to {found} meanwhile"
+                reason = f"the schema changed from {before} to {found} in the meantime"
                 raise Conflict(reason=reason, advice="see what it is now: dumacle db current")
             schema.downgrade(connection, revision)
     return _migrated(before, steps, (target or None) if steps else before)
@@ -129,7 +130,7 @@ def downgrade(
 
 @app.reads("current", example="dumacle db current", role="owner")
 def current(context: Context) -> Current:
-    """Show the schema's revision, and what an upgrade would run."""
+    """Show the schema's revision and pending migrations."""
     from dumacle_cli.store import revisions, schema
 
     with context.connection() as connection:
@@ -140,9 +141,9 @@ def current(context: Context) -> Current:
 @app.acts_outside("revision", example="dumacle db revision 'Colours of pods' --dry-run", role="owner")
 def revision(
     context: Context,
-    purpose: Annotated[str, typer.Argument(metavar="PURPOSE", help="What the migration is for, in a few words.")],
+    purpose: Annotated[str, typer.Argument(metavar="PURPOSE", help="Purpose of the migration, in a few words.")],
 ) -> Result[Revision]:
-    """Write the next, empty migration; for developers, in a checkout and with a database that has all the others."""
+    """Create an empty migration; for developers, in a checkout and with an upgraded database."""
     from dumacle_cli.store import schema
 
     last = _revisions()[-1][:4]
@@ -157,15 +158,15 @@ def revision(
 @app.changes("seed", example="dumacle db seed root@example.com", role="superadmin")
 def seed_(
     context: Context,
-    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The first superadmin's e-mail.")] = SUPERADMIN,
+    email: Annotated[str, typer.Argument(metavar="EMAIL", help="The first superadmin's e-mail address.")] = SUPERADMIN,
 ) -> Result[seed.Seeded]:
-    """Make the first superadmin, whose password is shown this once, and the plans free, starter and pro."""
+    """Create the first superadmin, showing their password once, and the plans free, starter and pro."""
     return context.change(lambda session: seed.seed(session, email))
 
 
 @app.reads("check", columns=("check", "status", "finding", "fix"), example="dumacle db check", role="owner")
 def check(context: Context) -> Rows[checks.Check]:
-    """Compare server, schema, tables and functions with what this release needs; exit 1 where they differ."""
+    """Compare server, schema, tables and functions with this release; exit 1 if they differ."""
     with context.connection() as connection:
         found = [checks.server(connection), checks.tried("schema", lambda: checks.schema(connection))]
         if checks.worst(found) != "failed":
@@ -175,7 +176,7 @@ def check(context: Context) -> Rows[checks.Check]:
 
 @contextmanager
 def _owned(context: Context) -> Iterator[Connection]:
-    """Connect as the owner of the schema; raises NotOwner for anybody else."""
+    """Connect as the owner of the schema; raises NotOwner for any other login."""
     from dumacle_cli.store import schema
 
     with context.connection() as connection:
@@ -205,5 +206,7 @@ def _known(revision: str) -> str:
 def _slug(purpose: str) -> str:
     slug = "_".join(re.findall(r"\w+", purpose)).lower()
     if not 0 < len(slug) <= LONGEST_SLUG:
-        raise InvalidValue(name="PURPOSE", value=repr(purpose), reason=f"it names a file: 1 to {LONGEST_SLUG} letters")
+        raise InvalidValue(
+            name="PURPOSE", value=repr(purpose), reason=f"it becomes a file name of 1 to {LONGEST_SLUG} letters"
+        )
     return slug

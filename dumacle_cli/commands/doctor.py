@@ -1,4 +1,4 @@
-"""`dumacle doctor`: everything Dumacle depends on, each finding with its fix."""
+"""`dumacle doctor`: check everything Dumacle depends on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ app = CommandGroup("doctor")
 
 @app.reads("", columns=COLUMNS, example="dumacle doctor", role="enduser")
 def doctor(context: Context) -> Rows[Check]:
-    """Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed."""
+    """Check everything Dumacle depends on, with a fix for each finding; exit 1 if a check fails."""
     database, buckets = _database(context)
     found = [
         _configuration(context),
@@ -33,21 +33,21 @@ def doctor(context: Context) -> Rows[Check]:
         checks.ffmpeg(str(context.settings.ffmpeg or "")),
         checks.keyring(),
     ]
-    return _judged(found)
+    return _result(found)
 
 
 @app.reads("rls", columns=COLUMNS, example="dumacle doctor rls")
 def rls(context: Context) -> Rows[Check]:
-    """Check that PostgreSQL keeps everybody to what he may do; exit 1 where a boundary is broken."""
+    """Check the rights and row-level security in PostgreSQL; exit 1 if a boundary is broken."""
     from dumacle_cli.store import logins
 
     with context.session() as session:
         if logins.acting_role(session) not in ("owner", "superadmin", "admin"):
             raise Forbidden(what="doctor rls", role="admin")
-        return _judged(checks.boundaries(session.connection()))
+        return _result(checks.boundaries(session.connection()))
 
 
-def _judged(found: list[Check]) -> Rows[Check]:
+def _result(found: list[Check]) -> Rows[Check]:
     return Result(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
 
 
@@ -60,7 +60,7 @@ def _configuration(context: Context) -> Check:
 
 
 def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
-    """Look at the database, and return the buckets that its pods use; raises NoDatabase."""
+    """Check the database, and return the buckets that its pods use; raises NoDatabase."""
     from dumacle_cli.store import catalog
 
     found = [checks.disk(context.data_dir)] if context.settings.embedded else []
@@ -79,7 +79,7 @@ def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
 
 
 def _providers(context: Context, buckets: list[Bucket]) -> list[Check]:
-    """Try the default bucket of each provider that is configured, and every other bucket of the pods."""
+    """Check the default bucket of each configured provider, and every other bucket of the pods."""
     from dumacle_cli.clients.providers import PROVIDERS
     from dumacle_cli.store.places import Place
 
@@ -88,10 +88,10 @@ def _providers(context: Context, buckets: list[Bucket]) -> list[Check]:
         try:
             seen.add((name, context.stores.location(Place(name)).bucket))
         except NotConfigured:
-            if name != context.settings.default_provider or name in used:  # each pod there may name its own bucket
+            if name != context.settings.default_provider or name in used:  # each pod may have its own bucket
                 continue
         except DumacleError:
-            pass  # the check below meets it again, and tells it
+            pass  # the check below reports it
         found.append(checks.provider(name, partial(context.stores.location, Place(name))))
     others = [bucket for bucket in buckets if (bucket.provider, bucket.name) not in seen]
     return found + [_pods_bucket(context, bucket) for bucket in others]

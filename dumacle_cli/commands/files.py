@@ -12,6 +12,7 @@ import typer
 from dumacle_cli.commands import uploads
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.parameters import Descending, File, InPod, Owner, Prefix
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, OutputFailed, UsageError
 from dumacle_cli.output.result import Result, Rows
@@ -29,36 +30,33 @@ app.include(uploads.app)
 
 WATCH_SECONDS = 1
 
-FileName = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, or its path with --owner.")]
-OneOrFilter = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, or its path with --owner.")]
-Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files: e-mail or id.")]
-Pod = Annotated[str, typer.Option("--pod", metavar="POD", help="In which pod: name or id.")]
-Prefix = Annotated[str, typer.Option("--prefix", help="Only paths that begin so.")]
-AGE = "Only those {} longer ago than this: 90s, 15min, 12h, 365d, 2w, 12mo, 1y"
+AGE = "Only files {} before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y"
 OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('created')}.")]
 
 
 @app.lists(
     "list",
     columns=("id", "owner", "pod", "path", "size", "status", "created_at"),
-    empty="no files",
+    empty="no files found",
     example="dumacle files list --owner ada@example.com --prefix holiday/",
     role="enduser",
 )
 def list_(
     context: Context,
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
     prefix: Annotated[
-        str, typer.Option("--prefix", help="Only paths that begin so, sorted by path; needs --owner or --pod.")
+        str, typer.Option("--prefix", help="Filter by path prefix, sorted by path; needs --owner or --pod.")
     ] = "",
-    status: Annotated[files.Status | None, typer.Option("--status", help="Only files of this upload status.")] = None,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Those that can be restored, sorted by deletion.")] = False,
+    status: Annotated[files.Status | None, typer.Option("--status", help="Filter by upload status.")] = None,
+    deleted: Annotated[
+        bool, typer.Option("--deleted", help="Show deleted files, which can be restored, sorted by deletion.")
+    ] = False,
     sort: Annotated[
         files.Sort | None,
-        typer.Option("--sort", metavar="ORDER", help="What to sort by; path and size need --owner or --pod."),
+        typer.Option("--sort", metavar="ORDER", help="Sort order; path and size need --owner or --pod."),
     ] = None,
-    descending: Annotated[bool, typer.Option("--desc", help="The last first.")] = False,
+    descending: Descending = False,
 ) -> Rows[files.File]:
     """List files."""
     with context.session() as session:
@@ -69,12 +67,12 @@ def list_(
 @app.reads("show", example="dumacle files show holiday/beach.jpg --owner ada@example.com", role="enduser")
 def show(
     context: Context,
-    file: FileName,
+    file: File,
     owner: Owner = "",
-    pod: Pod = "",
-    watch: Annotated[bool, typer.Option("--watch", help="Wait until its upload has ended.")] = False,
+    pod: InPod = "",
+    watch: Annotated[bool, typer.Option("--watch", help="Wait until the upload has finished.")] = False,
 ) -> Result[files.Detail]:
-    """Show a file, where its bytes lie, and its contents."""
+    """Show a file, its versions and its renditions."""
     with context.session() as session:
         file_id = files.find(session, file, owner=owner, pod=pod)
         detail = files.show(session, file_id)
@@ -93,17 +91,17 @@ def show(
 )
 def url(
     context: Context,
-    file: FileName,
+    file: File,
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
     rendition: Annotated[
-        str, typer.Option("--rendition", metavar="NAME", help="Of what was made of it, such as hls; see: files show.")
+        str, typer.Option("--rendition", metavar="NAME", help="Link to a rendition, such as hls; see: files show.")
     ] = "",
     expires: Annotated[
-        str, typer.Option("--expires", metavar="AGE", help="How long it is good, up to 7d: 90s, 15min, 1h, 7d.")
+        str, typer.Option("--expires", metavar="AGE", help="Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.")
     ] = "",
 ) -> Result[downloads.Link]:
-    """Make a link that downloads a file, or plays a rendition, without a login; HLS gets playlists of its own."""
+    """Create a link to download a file or play a rendition without a login; HLS gets its own playlists."""
     seconds = parse_duration(expires, "--expires") if expires else context.settings.url_expiry
     if rendition:
         with context.session() as session:
@@ -133,20 +131,20 @@ def _rendition_url(context: Context, published: Published, seconds: int) -> Resu
 )
 def download(
     context: Context,
-    file: OneOrFilter = "",
+    file: File = "",
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
     prefix: Prefix = "",
     to: Annotated[
         str, typer.Option("--to", metavar="PATH", help="File or folder to write; - is standard output.")
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there with other content.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files with different content.")] = False,
 ) -> Rows[downloads.Downloaded]:
-    """Download a file, or with --owner and --prefix many into a folder, and check every byte."""
+    """Download a file, or a folder of files with --owner and --to, and verify every byte."""
     if not file:
         return _download_many(context, owner, pod, prefix, to, force)
     if prefix:
-        raise UsageError("name one FILE, or give filters", "dumacle files download")
+        raise UsageError("give either one FILE or filters", "dumacle files download")
     with context.session() as session:
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
     if to == "-":
@@ -155,7 +153,7 @@ def download(
 
 
 def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
-    """Write the bytes to standard output, and turn what is said of them to standard error."""
+    """Write the bytes to standard output, and the result to standard error."""
     stream = context.console.out.binary if context.console.out else None
     if stream is None:
         raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
@@ -167,7 +165,7 @@ def _download_many(
     context: Context, owner: str, pod: str, prefix: str, to: str, force: bool
 ) -> Rows[downloads.Downloaded]:
     if not owner or to in ("", "-"):
-        raise UsageError("name a FILE, or give --owner USER and --to FOLDER", "dumacle files download")
+        raise UsageError("give a FILE, or --owner USER and --to FOLDER", "dumacle files download")
     with context.session() as session:
         chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
     found = list(downloads.to_folder(context.database, context.stores.open, chosen, Path(to), force=force))
@@ -178,13 +176,13 @@ def _download_many(
 @app.changes("move", example="dumacle files move --owner bob@example.com --to-owner ada@example.com", bulk=True)
 def move(
     context: Context,
-    to_owner: Annotated[str, typer.Option("--to-owner", metavar="USER", help="Who gets them: e-mail or id.")],
-    file: OneOrFilter = "",
+    to_owner: Annotated[str, typer.Option("--to-owner", metavar="USER", help="The new owner: e-mail address or id.")],
+    file: File = "",
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
     prefix: Prefix = "",
 ) -> Result[files.Affected]:
-    """Give files to another owner; the bytes stay where they are."""
+    """Give files to another owner; no bytes are moved."""
 
     def work(session: Session) -> tuple[files.Affected, bool]:
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
@@ -202,13 +200,13 @@ def move(
 )
 def delete(
     context: Context,
-    file: OneOrFilter = "",
+    file: File = "",
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
     prefix: Prefix = "",
     older_than: OlderThan = "",
 ) -> Result[files.Affected]:
-    """Delete files; they can be restored, and count against storage, until they are purged."""
+    """Delete files; until they are purged, they can be restored and use storage."""
     before = _before(older_than)
 
     def choose(session: Session) -> Selection:
@@ -226,12 +224,12 @@ def delete(
 @app.changes("restore", example="dumacle files restore old/lost.txt --owner ada@example.com", bulk=True, role="enduser")
 def restore(
     context: Context,
-    file: OneOrFilter = "",
+    file: File = "",
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
     prefix: Prefix = "",
 ) -> Result[files.Affected]:
-    """Take the deletion of files back."""
+    """Restore deleted files."""
 
     def work(session: Session) -> tuple[files.Affected, bool]:
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, deleted=True)
@@ -249,15 +247,15 @@ def restore(
 )
 def purge_(
     context: Context,
-    file: OneOrFilter = "",
+    file: File = "",
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
     prefix: Prefix = "",
     older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('given up')}; else retention_days.")
+        str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('deleted')}; default: retention_days.")
     ] = "",
 ) -> Result[purge.Purged]:
-    """Remove deleted files and old contents for good, and what was made of them; finishes what a kill cut short."""
+    """Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it."""
     maximum = None if file else context.options.maximum
     with context.session() as session:
         age = older_than or ("" if file else f"{context.settings.retention_days}d")
@@ -266,9 +264,9 @@ def purge_(
         scope = _scope(chosen)
         planned = purge.plan(session, **scope, maximum=maximum)
         words = files.summary(session, chosen)[1] if context.options.asks else ""
-    gone = f"{planned.versions} contents and {planned.renditions} renditions"
-    room = f"{gone}, {show_size(planned.bytes)} become free"
-    context.confirm(f"Purge for good {words}{_older(before)}; {room}")
+    removed = f"{planned.versions} versions and {planned.renditions} renditions"
+    freed = f"{removed}, freeing {show_size(planned.bytes)}"
+    context.confirm(f"Permanently remove {words}{_older(before)}: {freed}")
     _say_age(context, before)
     done = (
         planned
@@ -279,7 +277,7 @@ def purge_(
 
 
 def _before(age: str) -> datetime | None:
-    """Return the instant that an age means, once for all that a command does; raises InvalidValue."""
+    """Return the instant of an age, computed once per command; raises InvalidValue."""
     return parse_age(age, "--older-than", datetime.now(UTC)) if age else None
 
 
@@ -288,33 +286,33 @@ def _older(before: datetime | None) -> str:
 
 
 def _say_age(context: Context, before: datetime | None) -> None:
-    """Tell on a dry run which date an age was taken for."""
+    """Say on a dry run which date an age stands for."""
     if before and context.options.dry_run:
-        context.console.say(f"this is about what is older than {show_minute(before)}")
+        context.console.say(f"this concerns files older than {show_minute(before)}")
 
 
 def _scope(chosen: Selection) -> dict[str, Any]:
-    """Say of a selection what a purge heeds: old contents belong to live files, and have no upload status."""
+    """Return the filters that a purge takes: old versions belong to live files, and have no upload status."""
     return {name: getattr(chosen, name) for name in ("ids", "owner_id", "pod_id", "prefix", "before")}
 
 
 @app.acts_outside(
     "verify",
     columns=("id", "path", "size", "result", "error"),
-    empty="no files to verify",
+    empty="no files found",
     example="dumacle files verify --pod films --limit 100",
     cron=True,
 )
 def verify(
     context: Context,
-    file: OneOrFilter = "",
+    file: File = "",
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
     prefix: Prefix = "",
-    read: Annotated[bool, typer.Option("--read", help="Read all bytes and compare their SHA-256.")] = False,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="At most so many files.")] = 1000,
+    read: Annotated[bool, typer.Option("--read", help="Read all bytes and compare SHA-256.")] = False,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Verify at most this many files.")] = 1000,
 ) -> Rows[verification.Verified]:
-    """Compare files with what the stores hold, those that were verified longest ago first."""
+    """Compare files with their objects in the store, least recently verified first."""
     with context.session() as session:
         if file:
             chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
@@ -325,5 +323,5 @@ def verify(
     bad = [each for each in found if each.result in ("missing", "differs")]
     failed = [each for each in found if each.result == "failed"]
     exit_ = Exit.INTEGRITY if bad else Exit.PARTIAL if failed else Exit.DONE
-    note = f"{len(found)} files, {len(bad)} missing or different, {len(failed)} not looked at"
+    note = f"{len(found)} files, {len(bad)} missing or different, {len(failed)} not checked"
     return Result(found, len(found) > len(failed), exit=exit_, note=note)

@@ -1,23 +1,20 @@
-"""How help names what can be typed, and how a refusal says what would be right.
-
-Typer shows Python's types and pydantic's sentences; a reader of help knows neither.
-"""
+"""Texts of help pages and usage errors, without the names of Python types and the sentences of pydantic."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 ENDLESS = 2**63 - 1
-"""A limit that PostgreSQL has, and nobody meets."""
+"""The largest bigint; as a limit not worth showing."""
 
 _STAND_INS = {" ": "\N{NO-BREAK SPACE}", "-": "\N{NON-BREAKING HYPHEN}"}
-"""What stands for a blank or a hyphen at which no line is to be broken, until the lines are made."""
+"""Stand-ins for spaces and hyphens where a line must not break; replaced once the lines are made."""
 _WHOLE, _WRITTEN = str.maketrans(_STAND_INS), str.maketrans({stand: char for char, stand in _STAND_INS.items()})
 
 Rows = Sequence[tuple[str, str]]
 
 
 def write(formatter: Any, title: str, rows: Rows) -> None:
-    """Write a titled list of names with their meanings in full; nothing where it is empty."""
+    """Write a titled list of names with their descriptions; nothing if it is empty."""
     if rows:
         with formatter.section(title):
             formatter.write_dl(rows, col_max=formatter.width // 3)
@@ -25,11 +22,11 @@ def write(formatter: Any, title: str, rows: Rows) -> None:
 
 
 def mention(formatter: Any, title: str, params: Iterable[Any], where: str) -> None:
-    """Write only the shortest names of options under a title, and where they are explained."""
+    """Write only the shortest names of options under a title, and which help explains them."""
     names = ", ".join([*(min(param.opts, key=len) for param in params), "-h"])
     with formatter.section(title):
         formatter.write_text(names.replace("-", _STAND_INS["-"]))
-        formatter.write_text(f"They are explained by: {where.translate(_WHOLE)}")
+        formatter.write_text(f"Explained in: {where.translate(_WHOLE)}")
     _written(formatter)
 
 
@@ -38,7 +35,7 @@ def _written(formatter: Any) -> None:
 
 
 def rows(params: Iterable[Any], kind: str) -> Rows:
-    """Return the names and meanings of the parameters of a kind: argument or option."""
+    """Return the names and descriptions of the parameters of a kind: argument or option."""
     return [
         (_name(param), _meaning(param))
         for param in params
@@ -47,14 +44,14 @@ def rows(params: Iterable[Any], kind: str) -> Rows:
 
 
 def pieces(params: Iterable[Any]) -> list[str]:
-    """Return what stands behind the command in its line of usage."""
+    """Return what follows the command in its usage line."""
     mine = list(params)
     needed = [_wanted(param) for param in mine if param.required and param.param_type_name == "option"]
     return ["[OPTIONS]", *needed, *(_wanted(param) for param in mine if param.param_type_name == "argument")]
 
 
 def refusal(error: Any) -> str:
-    """Say in one sentence what was typed wrongly, and what would be right."""
+    """Say in one sentence what is wrong with the arguments, and what is allowed."""
     from typer._click.exceptions import BadParameter, MissingParameter
 
     param = getattr(error, "param", None)
@@ -70,7 +67,7 @@ def refusal(error: Any) -> str:
 
 
 def choices(param: Any) -> list[str]:
-    """Return the words that a parameter takes; none where it takes others, too."""
+    """Return the values that a parameter allows; none if it allows any."""
     return [str(choice) for choice in param.type_descriptor.choices or ()]
 
 
@@ -79,7 +76,7 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def called(param: Any) -> str:
-    """Return what a parameter is called, an option by its long name."""
+    """Return the name of a parameter: of an option the long one."""
     return max(param.opts, key=len) if param.param_type_name == "option" else _placeholder(param)
 
 
@@ -88,7 +85,7 @@ def _placeholder(param: Any) -> str:
 
 
 def _wanted(param: Any) -> str:
-    """Return what is to be typed: `--owner USER`, `PATH...`, `[FILE]`."""
+    """Return how to type a parameter: `--owner USER`, `PATH...`, `[FILE]`."""
     if param.param_type_name == "option":
         return f"{called(param)} {_placeholder(param)}"
     name = _placeholder(param) + ("..." if param.nargs == -1 else "")
@@ -118,7 +115,7 @@ def _meaning(param: Any) -> str:
 
 
 def _right(param: Any) -> str:
-    """Say what a parameter takes; empty where only its reader knows."""
+    """Say what a parameter allows; empty if only its parser knows."""
     if words := _listed(choices(param)):
         return f"it is {words}"
     kind = {int: "a whole number", float: "a number"}.get(_single(param.type_descriptor.annotation))
@@ -135,7 +132,7 @@ def _single(annotation: Any) -> Any:
 
 
 def _cause(fault: Any) -> tuple[object, str]:
-    """Return the value that pydantic refused, and why; a list's refusal holds that of its item."""
+    """Return the value that pydantic refused, and why; for a list, that of its item."""
     first = fault.errors()[0]
     inner = first.get("ctx", {}).get("error")
     if hasattr(inner, "errors"):

@@ -16,14 +16,14 @@ from dumacle_cli.services import keys
 app = CommandGroup("key")
 
 LOSS = """\
-This key opens every credential in the database. Who loses it loses them all: no backup of the database holds it, and
-nobody can recover it. The keys to the buckets must then be made anew at the providers. Who has it and the database
-has the buckets. Keep a copy where neither the database nor its backups are (an escrow)."""
+This key decrypts every credential in the database. If it is lost, all credentials are lost: no database backup
+contains it, it cannot be recovered, and new access keys must be created at the providers. Anyone with both the key
+and the database can read the buckets. Keep a copy away from the database and its backups (an escrow)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A new key: where it is, and its id, which is not known before it is made."""
+    """A new key: where it is, and its id, which a dry run does not know."""
 
     source: str
     key_id: str | None
@@ -32,16 +32,16 @@ class Created:
 @app.acts_outside("create", example="dumacle key create file:fresh.key --yes", confirms=True, offline=True)
 def create(
     context: Context,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Where to: file:/path or keyring:NAME.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Where to store it: file:/path or keyring:NAME.")],
 ) -> Result[Created]:
-    """Make a key, after telling what losing it means; none is overwritten."""
+    """Create a key after a warning about losing it; existing keys are not overwritten."""
     from dumacle_cli.clients import keys as sources
 
     sources.check_free(source)
     context.console.say(*LOSS.splitlines())
-    context.console.confirm(f"Make a key at {source}?", where="")
+    context.console.confirm(f"Create a key at {source}?", where="")
     key_id = None if context.options.dry_run else sources.create(source).id
-    note = f"now copy it to the escrow, then: dumacle config set key_source {source}"
+    note = f"next: copy it to the escrow, then: dumacle config set key_source {source}"
     return Result(Created(source, key_id), changed=True, note=note)
 
 
@@ -53,10 +53,10 @@ def create(
     role="superadmin",
 )
 def check(context: Context) -> Rows[keys.KeyUse]:
-    """Open every credential with the key, and say which need another; exit 12 where one does not open."""
+    """Decrypt every credential with the key and list the keys that are needed; exit 12 if one fails."""
     with context.session():
-        key = context.stores.key  # inside, so that a database that is away is told of first
+        key = context.stores.key  # inside, so that an unreachable database is reported first
     found = keys.check(context.database, key)
     failed = sum(each.failed for each in found)
-    note = f"{sum(each.credentials for each in found)} credentials, {failed} do not open"
+    note = f"{sum(each.credentials for each in found)} credentials, {failed} cannot be decrypted"
     return Result(found, exit=Exit.INTEGRITY if failed else Exit.DONE, note=note)

@@ -50,7 +50,7 @@ class Reset:
     writes_config=True,
 )
 def start(context: Context) -> Rows[Server]:
-    """Start both servers, make database and schema, and write the profile `local`; repeat it at will."""
+    """Start both servers, create the database and write the profile `local`; safe to repeat."""
     folder = _folder(context)
     was_running = servers.running(folder) is not None
     change = profile(context, folder)
@@ -65,14 +65,14 @@ def start(context: Context) -> Rows[Server]:
 
 
 def profile(context: Context, folder: Path) -> FileChange:
-    """Work out the profile `local`, which is not put in the place of a database that a file configures."""
+    """Prepare the profile `local`, which never replaces a database in a configuration file."""
     configured = context.resolved.origins.get("database_url")
     in_use = configured is None or configured.kind == "environment"
     return embedded.profile(settings.user_file(context.environ), folder, in_use=in_use)
 
 
 def _folder(context: Context) -> Path:
-    """Return the folder that this is about; raises NotEmbedded where a profile was named that has another database."""
+    """Return the folder of the servers; raises NotEmbedded if the given profile has another database."""
     named = context.options.profile or context.environ.get("DUMACLE_PROFILE")
     database = context.resolved.origins.get("database_url")
     if named and context.settings.database_url and database and database.kind == f"profile {named}":
@@ -83,7 +83,7 @@ def _folder(context: Context) -> Path:
 
 @app.acts_outside("stop", columns=("server", "status"), example="dumacle local stop", offline=True)
 def stop(context: Context) -> Rows[Server]:
-    """Stop both servers; their data stays."""
+    """Stop both servers; their data is kept."""
     folder = _folder(context)
     stopped = any(server.running for server in servers.status(folder))
     if not context.options.dry_run:
@@ -93,23 +93,23 @@ def stop(context: Context) -> Rows[Server]:
 
 @app.reads("status", example="dumacle local status", offline=True)
 def status(context: Context) -> list[Server]:
-    """Show what runs, where, and how big it is; starts nothing."""
+    """Show status, address and size of both servers without starting them."""
     return _status(_folder(context))
 
 
 @app.acts_outside("reset", example="dumacle local reset --yes", confirms=True, offline=True)
 def reset(context: Context) -> Result[Reset]:
-    """Stop both servers and delete their data for good: every row and every object."""
+    """Stop both servers and permanently delete their data: all rows and objects."""
     folder = _folder(context)
     size = sum(server.size for server in servers.status(folder))
-    question = f"This deletes {show_size(size)} in {folder}: every row and every object."
+    question = f"This deletes {show_size(size)} in {folder}: all rows and objects."
     context.console.confirm(question, name="reset", where=_named_by(context))
     freed = size if context.options.dry_run else servers.reset(folder)
     return Result(Reset(str(folder), freed), freed > 0)
 
 
 def _named_by(context: Context) -> str:
-    """Return what names the folder: a profile, a variable, a flag, or nothing at all."""
+    """Return where the folder is configured: a profile, a variable, a flag, or ''."""
     origin = context.resolved.origins.get("embedded") or context.resolved.origins.get("data_dir")
     return "" if origin is None else origin.kind if origin.kind.startswith("profile ") else origin.place
 

@@ -1,4 +1,4 @@
-"""`dumacle users grant-login|revoke-login|set-role`: who may log in, and with which rights."""
+"""`dumacle users grant-login|revoke-login|set-role`: logins and roles."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from dumacle_cli.clients import passwords
 from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.parameters import User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import UsageError
 from dumacle_cli.output.result import Result
@@ -17,31 +18,32 @@ from dumacle_cli.services import logins, users
 
 app = CommandGroup("users")
 
-Person = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
-FOR_SERVICE = typer.Option("--service", metavar="DUTY", help="A service instead of a person.")
+FOR_SERVICE = typer.Option("--service", metavar="DUTY", help="A service instead of a user.")
 CAUTION = """\
-By psql this login is shown no row of others, but it can find out what these
-hold, e-mail addresses and paths too (docs/security.md). Most endusers need no
-login; to take it away: dumacle users revoke-login USER"""
+In psql this login sees no rows of other users, but it can infer what they hold,
+including e-mail addresses and paths (docs/security.md). Most endusers need no
+login; to remove it: dumacle users revoke-login USER"""
 VOID = """\
 {user} has no password any more, because others may know the old one, and all
-sessions ended; give them a new one: dumacle users grant-login {user}"""
+their sessions ended; give them a new one: dumacle users grant-login {user}"""
 Grantable = Literal["superadmin", "admin", "enduser"]
 
 
 @app.changes("grant-login", example="dumacle users grant-login ada@example.com")
 def grant_login(
     context: Context,
-    user: Person = "",
+    user: User = "",
     service: Annotated[logins.Duty | None, FOR_SERVICE] = None,
     password_file: Annotated[
         str,
         typer.Option(
-            "--password-file", metavar="FILE", help="The password; without it a random one is shown, once. - is stdin."
+            "--password-file",
+            metavar="FILE",
+            help="Read the password from this file (- is stdin); else a random one is shown once.",
         ),
     ] = "",
 ) -> Result[logins.Granted]:
-    """Let a user or a service log in to PostgreSQL; who could already gets a new password."""
+    """Give a user or a service a PostgreSQL login, or a new password if they have one."""
     _either(user, service, "grant-login")
     password = _password(context, password_file) if password_file else None
     if service:
@@ -53,9 +55,9 @@ def grant_login(
 
 @app.acts_outside("revoke-login", example="dumacle users revoke-login bob@example.com")
 def revoke_login(
-    context: Context, user: Person = "", service: Annotated[logins.Duty | None, FOR_SERVICE] = None
+    context: Context, user: User = "", service: Annotated[logins.Duty | None, FOR_SERVICE] = None
 ) -> Result[logins.Revoked]:
-    """End all logins of a user or a service, and what runs in them, at once."""
+    """Remove all logins of a user or a service, and end their running queries immediately."""
     _either(user, service, "revoke-login")
     who = logins.service(service) if service else user
     if context.options.dry_run:
@@ -70,16 +72,16 @@ def revoke_login(
 def set_role(
     context: Context,
     user: Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")],
-    role: Annotated[Grantable, typer.Argument(metavar="ROLE", help="What he may do from now on.")],
+    role: Annotated[Grantable, typer.Argument(metavar="ROLE", help="The new role.")],
 ) -> Result[users.Changed]:
-    """Give a user another role: sessions and all that runs end, and with a higher role the password is void."""
+    """Change a user's role: their sessions end, and a higher role also voids their password."""
     if role == "superadmin":
-        context.confirm(f"Make {user} a superadmin, who may do everything?", name=user)
+        context.confirm(f"Make {user} a superadmin, with all rights?", name=user)
     return add_note(context.change(lambda session: users.set_role(session, user, role)))
 
 
 def add_note(result: Result[users.Changed]) -> Result[users.Changed]:
-    """Say what ended with another role, to whom the fields of the document are not result."""
+    """Add a note on what ended with the old role."""
     changed = result.data
     if not (isinstance(changed, users.Changed) and changed.logins_ended):
         return result

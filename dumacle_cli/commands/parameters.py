@@ -15,4 +15,3 @@ Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Filter by o
 InPod = Annotated[str, typer.Option("--pod", metavar="POD", help="Filter by pod: name or id.")]
 Prefix = Annotated[str, typer.Option("--prefix", help="Filter by path prefix.")]
 Descending = Annotated[bool, typer.Option("--desc", help="Sort descending.")]
-Deleted = Annotated[bool, typer.Option("--deleted", help="Show deleted ones, which can be restored.")]

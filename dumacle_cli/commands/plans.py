@@ -1,4 +1,4 @@
-"""`dumacle plans`: what is sold, for how much, and with which limits."""
+"""`dumacle plans`: prices and limits."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from dumacle_cli.commands import selling, subscriptions
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.parameters import Plan
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, UsageError
 from dumacle_cli.output.result import Result, Rows
@@ -21,15 +22,12 @@ if TYPE_CHECKING:
 
 app = CommandGroup("plans")
 
-Name = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
-Price = typer.Option("--price", metavar="AMOUNT", help="Price of an interval, such as 9.99.")
-Currency = typer.Option("--currency", metavar="CODE", help="Three letters, such as EUR.")
-Interval = typer.Option("--interval", help="How often the price is paid.")
-Storage = typer.Option("--storage", metavar="SIZE", help="What may be stored: 500GiB, 500GB, bytes or unlimited.")
-Upload = typer.Option(
-    "--upload", metavar="SIZE", help="What may be uploaded in a month: 500GiB, 500GB, bytes or unlimited."
-)
-Minutes = typer.Option("--transcode-minutes", metavar="N", help="Minutes transcoded in a month, or unlimited.")
+Price = typer.Option("--price", metavar="AMOUNT", help="Price per interval, such as 9.99.")
+Currency = typer.Option("--currency", metavar="CODE", help="Currency code, such as EUR.")
+Interval = typer.Option("--interval", help="Billing interval.")
+Storage = typer.Option("--storage", metavar="SIZE", help="Storage limit: 500GiB, 500GB, bytes or unlimited.")
+Upload = typer.Option("--upload", metavar="SIZE", help="Monthly upload limit: 500GiB, 500GB, bytes or unlimited.")
+Minutes = typer.Option("--transcode-minutes", metavar="N", help="Monthly transcode limit in minutes, or unlimited.")
 UNLIMITED = "unlimited"
 
 
@@ -40,7 +38,7 @@ UNLIMITED = "unlimited"
 )
 def create(
     context: Context,
-    name: Name,
+    name: Plan,
     price: Annotated[str, Price],
     storage: Annotated[str, Storage],
     upload: Annotated[str, Upload],
@@ -48,7 +46,7 @@ def create(
     currency: Annotated[str, Currency] = "EUR",
     interval: Annotated[plans.Interval, Interval] = "month",
     default_pod: Annotated[
-        str | None, typer.Option("--default-pod", metavar="POD", help="Pod that new subscribers are granted.")
+        str | None, typer.Option("--default-pod", metavar="POD", help="Pod to grant to new subscribers.")
     ] = None,
 ) -> Result[plans.Plan]:
     """Create a plan."""
@@ -68,21 +66,21 @@ def create(
         "transcode_limit",
         "default_pod",
     ),
-    empty="there are no plans yet: dumacle plans create NAME --price 9.99 --storage 500GiB --upload 100GiB",
+    empty="no plans found; create one with: dumacle plans create NAME --price 9.99 --storage 500GiB --upload 100GiB",
     example="dumacle plans list",
     role="enduser",
 )
 def list_(
     context: Context,
-    archived: Annotated[bool, typer.Option("--archived", help="Those that are no longer sold.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Show archived plans.")] = False,
 ) -> Rows[plans.Plan]:
     """List plans by name."""
     return listing(context, plans.list_, archived=archived)
 
 
 @app.reads("show", example="dumacle plans show starter", role="enduser")
-def show(context: Context, plan: Name) -> plans.PlanDetail:
-    """Show a plan, with how many live subscriptions it has."""
+def show(context: Context, plan: Plan) -> plans.PlanDetail:
+    """Show a plan and its number of live subscriptions."""
     with context.session() as session:
         return plans.show(session, plan)
 
@@ -95,8 +93,8 @@ def show(context: Context, plan: Name) -> plans.PlanDetail:
 )
 def update(
     context: Context,
-    plan: Name,
-    name: Annotated[str | None, typer.Option("--name", help="A new name.")] = None,
+    plan: Plan,
+    name: Annotated[str | None, typer.Option("--name", help="The new name.")] = None,
     price: Annotated[str | None, Price] = None,
     currency: Annotated[str | None, Currency] = None,
     interval: Annotated[plans.Interval | None, Interval] = None,
@@ -104,25 +102,25 @@ def update(
     upload: Annotated[str | None, Upload] = None,
     transcode_minutes: Annotated[str | None, Minutes] = None,
     default_pod: Annotated[
-        str | None, typer.Option("--default-pod", metavar="POD", help="Pod for new subscribers; '' for none.")
+        str | None, typer.Option("--default-pod", metavar="POD", help="Pod to grant to new subscribers; '' for none.")
     ] = None,
 ) -> Result[plans.Plan]:
-    """Change a plan; new limits hold for its subscribers at once."""
+    """Change a plan; new limits apply to its subscribers immediately."""
     if (price is None) is not (currency is None):
-        raise UsageError("--price and --currency are given together", "dumacle plans update")
+        raise UsageError("--price and --currency must be given together", "dumacle plans update")
     values = _values(price, currency, interval, storage, upload, transcode_minutes)
     return context.change(lambda session: plans.update(session, plan, values, name, default_pod))
 
 
 @app.changes("archive", example="dumacle plans archive pro", role="superadmin")
-def archive(context: Context, plan: Name) -> Result[plans.Plan]:
-    """Take a plan from sale; its subscribers keep it."""
+def archive(context: Context, plan: Plan) -> Result[plans.Plan]:
+    """Archive a plan; its subscribers keep it."""
     return context.change(lambda session: plans.archive(session, plan))
 
 
 @app.changes("restore", example="dumacle plans restore pro", role="superadmin")
-def restore(context: Context, plan: Name) -> Result[plans.Plan]:
-    """Put an archived plan on sale again."""
+def restore(context: Context, plan: Plan) -> Result[plans.Plan]:
+    """Restore an archived plan."""
     return context.change(lambda session: plans.restore(session, plan))
 
 
@@ -138,7 +136,7 @@ def _values(
     upload: str | None,
     minutes: str | None,
 ) -> dict[str, Any]:
-    """Turn what was typed into columns, less what was not."""
+    """Return the columns for the options that were given."""
     values: dict[str, Any] = {"interval": interval} if interval else {}
     if price is not None and currency is not None:
         values |= {"currency": _currency(currency), "price": parse_price(price, currency)}

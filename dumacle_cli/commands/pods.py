@@ -1,4 +1,4 @@
-"""`dumacle pods`: storage pods, who may use them, and how full they are."""
+"""`dumacle pods`: storage pods, their grants and their usage."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 from dumacle_cli.commands import credentials
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.parameters import Pod, User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotConfigured, UsageError
 from dumacle_cli.escapes import visible
@@ -27,31 +28,27 @@ app = CommandGroup("pods")
 app.add(credentials.app)
 
 BAR = 20
-OWN = "Whether it uses keys of its own; see: pods credentials."
+OWN = "Use the pod's own credential; see: pods credentials."
 
-PodName = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id.")]
-Secondary = Annotated[
-    str, typer.Option("--secondary", metavar="PROVIDER", hidden=True, help="Refused: nothing copies to it yet.")
-]
-UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
+Secondary = Annotated[str, typer.Option("--secondary", metavar="PROVIDER", hidden=True, help="Not supported yet.")]
 
 
 @app.changes("create", example="dumacle pods create photos --capacity 500GiB", may_be_empty=("prefix",))
 def create(
     context: Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What the pod is called.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The pod's name.")],
     capacity: Annotated[
         str,
-        typer.Option(
-            "--capacity", metavar="SIZE", help="How much it holds, such as 500GiB or 500GB; a bare number is bytes."
-        ),
+        typer.Option("--capacity", metavar="SIZE", help="Capacity, such as 500GiB or 500GB; a bare number is bytes."),
     ],
     provider: Annotated[
-        pods.Provider | None, typer.Option("--provider", help="Where its bytes lie, if not at the default one.")
+        pods.Provider | None, typer.Option("--provider", help="Where to store files; default: the default provider.")
     ] = None,
     secondary: Secondary = "",
-    bucket: Annotated[str, typer.Option("--bucket", help="The bucket; else the provider's setting.")] = "",
-    prefix: Annotated[str | None, typer.Option("--prefix", help="What its keys begin with; else of its name.")] = None,
+    bucket: Annotated[str, typer.Option("--bucket", help="The bucket; default: the provider's setting.")] = "",
+    prefix: Annotated[
+        str | None, typer.Option("--prefix", help="Prefix of its object keys; default: made from its name.")
+    ] = None,
 ) -> Result[pods.Pod]:
     """Create a pod."""
     _refuse_secondary(secondary)
@@ -67,7 +64,7 @@ def create(
 
 def _refuse_secondary(provider: str) -> None:
     if provider:
-        reason = "--secondary is refused: nothing copies files to a second provider yet"
+        reason = "--secondary is not supported yet: files are not copied to a second provider"
         raise UsageError(reason, "dumacle pods")
 
 
@@ -86,23 +83,23 @@ def _bucket(context: Context, provider: str) -> str:
 @app.lists(
     "list",
     columns=("id", "name", "capacity", "used", "reserved", "free", "provider", "bucket"),
-    empty="there are no pods: dumacle pods create NAME --capacity SIZE",
+    empty="no pods found; create one with: dumacle pods create NAME --capacity SIZE",
     example="dumacle pods list --provider local",
     role="enduser",
 )
 def list_(
     context: Context,
-    provider: Annotated[pods.Provider | None, typer.Option("--provider", help="Only pods at this provider.")] = None,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Those that were deleted and can be restored.")] = False,
-    sort: Annotated[Literal["id", "name"], typer.Option("--sort", metavar="ORDER", help="What to sort by.")] = "id",
+    provider: Annotated[pods.Provider | None, typer.Option("--provider", help="Filter by provider.")] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Show deleted pods, which can be restored.")] = False,
+    sort: Annotated[Literal["id", "name"], typer.Option("--sort", metavar="ORDER", help="Sort by this column.")] = "id",
 ) -> Rows[pods.Pod]:
     """List pods."""
     return listing(context, pods.list_, provider=provider, deleted=deleted, sort=sort)
 
 
 @app.reads("show", example="dumacle pods show films", role="enduser")
-def show(context: Context, pod: PodName) -> Result[pods.Detail]:
-    """Show a pod and the first hundred users it is granted to."""
+def show(context: Context, pod: Pod) -> Result[pods.Detail]:
+    """Show a pod and its first hundred grants."""
     with context.session() as session:
         return Result(pods.show(session, pod))
 
@@ -110,24 +107,24 @@ def show(context: Context, pod: PodName) -> Result[pods.Detail]:
 @app.changes("update", example="dumacle pods update films --capacity 2TiB")
 def update(
     context: Context,
-    pod: PodName,
-    name: Annotated[str | None, typer.Option("--name", help="A new name; the keys of its files stay.")] = None,
+    pod: Pod,
+    name: Annotated[str | None, typer.Option("--name", help="The new name; object keys do not change.")] = None,
     capacity: Annotated[
         str | None,
-        typer.Option("--capacity", metavar="SIZE", help="How much it holds, such as 2TiB; a bare number is bytes."),
+        typer.Option("--capacity", metavar="SIZE", help="Capacity, such as 2TiB; a bare number is bytes."),
     ] = None,
     secondary: Secondary = "",
     s3: Annotated[bool | None, typer.Option("--use-custom-s3/--no-use-custom-s3", help=OWN)] = None,
     wasabi: Annotated[bool | None, typer.Option("--use-custom-wasabi/--no-use-custom-wasabi", help=OWN)] = None,
     oracle: Annotated[bool | None, typer.Option("--use-custom-oracle/--no-use-custom-oracle", help=OWN)] = None,
 ) -> Result[pods.Pod]:
-    """Change a pod; before it uses other keys these are proven against its bucket."""
+    """Change a pod; a credential is tested against its bucket before the pod uses it."""
     _refuse_secondary(secondary)
     own = {
         provider: wish for provider, wish in (("s3", s3), ("wasabi", wasabi), ("oracle", oracle)) if wish is not None
     }
     if name is None and capacity is None and not own:
-        reason = "nothing was asked for: give --name, --capacity or --use-custom-PROVIDER"
+        reason = "nothing to change: give --name, --capacity or --use-custom-PROVIDER"
         raise UsageError(reason, "dumacle pods update")
     wanted = {
         "name": name,
@@ -148,45 +145,47 @@ def update(
 @app.changes("grant", example="dumacle pods grant films bob@example.com")
 def grant(
     context: Context,
-    pod: PodName,
-    user: UserName,
-    default: Annotated[bool, typer.Option("--default", help="Make it the user's default; the first one is.")] = False,
+    pod: Pod,
+    user: User,
+    default: Annotated[
+        bool, typer.Option("--default", help="Make it the user's default pod; the first grant always is.")
+    ] = False,
 ) -> Result[pods.Grant]:
-    """Let a user upload into a pod."""
+    """Allow a user to upload into a pod."""
     return context.change(lambda session: pods.grant(session, pod, user, default=default))
 
 
 @app.changes("revoke", example="dumacle pods revoke films ada@example.com")
-def revoke(context: Context, pod: PodName, user: UserName) -> Result[pods.Grant]:
-    """Let a user no longer upload into a pod; files that are there stay."""
+def revoke(context: Context, pod: Pod, user: User) -> Result[pods.Grant]:
+    """Stop a user from uploading into a pod; existing files are kept."""
     return context.change(lambda session: pods.revoke(session, pod, user))
 
 
 @app.changes("delete", example="dumacle pods delete films --yes", confirms=True)
-def delete(context: Context, pod: PodName) -> Result[pods.Pod]:
-    """Delete a pod softly: it refuses uploads and grants until it is restored."""
+def delete(context: Context, pod: Pod) -> Result[pods.Pod]:
+    """Delete a pod; it accepts no uploads or grants until it is restored."""
     if context.options.asks:
         with context.session() as session:
             found = pods.show(session, pod)
             holds_files = pods.holds_files(session, pod)
-        what = f"Delete pod {visible(found.name)}" + (", in which files live?" if holds_files else "?")
+        what = f"Delete pod {visible(found.name)}" + (", which holds files?" if holds_files else "?")
         context.confirm(what, name=found.name if holds_files else None)
     return context.change(lambda session: pods.delete(session, pod))
 
 
 @app.changes("restore", example="dumacle pods restore films")
-def restore(context: Context, pod: PodName) -> Result[pods.Pod]:
-    """Bring a deleted pod back."""
+def restore(context: Context, pod: Pod) -> Result[pods.Pod]:
+    """Restore a deleted pod."""
     return context.change(lambda session: pods.restore(session, pod))
 
 
-@app.lists("usage", empty="there is nothing in use", example="dumacle pods usage", role="enduser")
+@app.lists("usage", empty="no usage found", example="dumacle pods usage", role="enduser")
 def usage(
     context: Context,
-    pod: Annotated[str, typer.Argument(metavar="POD", help="Only this pod; else all.")] = "",
-    by_owner: Annotated[bool, typer.Option("--by-owner", help="Whose bytes lie in the pod.")] = False,
+    pod: Annotated[str, typer.Argument(metavar="POD", help="Filter by pod: name or id.")] = "",
+    by_owner: Annotated[bool, typer.Option("--by-owner", help="Show the usage of each owner.")] = False,
 ) -> Rows[pods.Usage]:
-    """Show how full pods are; what is deleted but not purged counts."""
+    """Show how full pods are, including deleted files that are not purged yet."""
     if by_owner and not pod:
         raise UsageError("--by-owner needs a POD", "dumacle pods usage")
     result = listing(context, pods.usage, pod, by_owner=by_owner)
@@ -202,7 +201,7 @@ def _with_bars(rows: Any) -> list[Any] | Iterator[Any]:
 
 
 def bar(percent: float) -> str:
-    """Draw a percentage as twenty characters that every terminal has; a little is never drawn as nothing."""
+    """Draw a percentage as twenty characters that every terminal has; a small value is never drawn as nothing."""
     full = min(BAR, max(round(percent * BAR / 100), percent > 0))
     return "#" * full + "." * (BAR - full)
 
@@ -210,14 +209,14 @@ def bar(percent: float) -> str:
 @app.changes(
     "check",
     columns=("pod", "user", "counter", "recorded", "actual", "drift"),
-    empty="no drift: every counter equals the rows",
+    empty="no drift: all counters match",
     example="dumacle pods check --repair",
 )
 def check(
     context: Context,
-    repair: Annotated[bool, typer.Option("--repair", help="Put the counters right.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Correct the counters.")] = False,
 ) -> Rows[pods.Drift]:
-    """Compare the counters of pods and quotas with what is stored; exit 12 where they differ."""
+    """Compare the counters of pods and quotas with the stored rows; exit 12 if they differ."""
     if repair:
         return context.change(lambda session: pods.check(session, repair=True))
     with context.session() as session:

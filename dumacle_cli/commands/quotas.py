@@ -1,4 +1,4 @@
-"""`dumacle quotas`: limits, what is left of them, and the closing of the months that ended."""
+"""`dumacle quotas`: limits and their counters."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.parameters import User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, UsageError
 from dumacle_cli.output.result import Result, Rows
@@ -29,12 +30,10 @@ T = TypeVar("T")
 
 COLUMNS = ("metric", "limit", "used", "reserved", "left", "period_end", "source")
 
-UserName = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
-
 
 @app.reads("show", columns=COLUMNS, example="dumacle quotas show ada@example.com", role="enduser")
-def show(context: Context, user: UserName) -> Rows[quotas.Quota]:
-    """Show a user's limits and what is left of them."""
+def show(context: Context, user: User) -> Rows[quotas.Quota]:
+    """Show a user's limits and remaining amounts."""
     with context.session() as session:
         return _readable(context, Result(quotas.show(session, user)))
 
@@ -42,18 +41,20 @@ def show(context: Context, user: UserName) -> Rows[quotas.Quota]:
 @app.changes("set", columns=COLUMNS, example="dumacle quotas set ada@example.com --storage 1TiB --upload unlimited")
 def set_(
     context: Context,
-    user: UserName,
+    user: User,
     storage: Annotated[
-        str, typer.Option("--storage", metavar="SIZE", help="At a time: 500GiB, 500GB, bytes, unlimited or plan.")
+        str, typer.Option("--storage", metavar="SIZE", help="Storage limit: 500GiB, 500GB, bytes, unlimited or plan.")
     ] = "",
     upload: Annotated[
-        str, typer.Option("--upload", metavar="SIZE", help="A month: 500GiB, 500GB, bytes, unlimited or plan.")
+        str,
+        typer.Option("--upload", metavar="SIZE", help="Monthly upload limit: 500GiB, 500GB, bytes, unlimited or plan."),
     ] = "",
     transcode: Annotated[
-        str, typer.Option("--transcode-minutes", metavar="N", help="Minutes a month, unlimited or plan.")
+        str,
+        typer.Option("--transcode-minutes", metavar="N", help="Monthly transcode limit in minutes, unlimited or plan."),
     ] = "",
 ) -> Rows[quotas.Quota]:
-    """Give a user limits of his own; `plan` takes them away again."""
+    """Set a user's own limits; `plan` restores those of their plan."""
     limits: dict[quotas.Metric, quotas.Limit] = {}
     if storage:
         limits["storage"] = _limit(storage, parse_size, "storage")
@@ -62,7 +63,7 @@ def set_(
     if transcode:
         limits["transcode"] = _limit(transcode, _minutes, "transcode-minutes")
     if not limits:
-        raise UsageError("nothing was asked for: give --storage, --upload or --transcode-minutes", "dumacle quotas set")
+        raise UsageError("nothing to change: give --storage, --upload or --transcode-minutes", "dumacle quotas set")
     return _readable(context, context.change(lambda session: quotas.set_(session, user, limits)))
 
 
@@ -82,27 +83,31 @@ def _minutes(typed: str, name: str) -> int:
 @app.changes("grant", columns=COLUMNS, example="dumacle quotas grant ada@example.com --upload 5GiB --reason wedding")
 def grant(
     context: Context,
-    user: UserName,
-    upload: Annotated[str, typer.Option("--upload", metavar="SIZE", help="More to upload: 5GiB, 5GB or bytes.")] = "",
-    transcode: Annotated[str, typer.Option("--transcode-minutes", metavar="N", help="More minutes.")] = "",
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the grant.")] = "",
+    user: User,
+    upload: Annotated[
+        str, typer.Option("--upload", metavar="SIZE", help="Additional upload: 5GiB, 5GB or bytes.")
+    ] = "",
+    transcode: Annotated[
+        str, typer.Option("--transcode-minutes", metavar="N", help="Additional transcode minutes.")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="The reason, stored with the grant.")] = "",
 ) -> Rows[quotas.Quota]:
-    """Add to a user's monthly limits for the present period; for storage, set a limit instead."""
+    """Add to a user's monthly limits for the current period; for storage, use `set` instead."""
     amounts: dict[quotas.Metric, int] = {}
     if upload:
         amounts["upload"] = parse_size(upload, "upload")
     if transcode:
         amounts["transcode"] = _minutes(transcode, "transcode-minutes")
     if not amounts:
-        raise UsageError("nothing was asked for: give --upload or --transcode-minutes", "dumacle quotas grant")
+        raise UsageError("nothing to change: give --upload or --transcode-minutes", "dumacle quotas grant")
     return _readable(context, context.change(lambda session: quotas.grant(session, user, amounts, reason=reason)))
 
 
 @app.changes("reset", example="dumacle quotas reset", cron=True)
 def reset(context: Context) -> Result[quotas.Reset]:
-    """Close the periods that ended, also of missed months; for cron, safe to repeat and to run several at once.
+    """Close all ended periods; for cron, safe to repeat and to run in parallel.
 
-    A new period begins by itself; closing writes down what the old one came to.
+    New periods begin automatically; closing stores the final usage of the old ones.
     """
     if context.options.dry_run:
         return context.change(quotas.foresee)
@@ -125,7 +130,7 @@ def _request(context: Context, step: str) -> Request:
 
 
 def _batches(context: Context, step: str, work: Callable[[Session], tuple[int, bool]]) -> Iterator[Change[int]]:
-    """Work in transactions of their own, each an operation, so that a repeat goes on where the first ended."""
+    """Yield batches, each a transaction and an operation, so that a repeat continues after the last one."""
     for number in count(1):
         batch = context.database.change(_request(context, f"{step}{number}"), work)
         yield batch
@@ -136,12 +141,12 @@ def _batches(context: Context, step: str, work: Callable[[Session], tuple[int, b
 @app.lists(
     "history",
     columns=("metric", "period_start", "period_end", "used", "limit", "plan"),
-    empty="no period of this user was closed yet",
+    empty="no closed periods found",
     example="dumacle quotas history ada@example.com",
     role="enduser",
 )
-def history(context: Context, user: UserName) -> Rows[quotas.Closing]:
-    """Show what a user's finished periods came to, the latest first."""
+def history(context: Context, user: User) -> Rows[quotas.Closing]:
+    """Show the final usage of a user's closed periods, most recent first."""
     return _readable(context, listing(context, quotas.history, user))
 
 

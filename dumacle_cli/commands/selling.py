@@ -1,4 +1,4 @@
-"""`dumacle plans push|subscribe|portal|change|cancel|sync`: what is sold, and what Stripe bills."""
+"""`dumacle plans push|subscribe|portal|change|cancel|sync`: plans and subscriptions at Stripe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.parameters import Plan, User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
 from dumacle_cli.output.result import Result, Rows
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 app = CommandGroup("plans")
-
-User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
-Plan = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 
 
 @app.acts_outside(
@@ -32,10 +30,10 @@ Plan = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 def push(
     context: Context,
     plans: Annotated[
-        list[str] | None, typer.Argument(metavar="PLAN", help="Only these; else all that cost something.")
+        list[str] | None, typer.Argument(metavar="PLAN", help="Plans to publish; default: all with a price.")
     ] = None,
 ) -> Rows[products.Pushed]:
-    """Let Stripe sell plans as they are here; pushing again writes only what differs."""
+    """Publish plans to Stripe; repeating it writes only what differs."""
     with context.session() as session:
         offers = products.offers(session, plans or [], context.settings.installation)
     done: list[products.Pushed] = []
@@ -47,7 +45,7 @@ def push(
             if not done:
                 raise
             status = Exit.PARTIAL
-            context.console.warn(f"{offer.plan} and what comes behind it was not pushed: {error}", fix=error.remedy)
+            context.console.warn(f"{offer.plan} and the plans after it were not published: {error}", fix=error.remedy)
             break
     changed = any(pushed.result != "unchanged" for pushed in done)
     return Result(done, changed, exit=status)
@@ -64,12 +62,12 @@ def subscribe(
     context: Context,
     user: User,
     plan: Plan,
-    checkout: Annotated[bool, typer.Option("--checkout", help="Make a link where he pays at Stripe.")] = False,
-    direct: Annotated[bool, typer.Option("--direct", help="Charge the payment method that Stripe has of him.")] = False,
+    checkout: Annotated[bool, typer.Option("--checkout", help="Create a Stripe Checkout link for the user.")] = False,
+    direct: Annotated[bool, typer.Option("--direct", help="Charge the user's saved payment method.")] = False,
 ) -> Result[selling.Sale]:
-    """Put a user on a plan; one that is sold at Stripe needs --checkout or --direct."""
+    """Subscribe a user to a plan; a plan with a price needs --checkout or --direct."""
     if checkout and direct:
-        raise UsageError("--checkout and --direct exclude each other", "dumacle plans subscribe")
+        raise UsageError("--checkout and --direct cannot be combined", "dumacle plans subscribe")
     if not (checkout or direct):
         return context.change(lambda session: _given(session, user, plan))
     with context.session() as session:
@@ -103,13 +101,13 @@ def _till(context: Context) -> customers.Till:
 def _page(context: Context, setting: str) -> str:
     found = getattr(context.settings, setting)
     if not found:
-        raise NotConfigured(what="the page to which Stripe leads back", setting=setting)
+        raise NotConfigured(what="the page that Stripe returns to", setting=setting)
     return str(found)
 
 
 @app.acts_outside("portal", example="dumacle plans portal ada@example.com")
 def portal(context: Context, user: User) -> Result[customers.Portal]:
-    """Make a link to Stripe's page where a user minds his payment methods and invoices."""
+    """Create a link to Stripe's customer portal: payment methods and invoices."""
     with context.session() as session:
         buyer = customers.buyer(session, user, context.settings.installation)
     page = _page(context, "portal_return_url")
@@ -120,7 +118,7 @@ def portal(context: Context, user: User) -> Result[customers.Portal]:
 
 @app.acts_outside("change", example="dumacle plans change ada@example.com pro", takes_op_id=True)
 def change(context: Context, user: User, plan: Plan) -> Result[subscriptions.Subscription]:
-    """Move a user to another plan at once; Stripe settles the rest of the period with the next invoice."""
+    """Move a user to another plan immediately; Stripe prorates the next invoice."""
     with context.session() as session:
         present = subscriptions.of(session, user)
         deal = selling.deal(session, user, plan, context.settings.installation) if present.is_billed else None
@@ -137,9 +135,9 @@ def change(context: Context, user: User, plan: Plan) -> Result[subscriptions.Sub
 def cancel(
     context: Context,
     user: User,
-    now: Annotated[bool, typer.Option("--now", help="At once, not at the end of the period that is paid.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="End it immediately, not at the end of the paid period.")] = False,
 ) -> Result[subscriptions.Subscription]:
-    """End a user's subscription with the period that is paid; one that nobody bills ends at once."""
+    """End a user's subscription after the paid period; a free one ends immediately."""
     with context.session() as session:
         present = subscriptions.of(session, user)
     end = None if now or not present.is_billed else present.current_period_end
@@ -157,11 +155,11 @@ def cancel(
 @app.acts_outside("sync", example="dumacle plans sync", cron=True, role="superadmin")
 def sync(
     context: Context,
-    user: Annotated[str, typer.Option("--user", metavar="USER", help="Only this user's; else all.")] = "",
+    user: Annotated[str, typer.Option("--user", metavar="USER", help="Filter by user: e-mail address or id.")] = "",
 ) -> Result[reconciliation.Synced]:
-    """Compare subscriptions with Stripe, and put right what was missed; for cron, needs no worker.
+    """Compare subscriptions with Stripe and correct differences; for cron, needs no worker.
 
-    Exit 3 says that some could not be put right.
+    Exit 3 means some could not be corrected.
     """
     with context.session() as session:
         chosen = reconciliation.whose(session, user)

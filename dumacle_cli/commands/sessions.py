@@ -1,4 +1,4 @@
-"""`dumacle auth sessions`: where one is logged in."""
+"""`dumacle auth sessions`: your open sessions."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from dumacle_cli.services import logins
 if TYPE_CHECKING:
     pass
 
-app = CommandGroup("auth sessions")
+app = CommandGroup("auth sessions", "Manage your open sessions.")
 
 
 @app.lists(
     "list",
-    empty="no session is open; open one with: dumacle auth login",
+    empty="no open sessions; log in with: dumacle auth login",
     example="dumacle auth sessions list",
     role="enduser",
 )
 def list_(context: Context) -> Rows[logins.OpenSession]:
-    """List your open sessions; admins see those of everybody."""
+    """List your open sessions; admins see those of all users."""
     return listing(context, logins.list_)
 
 
 @app.acts_outside("revoke", example="dumacle auth sessions revoke --all", role="enduser")
 def revoke(
     context: Context,
-    login: Annotated[str, typer.Argument(metavar="LOGIN", help="The session, as the list names it.")] = "",
-    every: Annotated[bool, typer.Option("--all", help="All of yours but the one in use.")] = False,
+    login: Annotated[str, typer.Argument(metavar="LOGIN", help="The session's login, as `list` shows it.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="End all your sessions except this one.")] = False,
 ) -> Result[logins.Revoked]:
-    """End a session and what runs in it at once."""
+    """End a session and its running queries immediately."""
     if bool(login) == every:
         raise UsageError("give either a LOGIN or --all", "dumacle auth sessions revoke")
     if context.options.dry_run:
@@ -49,7 +49,9 @@ def revoke(
 @app.changes("limit", example="dumacle auth sessions limit 12", role="superadmin")
 def limit(
     context: Context,
-    hours: Annotated[int, typer.Argument(metavar="HOURS", min=1, max=logins.LONGEST, help="At most this long.")],
+    hours: Annotated[
+        int, typer.Argument(metavar="HOURS", min=1, max=logins.LONGEST, help="The longest duration in hours.")
+    ],
 ) -> Result[logins.Longest]:
-    """Say how long a session of anybody may last; those that are open keep their end."""
+    """Set the longest duration of a session; open sessions keep theirs."""
     return context.change(lambda session: logins.set_longest(session, hours))

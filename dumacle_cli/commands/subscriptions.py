@@ -1,4 +1,4 @@
-"""`dumacle plans subscriptions`: who is on which plan."""
+"""`dumacle plans subscriptions`: users and their plans."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from dumacle_cli.services import subscriptions
 if TYPE_CHECKING:
     pass
 
-app = CommandGroup("plans subscriptions")
+app = CommandGroup("plans subscriptions", "Show subscriptions: users and their plans.")
 
 
 @app.lists(
     "list",
     columns=("id", "user", "plan", "status", "stripe_id", "current_period_end", "cancel_at_period_end"),
-    empty="there are no such subscriptions; start one with: dumacle plans subscribe USER PLAN",
+    empty="no subscriptions found; start one with: dumacle plans subscribe USER PLAN",
     example="dumacle plans subscriptions list --plan starter --status active",
     role="enduser",
 )
 def list_(
     context: Context,
-    status: Annotated[subscriptions.Status | None, typer.Option("--status", help="Only those of this status.")] = None,
-    plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help="Only those to this plan.")] = "",
-    user: Annotated[str, typer.Option("--user", metavar="USER", help="Only those of this user: e-mail or id.")] = "",
+    status: Annotated[subscriptions.Status | None, typer.Option("--status", help="Filter by status.")] = None,
+    plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help="Filter by plan.")] = "",
+    user: Annotated[str, typer.Option("--user", metavar="USER", help="Filter by user: e-mail address or id.")] = "",
 ) -> Rows[subscriptions.Subscription]:
-    """List subscriptions, also those that ended."""
+    """List subscriptions, including ended ones."""
     return listing(context, subscriptions.list_, status=status, plan=plan, user=user).without(user=user, plan=plan)
 
 
@@ -39,9 +39,12 @@ def list_(
 def show(
     context: Context,
     subscription: Annotated[
-        str, typer.Argument(metavar="USER|ID", help="A user's e-mail, or the subscription's id here or at Stripe.")
+        str,
+        typer.Argument(
+            metavar="USER|ID", help="The user's e-mail address, or the subscription's id here or at Stripe."
+        ),
     ],
 ) -> Result[subscriptions.Subscription]:
-    """Show a subscription; of a user the present one, else the last."""
+    """Show a subscription; for a user, the current or most recent one."""
     with context.session() as session:
         return Result(subscriptions.show(session, subscription))

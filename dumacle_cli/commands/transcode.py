@@ -1,4 +1,4 @@
-"""`dumacle transcode`: have files transcoded, follow it, end it, try it again."""
+"""`dumacle transcode`: submit, watch, cancel and retry transcodes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.parameters import LARGEST_ID, Descending, InPod, Owner
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit
 from dumacle_cli.output.result import OutputFormat, Result, Rows
@@ -21,17 +22,14 @@ if TYPE_CHECKING:
     pass
 
 app = CommandGroup("transcode")
-presets = CommandGroup("transcode presets", "What can be made of a file.")
+presets = CommandGroup("transcode presets", "Show transcode presets.")
 app.add(presets)
 
 WATCH_SECONDS = 1
-LARGEST = 2**63 - 1
 COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "created_at")
 
-Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=LARGEST, help="The transcode's number.")]
-Ids = Annotated[list[int], typer.Argument(metavar="ID", min=1, max=LARGEST, help="Numbers of transcodes.")]
-Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files: e-mail or id.")]
-Pod = Annotated[str, typer.Option("--pod", metavar="POD", help="In which pod: name or id.")]
+Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="The transcode's id.")]
+Ids = Annotated[list[int], typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="Ids of transcodes.")]
 
 
 @app.changes(
@@ -42,31 +40,31 @@ Pod = Annotated[str, typer.Option("--pod", metavar="POD", help="In which pod: na
 def submit(
     context: Context,
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")],
-    preset: Annotated[table.Name, typer.Option("--preset", help="What to make.")],
+    preset: Annotated[table.Name, typer.Option("--preset", help="The preset to use.")],
     owner: Owner = "",
-    pod: Pod = "",
+    pod: InPod = "",
 ) -> Rows[transcodes.Transcode]:
-    """Have files transcoded by a worker; what is under way or done already is not done again."""
+    """Submit files to be transcoded by a worker; running and finished transcodes are not repeated."""
     return context.change(lambda session: transcodes.submit(session, files, preset, owner=owner, pod=pod))
 
 
 @app.lists(
     "list",
     columns=COLUMNS,
-    empty="no transcodes",
+    empty="no transcodes found",
     example="dumacle transcode list --owner ada@example.com --status done",
     role="enduser",
 )
 def list_(
     context: Context,
-    status: Annotated[transcodes.Status | None, typer.Option("--status", help="Only those of this status.")] = None,
-    preset: Annotated[table.Name | None, typer.Option("--preset", help="Only through this preset.")] = None,
+    status: Annotated[transcodes.Status | None, typer.Option("--status", help="Filter by status.")] = None,
+    preset: Annotated[table.Name | None, typer.Option("--preset", help="Filter by preset.")] = None,
     owner: Owner = "",
-    pod: Pod = "",
-    file: Annotated[str, typer.Option("--file", metavar="FILE", help="Of one file: id, or path with --owner.")] = "",
-    descending: Annotated[bool, typer.Option("--desc", help="The last first.")] = False,
+    pod: InPod = "",
+    file: Annotated[str, typer.Option("--file", metavar="FILE", help="Filter by file: id, or path with --owner.")] = "",
+    descending: Descending = False,
 ) -> Rows[transcodes.Transcode]:
-    """List transcodes in the order in which they were submitted."""
+    """List transcodes in the order they were submitted."""
     with context.session() as session:
         chosen = transcodes.choose(session, status=status, preset=preset, owner=owner, pod=pod, file=file)
     return listing(context, transcodes.list_, chosen, descending=descending).without(
@@ -76,14 +74,14 @@ def list_(
 
 @app.reads("show", example="dumacle transcode show 1", role="enduser")
 def show(context: Context, transcode: Id) -> Result[transcodes.Detail]:
-    """Show a transcode with its units of work and what came out of it."""
+    """Show a transcode with its units and renditions."""
     with context.session() as session:
         return Result(transcodes.show(session, transcode))
 
 
 @app.reads("watch", columns=(*COLUMNS[:-1], "error"), example="dumacle transcode watch 1", role="enduser")
 def watch(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
-    """Follow transcodes until all are over; exit 1 says that some did not succeed, and -o jsonl prints each change."""
+    """Watch transcodes until all have ended; exit 1 if some did not succeed. -o jsonl prints each change."""
     result: Rows[transcodes.Transcode] = Result(())
     changes = _changes(context, ids, result)
     if context.options.output is OutputFormat.JSONL and not context.options.quiet:
@@ -100,7 +98,7 @@ def watch(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
 
 
 def _changes(context: Context, ids: list[int], result: Rows[transcodes.Transcode]) -> Iterator[transcodes.Transcode]:
-    """Yield transcodes as they are and whenever they have changed, and set the exit status of `result`."""
+    """Yield transcodes now and whenever they change, and set the exit status of `result`."""
     seen: dict[int, transcodes.Transcode] = {}
     while ids:
         with context.session() as session:
@@ -131,25 +129,25 @@ def _progress(context: Context) -> Iterator[Callable[[transcodes.Transcode], Non
 
 @app.changes("cancel", columns=COLUMNS, example="dumacle transcode cancel 2", role="enduser")
 def cancel(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
-    """End transcodes that wait or run; what they took of quotas is given back."""
+    """Cancel queued and running transcodes; their quota is released."""
     return context.change(lambda session: transcodes.cancel(session, ids))
 
 
 @app.changes("retry", columns=COLUMNS, example="dumacle transcode retry 3")
 def retry(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
-    """Submit what failed, was cancelled or quarantined once more, as a new transcode."""
+    """Retry failed, cancelled or quarantined transcodes as new ones."""
     return context.change(lambda session: transcodes.retry(session, ids))
 
 
 @app.changes("reap", example="dumacle transcode reap", cron=True)
 def reap(context: Context) -> Result[transcodes.Reaped]:
-    """Take back what silent workers hold, and wake workers for all that waits; for cron, safe to repeat."""
+    """Release the work of dead workers and wake workers for queued units; for cron, safe to repeat."""
     return context.change(transcodes.reap)
 
 
 @presets.reads("list", example="dumacle transcode presets list", offline=True, role="enduser")
 def list_presets(context: Context) -> Rows[table.Preset]:  # noqa: ARG001
-    """List what can be made of a file."""
+    """List presets."""
     return Result(list(table.PRESETS.values()))
 
 

@@ -1,4 +1,4 @@
-"""`dumacle files upload`: files and folders into a pod."""
+"""`dumacle files upload`: upload files and folders into a pod."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ app = CommandGroup("files")
 )
 def upload(
     context: Context,
-    sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
-    owner: Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files they become.")],
-    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Where to; else the owner's default pod.")] = "",
-    prefix: Annotated[str, typer.Option("--prefix", help="Put before each path, such as 2026/holiday.")] = "",
+    sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders to upload.")],
+    owner: Annotated[str, typer.Option("--owner", metavar="USER", help="The owner: e-mail address or id.")],
+    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="The pod; default: the owner's default pod.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Prefix for each path, such as 2026/holiday.")] = "",
     results: Annotated[
-        Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write one line per planned file.")
+        Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write the result of each file to this file.")
     ] = None,
     stop_after: Annotated[int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures.")] = 0,
     transcode: Annotated[
         presets.Name | None,
-        typer.Option("--transcode", metavar="PRESET", help="Have what arrives transcoded."),
+        typer.Option("--transcode", metavar="PRESET", help="Transcode the uploaded files."),
     ] = None,
 ) -> Result[Summary]:
-    """Upload files and folders into a pod; running it again uploads only what is new or changed."""
+    """Upload files and folders into a pod; repeating it uploads only new and changed files."""
     done = sent(
         context,
         sources,
@@ -73,9 +73,9 @@ def sent(
     transcode: presets.Name | None = None,
     report: bool = False,
 ) -> tuple[engine.Upload, Summary, Tally]:
-    """Upload, or foresee it on a dry run, and return what was wanted and what it came to.
+    """Upload, or preview it on a dry run, and return the plan and its results.
 
-    With `report`, each file that needs attention is told with its reason.
+    With `report`, each file that needs attention is reported with the reason.
     """
     from dumacle_cli.ingest import upload as uploading
     from dumacle_cli.services import placement, transcodes
@@ -87,8 +87,8 @@ def sent(
     wish = _wish(transcode) if transcode else None
     wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after, wish)
     if context.options.dry_run:
-        told = _Reporter(context, wanted, None) if report else Silent()
-        return wanted, *uploading.foresee(context.database, wanted, told)
+        reporter = _Reporter(context, wanted, None) if report else Silent()
+        return wanted, *uploading.foresee(context.database, wanted, reporter)
     with _bars(context) as bars:
         progress = _Reporter(context, wanted, bars) if report else bars or Silent()
         return wanted, *uploading.run(context.database, _stores(context, target), wanted, progress, results)
@@ -127,7 +127,7 @@ def _wish(preset: str) -> Wish:
 def _prefix(given: str) -> str:
     parts = [part for part in given.split("/") if part]
     if any(part in (".", "..") for part in parts):
-        raise errors.InvalidValue(name="--prefix", value=repr(given), reason="it may not hold . or ..")
+        raise errors.InvalidValue(name="--prefix", value=repr(given), reason="it must not contain . or ..")
     return "".join(f"{part}/" for part in parts)
 
 
@@ -147,13 +147,13 @@ def _stores(context: Context, target: Target) -> engine.Stores:
 
 
 class _Reporter:
-    """Tells of each file that needs attention as it ends, in any form and also when quiet, and moves the bars."""
+    """Reports each file that needs attention, in any format and also when quiet, and moves the bars."""
 
     def __init__(self, context: Context, wanted: engine.Upload, bars: Bars | None) -> None:
         self._context, self._wanted, self._bars = context, wanted, bars
 
     def planned(self, files: int, size: int) -> None:
-        """More files are to be uploaded."""
+        """More files will be uploaded."""
         if self._bars:
             self._bars.planned(files, size)
 
@@ -182,7 +182,7 @@ class _Reporter:
 
 
 def _why(wanted: engine.Upload, size: int) -> str:
-    """Return the command that says why a file of so many bytes is refused."""
+    """Return the command that explains why a file of this size is refused."""
     place = wanted.place
     return f"dumacle users show {quoted(place.owner)} --size {size} --pod {quoted(place.pod)}"
 
@@ -207,5 +207,5 @@ def _result(context: Context, wanted: engine.Upload, summary: Summary, tally: Ta
                 context.console.log(f"  why: {context.console.runnable(_why(wanted, tally.first_limited))}")
     changed = summary.uploaded > 0
     others = summary.uploaded - summary.transcodes
-    note = f"{summary.transcodes} to be transcoded, {others} of another kind" if wanted.transcode else ""
+    note = f"{summary.transcodes} to be transcoded, {others} of another type" if wanted.transcode else ""
     return Result(summary, changed, exit=status, note=note)

@@ -1,4 +1,4 @@
-"""`dumacle users`: create, look at, change and remove users."""
+"""`dumacle users`: create, show, change and remove users."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import typer
 from dumacle_cli.commands import logins
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.parameters import User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotFound, UsageError
 from dumacle_cli.escapes import visible
@@ -26,36 +27,34 @@ if TYPE_CHECKING:
 
 app = CommandGroup("users")
 
-User = Annotated[str, typer.Argument(metavar="USER", help="The user's id or e-mail address.")]
-
 
 @app.changes("create", example="dumacle users create ida@example.com --plan starter", may_be_empty=("name",))
 def create(
     context: Context,
     email: Annotated[str, typer.Argument(metavar="EMAIL", help="The user's e-mail address.")],
-    name: Annotated[str, typer.Option("--name", help="The person's name.")] = "",
-    role: Annotated[users.Role, typer.Option("--role", help="What he may do.")] = "enduser",
+    name: Annotated[str, typer.Option("--name", help="The user's name.")] = "",
+    role: Annotated[users.Role, typer.Option("--role", help="What they may do.")] = "enduser",
     plan: Annotated[
-        str | None, typer.Option("--plan", metavar="PLAN", help="Plan to start with; without one he cannot upload.")
+        str | None, typer.Option("--plan", metavar="PLAN", help="The plan; users without one cannot upload.")
     ] = None,
 ) -> Result[users.User]:
-    """Create a user; a plan's default pod is granted with it."""
+    """Create a user, and grant the plan's default pod."""
     return context.change(lambda session: users.create(session, email, name=name, role=role, plan=plan))
 
 
 @app.lists(
     "list",
     columns=("id", "email", "name", "role", "status"),
-    empty="there are no such users; create one with: dumacle users create EMAIL",
+    empty="no users found; create one with: dumacle users create EMAIL",
     example="dumacle users list --role admin",
     role="enduser",
 )
 def list_(
     context: Context,
-    role: Annotated[users.Role | None, typer.Option("--role", help="Only users of this role.")] = None,
-    status: Annotated[users.Status | None, typer.Option("--status", help="Only users of this status.")] = None,
-    deleted: Annotated[bool, typer.Option("--deleted", help="Those who are deleted and can be restored.")] = False,
-    sort: Annotated[users.Sort, typer.Option("--sort", metavar="ORDER", help="What to sort by.")] = "id",
+    role: Annotated[users.Role | None, typer.Option("--role", help="Filter by role.")] = None,
+    status: Annotated[users.Status | None, typer.Option("--status", help="Filter by status.")] = None,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Show deleted users, who can be restored.")] = False,
+    sort: Annotated[users.Sort, typer.Option("--sort", metavar="ORDER", help="Sort by this column.")] = "id",
 ) -> Rows[users.User]:
     """List users."""
     return listing(context, users.list_, role=role, status=status, deleted=deleted, sort=sort)
@@ -66,11 +65,16 @@ def show(
     context: Context,
     user: User,
     size: Annotated[
-        str, typer.Option("--size", metavar="SIZE", help="Say why a file of 500MiB, 500MB or so many bytes is refused.")
+        str,
+        typer.Option(
+            "--size", metavar="SIZE", help="Explain why a file of this size is refused: 500MiB, 500MB or bytes."
+        ),
     ] = "",
-    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Say why an upload into this pod is refused.")] = "",
+    pod: Annotated[
+        str, typer.Option("--pod", metavar="POD", help="Explain why uploads into this pod are refused.")
+    ] = "",
 ) -> standing.UserDetail:
-    """Show a user with plan, pods and quotas, and why they cannot upload."""
+    """Show a user's plan, pods and quotas, and why they cannot upload."""
     asked = parse_size(size, "--size") if size else None
     with context.session() as session:
         found = standing.show(session, user, size=asked, pod=pod, max_file_size=context.settings.max_file_size)
@@ -82,13 +86,13 @@ def update(
     context: Context,
     user: User,
     plan: Annotated[
-        str | None, typer.Option("--plan", metavar="PLAN", help="Plan to switch to at once; usage carries on.")
+        str | None, typer.Option("--plan", metavar="PLAN", help="Switch to this plan immediately; usage is kept.")
     ] = None,
-    name: Annotated[str | None, typer.Option("--name", help="The person's name.")] = None,
-    email: Annotated[str | None, typer.Option("--email", help="A new e-mail address.")] = None,
-    role: Annotated[users.Role | None, typer.Option("--role", help="What he may do from now on.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The user's name.")] = None,
+    email: Annotated[str | None, typer.Option("--email", help="The new e-mail address.")] = None,
+    role: Annotated[users.Role | None, typer.Option("--role", help="Their new role.")] = None,
 ) -> Result[users.Changed]:
-    """Change a user's plan, name, e-mail address or role; another role ends what `set-role` says."""
+    """Change a user's plan, name, e-mail address or role; see `set-role` for what a new role ends."""
 
     def work(session: Session) -> tuple[users.Changed, bool]:
         return users.update(session, user, email=email, name=name, role=role, plan=plan)
@@ -98,51 +102,51 @@ def update(
 
 @app.changes("disable", example="dumacle users disable bob@example.com")
 def disable(context: Context, user: User) -> Result[users.User]:
-    """Keep a user from doing anything; what is his stays."""
+    """Disable a user; their files and pods are kept."""
     return context.change(lambda session: users.disable(session, user))
 
 
 @app.changes("enable", example="dumacle users enable eve@example.com")
 def enable(context: Context, user: User) -> Result[users.User]:
-    """Let a disabled user act again."""
+    """Enable a disabled user."""
     return context.change(lambda session: users.enable(session, user))
 
 
 @app.changes("delete", example="dumacle users delete bob@example.com")
 def delete(context: Context, user: User) -> Result[users.User]:
-    """Disable and hide a user; his files stay, and `restore` brings him back."""
+    """Delete a user; their files are kept, and `restore` undoes it."""
     return context.change(lambda session: users.delete(session, user))
 
 
 @app.changes("restore", example="dumacle users restore bob@example.com")
 def restore(context: Context, user: User) -> Result[users.User]:
-    """Bring a deleted user back, enabled."""
+    """Restore and enable a deleted user."""
     return context.change(lambda session: users.restore(session, user))
 
 
 @app.acts_outside("purge", example="dumacle users purge ada@example.com --yes", takes_op_id=True, confirms=True)
 def purge(context: Context, user: User) -> Result[erasure.Erased]:
-    """Erase a user with all files for good; killed in the middle, it goes on when repeated.
+    """Permanently erase a user and all their files; if interrupted, repeat it to continue.
 
-    No e-mail, name or path of theirs stays in the database. The audit log keeps who did what, when and to which id;
-    what Stripe, the servers' logs and backups hold is beyond reach.
+    No e-mail address, name or path of theirs stays in the database. The audit log keeps ids, actions and times.
+    Data at Stripe, in server logs and in backups is not erased.
     """
-    doomed = _doomed(context, user)
-    if doomed:
-        size = show_size(doomed.bytes)
+    planned = _plan(context, user)
+    if planned:
+        size = show_size(planned.bytes)
         context.confirm(
-            f"Erase {visible(doomed.email)} with {doomed.files} files ({size}) for good?", name=doomed.email
+            f"Permanently erase {visible(planned.email)} with {planned.files} files ({size})?", name=planned.email
         )
-    if doomed and context.options.dry_run:
-        return Result(doomed, True)
+    if planned and context.options.dry_run:
+        return Result(planned, True)
     result = context.change(lambda session: erasure.begin(session, user))
-    if doomed:
-        erasure.finish(context.database, context.stores.open, doomed.id)
+    if planned:
+        erasure.finish(context.database, context.stores.open, planned.id)
     return result
 
 
-def _doomed(context: Context, user: str) -> erasure.Erased | None:
-    """Return who goes; None where there is nobody, or where this operation erased him before."""
+def _plan(context: Context, user: str) -> erasure.Erased | None:
+    """Return what would be erased; None if there is no such user, or this operation has erased them already."""
     try:
         with context.session() as session:
             return erasure.plan(session, user)
@@ -150,20 +154,20 @@ def _doomed(context: Context, user: str) -> erasure.Erased | None:
         return None
 
 
-@app.changes("import", empty="there was no line to import", example="dumacle users import users.csv")
+@app.changes("import", empty="no lines to import", example="dumacle users import users.csv")
 def import_(
     context: Context,
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="CSV with a header, or JSON lines: email, name, role, plan; - is standard input."
+            metavar="FILE", help="CSV with a header, or JSON Lines: email, name, role, plan; - is standard input."
         ),
     ],
     form: Annotated[
-        imports.Format | None, typer.Option("--format", help="What the file is, where its name does not say it.")
+        imports.Format | None, typer.Option("--format", help="Format of the file, if not clear from its name.")
     ] = None,
 ) -> Rows[imports.Imported]:
-    """Create many users, one a line; who exists is left as he is, and exit 3 says that some lines failed."""
+    """Create many users, one per line; existing users are not modified. Exit 3 means some lines failed."""
     form = form or _format(file)
     entries = imports.read(_stream(file), form)
     result: Rows[imports.Imported] = Result((), changed=False)
@@ -179,7 +183,9 @@ def import_(
 def _format(file: str) -> imports.Format:
     found = imports.FORMATS.get(Path(file).suffix.lower())
     if found is None:
-        raise UsageError(f"the name {file} does not say its format: give --format csv or jsonl", "dumacle users import")
+        raise UsageError(
+            f"the format of {file} is unclear from its name: give --format csv or jsonl", "dumacle users import"
+        )
     return found
 
 
@@ -193,7 +199,7 @@ def _stream(file: str) -> BinaryIO:
 def _import(
     context: Context, entries: Iterator[imports.Entry], result: Rows[imports.Imported]
 ) -> Iterator[imports.Imported]:
-    """Yield the result of each line as its batch is committed, and tell in `result` what it came to."""
+    """Yield the result of each line when its batch is committed, and count the results in `result`."""
     counts = dict.fromkeys(("created", "unchanged", "failed"), 0)
     for lines, changed in context.change_many(imports.batches(entries), imports.create):
         result.changed = result.changed or changed

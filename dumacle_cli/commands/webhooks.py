@@ -1,4 +1,4 @@
-"""`dumacle webhooks`: listening to Stripe, and the inbox of what it delivered."""
+"""`dumacle webhooks`: receive webhooks from Stripe, and inspect the inbox."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     pass
 
 app = CommandGroup("webhooks")
-events = CommandGroup("webhooks events", "What Stripe delivered, and what became of it.")
+events = CommandGroup("webhooks events", "Inspect and retry received events.")
 app.add(events)
 
 EventId = Annotated[str, typer.Argument(metavar="EVENT", help="The event's id, such as evt_1.")]
@@ -26,11 +26,11 @@ EventIds = Annotated[list[str], typer.Argument(metavar="EVENT", help="Ids of eve
 
 @app.serves("serve", example="dumacle webhooks serve", cron=True, role="superadmin")
 def serve(context: Context) -> int:
-    """Listen for Stripe's deliveries until SIGTERM, and keep them; `dumacle worker` applies them.
+    """Receive webhooks from Stripe until SIGTERM and store them; `dumacle worker` applies them.
 
-    Bind it to this machine (listen_host, listen_port) behind a proxy that speaks TLS and passes POST /webhooks/stripe.
+    Run it behind a TLS proxy that forwards POST /webhooks/stripe to listen_host and listen_port.
     """
-    # A database that is not there or of another release, or a login that keeps nothing, is told before any delivery.
+    # Report a missing or outdated database, or a login without the rights, before any delivery.
     admit(context, "listener")
     from dumacle_cli import listener
 
@@ -46,23 +46,21 @@ def serve(context: Context) -> int:
 @events.lists(
     "list",
     columns=("id", "type", "object_id", "status", "deliveries", "received_at", "error"),
-    empty="Stripe delivered nothing like that yet",
+    empty="no events found",
     example="dumacle webhooks events list --status dead",
 )
 def list_(
     context: Context,
-    status: Annotated[webhooks.Status | None, typer.Option("--status", help="Only those of this status.")] = None,
-    object_: Annotated[
-        str, typer.Option("--object", metavar="ID", help="Only those about this object, such as sub_1.")
-    ] = "",
+    status: Annotated[webhooks.Status | None, typer.Option("--status", help="Filter by status.")] = None,
+    object_: Annotated[str, typer.Option("--object", metavar="ID", help="Filter by object, such as sub_1.")] = "",
 ) -> Rows[webhooks.Event]:
-    """List events, the latest received first."""
+    """List events, most recent first."""
     return listing(context, webhooks.list_, status=status, object_id=object_ or None)
 
 
 @events.reads("show", example="dumacle webhooks events show evt_1")
 def show(context: Context, event: EventId) -> Result[webhooks.EventDetail]:
-    """Show an event with the state of its object and its body."""
+    """Show an event with its body and the status of its object."""
     with context.session() as session:
         return Result(webhooks.show(session, event))
 
@@ -74,5 +72,5 @@ def show(context: Context, event: EventId) -> Result[webhooks.EventDetail]:
     role="superadmin",
 )
 def retry(context: Context, event: EventIds) -> Rows[webhooks.Event]:
-    """Let a worker fetch and apply the objects of events once more."""
+    """Retry events: a worker fetches and applies their objects again."""
     return context.change(lambda session: webhooks.retry(session, event))

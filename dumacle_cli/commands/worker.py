@@ -1,4 +1,4 @@
-"""`dumacle worker`: does what waits, until it is told to stop."""
+"""`dumacle worker`: run queued jobs until stopped."""
 
 from __future__ import annotations
 
@@ -34,24 +34,27 @@ app = CommandGroup("worker")
 def worker(
     context: Context,
     queues: Annotated[
-        str, typer.Option("--queues", metavar="NAMES", help="transcode, webhooks or both with a comma; all by default.")
+        str,
+        typer.Option("--queues", metavar="NAMES", help="Comma-separated queues: transcode, webhooks; default: all."),
     ] = "",
     slots: Annotated[
-        int | None, typer.Option("--slots", metavar="N", min=1, max=256, help="Units at once; else as configured.")
+        int | None,
+        typer.Option("--slots", metavar="N", min=1, max=256, help="Parallel units; default: the worker_slots setting."),
     ] = None,
-    once: Annotated[bool, typer.Option("--once", help="End when nothing is left to do.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when the queues are empty.")] = False,
     drain_timeout: Annotated[
         float,
-        typer.Option("--drain-timeout", metavar="SECONDS", min=0, help="How long a unit may go on after SIGTERM."),
+        typer.Option(
+            "--drain-timeout", metavar="SECONDS", min=0, help="How long running units may continue after SIGTERM."
+        ),
     ] = 20,
 ) -> int:
-    """Transcode what was submitted, and apply what Stripe reported, until SIGTERM.
+    """Run queued jobs until SIGTERM: transcodes and Stripe updates.
 
-    Any number of workers share the work, on any machines that reach the database and the pods. It needs a direct
-    connection to PostgreSQL, because it listens there. A unit that is not done when the drain timeout is over is given
-    back for another worker.
+    Any number of workers on any machines share the work. A worker needs a direct connection to PostgreSQL, because it
+    uses LISTEN. A unit that has not finished by the drain timeout is released for another worker.
     """
-    admit(context, "worker")  # a database that is not there, or of another release, is told now too
+    admit(context, "worker")  # this also reports a missing or outdated database
     slots = slots or context.settings.worker_slots
     give_back = threading.Event()
     with _database(context, slots) as database, _tasks(context, database, queues, give_back) as tasks:
@@ -61,7 +64,7 @@ def worker(
             database,
             tasks,
             partial(_sweep, database, tasks),
-            _tell(context),
+            _logger(context),
             slots=slots,
             drain_seconds=drain_timeout,
             give_back=give_back,
@@ -80,7 +83,7 @@ def _ended(context: Context, stopped_by: signal.Signals | None) -> int:
 
 @contextmanager
 def _database(context: Context, slots: int) -> Iterator[Database]:
-    """Open the database with two connections a slot: one for the work, one to keep its lease."""
+    """Open the database with two connections per slot: one for the work, one to renew its lease."""
     from dumacle_cli.store.database import Database
 
     database = Database(context.database_url, context.database.timeouts, pool_size=2 * slots + 2)
@@ -91,7 +94,7 @@ def _database(context: Context, slots: int) -> Iterator[Database]:
 
 
 def _sweep(database: Database, tasks: Mapping[str, Task]) -> int:
-    """Take work back from dead workers, and call for all that waits; returns how much had no call yet."""
+    """Release the work of dead workers and queue jobs for all waiting work; returns how many jobs were missing."""
     from dumacle_cli.store import stripe, units
 
     woken = 0
@@ -110,7 +113,7 @@ def _sweep(database: Database, tasks: Mapping[str, Task]) -> int:
 
 @contextmanager
 def _tasks(context: Context, database: Database, names: str, give_back: threading.Event) -> Iterator[dict[str, Task]]:
-    """Make the tasks of these queues; raises InvalidValue, and MissingExtra or NotConfigured for what they need."""
+    """Make the tasks of these queues; raises InvalidValue, MissingExtra or NotConfigured."""
     wanted = _wanted(context, names)
     tasks: dict[str, Task] = {}
     if queue.STRIPE in wanted:
@@ -119,7 +122,7 @@ def _tasks(context: Context, database: Database, names: str, give_back: threadin
         yield tasks
         return
     with _means(context, database, give_back) as means:
-        yield tasks | {queue.TRANSCODE: partial(_transcode, means, _tell(context))}
+        yield tasks | {queue.TRANSCODE: partial(_transcode, means, _logger(context))}
 
 
 def _wanted(context: Context, names: str) -> set[str]:
@@ -136,11 +139,11 @@ def _wanted(context: Context, names: str) -> set[str]:
 def _stripe(context: Context, database: Database) -> Task:
     from dumacle_cli.services import billing
 
-    account, tell, installation = context.billing, _tell(context), context.settings.installation
+    account, log, installation = context.billing, _logger(context), context.settings.installation
 
     def apply(object_id: str) -> None:
         if status := billing.apply_object(database, account, object_id, installation):
-            tell(f"stripe {status}", object=object_id)
+            log(f"stripe {status}", object=object_id)
 
     return apply
 
@@ -167,25 +170,25 @@ def _means(context: Context, database: Database, give_back: threading.Event) -> 
         )
 
 
-def _transcode(means: Means, tell: Tell, unit_id: str) -> None:
+def _transcode(means: Means, log: Tell, unit_id: str) -> None:
     from dumacle_cli.transcode import job
 
     unit = job.claim(means, int(unit_id))
     if unit is None:
         return
     what = {"unit": unit.id, "transcode": unit.transcode_id, "preset": unit.preset, "file": unit.content.file_id}
-    tell("unit started", **what, attempt=unit.attempt)
+    log("unit started", **what, attempt=unit.attempt)
     began = datetime.now(UTC)
     done = job.run(means, unit)
     seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
-    tell(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
+    log(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
 
 
-def _tell(context: Context) -> Tell:
-    """Return how a line of the log is written: as text, or as one JSON object with the time in UTC."""
+def _logger(context: Context) -> Tell:
+    """Return a function that writes a log line: text, or a JSON object with the time in UTC."""
     as_json = context.options.logs_json
 
-    def tell(event: str, **facts: object) -> None:
+    def log(event: str, **facts: object) -> None:
         known = {name: value for name, value in facts.items() if value is not None}
         if context.options.quiet:
             return
@@ -195,4 +198,4 @@ def _tell(context: Context) -> Tell:
             line = ": ".join(filter(None, (event, ", ".join(f"{name} {value}" for name, value in known.items()))))
         context.console.log(line)
 
-    return tell
+    return log

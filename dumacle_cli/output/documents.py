@@ -1,4 +1,4 @@
-"""JSON, JSON lines and CSV: the forms that scripts read."""
+"""JSON, JSON lines and CSV: the formats for scripts."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -12,12 +12,12 @@ from dumacle_cli.plain import dumped, plain
 
 
 def write(result: Result[Any], spec: OutputSpec, output_format: OutputFormat, out: Outlet) -> None:
-    """Write a result in a form for scripts, in constant memory where its data is an iterator."""
+    """Write a result in a format for scripts, in constant memory where its data is an iterator."""
     {OutputFormat.JSON: _json, OutputFormat.JSONL: _jsonl, OutputFormat.CSV: _csv}[output_format](result, spec, out)
 
 
 def rows(result: Result[Any], spec: OutputSpec) -> Iterator[Any]:
-    """Iterate over the plain values of a result; the first is made at once, so that nothing is written before it."""
+    """Iterate over the plain values of a result; the first is computed before any output."""
     data = result.data if spec.many and isinstance(result.data, Iterable) else [result.data]
     items = (plain(item) for item in data)
     return chain(list(islice(items, 1)), items)

@@ -16,14 +16,14 @@ WHOLE = 20
 """Characters up to which a column is not folded on a narrow terminal, unless it is the widest."""
 
 NARROWEST = 8
-"""Characters below which a column is not folded: too many lines would be nobody's gain."""
+"""Characters below which a column is not folded: the cells would take too many lines."""
 
 _PIPE_WIDTH = 20_000
 """Wider than any row, so that a pipe gets each on one line."""
 
 
 class Screen(Console):
-    """A console that leaves it to `main` what a reader who left means."""
+    """A console that leaves a broken pipe to `main`."""
 
     def on_broken_pipe(self) -> None:
         """Raise what rich would make an exit status of its own of; raises BrokenPipeError."""
@@ -91,7 +91,7 @@ def _records(grid: Grid) -> Iterator[Grid]:
 
 
 def _table(grid: Grid) -> Table:
-    """Make a table whose columns know the least width at which they can be read."""
+    """Make a table with a minimum readable width for each column."""
     table = Table(box=None, show_header=grid.headed, header_style="bold", pad_edge=False, padding=(0, len(GAP), 0, 0))
     headings = grid.headings or ("",) * len(grid.rows[0])
     widths = [max(cells(cell.text) for cell in column) for column in zip(*grid.rows, strict=True)]

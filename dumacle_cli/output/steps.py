@@ -1,4 +1,4 @@
-"""The numbered steps of a long command on standard error: what is under way, then what came of it and in which time."""
+"""The numbered steps of a long command on standard error: progress, then the finding and the duration."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step came to, in words, and how many seconds it took."""
+    """The finding of a step in words, and its duration in seconds."""
 
     step: str
     finding: str
@@ -21,7 +21,7 @@ class Step:
 
 
 class Steps:
-    """Runs steps one after the other and tells of each; nobody is told where `err` is None."""
+    """Runs steps one after the other and reports each; without `err` nothing is written."""
 
     def __init__(self, err: Outlet | None, total: int) -> None:
         self._err, self._total = err.painter if err else None, total
@@ -29,7 +29,7 @@ class Steps:
         self.done: list[Step] = []
 
     def take(self, name: str, work: Callable[[], tuple[T, str]]) -> T:
-        """Run a step that returns its result and a sentence about it, and return the result."""
+        """Run a step that returns its result and a finding, and return the result."""
         number = f"{len(self.done) + 1:>{len(str(self._total))}}/{self._total}"
         self._head = f"{number}  {name}"
         self.under_way("...")
@@ -41,7 +41,7 @@ class Steps:
         return result
 
     def under_way(self, text: str) -> None:
-        """Tell how far the present step is, on a terminal only."""
+        """Show the progress of the current step, on a terminal only."""
         # The carriage return lets the longer line of the end, or a bar, take this one's place.
         if self._err is not None and self._err.isatty():
             self._tell(f"{self._head:<15} {text:<8}\r")

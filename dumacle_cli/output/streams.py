@@ -1,4 +1,4 @@
-"""The only way to standard output and standard error: whatever is written there moves no cursor and hides nothing."""
+"""The only way to standard output and standard error: control characters are escaped."""
 
 import codecs
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ codecs.register_error("escapes", _escaped)
 
 
 class Outlet:
-    """A standard stream that never fails for want of a letter in its encoding.
+    """A standard stream that never fails for a character missing in its encoding.
 
     All control characters but the end of a line are escaped, unless it carries `data` past every terminal. A `deaf`
-    one also bears that nobody takes what is written: there is no place left to tell it.
+    one also ignores failures to write: there is nowhere left to report them.
     """
 
     def __init__(self, stream: TextIO, *, data: bool = False, deaf: bool = False, painting: bool = False) -> None:
@@ -35,7 +35,7 @@ class Outlet:
 
     @property
     def painter(self) -> "Outlet":
-        """The same stream for what draws: control sequences pass, so the text between them must be escaped already."""
+        """The same stream for drawing: control sequences pass, so the caller escapes the text between them."""
         return Outlet(self._stream, deaf=self._deaf, painting=True)
 
     @property
@@ -54,7 +54,7 @@ class Outlet:
         return getattr(self._stream, "buffer", None)
 
     def isatty(self) -> bool:
-        """Tell whether a person reads this."""
+        """Return whether this is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
@@ -79,12 +79,12 @@ class Outlet:
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write one text after the other."""
+        """Write several texts."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Flush the stream."""
         try:
             self._stream.flush()
         except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""Tables for people: what stands in each cell, and how a pipe gets them; `screen` fits them to a terminal.
+"""Tables for people: the text of each cell, and plain tables for pipes; `screen` fits them to a terminal.
 
-Sizes are in IEC units, instants in UTC. A pipe needs no rich, whose import is felt at each start.
+Sizes are in IEC units, instants in UTC. For a pipe rich is not imported, which saves start-up time.
 """
 
 import unicodedata
@@ -17,7 +17,7 @@ from dumacle_cli.plain import marked
 from dumacle_cli.units import parse_instant, show_duration, show_instant, show_size
 
 CHUNK = 500
-"""Rows whose widths are settled together when a listing streams."""
+"""Rows per table when a listing streams."""
 
 GAP = "  "
 
@@ -28,7 +28,7 @@ _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"
 
 
 class Cell(NamedTuple):
-    """What stands in a cell, in which style of rich; a list stands in lines."""
+    """The text of a cell with a style of rich; a list has one line per item."""
 
     text: str
     style: str = ""
@@ -36,9 +36,9 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table that is ready to be laid out: a heading above it, headings of columns, rows, and how columns behave.
+    """A table ready for layout: title, column headings, rows, and the kinds of columns.
 
-    The headings of a stream are result once, above its first table. What is to be copied stands `alone` on a line.
+    The headings of a stream are result once, above its first table. A link stands `alone` on a line, to be copied.
     """
 
     rows: list[list[Cell]]
@@ -168,7 +168,7 @@ def heading(name: str) -> str:
 
 
 def cell(value: Any, name: str, kind: type) -> Cell:
-    """Show one plain value as a person reads it."""
+    """Format one plain value for a person."""
     if value is None or value == "":
         return Cell("unlimited" if name.endswith("_limit") else "-", "dim")
     if isinstance(value, bool):
