@@ -92,7 +92,10 @@ def update(
     email: Annotated[str | None, typer.Option("--email", help="The new e-mail address.")] = None,
     role: Annotated[users.Role | None, typer.Option("--role", help="Their new role.")] = None,
 ) -> Result[users.Changed]:
-    """Change a user's plan, name, e-mail address or role; see `set-role` for what a new role ends."""
+    """Change a user's plan, name, e-mail address or role.
+
+    A new role ends the user's sessions, as with `set-role`.
+    """
 
     def work(session: Session) -> tuple[users.Changed, bool]:
         return users.update(session, user, email=email, name=name, role=role, plan=plan)

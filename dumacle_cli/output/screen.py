@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from dumacle_cli.escapes import safe
+from dumacle_cli.output.grid import GAP, Cell, Grid, cells
 from dumacle_cli.output.streams import Outlet
-from dumacle_cli.output.tables import GAP, Cell, Grid, cells
 
 WHOLE = 20
 """Characters up to which a column is not folded on a narrow terminal, unless it is the widest."""

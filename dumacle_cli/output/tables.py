@@ -3,14 +3,14 @@
 Sizes are in IEC units, instants in UTC. For a pipe rich is not imported, which saves start-up time.
 """
 
-import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from itertools import islice, zip_longest
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from dumacle_cli.escapes import safe, visible
 from dumacle_cli.output import documents
+from dumacle_cli.output.grid import GAP, Cell, Grid, cells
 from dumacle_cli.output.result import OutputSpec, Result
 from dumacle_cli.output.streams import Outlet
 from dumacle_cli.plain import marked
@@ -19,35 +19,10 @@ from dumacle_cli.units import parse_instant, show_duration, show_instant, show_s
 CHUNK = 500
 """Rows per table when a listing streams."""
 
-GAP = "  "
-
 _HEADINGS = {"sentence": "what it makes", "entry": "file to open", "picture": "needs a picture"}
 _BOUNDARIES = ("_start", "_end")
 _GOOD = {"active", "uploaded", "verified", "ok", "running", "done", "stored", "unchanged"}
 _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"}
-
-
-class Cell(NamedTuple):
-    """The text of a cell with a style of rich; a list has one line per item."""
-
-    text: str
-    style: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table ready for layout: title, column headings, rows, and the kinds of columns.
-
-    The headings of a stream are result once, above its first table. A link stands `alone` on a line, to be copied.
-    """
-
-    rows: list[list[Cell]]
-    headings: tuple[str, ...] | None = None
-    headed: bool = False
-    right: frozenset[int] = frozenset()
-    instants: frozenset[int] = frozenset()
-    title: str = ""
-    alone: str = ""
 
 
 def write(result: Result[Any], spec: OutputSpec, out: Outlet, color: bool | None) -> None:
@@ -96,17 +71,6 @@ def lines(grid: Grid) -> Iterator[str]:
 def _filled(text: str, width: int, *, right: bool) -> str:
     blanks = " " * (width - cells(text))
     return blanks + text if right else text + blanks
-
-
-def cells(text: str) -> int:
-    """Return how many cells of a terminal a text takes: wide letters two, marks on others none."""
-    return len(text) if text.isascii() else sum(map(_cells, text))
-
-
-def _cells(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me") or "\u1160" <= char <= "\u11ff":
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
 
 def _broken(row: list[Cell]) -> Iterator[list[str]]:

@@ -77,18 +77,18 @@ def test_usage(path: str, line: str, invoke: Run) -> None:
 @pytest.mark.parametrize(
     ("path", "record"),
     [
-        ("files upload", "--prefix PREFIX Put before each path, such as 2026/holiday. --results"),
+        ("files upload", "--prefix PREFIX Prefix for each path, such as 2026/holiday. --results"),
         ("files upload", "--stop-after N Stop after N failures. --transcode"),
-        ("files upload", "--owner USER Whose files they become. [required]"),
-        ("files list", "--limit N Rows of a page. [default: 50, at most 1000]"),
-        ("files list", "--prefix PREFIX Only paths that begin so, sorted by path; needs --owner or --pod."),
+        ("files upload", "--owner USER The owner: e-mail address or id. [required]"),
+        ("files list", "--limit N Rows per page. [default: 50, at most 1000]"),
+        ("files list", "--prefix PREFIX Filter by path prefix, sorted by path; needs --owner or --pod."),
         ("files list", "created, path or size."),
-        ("pods update", "--[no-]use-custom-s3 Whether"),
-        ("users create", "--role ROLE What he may do: superadmin, admin, enduser or service. [default: enduser]"),
-        ("transcode watch", "ID Numbers of transcodes. Example:"),
-        ("", "-o, --output FORM How results are written: table, json, jsonl or csv. [default: table]"),
-        ("", "-v, --verbose Say how long it took; -vv: also each statement. -q"),
-        ("", "-V, --version Say which version this is."),
+        ("pods update", "--[no-]use-custom-s3 Use the pod's own credential"),
+        ("users create", "--role ROLE What they may do: superadmin, admin, enduser or service. [default: enduser]"),
+        ("transcode watch", "ID Ids of transcodes. Example:"),
+        ("", "-o, --output FORMAT Output format: table, json, jsonl or csv. [default: table]"),
+        ("", "-v, --verbose Show how long it took; -vv: also each SQL statement. -q"),
+        ("", "-V, --version Print the version."),
     ],
 )
 def test_options(path: str, record: str, invoke: Run) -> None:
@@ -99,7 +99,7 @@ def test_the_end_of_help_names_every_shared_option(invoke: Run, environment: Cal
     environment(COLUMNS="80")
     names, where = invoke("users", "--help").out.splitlines()[-2:]
     assert names == "  -o, --profile, --set, --timeout, -v, -q, --log-format, --color, -h"
-    assert where == "  They are explained by: dumacle --help"
+    assert where == "  Explained in: dumacle --help"
     environment(COLUMNS="50")
     assert invoke("users", "--help").out.splitlines()[-2:] == ["  --log-format, --color, -h", where]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as some
 
 import dumacle_cli
 from dumacle_cli.escapes import meant
-from dumacle_cli.output import documents, tables
+from dumacle_cli.output import documents, grid, tables
 from dumacle_cli.output.result import OutputFormat, OutputSpec, Result
 from dumacle_cli.output.streams import Outlet
 
@@ -171,11 +171,11 @@ def test_a_table_in_a_pipe_has_one_line_a_row_and_its_columns_stand_in_line(rows
     lines = out.getvalue().split("\n")[:-1]
     assert len(lines) == 1 + len(rows)
     assert all(line.isprintable() for line in lines)
-    start = tables.cells(lines[0][: lines[0].index("two")])
+    start = grid.cells(lines[0][: lines[0].index("two")])
     for line, (one, _) in zip(lines[1:], rows, strict=True):
         width, at = 0, 0
         while width < start:
-            width, at = width + tables.cells(line[at]), at + 1
+            width, at = width + grid.cells(line[at]), at + 1
         assert width == start
         assert meant(line[:at].strip(" ")) == one or (not one and line[:at].strip() == "-")
 
@@ -185,4 +185,4 @@ def test_a_table_in_a_pipe_has_one_line_a_row_and_its_columns_stand_in_line(rows
     [("abc", 3), ("日本語", 6), ("한국", 4), ("ｆｕｌｌ", 8), ("e\u0301", 1), ("👍", 2), ("ü", 1), ("\u1112\u1161", 2)],
 )
 def test_cells_are_counted_as_a_terminal_does(text: str, wide: int) -> None:
-    assert tables.cells(text) == wide
+    assert grid.cells(text) == wide
