@@ -247,6 +247,13 @@ BEGIN
     IF app.sees_all() THEN
         RETURN NULL;
     END IF;
+    IF TG_OP = 'UPDATE' THEN
+        IF NOT EXISTS (
+            SELECT FROM gone AS o JOIN touched AS n USING (id, user_id) WHERE o.result IS DISTINCT FROM n.result
+        ) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
     -- One after the other: each would count without what another is about to commit.
     PERFORM FROM app.users WHERE id = app.actor() FOR NO KEY UPDATE;
     SELECT count(*) AS number, sum(octet_length(o.id) + coalesce(pg_column_size(o.result), 0)) AS bytes INTO mine
@@ -257,8 +264,10 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE OR REPLACE TRIGGER bound AFTER INSERT OR UPDATE ON app.operations
+CREATE OR REPLACE TRIGGER bound AFTER INSERT ON app.operations
     FOR EACH STATEMENT EXECUTE FUNCTION app.bound_operations();
+CREATE OR REPLACE TRIGGER bound_update AFTER UPDATE ON app.operations
+    REFERENCING OLD TABLE AS gone NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.bound_operations();
 
 -- What nobody may remove an enduser fills only so fast: ten thousand changes a day, however they make them.
 CREATE OR REPLACE FUNCTION app.bound_audit() RETURNS trigger

@@ -12,7 +12,7 @@ from dumacle_cli.store.models.base import MIB, Base, Created, Id, Sorted, docume
 ACTIONS = ("insert", "update", "delete")
 
 RESULT_BYTES = 16 * MIB
-"""The longest result that is kept for a repeat."""
+"""The longest result that is kept for a repeat; longer ones are not kept."""
 
 # The records of sets of rows, by the first and the last of their ids: app.audit_of looks there for one row.
 _IS_SET = "row_id ~ '^[0-9]+[.][.][0-9]+$'"
