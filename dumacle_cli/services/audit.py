@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import InvalidValue, NoSuchChange
+from dumacle_cli.ids import parse_id
 from dumacle_cli.services import users
 from dumacle_cli.store import audit as store
 from dumacle_cli.store import models, paging
@@ -84,11 +85,12 @@ def export(session: Session, search: Search, *, after: str | None, limit: int) -
     return paging.Page(items, found.after)
 
 
-def show(session: Session, id_: int) -> ChangeDetail:
-    """Return a change, column by column; raises NoSuchChange."""
-    row = store.find(session, id_)
+def show(session: Session, change: str) -> ChangeDetail:
+    """Return the change with this id, column by column; raises NoSuchChange."""
+    id_ = parse_id(change)
+    row = None if id_ is None else store.find(session, id_)
     if row is None:
-        raise NoSuchChange(noun="recorded change", name=str(id_))
+        raise NoSuchChange(noun="recorded change", name=change)
     return ChangeDetail(**_facts(row), changes=_values(row.Audit.before or {}, row.Audit.after or {}))
 
 
@@ -122,9 +124,8 @@ def _target(session: Session, typed: str | None) -> tuple[str | None, str | None
 
 def _user_id(session: Session, typed: str) -> int:
     """Return the id of a user; an id is believed, because what was done outlives who did it."""
-    if typed.isascii() and typed.isdigit() and len(typed) < 19:
-        return int(typed)
-    return users.get_any(session, typed).id
+    user_id = parse_id(typed)
+    return users.get_any(session, typed).id if user_id is None else user_id
 
 
 def _facts(row: store.Found) -> dict[str, Any]:

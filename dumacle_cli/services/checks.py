@@ -22,7 +22,7 @@ CLOCK_SECONDS = 5
 SECRETS = "give secrets by environment or by a file of mode 0600"
 LITTLE_DISK = 5 * 1024**3
 NO_DISK = 256 * 1024**2
-Status = Literal["ok", "skipped", "warning", "failed"]
+CheckStatus = Literal["ok", "skipped", "warning", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Check:
     """One point that was looked at, what was found, and what to do about it."""
 
     check: str
-    status: Status
+    status: CheckStatus
     finding: str
     fix: str
 
@@ -97,7 +97,7 @@ def clock(connection: "Connection") -> Check:
 def disk(folder: Path) -> Check:
     """Look how much room the embedded servers' folder has."""
     usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
-    status: Status = "failed" if usage.free < NO_DISK else "warning" if usage.free < LITTLE_DISK else "ok"
+    status: CheckStatus = "failed" if usage.free < NO_DISK else "warning" if usage.free < LITTLE_DISK else "ok"
     fix = "" if status == "ok" else "free room"
     return Check("disk", status, f"{show_size(usage.free)} free at {folder}", fix)
 
@@ -160,7 +160,7 @@ def _judged_by(connection: "Connection", lint: "Lint") -> list[Check]:
     return _judged(lint.name, lint.status, lints.faults(connection, lint), lint.clean)
 
 
-def _judged(name: str, status: Status, faults: "list[Fault]", clean: str = "nothing found") -> list[Check]:
+def _judged(name: str, status: CheckStatus, faults: "list[Fault]", clean: str = "nothing found") -> list[Check]:
     found = [Check(name, status, fault.finding, fault.fix) for fault in faults]
     return found or [Check(name, "ok", clean, "")]
 
@@ -176,7 +176,7 @@ def _guard(connection: "Connection") -> Check:
     return Check("guard", "ok" if on else "failed", "on" if on else "off", fix)
 
 
-def worst(checks: Iterable[Check]) -> Status:
+def worst(checks: Iterable[Check]) -> CheckStatus:
     """Return the gravest status among the checks."""
     found = {check.status for check in checks}
     return "failed" if "failed" in found else "warning" if "warning" in found else "ok"

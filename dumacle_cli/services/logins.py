@@ -21,7 +21,7 @@ LONGEST = 8760
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class NewLogin:
     """A login that was made or got another password, which is shown where it was made at random."""
 
     user: str
@@ -84,7 +84,7 @@ def strong(password: str) -> str:
     return password
 
 
-def grant(session: Session, reference: str, password: str | None) -> tuple[Granted, bool]:
+def grant(session: Session, reference: str, password: str | None) -> tuple[NewLogin, bool]:
     """Make a user's personal login, or give it another password, at random if none is given.
 
     Raises NotFound, InvalidValue, Conflict.
@@ -94,14 +94,14 @@ def grant(session: Session, reference: str, password: str | None) -> tuple[Grant
         raise Conflict(reason=f"{user.email} is a service", advice="dumacle users grant-login --service DUTY")
     chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
     login = logins.grant_personal(session, user.id, chosen)
-    return Granted(user.email, user.role, login, None, None if password else chosen), True
+    return NewLogin(user.email, user.role, login, None, None if password else chosen), True
 
 
-def grant_service(session: Session, duty: Duty, password: str | None) -> tuple[Granted, bool]:
+def grant_service(session: Session, duty: Duty, password: str | None) -> tuple[NewLogin, bool]:
     """Make the login of a duty, or give it another password, at random if none is given; raises InvalidValue."""
     chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
     login = logins.grant_service(session, duty, chosen)
-    return Granted(service(duty), "service", login, duty, None if password else chosen), True
+    return NewLogin(service(duty), "service", login, duty, None if password else chosen), True
 
 
 def service(duty: str) -> str:

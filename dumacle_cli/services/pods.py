@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients import providers
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
+from dumacle_cli.ids import parse_id
 from dumacle_cli.services import names, users
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import pods as store
@@ -132,7 +133,7 @@ def _find_deleted(session: Session, reference: str) -> models.Pod | None:
 
 def holder(session: Session, reference: str) -> models.Pod:
     """Return the live pod of this id or name, or the deleted one of this id, whose files remain; raises NotFound."""
-    deleted = store.find_deleted(session, reference) if reference.isdigit() else None
+    deleted = store.find_deleted(session, reference) if parse_id(reference) is not None else None
     return deleted or get(session, reference)
 
 

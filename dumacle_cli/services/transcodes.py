@@ -9,19 +9,20 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NoSuchTranscode, QuotaExceeded, UserDisabled
+from dumacle_cli.ids import parse_id
 from dumacle_cli.services import files, pods, renditions, users
 from dumacle_cli.store import files as files_store
-from dumacle_cli.store import models, paging, queue, units
+from dumacle_cli.store import models, paging, queue, work_units
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.store.files import Selection
 from dumacle_cli.store.transcodes import Chosen
 from dumacle_cli.units import Seconds, show_duration
 
-Status = Literal["queued", "running", "publishing", "done", "failed", "cancelled", "quarantined"]
+TranscodeStatus = Literal["queued", "running", "publishing", "done", "failed", "cancelled", "quarantined"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class TranscodeRequest:
     """That new contents whose type begins with one of these `kinds` are transcoded."""
 
     preset: str
@@ -183,7 +184,7 @@ def arrived(session: Session, versions: Sequence[int], preset: str) -> None:
 def choose(
     session: Session,
     *,
-    status: Status | None = None,
+    status: TranscodeStatus | None = None,
     preset: str | None = None,
     owner: str = "",
     pod: str = "",
@@ -205,6 +206,16 @@ def list_(
     """Return a page of transcodes in the order in which they were submitted, or from the last one back."""
     found = store.page(session, chosen, descending=descending, after=after, limit=limit)
     return paging.Page([view(row) for row in found.items], found.after)
+
+
+def parse_ids(typed: Sequence[str]) -> list[int]:
+    """Return the ids of transcodes as they were typed; raises NoSuchTranscode."""
+    ids = []
+    for each in typed:
+        if (transcode_id := parse_id(each)) is None:
+            raise NoSuchTranscode(name=each)
+        ids.append(transcode_id)
+    return ids
 
 
 def get(session: Session, ids: Sequence[int]) -> list[Transcode]:
@@ -237,7 +248,7 @@ def _unit(unit: models.Unit) -> Unit:
 def cancel(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     """End transcodes that are not over; a worker that is at one stops by itself. Raises NoSuchTranscode."""
     get(session, ids)
-    ended = units.cancel(session, ids)
+    ended = work_units.cancel(session, ids)
     return get(session, ids), bool(ended)
 
 
@@ -272,5 +283,5 @@ def _check_current(session: Session, asked: Sequence[Transcode]) -> None:
 def reap(session: Session) -> tuple[Reaped, bool]:
     """Take units back from workers that are silent, and wake workers for all that waits and was not called to."""
     queue.forget_dead(session)
-    done = Reaped(returned=units.reap(session), woken=queue.wake_waiting_units(session))
+    done = Reaped(returned=work_units.reap(session), woken=queue.wake_waiting_units(session))
     return done, done != Reaped(0, 0)

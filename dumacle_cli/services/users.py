@@ -14,7 +14,7 @@ from dumacle_cli.store import models, paging
 from dumacle_cli.store import users as store
 
 Role = Literal["superadmin", "admin", "enduser", "service"]
-Status = Literal["active", "disabled"]
+UserStatus = Literal["active", "disabled"]
 Sort = Literal["id", "email"]
 RANKS = ("enduser", "admin", "superadmin")
 """The roles of people, the lowest first."""

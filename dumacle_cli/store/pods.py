@@ -9,6 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dumacle_cli.ids import parse_id
 from dumacle_cli.store import functions, models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
@@ -29,9 +30,8 @@ def find_deleted(session: Session, reference: str) -> Pod | None:
 
 
 def _named(reference: str) -> Select[Pod]:
-    # Nineteen digits may be more than a bigint holds, and no pod's name is all digits.
-    if reference.isascii() and reference.isdigit() and len(reference) < 19:
-        return select(Pod).where(Pod.id == int(reference))
+    if (pod_id := parse_id(reference)) is not None:
+        return select(Pod).where(Pod.id == pod_id)
     return select(Pod).where(Pod.name == reference)
 
 

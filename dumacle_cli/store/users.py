@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dumacle_cli.ids import parse_id
 from dumacle_cli.store import functions, paging
 from dumacle_cli.store.models import User
 
@@ -21,9 +22,8 @@ def find(session: Session, reference: str, *, deleted: bool = False, lock: bool 
 
 
 def _named(reference: str) -> Select[User]:
-    # Nineteen digits may be more than a bigint holds, and no e-mail is all digits.
-    if reference.isascii() and reference.isdigit() and len(reference) < 19:
-        return select(User).where(User.id == int(reference))
+    if (user_id := parse_id(reference)) is not None:
+        return select(User).where(User.id == user_id)
     return select(User).where(User.email == reference.lower())
 
 
