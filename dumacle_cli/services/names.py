@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def resolve(typed: str, find: Callable[[str], T | None]) -> T | None:
-    """Return what is meant by a typed name or id, or None; raises Conflict where it may be several."""
+    """Return the row that a typed name or id refers to, or None; raises Conflict if there are several."""
     found: dict[Any, T] = {}
     names = [name for name in (*readings(typed), *readings(typed.strip())) if name == typed or parse_id(name) is None]
     for name in dict.fromkeys(names):

@@ -1,4 +1,4 @@
-"""The rights that PostgreSQL has noted, compared with those that matrix.sql gives."""
+"""The rights in PostgreSQL's catalogs, compared with those in matrix.sql."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ PUBLIC = "PUBLIC"
 
 
 class Privilege(NamedTuple):
-    """A privilege that a role has on a target, both as SQL words them: `SELECT (email)` on `TABLE app.users`."""
+    """A privilege of a role on a target, both in SQL's words: `SELECT (email)` on `TABLE app.users`."""
 
     role: str
     privilege: str
@@ -21,7 +21,7 @@ class Privilege(NamedTuple):
 
 
 def differences(connection: Connection) -> list[Fault]:
-    """Return each right that is there without reason, and each that is missing, with the statement that mends it."""
+    """Return each surplus right and each missing right, with the statement that fixes it."""
     there = {Privilege(*row) for row in connection.execute(text(_THERE))}
     given = set(_given(connection))
     surplus = [_fault(each, "has", "REVOKE", "FROM") for each in sorted(there - given)]
@@ -35,7 +35,7 @@ def _fault(held: Privilege, verb: str, statement: str, preposition: str) -> Faul
 
 
 def _given(connection: Connection) -> Iterator[Privilege]:
-    """Iterate over what `identity.install` gives."""
+    """Iterate over the rights that `identity.install` grants."""
     prefix, database = connection.execute(text(_NAMES)).one()
     yield Privilege(f"{prefix}_provisioner", "USAGE", "SCHEMA app")
     for name in identity.for_provisioner(connection):
@@ -68,8 +68,8 @@ _COLUMNS = """
 """
 _QUEUE = "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace('queue') ORDER BY 1"
 
-# Where nothing was ever granted, PostgreSQL notes nothing, and its defaults hold. Owners have every right anyway, the
-# schema's owner also those of the provisioner; everybody may look names up in `public`.
+# Without any grant PostgreSQL stores no ACL, and its defaults apply. Owners have every right anyway, the schema's owner
+# also those of the provisioner; every role may look up names in `public`.
 _THERE = """
     WITH ours AS (
         SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname IN ('app', 'login', 'queue')

@@ -1,4 +1,4 @@
-"""What the catalogs tell of how PostgreSQL keeps the boundaries: one query for each way in which they can be broken."""
+"""Lints of PostgreSQL's catalogs: one query for each way in which the rights can be bypassed."""
 
 import tomllib
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from dumacle_cli.store.rights import EVERYBODY
 RELEASES = "minor_releases.toml"
 _KNOWN = tomllib.loads(resources.files(__package__).joinpath(RELEASES).read_text("utf-8"))
 AS_OF = str(_KNOWN["as_of"])
-"""The day of the newest release that was public when this list was written."""
+"""The date of the newest public release when this list was written."""
 FIXED = {int(major): int(major) * 10_000 + minor for major, minor in _KNOWN["newest"].items()}
-"""Of each major version the newest minor one, in libpq's count: those before it have published holes."""
+"""The newest minor version of each major one, in libpq's format: earlier ones have published vulnerabilities."""
 PATIENCE = 300
-"""Seconds after which a transaction that does nothing is told."""
+"""Seconds after which an idle transaction is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is not as it should be, and what mends it."""
+    """A finding, and what fixes it."""
 
     finding: str
     fix: str
@@ -29,7 +29,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A query for faults of one kind; `failed` where a boundary is broken, else there is something to put in order."""
+    """A query for faults of one kind; `failed` if rights can be bypassed, else a warning."""
 
     name: str
     status: Literal["failed", "warning"]
@@ -38,18 +38,18 @@ class Lint:
 
 
 def faults(connection: Connection, lint: Lint) -> list[Fault]:
-    """Return what a lint finds, for whoever reads `app.logins` and `app.users` whole."""
+    """Return what a lint finds; the caller must see all of `app.logins` and `app.users`."""
     asked = {"everybody": list(EVERYBODY), "fixed": list(FIXED.values()), "as_of": AS_OF, "patience": PATIENCE}
     return [Fault(*row) for row in connection.execute(text(f"{_OURS} {lint.query} ORDER BY 1"), asked)]
 
 
 def is_guarded(connection: Connection) -> bool | None:
-    """Tell whether the guard against DDL (guard.sql) is on; None where no superuser ever put it up."""
+    """Return whether the guard against DDL (guard.sql) is on; None if no superuser installed it."""
     found = connection.execute(text("SELECT evtenabled FROM pg_event_trigger WHERE evtname = 'dumacle_guard'")).scalar()
     return None if found is None else found in ("O", "A")
 
 
-# The owner of the schema, the groups, and the logins that are roles, each with the group that it belongs to.
+# The owner of the schema, the groups, and the logins that exist as roles, each with its group.
 _OURS = """
     WITH ours AS (
         SELECT i.prefix, i.prefix || '_provisioner' AS provisioner, n.nspowner AS owner
@@ -142,7 +142,7 @@ _DEFAULTS = """
         SELECT FROM pg_default_acl WHERE defaclrole = role AND defaclnamespace = 0 AND defaclobjtype = 'f'
     )
 """
-# A superuser needs no membership. An administrator who may make roles could join again, so of him one is only told.
+# A superuser needs no membership. An administrator who may create roles could join again: that is only a warning.
 _MEMBERS = """
     SELECT format('%I can act as %s, whom the schema belongs to', r.rolname, ours.owner::regrole),
         format('REVOKE %s FROM %I', ours.owner::regrole, r.rolname)
@@ -234,7 +234,7 @@ _BARRED = """
         format('dumacle users revoke-login %s', l.email)
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE l.barred AND r.rolcanlogin
 """
-# Columns, too: those of pg_authid hold the verifiers. What initdb gave, PostgreSQL remembers.
+# Columns, too: those of pg_authid hold the verifiers. PostgreSQL remembers the grants of initdb.
 _SYSTEM = """
     SELECT format('%s has %s on %s', g.name, a.privilege_type || o.suffix, o.target),
         format('REVOKE %s ON %s FROM %s', a.privilege_type || o.suffix, o.target, g.name)
@@ -317,7 +317,7 @@ _IDLE = """
         AND clock_timestamp() - state_change > make_interval(secs => :patience)
 """
 
-# What one login can take from all others. The limit of the disk is the database's own setting, else the server's.
+# What one login can take from all others. The disk limit is the database's own setting, else the server's.
 _SHARED = """
     SELECT 'no connection is reserved for superadmins',
         'set reserved_connections = 10 in postgresql.conf, and restart it'

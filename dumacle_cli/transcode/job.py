@@ -1,7 +1,7 @@
 """One unit from its claim to its publication, or back into the queue.
 
-It lives longer than a transaction: what holds the unit is a lease, renewed from a thread of its own. Whoever lost it
-publishes nothing, and takes away what he had stored.
+It lives longer than a transaction: a lease holds the unit, and a separate thread renews it. An attempt that lost its
+lease publishes nothing, and removes what it stored.
 """
 
 import math
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.places import Place
 
 RENEW_SECONDS = 2.0
-"""How often a lease is renewed at least; a cancelled encoder ends within this time."""
+"""The longest time between renewals of a lease; a cancelled encoder ends within this time."""
 TRIES = 3
 FINAL = (
     errors.BadMedia,
@@ -45,13 +45,13 @@ FINAL = (
     errors.ContentDiffers,
     errors.ObjectMissing,
 )
-"""What another attempt would meet again."""
+"""The errors that another attempt would meet again."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerDeps:
-    """What a worker works with; when `give_back` is set, it lets go of what it holds."""
+    """What a worker needs to run a unit; when `give_back` is set, it releases its units."""
 
     database: "Database"
     stores: "Callable[[Place], ObjectStore]"
@@ -65,14 +65,14 @@ class WorkerDeps:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a unit: `done`, `failed`, `lost`, `given back`, or `unknown` where the database did not answer."""
+    """The result of an attempt: `done`, `failed`, `lost`, `given back`, or `unknown` if the database did not answer."""
 
     outcome: str
     error: str | None = None
 
 
 class LeaseKeeper:
-    """Keeps the lease of a unit; `stop` is set when the work on it shall end."""
+    """Renews the lease of a unit; sets `stop` when the work on it must end."""
 
     def __init__(self, deps: WorkerDeps, unit: Claimed) -> None:
         self._deps, self._unit = deps, unit
@@ -92,14 +92,14 @@ class LeaseKeeper:
         self._thread.join()
 
     def advance(self, percent: int) -> None:
-        """Say how far the work is; the next renewal tells the database."""
+        """Set the progress; the next renewal writes it to the database."""
         self.progress = percent
 
     def _keep(self) -> None:
         while not self._ended.wait(min(self._deps.lease_seconds / 4, RENEW_SECONDS)):
             if self._deps.give_back.is_set():
                 self.stop.set()
-            # While the database is away nobody else can take the unit either: it may be ours when it is back.
+            # While the database is down no other worker can claim the unit: it may still be ours when it is back.
             with suppress(DumacleError):
                 if not self._renew():
                     self.stop.set()
@@ -112,7 +112,7 @@ class LeaseKeeper:
 
 
 def ask(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
-    """Run a transaction, and again while the database is away or busy, until `stop` is set and it had its chances."""
+    """Run a transaction, and retry while the database is down or busy; after `stop` is set, at most `TRIES` times."""
     tries = 0
     while True:
         try:
@@ -126,7 +126,7 @@ def ask(database: "Database", stop: threading.Event, work: "Callable[[Session], 
 
 
 def claim(deps: WorkerDeps, unit_id: int) -> Claimed | None:
-    """Take a unit, or None where there is nothing to take (any more)."""
+    """Claim a unit, or return None if it cannot be claimed (any more)."""
     if deps.give_back.is_set():
         return None
     token = uuid.uuid4()
@@ -135,14 +135,14 @@ def claim(deps: WorkerDeps, unit_id: int) -> Claimed | None:
 
 
 def run(deps: WorkerDeps, unit: Claimed) -> Done:
-    """Do a unit that is held: make its output, store it, and publish it."""
+    """Run a claimed unit: make its output, store it, and publish it."""
     prefix = placement.renditions(unit.pod_prefix, unit.content.file_id, unit.transcode_id, unit.token)
     with LeaseKeeper(deps, unit) as keeper:
         try:
             output = _make(deps, unit, keeper, prefix)
         except (Stopped, Lost):
             done = _given_back(deps, unit, keeper)
-        except Exception as error:  # noqa: BLE001 - whatever one file does to us, it is that file's failure
+        except Exception as error:  # noqa: BLE001 - an error of one file must not end the worker
             done = _failed(deps, unit, keeper, error)
         else:
             done = _published(deps, unit, keeper, output)
@@ -195,7 +195,7 @@ def _ask(deps: WorkerDeps, keeper: LeaseKeeper, work: "Callable[[Session], T]") 
     return ask(deps.database, keeper.stop, work)
 
 
-# How it ends
+# Results
 
 
 def _published(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, output: Output) -> Done:
@@ -237,9 +237,9 @@ def _given_back(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper) -> Done:
 
 
 def _tidy(deps: WorkerDeps, unit: Claimed, done: Done, prefix: str) -> None:
-    """Take away what was stored for nothing: by this attempt, and once published by those whose workers died.
+    """Delete unpublished objects of this attempt, and after publication those of attempts whose workers died.
 
-    Where it is unknown whether it was published, it stays; a later attempt or the purge takes it away.
+    If it is unknown whether they were published, they stay; a later attempt or the purge deletes them.
     """
     parts = (unit.content.file_id, unit.transcode_id)
     with suppress(DumacleError):

@@ -144,7 +144,7 @@ def test_little_room_is_told_with_its_fix(
     assert checks.disk(folder).finding.endswith(f" free at {folder}")
     monkeypatch.setattr(checks, limit, 2**63)
     found = checks.disk(folder)
-    assert (found.status, found.fix) == (status, "free room")
+    assert (found.status, found.fix) == (status, "free disk space")
 
 
 def test_clocks_that_are_apart_are_a_warning(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

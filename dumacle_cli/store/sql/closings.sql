@@ -1,6 +1,6 @@
--- Write the history of at most `p_batch` monthly periods that ended by `p_at`; returns how many. Several at once share
--- the work. A period waits while a lease still holds some of it: what that spends belongs to it. None that still runs is
--- closed, so no login names an instant to come.
+-- Write the history of at most `p_batch` monthly periods that ended by `p_at`; returns how many. Several callers share
+-- the work. A period stays open while a lease holds some of it, because what the lease spends belongs to it. A running
+-- period is never closed, so a login cannot pass a future time.
 CREATE OR REPLACE FUNCTION app.close_quota_periods(p_at timestamptz, p_batch integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

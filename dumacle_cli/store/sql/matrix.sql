@@ -1,8 +1,8 @@
--- Who may do what with which table and function: the whole of it. S, I, U, D are SELECT, INSERT, UPDATE, DELETE; with
--- columns in brackets, on these only, and with (*) on all but what PostgreSQL gives itself: numbers, and when a row was
--- made. No login names a key, nor moves what a key lies in: a pod's prefix, a file's pod, a content's file. Which rows
--- they see and touch is said in policies.sql; a word that a row lacks here, PostgreSQL refuses with 42501. UPDATE of one
--- harmless column is what locking a row takes.
+-- All rights of every role on every table and function. S, I, U, D are SELECT, INSERT, UPDATE, DELETE; followed by
+-- columns in brackets, on these columns only, and by (*) on all columns except those that PostgreSQL fills: ids and
+-- creation times. No login chooses an object key, or changes what a key depends on: a pod's prefix, a file's pod, a
+-- content's file. Which rows each role sees and writes is in policies.sql. A right that is not listed here is refused
+-- with 42501. Locking a row takes UPDATE of one column, here one without effect.
 SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FROM (VALUES
 -- kind     name                             superadmin            admin              enduser ingest         worker         listener         cron
 ('table', 'users',
@@ -103,7 +103,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('queue', 'procrastinate_events',          'S',                  '',                '',  '',            'S',           '',              ''),
 ('queue', 'procrastinate_periodic_defers', 'S',                  '',                '',  '',            'S',           '',              ''),
 ('queue', 'every function',                'X',                  '',                '',  '',            'X',           '',              ''),
--- Who acts: asked by the policies, so by everybody.
+-- The acting user: every policy asks for it, so every role may call these.
 ('function', 'actor',               'X', 'X', 'X', 'X', 'X', 'X', 'X'),
 ('function', 'actor_role',          'X', 'X', 'X', 'X', 'X', 'X', 'X'),
 ('function', 'actor_login',         'X', 'X', 'X', 'X', 'X', 'X', 'X'),
@@ -123,7 +123,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('login',    'revoke',              'X', 'X', 'X', '',  '',  '',  ''),
 ('login',    'revoke_user',         'X', 'X', '',  '',  '',  '',  ''),
 ('login',    'sweep',               'X', 'X', '',  '',  '',  '',  'X'),
--- Quotas: computed with the rights of whoever asks, booked with the owner's.
+-- Quotas: computed with the rights of the caller, booked with those of the owner.
 ('function', 'quota_period_number', 'X', 'X', 'X', 'X', 'X', '',  'X'),
 ('function', 'quota_period_start',  'X', 'X', 'X', 'X', 'X', '',  'X'),
 ('function', 'quota_period_end',    'X', 'X', 'X', 'X', 'X', '',  'X'),
@@ -142,7 +142,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('function', 'trim_lease',          'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'close_lease',         'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'reap_leases',         'X', 'X', '',  'X', '',  '',  'X'),
--- Work: held under a token, and called for.
+-- Work: held under a token, and jobs that wake workers.
 ('function', 'claim_unit',          'X', '',  '',  '',  'X', '',  ''),
 ('function', 'renew_unit',          'X', '',  '',  '',  'X', '',  ''),
 ('function', 'charge_unit',         'X', '',  '',  '',  'X', '',  ''),

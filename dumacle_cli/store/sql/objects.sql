@@ -1,9 +1,10 @@
--- Where objects lie. A key is made here, below the folder of its pod and out of the number of its row, which nobody chooses:
--- so no row names an object that the program did not store for it, whoever writes the row.
+-- Where objects are stored. A key is made here, in the folder of its pod, from the id of its row, which nobody chooses:
+-- so no row can name an object that the program did not store for it, whoever writes the row.
 
--- A login proposes a key: it must lie in the folder of the pod and have the form that the program gives it. Of that and the
--- row's number the token is a hash, so that nobody steers it to an object that is there; the extension stays. The owner of
--- the schema and a superuser, who restore, name keys themselves. It runs for each row of a bulk upload.
+-- A login proposes a key: it must be in the folder of the pod and have the form that the program uses. Its token is
+-- replaced by a hash of the token and the row's id, so that it cannot be aimed at an existing object; the extension
+-- stays. The owner of the schema and superusers, who restore, set keys directly. This runs for each row of a bulk
+-- upload.
 CREATE OR REPLACE FUNCTION app.make_key() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -28,7 +29,7 @@ END $$;
 
 CREATE OR REPLACE TRIGGER make_key BEFORE INSERT ON app.versions FOR EACH ROW EXECUTE FUNCTION app.make_key();
 
--- What was proven of a stored content stays as it was proven.
+-- What was proven about a stored content cannot be changed.
 CREATE OR REPLACE FUNCTION app.keep_proof() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -46,8 +47,8 @@ CREATE OR REPLACE TRIGGER keep_proof BEFORE UPDATE ON app.versions FOR EACH ROW 
     )
 ) EXECUTE FUNCTION app.keep_proof();
 
--- A new pod lies apart from the others of its bucket, so that emptying a folder of one takes nothing of another; and where
--- it lies no login changes later.
+-- A new pod does not overlap the others of its bucket, so that emptying the folder of one removes nothing of another.
+-- No login changes the place of a pod later.
 CREATE OR REPLACE FUNCTION app.keep_pods_apart() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
