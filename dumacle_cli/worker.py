@@ -103,8 +103,8 @@ async def _prepare(connection: AsyncConnection[Any]) -> None:
 class Worker:
     """Serves queues with `slots` tasks at once.
 
-    When it is told to stop it takes no more calls, and after `drain_seconds`, or a second signal, sets `give_back`:
-    tasks then let go of what they hold. `sweep` calls for what waits, and returns how much had no call yet.
+    When it is stopped it fetches no more jobs, and after `drain_seconds`, or a second signal, sets `give_back`: tasks
+    then release their units. `sweep` adds jobs for what waits, and returns how many were missing.
     """
 
     def __init__(

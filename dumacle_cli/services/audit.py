@@ -35,7 +35,7 @@ class Search:
 class Change:
     """One audited change of a row, or of a set of rows `first..last`; `target` is the table and the id.
 
-    `actor` is null for the owner of the schema; `on_behalf_of` is whose row it is, where that is not the actor.
+    `actor` is null for the owner of the schema; `on_behalf_of` is the owner of the row, if that is another user.
     """
 
     id: int

@@ -77,7 +77,7 @@ class Trial:
 def owner(session: Session, reference: str, provider: str, *, lock: bool = False) -> Owner:
     """Return the owner of a credential, the system if no pod is named; raises NotFound.
 
-    `lock` keeps the pod from beginning to use it meanwhile.
+    `lock` prevents the pod from switching to it meanwhile.
     """
     if not reference:
         return Owner(None, None, Place(provider), "", in_use=False)
@@ -114,7 +114,7 @@ def put(
 ) -> tuple[Credential, bool]:
     """Encrypt keys and store them in place of the previous ones, for the system if no pod is named.
 
-    Raises NotFound, or Conflict where the pod uses them and they were not `proven` against its bucket.
+    Raises NotFound, or Conflict if the pod uses them and they were not `proven` against its bucket.
     """
     whose = owner(session, reference, provider, lock=True)
     if whose.in_use and not proven:
@@ -141,7 +141,7 @@ def clear(session: Session, whose: Owner) -> tuple[Cleared, bool]:
 def keys_to(session: Session, place: Place) -> models.Credential | None:
     """Return the encrypted keys to a place, or None if the settings have them; raises NoCredential.
 
-    Who may read no credential has the system's keys in his settings, or none; a pod's own are refused by PostgreSQL.
+    An actor who may not read credentials has the system's keys in their settings, or none.
     """
     if place.pod_id is None and not store.readable(session):
         return None

@@ -60,7 +60,7 @@ def begin(session: "Session", reference: str) -> tuple[Erased, bool]:
 def finish(database: "Database", stores: "Callable[[Place], ObjectStore]", user_id: int) -> None:
     """Purge a deleted user and their files; does nothing to one who is not deleted.
 
-    Raises Conflict while uploads of his are open, and the errors of the stores; what was done is kept.
+    Raises Conflict while the user has open uploads, and the errors of the stores; what was done is kept.
     """
     from dumacle_cli.services import purge
     from dumacle_cli.store import erasure as store

@@ -49,7 +49,7 @@ def foresee(session: Session, old: Key, new: Key) -> Rotated:
 def rotate(database: "Database", old: Key, new: Key) -> Rotated:
     """Wrap all data keys with a new key, batch by batch, and decrypt every credential with it at the end.
 
-    It lives longer than a transaction; killed and repeated it goes on where it was. Raises KeyMissing,
+    It lives longer than a transaction; a repeat continues where it stopped. Raises KeyMissing,
     CredentialAltered; what was done is kept.
     """
     rewrapped = 0

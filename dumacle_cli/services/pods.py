@@ -132,7 +132,7 @@ def _find_deleted(session: Session, reference: str) -> models.Pod | None:
 
 
 def holder(session: Session, reference: str) -> models.Pod:
-    """Return the live pod with this id or name, or the deleted pod with this id, whose files remain; raises NotFound."""
+    """Return the live pod with this id or name, or a deleted pod by its id, whose files remain; raises NotFound."""
     deleted = store.find_deleted(session, reference) if parse_id(reference) is not None else None
     return deleted or get(session, reference)
 
@@ -165,7 +165,7 @@ def create(
 ) -> tuple[Pod, bool]:
     """Create a pod with a capacity in bytes; the default prefix is unique and made from its name.
 
-    Raises InvalidValue, AlreadyExists, or Conflict where another pod has the prefix.
+    Raises InvalidValue, AlreadyExists, or Conflict if another pod has the prefix.
     """
     name = _named(name)
     providers.known(provider)
@@ -330,9 +330,8 @@ def _by_owner(session: Session, pod: models.Pod, after: str | None, limit: int) 
 def check(session: Session, *, repair: bool = False) -> tuple[list[Drift], bool]:
     """Compare the counters of pods and quotas with the rows that they count, and repair them if asked to.
 
-    Contents and renditions count until they are purged, less what open leases spent and did not book yet; open leases,
-    and what workers hold for renditions, count as reserved. Raises Conflict where a pod really holds more than its
-    capacity.
+    Contents and renditions count until they are purged, except what open leases spent and did not book yet; open
+    leases, and what workers hold for renditions, count as reserved. Raises Conflict if a pod exceeds its capacity.
     """
     if repair:
         store.lock_installation(session)

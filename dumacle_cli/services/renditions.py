@@ -120,8 +120,8 @@ def playing_link(
 ) -> downloads.Link:
     """Sign a URL of playlists that hold signed URLs of each other and of all segments; raises InvalidValue.
 
-    The playlists are copies beside the rendition, and copies whose links have expired are removed. Without `write`
-    nothing is stored, and the URL leads nowhere.
+    The playlists are copies next to the rendition; copies of expired links are removed. Without `write` nothing is
+    stored, and the URL does not work.
     """
     expires_at = downloads.expiry(seconds)
     objects = stores(wanted.place)

@@ -133,7 +133,7 @@ def submit(
     """Submit the present contents of files, and return the transcode of each.
 
     One that is in progress, done or quarantined is returned; one that failed or was cancelled is submitted again.
-    Raises NotFound, UsageError, Conflict where a file has no content, UserDisabled, QuotaExceeded.
+    Raises NotFound, UsageError, Conflict if a file has no content, UserDisabled, QuotaExceeded.
     """
     contents = _contents(session, [files.find(session, name, owner=owner, pod=pod) for name in names])
     return _submit(session, contents.values(), preset, (*store.STANDING, "quarantined"))
@@ -256,7 +256,7 @@ def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     """Retry transcodes that failed, were cancelled or quarantined; each retry is a new transcode.
 
     One that is already in progress or done is returned. Raises NoSuchTranscode, UserDisabled, QuotaExceeded,
-    and Conflict where the file has another content now, or none.
+    and Conflict if the file has another content now, or none.
     """
     asked = get(session, ids)
     _check_current(session, asked)

@@ -36,8 +36,8 @@ class Bootstrapped:
 def bootstrap(admin_url: str, database: str, owner: str, owner_password: str) -> Bootstrapped:
     """Create the owner's role and its database if missing, set the password, and revoke the rights of PUBLIC.
 
-    Safe to repeat, and two at once take turns. `admin_url` is a libpq URL of a superuser, or of a role with CREATEROLE
-    and CREATEDB. A superuser also puts up the guard (guard.sql), which refuses DDL to all but the schemas' owners.
+    Safe to repeat; two at once take turns. `admin_url` is a libpq URL of a superuser, or of a role with CREATEROLE
+    and CREATEDB. A superuser also installs the guard (guard.sql), which refuses DDL to all but the schemas' owners.
     Raises BootstrapRunning, DatabaseTooOldServer, and psycopg.Error as the server words it; the password reaches it as
     a verifier only.
     """

@@ -30,7 +30,7 @@ def delete_files(session: Session, user_id: int, limit: int) -> bool:
 def erase(session: Session, user_id: int) -> bool:
     """Delete a user without files, their logins, and all rows that refer to them; returns whether they existed.
 
-    What was recorded of them loses names and paths, which reads all operations: no statement's limit ends that.
+    Names and paths are removed from the audit log, which reads all operations: it has no statement timeout.
     """
     session.execute(text("SET LOCAL statement_timeout = 0"))
     return bool(session.scalar(select(func.app.erase_user(user_id))))

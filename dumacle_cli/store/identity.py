@@ -40,8 +40,8 @@ def install(connection: Connection, read: sql.Read = sql.read) -> None:
     """Install roles, functions, policies, rights and audit triggers from the SQL files, in one transaction.
 
     The files are those of this release, or, in a migration, what `read` returns.
-    To be run by the owner of the database, who needs CREATEROLE. A database that was restored into another cluster has
-    no roles: this makes them again, by the same prefix; one restored beside its original takes a prefix of its own.
+    Run by the owner of the database, who needs CREATEROLE. A database restored into another cluster has no roles: this
+    creates them again with the same prefix; one restored next to its original takes a prefix of its own.
     """
     for name in ("roles", "identity", "erasure", "policies", "audit"):
         sql.run(connection, read(name))

@@ -68,7 +68,7 @@ _OURS = """
 """
 
 _DEFINERS = r"""
-    SELECT format('%s runs with its owner''s rights and finds names along the caller''s path', oid::regprocedure),
+    SELECT format('%s runs with its owner''s rights and uses the caller''s search_path', oid::regprocedure),
         format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', oid::regprocedure)
     FROM pg_proc
     WHERE pronamespace::regnamespace::text IN ('app', 'login', 'queue') AND prosecdef
@@ -94,15 +94,15 @@ _POLICIES = r"""
     FROM pg_policy WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
         AND polroles <> '{0}'
     UNION ALL
-    SELECT format('the policy %I on %s does not ask who acts', polname, polrelid::regclass),
-        'make it what docs/permissions.md says'
+    SELECT format('the policy %I on %s does not ask for the acting user', polname, polrelid::regclass),
+        'change it to what docs/permissions.md says'
     FROM pg_policy, LATERAL (VALUES (pg_get_expr(polqual, polrelid)), (pg_get_expr(polwithcheck, polrelid))) AS e (said)
     WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
         AND polpermissive AND said !~ '\mapp\.\w+\('
 """
 _CALLS = r"""
     SELECT format('the policy %I on %s calls a function for each row', polname, polrelid::regclass),
-        'write (SELECT f()) there, which is computed once a statement'
+        'write (SELECT f()) there, which runs once per statement'
     FROM pg_policy
     WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
         AND concat(pg_get_expr(polqual, polrelid), ' ', pg_get_expr(polwithcheck, polrelid)) ~ '(?<!SELECT )app\.\w+\('
@@ -112,11 +112,11 @@ _TABLES = """
         format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', oid::regclass)
     FROM pg_class WHERE relnamespace = to_regnamespace('app') AND relkind IN ('r', 'p') AND NOT relrowsecurity
     UNION ALL
-    SELECT format('%s binds its owner too, so that the functions which its policies ask recurse', oid::regclass),
+    SELECT format('%s binds its owner too, so the functions that its policies call recurse', oid::regclass),
         format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', oid::regclass)
     FROM pg_class WHERE relnamespace = to_regnamespace('app') AND relforcerowsecurity
     UNION ALL
-    SELECT format('%s shows rows past the policies', oid::regclass),
+    SELECT format('%s shows rows in spite of the policies', oid::regclass),
         'drop it, or make it a view WITH (security_invoker = true)'
     FROM pg_class
     WHERE relnamespace = to_regnamespace('app') AND relkind IN ('v', 'm', 'f')
@@ -129,13 +129,13 @@ _TRIGGERS = """
     WHERE tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app')) AND tgenabled IN ('D', 'R')
 """
 _DEFAULTS = """
-    SELECT format('what %s makes from now on, %s may use', d.defaclrole::regrole,
+    SELECT format('what %s creates from now on, %s may use', d.defaclrole::regrole,
             CASE WHEN a.grantee = 0 THEN 'everybody' ELSE a.grantee::regrole::text END),
         format('as %s: ALTER DEFAULT PRIVILEGES … REVOKE', d.defaclrole::regrole)
     FROM ours, pg_default_acl AS d, aclexplode(d.defaclacl) AS a
     WHERE d.defaclrole IN (ours.owner, to_regrole(quote_ident(ours.provisioner))) AND a.grantee <> d.defaclrole
     UNION ALL
-    SELECT format('functions that %s makes from now on, everybody may call', role::regrole),
+    SELECT format('functions that %s creates from now on, everybody may call', role::regrole),
         format('as %s: ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC', role::regrole)
     FROM ours, unnest(ARRAY[ours.owner, to_regrole(quote_ident(ours.provisioner))]) AS role
     WHERE NOT EXISTS (
@@ -144,24 +144,24 @@ _DEFAULTS = """
 """
 # A superuser needs no membership. An administrator who may create roles could join again: that is only a warning.
 _MEMBERS = """
-    SELECT format('%I can act as %s, whom the schema belongs to', r.rolname, ours.owner::regrole),
+    SELECT format('%I can act as %s, the owner of the schema', r.rolname, ours.owner::regrole),
         format('REVOKE %s FROM %I', ours.owner::regrole, r.rolname)
     FROM ours, pg_roles AS r
     WHERE NOT r.rolsuper AND NOT r.rolcreaterole AND r.oid <> ours.owner AND pg_has_role(r.oid, ours.owner, 'MEMBER')
     UNION
-    SELECT format('%s can act as %I, who makes logins', m.member::regrole, ours.provisioner),
+    SELECT format('%s can act as %I, which creates logins', m.member::regrole, ours.provisioner),
         format('REVOKE %I FROM %s', ours.provisioner, m.member::regrole)
     FROM ours JOIN pg_auth_members AS m ON m.roleid = to_regrole(quote_ident(ours.provisioner))
     JOIN pg_roles AS r ON r.oid = m.member WHERE NOT r.rolsuper AND r.oid <> ours.owner
 """
 _ADMINISTRATORS = """
-    SELECT format('%I may make roles, and can act as %s, whom the schema belongs to', r.rolname, ours.owner::regrole),
+    SELECT format('%I may create roles, and can act as %s, the owner of the schema', r.rolname, ours.owner::regrole),
         'trust it like a superuser, or revoke it'
     FROM ours, pg_roles AS r
     WHERE NOT r.rolsuper AND r.rolcreaterole AND r.oid <> ours.owner AND pg_has_role(r.oid, ours.owner, 'MEMBER')
 """
 _OWNER = """
-    SELECT format('%I, whom the schema belongs to, has %s', r.rolname,
+    SELECT format('%I, the owner of the schema, has %s', r.rolname,
             concat_ws(', ', CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
                 CASE WHEN r.rolreplication THEN 'REPLICATION' END)),
         'it needs CREATEROLE only'
@@ -187,7 +187,7 @@ _MEMBERSHIPS = """
         m.roleid <> 'pg_use_reserved_connections'::regrole
         OR m.member IS DISTINCT FROM (SELECT to_regrole(quote_ident(prefix || '_superadmins')) FROM ours))
     UNION
-    SELECT format('%I could become %I, or take others in', l.name, l.belongs),
+    SELECT format('%I can become %I, or add members to it', l.name, l.belongs),
         format('REVOKE ADMIN OPTION, SET OPTION FOR %I FROM %I', l.belongs, l.name)
     FROM pg_auth_members AS m JOIN logins AS l ON l.oid = m.member
     WHERE m.roleid = to_regrole(quote_ident(l.belongs)) AND (m.admin_option OR m.set_option)
@@ -198,7 +198,7 @@ _MEMBERSHIPS = """
         WHERE m.member = l.oid AND m.roleid = to_regrole(quote_ident(l.belongs)))
 """
 _SESSIONS = """
-    SELECT format('the session %I of %s is good for longer than it was opened for', l.name, l.email),
+    SELECT format('the session %I of %s is valid for longer than it was opened for', l.name, l.email),
         format('dumacle auth sessions revoke %s', l.name)
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid
     WHERE l.kind = 'session' AND r.rolcanlogin AND coalesce(r.rolvaliduntil, 'infinity') > l.valid_until
@@ -207,7 +207,7 @@ _LIMITS = """
     SELECT format('%I may open any number of connections', l.name), 'revoke the login and grant it again'
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE r.rolconnlimit < 0
     UNION ALL
-    SELECT format('%I has other settings than it was given: %s', l.name, coalesce(nullif(given.names, ''), 'none')),
+    SELECT format('%I has other settings than Dumacle gave it: %s', l.name, coalesce(nullif(given.names, ''), 'none')),
         'revoke the login and grant it again'
     FROM logins AS l, LATERAL (
         SELECT string_agg(split_part(setting, '=', 1), ', ' ORDER BY setting)
@@ -216,14 +216,14 @@ _LIMITS = """
     WHERE given.names IS DISTINCT FROM 'idle_in_transaction_session_timeout, lock_timeout, statement_timeout'
 """
 _STRANGERS = """
-    SELECT format('the role %s is in %I and stands for no user', m.member::regrole, g.name),
+    SELECT format('the role %s is in %I and belongs to no user', m.member::regrole, g.name),
         format('DROP ROLE %s', m.member::regrole)
     FROM groups AS g JOIN pg_auth_members AS m ON m.roleid = g.oid
     JOIN ours ON m.member NOT IN (ours.owner, to_regrole(quote_ident(ours.provisioner)))
     WHERE m.member NOT IN (SELECT oid FROM logins)
 """
 _LOST = """
-    SELECT format('%s is to log in as %s, and there is no such role', k.email, k.role),
+    SELECT format('%s has the login %s, and there is no such role', k.email, k.role),
         CASE k.kind WHEN 'session' THEN 'log in again: dumacle auth login'
             WHEN 'service' THEN 'dumacle users grant-login --service ' || k.duty
             ELSE 'dumacle users grant-login ' || k.email END
@@ -281,7 +281,7 @@ _PASSWORDS = """
         'set password_encryption = scram-sha-256 in postgresql.conf'
     WHERE current_setting('password_encryption') <> 'scram-sha-256'
     UNION ALL
-    SELECT format('a password is worked out with %s iterations only', current_setting('scram_iterations')),
+    SELECT format('password verifiers use only %s iterations', current_setting('scram_iterations')),
         'set scram_iterations = 4096 or more in postgresql.conf'
     WHERE CAST(current_setting('scram_iterations') AS integer) < 4096
     UNION ALL
@@ -309,7 +309,7 @@ _LOG = """
     WHERE current_setting('log_parameter_max_length_on_error') <> '0'
 """
 _IDLE = """
-    SELECT format('%I holds a transaction open since %s and does nothing (process %s)', usename,
+    SELECT format('%I has an idle transaction open since %s (process %s)', usename,
             to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), pid),
         format('SELECT pg_terminate_backend(%s)', pid)
     FROM pg_stat_activity
@@ -328,7 +328,8 @@ _SHARED = """
     FROM ours, groups
     WHERE name = prefix || '_superadmins' AND NOT pg_has_role(oid, 'pg_use_reserved_connections', 'USAGE')
     UNION ALL
-    SELECT format('logins may open %s connections together, and the server has %s for them', asked.total, room.total),
+    SELECT format('all logins together may open %s connections, and the server has %s for them',
+            asked.total, room.total),
         format('set max_connections = %s in postgresql.conf, and restart it, or revoke logins', asked.total + room.kept)
     FROM (
         SELECT sum(r.rolconnlimit) AS total FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid
@@ -356,9 +357,9 @@ _SHARED = """
         'set max_prepared_transactions = 0 in postgresql.conf, and restart it'
     WHERE current_setting('max_prepared_transactions') <> '0'
     UNION ALL
-    SELECT format('the queue of notifications is to %s hundredths full: workers are not told of work, but look for it',
+    SELECT format('the queue of notifications is %s percent full: workers get no notifications, and poll for jobs',
             round(used * 100)),
-        'end whoever listens in a transaction: see idle transactions'
+        'end idle transactions that listen: see idle transactions'
     FROM CAST(pg_notification_queue_usage() AS numeric) AS used WHERE used > 0.5
 """
 

@@ -41,7 +41,7 @@ def take(connection: psycopg.Connection[Any], key: int, patience: float) -> str 
     deadline = time.monotonic() + patience
     while not _first(connection, "SELECT pg_try_advisory_lock(%(key)s)", key=key):
         if time.monotonic() > deadline:
-            return _first(connection, _ADVISORY, key=key) or "nobody holds it any more"
+            return _first(connection, _ADVISORY, key=key) or "no session holds it any more"
         time.sleep(POLL_SECONDS)
     return None
 
@@ -49,7 +49,7 @@ def take(connection: psycopg.Connection[Any], key: int, patience: float) -> str 
 def blocker(connection: psycopg.Connection[Any], fault: psycopg.Error, *, readers: bool = False) -> str:
     """Return the likely holder of the lock for which a statement timed out: the longest-running one.
 
-    `readers` hold up a migration only. Empty where nobody is seen any more.
+    `readers` block migrations only. Empty if no holder is left.
     """
     named = _NAMED.search(fault.diag.context or "") or _NAMED.search(fault.diag.message_primary or "")
     table = f"app.{named[1]}" if named else None

@@ -17,7 +17,7 @@ from dumacle_cli.store.models import Pod, PodGrant, User
 def find(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> Pod | None:
     """Return the pod with this id or name that is not deleted, or None.
 
-    `lock` keeps it from changing meanwhile, `going` also from being referred to.
+    `lock` prevents changes meanwhile, `going` also new references to it.
     """
     query = _named(reference).where(Pod.deleted_at.is_(None))
     return session.scalars(query.with_for_update(key_share=not going) if lock or going else query).one_or_none()
@@ -256,7 +256,7 @@ _REPAIRS = (
 def repair(session: Session, found: Sequence[Row[Any]]) -> bool:
     """Add to each counter what it is off by; False if that would fill a pod beyond its capacity.
 
-    Differences are added, not totals written, because uploads that go on meanwhile change both sides alike.
+    It adds differences and does not set totals, because concurrent uploads change both sides alike.
     """
     columns = {name: [getattr(row, name) for row in found] for name in ("pod_id", "user_id", "counter", "period_start")}
     columns["delta"] = [row.actual - row.recorded for row in found]

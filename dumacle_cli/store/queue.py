@@ -1,8 +1,8 @@
 """Jobs that wake workers, written in the transaction of the rows that they are about; workers do not trust them.
 
-A call that is lost, doubled or stale does no harm: what waits is woken again, and who comes to work claims it first.
-Workers look for calls every few seconds. That they are told at once, by NOTIFY, is a courtesy after the transaction:
-anybody can fill the server's one queue of notifications, and then a COMMIT that notifies fails.
+A lost, duplicate or stale job does no harm: what waits gets another, and a worker claims the unit before it works.
+Workers poll for jobs every few seconds. A NOTIFY after the transaction makes them faster, but is not needed: every
+login can fill the server's only queue of notifications, and then a COMMIT with a NOTIFY fails.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ BATCH = 1000
 SILENT_SECONDS = 60
 """A worker without a heartbeat for this long is dead; procrastinate sends one every 10 s."""
 
-_TOLD = "told"
+_NOTIFIED = "told"
 # A full notification queue stays full, even when everything was read, until its usage is queried.
 _NOTIFY = text("""
     SELECT pg_notify('procrastinate_queue_v1#' || name, ''), pg_notification_queue_usage()
@@ -73,14 +73,14 @@ def wake_waiting_units(session: Session) -> int:
 
 def tell(session: Session) -> None:
     """Notify workers of the jobs that the last transaction committed, in its own transaction, which may fail."""
-    if queues := session.info.pop(_TOLD, None):
+    if queues := session.info.pop(_NOTIFIED, None):
         with suppress(DBAPIError, TimeoutError), session.begin():
             session.execute(_NOTIFY, {"queues": sorted(queues)})
 
 
 def _woken(session: Session, task: str, count: int) -> int:
     if count:
-        session.info.setdefault(_TOLD, set()).add(QUEUES[task])
+        session.info.setdefault(_NOTIFIED, set()).add(QUEUES[task])
     return int(count)
 
 

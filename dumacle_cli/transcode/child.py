@@ -33,7 +33,7 @@ def confined(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` in `folder` while inside, under `limits` (names of RLIMIT_*); its group is killed at the end.
 
-    It also dies with the thread that is inside, hence with this process.
+    It also dies with the calling thread, and so with this process.
     """
     most = json.dumps({"CORE": 0, "NOFILE": 1024, **limits})
     process = subprocess.Popen(

@@ -1,7 +1,7 @@
 """Run as a program, `confine.py PARENT LIMITS PROGRAM ARGUMENT...`: applies the limits, then becomes the program.
 
-A step of its own, because nothing may run between fork and exec in a process that has threads. It is
-started by its path and imports nothing of Dumacle, so that it costs 20 ms.
+It is a separate program, because nothing may run between fork and exec in a process with threads. It is
+started by its path and imports nothing of Dumacle, so that it takes 20 ms.
 """
 
 import ctypes

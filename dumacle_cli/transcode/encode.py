@@ -28,7 +28,7 @@ INPUT_AT_FAULT = {183, 251}
 class Encoded:
     """A verified output in a folder; `files` are relative to it, in the order to publish them; players open `entry`.
 
-    `bitrate` is in bit/s; width, height and frames are 0 and `rungs` empty where there is no picture.
+    `bitrate` is in bit/s; width, height and frames are 0 and `rungs` empty without a picture.
     """
 
     kind: str
@@ -54,7 +54,7 @@ def encode(
 ) -> Encoded:
     """Encode `source` into the empty folder `out`, and verify the result; blocks until then.
 
-    `progress` is called in this thread with 0 to 99, rising. Raises BadMedia, OutputBroken, ToolFailed, and
+    `progress` is called in this thread with increasing values, 0 to 99. Raises BadMedia, OutputBroken, ToolFailed, and
     Stopped soon after `stop` is set; no process is left in any case.
     """
     watch = Watch(media, preset.name != "audio", limits, progress)

@@ -1,6 +1,6 @@
 """Run as a program, `reader.py JOB`: reads media and prints what it found as one JSON document.
 
-It is confined and started by its path, and imports nothing of Dumacle: what attacks the decoders finds nothing here.
+It is confined and started by its path, and imports nothing of Dumacle: an attack on the decoders finds nothing here.
 """
 
 import io

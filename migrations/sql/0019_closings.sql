@@ -8,7 +8,7 @@ DECLARE
 BEGIN
     PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at > now() THEN
-        RAISE EXCEPTION 'only the owner names an instant to come' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only the owner may pass a future time' USING ERRCODE = 'insufficient_privilege';
     END IF;
     WITH ended AS (
         SELECT user_id, metric, period_start, period_end, used FROM app.quota_counters

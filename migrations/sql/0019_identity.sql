@@ -39,7 +39,7 @@ BEGIN
     IF login.role IS NOT NULL AND login.barred IS NULL THEN
         -- An older snapshot does not show that the user was disabled meanwhile.
         IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-            RAISE EXCEPTION 'a login acts at the isolation level read committed' USING ERRCODE = 'feature_not_supported';
+            RAISE EXCEPTION 'a login must use the isolation level read committed' USING ERRCODE = 'feature_not_supported';
         END IF;
         RETURN login.user_id;
     ELSIF login.role IS NULL AND app.is_owner() THEN

@@ -16,9 +16,9 @@ DECLARE
 BEGIN
     PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at IS DISTINCT FROM now() THEN
-        RAISE EXCEPTION 'only the owner names another instant' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only the owner may pass another time' USING ERRCODE = 'insufficient_privilege';
     ELSIF least(p_wanted, p_least) < 0 OR p_seconds NOT BETWEEN 0 AND 86400 THEN
-        RAISE EXCEPTION 'nobody claims less than nothing, nor for longer than a day' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a lease has at least 0 bytes and lasts at most a day' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     -- What was checked when the run began may have been deleted since.
     SELECT * INTO owner FROM app.users WHERE id = p_user FOR KEY SHARE;
@@ -115,7 +115,7 @@ DECLARE
 BEGIN
     PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at > now() THEN
-        RAISE EXCEPTION 'only the owner names an instant to come' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only the owner may pass a future time' USING ERRCODE = 'insufficient_privilege';
     END IF;
     locked := ARRAY(
         SELECT id FROM app.pods

@@ -197,7 +197,7 @@ BEGIN
         RAISE EXCEPTION 'a session is opened with a personal login' USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF p_hours IS NULL OR p_hours <= 0 THEN
-        RAISE EXCEPTION 'a session lasts longer than that' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a session lasts more than 0 hours' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM login.unmake(l) FROM app.expired_logins() AS l;
     -- A user who opens several sessions at once waits for themselves; others cannot take this lock, unlike an advisory

@@ -20,7 +20,7 @@ BEGIN
         AND substr(NEW.key, length(folder) + 1) ~ '^[0-9a-f]{2}/[0-9a-f]{32}([.][a-z0-9]{1,8})?$') IS NOT TRUE
     THEN
         RAISE LOG 'login % named a key that is not one of the pod of file %', session_user, NEW.file_id;
-        RAISE EXCEPTION 'the key is not one of the pod of file %', NEW.file_id USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'the key is not in the pod of file %', NEW.file_id USING ERRCODE = 'insufficient_privilege';
     END IF;
     token := encode(sha256(convert_to(NEW.id || ':' || NEW.key, 'UTF8')), 'hex');
     NEW.key := folder || left(token, 2) || '/' || left(token, 32) || substr(NEW.key, length(folder) + 36);
@@ -36,7 +36,7 @@ BEGIN
     IF app.is_owner() THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION 'content % is stored, and what was proven of it stays', OLD.id USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION 'content % is stored, and its verified facts cannot change', OLD.id USING ERRCODE = 'insufficient_privilege';
 END $$;
 
 CREATE OR REPLACE TRIGGER keep_proof BEFORE UPDATE ON app.versions FOR EACH ROW WHEN (
@@ -59,7 +59,7 @@ BEGIN
     END IF;
     PERFORM app.actor();
     IF NEW.bucket <> '' AND NEW.bucket !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$' THEN
-        RAISE EXCEPTION 'no bucket is called %', quote_literal(NEW.bucket) USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION '% is no name of a bucket', quote_literal(NEW.bucket) USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.prefix !~ '^[A-Za-z0-9!_.*''()/-]{0,200}$' OR NEW.prefix ~ '^/|//|/$'
         OR folder ~ '(^|/)([.]{1,2}|renditions)/'
@@ -74,7 +74,7 @@ BEGIN
             OR (folder <> '' AND starts_with(app.pod_folder(p.prefix), folder))
             OR (btrim(p.prefix, '/') <> '' AND starts_with(folder, app.pod_folder(p.prefix))))
     ) THEN
-        RAISE EXCEPTION 'another pod lies at the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'exclusion_violation';
+        RAISE EXCEPTION 'another pod overlaps the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'exclusion_violation';
     END IF;
     RETURN NEW;
 END $$;

@@ -60,7 +60,7 @@ class Transcode(Base):
 class Unit(Base):
     """A piece of a transcode; a worker with `lease_token` may publish a result of `reserved` bytes until `lease_until`.
 
-    Where it waits, it is not claimed before `lease_until`.
+    A waiting unit is not claimed before `lease_until`.
     """
 
     __tablename__ = "units"

@@ -296,20 +296,20 @@ CREATE OR REPLACE FUNCTION app.audit_exceptions() RETURNS TABLE (table_name text
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     VALUES
-        ('acting', 'machine state: who writes in a transaction, until it ends'),
-        ('audit', 'it is the record; nobody may change it'),
-        ('copies', 'machine state: where the bytes of a version lie, proven anew by the providers'),
+        ('acting', 'machine state: the role of a transaction, until it ends'),
+        ('audit', 'it is the audit log; nobody may change it'),
+        ('copies', 'machine state: where the bytes of a version are, checked again at the providers'),
         ('leases', 'machine state: capacity that a run holds for minutes'),
-        ('operations', 'a record of its own: each mutation with its login'),
+        ('operations', 'a log of its own: each mutation with its login'),
         ('quota_closings', 'a ledger of its own: written once a period'),
-        ('quota_counters', 'a ledger of its own: recomputed from what is there by the checks'),
+        ('quota_counters', 'a ledger of its own: the checks recompute it from the rows'),
         ('quota_entries', 'a ledger of its own: one row per consumption, by its idempotency key'),
-        ('runs', 'machine state: a bulk command and its heartbeat; what it did to files is recorded'),
+        ('runs', 'machine state: a bulk command and its heartbeat; its changes of files are audited'),
         ('schema_version', 'only the owner changes it, with the schema'),
-        ('stripe_events', 'machine state: what Stripe delivered; what came of it is recorded'),
+        ('stripe_events', 'machine state: what Stripe delivered; its effects are audited'),
         ('stripe_objects', 'machine state: what is to be fetched from Stripe'),
         ('stripe_payloads', 'machine state: what Stripe delivered, word for word'),
-        ('units', 'machine state: work under a lease; the transcode and its renditions are recorded');
+        ('units', 'machine state: work under a lease; the transcode and its renditions are audited');
 END;
 
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.users

@@ -6,7 +6,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
     IF p_seconds NOT BETWEEN 0 AND 86400 THEN
-        RAISE EXCEPTION 'a lease is kept, not ended, for a day at most' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a lease is renewed for 0 to 86400 seconds' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE app.leases SET until = now() + make_interval(secs => p_seconds) WHERE run_id = p_run AND closed_at IS NULL;
 END $$;
@@ -18,7 +18,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
     IF 0 > ANY (p_bytes) THEN
-        RAISE EXCEPTION 'nothing is spent backwards' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'spent bytes cannot be negative' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     RETURN QUERY
         UPDATE app.leases AS l SET spent = l.spent + s.bytes FROM unnest(p_ids, p_bytes) AS s (id, bytes)
@@ -33,7 +33,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
     IF 0 > ANY (p_used || p_reserved) THEN
-        RAISE EXCEPTION 'storage is carried in one direction' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'moved bytes cannot be negative' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM app.open_quota_counter(id, 'storage', now())
     FROM (SELECT DISTINCT id FROM unnest(p_owners || p_user) AS each (id) ORDER BY id) AS everybody;
