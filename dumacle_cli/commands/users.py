@@ -63,7 +63,7 @@ def create(
 def list_(
     context: Context,
     role: Annotated[users.Role | None, typer.Option("--role", help="Only users of this role.")] = None,
-    status: Annotated[users.Status | None, typer.Option("--status", help="Only users of this status.")] = None,
+    status: Annotated[users.UserStatus | None, typer.Option("--status", help="Only users of this status.")] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Those who are deleted and can be restored.")] = False,
     sort: Annotated[users.Sort, typer.Option("--sort", metavar="ORDER", help="What to sort by.")] = "id",
     limit: Limit = 50,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import NotApplied
+from dumacle_cli.ids import parse_id
 from dumacle_cli.plain import plain
 from dumacle_cli.services.products import tags
 from dumacle_cli.store import mirror as store
@@ -191,9 +192,10 @@ def _owner(session: Session, metadata: Mapping[str, str], customer: str, install
     if not tags(installation).items() <= metadata.items():
         return None
     user = metadata.get("user", "")
-    if not (user.isascii() and user.isdigit() and len(user) < 19 and store.lock_user(session, int(user))):
+    user_id = parse_id(user)
+    if user_id is None or not store.lock_user(session, user_id):
         raise NotApplied(reason=f"there is no user {user!r}")
-    return int(user)
+    return user_id
 
 
 def read(found: "Object") -> Subscription:

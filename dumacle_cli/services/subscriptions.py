@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NoSuchSubscription, UsageError
 from dumacle_cli.escapes import quoted
+from dumacle_cli.ids import parse_id
 from dumacle_cli.services import plans, users
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import subscriptions as store
@@ -89,9 +90,8 @@ def _known(found: store.Found | None, name: str) -> Subscription:
 def _find(session: Session, reference: str) -> store.Found | None:
     if "@" in reference:
         return store.latest(session, users.get_any(session, reference).id)
-    # Nineteen digits may be more than a bigint holds.
-    if reference.isascii() and reference.isdigit() and len(reference) < 19:
-        return store.find(session, int(reference))
+    if (id_ := parse_id(reference)) is not None:
+        return store.find(session, id_)
     return store.find_at_stripe(session, reference) if reference.isprintable() else None
 
 

@@ -1,4 +1,4 @@
-"""What a file can be made into."""
+"""Presets: the outputs that can be made of a file."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -20,7 +20,7 @@ import dumacle_cli
 from dumacle_cli.__main__ import main
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.commands import transcode
-from dumacle_cli.store import units
+from dumacle_cli.store import work_units
 from dumacle_cli.store.database import Database
 from tests import factories
 from tests.conftest import Run
@@ -301,7 +301,7 @@ def test_cancel_and_retry(run: Run, submit: Submit, database: Database) -> None:
     one, two = submit()
     with database.session() as session:
         [unit, _] = session.scalars(text("SELECT id FROM app.units ORDER BY id")).all()
-        assert units.claim(session, unit, "a worker", 60)
+        assert work_units.claim(session, unit, "a worker", 60)
     asked = ("transcode", "cancel", str(one), str(two), *JSON)
     assert {row["status"] for row in run(*asked, "--dry-run").data} == {"cancelled"}
     assert {row["status"] for row in run("transcode", "list", *JSON).data} == {"running", "queued"}
