@@ -19,10 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from dumacle_cli.clients.billing import verify
+from dumacle_cli.clients.stripe import verify
 from dumacle_cli.connections import BURST, Door, Guarded, most
 from dumacle_cli.errors import DatabaseBusy, DeliveryRefused, DumacleError
-from dumacle_cli.services import webhooks
+from dumacle_cli.services.billing import inbox
 from dumacle_cli.signals import Terminated, is_ignored
 from dumacle_cli.store.database import Database
 
@@ -88,7 +88,7 @@ class Listener:
 
     def _keep(self, event: dict[str, Any], body: bytes) -> None:
         with self._database.session() as session:
-            webhooks.record(session, event, body)
+            inbox.receive(session, event, body)
 
     def _look(self) -> None:
         with self._database.session(read_only=True):

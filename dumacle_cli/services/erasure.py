@@ -40,7 +40,7 @@ class Erased:
 
 def plan(session: "Session", reference: str) -> Erased:
     """Return what erasing a user would take, of a deleted one too; raises NotFound, or Conflict where he is billed."""
-    from dumacle_cli.services import subscriptions
+    from dumacle_cli.services.billing import subscriptions
     from dumacle_cli.store import erasure as store
 
     user = users.get_any(session, reference)

@@ -69,7 +69,7 @@ class Reset:
 
 def show(session: Session, reference: str) -> list[Quota]:
     """Return how a user's quotas stand; raises NotFound."""
-    return [_quota(row) for row in store.standing(session, users.get(session, reference).id)]
+    return [_quota(row) for row in store.status(session, users.get(session, reference).id)]
 
 
 def _quota(row: Any) -> Quota:
@@ -152,7 +152,7 @@ def close_batch(session: Session) -> tuple[int, bool]:
     return closed, closed > 0
 
 
-def foresee(session: Session) -> tuple[Reset, bool]:
+def preview(session: Session) -> tuple[Reset, bool]:
     """Do what precedes the closing and count what would be closed; the caller rolls it back."""
     reaped = store.reap_leases(session)
     closed, expired, old = store.count_ended(session), logins.count_expired(session), operations.count_old(session)

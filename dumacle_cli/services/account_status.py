@@ -72,12 +72,12 @@ def show(
     from dumacle_cli.store import subscriptions
 
     user = users.get_any(session, reference)
-    found = subscriptions.live(session, user.id)
+    found = subscriptions.current(session, user.id)
     pods = [
         GrantedPod(each.name, each.capacity - each.used - each.reserved, is_default)
         for each, is_default in pods_store.granted(session, user.id)
     ]
-    quotas = {row.metric: row for row in quotas_store.standing(session, user.id)}
+    quotas = {row.metric: row for row in quotas_store.status(session, user.id)}
     asked = _Asked(user, 1 if size is None else size, _named(session, pod))
     reasons = [
         *_barred(user),
