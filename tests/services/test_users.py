@@ -206,7 +206,7 @@ def _reasons(session: Session, reference: str = "ada@x") -> list[str]:
 @pytest.mark.integration
 def test_each_reason_is_told_and_goes_with_its_cause(session: Session) -> None:
     user = make_user(session, "ada@x")
-    assert _reasons(session) == ["there is no live subscription", "no pod is granted"]
+    assert _reasons(session) == ["there is no current subscription", "no pod is granted"]
     bought = make_subscription(
         session, user, make_plan(session, "pro", storage_limit=1, upload_limit=0), status="unpaid"
     )
@@ -254,7 +254,7 @@ def test_reasons_are_about_the_file_that_was_refused(session: Session) -> None:
     assert told(501) == ["pod films is too small: 500 B left, 501 B needed"]
     assert told(1001)[0] == "the storage quota is too small: 1000 B left, 1001 B needed"
     assert told(2001)[1] == "the upload quota is too small: 1.95 KiB left, 1.95 KiB needed"
-    assert told(300, limit=299) == ["it is 300 B, and the limit of a file is 299 B"]
+    assert told(300, limit=299) == ["the file is 300 B, and the limit for a file is 299 B"]
     assert told(1, "photos") == ["pod photos is not granted"]
     make_grant(session, photos, user)
     assert told(101) == []
