@@ -4,9 +4,8 @@ from dumacle_cli import embedded, sources
 from dumacle_cli.commands.pods import bar
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import quoted
+from dumacle_cli.services import account_status, downloads, pods, quotas
 from dumacle_cli.services import demo as world
-from dumacle_cli.services import downloads, pods, quotas
-from dumacle_cli.services import standing as standings
 from dumacle_cli.units import show_duration, show_size
 
 
@@ -14,7 +13,7 @@ def standing(context: Context) -> tuple[dict[str, str], str]:
     """Return the lines that say what exists now, and a sentence about them."""
     with context.session() as session:
         pod = pods.usage(session, world.POD, by_owner=False, after=None, limit=1).items[0]
-        plan = standings.show(session, world.USER).plan
+        plan = account_status.show(session, world.USER).plan
         rows = {quota.metric: quota for quota in quotas.show(session, world.USER)}
     shown = {metric: _bar(row.used, row.limit, seconds=row.unit == "seconds") for metric, row in rows.items()}
     lines = {

@@ -19,8 +19,9 @@ from dumacle_cli.ingest.scan import scan
 from dumacle_cli.local import servers
 from dumacle_cli.output.forms import Form, Shown
 from dumacle_cli.output.steps import Step, Steps
+from dumacle_cli.services import account_status, downloads, files, seed, transcodes
 from dumacle_cli.services import demo as world
-from dumacle_cli.services import downloads, files, seed, standing, subscriptions, transcodes
+from dumacle_cli.services.billing import subscriptions
 from dumacle_cli.units import Bytes, show_size
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class Tour:
     def _fill(self, found: Survey) -> dict[str, Any]:
         """Return how many files were refused, sent, and sent again."""
         with self.context.session() as session:
-            plan = standing.show(session, world.USER).plan
+            plan = account_status.show(session, world.USER).plan
         refused, begun = self.steps.take("limit", lambda: self._upload_too_much(found, plan))
         self.steps.take("plan", lambda: self._move(plan))
         sent = self.steps.take("upload", lambda: self._upload(found))

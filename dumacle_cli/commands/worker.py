@@ -132,15 +132,15 @@ def _wanted(context: Context, names: str) -> set[str]:
 
 
 def _stripe(context: Context, database: "Database") -> Task:
-    from dumacle_cli.services import billing
+    from dumacle_cli.services.billing import BillingContext, apply
 
-    account, tell, installation = context.billing, _tell(context), context.settings.installation
+    billing, tell = BillingContext(database, context.billing, context.settings.installation), _tell(context)
 
-    def apply(object_id: str) -> None:
-        if status := billing.apply_object(database, account, object_id, installation):
+    def refresh(object_id: str) -> None:
+        if status := apply.apply_object(billing, object_id):
             tell(f"stripe {status}", object=object_id)
 
-    return apply
+    return refresh
 
 
 @contextmanager

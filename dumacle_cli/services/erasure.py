@@ -40,7 +40,7 @@ class Erased:
 
 def plan(session: "Session", reference: str) -> Erased:
     """Preview what purging a user, deleted or not, removes; raises NotFound, or Conflict if Stripe bills them."""
-    from dumacle_cli.services import subscriptions
+    from dumacle_cli.services.billing import subscriptions
     from dumacle_cli.store import erasure as store
 
     user = users.get_any(session, reference)

@@ -241,6 +241,6 @@ def _spare_last_superadmin(session: Session, user: models.User) -> None:
 
 
 def _switch(session: Session, user: models.User, plan: str) -> bool:
-    from dumacle_cli.services import subscriptions  # start-up: it maps the tables of plans and pods
+    from dumacle_cli.services import plans  # maps the tables of plans and pods, which most commands need not
 
-    return subscriptions.switch(session, user, plan)
+    return plans.assign(session, user, plan)

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from dumacle_cli.clients import passwords
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.services.products import tags
+from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store import logins
 from dumacle_cli.store.database import Database
 from tests.deploy import starters

@@ -150,7 +150,10 @@ def test_nonsense_is_refused_in_silence(connected: StripeDouble) -> None:
             assert (what, stays(listener, silent(said)) < 7) == (what, True)
         assert listener.post(b"", method="GET", path="/healthz") == 200
         code, told = listener.stop()
-    assert (code, told.replace("dumacle: answered 408: a body that did not come\n", "")) == (0, "")
+    assert (code, told.replace("dumacle: answered 408: the client disconnected before the end of the body\n", "")) == (
+        0,
+        "",
+    )
 
 
 @contextmanager
@@ -180,7 +183,7 @@ def test_many_strangers_take_nobodys_place(said: bytes, connected: StripeDouble,
     assert len(stored(database)) == len(answers)
     assert code == 0
     assert {line.partition(" (and ")[0] for line in told.splitlines()} - {
-        "dumacle: answered 408: a body that did not come"
+        "dumacle: answered 408: the client disconnected before the end of the body"
     } == {"dumacle: more than 160 connections at once: those that send nothing are closed"}
 
 
@@ -224,7 +227,7 @@ def test_what_waits_for_a_thread_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     told = {reason: reasons.count(reason) for reason in reasons}
     assert told == {
         str(DatabaseBusy(reason="it did not answer within 0.2 s")): 7,
-        str(DatabaseBusy(reason="5 requests wait for it already")): 13,
+        str(DatabaseBusy(reason="5 requests are already waiting")): 13,
     }
 
 

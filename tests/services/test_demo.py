@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.orm import Session
 
-from dumacle_cli.services import demo, plans, pods, standing, users
+from dumacle_cli.services import account_status, demo, plans, pods, users
 from tests.factories import make_user
 
 pytestmark = pytest.mark.integration
@@ -25,7 +25,7 @@ def make(session: Session, size: int, largest: int = 0) -> list[str]:
 def test_made_once(database_session: Session) -> None:
     assert make(database_session, 10 * MIB) == ["operator", "pod", "plans", "user"]
     assert make(database_session, 10 * MIB) == []
-    ada = standing.show(database_session, demo.USER)
+    ada = account_status.show(database_session, demo.USER)
     assert (ada.role, ada.plan, ada.can_upload) == ("enduser", "demo-small", True)
     assert [pod.name for pod in ada.pods] == ["demo"]
     operator = users.get(database_session, demo.OPERATOR)
