@@ -35,7 +35,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM)
 T = TypeVar("T")
 
 
-class Tell(Protocol):
+class Log(Protocol):
     """Writes one line of the worker's log."""
 
     def __call__(self, event: str, **facts: object) -> None:
@@ -45,7 +45,7 @@ class Tell(Protocol):
 class _Connector(procrastinate.PsycopgConnector):
     """Treats notifications only as wake-ups, because every login may send any; waits for a database that is down."""
 
-    def __init__(self, conninfo: str, connections: int, tell: Tell) -> None:
+    def __init__(self, conninfo: str, connections: int, log: Log) -> None:
         super().__init__(
             conninfo=conninfo,
             min_size=1,
@@ -56,7 +56,7 @@ class _Connector(procrastinate.PsycopgConnector):
             configure=_prepare,
         )
         self.patient = True
-        self._tell = tell
+        self._log = log
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
         async def wake(*, channel: str, payload: str) -> None:  # noqa: ARG001 - any login may have written it
@@ -85,12 +85,12 @@ class _Connector(procrastinate.PsycopgConnector):
                 if not self.patient or not isinstance(error.__cause__, OperationalError):
                     raise
                 if not away:
-                    self._tell("database away")
+                    self._log("database away")
                 away = True
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 if away:
-                    self._tell("database back")
+                    self._log("database back")
                 return found
 
 
@@ -112,16 +112,16 @@ class Worker:
         database: "Database",
         tasks: Mapping[str, Callable[[str], object]],
         sweep: Callable[[], int],
-        tell: Tell,
+        log: Log,
         *,
         slots: int,
         drain_seconds: float,
         give_back: threading.Event,
     ) -> None:
-        self._sweep, self._tell = sweep, tell
+        self._sweep, self._log = sweep, log
         self._slots, self._drain_seconds, self._give_back = slots, drain_seconds, give_back
         self._queues = [queue.QUEUES[task] for task in tasks]
-        self._connector = _Connector(_conninfo(database), slots + 2, tell)
+        self._connector = _Connector(_conninfo(database), slots + 2, log)
         self._app = procrastinate.App(connector=self._connector)
         for name, task in tasks.items():
             self._app.task(name=name)(self._guarded(name, task))
@@ -137,7 +137,7 @@ class Worker:
     async def _run(self, once: bool) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(self._slots + 2, thread_name_prefix="task"))
-        loop.set_exception_handler(self._fell)
+        loop.set_exception_handler(self._log_unexpected)
         with translated():
             await self._app.open_async()
         try:
@@ -179,29 +179,29 @@ class Worker:
             await asyncio.sleep(0 if self.stopped_by else RETRY_SECONDS)
 
     async def _sweep_on(self) -> None:
-        told = ""
+        logged = ""
         while True:
             try:
                 await asyncio.to_thread(self._sweep)
-                told = ""
+                logged = ""
             except DumacleError as error:
-                if str(error) != told:
-                    self._tell("sweep failed", error=str(error))
-                told = str(error)
+                if str(error) != logged:
+                    self._log("sweep failed", error=str(error))
+                logged = str(error)
             await asyncio.sleep(SWEEP_SECONDS)
 
-    def _fell(self, _loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
+    def _log_unexpected(self, _loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
         """Log unexpected errors of the loop, except that another worker removed a job meanwhile."""
         error = about.get("exception")
         if not isinstance(error, ConnectorException):
-            self._tell("unexpected", error=type(error).__name__ if error else about.get("message"))
+            self._log("unexpected", error=type(error).__name__ if error else about.get("message"))
 
     def _stop(self, number: signal.Signals) -> None:
         loop = asyncio.get_running_loop()
         if self.stopped_by:
             self._give_back.set()
             return
-        self._tell("stopping", signal=number.name)
+        self._log("stopping", signal=number.name)
         self.stopped_by = number
         self._connector.patient = False
         loop.call_later(self._drain_seconds, self._give_back.set)
@@ -213,9 +213,9 @@ class Worker:
             try:
                 task(str(id))
             except DumacleError as error:
-                self._tell(f"{name} failed", id=id, error=str(error))
+                self._log(f"{name} failed", id=id, error=str(error))
             except Exception as error:  # noqa: BLE001 - an invalid job must not end the worker
-                self._tell(f"{name} failed", id=id, error=f"an unexpected {type(error).__name__}")
+                self._log(f"{name} failed", id=id, error=f"an unexpected {type(error).__name__}")
 
         return call
 

@@ -66,7 +66,7 @@ def revoke_login(context: Context, user: Person = "", service: Service = None) -
     who = logins.service(service) if service else user
     if context.dry_run:
         with context.session() as session:
-            return Shown(logins.revocation(session, who), True, dry_run=True)
+            return Shown(logins.preview_revocation(session, who), True, dry_run=True)
     return context.change(lambda session: logins.revoke(session, who))
 
 

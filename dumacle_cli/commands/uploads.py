@@ -130,7 +130,7 @@ def _wanted(
 def _transcode_request(preset: str) -> "TranscodeRequest":
     from dumacle_cli.services.transcodes import TranscodeRequest
 
-    kinds = ("video/",) if presets.get(preset).picture else ("video/", "audio/")
+    kinds = ("video/",) if presets.get(preset).requires_video else ("video/", "audio/")
     return TranscodeRequest(preset, kinds)
 
 

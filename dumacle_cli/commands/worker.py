@@ -21,7 +21,7 @@ from dumacle_cli.store import queue
 if TYPE_CHECKING:
     from dumacle_cli.store.database import Database
     from dumacle_cli.transcode.job import WorkerDeps
-    from dumacle_cli.worker import Tell
+    from dumacle_cli.worker import Log
 
 Task = Callable[[str], object]
 app = typer.Typer(**GROUP)  # type: ignore[arg-type]
@@ -165,7 +165,7 @@ def _worker_deps(context: Context, database: "Database", give_back: threading.Ev
         )
 
 
-def _transcode(deps: "WorkerDeps", tell: "Tell", unit_id: str) -> None:
+def _transcode(deps: "WorkerDeps", tell: "Log", unit_id: str) -> None:
     from dumacle_cli.transcode import job
 
     unit = job.claim(deps, int(unit_id))
@@ -179,7 +179,7 @@ def _transcode(deps: "WorkerDeps", tell: "Tell", unit_id: str) -> None:
     tell(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
 
 
-def _tell(context: Context) -> "Tell":
+def _tell(context: Context) -> "Log":
     """Return how a line of the log is written: as text, or as one JSON object with the time in UTC."""
     as_json = str(context.options.get("log_format", "text")) == "json"
 

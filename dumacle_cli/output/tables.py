@@ -21,7 +21,7 @@ CHUNK = 500
 
 GAP = "  "
 
-_HEADINGS = {"sentence": "what it makes", "entry": "file to open", "picture": "needs a picture"}
+_HEADINGS = {"description": "what it makes", "entry": "file to open", "requires_video": "needs video"}
 _BOUNDARIES = ("_start", "_end")
 _GOOD = {"active", "uploaded", "verified", "ok", "running", "done", "stored", "unchanged"}
 _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"}

@@ -35,13 +35,13 @@ class KeyUse:
     """A key, how many credentials need it, and the first hundred that the configured key does not decrypt."""
 
     key_id: str
-    at_hand: bool
+    available: bool
     credentials: int
     failed: int
     unopened: list[str]
 
 
-def foresee(session: Session, old: Key, new: Key) -> Rotated:
+def preview(session: Session, old: Key, new: Key) -> Rotated:
     """Preview a rotation."""
     return Rotated(old.id, new.id, store.count(session, old.id) if old != new else 0, store.count(session))
 
@@ -76,7 +76,7 @@ def _rotate_batch(session: Session, old: Key, new: Key) -> int:
 def check(database: "Database", key: Key) -> list[KeyUse]:
     """Decrypt every credential, and return the keys that they need, the configured one first, and what fails.
 
-    Raises KeyUnusable where what the key seals does not open again.
+    Raises KeyUnusable if the key does not decrypt what it encrypted.
     """
     _probe(key)
     counts, unopened = Counter({key.id: 0}), defaultdict[str, list[str]](list)
@@ -94,7 +94,9 @@ def check(database: "Database", key: Key) -> list[KeyUse]:
 
 def _probe(key: Key) -> None:
     if unseal(key, "probe", seal(key, "probe", b"probe")) != b"probe":
-        raise KeyUnusable(source=key.id, reason="what it seals does not open again", advice="reinstall cryptography")
+        raise KeyUnusable(
+            source=key.id, reason="it does not decrypt what it encrypted", advice="reinstall cryptography"
+        )
 
 
 def _all(database: "Database") -> Iterator[tuple[models.Credential, str | None]]:

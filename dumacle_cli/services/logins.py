@@ -14,9 +14,9 @@ from dumacle_cli.store import logins, models, paging
 from dumacle_cli.units import Secret
 
 Duty = Literal["worker", "listener", "cron", "ingest"]
-SHORTEST = 12
+MIN_PASSWORD_LENGTH = 12
 """The minimum length of a password, in characters."""
-LONGEST = 8760
+MAX_SESSION_HOURS = 8760
 """The longest session that any installation allows, in hours: a year."""
 
 
@@ -40,7 +40,7 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class NewSession:
     """A session: its user, its login, and when PostgreSQL stops accepting it."""
 
     user: str
@@ -50,7 +50,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Longest:
+class SessionLimit:
     """The longest duration of a session, in hours."""
 
     hours: int
@@ -77,10 +77,12 @@ class OpenSession:
     expires_at: datetime
 
 
-def strong(password: str) -> str:
+def check_password(password: str) -> str:
     """Check that a password is long enough; raises InvalidValue."""
-    if len(password) < SHORTEST:
-        raise InvalidValue(name="the password", value="that", reason=f"it has fewer than {SHORTEST} characters")
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise InvalidValue(
+            name="the password", value="that", reason=f"it has fewer than {MIN_PASSWORD_LENGTH} characters"
+        )
     return password
 
 
@@ -92,14 +94,14 @@ def grant(session: Session, reference: str, password: str | None) -> tuple[NewLo
     user = users.get(session, reference)
     if user.role == "service":
         raise Conflict(reason=f"{user.email} is a service", advice="dumacle users grant-login --service DUTY")
-    chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
+    chosen = check_password(password) if password is not None else secrets.token_urlsafe(24)
     login = logins.grant_personal(session, user.id, chosen)
     return NewLogin(user.email, user.role, login, None, None if password else chosen), True
 
 
 def grant_service(session: Session, duty: Duty, password: str | None) -> tuple[NewLogin, bool]:
     """Create the login of a duty, or give it another password, generated if none is given; raises InvalidValue."""
-    chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
+    chosen = check_password(password) if password is not None else secrets.token_urlsafe(24)
     login = logins.grant_service(session, duty, chosen)
     return NewLogin(service(duty), "service", login, duty, None if password else chosen), True
 
@@ -109,7 +111,7 @@ def service(duty: str) -> str:
     return f"{duty}@service.invalid"
 
 
-def revocation(session: Session, reference: str) -> Revoked:
+def preview_revocation(session: Session, reference: str) -> Revoked:
     """Preview which logins of a user would end, with how many connections; raises NotFound or NoSuchLogin."""
     user = users.get_any(session, reference)
     found = tuple(login.role for login in logins.of_user(session, user.id))
@@ -120,7 +122,7 @@ def revocation(session: Session, reference: str) -> Revoked:
 
 def revoke(session: Session, reference: str) -> tuple[Revoked, bool]:
     """End all logins of a user and their connections at once; raises NotFound, NoSuchLogin or Conflict."""
-    planned = revocation(session, reference)
+    planned = preview_revocation(session, reference)
     if logins.name(session) in planned.logins:
         advice = "ask another superadmin, or end your sessions: dumacle auth sessions revoke --all"
         raise Conflict(reason="that would end the login that you act with", advice=advice)
@@ -136,11 +138,11 @@ def identity(session: Session) -> Identity:
     return Identity(actor.email, role, actor.role, actor.kind, actor.valid_until)
 
 
-def open_session(session: Session, password: str, hours: float) -> Opened:
+def open_session(session: Session, password: str, hours: float) -> NewSession:
     """Open a session for the user of this personal login, and drop expired ones; raises Conflict."""
     who = _person(session)
     login, until = logins.open_session(session, password, hours)
-    return Opened(who.user or "", who.role, login, until)
+    return NewSession(who.user or "", who.role, login, until)
 
 
 def list_(session: Session, *, after: str | None, limit: int) -> paging.Page[OpenSession]:
@@ -149,12 +151,12 @@ def list_(session: Session, *, after: str | None, limit: int) -> paging.Page[Ope
     return paging.Page([_view(*row) for row in found.items], found.after)
 
 
-def set_longest(session: Session, hours: int) -> tuple[Longest, bool]:
+def set_session_limit(session: Session, hours: int) -> tuple[SessionLimit, bool]:
     """Limit the duration of sessions from now on (hours)."""
-    return Longest(hours), logins.set_session_hours(session, hours)
+    return SessionLimit(hours), logins.set_session_hours(session, hours)
 
 
-def ending(session: Session, login: str | None) -> Revoked:
+def preview_end(session: Session, login: str | None) -> Revoked:
     """Preview what would end: this session, or all own sessions except the current one; raises NoSuchSession."""
     if login is not None and logins.find_session(session, login) is None:
         raise NoSuchSession(noun="session", name=login)
@@ -168,7 +170,7 @@ def end(session: Session, login: str | None) -> tuple[Revoked, bool]:
     """End a session, or all own sessions except the current one; raises NoSuchSession or Conflict."""
     if login == logins.name(session):
         raise Conflict(reason="that is the session that you act with", advice="dumacle auth logout")
-    found = ending(session, login).logins
+    found = preview_end(session, login).logins
     return Revoked(found, sum(logins.revoke(session, each) for each in found)), bool(found)
 
 
@@ -178,7 +180,7 @@ def replace(session: Session, login: str) -> None:
         end(session, login)
 
 
-def leave(session: Session) -> None:
+def end_current(session: Session) -> None:
     """End the current session."""
     logins.revoke(session, logins.name(session))
 
@@ -186,7 +188,7 @@ def leave(session: Session) -> None:
 def change_password(session: Session, password: str) -> Identity:
     """Change the password of the current personal login; raises InvalidValue or Conflict."""
     who = _person(session)
-    logins.change_password(session, strong(password))
+    logins.change_password(session, check_password(password))
     return who
 
 

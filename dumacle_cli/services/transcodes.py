@@ -136,7 +136,7 @@ def submit(
     Raises NotFound, UsageError, Conflict if a file has no content, UserDisabled, QuotaExceeded.
     """
     contents = _contents(session, [files.find(session, name, owner=owner, pod=pod) for name in names])
-    return _submit(session, contents.values(), preset, (*store.STANDING, "quarantined"))
+    return _submit(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"))
 
 
 def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
@@ -151,10 +151,10 @@ def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
 
 
 def _submit(
-    session: Session, versions: Collection[int], preset: str, standing: Sequence[str]
+    session: Session, versions: Collection[int], preset: str, reused: Sequence[str]
 ) -> tuple[list[Transcode], bool]:
     """Submit contents whose latest transcode has none of these statuses, and return the latest of each."""
-    made = store.submit(session, list(versions), preset, standing)
+    made = store.submit(session, list(versions), preset, reused)
     check_owners(session, {row.owner_id for row in made})
     queue.wake_transcode(session, [row.unit_id for row in made])
     found = {row.Transcode.version_id: view(row) for row in store.latest(session, list(versions), preset)}
@@ -174,7 +174,7 @@ def check_owners(session: Session, user_ids: Collection[int]) -> None:
 
 def arrived(session: Session, versions: Sequence[int], preset: str) -> None:
     """Submit new contents."""
-    made = store.submit(session, versions, preset, store.STANDING)
+    made = store.submit(session, versions, preset, store.LIVE_OR_DONE)
     queue.wake_transcode(session, [row.unit_id for row in made])
 
 
@@ -266,7 +266,7 @@ def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     found: dict[tuple[int, str], Transcode] = {}
     changes = []
     for preset, versions in wanted.items():
-        latest, changed = _submit(session, versions, preset, store.STANDING)
+        latest, changed = _submit(session, versions, preset, store.LIVE_OR_DONE)
         found.update(((each.version, preset), each) for each in latest)
         changes.append(changed)
     return [found[each.version, each.preset] for each in asked], any(changes)

@@ -71,7 +71,7 @@ def wake_waiting_units(session: Session) -> int:
     return _woken(session, TRANSCODE, session.scalars(_WAITING, given).one())
 
 
-def tell(session: Session) -> None:
+def notify(session: Session) -> None:
     """Notify workers of the jobs that the last transaction committed, in its own transaction, which may fail."""
     if queues := session.info.pop(_NOTIFIED, None):
         with suppress(DBAPIError, TimeoutError), session.begin():

@@ -46,7 +46,7 @@ def downgrade(target: Connection | URL | str, to: str, *, statement_seconds: flo
         command.downgrade(config, to)
 
 
-def mend(connection: Connection) -> None:
+def repair(connection: Connection) -> None:
     """Install the roles and rights of the present schema again, which a restore lacks; raises like upgrade."""
     with _limited(connection, STATEMENT_SECONDS), alone(connection):
         identity.install(connection)

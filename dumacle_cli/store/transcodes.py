@@ -13,7 +13,7 @@ from dumacle_cli.store.models import File, Pod, Rendition, Transcode, Unit, User
 from dumacle_cli.store.places import PLACE, Place
 
 LIVE = ("queued", "running", "publishing")
-STANDING = (*LIVE, "done")
+LIVE_OR_DONE = (*LIVE, "done")
 """The statuses in which the same content is not transcoded again."""
 
 

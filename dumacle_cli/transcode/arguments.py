@@ -28,11 +28,11 @@ PLAIN: Options = {"map_metadata": -1, "map_chapters": -1}
 
 def rungs(media: Media, preset: Preset) -> list[Rung]:
     """Return the picture sizes of a preset; raises BadMedia if the source lacks what the preset needs."""
-    if preset.picture and not media.video:
+    if preset.requires_video and not media.video:
         raise BadMedia(reason="it has no picture")
-    if not preset.picture and not media.audio:
+    if not preset.requires_video and not media.audio:
         raise BadMedia(reason="it has no sound")
-    if not preset.picture:
+    if not preset.requires_video:
         return []
     if preset.name == "poster":
         return [_poster_size(media)]

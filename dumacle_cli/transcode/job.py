@@ -111,7 +111,7 @@ class LeaseKeeper:
             return work_units.renew(session, unit.id, unit.token, seconds, self.progress)
 
 
-def ask(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
+def retry_transaction(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
     """Run a transaction, and retry while the database is down or busy; after `stop` is set, at most `TRIES` times."""
     tries = 0
     while True:
@@ -131,7 +131,9 @@ def claim(deps: WorkerDeps, unit_id: int) -> Claimed | None:
         return None
     token = uuid.uuid4()
     seconds = deps.lease_seconds
-    return ask(deps.database, deps.give_back, lambda s: work_units.claim(s, unit_id, deps.worker, seconds, token))
+    return retry_transaction(
+        deps.database, deps.give_back, lambda s: work_units.claim(s, unit_id, deps.worker, seconds, token)
+    )
 
 
 def run(deps: WorkerDeps, unit: Claimed) -> Done:
@@ -157,11 +159,11 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
         out.mkdir()
         _download(deps, unit, source, keeper)
         media = probe(source, deps.limits, keeper.stop)
-        _ask(deps, keeper, lambda session: work_units.charge(session, unit, math.ceil(media.duration)))
+        _retry(deps, keeper, lambda session: work_units.charge(session, unit, math.ceil(media.duration)))
         encoded = encode(deps.ffmpeg, source, media, preset, out, deps.limits, keeper.advance, keeper.stop)
         source.unlink()
         size = sum((out / name).stat().st_size for name in encoded.files)
-        _ask(deps, keeper, lambda session: work_units.reserve(session, unit, size))
+        _retry(deps, keeper, lambda session: work_units.reserve(session, unit, size))
         store = deps.stores(unit.content.place)
         delivery.deliver(store, out, encoded.files, prefix, keeper.stop)
     return _output(unit, encoded, prefix, size)
@@ -191,8 +193,8 @@ def _output(unit: Claimed, encoded: Encoded, prefix: str, size: int) -> Output:
     )
 
 
-def _ask(deps: WorkerDeps, keeper: LeaseKeeper, work: "Callable[[Session], T]") -> T:
-    return ask(deps.database, keeper.stop, work)
+def _retry(deps: WorkerDeps, keeper: LeaseKeeper, work: "Callable[[Session], T]") -> T:
+    return retry_transaction(deps.database, keeper.stop, work)
 
 
 # Results
@@ -200,7 +202,7 @@ def _ask(deps: WorkerDeps, keeper: LeaseKeeper, work: "Callable[[Session], T]") 
 
 def _published(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, output: Output) -> Done:
     try:
-        stands = _ask(deps, keeper, lambda session: work_units.publish(session, unit, [output]))
+        stands = _retry(deps, keeper, lambda session: work_units.publish(session, unit, [output]))
     except DumacleError as error:
         return Done("unknown", str(error))
     return Done("done" if stands else "lost")
@@ -209,7 +211,7 @@ def _published(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, output: Out
 def _failed(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, error: Exception) -> Done:
     reason = _sentence(error)
     try:
-        held = _ask(deps, keeper, lambda s: work_units.fail(s, unit, reason, final=isinstance(error, FINAL)))
+        held = _retry(deps, keeper, lambda s: work_units.fail(s, unit, reason, final=isinstance(error, FINAL)))
     except DumacleError as fault:
         return Done("failed", f"{reason}; {fault}")
     return Done("failed" if held else "lost", reason)
@@ -231,7 +233,7 @@ def _given_back(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper) -> Done:
         return held
 
     try:
-        return Done("given back" if _ask(deps, keeper, release) else "lost")
+        return Done("given back" if _retry(deps, keeper, release) else "lost")
     except DumacleError as error:
         return Done("lost", str(error))
 

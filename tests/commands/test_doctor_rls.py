@@ -422,7 +422,7 @@ def test_an_idle_transaction(
         idle.execute("SELECT 1")
         (fault,) = found(superuser)
     assert fault[:2] == ("idle transactions", "warning")
-    assert fault[2].startswith("fresh_admin holds a transaction open since ")
+    assert fault[2].startswith("fresh_admin has an idle transaction open since ")
 
 
 def test_without_a_guard_it_says_so(superuser: Connection) -> None:

@@ -135,14 +135,14 @@ def test_show_and_unknown_ones(run: Run, submit: Submit) -> None:
     for verb in ("show", "watch", "cancel", "retry"):
         failed = run("transcode", verb, "999", *JSON, expect=6)
         assert failed.error["fix"] == "look with: dumacle transcode list"
-        run("transcode", verb, "0", expect=2)
+        run("transcode", verb, "0", expect=6)
 
 
 def test_presets_need_no_database(invoke: Run) -> None:
     names = [preset["name"] for preset in invoke("transcode", "presets", "list", *JSON).data]
     assert sorted(names) == ["audio", "hls", "mp4", "poster"]
     head = invoke("transcode", "presets", "list").out.splitlines()[0]
-    assert " ".join(head.split()) == "name what it makes file to open needs a picture"
+    assert " ".join(head.split()) == "name what it makes file to open needs video"
     assert invoke("transcode", "presets", "show", "hls", *JSON).data["entry"] == "master.m3u8"
     assert invoke("transcode", "presets", "show", "vhs", *JSON, expect=6).error["code"] == "no-such-preset"
 
