@@ -61,7 +61,7 @@ def update(session: Session, user: User, **values: Any) -> bool:
 
 
 def may_change(session: Session, user: User) -> bool:
-    """Tell whether whoever is logged in administers users of this one's role."""
+    """Tell whether the role of the acting user may change users of this one's role."""
     return bool(session.scalars(select(func.app.administers(user.role))).one())
 
 
