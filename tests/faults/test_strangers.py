@@ -162,6 +162,21 @@ def many_files(number: int) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_who_comes_last_is_not_closed_first(connected: StripeDouble) -> None:
+    body = packed(EVENT)
+    half, limit = f"{HEAD}Content-Length: 100\r\n\r\nhalf".encode(), 160
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n".encode()
+    with listening(before=FEW_FILES) as listener, ExitStack() as held:
+        for _ in range(limit - 1):
+            held.enter_context(reach(listener)).sendall(half)
+        assert listener.post(b"", method="GET", path="/healthz") == 200  # so all of them were heard
+        last = held.enter_context(reach(listener))
+        for _ in range(limit // 2):
+            held.enter_context(reach(listener)).sendall(half)
+        last.sendall(head + b"Stripe-Signature: " + sign(body, connected.secret) + b"\r\n\r\n" + body)
+        assert last.recv(12) == b"HTTP/1.1 200"
+
+
 @pytest.mark.parametrize("said", [b"", b"POST /", f"{HEAD}Content-Length: 100\r\n\r\nhalf".encode()])
 def test_many_strangers_take_nobodys_place(said: bytes, connected: StripeDouble, database: Database) -> None:
     with many_files(4096), listening(before=FEW_FILES) as listener, ExitStack() as held:
