@@ -2,18 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dumacle_cli import embedded, settings
+from dumacle_cli import embedded
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.context import Context
 from dumacle_cli.errors import NotEmbedded
 from dumacle_cli.local import servers
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.units import Bytes, show_size
-
-if TYPE_CHECKING:
-    from dumacle_cli.config_file import FileChange
 
 app = group("local", "The embedded PostgreSQL and S3 server on this machine.")
 
@@ -56,7 +52,7 @@ def start(context: Context) -> Shown:
     """Start both servers, make database and schema, and write the profile `local`; repeat it at will."""
     folder = _folder(context)
     was_running = servers.running(folder) is not None
-    change = profile(context, folder)
+    change = embedded.profile(context.resolved, context.environ, folder)
     if not context.dry_run:
         embedded.start(folder)
         change.write()
@@ -65,13 +61,6 @@ def start(context: Context) -> Shown:
         notes.append(f"other commands use the database of {database}" if context.settings.database_url else "")
     note = "\n".join(filter(None, notes))
     return Shown(_status(folder), change.changed or not was_running, dry_run=context.dry_run, note=note)
-
-
-def profile(context: Context, folder: Path) -> "FileChange":
-    """Work out the profile `local`, which is not put in the place of a database that a file configures."""
-    configured = context.resolved.origins.get("database_url")
-    in_use = configured is None or configured.kind == "environment"
-    return embedded.profile(settings.user_file(context.environ), folder, in_use=in_use)
 
 
 def _folder(context: Context) -> Path:

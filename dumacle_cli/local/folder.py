@@ -20,6 +20,8 @@ from dumacle_cli.errors import FolderUnreachable
 
 SYSTEM_ACCOUNTS = ("dumacle", "postgres", "nobody")
 SECRETS = "secrets.json"
+DEMO_MEDIA = "demo"
+DEMO_MEDIA_UNFINISHED = "demo.part"
 # initdb hands its own path to a shell between double quotes.
 UNQUOTED = frozenset('"$`\\')
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dumacle_cli.errors import Conflict
-from dumacle_cli.local import address, media, postgres, process, s3
+from dumacle_cli.local import address, postgres, process, s3
 from dumacle_cli.local import folder as folders
 from dumacle_cli.local.lock import READY, SERVERS, locked
 
@@ -30,8 +30,8 @@ OURS = (
     SERVERS,
     READY,
     "schema",  # where the mark of the schema was, before it went into the cluster
-    media.FOLDER,
-    media.UNFINISHED,
+    folders.DEMO_MEDIA,
+    folders.DEMO_MEDIA_UNFINISHED,
 )
 
 
@@ -115,7 +115,7 @@ def keep_login(up: Servers, login: str) -> Servers:
     return replace(up, login=login)
 
 
-def note_schema(folder: Path, revision: str) -> None:
+def keep_revision(folder: Path, revision: str) -> None:
     """Remember which schema the database was brought to."""
     account = folders.account_of(folder)
     folders.write_private(folder / SCHEMA, revision, account)

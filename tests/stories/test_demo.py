@@ -15,9 +15,10 @@ import pytest
 
 from dumacle_cli.clients import locations
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.demo import media, result
 from dumacle_cli.errors import Exit, ToolFailed
-from dumacle_cli.local import ffmpeg, media, process, servers
-from dumacle_cli.services import demo as world
+from dumacle_cli.local import ffmpeg, process, servers
+from dumacle_cli.local.folder import DEMO_MEDIA, DEMO_MEDIA_UNFINISHED
 from dumacle_cli.settings import Settings
 from tests.conftest import ROOT_EMAIL, Result, Run
 from tests.films import clip
@@ -71,9 +72,9 @@ def next_commands(said: Result) -> list[str]:
 
 def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
     interrupted = begin()
-    assert process.wait((place / media.UNFINISHED / "videos").exists, 100)
+    assert process.wait((place / DEMO_MEDIA_UNFINISHED / "videos").exists, 100)
     interrupt(interrupted)
-    assert not (place / media.FOLDER).exists()
+    assert not (place / DEMO_MEDIA).exists()
 
     first = own("demo", "-o", "json")
     told = first.data
@@ -84,12 +85,12 @@ def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
     assert first.json["changed"] is True
     assert [step["step"] for step in told["steps"]] == STEPS
     found = {step["step"]: step["finding"] for step in told["steps"]}
-    assert found["limit"] == f"{told['files'] - 1} uploaded, 1 refused: no room in plan {world.SMALL}"
+    assert found["limit"] == f"{told['files'] - 1} uploaded, 1 refused: no room in plan {result.SMALL_PLAN}"
     assert found["upload"].startswith("1 file uploaded, ")
     assert found["upload"].endswith(f", {told['files'] - 1} unchanged")
-    assert not (place / media.UNFINISHED).exists()
+    assert not (place / DEMO_MEDIA_UNFINISHED).exists()
 
-    listed = own("files", "list", "--owner", world.USER, "--all", "-o", "json").data
+    listed = own("files", "list", "--owner", result.USER, "--all", "-o", "json").data
     assert len({file["sha256"] for file in listed}) == len(listed) == told["files"]
     kinds = {file["content_type"].split("/")[0] for file in listed}
     assert kinds == {"video", "image", "audio"}
@@ -106,7 +107,7 @@ def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
 
 def test_library_is_real_media(own: Run, place: Path) -> None:
     own("demo", "--quiet")
-    for film in (place / media.FOLDER / "videos").iterdir():
+    for film in (place / DEMO_MEDIA / "videos").iterdir():
         assert "Video: h264" in streams(film)
         assert "Audio: aac" in streams(film)
 
@@ -115,6 +116,11 @@ def test_screen_ends_with_commands_that_run(own: Run) -> None:
     said = own("demo")
     assert [line.split("?")[0].rpartition(".")[2] for line in said.err.splitlines() if LINK in line] == ["mp4", "m3u8"]
     assert LINK not in said.out
+    assert [line.split()[0] for line in said.out.splitlines()] == [
+        "film", "sha256", "folder", "operator", "user", "plan", "pod",
+    ]  # fmt: skip
+    bars = [line for line in said.err.splitlines() if "#" in line and " of " in line]
+    assert [line.split()[0] for line in bars] == ["pod", "storage", "uploads", "transcoding"]
     lines = said.err.rstrip().splitlines()
     told = [line for line in lines if line[2:5] == f"/{len(STEPS)}"]
     assert [line.split()[1] for line in told] == STEPS
@@ -136,7 +142,7 @@ def test_folder_comes_back_the_same(own: Run, tmp_path: Path) -> None:
     assert (told["files"], told["uploaded"], told["film"]) == (2, 2, "deep/it's a film.bin")
     assert (told["video"], told["transcoded"], told["played"], told["played_size"]) == (None, None, None, None)
     target = tmp_path / "back.bin"
-    own("files", "download", told["film"], "--owner", world.USER, "--to", target)
+    own("files", "download", told["film"], "--owner", result.USER, "--to", target)
     assert target.read_bytes() == (folder / "deep" / "it's a film.bin").read_bytes()
 
 
@@ -145,7 +151,7 @@ def test_stored_bytes_that_differ_are_seen(own: Run, place: Path, tmp_path: Path
     folder.mkdir()
     (folder / "tampered.bin").write_bytes(b"true")
     own("demo", folder)
-    key = own("files", "show", "tampered.bin", "--owner", world.USER, "-o", "json").data["key"]
+    key = own("files", "show", "tampered.bin", "--owner", result.USER, "-o", "json").data["key"]
     location = locations.locate(Settings.model_validate({}), "local", servers=servers.running(place))
     with ObjectStore(location) as objects:
         objects.put(key, b"fals", hashlib.sha256(b"fals").hexdigest(), "application/octet-stream")
@@ -205,8 +211,8 @@ def test_configured_database_is_left_alone(
     environment(DUMACLE_DATABASE_URL=database_url)
     clip(tmp_path, 2)
     said = own("demo", tmp_path / "2-320x180.mp4")
-    assert "the video is HLS in 1 size, " in said.err
-    assert said.err.startswith("The database of DUMACLE_DATABASE_URL is left alone")
+    assert "HLS in 1 size, " in said.err
+    assert said.err.startswith("The demo uses the embedded database, not the one configured in DUMACLE_DATABASE_URL")
     assert database_url not in said.err
     assert all(line.startswith("  env -u DUMACLE_DATABASE_URL dumacle ") for line in next_commands(said))
     with psycopg.connect(database_url) as configured:
@@ -223,15 +229,15 @@ def test_another_profile_stays_in_use(own: Run, tmp_path: Path) -> None:
 
 def test_pod_grows_with_the_folder(own: Run, tmp_path: Path) -> None:
     own("demo", "-q")
-    before = own("pods", "show", world.POD, "-o", "json").data
-    own("pods", "update", world.POD, "--capacity", str(before["used"] + 1024**2))
+    before = own("pods", "show", result.POD, "-o", "json").data
+    own("pods", "update", result.POD, "--capacity", str(before["used"] + 1024**2))
     with (tmp_path / "large.bin").open("wb") as sparse:
         sparse.truncate(40 * 1024**2)
     own("demo", tmp_path / "large.bin")
-    pod = own("pods", "show", world.POD, "-o", "json").data
+    pod = own("pods", "show", result.POD, "-o", "json").data
     assert pod["used"] == before["used"] + 40 * 1024**2
     assert pod["capacity"] > pod["used"]
-    plan = own("plans", "show", world.PLAN, "-o", "json").data
+    plan = own("plans", "show", result.PLAN, "-o", "json").data
     assert (plan["storage_limit"], plan["upload_limit"]) == (pod["capacity"], 4 * pod["capacity"])
 
 
@@ -252,7 +258,7 @@ def test_ffmpeg_that_fails_leaves_no_library(place: Path) -> None:
     folder.mkdir()
     with pytest.raises(ToolFailed, match="FFmpeg failed"):
         media.library(folder, Path("/bin/false"))
-    assert not (folder / media.FOLDER).exists()
+    assert not (folder / DEMO_MEDIA).exists()
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])
