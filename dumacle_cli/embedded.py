@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dumacle_cli import settings
+from dumacle_cli import private, settings
 from dumacle_cli.local import servers
 from dumacle_cli.local.lock import READY, locked
 from dumacle_cli.store import revisions
@@ -89,11 +89,14 @@ def _ensure_login(up: "Servers") -> "Servers":
 def profile(resolved: "Resolved", environ: Mapping[str, str], folder: Path) -> "FileChange":
     """Prepare the change of the user's file that adds the profile `local`.
 
-    It becomes the profile in use, unless another one is or a file configures a database.
+    It becomes the profile in use, unless another one is or a file configures a database. Raises UnwritableConfig
+    where root would make the file in another account's folder.
     """
     from dumacle_cli import config_file
 
     configured = resolved.origins.get("database_url")
     values = {"embedded": str(folder.resolve()), "default_provider": "local"}
     in_use = configured is None or configured.kind == "environment"
-    return config_file.prepare_profile(settings.user_file(environ), PROFILE, values, in_use=in_use)
+    file = settings.user_file(environ)
+    private.refuse_foreign(file)
+    return config_file.prepare_profile(file, PROFILE, values, in_use=in_use)

@@ -178,17 +178,9 @@ def give(path: Path, account: Account) -> None:
 
 
 def write_private(path: Path, text: str, account: Account) -> None:
-    """Replace a file so that it is whole after a power cut, and readable for `account` only."""
-    part = path.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    give(part, account)
-    part.rename(path)
-    private.sync(path.parent)
+    """Replace a file of the data folder, readable for `account` only; to be called under the folder's lock."""
+    private.sweep(path)
+    private.write(path, text, owner=(account.uid, account.gid) if os.geteuid() == 0 else None)
 
 
 def read_secrets(folder: Path) -> Secrets | None:
@@ -240,6 +232,7 @@ def _check_ours(folder: Path, account: Account) -> None:
         reason = f"it belongs to root; name a folder that does not exist yet, or give it to {account.name}"
         raise FolderUnreachable(folder=folder, account=account.name, reason=reason)
     # In this order: another first start may be under way, which makes the secrets before all else but the lock.
-    others = {entry.name for entry in folder.iterdir()} - {"lock", SECRETS, Path(SECRETS).with_suffix(".part").name}
+    names = {entry.name for entry in folder.iterdir()} - {"lock", SECRETS}
+    others = [name for name in names if not name.startswith(f".{SECRETS}.")]  # its drafts
     if others and not is_ours(folder):
         raise FolderUnreachable(folder=folder, account=account.name, reason="it holds files that are not Dumacle's")

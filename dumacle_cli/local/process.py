@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dumacle_cli import private
-from dumacle_cli.local.folder import Account, give
+from dumacle_cli.local.folder import Account
 
 POLL = 0.01
 LOG_SIZE = 10 * 1024**2
@@ -69,9 +69,9 @@ def cut(log: Path) -> None:
         if (size := os.fstat(file.fileno()).st_size) <= LOG_SIZE:
             return
         file.seek(size - LOG_SIZE)
-        private.write(
-            log.with_name(f"{log.name}.1"), file.read(LOG_SIZE).decode(errors="replace"), os.fstat(descriptor)
-        )
+        found = os.fstat(descriptor)
+        text = file.read(LOG_SIZE).decode(errors="replace")
+        private.write(log.with_name(f"{log.name}.1"), text, owner=(found.st_uid, found.st_gid))
         file.truncate(0)  # it is written to at its end only, wherever that is
 
 
@@ -86,8 +86,7 @@ def launch(
 ) -> subprocess.Popen[bytes]:
     """Start a server that outlives this process, as `account`, with its output appended to `log`."""
     descriptor = os.open(program, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    give(log, account)
+    output = private.open_log(log, (account.uid, account.gid))
     try:
         process = subprocess.Popen(
             [str(program), *arguments],

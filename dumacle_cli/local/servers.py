@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from dumacle_cli import private
 from dumacle_cli.errors import Conflict
 from dumacle_cli.local import address, postgres, process, s3
 from dumacle_cli.local import folder as folders
@@ -144,6 +145,7 @@ def reset(folder: Path) -> int:
         _stop(folder)
         freed = sum(_size(folder / name) for name in OURS)
         for name in OURS:
+            private.sweep(folder / name)
             _delete(folder / name)
     if not any(folder.iterdir()):
         folder.rmdir()

@@ -293,7 +293,7 @@ def test_an_occupied_port_is_changed_and_remembered(folder: Path) -> None:
 
 def test_a_first_start_meets_another_that_has_just_begun(folder: Path) -> None:
     account = folders.prepare(folder)
-    for begun in ("lock", "secrets.part"):
+    for begun in ("lock", ".secrets.json.x1.new"):
         folders.write_private(folder / begun, "", account)
     assert folders.prepare(folder) == account
     folders.write_private(folder / "stranger", "", account)
