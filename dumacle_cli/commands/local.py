@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from dumacle_cli import embedded
 from dumacle_cli.commands.contract import command, group
@@ -14,18 +15,22 @@ from dumacle_cli.units import Bytes, show_size
 app = group("local", "The embedded PostgreSQL and S3 server on this machine.")
 
 
+Copied = Annotated[str, "link"]
+"""Never folded on a terminal, because it is copied."""
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
     """One embedded server; `folder` holds the data of both, `size` is its own data on disk."""
 
-    folder: str
+    folder: Copied
     server: str
     status: str
     pid: int | None
-    address: str | None
+    address: Copied | None
     version: str | None
     size: Bytes
-    log: str
+    log: Copied
 
 
 @dataclass(frozen=True, slots=True)

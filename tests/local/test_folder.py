@@ -12,7 +12,7 @@ import pytest
 
 from dumacle_cli import errors, settings
 from dumacle_cli.local import folder as folders
-from dumacle_cli.local.process import LOG_SIZE, cut
+from dumacle_cli.local.process import LOG_SIZE, rotate
 from tests.conftest import Run
 
 pytestmark = pytest.mark.unit
@@ -82,7 +82,7 @@ def test_root_keeps_out_of_what_lies_below_the_folder_of_another_account(
     more = ["--yes"] if verb == "reset" else []
     refused = invoke("local", verb, *more, "-o", "json", expect=errors.Exit.USAGE)
     assert refused.error["code"] == "folder-unreachable"
-    said = f"everybody can write to {own}" if fault == "open" else f"{own} belongs to daemon"
+    said = f"every account can write to {own}" if fault == "open" else f"{own} belongs to daemon"
     assert said in refused.error["message"]
     assert sorted(own.rglob("*")) == before
 
@@ -110,7 +110,7 @@ def test_a_log_is_cut_while_its_server_writes_on(tmp_path: Path) -> None:
     log = tmp_path / "postgres.log"
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb", buffering=0) as server:
         server.write(b"old\n" + b"x" * (LOG_SIZE - 8) + b"last\n")
-        cut(log)
+        rotate(log)
         assert log.stat().st_size == 0
         server.write(b"new\n")
     assert log.read_text() == "new\n"
@@ -118,13 +118,13 @@ def test_a_log_is_cut_while_its_server_writes_on(tmp_path: Path) -> None:
     assert before.stat().st_size == LOG_SIZE
     assert before.read_text().endswith("last\n")
     assert stat.S_IMODE(before.stat().st_mode) == 0o600
-    cut(log)
+    rotate(log)
     assert log.read_text() == "new\n"
 
 
 def test_a_log_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"x" * (LOG_SIZE + 1))
     (tmp_path / "s3.log").symlink_to("other")
-    cut(tmp_path / "s3.log")
-    cut(tmp_path / "none.log")
+    rotate(tmp_path / "s3.log")
+    rotate(tmp_path / "none.log")
     assert (tmp_path / "other").stat().st_size == LOG_SIZE + 1

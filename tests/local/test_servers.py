@@ -391,7 +391,7 @@ def test_a_folder_with_other_files_is_neither_taken_nor_deleted(folder: Path) ->
 
 
 def test_a_path_that_initdb_would_misread_is_refused(folder: Path) -> None:
-    with pytest.raises(FolderUnreachable, match="its path has one of"):
+    with pytest.raises(FolderUnreachable, match="its path contains one of"):
         servers.start(folder / "$HOME")
     assert not folder.exists()
 
