@@ -1,4 +1,4 @@
-"""Whose a data folder is, and how long its logs become."""
+"""Who owns a data folder, and how long its logs become."""
 
 import os
 import pwd
@@ -25,14 +25,14 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 def test_root_keeps_out_of_the_folder_of_another_account(
     verb: str, holds: str, invoke: Run, environment: Callable[..., None], tmp_path: Path
 ) -> None:
-    somebody = pwd.getpwnam("daemon")
-    folder = tmp_path / "hers"
+    daemon = pwd.getpwnam("daemon")
+    folder = tmp_path / "theirs"
     folder.mkdir(mode=0o700)
     if holds == "data":
         (folder / "secrets.json").write_text(
             '{"postgres_password": "", "owner_password": "", "s3_access_key": "", "s3_secret_key": ""}'
         )
-    os.chown(folder, somebody.pw_uid, somebody.pw_gid)
+    os.chown(folder, daemon.pw_uid, daemon.pw_gid)
     environment(DUMACLE_DATA_DIR=str(folder), XDG_CONFIG_HOME=str(tmp_path))
     more = ["--yes"] if verb == "reset" else []
     if holds == "nothing" and verb in ("stop", "status"):
@@ -49,7 +49,7 @@ def test_root_keeps_out_of_the_folder_of_another_account(
 
 @pytest.fixture
 def open_place() -> Iterator[Path]:
-    """A folder of root's that every account can pass through; pytest's own is closed to the servers' account."""
+    """A folder of root's that every account can enter; pytest's own is closed to the servers' account."""
     place = Path(tempfile.mkdtemp())
     place.chmod(0o755)
     yield place
@@ -88,12 +88,12 @@ def test_root_keeps_out_of_what_lies_below_the_folder_of_another_account(
 
 
 @as_root
-@pytest.mark.parametrize("whose", ["root", "the servers' account", "sticky"])
-def test_root_uses_what_lies_below_its_own_folders(whose: str, open_place: Path) -> None:
+@pytest.mark.parametrize("owner", ["root", "the servers' account", "sticky"])
+def test_root_uses_folders_below_its_own(owner: str, open_place: Path) -> None:
     above = open_place / "above"
     above.mkdir()
-    above.chmod(0o1777 if whose == "sticky" else 0o755)
-    if whose == "the servers' account":
+    above.chmod(0o1777 if owner == "sticky" else 0o755)
+    if owner == "the servers' account":
         account = folders.system_account()
         os.chown(above, account.uid, account.gid)
     assert folders.prepare(above / "sub" / "deep") == folders.system_account()

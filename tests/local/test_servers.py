@@ -176,8 +176,8 @@ def test_no_secret_is_told(shared: Servers) -> None:
     with pytest.raises(psycopg.errors.UndefinedObject):
         execute(shared, f"alter role nobody_here password '{shared.owner_password}'")
     logs = [(shared.folder / name).read_text() for name in ("postgres.log", "s3.log")]
-    for told in (*lines, *logs, repr(shared)):
-        assert not [secret for secret in secrets if secret in told]
+    for text_ in (*lines, *logs, repr(shared)):
+        assert not [secret for secret in secrets if secret in text_]
 
 
 @as_root

@@ -77,30 +77,30 @@ def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
     assert not (place / DEMO_MEDIA).exists()
 
     first = own("demo", "-o", "json")
-    told = first.data
-    assert (told["refused"], told["uploaded"], told["repeated"]) == (1, told["files"], 0)
-    assert (told["video"], told["transcoded"]) == ("videos/film.mp4", True)
-    assert told["played"] > 10
-    assert told["files"] > 300
+    data = first.data
+    assert (data["refused"], data["uploaded"], data["repeated"]) == (1, data["files"], 0)
+    assert (data["video"], data["transcoded"]) == ("videos/film.mp4", True)
+    assert data["played"] > 10
+    assert data["files"] > 300
     assert first.json["changed"] is True
-    assert [step["step"] for step in told["steps"]] == STEPS
-    found = {step["step"]: step["finding"] for step in told["steps"]}
-    assert found["limit"] == f"{told['files'] - 1} uploaded, 1 refused: no room in plan {result.SMALL_PLAN}"
+    assert [step["step"] for step in data["steps"]] == STEPS
+    found = {step["step"]: step["finding"] for step in data["steps"]}
+    assert found["limit"] == f"{data['files'] - 1} uploaded, 1 refused: no room in plan {result.SMALL_PLAN}"
     assert found["upload"].startswith("1 file uploaded, ")
-    assert found["upload"].endswith(f", {told['files'] - 1} unchanged")
+    assert found["upload"].endswith(f", {data['files'] - 1} unchanged")
     assert not (place / DEMO_MEDIA_UNFINISHED).exists()
 
     listed = own("files", "list", "--owner", result.USER, "--all", "-o", "json").data
-    assert len({file["sha256"] for file in listed}) == len(listed) == told["files"]
+    assert len({file["sha256"] for file in listed}) == len(listed) == data["files"]
     kinds = {file["content_type"].split("/")[0] for file in listed}
     assert kinds == {"video", "image", "audio"}
-    assert told["sha256"] in {file["sha256"] for file in listed if file["path"] == told["film"]}
+    assert data["sha256"] in {file["sha256"] for file in listed if file["path"] == data["film"]}
 
     second = own("demo", "-o", "json")
     assert (second.data["uploaded"], second.data["repeated"], second.json["changed"]) == (0, 0, False)
     assert second.data["transcoded"] is False
     new = {"steps": 0, "refused": 0, "uploaded": 0, "transcoded": False}
-    assert second.data | new == told | new
+    assert second.data | new == data | new
     assert LINK not in first.out + first.err + second.out + second.err
     assert first.err == second.err == ""
 
@@ -122,9 +122,9 @@ def test_screen_ends_with_commands_that_run(own: Run) -> None:
     bars = [line for line in said.err.splitlines() if "#" in line and " of " in line]
     assert [line.split()[0] for line in bars] == ["pod", "storage", "uploads", "transcoding"]
     lines = said.err.rstrip().splitlines()
-    told = [line for line in lines if line[2:5] == f"/{len(STEPS)}"]
-    assert [line.split()[1] for line in told] == STEPS
-    assert all(len(line) < 80 for line in told)
+    data = [line for line in lines if line[2:5] == f"/{len(STEPS)}"]
+    assert [line.split()[1] for line in data] == STEPS
+    assert all(len(line) < 80 for line in data)
     for line in next_commands(said):
         program, *argv = shlex.split(line)
         assert program == "dumacle"
@@ -138,11 +138,11 @@ def test_folder_comes_back_the_same(own: Run, tmp_path: Path) -> None:
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "it's a film.bin").write_bytes(os.urandom(300_000))
     (folder / "small.txt").write_text("small")
-    told = own("demo", folder, "-o", "json").data
-    assert (told["files"], told["uploaded"], told["film"]) == (2, 2, "deep/it's a film.bin")
-    assert (told["video"], told["transcoded"], told["played"], told["played_size"]) == (None, None, None, None)
+    data = own("demo", folder, "-o", "json").data
+    assert (data["files"], data["uploaded"], data["film"]) == (2, 2, "deep/it's a film.bin")
+    assert (data["video"], data["transcoded"], data["played"], data["played_size"]) == (None, None, None, None)
     target = tmp_path / "back.bin"
-    own("files", "download", told["film"], "--owner", result.USER, "--to", target)
+    own("files", "download", data["film"], "--owner", result.USER, "--to", target)
     assert target.read_bytes() == (folder / "deep" / "it's a film.bin").read_bytes()
 
 
@@ -191,8 +191,8 @@ def test_interrupted_worker_gives_its_work_back(
     assert process.wait(lambda: statuses()[-1] == "running", 100)
     interrupt(interrupted, send)
     assert statuses()[-1] == "queued"
-    told = own("demo", film, "-o", "json").data
-    assert (told["uploaded"], told["transcoded"]) == (0, True)
+    data = own("demo", film, "-o", "json").data
+    assert (data["uploaded"], data["transcoded"]) == (0, True)
     assert set(statuses()) == {"done"}
 
 
@@ -201,8 +201,8 @@ def test_video_that_is_none(own: Run, tmp_path: Path) -> None:
     said = own("demo", tmp_path / "broken.mp4", expect=Exit.FAILED)
     assert "dumacle: broken.mp4: this media cannot be transcoded" in said.err
     assert "Try next" in said.err
-    told = own("demo", tmp_path / "broken.mp4", "-o", "json", expect=Exit.FAILED).data
-    assert (told["video"], told["transcoded"], told["played"]) == ("broken.mp4", True, None)
+    data = own("demo", tmp_path / "broken.mp4", "-o", "json", expect=Exit.FAILED).data
+    assert (data["video"], data["transcoded"], data["played"]) == ("broken.mp4", True, None)
 
 
 def test_configured_database_is_left_alone(
