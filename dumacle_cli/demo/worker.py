@@ -23,7 +23,7 @@ ARGUMENTS = ("worker", "--once", "--queues", "transcode", "--drain-timeout", "0"
 def run_until_done(context: Context, number: int, progress: Callable[[int], None]) -> transcodes.Detail:
     """Run workers until a transcode has ended, and report its progress in percent.
 
-    Raises ToolFailed where a worker fails; a failed transcode is told by its status.
+    Raises ToolFailed where a worker fails; the status says whether the transcode failed.
     """
     while _transcode(context, number).is_live:
         with tempfile.TemporaryFile() as stderr, _worker(context, stderr) as worker:

@@ -385,7 +385,7 @@ def test_a_folder_with_other_files_is_neither_taken_nor_deleted(folder: Path) ->
     (folder.parent / "photo.jpg").write_bytes(b"x")
     with pytest.raises(FolderUnreachable, match="files that are not Dumacle's"):
         servers.start(folder.parent)
-    with pytest.raises(Conflict, match="no data folder of Dumacle"):
+    with pytest.raises(Conflict, match="not a data folder of Dumacle"):
         servers.reset(folder.parent)
     assert (folder.parent / "photo.jpg").read_bytes() == b"x"
 
