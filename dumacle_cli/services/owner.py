@@ -1,6 +1,5 @@
 """The owner of the database: its role, its password in a file, and the database itself with its guard."""
 
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
+from dumacle_cli import private
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.store import bootstrap as store
 from dumacle_cli.store.database import translated
@@ -62,15 +62,11 @@ def bootstrap(place: Place, password_file: str, read_stdin: Callable[[], str]) -
 
 def _from_file(file: Path) -> tuple[str, bool]:
     """Read the password, or write a new one to disk before any server gets it."""
+    password = secrets.token_urlsafe(32)
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        private.create(file, password + "\n")
     except FileExistsError:
         return file.read_text("utf-8").rstrip("\n"), False
-    password = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        handle.write(password + "\n")
-        handle.flush()
-        os.fsync(handle.fileno())
     return password, True
 
 

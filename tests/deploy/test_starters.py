@@ -58,7 +58,7 @@ def due(
     object_store: ObjectStore,
     stripe_double: StripeDouble,
 ) -> None:
-    """A month that ended, a lease that lapsed, a subscription that no event told of, a file whose retention is over."""
+    """A month that ended, a lease that lapsed, a subscription without an event, a file whose retention is over."""
     environment(**stripe_double.settings)
     with database.session() as session:
         ada = make_user(session, "ada@example.com")
