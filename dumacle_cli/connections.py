@@ -40,7 +40,7 @@ def most() -> int:
 
 
 class Door:
-    """Lets connections in; where it is full, a new one takes the place of that which has made no progress for longest."""
+    """Lets connections in; where it is full, a new one takes the place of that without progress for longest."""
 
     def __init__(self, limit: int, tell: Callable[[str], None]) -> None:
         self._limit = limit
