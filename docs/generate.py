@@ -110,7 +110,8 @@ def documents() -> dict[Path, str]:
     made[TOP / "docs" / "commands.md"] = reference()
     made[TOP / "docs" / "settings.md"] = SETTINGS.format(settings=settings_table())
     made[TOP / "docs" / "permissions.md"] = permissions()
-    made[TOP / "docs" / "licences.md"] = licences.page()
+    if sys.version_info[:2] == licences.PYTHON:
+        made[TOP / "docs" / "licences.md"] = licences.page()
     return made
 
 
