@@ -1,8 +1,8 @@
 """The schema of the queue is that of the installed procrastinate, and every database has it.
 
 Migration 0009 loads procrastinate's complete schema instead of its migrations: on PostgreSQL 16 they cannot run in a
-single transaction ("unsafe use of new value of enum type"). So a new procrastinate changes fresh databases, but not those
-that exist: until Dumacle has a migration that runs the new files of the package, they would differ.
+single transaction ("unsafe use of new value of enum type"). So a new procrastinate changes fresh databases, but not
+existing ones: until a migration of Dumacle runs the new files of the package, they would differ.
 """
 
 from pathlib import Path
