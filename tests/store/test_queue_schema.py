@@ -5,13 +5,14 @@ single transaction ("unsafe use of new value of enum type"). So a new procrastin
 existing ones: until a migration of Dumacle runs the new files of the package, they would differ.
 """
 
+import shutil
 from pathlib import Path
 
 import pytest
 from procrastinate.schema import SchemaManager
-from sqlalchemy import Connection, text
+from sqlalchemy import URL, Connection, text
 
-from dumacle_cli.store import sql
+from dumacle_cli.store import revisions, schema, sql
 
 LAST = "03.04.00_50_post_add_retry_failed_job_procedure.sql"
 """The last of procrastinate's migrations that databases of the present revision contain."""
@@ -70,8 +71,46 @@ def test_a_database_of_an_older_procrastinate_has_it_too(migrated: Connection) -
     assert set(catalog(migrated)) ^ set(ours) == set()
 
 
+NEXT = """
+from pathlib import Path
+
+from alembic import op
+from procrastinate.schema import SchemaManager
+
+from dumacle_cli.store import sql
+
+revision = {revision!r}
+down_revision = {down_revision!r}
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():
+        for name in {names!r}:
+            file = Path(SchemaManager.get_migrations_path(), name)
+            sql.run(op.get_bind(), f"SET search_path = queue, pg_temp; {{file.read_text('utf-8')}}; RESET search_path")
+"""
+
+
+@pytest.mark.integration
+def test_a_migration_can_run_the_files_of_a_newer_procrastinate(
+    migrated: Connection, pg_url: URL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = catalog(migrated)
+    newer = [file.name for file in shipped() if file.name > "02.06"]
+    install(migrated, [file.read_text("utf-8") for file in shipped() if file.name not in newer])
+    assert catalog(migrated) != ours
+    copy = tmp_path / "migrations"
+    shutil.copytree(schema.folder(), copy, ignore=shutil.ignore_patterns("__pycache__"))
+    next_ = f"{int(revisions.OWN) + 1:04d}"
+    migration = NEXT.format(revision=next_, down_revision=revisions.OWN, names=newer)
+    (copy / "versions" / f"{next_}_queue.py").write_text(migration)
+    monkeypatch.setattr(schema, "folder", lambda: copy)
+    schema.upgrade(pg_url)
+    assert set(catalog(migrated)) ^ set(ours) == set()
+
+
 def install(connection: Connection, scripts: list[str]) -> None:
     """Replace the schema `queue` with what these scripts create, each in a transaction of its own."""
     for script in ["DROP SCHEMA queue CASCADE; CREATE SCHEMA queue", *scripts]:
-        sql.run(connection, f"SET search_path = queue, pg_temp; {script}")
-        connection.commit()
+        with connection.begin():
+            sql.run(connection, f"SET search_path = queue, pg_temp; {script}")
