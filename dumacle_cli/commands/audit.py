@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing, stream
-from dumacle_cli.commands.parameters import LARGEST_ID
 from dumacle_cli.context import Context
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import audit
 from dumacle_cli.units import parse_age, parse_instant
-
-if TYPE_CHECKING:
-    pass
 
 app = CommandGroup("audit")
 
@@ -67,7 +63,7 @@ def list_(
 @app.reads("show", example="dumacle audit show 1", role="superadmin")
 def show(
     context: Context,
-    change: Annotated[int, typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="The change's id.")],
+    change: Annotated[str, typer.Argument(metavar="ID", help="The change's id.")],
 ) -> audit.ChangeDetail:
     """Show a change with each column before and after."""
     with context.session() as session:

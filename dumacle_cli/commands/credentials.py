@@ -124,7 +124,7 @@ def rotate_key(
 
     with context.session() as session:
         old, new = context.stores.key, sources.load(to, context.environ)
-        planned = keys.foresee(session, old, new)
+        planned = keys.preview(session, old, new)
     done = planned if context.options.dry_run else keys.rotate(context.database, old, new)
     note = f"next, on each host: dumacle config set key_source {to}"
     return Result(done, changed=done.rewrapped > 0, note=note)

@@ -47,7 +47,7 @@ def create(
 
 @app.reads(
     "check",
-    columns=("key_id", "at_hand", "credentials", "unopened"),
+    columns=("key_id", "available", "credentials", "unopened"),
     example="dumacle key check",
     cron=True,
     role="superadmin",

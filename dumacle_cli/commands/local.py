@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from dumacle_cli import embedded, settings
+from dumacle_cli import embedded
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import NotEmbedded
@@ -14,24 +14,24 @@ from dumacle_cli.local import servers
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.units import Bytes, show_size
 
-if TYPE_CHECKING:
-    from dumacle_cli.config_file import FileChange
-
 app = CommandGroup("local")
+
+Copied = Annotated[str, "link"]
+"""Never folded on a terminal, because it is copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """One embedded server; `folder` holds the data of both, `size` is its own data on disk."""
 
-    folder: str
+    folder: Copied
     server: str
     status: str
     pid: int | None
-    address: str | None
+    address: Copied | None
     version: str | None
     size: Bytes
-    log: str
+    log: Copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def start(context: Context) -> Rows[Server]:
     """Start both servers, create the database and write the profile `local`; safe to repeat."""
     folder = _folder(context)
     was_running = servers.running(folder) is not None
-    change = profile(context, folder)
+    change = embedded.profile(context.resolved, context.environ, folder)
     if not context.options.dry_run:
         embedded.start(folder)
         change.write()
@@ -62,13 +62,6 @@ def start(context: Context) -> Rows[Server]:
         notes.append(f"other commands use the database of {database}" if context.settings.database_url else "")
     note = "\n".join(filter(None, notes))
     return Result(_status(folder), change.changed or not was_running, note=note)
-
-
-def profile(context: Context, folder: Path) -> FileChange:
-    """Prepare the profile `local`, which never replaces a database in a configuration file."""
-    configured = context.resolved.origins.get("database_url")
-    in_use = configured is None or configured.kind == "environment"
-    return embedded.profile(settings.user_file(context.environ), folder, in_use=in_use)
 
 
 def _folder(context: Context) -> Path:

@@ -42,14 +42,14 @@ def grant_login(
             help="Read the password from this file (- is stdin); else a random one is shown once.",
         ),
     ] = "",
-) -> Result[logins.Granted]:
+) -> Result[logins.NewLogin]:
     """Give a user or a service a PostgreSQL login, or a new password if they have one."""
     _either(user, service, "grant-login")
     password = _password(context, password_file) if password_file else None
     if service:
         return context.change(lambda session: logins.grant_service(session, service, password))
     granted = context.change(lambda session: logins.grant(session, user, password))
-    trusting = isinstance(granted.data, logins.Granted) and granted.data.role == "enduser"
+    trusting = isinstance(granted.data, logins.NewLogin) and granted.data.role == "enduser"
     return replace(granted, note=CAUTION) if trusting else granted
 
 
@@ -62,7 +62,7 @@ def revoke_login(
     who = logins.service(service) if service else user
     if context.options.dry_run:
         with context.session() as session:
-            return Result(logins.revocation(session, who), True)
+            return Result(logins.preview_revocation(session, who), True)
     return context.change(lambda session: logins.revoke(session, who))
 
 

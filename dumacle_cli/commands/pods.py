@@ -15,6 +15,7 @@ from dumacle_cli.commands.parameters import Pod, User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotConfigured, UsageError
 from dumacle_cli.escapes import visible
+from dumacle_cli.output.bar import bar
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.plain import plain
 from dumacle_cli.services import credentials as stored_credentials
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 app = CommandGroup("pods")
 app.add(credentials.app)
 
-BAR = 20
 OWN = "Use the pod's own credential; see: pods credentials."
 
 Secondary = Annotated[str, typer.Option("--secondary", metavar="PROVIDER", hidden=True, help="Not supported yet.")]
@@ -198,12 +198,6 @@ def usage(
 def _with_bars(rows: Any) -> list[Any] | Iterator[Any]:
     barred = (plain(row) | {"bar": bar(row.percent)} for row in rows)
     return list(barred) if isinstance(rows, list) else barred
-
-
-def bar(percent: float) -> str:
-    """Draw a percentage as twenty characters that every terminal has; a small value is never drawn as nothing."""
-    full = min(BAR, max(round(percent * BAR / 100), percent > 0))
-    return "#" * full + "." * (BAR - full)
 
 
 @app.changes(

@@ -110,7 +110,7 @@ def reset(context: Context) -> Result[quotas.Reset]:
     New periods begin automatically; closing stores the final usage of the old ones.
     """
     if context.options.dry_run:
-        return context.change(quotas.foresee)
+        return context.change(quotas.preview)
     leases = context.change(quotas.reap)
     sessions = context.database.change(_request(context, "sessions"), quotas.sweep)
     closed = list(_batches(context, "", quotas.close_batch))

@@ -11,7 +11,8 @@ from dumacle_cli.commands.parameters import Plan, User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import customers, products, reconciliation, selling, subscriptions
+from dumacle_cli.services.billing import BillingContext, catalog, orders, subscriptions
+from dumacle_cli.services.billing import sync as subscription_sync
 from dumacle_cli.units import show_instant
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ def push(
     plans: Annotated[
         list[str] | None, typer.Argument(metavar="PLAN", help="Plans to publish; default: all with a price.")
     ] = None,
-) -> Rows[products.Pushed]:
+) -> Rows[catalog.Published]:
     """Publish plans to Stripe; repeating it writes only what differs."""
     with context.session() as session:
-        offers = products.offers(session, plans or [], context.settings.installation)
-    done: list[products.Pushed] = []
+        offers = catalog.offers(session, plans or [], context.settings.installation)
+    done: list[catalog.Published] = []
     status = Exit.DONE
     for offer in offers:
         try:
@@ -51,10 +52,10 @@ def push(
     return Result(done, changed, exit=status)
 
 
-def _push(context: Context, offer: products.Offer) -> products.Pushed:
+def _push(context: Context, offer: catalog.Offer) -> catalog.Published:
     if context.options.dry_run:
-        return products.foresee(context.billing, offer)
-    return products.push(context.database, context.billing, offer, context.operation)
+        return catalog.preview(_billing(context), offer)
+    return catalog.publish(_billing(context), offer)
 
 
 @app.acts_outside("subscribe", example="dumacle plans subscribe bob@example.com free", takes_op_id=True)
@@ -64,38 +65,38 @@ def subscribe(
     plan: Plan,
     checkout: Annotated[bool, typer.Option("--checkout", help="Create a Stripe Checkout link for the user.")] = False,
     direct: Annotated[bool, typer.Option("--direct", help="Charge the user's saved payment method.")] = False,
-) -> Result[selling.Sale]:
+) -> Result[orders.Sale]:
     """Subscribe a user to a plan; a plan with a price needs --checkout or --direct."""
     if checkout and direct:
         raise UsageError("--checkout and --direct cannot be combined", "dumacle plans subscribe")
     if not (checkout or direct):
         return context.change(lambda session: _given(session, user, plan))
     with context.session() as session:
-        deal = selling.deal(session, user, plan, context.settings.installation)
-    if sale := selling.settled(deal):
+        order = orders.order(session, user, plan, context.settings.installation)
+    if sale := orders.completed(order):
         return Result(sale, False)
     sell = _checkout if checkout else _direct
-    return Result(sell(context, deal), True)
+    return Result(sell(context, order), True)
 
 
-def _given(session: Session, user: str, plan: str) -> tuple[selling.Sale, bool]:
+def _given(session: Session, user: str, plan: str) -> tuple[orders.Sale, bool]:
     given, changed = subscriptions.give(session, user, plan)
-    return selling.sold(given), changed
+    return orders.sale(given), changed
 
 
-def _checkout(context: Context, deal: selling.Deal) -> selling.Sale:
+def _checkout(context: Context, order: orders.Order) -> orders.Sale:
     pages = [_page(context, name) for name in ("checkout_success_url", "checkout_cancel_url")]
-    till = _till(context)
-    return selling.foresee(deal, "open") if context.options.dry_run else selling.checkout(till, deal, *pages)
+    billing = _billing(context)
+    return orders.preview(order, "open") if context.options.dry_run else orders.checkout(billing, order, *pages)
 
 
-def _direct(context: Context, deal: selling.Deal) -> selling.Sale:
-    till = _till(context)
-    return selling.foresee(deal, "active") if context.options.dry_run else selling.subscribe(till, deal)
+def _direct(context: Context, order: orders.Order) -> orders.Sale:
+    billing = _billing(context)
+    return orders.preview(order, "active") if context.options.dry_run else orders.subscribe(billing, order)
 
 
-def _till(context: Context) -> customers.Till:
-    return customers.Till(context.database, context.billing, context.settings.installation, context.operation)
+def _billing(context: Context) -> BillingContext:
+    return BillingContext(context.database, context.billing, context.settings.installation, context.operation)
 
 
 def _page(context: Context, setting: str) -> str:
@@ -106,14 +107,14 @@ def _page(context: Context, setting: str) -> str:
 
 
 @app.acts_outside("portal", example="dumacle plans portal ada@example.com")
-def portal(context: Context, user: User) -> Result[customers.Portal]:
+def portal(context: Context, user: User) -> Result[orders.Portal]:
     """Create a link to Stripe's customer portal: payment methods and invoices."""
     with context.session() as session:
-        buyer = customers.buyer(session, user, context.settings.installation)
+        buyer = orders.buyer(session, user, context.settings.installation)
     page = _page(context, "portal_return_url")
     if context.options.dry_run:
-        return Result(customers.Portal(buyer.email, buyer.customer, None), True)
-    return Result(customers.portal(_till(context), buyer, page), True)
+        return Result(orders.Portal(buyer.email, buyer.customer, None), True)
+    return Result(orders.portal(_billing(context), buyer, page), True)
 
 
 @app.acts_outside("change", example="dumacle plans change ada@example.com pro", takes_op_id=True)
@@ -121,13 +122,14 @@ def change(context: Context, user: User, plan: Plan) -> Result[subscriptions.Sub
     """Move a user to another plan immediately; Stripe prorates the next invoice."""
     with context.session() as session:
         present = subscriptions.of(session, user)
-        deal = selling.deal(session, user, plan, context.settings.installation) if present.is_billed else None
-    if deal is None:
+        order = orders.order(session, user, plan, context.settings.installation) if present.is_billed else None
+    if order is None:
         return context.change(lambda session: subscriptions.move(session, user, plan))
-    till = _till(context)
+    billing = _billing(context)
     if present.plan == plan:
         return Result(present, False)
-    done = selling.moved(present, plan) if context.options.dry_run else selling.change(till, present, deal)
+    preview = subscriptions.preview_change(present, plan)
+    done = preview if context.options.dry_run else subscriptions.change(billing, present, plan, order.price)
     return Result(done, True)
 
 
@@ -145,10 +147,11 @@ def cancel(
     context.confirm(f"End the subscription of {present.user} to {present.plan} {when}?")
     if not present.is_billed:
         return context.change(lambda session: subscriptions.stop(session, user))
-    till = _till(context)
+    billing = _billing(context)
     if present.cancel_at_period_end and not now:
         return Result(present, False)
-    done = selling.canceled(present, now=now) if context.options.dry_run else selling.cancel(till, present, now=now)
+    preview = subscriptions.preview_cancel(present, now=now)
+    done = preview if context.options.dry_run else subscriptions.cancel(billing, present, now=now)
     return Result(done, True)
 
 
@@ -156,16 +159,14 @@ def cancel(
 def sync(
     context: Context,
     user: Annotated[str, typer.Option("--user", metavar="USER", help="Filter by user: e-mail address or id.")] = "",
-) -> Result[reconciliation.Synced]:
+) -> Result[subscription_sync.SyncResult]:
     """Compare subscriptions with Stripe and correct differences; for cron, needs no worker.
 
     Exit 3 means some could not be corrected.
     """
     with context.session() as session:
-        chosen = reconciliation.whose(session, user)
-    done, reasons = reconciliation.sync(
-        context.database, context.billing, chosen, context.settings.installation, dry_run=context.options.dry_run
-    )
+        scope = subscription_sync.scope(session, user)
+    done, reasons = subscription_sync.sync(_billing(context), scope, dry_run=context.options.dry_run)
     for subscription, reason in reasons.items():
         context.console.warn(f"{subscription}: {reason}")
     changed = done.missed + done.unseen > done.failed

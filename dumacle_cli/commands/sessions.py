@@ -41,7 +41,7 @@ def revoke(
         raise UsageError("give either a LOGIN or --all", "dumacle auth sessions revoke")
     if context.options.dry_run:
         with context.session() as session:
-            planned = logins.ending(session, login or None)
+            planned = logins.preview_end(session, login or None)
         return Result(planned, bool(planned.logins))
     return context.change(lambda session: logins.end(session, login or None))
 
@@ -50,8 +50,8 @@ def revoke(
 def limit(
     context: Context,
     hours: Annotated[
-        int, typer.Argument(metavar="HOURS", min=1, max=logins.LONGEST, help="The longest duration in hours.")
+        int, typer.Argument(metavar="HOURS", min=1, max=logins.MAX_SESSION_HOURS, help="The longest duration in hours.")
     ],
-) -> Result[logins.Longest]:
+) -> Result[logins.SessionLimit]:
     """Set the longest duration of a session; open sessions keep theirs."""
-    return context.change(lambda session: logins.set_longest(session, hours))
+    return context.change(lambda session: logins.set_session_limit(session, hours))

@@ -10,7 +10,7 @@ from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.context import Context
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import subscriptions
+from dumacle_cli.services.billing import subscriptions
 
 if TYPE_CHECKING:
     pass

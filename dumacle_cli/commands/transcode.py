@@ -5,21 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
-from dumacle_cli.commands.parameters import LARGEST_ID, Descending, InPod, Owner
+from dumacle_cli.commands.parameters import Descending, InPod, Owner
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit
 from dumacle_cli.output.result import OutputFormat, Result, Rows
 from dumacle_cli.services import transcodes
 from dumacle_cli.transcode import presets as table
-
-if TYPE_CHECKING:
-    pass
 
 app = CommandGroup("transcode")
 presets = CommandGroup("transcode presets", "Show transcode presets.")
@@ -28,8 +25,8 @@ app.add(presets)
 WATCH_SECONDS = 1
 COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "created_at")
 
-Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="The transcode's id.")]
-Ids = Annotated[list[int], typer.Argument(metavar="ID", min=1, max=LARGEST_ID, help="Ids of transcodes.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of transcodes.")]
 
 
 @app.changes(
@@ -57,7 +54,7 @@ def submit(
 )
 def list_(
     context: Context,
-    status: Annotated[transcodes.Status | None, typer.Option("--status", help="Filter by status.")] = None,
+    status: Annotated[transcodes.TranscodeStatus | None, typer.Option("--status", help="Filter by status.")] = None,
     preset: Annotated[table.Name | None, typer.Option("--preset", help="Filter by preset.")] = None,
     owner: Owner = "",
     pod: InPod = "",
@@ -76,14 +73,14 @@ def list_(
 def show(context: Context, transcode: Id) -> Result[transcodes.Detail]:
     """Show a transcode with its units and renditions."""
     with context.session() as session:
-        return Result(transcodes.show(session, transcode))
+        return Result(transcodes.show(session, *transcodes.parse_ids([transcode])))
 
 
 @app.reads("watch", columns=(*COLUMNS[:-1], "error"), example="dumacle transcode watch 1", role="enduser")
 def watch(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
     """Watch transcodes until all have ended; exit 1 if some did not succeed. -o jsonl prints each change."""
     result: Rows[transcodes.Transcode] = Result(())
-    changes = _changes(context, ids, result)
+    changes = _changes(context, transcodes.parse_ids(ids), result)
     if context.options.output is OutputFormat.JSONL and not context.options.quiet:
         result.data = changes
         return result
@@ -130,13 +127,13 @@ def _progress(context: Context) -> Iterator[Callable[[transcodes.Transcode], Non
 @app.changes("cancel", columns=COLUMNS, example="dumacle transcode cancel 2", role="enduser")
 def cancel(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
     """Cancel queued and running transcodes; their quota is released."""
-    return context.change(lambda session: transcodes.cancel(session, ids))
+    return context.change(lambda session: transcodes.cancel(session, transcodes.parse_ids(ids)))
 
 
 @app.changes("retry", columns=COLUMNS, example="dumacle transcode retry 3")
 def retry(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
     """Retry failed, cancelled or quarantined transcodes as new ones."""
-    return context.change(lambda session: transcodes.retry(session, ids))
+    return context.change(lambda session: transcodes.retry(session, transcodes.parse_ids(ids)))
 
 
 @app.changes("reap", example="dumacle transcode reap", cron=True)

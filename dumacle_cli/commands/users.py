@@ -19,7 +19,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotFound, UsageError
 from dumacle_cli.escapes import visible
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import erasure, imports, standing, users
+from dumacle_cli.services import account_status, erasure, imports, users
 from dumacle_cli.units import parse_size, show_size
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def create(
 def list_(
     context: Context,
     role: Annotated[users.Role | None, typer.Option("--role", help="Filter by role.")] = None,
-    status: Annotated[users.Status | None, typer.Option("--status", help="Filter by status.")] = None,
+    status: Annotated[users.UserStatus | None, typer.Option("--status", help="Filter by status.")] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Show deleted users, who can be restored.")] = False,
     sort: Annotated[users.Sort, typer.Option("--sort", metavar="ORDER", help="Sort by this column.")] = "id",
 ) -> Rows[users.User]:
@@ -73,11 +73,11 @@ def show(
     pod: Annotated[
         str, typer.Option("--pod", metavar="POD", help="Explain why uploads into this pod are refused.")
     ] = "",
-) -> standing.UserDetail:
+) -> account_status.UserDetail:
     """Show a user's plan, pods and quotas, and why they cannot upload."""
     asked = parse_size(size, "--size") if size else None
     with context.session() as session:
-        found = standing.show(session, user, size=asked, pod=pod, max_file_size=context.settings.max_file_size)
+        found = account_status.show(session, user, size=asked, pod=pod, max_file_size=context.settings.max_file_size)
     return replace(found, reasons=[replace(each, fix=context.console.runnable(each.fix)) for each in found.reasons])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,10 +11,7 @@ from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.run import admit
 from dumacle_cli.context import Context
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import webhooks
-
-if TYPE_CHECKING:
-    pass
+from dumacle_cli.services.billing import inbox
 
 app = CommandGroup("webhooks")
 events = CommandGroup("webhooks events", "Inspect and retry received events.")
@@ -51,18 +48,18 @@ def serve(context: Context) -> int:
 )
 def list_(
     context: Context,
-    status: Annotated[webhooks.Status | None, typer.Option("--status", help="Filter by status.")] = None,
+    status: Annotated[inbox.Status | None, typer.Option("--status", help="Filter by status.")] = None,
     object_: Annotated[str, typer.Option("--object", metavar="ID", help="Filter by object, such as sub_1.")] = "",
-) -> Rows[webhooks.Event]:
+) -> Rows[inbox.Event]:
     """List events, most recent first."""
-    return listing(context, webhooks.list_, status=status, object_id=object_ or None)
+    return listing(context, inbox.list_, status=status, object_id=object_ or None)
 
 
 @events.reads("show", example="dumacle webhooks events show evt_1")
-def show(context: Context, event: EventId) -> Result[webhooks.EventDetail]:
+def show(context: Context, event: EventId) -> Result[inbox.EventDetail]:
     """Show an event with its body and the status of its object."""
     with context.session() as session:
-        return Result(webhooks.show(session, event))
+        return Result(inbox.show(session, event))
 
 
 @events.changes(
@@ -71,6 +68,6 @@ def show(context: Context, event: EventId) -> Result[webhooks.EventDetail]:
     example="dumacle webhooks events retry evt_1",
     role="superadmin",
 )
-def retry(context: Context, event: EventIds) -> Rows[webhooks.Event]:
+def retry(context: Context, event: EventIds) -> Rows[inbox.Event]:
     """Retry events: a worker fetches and applies their objects again."""
-    return context.change(lambda session: webhooks.retry(session, event))
+    return context.change(lambda session: inbox.retry(session, event))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.commands.pods import bar
+from dumacle_cli.output.bar import bar
 from dumacle_cli.store.database import Database
 from tests.factories import make_file, make_pod, make_user
 from tests.terminal import ask
@@ -58,7 +58,7 @@ def test_update_needs_something_to_change(run: Run, library: None) -> None:
     run("pods", "update", "films", "--capacity", "6B", expect=7)
     for verb in (("create", "safe", "--capacity", "1GiB"), ("update", "films")):
         refused = run("pods", *verb, "--secondary", "s3", *JSON, expect=2)
-        assert "nothing copies files to a second provider yet" in refused.error["message"]
+        assert "files are not copied to a second provider" in refused.error["message"]
         assert "--secondary" not in run("pods", verb[0], "--help").out
 
 
