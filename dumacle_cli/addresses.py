@@ -19,6 +19,13 @@ def web(url: str) -> str:
 
 def database(url: str) -> str:
     """Return the URL of a database as it was written; raises ValueError."""
+    # An @ anywhere else than before the host would turn the rest of a password into the host.
+    host = re.split("[/?#]", url.partition("://")[2])[0]
+    if url.count("@") > 1 or url.count("@") > host.count("@"):
+        raise ValueError(
+            "it must be like postgresql://user:password@host/database; in a password, write @ as %40, / as %2F, "
+            "? as %3F, # as %23"
+        )
     parts = _split(url)
     if not parts.scheme.startswith("postgres") or "://" not in url:
         raise ValueError("it must be a URL such as postgresql://user@host:5432/database")

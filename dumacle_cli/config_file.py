@@ -32,7 +32,7 @@ def prepare(file: Path, profile: str | None, name: str, value: str) -> FileChang
     if name == "profile":
         return _prepare(file, None, {"profile": value})
     sources.known(name, "config set")
-    sources.validate({name: value}, str(file))
+    sources.validate({name: value}, "config set")
     return _prepare(file, profile, {name: value}, secret=settings.is_secret(name))
 
 

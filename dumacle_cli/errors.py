@@ -107,7 +107,10 @@ class InvalidValue(DumacleError):
 
     exit = Exit.USAGE
     sentence = "{name} cannot be {value}: {reason}"
-    fix = "give another {name}"
+    fix = "{advice}"
+
+    def __init__(self, *, advice: str = "", **facts: object) -> None:
+        super().__init__(advice=advice or f"correct {facts['name']} and repeat the command", **facts)
 
 
 class NoDatabase(DumacleError):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dumacle_cli import embedded, sources
+from dumacle_cli import embedded, precedence
 from dumacle_cli.commands.contract import GROUP, command
 from dumacle_cli.commands.tour import Demo, Survey, Tour, survey
 from dumacle_cli.context import Context
@@ -52,7 +52,7 @@ def _use_embedded(context: Context) -> str:
     """Leave a configured database alone; returns the environment variable that names one, empty where none does."""
     before = context.resolved
     context.resolved = before.embedded_in(context.data_dir.resolve(), embedded.PROFILE)
-    if told := [before.origins[name].place for name in sources.LOCAL if getattr(before.settings, name)]:
+    if told := [before.origins[name].place for name in precedence.LOCAL if getattr(before.settings, name)]:
         context.say(f"The store of {' and '.join(dict.fromkeys(told))} is left alone: the demo uses the embedded one.")
     origin = before.origins.get("database_url")
     if origin is None or before.settings.database_url is None:

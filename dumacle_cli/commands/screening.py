@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from dumacle_cli import signals, sources
+from dumacle_cli import precedence, signals
 from dumacle_cli.clients import proxies
 from dumacle_cli.context import Context
 from dumacle_cli.errors import ContentDiffers, Exit, StoreUnavailable, ToolFailed
@@ -77,7 +77,7 @@ def _settings(context: Context) -> list[str]:
     """Return the options that give a child the settings of this run, wherever these came from, and its database."""
     given = {name: getattr(context.settings, name) for name in context.resolved.origins if not is_secret(name)}
     own = {"default_provider": "local", "embedded": context.settings.embedded, "database_url": ""}
-    own |= dict.fromkeys(sources.LOCAL, "")
+    own |= dict.fromkeys(precedence.LOCAL, "")
     return [
         word for name, value in (given | own).items() for word in ("--set", f"{name}={'' if value is None else value}")
     ]
