@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dumacle_cli import config_file, settings, sources
+from dumacle_cli import settings
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.context import Context
 from dumacle_cli.output.forms import Form, Shown
@@ -75,6 +75,8 @@ def _setting(context: Context, name: str) -> Setting:
 @command(app, "path", returns=ConfigPath, many=True, example="dumacle config path", offline=True)
 def path(context: Context) -> list[ConfigPath]:
     """Show which configuration files are read; the first takes precedence."""
+    from dumacle_cli import sources
+
     files = [("user", settings.user_file(context.environ)), ("system", sources.SYSTEM_FILE)]
     return [ConfigPath(str(file), sources.exists(file), kind) for kind, file in files]
 
@@ -98,6 +100,8 @@ def set_(
     ],
 ) -> Shown:
     """Write a setting to your configuration file, into a profile if --profile is given."""
+    from dumacle_cli import config_file
+
     change = config_file.prepare(
         settings.user_file(context.environ), context.options.get("profile"), name, context.typed(value, name)
     )

@@ -1,6 +1,6 @@
 """The last screen of `dumacle demo`: what exists now, the links, and what to try next."""
 
-from dumacle_cli import embedded, sources
+from dumacle_cli import embedded
 from dumacle_cli.commands.pods import bar
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import quoted
@@ -31,6 +31,8 @@ def standing(context: Context) -> tuple[dict[str, str], str]:
 
 def note(context: Context, hiding: str, link: downloads.Link, playing: downloads.Link | None) -> str:
     """Return the links and what to try next, as commands that reach the demo's database from here on."""
+    from dumacle_cli import sources
+
     default = sources.resolve((), None, context.environ).profile
     program = f"env -u {hiding} dumacle" if hiding else "dumacle"
     program += "" if default == embedded.PROFILE else f" --profile {embedded.PROFILE}"

@@ -10,15 +10,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.ingest import plan, transfer
 from dumacle_cli.ingest.interruption import cancelling
 from dumacle_cli.ingest.items import Attempt, Class, Progress, Tally
@@ -42,8 +42,6 @@ HEARTBEAT = 5.0
 FAULTS_IN_A_ROW = 64
 """Faults of the store, with no success between them, after which the run gives up."""
 THREADS = 24
-TRIES = 4
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +201,7 @@ class Engine:
             with self.database.session() as session:
                 return plan.plan(session, place, compared)
 
-        return patiently(write)
+        return retry.on_lock(write)
 
     async def _read_small(self, lanes: transfer.Lanes) -> None:
         async with asyncio.TaskGroup() as puts:
@@ -251,7 +249,7 @@ class Engine:
             percents = dict(self.journal.percents)
             beat += 1
             if percents or beat >= HEARTBEAT:
-                await asyncio.to_thread(patiently, partial(self._pulse, percents))
+                await asyncio.to_thread(retry.on_lock, partial(self._pulse, percents))
                 beat = 0.0
 
     def _pulse(self, percents: dict[int, int]) -> None:
@@ -285,15 +283,7 @@ class _Journal:
             with self.database.session() as session:
                 work(session)
 
-        patiently(once)
-
-
-def patiently(work: Callable[[], T]) -> T:
-    """Repeat a transaction that others were in the way of; each try has waited for its locks. Raises DatabaseBusy."""
-    for _ in range(TRIES - 1):
-        with suppress(errors.DatabaseBusy):
-            return work()
-    return work()
+        retry.on_lock(once)
 
 
 def _next(found: Iterator[Found]) -> list[Found]:

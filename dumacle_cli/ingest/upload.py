@@ -16,9 +16,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.ingest import items, plan
-from dumacle_cli.ingest.engine import BATCH, Engine, Stores, Upload, me, patiently
+from dumacle_cli.ingest.engine import BATCH, Engine, Stores, Upload, me
 from dumacle_cli.ingest.items import Progress, Summary, Tally
 from dumacle_cli.ingest.scan import scan
 from dumacle_cli.store import uploads
@@ -61,7 +61,7 @@ def _lines(results: Path | None) -> AbstractContextManager[TextIO | None]:
 
 def _open(database: Database, upload: Upload) -> Upload:
     """Open the run, or take over one whose holder is gone; raises RunBusy where it is alive."""
-    held = patiently(lambda: _held(database, upload))
+    held = retry.on_lock(lambda: _held(database, upload))
     return replace(upload, place=replace(upload.place, run=held))
 
 
@@ -118,4 +118,4 @@ def _close(database: Database, run: int, status: str, tally: Tally) -> None:
         with database.session() as session:
             uploads.close_run(session, run, **values, totals=totals)
 
-    patiently(close)
+    retry.on_lock(close)

@@ -14,10 +14,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.store import locks, operations, queue, revisions
 
-TRIES = 4
+PAUSES = (0.1, 0.2, 0.4)
+"""Seconds before a transaction is repeated: an instant repeat meets the same lock, a full second is noticed."""
 T = TypeVar("T")
 
 _BY_STATE: dict[str, type[errors.DumacleError]] = {
@@ -183,8 +184,10 @@ class Database:
         `work` returns its result and whether it changed anything. A lost COMMIT is settled by running again: the
         operation's row says whether the first attempt arrived. Raises CommitUnknown where nothing can be asked.
         """
-        unsure = False
-        for attempt in range(1, TRIES + 1):
+        lost_commit = False
+
+        def once() -> Change[T] | Change[Any]:
+            nonlocal lost_commit
             committing = False
             try:
                 with self._transaction(dry_run) as (session, commit):
@@ -193,16 +196,19 @@ class Database:
                     commit()
                     self.wrote |= committing
                     return change
-            except errors.BrokenOff as fault:
-                unsure |= committing and isinstance(fault, errors.DatabaseUnavailable)
-                if not (unsure or isinstance(fault, errors.DatabaseBusy)):
-                    raise
-                if attempt == TRIES and unsure:
-                    raise errors.CommitUnknown(operation=request.id) from None
-                if attempt == TRIES:
-                    raise
-            time.sleep(0.05 * 2**attempt)  # a full second would be felt; an instant repeat meets the same lock
-        raise AssertionError("unreachable")
+            except errors.DatabaseUnavailable:
+                lost_commit |= committing
+                raise
+
+        def passes(error: errors.DumacleError) -> bool:
+            return isinstance(error, errors.DatabaseBusy) or (lost_commit and isinstance(error, errors.BrokenOff))
+
+        try:
+            return retry.call(once, passes, PAUSES)
+        except errors.BrokenOff:
+            if lost_commit:
+                raise errors.CommitUnknown(operation=request.id) from None
+            raise
 
     @contextmanager
     def rehearsal(self) -> Iterator[Session]:

@@ -4,19 +4,19 @@ It lives longer than a transaction: what holds the unit is a lease, renewed from
 publishes nothing, and takes away what he had stored.
 """
 
+import itertools
 import math
 import tempfile
 import threading
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.errors import DumacleError, Exit
 from dumacle_cli.services import downloads, placement
 from dumacle_cli.store import queue, units
@@ -111,18 +111,21 @@ class Hold:
             return units.renew(session, unit.id, unit.token, seconds, self.progress)
 
 
-def ask(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
-    """Run a transaction, and again while the database is away or busy, until `stop` is set and it had its chances."""
-    tries = 0
-    while True:
-        try:
-            with database.session() as session:
-                return work(session)
-        except DumacleError as error:
-            tries += 1
-            if error.exit is not Exit.TEMPORARY or (stop.is_set() and tries >= TRIES):
-                raise
-        time.sleep(min(1.0, 0.1 * tries))  # an outage takes seconds, a lost connection none
+def retry_transaction(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
+    """Run a transaction; repeat it while the database is away or busy, until `stop` is set and TRIES were made."""
+
+    def once() -> T:
+        with database.session() as session:
+            return work(session)
+
+    return retry.call(once, lambda error: error.exit is Exit.TEMPORARY, _pauses(stop))
+
+
+def _pauses(stop: threading.Event) -> Iterator[float]:
+    for tries in itertools.count(1):
+        if stop.is_set() and tries >= TRIES:
+            return
+        yield min(1.0, 0.1 * tries)  # an outage takes seconds, a lost connection none
 
 
 def claim(means: Means, unit_id: int) -> Claimed | None:
@@ -131,7 +134,9 @@ def claim(means: Means, unit_id: int) -> Claimed | None:
         return None
     token = uuid.uuid4()
     seconds = means.lease_seconds
-    return ask(means.database, means.give_back, lambda s: units.claim(s, unit_id, means.worker, seconds, token))
+    return retry_transaction(
+        means.database, means.give_back, lambda s: units.claim(s, unit_id, means.worker, seconds, token)
+    )
 
 
 def run(means: Means, unit: Claimed) -> Done:
@@ -192,7 +197,7 @@ def _output(unit: Claimed, encoded: Encoded, prefix: str, size: int) -> Output:
 
 
 def _ask(means: Means, hold: Hold, work: "Callable[[Session], T]") -> T:
-    return ask(means.database, hold.stop, work)
+    return retry_transaction(means.database, hold.stop, work)
 
 
 # How it ends

@@ -84,7 +84,7 @@ def test_nothing_was_changed_is_said_only_where_it_is_so(
 
     monkeypatch.setattr(imports, "create", breaking)
     if fault is errors.DatabaseBusy:  # it is tried again before it is told
-        monkeypatch.setattr("dumacle_cli.store.database.TRIES", 1)
+        monkeypatch.setattr("dumacle_cli.store.database.PAUSES", ())
     (tmp_path / "users.csv").write_text("email\na@x.de\nb@x.de\n")
     for breaks, expected in ((1, "nothing was changed; "), (2, "what was done before is kept; ")):
         calls.clear()

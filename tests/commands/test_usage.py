@@ -131,7 +131,7 @@ def test_no_choice_is_told_twice() -> None:
         (
             "config list --set max_file_size=huge",
             "max_file_size cannot be 'huge': a size is a number with B, KiB, MiB, GiB, TiB or PiB, "
-            "or with kB, MB, GB, TB or PB (decimal); without any, bytes",
+            "or with kB, MB, GB, TB or PB (decimal); without any, bytes (from --set)",
         ),
     ],
 )
