@@ -255,7 +255,7 @@ LABEL = "a" * 64
     ],
 )
 def test_a_host_that_is_no_name_is_refused(resolve: Resolve, name: str, url: str) -> None:
-    with pytest.raises(InvalidValue, match="its host is no name of a machine"):
+    with pytest.raises(InvalidValue, match="its host is not a valid host name"):
         resolve(**{f"DUMACLE_{name.upper()}": url})
 
 

@@ -204,8 +204,12 @@ def _shown(context: Context, wanted: "engine.Upload", summary: Summary, tally: T
     status = errors.Exit.DONE
     if tally.troubled:
         only_limits = tally.limits == tally.troubled and not summary.uploaded
-        status = errors.Exit.LIMIT if only_limits else errors.Exit.PARTIAL
-        if context.form in (Form.TABLE, Form.CSV):
+        refused = errors.UploadRefused if only_limits else errors.UploadIncomplete
+        status = refused.exit
+        if context.form in (Form.JSON, Form.JSONL):
+            fix = _why(wanted, tally.first_limited) if tally.limits else "correct the causes, then repeat the command"
+            context.fail(refused(count=tally.troubled, first=tally.first_error, advice=fix))
+        else:
             context.log(f"dumacle: {tally.troubled} not uploaded; the first: {tally.first_error}")
             if tally.limits:
                 context.log(f"  why: {context.runnable(_why(wanted, tally.first_limited))}")

@@ -259,7 +259,7 @@ def _once(
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(setting: str = "database_url") -> Iterator[None]:
     """Turn the driver's and SQLAlchemy's faults into DumacleErrors that hold no statement and no parameter."""
     try:
         yield
@@ -267,14 +267,14 @@ def translated() -> Iterator[None]:
         # Bytes that are no UTF-8 reach Python as halves of characters.
         raise errors.InvalidValue(name="text", value="that", reason="it is no valid UTF-8") from None
     except ArgumentError as fault:
-        raise errors.InvalidValue(name="the URL of the database", value="that", reason=str(fault)) from None
+        raise _wrong_url(setting, str(fault)) from None
     except PoolTimeout:
         raise errors.DatabaseBusy(reason="every connection of this program is in use") from None
     except (DBAPIError, psycopg.Error) as fault:
-        raise _meaning(fault) from None
+        raise _meaning(fault, setting) from None
 
 
-def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
+def _meaning(fault: DBAPIError | psycopg.Error, setting: str) -> BaseException:
     origin = fault.orig if isinstance(fault, DBAPIError) else fault
     if not isinstance(origin, psycopg.Error):
         return fault
@@ -285,14 +285,20 @@ def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
         return said(reason=reason, advice=advice)
     if state == "23514" and (bound := _BOUND.search(origin.diag.constraint_name or "")):
         return errors.OutOfBounds(table=bound[1], kind=bound[2])
-    if not state and (isinstance(origin, psycopg.DataError) or _MISWRITTEN.search(reason)):
-        miswritten = "text" if isinstance(origin, psycopg.DataError) else "the URL of the database"
-        return errors.InvalidValue(name=miswritten, value="that", reason=reason)
+    if not state and isinstance(origin, psycopg.DataError):
+        return errors.InvalidValue(name="text", value="that", reason=reason)
+    if not state and _MISWRITTEN.search(reason):
+        return _wrong_url(setting, reason)
     if kind := _BY_STATE.get(state):
         return kind(reason=reason)
     if state.startswith(("08", "57P")) or (not state and isinstance(origin, psycopg.OperationalError)):
         return _unreachable(reason)
     return errors.DatabaseFault(reason=reason, state=state)
+
+
+def _wrong_url(setting: str, reason: str) -> errors.InvalidValue:
+    advice = "change it where it is set; to see where: dumacle config list --show-origin"
+    return errors.InvalidValue(name=setting, value="that", reason=reason, advice=advice)
 
 
 def _unreachable(reason: str) -> errors.DumacleError:
