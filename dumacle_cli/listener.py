@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from dumacle_cli.clients.billing import verify
-from dumacle_cli.connections import BURST, Door, Guarded, most
+from dumacle_cli.connections import BURST, ConnectionLimit, LimitedConnection, max_connections
 from dumacle_cli.errors import DatabaseBusy, DeliveryRefused, DumacleError
 from dumacle_cli.services import webhooks
 from dumacle_cli.signals import Terminated, is_ignored
@@ -166,7 +166,9 @@ def serve(listener: Listener, host: str, port: int, max_size: int, tell: Tell) -
         shown = f"[{host}]" if ":" in host else host
         tell(f"listening on http://{shown}:{listening.getsockname()[1]}{PATH}")
         # It raises the signal again when it has drained, which is what ends this.
-        _Server(_config(listener.app(max_size), Door(most(), listener.complaints.tell))).run([listening])
+        _Server(_config(listener.app(max_size), ConnectionLimit(max_connections(), listener.complaints.tell))).run(
+            [listening]
+        )
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -202,10 +204,10 @@ class _Server(uvicorn.Server):
             listening.listen(BACKLOG)
 
 
-def _config(app: Starlette, door: Door) -> uvicorn.Config:
+def _config(app: Starlette, limit: ConnectionLimit) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=partial(Guarded, door),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=partial(LimitedConnection, limit),  # type: ignore[arg-type]  # uvicorn only calls it
         log_config=None,
         log_level="error",
         access_log=False,

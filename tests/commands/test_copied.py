@@ -198,8 +198,7 @@ def test_commands_run_from_where_the_person_stands(installed: Path, tmp_path: Pa
             text=True,
             check=False,
         )
-        message = json.loads(said.stderr)["message"]
-        named = re.search(r"run `(.*?) demo`", message)
+        named = re.search(r"run `(.*?) demo`", json.loads(said.stderr)["fix"])
         assert named
         assert shlex.split(named[1])[-1] == started
         again = subprocess.run(f"{named[1]} --version", shell=True, cwd=tmp_path, env=known, check=False)
