@@ -40,29 +40,32 @@ def max_connections() -> int:
 
 
 class ConnectionLimit:
-    """Counts connections; above the limit, a new one replaces the one that has been silent for longest."""
+    """Counts connections; above the limit, a new one replaces the one without progress for longest."""
 
     def __init__(self, limit: int, log: Callable[[str], None]) -> None:
         self._limit = limit
         self._log = log
-        self._open: dict[Stage, dict[LimitedConnection, None]] = {stage: {} for stage in Stage}
+        self._unfinished: dict[LimitedConnection, None] = {}
+        self._answering: set[LimitedConnection] = set()
 
     def enter(self, connection: "LimitedConnection") -> None:
         """Accept a connection; if all others are waiting for their responses, it is closed again."""
-        if sum(map(len, self._open.values())) >= self._limit:
+        if len(self._unfinished) + len(self._answering) >= self._limit:
             self._log(f"more than {self._limit} connections at once: those that send nothing are closed")
-            waiting = [*self._open[Stage.HEAD], *self._open[Stage.BODY], connection]
-            waiting[0].close()
+            next(iter(self._unfinished), connection).close()
 
     def move(self, connection: "LimitedConnection", stage: Stage) -> None:
         """Record that a connection enters another stage."""
         self.leave(connection)
-        self._open[stage][connection] = None
+        if stage is Stage.ANSWER:
+            self._answering.add(connection)
+        else:
+            self._unfinished[connection] = None
 
     def leave(self, connection: "LimitedConnection") -> None:
         """Forget a connection."""
-        for connections in self._open.values():
-            connections.pop(connection, None)
+        self._unfinished.pop(connection, None)
+        self._answering.discard(connection)
 
 
 class LimitedConnection(H11Protocol):

@@ -38,8 +38,9 @@ ROOT, ROOT_EMAIL = "dumacle_template_tests", "tests@example.com"
 """The login and the user of the superadmin whom tests act as."""
 FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "STRIPE_", "DATABASE_URL")
 
-# A shell that runs the tests in the background ignores SIGINT for them, and what they start would inherit that.
+# A shell ignores SIGINT for tests in the background, `nohup` ignores SIGHUP, and what tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # What an example takes, with the first import of a library in it, is no property of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dumacle_cli.ingest.items import Attempt
     from dumacle_cli.output.progress import Bars
     from dumacle_cli.services.placement import Target
-    from dumacle_cli.services.transcodes import Wish
+    from dumacle_cli.services.transcodes import TranscodeRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -89,8 +89,8 @@ def sent(
         target = placement.target(session, owner, pod or None)
         if transcode:
             transcodes.check_owners(session, [target.owner_id])
-    wish = _wish(transcode) if transcode else None
-    wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after, wish)
+    request = _transcode_request(transcode) if transcode else None
+    wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after, request)
     if context.dry_run:
         told = _Reporter(context, wanted, None) if report else Silent()
         return wanted, *uploading.foresee(context.database, wanted, told)
@@ -100,7 +100,12 @@ def sent(
 
 
 def _wanted(
-    context: Context, target: "Target", sources: list[bytes], prefix: str, stop_after: int, wish: "Wish | None"
+    context: Context,
+    target: "Target",
+    sources: list[bytes],
+    prefix: str,
+    stop_after: int,
+    request: "TranscodeRequest | None",
 ) -> "engine.Upload":
     from dumacle_cli.clients import providers
     from dumacle_cli.ingest import engine, plan
@@ -118,15 +123,15 @@ def _wanted(
         concurrency=settings.upload_concurrency,
         needs_md5=providers.known(target.place.provider).proof == "md5-etag",
         stop_after=stop_after,
-        transcode=wish,
+        transcode=request,
     )
 
 
-def _wish(preset: str) -> "Wish":
-    from dumacle_cli.services.transcodes import Wish
+def _transcode_request(preset: str) -> "TranscodeRequest":
+    from dumacle_cli.services.transcodes import TranscodeRequest
 
-    kinds = ("video/",) if presets.get(preset).picture else ("video/", "audio/")
-    return Wish(preset, kinds)
+    kinds = ("video/",) if presets.get(preset).requires_video else ("video/", "audio/")
+    return TranscodeRequest(preset, kinds)
 
 
 def _prefix(given: str) -> str:

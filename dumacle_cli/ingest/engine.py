@@ -25,7 +25,7 @@ from dumacle_cli.ingest.items import Attempt, Class, Progress, Tally
 from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Recorder
 from dumacle_cli.ingest.scan import Found, scan
-from dumacle_cli.services.transcodes import Wish
+from dumacle_cli.services.transcodes import TranscodeRequest
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 
@@ -56,7 +56,7 @@ class Upload:
     concurrency: int
     needs_md5: bool
     stop_after: int = 0
-    transcode: Wish | None = None
+    transcode: TranscodeRequest | None = None
 
     @property
     def selection(self) -> bytes:

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.ingest.content import HEAD, content_type, extension
 from dumacle_cli.ingest.items import Attempt, Class, Item, Outcome, Problem
 from dumacle_cli.ingest.scan import Found, opened, reason
-from dumacle_cli.services.transcodes import Wish
+from dumacle_cli.services.transcodes import TranscodeRequest
 from dumacle_cli.store import uploads
 from dumacle_cli.units import show_size
 
@@ -72,7 +72,7 @@ def plan(session: Session, place: Place, compared: Compared) -> Planned:
 
 
 def foresee(
-    place: Place, compared: Compared, room: dict[str, int | None], transcode: Wish | None = None
+    place: Place, compared: Compared, room: dict[str, int | None], transcode: TranscodeRequest | None = None
 ) -> list[Outcome]:
     """Tell how a batch would end without writing anything; `room` (bytes) shrinks by what it would take."""
     outcomes = compared.outcomes

@@ -37,7 +37,7 @@ class Recorder:
         progress: Progress,
         results: TextIO | None,
         tally: Tally,
-        transcode: transcodes.Wish | None = None,
+        transcode: transcodes.TranscodeRequest | None = None,
     ) -> None:
         self._database = database
         # Repeating an upload with the same --op-id moves other files: its sets are operations of their own.
@@ -116,7 +116,7 @@ class Recorder:
             self._results.flush()
 
 
-def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.Wish | None = None) -> None:
+def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.TranscodeRequest | None = None) -> None:
     """Write how these attempts ended and what they spent of their leases, and have what arrived transcoded."""
     _spend(session, [attempt for attempt in attempts if attempt.ends is Class.UPLOADED])
     stored = [attempt for attempt in attempts if attempt.ends is Class.UPLOADED]
@@ -162,7 +162,7 @@ def _columns(attempts: Sequence[Attempt], wanted: dict[str, Callable[[Attempt], 
     return {name: [value(attempt) for attempt in attempts] for name, value in wanted.items()}
 
 
-def _outcome(attempt: Attempt, transcode: transcodes.Wish | None) -> Outcome:
+def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) -> Outcome:
     stored = attempt.ends is Class.UPLOADED
     return Outcome(
         attempt.item.path,

@@ -163,7 +163,7 @@ class Database:
                 self._greet(session, read_only, check_schema)
                 yield session
                 self.wrote |= not read_only
-            queue.tell(session)
+            queue.notify(session)
 
     def _greet(self, session: Session, read_only: bool, check_schema: bool) -> None:
         """Set the transaction's limits and compare schemas in one round trip (poolers refuse start-up options)."""
@@ -222,7 +222,7 @@ class Database:
             self._greet(session, read_only=False, check_schema=True)
             yield session, session.rollback if dry_run else session.commit
             if not dry_run:
-                queue.tell(session)
+                queue.notify(session)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dumacle_cli import errors, settings, sources
-from dumacle_cli.services import webhooks
+from dumacle_cli.services.billing import inbox
 from tests.deploy import starters
 from tests.deploy.grammar import DOCUMENTS, TOP, fenced, parse, typed
 
@@ -79,7 +79,7 @@ def _errors(kind: type[errors.DumacleError]) -> "list[type[errors.DumacleError]]
 def test_events_to_subscribe_to_are_those_that_are_applied() -> None:
     listed = re.findall(r"`([a-z]+(?:[._][a-z_]+)+)`", DEPLOY.partition("exactly these types:")[2].partition("\n4.")[0])
     listed.remove("invoice.created")
-    watched = webhooks._WATCHED
+    watched = inbox._WATCHED
     assert {prefix for type_ in listed for prefix in watched if type_.startswith(prefix)} == set(watched)
     assert all(type_.startswith(tuple(watched)) for type_ in listed)
 

@@ -81,7 +81,7 @@ def test_the_migrations_make_the_present_state(migrated: Connection) -> None:
     made = state(migrated)
     for name in set(sql.names()) - {GUARD, *BY_IDENTITY}:
         sql.run(migrated, sql.read(name))
-    schema.mend(migrated)
+    schema.repair(migrated)
     again = state(migrated)
     assert {n: set(r) ^ set(made[n]) for n, r in again.items()} == {n: set() for n in made}
     assert schema.check(migrated) == []
