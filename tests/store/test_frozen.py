@@ -97,29 +97,6 @@ def test_a_way_down_and_up_again_leads_to_the_same_state(start: str, migrated: C
     assert state(migrated) == before
 
 
-@pytest.mark.integration
-def test_the_queue_is_what_its_package_makes(migrated: Connection, pg_url: URL) -> None:
-    from procrastinate.schema import SchemaManager
-
-    query = text("""
-        SELECT 'function', oid::regprocedure::text, prosrc FROM pg_proc WHERE pronamespace = 'queue'::regnamespace
-        UNION ALL SELECT 'index', indexname, indexdef FROM pg_indexes WHERE schemaname = 'queue'
-        UNION ALL SELECT 'constraint', conname, pg_get_constraintdef(oid) FROM pg_constraint
-            WHERE connamespace = 'queue'::regnamespace
-        UNION ALL SELECT 'column', attrelid::regclass || '.' || attname, format_type(atttypid, atttypmod) || attnotnull
-            FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
-            WHERE relnamespace = 'queue'::regnamespace AND attnum > 0 AND NOT attisdropped
-        ORDER BY 1, 2, 3
-    """)
-    ours = migrated.execute(query).fetchall()
-    migrated.execute(text("DROP SCHEMA queue CASCADE"))
-    sql.run(migrated, "CREATE SCHEMA queue; SET search_path = queue")
-    sql.run(migrated, SchemaManager.get_schema())
-    sql.run(migrated, "RESET search_path")
-    assert migrated.execute(query).fetchall() == ours
-    assert len(ours) > 40
-
-
 NEXT = '''"""Count something more."""
 
 from pathlib import Path
