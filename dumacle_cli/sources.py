@@ -214,7 +214,7 @@ class EnvironmentSource(Source):
 
 
 class FileSource(Source):
-    """A configuration file outside of its profiles; raises UsageError for what is not a setting."""
+    """A configuration file outside of its profiles; raises UsageError for names that are not settings."""
 
     def __init__(self, document: Mapping[str, Any], path: Path, environ: Mapping[str, str]) -> None:
         values = {name: value for name, value in document.items() if name not in {"profile", "profiles"}}
@@ -389,7 +389,7 @@ def parse(text: str, path: Path) -> dict[str, Any]:
         raise UnreadableConfig(file=path, reason="it is not valid TOML: it is nested too deeply") from None
     profiles = document.get("profiles", {})
     if not isinstance(profiles, dict) or not all(isinstance(table, dict) for table in profiles.values()):
-        raise UnreadableConfig(file=path, reason="what is under profiles is no table, as [profiles.NAME] begins one")
+        raise UnreadableConfig(file=path, reason="profiles must be tables, each under a heading [profiles.NAME]")
     if not isinstance(document.get("profile", ""), str):
-        raise UnreadableConfig(file=path, reason="profile is no text")
+        raise UnreadableConfig(file=path, reason="profile must be a string")
     return document

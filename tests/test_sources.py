@@ -338,9 +338,9 @@ def test_other_variables_are_told_and_service_links_are_not_ours(resolve: Resolv
     [
         ("url_expiry = [\n", "not valid TOML"),
         (b"url_expiry = 1 # \xff\n", "not UTF-8"),
-        ("profile = 5\n", "profile is no text"),
-        ("profiles = 5\n", "no table"),
-        ('[profiles]\nlocal = "x"\n', "no table"),
+        ("profile = 5\n", "profile must be a string"),
+        ("profiles = 5\n", "profiles must be tables"),
+        ('[profiles]\nlocal = "x"\n', "profiles must be tables"),
         ("a = " + "[" * 5000, "not valid TOML"),
     ],
 )
