@@ -2,7 +2,6 @@
 
 import os
 import re
-from pathlib import Path
 
 from dumacle_cli.escapes import meant, readings
 
@@ -52,8 +51,3 @@ def decode(text: str) -> bytes:
         parts.append(b"\\" if match[1] == "\\" else bytes([int(match[1][1:], 16)]))
         position = match.end()
     return b"".join([*parts, text[position:].encode()])
-
-
-def local(text: str) -> Path:
-    """Return the path of the system that such text stands for."""
-    return Path(os.fsdecode(decode(text)))
