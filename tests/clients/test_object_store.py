@@ -140,9 +140,9 @@ def test_delete_twice(store: ObjectStore, prefix: str) -> None:
 
 
 def test_a_bucket_that_does_not_exist_is_refused(location: Location) -> None:
-    with ObjectStore(replace(location, bucket="never-created")) as store:
-        with pytest.raises(StoreRefused, match="NoSuchBucket"):
-            list(store.list(""))
+    missing = replace(location, bucket="never-created")
+    with ObjectStore(missing) as store, pytest.raises(StoreRefused, match="NoSuchBucket"):
+        list(store.list(""))
 
 
 # Links. moto enforces nothing of a presigned URL, so what must be refused is tried on rclone alone.

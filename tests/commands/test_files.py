@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
+from sqlalchemy import select
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
@@ -143,11 +144,20 @@ def test_purge(run: "Run", ids: dict[str, int], object_store: ObjectStore) -> No
     assert len(list(object_store.list(""))) == 3
     run("files", "purge", expect=2)
     purged = run("files", "purge", "--yes", "-o", "json")
-    assert purged.data == foreseen.data == {"files": 1, "versions": 1, "renditions": 0, "bytes": 4}
+    assert purged.data == foreseen.data == {"files": 1, "versions": 1, "renditions": 0, "bytes": 4, "skipped": 0}
     assert len(list(object_store.list(""))) == 2
     run("files", "purge", str(ids["a/1"]), "--yes", expect=7)
     run("files", "delete", str(ids["a/1"]), "--yes")
     assert run("files", "purge", "a/1", "--owner", ADA, "--yes", "-o", "json").data["files"] == 1
+
+
+def test_purge_of_a_locked_file_is_partly_done(run: "Run", ids: dict[str, int], database: Database) -> None:
+    with database.session() as other:
+        other.execute(select(File.id).where(File.path == "lost").with_for_update())
+        purged = run("files", "purge", "--older-than", "0s", "--yes", "-o", "json", expect=3)
+        assert (purged.data["files"], purged.data["skipped"], purged.json["changed"]) == (0, 1, False)
+        assert "1 skipped" in run("files", "purge", str(ids["lost"]), "--yes", expect=3).err
+    assert run("files", "purge", str(ids["lost"]), "--yes", "-o", "json").data["files"] == 1
 
 
 def test_id_of_a_deleted_pod_selects_what_lies_there(
