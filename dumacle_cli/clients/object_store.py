@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -87,7 +88,8 @@ class ObjectStore:
     def __init__(self, location: Location) -> None:
         self.location = location
         self._facts = known(location.provider)
-        self._client = _client(location)
+        self._connected: Any = None
+        self._connecting = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +101,16 @@ class ObjectStore:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        if self._connected is not None:
+            self._connected.close()
+
+    @property
+    def _client(self) -> Any:
+        """The boto3 client, created on first use: importing boto3 and creating a client take 0.5 s of CPU."""
+        with self._connecting:
+            if self._connected is None:
+                self._connected = _client(self.location)
+            return self._connected
 
     def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
         """Store bytes, let the store check their SHA-256 (hex), and return the ETag."""

@@ -55,7 +55,9 @@ def list_(
     prefix: Annotated[
         str, typer.Option("--prefix", help="Only paths that begin so, sorted by path; needs --owner or --pod.")
     ] = "",
-    status: Annotated[files.Status | None, typer.Option("--status", help="Only files of this upload status.")] = None,
+    status: Annotated[
+        files.UploadStatus | None, typer.Option("--status", help="Only files of this upload status.")
+    ] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that can be restored, sorted by deletion.")] = False,
     sort: Annotated[
         files.Sort | None,

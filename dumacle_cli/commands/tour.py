@@ -181,7 +181,7 @@ class Tour:
         if plan != world.SMALL:
             return (0, 0), f"nothing refused: plan {world.SMALL} was left before"
         self._renew_operation()
-        _, summary, tally = uploads.sent(self.context, [found.source], owner=world.USER, pod=world.POD)
+        summary, tally = uploads.run_upload(self.context, [found.source], owner=world.USER, pod=world.POD)
         self.changed |= summary.uploaded > 0
         came = f"{summary.uploaded} uploaded, {tally.limits} refused: no room in plan {plan}"
         return (tally.limits, summary.uploaded), came

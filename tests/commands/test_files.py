@@ -67,8 +67,8 @@ def test_list_filters_sorts_pages_and_streams(run: "Run", ids: dict[str, int]) -
     for wrong, said in (
         (["--sort", "path"], "--sort path needs --owner or --pod"),
         (["--prefix", "a"], "--prefix needs --owner or --pod"),
-        (["--prefix", "a", "--sort", "size"], "--prefix lists by path; leave --sort out"),
-        (["--deleted", "--sort", "size"], "--deleted lists by the time of deletion; leave --sort out"),
+        (["--prefix", "a", "--sort", "size"], "--prefix sorts by path; remove --sort"),
+        (["--deleted", "--sort", "size"], "--deleted sorts by time of deletion; remove --sort"),
     ):
         assert run("files", "list", *wrong, "-o", "json", expect=2).error["message"] == said
 

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.errors import RunBusy
-from dumacle_cli.ingest.items import Silent
+from dumacle_cli.ingest.items import NoProgress
 from dumacle_cli.local import servers
 from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers
@@ -424,14 +424,14 @@ def test_sixteen_fill_a_pod_to_the_brim(
     watching = threading.Thread(target=watch)
     watching.start()
     with ThreadPoolExecutor(16) as pool:
-        done = list(pool.map(lambda folder: drive(folder, Silent()), folders))
+        done = list(pool.map(lambda folder: drive(folder, NoProgress()), folders))
     stop.set()
     watching.join()
     assert max(seen) <= 300_500
     assert all(each.uploaded + each.refused == each.planned == 40 for each in done)
     checker.books(database)
     # What one had claimed while another was refused may be left; whoever comes again finds it.
-    rest = [drive(folder, Silent()) for folder in folders]
+    rest = [drive(folder, NoProgress()) for folder in folders]
     assert sum(each.uploaded for each in done + rest) == 300
     assert scalar(database, "SELECT used FROM app.pods") == 300_000
     checker.books(database)
