@@ -117,7 +117,7 @@ def test_a_silent_keyring_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(sys, "executable", str(program))
     monkeypatch.setattr(keychain, "TIMEOUT", 0.2)
     found = checks.keyring()
-    assert (found.status, "no answer" in found.finding) == ("warning", True)
+    assert (found.status, "no response" in found.finding) == ("warning", True)
 
 
 @pytest.mark.unit
