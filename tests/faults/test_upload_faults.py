@@ -478,7 +478,7 @@ def test_run_that_was_taken_over_ends_and_closes_nothing(
 
     def take_over() -> None:
         with database.session() as session:
-            uploads.take_run_over(session, 1, "elsewhere", 1)
+            uploads.take_over_run(session, 1, "elsewhere", 1)
 
     with suppress(RunBusy):  # which it notices with its next heartbeat, if it lives that long
         assert drive(folder, Meddler(when_planned=take_over)).failed == 6
@@ -494,7 +494,7 @@ def test_heartbeat_of_a_run_that_another_has(database: Database, home: Home) -> 
         identity = {"pod": home.pod_id, "owner": home.owner_id, "prefix": "", "selection": b"", "name": "films"}
         run = uploads.open_run(session, host="here", pid=1, **identity).id
         assert uploads.heartbeat(session, run, "here", 1, 30)
-        uploads.take_run_over(session, run, "elsewhere", 1)
+        uploads.take_over_run(session, run, "elsewhere", 1)
         assert not uploads.heartbeat(session, run, "here", 1, 30)
         assert tuple(uploads.holder(session, run)) == ("elsewhere", 1)
         uploads.close_run(session, run, host="here", pid=1, status="done", files=0, size=0, totals="{}")
