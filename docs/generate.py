@@ -1,7 +1,6 @@
-"""Write what the program can say of itself: completions, .env.example, docs/commands.md, docs/permissions.md,
-docs/licences.md and tables of the README.
+"""Write the generated files: completions, .env.example, and docs/{commands,settings,permissions,licences}.md.
 
-Run it after a command, setting or exit status changed: python docs/generate.py
+Run it after changing a command or a setting: python docs/generate.py
 """
 
 import re
@@ -15,7 +14,7 @@ from typing import Any
 from typer import core
 from typer._click import Context
 
-from dumacle_cli import commands, errors, settings
+from dumacle_cli import commands, settings
 from dumacle_cli.commands import contract, shells
 from dumacle_cli.store import rights, sql
 
@@ -23,34 +22,68 @@ TOP = Path(__file__).resolve().parent.parent
 WIDTH = 100
 COLUMNS = ("kind", "name", *rights.EVERYBODY)
 WORDS = {"SELECT": "read", "INSERT": "add", "UPDATE": "change", "DELETE": "delete", "EXECUTE": "call"}
-PERMISSIONS = """\
-# Who may do what
+COMMANDS = """\
+# Commands
 
-This file is generated from `matrix.sql`, `policies.sql` and what each command declares. What that is good for, and what
-it is not, stands in [security.md](security.md). `dumacle doctor rls` compares the rights with those in the database.
+This file is generated from the help of the program (`--help`).
+
+{commands}
+
+"""
+SETTINGS = """\
+# Settings
+
+This file is generated from `dumacle_cli/settings.py`.
+
+Sources, strongest first:
+
+1. `--set NAME=VALUE`
+2. the profile named with `--profile`
+3. the environment
+4. another profile: `DUMACLE_PROFILE`, or `profile` in a file
+5. the user's configuration file
+6. `/etc/dumacle/config.toml`
+7. the default
+
+`dumacle config path` shows where the files are. `dumacle config list --show-origin` shows which source won and what it
+overrides.
+
+Dumacle refuses to guess. It reports an error if a profile and a variable explicitly name different databases, folders
+or local stores, if a file exists but cannot be read, and if a variable is empty or its name almost matches a setting.
+Secrets are refused on the command line.
+
+{settings}
+"""
+PERMISSIONS = """\
+# Permissions
+
+This file is generated from `matrix.sql`, `policies.sql` and the declaration of each command.
+[security.md](security.md) says what these permissions defend and what they do not. `dumacle doctor rls` compares
+them with those in the database.
 
 `superadmin`, `admin` and `enduser` are roles of people; `ingest`, `worker`, `listener` and `cron` are duties of
-services. Each is a group in PostgreSQL; whoever logs in is in exactly one. What a row lacks here, PostgreSQL refuses
-(42501, exit 5).
+services. Each is a group role in PostgreSQL, and each login belongs to exactly one. PostgreSQL refuses everything that
+is not listed here (42501, exit 5).
 
 ## Tables
 
-Columns in brackets: these only; `(*)` is all but `created_at` and the numbers, which PostgreSQL gives. Which rows, the
-[policies](#rows) say: an enduser meets only his own, an admin writes no user but endusers, and nobody changes the
-record (`app.audit`), which triggers write.
+Columns in brackets: only these; `(*)` means all but `created_at` and the ids, which PostgreSQL assigns. The
+[policies](#rows) select the rows: endusers see only their own, admins change no users but endusers, and nobody
+changes the audit log (`app.audit`), which triggers write.
 
 {tables}
 
 ## Functions
 
-A function that acts with its owner's rights asks first who calls it. What is not listed, only the owner calls.
+Functions that run with their owner's rights check the caller first. Functions that are not listed can be called only
+by the owner.
 
 {functions}
 
 ## Rows
 
-Every table of `app` has row-level security. `app.actor()` is the user of `session_user`, which nobody can forge;
-`app.sees_all()` holds for all but endusers.
+Every table of `app` has row-level security. `app.actor()` is the user of `session_user`, which cannot be forged;
+`app.sees_all()` is true for everyone but endusers.
 
 ```sql
 {policies}
@@ -58,9 +91,9 @@ Every table of `app` has row-level security. `app.actor()` is the user of `sessi
 
 ## Commands
 
-Of a user with a lower role, PostgreSQL refuses the statements behind a command, or does not show whom or what it names:
-both are told as `forbidden`. `files url` and `files download` need the keys to the bucket besides. A service does with
-its login what its duty takes: `ingest` runs `files upload`, `worker` `worker`, `listener` `webhooks serve`, `cron` the
+If a user has a lower role, PostgreSQL refuses the statements of the command, or hides the rows that it names: both are
+reported as `forbidden`. `files url` and `files download` also need the bucket's credentials. A service uses its login
+for its duty: `ingest` for `files upload`, `worker` for `worker`, `listener` for `webhooks serve`, `cron` for the
 lines of [crontab](crontab).
 
 {commands}
@@ -68,55 +101,42 @@ lines of [crontab](crontab).
 
 
 def documents() -> dict[Path, str]:
-    """Return every generated file with its whole text."""
+    """Return every generated file with its content."""
     sys.path.insert(0, str(TOP / "docs"))
     import licences
 
     made = {TOP / "completions" / shell.file: shells.script(name) for name, shell in shells.SHELLS.items()}
     made[TOP / ".env.example"] = env_example()
     made[TOP / "docs" / "commands.md"] = reference()
+    made[TOP / "docs" / "settings.md"] = SETTINGS.format(settings=settings_table())
     made[TOP / "docs" / "permissions.md"] = permissions()
-    made[TOP / "docs" / "licences.md"] = licences.page()
-    made[TOP / "README.md"] = readme((TOP / "README.md").read_text("utf-8"))
+    if sys.version_info[:2] == licences.PYTHON:
+        made[TOP / "docs" / "licences.md"] = licences.page()
     return made
 
 
-def readme(text: str) -> str:
-    """Return the README with its generated blocks made anew."""
-    blocks = {"commands": command_list(), "exit codes": exit_codes(), "settings": settings_table()}
-    for name, block in blocks.items():
-        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        if not pattern.search(text):
-            raise SystemExit(f"README.md has no place for: {name}")
-        text = pattern.sub(lambda found, block=block: f"{found[1]}\n{block}\n{found[2]}", text)  # type: ignore[misc]
-    return text
-
-
 def command_list() -> str:
-    """Return a table of every command."""
-    rows = [f"| `dumacle {path}` | {contract.summary(leaf)} |" for path, leaf in commands.walk()]
-    return "\n".join(["| command | |", "|---|---|", *map(_safe, rows), ""])
-
-
-def exit_codes() -> str:
-    """Return a table of the exit statuses."""
-    rows = [f"| {int(status)} | {meaning} |" for status, meaning in errors.MEANING.items()]
-    return "\n".join(["| status | meaning |", "|---|---|", *rows, ""])
+    """Return a table of all commands."""
+    rows = [
+        f"| [`dumacle {path}`](#dumacle-{path.replace(' ', '-')}) | {contract.summary(leaf)} |"
+        for path, leaf in commands.walk()
+    ]
+    return "\n".join(["| command | |", "|---|---|", *map(_safe, rows)])
 
 
 def settings_table() -> str:
-    """Return a table of the settings with their environment names and defaults."""
+    """Return a table of the settings with their environment variables and defaults."""
     rows = []
     for name, field in settings.Settings.model_fields.items():
         variables = ", ".join(f"`{variable}`" for variable in settings.environment_names(name))
         default = "" if field.default is None else f"`{field.default}`"
         rows.append(f"| `{name}` | {field.description} | {default} | {variables} |")
-    return "\n".join(["| setting | | default | environment |", "|---|---|---|---|", *rows, ""])
+    return "\n".join(["| setting | | default | environment |", "|---|---|---|---|", *rows])
 
 
 def env_example() -> str:
-    """Return a file of environment variables with every setting as a comment."""
-    lines = ["# Every setting of Dumacle; take the # away from what you set. See also: dumacle config list"]
+    """Return a file with every setting as a commented environment variable."""
+    lines = ["# Every setting of Dumacle. Uncomment what you set. See also: dumacle config list"]
     for name, field in settings.Settings.model_fields.items():
         first, *others = settings.environment_names(name)
         also = f"; also {', '.join(others)}" if others else ""
@@ -125,15 +145,15 @@ def env_example() -> str:
 
 
 def reference() -> str:
-    """Return the full help of the program, of every group and of every command."""
+    """Return the list of commands, and the full help of the program, every group and every command."""
     root = commands.root()
     top = Context(root, info_name="dumacle", terminal_width=WIDTH, **root.context_settings)
     sections = [f"## {path}\n\n```text\n{_help(context)}\n```\n" for path, context in _contexts("dumacle", top)]
-    return "# Commands\n\nThis file is generated; the program says the same under `--help`.\n\n" + "\n".join(sections)
+    return COMMANDS.format(commands=command_list()) + "\n".join(sections)
 
 
 def permissions() -> str:
-    """Return who may do what: the matrix of rights as tables, the policies, and the least role of each command."""
+    """Return the rights of each role as tables, the policies, and the lowest role of each command."""
     rows = matrix()
     return PERMISSIONS.format(
         tables=_table([row for row in rows if row["kind"] in ("table", "queue")]),
@@ -144,11 +164,11 @@ def permissions() -> str:
 
 
 def matrix() -> list[dict[str, str]]:
-    """Return the rows of matrix.sql: kind, name, and what each role and duty may do with it."""
+    """Return the rows of matrix.sql: kind, name, and the rights of each role and duty."""
     values = re.search(r"\((VALUES\n.*)\) AS matrix", sql.read("matrix"), re.DOTALL)
     if values is None:
         raise SystemExit("matrix.sql has no VALUES")
-    with closing(sqlite3.connect(":memory:")) as database:  # it reads VALUES as PostgreSQL does, and needs no server
+    with closing(sqlite3.connect(":memory:")) as database:  # SQLite reads VALUES as PostgreSQL does, without a server
         return [dict(zip(COLUMNS, row, strict=True)) for row in database.execute(values[1])]
 
 
@@ -169,9 +189,9 @@ def _least_roles() -> str:
     found = [(leaf.promise, path) for path, leaf in commands.walk() if leaf.promise]
     asked = [(promise.role, path) for promise, path in found if not promise.offline]
     rows = [(role, [path for least, path in asked if least == role]) for role in contract.RANKS]
-    rows.append(("nobody is asked: no database", [path for promise, path in found if promise.offline]))
-    lines = [f"| {who} | {', '.join(f'`{path}`' for path in paths)} |" for who, paths in rows]
-    return "\n".join(["| from this role on | |", "|---|---|", *lines])
+    rows.append(("none: uses no database", [path for promise, path in found if promise.offline]))
+    lines = [f"| {role} | {', '.join(f'`{path}`' for path in paths)} |" for role, paths in rows]
+    return "\n".join(["| lowest role | commands |", "|---|---|", *lines])
 
 
 def _contexts(path: str, context: Context) -> Iterator[tuple[str, Context]]:
@@ -188,7 +208,7 @@ def _help(context: Context) -> str:
 
 
 def _safe(row: str) -> str:
-    return row.replace("<", "&lt;")  # GitHub takes <word> for a tag
+    return row.replace("<", "&lt;")  # GitHub parses <word> as a tag
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Write docs/demo.svg: what `dumacle demo` prints, run for the purpose on embedded servers of its own.
+"""Write docs/demo.svg, a picture of the output of `dumacle demo`, run on embedded servers of its own.
 
     python docs/picture.py
 
-The link and the password are left out; they would be good for nothing once the servers are gone.
+It omits the link and the password, which are useless once the servers are gone.
 """
 
 import io
@@ -22,7 +22,7 @@ WIDTH = 80
 
 
 def demo() -> str:
-    """Run the demo in a scratch folder and return what a person sees, colours included."""
+    """Run the demo in a scratch folder and return its output, with colours."""
     sys.path.insert(0, str(TOP))
     from tests.servers import scratch_folder
 
@@ -46,7 +46,7 @@ def demo() -> str:
 
 
 def shown(printed: str) -> str:
-    """Leave out the password and the link."""
+    """Return the output without the password and the link."""
     without = re.sub(r".*shown once: .*\n", "", printed)
     return re.sub(r"(http://127\.0\.0\.1:\d+/)\S+", r"\1…", without)
 
@@ -56,7 +56,7 @@ def main() -> None:
     screen = Console(record=True, width=WIDTH, file=io.StringIO())
     screen.print(Text("$ dumacle demo", style="bold"))
     screen.print(Text.from_ansi(shown(demo())))
-    # The reader's own monospace font: a picture in a README fetches nothing.
+    # Use the reader's monospace font: a picture in a README cannot load one.
     form = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace("Fira Code", "Menlo")
     screen.save_svg(str(TOP / "docs" / "demo.svg"), title="dumacle demo", code_format=form)
 

@@ -1,6 +1,6 @@
-"""Renew the list of PostgreSQL's minor releases, by which `dumacle doctor rls` judges a server.
+"""Update the list of PostgreSQL's minor releases, which `dumacle doctor rls` compares a server with.
 
-Feed it the list that PostgreSQL publishes: curl https://www.postgresql.org/versions.json | python docs/releases.py
+It reads the list that PostgreSQL publishes: curl https://www.postgresql.org/versions.json | python docs/releases.py
 """
 
 import json
@@ -16,7 +16,7 @@ HEAD = "# PostgreSQL's newest minor releases; python docs/releases.py writes it 
 
 
 def renewed(published: list[dict[str, Any]]) -> str:
-    """Return the file for the published list; raises SystemExit where that knows less than the present file."""
+    """Return the file for the published list; raises SystemExit if that list is older than the present file."""
     oldest = revisions.OLDEST_SERVER // 10_000
     rows = [row for row in published if "." not in str(row["major"]) and int(row["major"]) >= oldest]
     newest = {int(row["major"]): int(row["latestMinor"]) for row in rows}

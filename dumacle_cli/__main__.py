@@ -3,7 +3,7 @@
 import gc
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, TextIO, cast
 
@@ -27,8 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             status = _guarded(context, arguments)
         finally:
             context.close()
-            _drop_unwritten()
+            _drop_unwritten(sys.stdout)
         context.record(status)
+    _drop_unwritten(sys.stderr)
     return status
 
 
@@ -38,25 +39,28 @@ def _version() -> int:
     try:
         print(f"dumacle {__version__}", flush=True)  # noqa: T201
     except BrokenPipeError:
-        _drop_unwritten()  # the reader left, as `head` does
+        _drop_unwritten(sys.stdout)  # the reader left, as `head` does
     except OSError as error:
-        _drop_unwritten()
+        _drop_unwritten(sys.stdout)
         if sys.stderr:
-            print(f"dumacle: the output could not be written ({error.strerror})", file=sys.stderr)  # noqa: T201
+            with suppress(OSError):
+                print(f"dumacle: the output could not be written ({error.strerror})", file=sys.stderr)  # noqa: T201
+            _drop_unwritten(sys.stderr)
         return 1
     return 0
 
 
-def _drop_unwritten() -> None:
-    """Drop what standard output does not take, or the interpreter's end would fail."""
+def _drop_unwritten(stream: TextIO | None) -> None:
+    """Drop what a standard stream does not take, or the interpreter would exit with 120."""
+    if stream is None or stream.closed:
+        return
     try:
-        if sys.stdout:
-            sys.stdout.flush()
+        stream.flush()
     except OSError:
         import os
 
         sink = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(sink, sys.stdout.fileno())
+        os.dup2(sink, stream.fileno())
         os.close(sink)
 
 
@@ -123,8 +127,6 @@ def _scan(arguments: list[str]) -> dict[str, object]:
 
 def _timeout(arguments: list[str]) -> float:
     """Find --timeout before parsing, so that it also covers parsing and imports (seconds; 0: none)."""
-    from contextlib import suppress
-
     from dumacle_cli.signals import LONGEST
 
     for here, following in pairwise([*arguments, ""]):

@@ -40,29 +40,32 @@ def most() -> int:
 
 
 class Door:
-    """Lets connections in; where it is full, a new one takes the place of that which has been silent for longest."""
+    """Lets connections in; where it is full, a new one takes the place of that without progress for longest."""
 
     def __init__(self, limit: int, tell: Callable[[str], None]) -> None:
         self._limit = limit
         self._tell = tell
-        self._inside: dict[Stage, dict[Guarded, None]] = {stage: {} for stage in Stage}
+        self._unfinished: dict[Guarded, None] = {}
+        self._answering: set[Guarded] = set()
 
     def enter(self, connection: "Guarded") -> None:
         """Let a connection in; where all others wait for their answers, it is closed again."""
-        if sum(map(len, self._inside.values())) >= self._limit:
+        if len(self._unfinished) + len(self._answering) >= self._limit:
             self._tell(f"more than {self._limit} connections at once: those that send nothing are closed")
-            waiting = [*self._inside[Stage.HEAD], *self._inside[Stage.BODY], connection]
-            waiting[0].close()
+            next(iter(self._unfinished), connection).close()
 
     def move(self, connection: "Guarded", stage: Stage) -> None:
         """Note that a connection is at another stage from now on."""
         self.leave(connection)
-        self._inside[stage][connection] = None
+        if stage is Stage.ANSWER:
+            self._answering.add(connection)
+        else:
+            self._unfinished[connection] = None
 
     def leave(self, connection: "Guarded") -> None:
         """Forget a connection."""
-        for inside in self._inside.values():
-            inside.pop(connection, None)
+        self._unfinished.pop(connection, None)
+        self._answering.discard(connection)
 
 
 class Guarded(H11Protocol):

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
-    from dumacle_cli.clients.billing import Billing
     from dumacle_cli.clients.envelope import Key
     from dumacle_cli.clients.locations import Keys
     from dumacle_cli.clients.object_store import Location, ObjectStore
+    from dumacle_cli.clients.stripe import StripeAccount
     from dumacle_cli.settings import Settings
     from dumacle_cli.sources import Resolved
     from dumacle_cli.store.database import Database
@@ -297,13 +297,13 @@ class Context:
     # Stripe
 
     @cached_property
-    def billing(self) -> "Billing":
+    def billing(self) -> "StripeAccount":
         """The account at Stripe; raises NotConfigured where there is no key."""
-        from dumacle_cli.clients.billing import Billing
+        from dumacle_cli.clients.stripe import StripeAccount
 
         if not self.settings.stripe_secret_key:
             raise errors.NotConfigured(what="Stripe", setting="stripe_secret_key")
-        return Billing(self.settings.stripe_secret_key.get_secret_value(), self.settings.stripe_api_base)
+        return StripeAccount(self.settings.stripe_secret_key.get_secret_value(), self.settings.stripe_api_base)
 
     @property
     def webhook_secrets(self) -> list[str]:

@@ -1,6 +1,6 @@
-"""The listener: POST /webhooks/stripe. What Stripe signed is committed to the inbox, and only then answered with 200.
+"""The listener: POST /webhooks/stripe. Commits what Stripe signed to the inbox, then answers with 200.
 
-Nothing else is decided here: a worker fetches what an event hints at. A body or a signature never reaches a log.
+It applies nothing: a worker does (see `services/billing/apply.py`). Bodies and signatures are never logged.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from dumacle_cli.clients.billing import verify
+from dumacle_cli.clients.stripe import verify
 from dumacle_cli.connections import BURST, Door, Guarded, most
 from dumacle_cli.errors import DatabaseBusy, DeliveryRefused, DumacleError
-from dumacle_cli.services import webhooks
+from dumacle_cli.services.billing import inbox
 from dumacle_cli.signals import Terminated, is_ignored
 from dumacle_cli.store.database import Database
 
@@ -30,54 +30,54 @@ PATH = "/webhooks/stripe"
 DRAIN_S = 20
 LOG_S = 10
 QUEUE = 400
-"""How many requests wait for a thread; what comes beyond that is answered with 503 at once."""
+"""The number of requests that may wait for a thread; further ones are answered with 503 at once."""
 ANSWER_S = 8
 BACKLOG = 2048
-"""How many connections the system keeps until they are accepted."""
+"""The number of connections that the system queues until they are accepted."""
 BUFFER = 64 * 1024
-"""Bytes that the system keeps of each connection for either side; left alone, it may be tens of megabytes."""
+"""Size in bytes of each connection's send and receive buffers; the system's default may reach tens of megabytes."""
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Listener:
-    """Verifies deliveries, and keeps them in the inbox by a few threads, one for each connection to the database."""
+    """Verifies deliveries and saves them to the inbox, in one thread per database connection."""
 
-    def __init__(self, database: Database, secrets: Sequence[str], tell: Tell) -> None:
+    def __init__(self, database: Database, secrets: Sequence[str], log: Log) -> None:
         self._database = database
         self._secrets = list(secrets)
-        self.complaints = Complaints(tell)
+        self.log = LimitedLog(log)
         self._threads = Threads(database.pool_size)
 
     def app(self, max_size: int) -> Starlette:
         """Return the web application; a body of more than `max_size` bytes is answered with 413."""
         routes = [Route(PATH, self.receive, methods=["POST"]), Route("/healthz", self.health)]
         app = Starlette(routes=routes, max_body_size=max_size)
-        # Stripe takes a redirect for a failure.
+        # Stripe treats a redirect as a failure.
         app.router.redirect_slashes = False
         return app
 
     async def receive(self, request: Request) -> Response:
-        """Take a delivery: 200 kept, 400 not Stripe's, 503 not kept, so that it is delivered again."""
+        """Answer a delivery: 200 saved, 400 not from Stripe, 503 not saved, so that Stripe delivers it again."""
         try:
             body = await request.body()
         except ClientDisconnect:
-            return self._refuse(408, "a body that did not come")
+            return self._refuse(408, "the client disconnected before the end of the body")
         try:
             event = verify(body, _signature(request), self._secrets, time.time())
-            await self._threads.run(partial(self._keep, event, body))
+            await self._threads.run(partial(self._save, event, body))
         except DeliveryRefused as refusal:
             return self._refuse(400, str(refusal))
         except DumacleError as error:
             return self._refuse(503, str(error))
-        except Exception as fault:  # noqa: BLE001 - its message might quote the body, so only its name is told
+        except Exception as fault:  # noqa: BLE001 - its message might quote the body, so only its name is logged
             return self._refuse(503, f"an unexpected {type(fault).__name__}")
-        return PlainTextResponse("kept")
+        return PlainTextResponse("saved")
 
     async def health(self, _request: Request) -> Response:
-        """Say whether deliveries can be kept: 200, or 503."""
+        """Answer whether deliveries can be saved: 200 or 503."""
         try:
-            await self._threads.run(self._look)
+            await self._threads.run(self._check)
         except DumacleError as error:
             return self._refuse(503, str(error))
         return PlainTextResponse("ok")
@@ -86,21 +86,21 @@ class Listener:
         """End the threads."""
         self._threads.close()
 
-    def _keep(self, event: dict[str, Any], body: bytes) -> None:
+    def _save(self, event: dict[str, Any], body: bytes) -> None:
         with self._database.session() as session:
-            webhooks.record(session, event, body)
+            inbox.receive(session, event, body)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         with self._database.session(read_only=True):
             pass
 
     def _refuse(self, status: int, reason: str) -> Response:
-        self.complaints.tell(f"answered {status}: {reason}")
+        self.log.write(f"answered {status}: {reason}")
         return PlainTextResponse("refused" if status < 500 else "try again", status)
 
 
 class Threads:
-    """A few threads for what waits for the database, and a bounded queue before them."""
+    """A few threads for database work, with a bounded queue."""
 
     def __init__(self, number: int) -> None:
         self._threads = ThreadPoolExecutor(number, thread_name_prefix="inbox")
@@ -108,29 +108,29 @@ class Threads:
         self._waiting = 0
 
     async def run(self, work: Callable[[], None]) -> None:
-        """Do this in a thread; raises DatabaseBusy where too many wait already, or it does not end in time."""
+        """Run work in a thread; raises DatabaseBusy if too many requests wait, or if it takes too long."""
         if self._waiting >= QUEUE:
-            raise DatabaseBusy(reason=f"{QUEUE} requests wait for it already")
+            raise DatabaseBusy(reason=f"{QUEUE} requests are already waiting")
         try:
             async with asyncio.timeout(ANSWER_S):
-                await self._take()
-                await asyncio.wrap_future(self._begin(work))
+                await self._acquire()
+                await asyncio.wrap_future(self._start(work))
         except TimeoutError:
             raise DatabaseBusy(reason=f"it did not answer within {ANSWER_S} s") from None
 
-    async def _take(self) -> None:
+    async def _acquire(self) -> None:
         self._waiting += 1
         try:
             await self._free.acquire()
         finally:
             self._waiting -= 1
 
-    def _begin(self, work: Callable[[], None]) -> "Future[None]":
-        """Begin this in a thread, which is free again when it ends, perhaps long after anybody waited for that."""
+    def _start(self, work: Callable[[], None]) -> "Future[None]":
+        """Start work in a thread, which is released when the work ends, even if that is after the timeout."""
         loop = asyncio.get_running_loop()
-        begun = self._threads.submit(work)
-        begun.add_done_callback(lambda _: _from_thread(loop, self._free.release))
-        return begun
+        started = self._threads.submit(work)
+        started.add_done_callback(lambda _: _from_thread(loop, self._free.release))
+        return started
 
     def close(self) -> None:
         """End the threads."""
@@ -142,36 +142,36 @@ def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> N
         loop.call_soon_threadsafe(call)
 
 
-class Complaints:
-    """Tells each complaint at most every 10 seconds, with how often it arose: strangers may cause them at will."""
+class LimitedLog:
+    """Logs the same message at most every 10 seconds, with a count: anyone can cause messages by sending requests."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self, log: Log) -> None:
+        self._log = log
         self._seen: dict[str, tuple[float, int]] = {}
 
-    def tell(self, complaint: str) -> None:
-        """Tell a complaint, or count it."""
-        told, count = self._seen.get(complaint, (float("-inf"), 0))
+    def write(self, message: str) -> None:
+        """Log a message, or count it."""
+        logged, count = self._seen.get(message, (float("-inf"), 0))
         now = time.monotonic()
-        if now - told < LOG_S:
-            self._seen[complaint] = told, count + 1
+        if now - logged < LOG_S:
+            self._seen[message] = logged, count + 1
             return
-        self._tell(f"{complaint} (and {count} times before)" if count else complaint)
-        self._seen[complaint] = now, 0
+        self._log(f"{message} (and {count} times before)" if count else message)
+        self._seen[message] = now, 0
 
 
-def serve(listener: Listener, host: str, port: int, max_size: int, tell: Tell) -> None:
-    """Listen until SIGTERM, and then answer what was begun; raises OSError where the address cannot be had."""
+def serve(listener: Listener, host: str, port: int, max_size: int, log: Log) -> None:
+    """Listen until SIGTERM, then finish open requests; raises OSError if the address cannot be bound."""
     with _bound(host, port) as listening, suppress(Terminated):
         shown = f"[{host}]" if ":" in host else host
-        tell(f"listening on http://{shown}:{listening.getsockname()[1]}{PATH}")
-        # It raises the signal again when it has drained, which is what ends this.
-        _Server(_config(listener.app(max_size), Door(most(), listener.complaints.tell))).run([listening])
+        log(f"listening on http://{shown}:{listening.getsockname()[1]}{PATH}")
+        # Uvicorn raises the signal again after it has drained, which ends this block.
+        _Server(_config(listener.app(max_size), Door(most(), listener.log.write))).run([listening])
 
 
 def _bound(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sets TCP_NODELAY only where the protocol is named; without it an answer may take 40 ms.
+    # asyncio sets TCP_NODELAY only if the protocol is given; without it a response may take 40 ms longer.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     for side in (socket.SO_SNDBUF, socket.SO_RCVBUF):
@@ -186,7 +186,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Accepts few connections at a time, while the system keeps many for it; takes no signal that it was let ignore."""
+    """Accepts few connections at a time while the system queues many; keeps ignoring signals ignored at its start."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ValidationError
 
+from dumacle_cli import private
 from dumacle_cli.errors import (
     InvalidValue,
     NoSuchProfile,
@@ -184,7 +185,7 @@ def exists(path: Path) -> bool:
 def text(path: Path) -> str | None:
     """Return the text of a configuration file, None where there is no such file; raises UnreadableConfig."""
     try:
-        return path.read_text("utf-8")
+        return private.read(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as fault:

@@ -1,7 +1,7 @@
-"""The worker: takes calls from the queue, and hands each to a task in a thread of its own.
+"""The worker: fetches jobs from the queue, and runs each as a task in its own thread.
 
-A call is only a hint: tasks look up in the database what there is to do, and a sweep calls for what waits. The worker
-outlasts a database that is away. It lives longer than a transaction.
+A job is only a hint: tasks look up in the database what to do, and a sweep adds jobs for what waits. The worker
+survives a database that is down. It lives longer than a transaction.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGALRM)
 T = TypeVar("T")
 
 
-class Tell(Protocol):
+class Log(Protocol):
     """Writes one line of the worker's log."""
 
     def __call__(self, event: str, **facts: object) -> None:
@@ -43,23 +43,23 @@ class Tell(Protocol):
 
 
 class _Connector(procrastinate.PsycopgConnector):
-    """Takes notifications for mere wake-ups, because every login may send any; waits for a database that is away."""
+    """Treats notifications only as wake-ups, because every login may send any; waits for a database that is down."""
 
-    def __init__(self, conninfo: str, connections: int, tell: Tell) -> None:
+    def __init__(self, conninfo: str, connections: int, log: Log) -> None:
         super().__init__(
             conninfo=conninfo,
             min_size=1,
             max_size=connections,
             timeout=CONNECT_SECONDS,
-            # A pool that goes on by itself waits longer and longer; after giving up it begins anew when it is asked.
+            # A pool that reconnects by itself waits longer and longer; after giving up it starts again when it is used.
             reconnect_timeout=RETRY_SECONDS,
             configure=_prepare,
         )
         self.patient = True
-        self._tell = tell
+        self._log = log
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        async def wake(*, channel: str, payload: str) -> None:  # noqa: ARG001 - anybody can have written it
+        async def wake(*, channel: str, payload: str) -> None:  # noqa: ARG001 - any login may have written it
             await on_notification(channel=channel, payload='{"type": "job_inserted", "job_id": 0}')
 
         while True:
@@ -68,15 +68,15 @@ class _Connector(procrastinate.PsycopgConnector):
             await asyncio.sleep(RETRY_SECONDS)
 
     async def execute_query_async(self, query: Any, **arguments: Any) -> None:
-        await self._patiently(lambda: super(_Connector, self).execute_query_async(query, **arguments))
+        await self._retry_while_down(lambda: super(_Connector, self).execute_query_async(query, **arguments))
 
     async def execute_query_one_async(self, query: Any, **arguments: Any) -> dict[str, Any]:
-        return await self._patiently(lambda: super(_Connector, self).execute_query_one_async(query, **arguments))
+        return await self._retry_while_down(lambda: super(_Connector, self).execute_query_one_async(query, **arguments))
 
     async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[dict[str, Any]]:
-        return await self._patiently(lambda: super(_Connector, self).execute_query_all_async(query, **arguments))
+        return await self._retry_while_down(lambda: super(_Connector, self).execute_query_all_async(query, **arguments))
 
-    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_while_down(self, work: Callable[[], Awaitable[T]]) -> T:
         away = False
         while True:
             try:
@@ -85,12 +85,12 @@ class _Connector(procrastinate.PsycopgConnector):
                 if not self.patient or not isinstance(error.__cause__, OperationalError):
                     raise
                 if not away:
-                    self._tell("database away")
+                    self._log("database away")
                 away = True
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 if away:
-                    self._tell("database back")
+                    self._log("database back")
                 return found
 
 
@@ -103,8 +103,8 @@ async def _prepare(connection: AsyncConnection[Any]) -> None:
 class Worker:
     """Serves queues with `slots` tasks at once.
 
-    When it is told to stop it takes no more calls, and after `drain_seconds`, or a second signal, sets `give_back`:
-    tasks then let go of what they hold. `sweep` calls for what waits, and returns how much had no call yet.
+    When it is stopped it fetches no more jobs, and after `drain_seconds`, or a second signal, sets `give_back`: tasks
+    then release their units. `sweep` adds jobs for what waits, and returns how many were missing.
     """
 
     def __init__(
@@ -112,16 +112,16 @@ class Worker:
         database: "Database",
         tasks: Mapping[str, Callable[[str], object]],
         sweep: Callable[[], int],
-        tell: Tell,
+        log: Log,
         *,
         slots: int,
         drain_seconds: float,
         give_back: threading.Event,
     ) -> None:
-        self._sweep, self._tell = sweep, tell
+        self._sweep, self._log = sweep, log
         self._slots, self._drain_seconds, self._give_back = slots, drain_seconds, give_back
         self._queues = [queue.QUEUES[task] for task in tasks]
-        self._connector = _Connector(_conninfo(database), slots + 2, tell)
+        self._connector = _Connector(_conninfo(database), slots + 2, log)
         self._app = procrastinate.App(connector=self._connector)
         for name, task in tasks.items():
             self._app.task(name=name)(self._guarded(name, task))
@@ -129,7 +129,7 @@ class Worker:
         self.stopped_by: signal.Signals | None = None
 
     def run(self, *, once: bool) -> None:
-        """Serve until a signal says otherwise, or with `once` until nothing waits; raises DatabaseUnavailable."""
+        """Serve until a signal stops it, or with `once` until nothing waits; raises DatabaseUnavailable."""
         for library in ("procrastinate", "psycopg", "asyncio"):
             logging.getLogger(library).addHandler(logging.NullHandler())
         asyncio.run(self._run(once))
@@ -137,7 +137,7 @@ class Worker:
     async def _run(self, once: bool) -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(ThreadPoolExecutor(self._slots + 2, thread_name_prefix="task"))
-        loop.set_exception_handler(self._fell)
+        loop.set_exception_handler(self._log_unexpected)
         with translated():
             await self._app.open_async()
         try:
@@ -162,7 +162,7 @@ class Worker:
                 return
 
     async def _take(self, *, wait: bool) -> None:
-        """Take calls until there are none, it is told to stop, or the queue knows this worker no more."""
+        """Run jobs until there are none, until it is stopped, or until the queue no longer knows this worker."""
         self._serving = QueueWorker(
             self._app,
             queues=self._queues,
@@ -179,29 +179,29 @@ class Worker:
             await asyncio.sleep(0 if self.stopped_by else RETRY_SECONDS)
 
     async def _sweep_on(self) -> None:
-        told = ""
+        logged = ""
         while True:
             try:
                 await asyncio.to_thread(self._sweep)
-                told = ""
+                logged = ""
             except DumacleError as error:
-                if str(error) != told:
-                    self._tell("sweep failed", error=str(error))
-                told = str(error)
+                if str(error) != logged:
+                    self._log("sweep failed", error=str(error))
+                logged = str(error)
             await asyncio.sleep(SWEEP_SECONDS)
 
-    def _fell(self, _loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
-        """Tell of what fell on the loop, but not that a call could not be ended which another took away meanwhile."""
+    def _log_unexpected(self, _loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
+        """Log unexpected errors of the loop, except that another worker removed a job meanwhile."""
         error = about.get("exception")
         if not isinstance(error, ConnectorException):
-            self._tell("unexpected", error=type(error).__name__ if error else about.get("message"))
+            self._log("unexpected", error=type(error).__name__ if error else about.get("message"))
 
     def _stop(self, number: signal.Signals) -> None:
         loop = asyncio.get_running_loop()
         if self.stopped_by:
             self._give_back.set()
             return
-        self._tell("stopping", signal=number.name)
+        self._log("stopping", signal=number.name)
         self.stopped_by = number
         self._connector.patient = False
         loop.call_later(self._drain_seconds, self._give_back.set)
@@ -213,15 +213,15 @@ class Worker:
             try:
                 task(str(id))
             except DumacleError as error:
-                self._tell(f"{name} failed", id=id, error=str(error))
-            except Exception as error:  # noqa: BLE001 - a call that makes no sense must not end the worker
-                self._tell(f"{name} failed", id=id, error=f"an unexpected {type(error).__name__}")
+                self._log(f"{name} failed", id=id, error=str(error))
+            except Exception as error:  # noqa: BLE001 - an invalid job must not end the worker
+                self._log(f"{name} failed", id=id, error=f"an unexpected {type(error).__name__}")
 
         return call
 
 
 def _conninfo(database: "Database") -> str:
-    """Return for libpq where the database is, exactly as SQLAlchemy would connect."""
+    """Return the connection string for libpq, equal to SQLAlchemy's."""
     engine = database.engine
     options = engine.dialect.create_connect_args(engine.url)[1]
     options.pop("context", None)  # SQLAlchemy's way to adapt types, which is no option of libpq
@@ -232,7 +232,7 @@ def _conninfo(database: "Database") -> str:
 
 @contextmanager
 def _signals(stop: Callable[[signal.Signals], None]) -> Iterator[None]:
-    """Hand signals to a function in the loop while inside; elsewhere than in the main thread there are none."""
+    """Call a function in the loop for each signal; only in the main thread."""
     loop = asyncio.get_running_loop()
     main = threading.current_thread() is threading.main_thread()
     numbers = [number for number in SIGNALS if main and not is_ignored(number)]

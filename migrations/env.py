@@ -1,4 +1,4 @@
-"""How the migrations run: on the connection that `dumacle_cli.store.schema` hands over, one transaction for each."""
+"""Run the migrations on the connection from `dumacle_cli.store.schema`, each in a transaction of its own."""
 
 from alembic import context
 from sqlalchemy import Connection, text
@@ -8,7 +8,7 @@ from dumacle_cli.store.models.base import SCHEMA
 
 
 def migrate(connection: Connection) -> None:
-    """Run what the Alembic command asks for."""
+    """Run the migrations of the Alembic command."""
     context.configure(
         connection=connection,
         target_metadata=models.complete().metadata,

@@ -1,4 +1,4 @@
-"""What is generated from the program is as the program now is, and the completion scripts complete."""
+"""Generated documents match the program, documents state facts, and the completion scripts complete."""
 
 import importlib.util
 import re
@@ -19,7 +19,7 @@ TOP = Path(__file__).parent.parent
 
 
 def script(name: str) -> ModuleType:
-    """A program of the folder `docs`, as a module."""
+    """A script of the folder `docs`, as a module."""
     spec = importlib.util.spec_from_file_location(name, TOP / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -43,22 +43,26 @@ def test_env_example_names_every_setting_and_sets_none() -> None:
     assert all(line == "" or line.startswith("#") for line in lines)
 
 
-def test_each_test_that_the_security_page_names_is_there() -> None:
+def test_the_security_page_names_existing_tests() -> None:
     named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (TOP / "docs" / "security.md").read_text("utf-8"))
     assert len(named) > 20
     assert [(file, name) for file, name in named if f"def {name}(" not in (TOP / "tests" / file).read_text()] == []
 
 
-def test_the_security_page_names_the_releases_that_are_known() -> None:
-    told = re.sub(r"\s+", " ", (TOP / "docs" / "security.md").read_text("utf-8"))
+def test_the_security_page_names_the_known_releases() -> None:
+    text = re.sub(r"\s+", " ", (TOP / "docs" / "security.md").read_text("utf-8"))
     numbers = [f"{number // 10_000}.{number % 10_000}" for number in lints.FIXED.values()]
     expected = f"fails before {', '.join(numbers[:-1])} and {numbers[-1]}, the minor releases of {lints.AS_OF}"
-    assert expected in told
+    assert expected in text
+
+
+def test_readme_is_read_in_three_minutes() -> None:
+    assert len((TOP / "README.md").read_text("utf-8").splitlines()) <= 200
 
 
 def test_readme_names_what_needs_no_configuration() -> None:
-    told = re.sub(r"\s+", " ", (TOP / "README.md").read_text("utf-8"))
-    (named,) = re.findall(r"Only (`demo`[^.]*) need none\.", told)
+    text = re.sub(r"\s+", " ", (TOP / "README.md").read_text("utf-8"))
+    (named,) = re.findall(r"Only (`demo`[^.]*) need none\.", text)
     assert tuple(re.findall(r"`(.+?)`", named)) == (*NEED_NOTHING, "--help", "--version")
 
 

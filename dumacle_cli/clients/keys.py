@@ -10,6 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from dumacle_cli import private
 from dumacle_cli.clients import keychain
 from dumacle_cli.clients.envelope import KEY_BYTES, Key
 from dumacle_cli.errors import Conflict, InvalidValue, KeyUnusable
@@ -94,22 +95,9 @@ def _read(source: str, path: Path, *, private: bool) -> str:
 
 def _write(source: str, path: Path, text: str) -> None:
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o400)
+        private.create(path, text + "\n", mode=0o400)
     except FileExistsError:
         raise _taken(source) from None
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(descriptor)
-    except BaseException:
-        path.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _taken(source: str) -> Conflict:

@@ -79,7 +79,7 @@ def list_(
 
 @command(app, "show", returns=audit.ChangeDetail, example="dumacle audit show 1", role="superadmin")
 def show(
-    context: Context, change: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1, help="The change.")]
+    context: Context, change: Annotated[str, typer.Argument(metavar="ID", help="The change.")]
 ) -> audit.ChangeDetail:
     """Show a change, each column before and after."""
     with context.session() as session:

@@ -136,7 +136,7 @@ def _end(context: Context, url: str, session: sessions.Session) -> bool:
     try:
         reach = passwords.with_login(url, session.login, sessions.password(session))
         with closing(context.database_at(reach)) as database, database.session() as opened:
-            logins.leave(opened)
+            logins.end_current(opened)
     except (DatabaseRefused, LoginBarred):
         return False
     return True

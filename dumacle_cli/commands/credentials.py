@@ -144,7 +144,7 @@ def rotate_key(
 
     with context.session() as session:
         old, new = context.key, sources.load(to, context.environ)
-        foreseen = keys.foresee(session, old, new)
+        foreseen = keys.preview(session, old, new)
     done = foreseen if context.dry_run else keys.rotate(context.database, old, new)
     note = f"next, on every host: dumacle config set key_source {to}"
     return Shown(done, changed=done.rewrapped > 0, dry_run=context.dry_run, note=note)

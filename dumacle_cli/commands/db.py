@@ -107,7 +107,7 @@ def upgrade(
         if steps and not context.dry_run:
             schema.upgrade(connection, revision)
         elif damaged and not context.dry_run:
-            schema.mend(connection)
+            schema.repair(connection)
     return _migrated(context, before, steps, steps[-1][:4] if steps else before, roles_made=damaged)
 
 

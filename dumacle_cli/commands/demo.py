@@ -3,16 +3,22 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dumacle_cli import embedded, sources
+from dumacle_cli.commands import uploads
 from dumacle_cli.commands.contract import GROUP, command
-from dumacle_cli.commands.tour import Demo, Survey, Tour, survey
 from dumacle_cli.context import Context
-from dumacle_cli.local import ffmpeg, media
+from dumacle_cli.demo import media
+from dumacle_cli.demo.result import Demo
+from dumacle_cli.local import ffmpeg
+from dumacle_cli.local.folder import DEMO_MEDIA
 from dumacle_cli.output.forms import Shown
+
+if TYPE_CHECKING:
+    from dumacle_cli.demo.media import Source
 
 app = typer.Typer(**GROUP)  # type: ignore[arg-type]
 app.path = ""  # type: ignore[attr-defined]
@@ -22,48 +28,49 @@ app.path = ""  # type: ignore[attr-defined]
 def demo(
     context: Context,
     folder: Annotated[
-        Path | None, typer.Argument(metavar="FOLDER", help="What to upload; without it media is made with FFmpeg.")
+        Path | None, typer.Argument(metavar="FOLDER", help="Upload this folder instead of media made with FFmpeg.")
     ] = None,
 ) -> Shown:
     """Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.
 
-    It always uses the embedded servers, never a database that is configured, and can be repeated at will.
+    It uses the embedded servers, never a configured database, and can be run again.
     """
-    source = _source(context, folder)
+    from dumacle_cli.demo import steps
+
+    find_source = _source(context, folder)
     hiding = _use_embedded(context)
-    return _foreseen(context, folder) if context.dry_run else Tour(context, hiding).run(source)
+    if context.dry_run:
+        return _preview(context, folder)
+    return steps.Run(context, uploads.run_upload, uploads.upload).all_steps(find_source, hiding)
 
 
-def _source(context: Context, folder: Path | None) -> Callable[[], tuple[Survey, bool]]:
-    """Return what finds the source or makes it; raises NotFound, InvalidValue or MissingExtra before all else."""
+def _source(context: Context, folder: Path | None) -> "Callable[[], Source]":
+    """Return what finds or makes the source; raises NotFound, InvalidValue or MissingExtra before anything starts."""
     if folder:
-        found = survey(folder)
-        return lambda: (found, False)
+        source = media.survey(folder)
+        return lambda: source
     program = ffmpeg.locate(os.fspath(context.settings.ffmpeg or ""))
-
-    def library() -> tuple[Survey, bool]:
-        place, made = media.library(context.data_dir, program)
-        return survey(place), made
-
-    return library
+    return lambda: media.library(context.data_dir, program)
 
 
 def _use_embedded(context: Context) -> str:
-    """Leave a configured database alone; returns the environment variable that names one, empty where none does."""
-    before = context.resolved
-    context.resolved = before.embedded_in(context.data_dir.resolve(), embedded.PROFILE)
-    if told := [before.origins[name].place for name in sources.LOCAL if getattr(before.settings, name)]:
-        context.say(f"The store of {' and '.join(dict.fromkeys(told))} is left alone: the demo uses the embedded one.")
-    origin = before.origins.get("database_url")
-    if origin is None or before.settings.database_url is None:
+    """Ignore a configured database; return the environment variable that names it, or an empty string."""
+    configured = context.resolved
+    context.resolved = configured.embedded_in(context.data_dir.resolve(), embedded.PROFILE)
+    ignored = [configured.origins[name].place for name in sources.LOCAL if getattr(configured.settings, name)]
+    if ignored:
+        named = " and ".join(dict.fromkeys(ignored))
+        context.say(f"The demo uses the embedded S3 server, not the store configured in {named}.")
+    origin = configured.origins.get("database_url")
+    if origin is None or configured.settings.database_url is None:
         return ""
-    context.say(f"The database of {origin.place} is left alone: the demo uses the embedded one.")
+    context.say(f"The demo uses the embedded database, not the one configured in {origin.place}.")
     return origin.place if origin.kind == "environment" else ""
 
 
-def _foreseen(context: Context, folder: Path | None) -> Shown:
-    source = folder or context.data_dir / media.FOLDER
-    found = survey(source) if source.exists() else None
+def _preview(context: Context, folder: Path | None) -> Shown:
+    source = folder or context.data_dir / DEMO_MEDIA
+    found = media.survey(source) if source.exists() else None
     planned = Demo(
         source=str(source),
         files=found.files if found else None,

@@ -57,7 +57,7 @@ def create(
     "check",
     returns=keys.KeyUse,
     many=True,
-    columns=("key_id", "at_hand", "credentials", "unopened"),
+    columns=("key_id", "available", "credentials", "unopened"),
     example="dumacle key check",
     cron=True,
     role="superadmin",

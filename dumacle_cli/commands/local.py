@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from dumacle_cli import embedded, settings
+from dumacle_cli import embedded
 from dumacle_cli.commands.contract import command, group
 from dumacle_cli.context import Context
 from dumacle_cli.errors import NotEmbedded
@@ -12,24 +12,25 @@ from dumacle_cli.local import servers
 from dumacle_cli.output.forms import Shown
 from dumacle_cli.units import Bytes, show_size
 
-if TYPE_CHECKING:
-    from dumacle_cli.config_file import FileChange
-
 app = group("local", "The embedded PostgreSQL and S3 server on this machine.")
+
+
+Copied = Annotated[str, "link"]
+"""Never folded on a terminal, because it is copied."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
     """One embedded server; `folder` holds the data of both, `size` is its own data on disk."""
 
-    folder: str
+    folder: Copied
     server: str
     status: str
     pid: int | None
-    address: str | None
+    address: Copied | None
     version: str | None
     size: Bytes
-    log: str
+    log: Copied
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def start(context: Context) -> Shown:
     """Start both servers, make database and schema, and write the profile `local`; repeat it at will."""
     folder = _folder(context)
     was_running = servers.running(folder) is not None
-    change = profile(context, folder)
+    change = embedded.profile(context.resolved, context.environ, folder)
     if not context.dry_run:
         embedded.start(folder)
         change.write()
@@ -65,13 +66,6 @@ def start(context: Context) -> Shown:
         notes.append(f"other commands use the database of {database}" if context.settings.database_url else "")
     note = "\n".join(filter(None, notes))
     return Shown(_status(folder), change.changed or not was_running, dry_run=context.dry_run, note=note)
-
-
-def profile(context: Context, folder: Path) -> "FileChange":
-    """Work out the profile `local`, which is not put in the place of a database that a file configures."""
-    configured = context.resolved.origins.get("database_url")
-    in_use = configured is None or configured.kind == "environment"
-    return embedded.profile(settings.user_file(context.environ), folder, in_use=in_use)
 
 
 def _folder(context: Context) -> Path:

@@ -31,7 +31,7 @@ Grantable = Literal["superadmin", "admin", "enduser"]
 def register(app: typer.Typer) -> None:
     """Add the commands about logins and roles to the group of users."""
     changes = partial(command, app, mutates=True)
-    grants = partial(changes, "grant-login", returns=logins.Granted)
+    grants = partial(changes, "grant-login", returns=logins.NewLogin)
     grants(example="dumacle users grant-login ada@example.com")(grant_login)
     revokes = partial(changes, "revoke-login", returns=logins.Revoked, outside=True)
     revokes(example="dumacle users revoke-login bob@example.com")(revoke_login)
@@ -56,7 +56,7 @@ def grant_login(
     if service:
         return context.change(lambda session: logins.grant_service(session, service, password))
     granted = context.change(lambda session: logins.grant(session, user, password))
-    trusting = isinstance(granted.data, logins.Granted) and granted.data.role == "enduser"
+    trusting = isinstance(granted.data, logins.NewLogin) and granted.data.role == "enduser"
     return replace(granted, note=CAUTION) if trusting else granted
 
 
@@ -66,7 +66,7 @@ def revoke_login(context: Context, user: Person = "", service: Service = None) -
     who = logins.service(service) if service else user
     if context.dry_run:
         with context.session() as session:
-            return Shown(logins.revocation(session, who), True, dry_run=True)
+            return Shown(logins.preview_revocation(session, who), True, dry_run=True)
     return context.change(lambda session: logins.revoke(session, who))
 
 

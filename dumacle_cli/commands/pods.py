@@ -12,6 +12,7 @@ from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotConfigured, UsageError
 from dumacle_cli.escapes import visible
+from dumacle_cli.output.bar import bar
 from dumacle_cli.output.forms import Form, Shown
 from dumacle_cli.plain import plain
 from dumacle_cli.services import pods
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 app = group("pods", "Storage pods: capacity, providers, grants.")
 app.add_typer(credentials.app)
 
-BAR = 20
 OWN = "Whether it uses keys of its own; see: pods credentials."
 
 PodName = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id.")]
@@ -231,12 +231,6 @@ def usage(
 def _barred(rows: Any) -> list[Any] | Iterator[Any]:
     barred = (plain(row) | {"bar": bar(row.percent)} for row in rows)
     return list(barred) if isinstance(rows, list) else barred
-
-
-def bar(percent: float) -> str:
-    """Draw a percentage as twenty characters that every terminal has; a little is never drawn as nothing."""
-    full = min(BAR, max(round(percent * BAR / 100), percent > 0))
-    return "#" * full + "." * (BAR - full)
 
 
 @command(

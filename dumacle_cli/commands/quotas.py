@@ -127,7 +127,7 @@ def reset(context: Context) -> Shown:
     A new period begins by itself; closing writes down what the old one came to.
     """
     if context.dry_run:
-        return context.change(quotas.foresee)
+        return context.change(quotas.preview)
     leases = context.change(quotas.reap)
     sessions = context.database.change(_request(context, "sessions"), quotas.sweep)
     closed = list(_batches(context, "", quotas.close_batch))

@@ -9,7 +9,8 @@ from dumacle_cli.commands.contract import command
 from dumacle_cli.context import Context
 from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
 from dumacle_cli.output.forms import Shown
-from dumacle_cli.services import customers, products, reconciliation, selling, subscriptions
+from dumacle_cli.services.billing import BillingContext, catalog, orders, subscriptions
+from dumacle_cli.services.billing import sync as subscription_sync
 from dumacle_cli.units import show_instant
 
 if TYPE_CHECKING:
@@ -25,14 +26,16 @@ def register(app: typer.Typer) -> None:
     subscribes = partial(sells, recorded=True)
     nothing = "no plan costs anything, so there is nothing to sell"
     shown = ("plan", "result", "product_id", "price_id")
-    pushes = partial(sells, returns=products.Pushed, many=True, columns=shown, empty=nothing)
+    pushes = partial(sells, returns=catalog.Published, many=True, columns=shown, empty=nothing)
     moves = partial(subscribes, returns=subscriptions.Subscription)
     pushes("push", role="superadmin", example="dumacle plans push starter pro")(push)
-    subscribes("subscribe", returns=selling.Sale, example="dumacle plans subscribe bob@example.com free")(subscribe)
-    sells("portal", returns=customers.Portal, example="dumacle plans portal ada@example.com")(portal)
+    subscribes("subscribe", returns=orders.Sale, example="dumacle plans subscribe bob@example.com free")(subscribe)
+    sells("portal", returns=orders.Portal, example="dumacle plans portal ada@example.com")(portal)
     moves("change", example="dumacle plans change ada@example.com pro")(change)
     moves("cancel", example="dumacle plans cancel ada@example.com --yes", confirms=True)(cancel)
-    sells("sync", role="superadmin", returns=reconciliation.Synced, example="dumacle plans sync", cron=True)(sync)
+    sells("sync", role="superadmin", returns=subscription_sync.SyncResult, example="dumacle plans sync", cron=True)(
+        sync
+    )
 
 
 def push(
@@ -43,8 +46,8 @@ def push(
 ) -> Shown:
     """Let Stripe sell plans as they are here; pushing again writes only what differs."""
     with context.session() as session:
-        offers = products.offers(session, plans or [], context.settings.installation)
-    done: list[products.Pushed] = []
+        offers = catalog.offers(session, plans or [], context.settings.installation)
+    done: list[catalog.Published] = []
     status = Exit.DONE
     for offer in offers:
         try:
@@ -59,10 +62,10 @@ def push(
     return Shown(done, changed, dry_run=context.dry_run, exit=status)
 
 
-def _push(context: Context, offer: products.Offer) -> products.Pushed:
+def _push(context: Context, offer: catalog.Offer) -> catalog.Published:
     if context.dry_run:
-        return products.foresee(context.billing, offer)
-    return products.push(context.database, context.billing, offer, context.operation)
+        return catalog.preview(_billing(context), offer)
+    return catalog.publish(_billing(context), offer)
 
 
 def subscribe(
@@ -78,31 +81,31 @@ def subscribe(
     if not (checkout or direct):
         return context.change(lambda session: _given(session, user, plan))
     with context.session() as session:
-        deal = selling.deal(session, user, plan, context.settings.installation)
-    if sale := selling.settled(deal):
+        order = orders.order(session, user, plan, context.settings.installation)
+    if sale := orders.completed(order):
         return Shown(sale, False, context.operation, dry_run=context.dry_run)
     sell = _checkout if checkout else _direct
-    return Shown(sell(context, deal), True, context.operation, dry_run=context.dry_run)
+    return Shown(sell(context, order), True, context.operation, dry_run=context.dry_run)
 
 
-def _given(session: "Session", user: str, plan: str) -> tuple[selling.Sale, bool]:
+def _given(session: "Session", user: str, plan: str) -> tuple[orders.Sale, bool]:
     given, changed = subscriptions.give(session, user, plan)
-    return selling.sold(given), changed
+    return orders.sale(given), changed
 
 
-def _checkout(context: Context, deal: selling.Deal) -> selling.Sale:
+def _checkout(context: Context, order: orders.Order) -> orders.Sale:
     pages = [_page(context, name) for name in ("checkout_success_url", "checkout_cancel_url")]
-    till = _till(context)
-    return selling.foresee(deal, "open") if context.dry_run else selling.checkout(till, deal, *pages)
+    billing = _billing(context)
+    return orders.preview(order, "open") if context.dry_run else orders.checkout(billing, order, *pages)
 
 
-def _direct(context: Context, deal: selling.Deal) -> selling.Sale:
-    till = _till(context)
-    return selling.foresee(deal, "active") if context.dry_run else selling.subscribe(till, deal)
+def _direct(context: Context, order: orders.Order) -> orders.Sale:
+    billing = _billing(context)
+    return orders.preview(order, "active") if context.dry_run else orders.subscribe(billing, order)
 
 
-def _till(context: Context) -> customers.Till:
-    return customers.Till(context.database, context.billing, context.settings.installation, context.operation)
+def _billing(context: Context) -> BillingContext:
+    return BillingContext(context.database, context.billing, context.settings.installation, context.operation)
 
 
 def _page(context: Context, setting: str) -> str:
@@ -115,24 +118,25 @@ def _page(context: Context, setting: str) -> str:
 def portal(context: Context, user: User) -> Shown:
     """Make a link to Stripe's page where a user minds his payment methods and invoices."""
     with context.session() as session:
-        buyer = customers.buyer(session, user, context.settings.installation)
+        buyer = orders.buyer(session, user, context.settings.installation)
     page = _page(context, "portal_return_url")
     if context.dry_run:
-        return Shown(customers.Portal(buyer.email, buyer.customer, None), True, dry_run=True)
-    return Shown(customers.portal(_till(context), buyer, page), True)
+        return Shown(orders.Portal(buyer.email, buyer.customer, None), True, dry_run=True)
+    return Shown(orders.portal(_billing(context), buyer, page), True)
 
 
 def change(context: Context, user: User, plan: Plan) -> Shown:
     """Move a user to another plan at once; Stripe settles the rest of the period with the next invoice."""
     with context.session() as session:
         present = subscriptions.of(session, user)
-        deal = selling.deal(session, user, plan, context.settings.installation) if present.is_billed else None
-    if deal is None:
+        order = orders.order(session, user, plan, context.settings.installation) if present.is_billed else None
+    if order is None:
         return context.change(lambda session: subscriptions.move(session, user, plan))
-    till = _till(context)
+    billing = _billing(context)
     if present.plan == plan:
         return Shown(present, False, context.operation, dry_run=context.dry_run)
-    done = selling.moved(present, plan) if context.dry_run else selling.change(till, present, deal)
+    preview = subscriptions.preview_change(present, plan)
+    done = preview if context.dry_run else subscriptions.change(billing, present, plan, order.price)
     return Shown(done, True, context.operation, dry_run=context.dry_run)
 
 
@@ -149,10 +153,11 @@ def cancel(
     context.confirm(f"End the subscription of {present.user} to {present.plan} {when}?")
     if not present.is_billed:
         return context.change(lambda session: subscriptions.stop(session, user))
-    till = _till(context)
+    billing = _billing(context)
     if present.cancel_at_period_end and not now:
         return Shown(present, False, context.operation, dry_run=context.dry_run)
-    done = selling.canceled(present, now=now) if context.dry_run else selling.cancel(till, present, now=now)
+    preview = subscriptions.preview_cancel(present, now=now)
+    done = preview if context.dry_run else subscriptions.cancel(billing, present, now=now)
     return Shown(done, True, context.operation, dry_run=context.dry_run)
 
 
@@ -165,10 +170,8 @@ def sync(
     Exit 3 says that some could not be put right.
     """
     with context.session() as session:
-        chosen = reconciliation.whose(session, user)
-    done, reasons = reconciliation.sync(
-        context.database, context.billing, chosen, context.settings.installation, dry_run=context.dry_run
-    )
+        scope = subscription_sync.scope(session, user)
+    done, reasons = subscription_sync.sync(_billing(context), scope, dry_run=context.dry_run)
     for subscription, reason in reasons.items():
         context.warn(f"{subscription}: {reason}")
     changed = done.missed + done.unseen > done.failed

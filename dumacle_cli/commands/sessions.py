@@ -56,7 +56,7 @@ def revoke(
         raise UsageError("give either a LOGIN or --all", "dumacle auth sessions revoke")
     if context.dry_run:
         with context.session() as session:
-            planned = logins.ending(session, login or None)
+            planned = logins.preview_end(session, login or None)
         return Shown(planned, bool(planned.logins), dry_run=True)
     return context.change(lambda session: logins.end(session, login or None))
 
@@ -64,14 +64,16 @@ def revoke(
 @command(
     app,
     "limit",
-    returns=logins.Longest,
+    returns=logins.SessionLimit,
     example="dumacle auth sessions limit 12",
     mutates=True,
     role="superadmin",
 )
 def limit(
     context: Context,
-    hours: Annotated[int, typer.Argument(metavar="HOURS", min=1, max=logins.LONGEST, help="At most this long.")],
+    hours: Annotated[
+        int, typer.Argument(metavar="HOURS", min=1, max=logins.MAX_SESSION_HOURS, help="At most this long.")
+    ],
 ) -> Shown:
     """Say how long a session of anybody may last; those that are open keep their end."""
-    return context.change(lambda session: logins.set_longest(session, hours))
+    return context.change(lambda session: logins.set_session_limit(session, hours))

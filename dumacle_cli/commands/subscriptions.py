@@ -8,7 +8,7 @@ from dumacle_cli.commands.contract import command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.output.forms import Shown
-from dumacle_cli.services import subscriptions
+from dumacle_cli.services.billing import subscriptions
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -25,11 +25,10 @@ presets = group("transcode presets", "What can be made of a file.")
 app.add_typer(presets)
 
 WATCH_SECONDS = 1
-LARGEST = 2**63 - 1
 COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "created_at")
 
-Id = Annotated[int, typer.Argument(metavar="ID", min=1, max=LARGEST, help="The transcode's number.")]
-Ids = Annotated[list[int], typer.Argument(metavar="ID", min=1, max=LARGEST, help="Numbers of transcodes.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of transcodes.")]
 Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files: e-mail or id.")]
 Pod = Annotated[str, typer.Option("--pod", metavar="POD", help="In which pod: name or id.")]
 
@@ -66,7 +65,9 @@ def submit(
 )
 def list_(
     context: Context,
-    status: Annotated[transcodes.Status | None, typer.Option("--status", help="Only those of this status.")] = None,
+    status: Annotated[
+        transcodes.TranscodeStatus | None, typer.Option("--status", help="Only those of this status.")
+    ] = None,
     preset: Annotated[table.Name | None, typer.Option("--preset", help="Only through this preset.")] = None,
     owner: Owner = "",
     pod: Pod = "",
@@ -90,7 +91,7 @@ def list_(
 def show(context: Context, transcode: Id) -> Shown:
     """Show a transcode with its units of work and what came out of it."""
     with context.session() as session:
-        return Shown(transcodes.show(session, transcode))
+        return Shown(transcodes.show(session, *transcodes.parse_ids([transcode])))
 
 
 @command(
@@ -105,7 +106,7 @@ def show(context: Context, transcode: Id) -> Shown:
 def watch(context: Context, ids: Ids) -> Shown:
     """Follow transcodes until all are over; exit 1 says that some did not succeed, and -o jsonl prints each change."""
     shown = Shown(None)
-    changes = _changes(context, ids, shown)
+    changes = _changes(context, transcodes.parse_ids(ids), shown)
     if context.form is Form.JSONL and not context.quiet:
         shown.data = changes
         return shown
@@ -160,7 +161,7 @@ def _told(context: Context) -> Iterator[Callable[[transcodes.Transcode], None]]:
 )
 def cancel(context: Context, ids: Ids) -> Shown:
     """End transcodes that wait or run; what they took of quotas is given back."""
-    return context.change(lambda session: transcodes.cancel(session, ids))
+    return context.change(lambda session: transcodes.cancel(session, transcodes.parse_ids(ids)))
 
 
 @command(
@@ -174,7 +175,7 @@ def cancel(context: Context, ids: Ids) -> Shown:
 )
 def retry(context: Context, ids: Ids) -> Shown:
     """Submit what failed, was cancelled or quarantined once more, as a new transcode."""
-    return context.change(lambda session: transcodes.retry(session, ids))
+    return context.change(lambda session: transcodes.retry(session, transcodes.parse_ids(ids)))
 
 
 @command(

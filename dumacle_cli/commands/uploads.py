@@ -18,7 +18,7 @@ from dumacle_cli.transcode import presets
 if TYPE_CHECKING:
     from dumacle_cli.ingest.items import Attempt
     from dumacle_cli.output.progress import Bars
-    from dumacle_cli.services.transcodes import Wish
+    from dumacle_cli.services.transcodes import TranscodeRequest
 
 
 def register(app: typer.Typer) -> None:
@@ -97,7 +97,7 @@ def run_upload(
         large_file_size=context.settings.large_file_size,
         concurrency=context.settings.upload_concurrency,
         stop_after=stop_after,
-        transcode=_wish(transcode) if transcode else None,
+        transcode=_transcode_request(transcode) if transcode else None,
     )
     if context.dry_run:
         return uploading.preview(context.database, request, _Reporter(context, None) if report else NoProgress())
@@ -106,11 +106,11 @@ def run_upload(
         return uploading.upload(context.database, context.store, request, progress, results)
 
 
-def _wish(preset: str) -> "Wish":
-    from dumacle_cli.services.transcodes import Wish
+def _transcode_request(preset: str) -> "TranscodeRequest":
+    from dumacle_cli.services.transcodes import TranscodeRequest
 
-    kinds = ("video/",) if presets.get(preset).picture else ("video/", "audio/")
-    return Wish(preset, kinds)
+    kinds = ("video/",) if presets.get(preset).requires_video else ("video/", "audio/")
+    return TranscodeRequest(preset, kinds)
 
 
 def _prefix(given: str) -> str:

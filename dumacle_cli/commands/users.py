@@ -16,7 +16,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotFound, UsageError
 from dumacle_cli.escapes import visible
 from dumacle_cli.output.forms import Shown
-from dumacle_cli.services import erasure, imports, standing, users
+from dumacle_cli.services import account_status, erasure, imports, users
 from dumacle_cli.units import parse_size, show_size
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def create(
 def list_(
     context: Context,
     role: Annotated[users.Role | None, typer.Option("--role", help="Only users of this role.")] = None,
-    status: Annotated[users.Status | None, typer.Option("--status", help="Only users of this status.")] = None,
+    status: Annotated[users.UserStatus | None, typer.Option("--status", help="Only users of this status.")] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Those who are deleted and can be restored.")] = False,
     sort: Annotated[users.Sort, typer.Option("--sort", metavar="ORDER", help="What to sort by.")] = "id",
     limit: Limit = 50,
@@ -78,7 +78,7 @@ def list_(
     return listing(context, fetch, after, everything)
 
 
-@command(app, "show", returns=standing.UserDetail, example="dumacle users show ada@example.com", role="enduser")
+@command(app, "show", returns=account_status.UserDetail, example="dumacle users show ada@example.com", role="enduser")
 def show(
     context: Context,
     user: User,
@@ -86,11 +86,11 @@ def show(
         str, typer.Option("--size", metavar="SIZE", help="Say why a file of 500MiB, 500MB or so many bytes is refused.")
     ] = "",
     pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Say why an upload into this pod is refused.")] = "",
-) -> standing.UserDetail:
+) -> account_status.UserDetail:
     """Show a user with plan, pods and quotas, and why they cannot upload."""
     asked = parse_size(size, "--size") if size else None
     with context.session() as session:
-        found = standing.show(session, user, size=asked, pod=pod, max_file_size=context.settings.max_file_size)
+        found = account_status.show(session, user, size=asked, pod=pod, max_file_size=context.settings.max_file_size)
     return replace(found, reasons=[replace(each, fix=context.runnable(each.fix)) for each in found.reasons])
 
 

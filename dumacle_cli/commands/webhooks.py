@@ -8,7 +8,7 @@ from dumacle_cli.commands.contract import Kind, admit, command, group
 from dumacle_cli.commands.listing import After, All, Limit, listing
 from dumacle_cli.context import Context
 from dumacle_cli.output.forms import Shown
-from dumacle_cli.services import webhooks
+from dumacle_cli.services.billing import inbox
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -45,7 +45,7 @@ def serve(context: Context) -> int:
 @command(
     events,
     "list",
-    returns=webhooks.Event,
+    returns=inbox.Event,
     many=True,
     columns=("id", "type", "object_id", "status", "deliveries", "received_at", "error"),
     empty="Stripe delivered nothing like that yet",
@@ -53,7 +53,7 @@ def serve(context: Context) -> int:
 )
 def list_(
     context: Context,
-    status: Annotated[webhooks.Status | None, typer.Option("--status", help="Only those of this status.")] = None,
+    status: Annotated[inbox.Status | None, typer.Option("--status", help="Only those of this status.")] = None,
     object_: Annotated[
         str, typer.Option("--object", metavar="ID", help="Only those about this object, such as sub_1.")
     ] = "",
@@ -63,23 +63,23 @@ def list_(
 ) -> Shown:
     """List events, the latest received first."""
 
-    def fetch(session: "Session", token: str | None) -> "Page[webhooks.Event]":
-        return webhooks.list_(session, status=status, object_id=object_ or None, after=token, limit=limit)
+    def fetch(session: "Session", token: str | None) -> "Page[inbox.Event]":
+        return inbox.list_(session, status=status, object_id=object_ or None, after=token, limit=limit)
 
     return listing(context, fetch, after, everything)
 
 
-@command(events, "show", returns=webhooks.EventDetail, example="dumacle webhooks events show evt_1")
+@command(events, "show", returns=inbox.EventDetail, example="dumacle webhooks events show evt_1")
 def show(context: Context, event: EventId) -> Shown:
     """Show an event with the state of its object and its body."""
     with context.session() as session:
-        return Shown(webhooks.show(session, event))
+        return Shown(inbox.show(session, event))
 
 
 @command(
     events,
     "retry",
-    returns=webhooks.Event,
+    returns=inbox.Event,
     many=True,
     columns=("id", "type", "object_id", "status"),
     example="dumacle webhooks events retry evt_1",
@@ -88,4 +88,4 @@ def show(context: Context, event: EventId) -> Shown:
 )
 def retry(context: Context, event: EventIds) -> Shown:
     """Let a worker fetch and apply the objects of events once more."""
-    return context.change(lambda session: webhooks.retry(session, event))
+    return context.change(lambda session: inbox.retry(session, event))

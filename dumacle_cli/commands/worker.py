@@ -20,8 +20,8 @@ from dumacle_cli.store import queue
 
 if TYPE_CHECKING:
     from dumacle_cli.store.database import Database
-    from dumacle_cli.transcode.job import Means
-    from dumacle_cli.worker import Tell
+    from dumacle_cli.transcode.job import WorkerDeps
+    from dumacle_cli.worker import Log
 
 Task = Callable[[str], object]
 app = typer.Typer(**GROUP)  # type: ignore[arg-type]
@@ -90,13 +90,13 @@ def _database(context: Context, slots: int) -> "Iterator[Database]":
 
 def _sweep(database: "Database", tasks: Mapping[str, Task]) -> int:
     """Take work back from dead workers, and call for all that waits; returns how much had no call yet."""
-    from dumacle_cli.store import stripe, units
+    from dumacle_cli.store import stripe, work_units
 
     woken = 0
     with database.session() as session:
         queue.forget_dead(session)
         if queue.TRANSCODE in tasks:
-            units.reap(session)
+            work_units.reap(session)
             woken += queue.wake_waiting_units(session)
         if queue.STRIPE in tasks:
             woken += queue.wake_stripe(session, stripe.due(session, queue.BATCH))
@@ -116,8 +116,8 @@ def _tasks(context: Context, database: "Database", names: str, give_back: thread
     if queue.TRANSCODE not in wanted:
         yield tasks
         return
-    with _means(context, database, give_back) as means:
-        yield tasks | {queue.TRANSCODE: partial(_transcode, means, _tell(context))}
+    with _worker_deps(context, database, give_back) as deps:
+        yield tasks | {queue.TRANSCODE: partial(_transcode, deps, _tell(context))}
 
 
 def _wanted(context: Context, names: str) -> set[str]:
@@ -132,28 +132,28 @@ def _wanted(context: Context, names: str) -> set[str]:
 
 
 def _stripe(context: Context, database: "Database") -> Task:
-    from dumacle_cli.services import billing
+    from dumacle_cli.services.billing import BillingContext, apply
 
-    account, tell, installation = context.billing, _tell(context), context.settings.installation
+    billing, tell = BillingContext(database, context.billing, context.settings.installation), _tell(context)
 
-    def apply(object_id: str) -> None:
-        if status := billing.apply_object(database, account, object_id, installation):
+    def refresh(object_id: str) -> None:
+        if status := apply.apply_object(billing, object_id):
             tell(f"stripe {status}", object=object_id)
 
-    return apply
+    return refresh
 
 
 @contextmanager
-def _means(context: Context, database: "Database", give_back: threading.Event) -> "Iterator[Means]":
+def _worker_deps(context: Context, database: "Database", give_back: threading.Event) -> "Iterator[WorkerDeps]":
     from dumacle_cli.local import ffmpeg
-    from dumacle_cli.transcode.job import Means
+    from dumacle_cli.transcode.job import WorkerDeps
     from dumacle_cli.transcode.limits import Limits
     from dumacle_cli.transcode.scratch import scratch
 
     chosen = context.settings
     found = ffmpeg.find(str(chosen.ffmpeg or ""))
     with scratch(chosen.scratch_dir) as folder:
-        yield Means(
+        yield WorkerDeps(
             database=database,
             stores=context.store,
             ffmpeg=found.path,
@@ -165,21 +165,21 @@ def _means(context: Context, database: "Database", give_back: threading.Event) -
         )
 
 
-def _transcode(means: "Means", tell: "Tell", unit_id: str) -> None:
+def _transcode(deps: "WorkerDeps", tell: "Log", unit_id: str) -> None:
     from dumacle_cli.transcode import job
 
-    unit = job.claim(means, int(unit_id))
+    unit = job.claim(deps, int(unit_id))
     if unit is None:
         return
     what = {"unit": unit.id, "transcode": unit.transcode_id, "preset": unit.preset, "file": unit.content.file_id}
     tell("unit started", **what, attempt=unit.attempt)
     began = datetime.now(UTC)
-    done = job.run(means, unit)
+    done = job.run(deps, unit)
     seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
     tell(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
 
 
-def _tell(context: Context) -> "Tell":
+def _tell(context: Context) -> "Log":
     """Return how a line of the log is written: as text, or as one JSON object with the time in UTC."""
     as_json = str(context.options.get("log_format", "text")) == "json"
 

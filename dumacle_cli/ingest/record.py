@@ -38,7 +38,7 @@ class Recorder:
         progress: Progress,
         results: TextIO | None,
         tally: Tally,
-        transcode: transcodes.Wish | None = None,
+        transcode: transcodes.TranscodeRequest | None = None,
     ) -> None:
         self._database = database
         # An upload repeated with the same --op-id uploads other files, so its sets need other operation ids.
@@ -144,7 +144,7 @@ class Journal:
         retry_on_lock(once)
 
 
-def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.Wish | None = None) -> None:
+def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.TranscodeRequest | None = None) -> None:
     """Write the results of these attempts and what they used of their leases, and submit transcodes."""
     _spend(session, [attempt for attempt in attempts if attempt.result is Result.UPLOADED])
     stored = [attempt for attempt in attempts if attempt.result is Result.UPLOADED]
@@ -190,7 +190,7 @@ def _columns(attempts: Sequence[Attempt], wanted: dict[str, Callable[[Attempt], 
     return {name: [value(attempt) for attempt in attempts] for name, value in wanted.items()}
 
 
-def _outcome(attempt: Attempt, transcode: transcodes.Wish | None) -> Outcome:
+def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) -> Outcome:
     stored = attempt.result is Result.UPLOADED
     return Outcome(
         attempt.item.path,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dumacle_cli import errors
 from dumacle_cli.ingest.items import Tally, totals
 from dumacle_cli.services.placement import Target
-from dumacle_cli.services.transcodes import Wish
+from dumacle_cli.services.transcodes import TranscodeRequest
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database, retry_on_lock
 
@@ -35,7 +35,7 @@ class UploadRequest:
     large_file_size: int
     concurrency: int
     stop_after: int = 0
-    transcode: Wish | None = None
+    transcode: TranscodeRequest | None = None
 
     @property
     def selection(self) -> bytes:

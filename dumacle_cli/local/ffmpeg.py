@@ -1,4 +1,4 @@
-"""Where FFmpeg is: the one that was configured, the wheel's, or the system's."""
+"""Find FFmpeg: the configured one, the wheel's, or the system's."""
 
 import os
 import shutil
@@ -21,22 +21,22 @@ class Ffmpeg:
 
 
 def find(configured: str = "") -> Ffmpeg:
-    """Return FFmpeg and its version; raises MissingExtra where there is none, ToolFailed where it does not run."""
+    """Return FFmpeg and its version; raises MissingExtra if there is none, ToolFailed if it does not run."""
     path = locate(configured)
     return Ffmpeg(path, _version(path))
 
 
 def locate(configured: str = "") -> Path:
-    """Return where FFmpeg is without running it; raises MissingExtra where there is none."""
+    """Return the path of FFmpeg without running it; raises MissingExtra if there is none."""
     found = configured or _in_wheel() or shutil.which("ffmpeg")
     if not found:
         raise MissingExtra(what="FFmpeg", extra="embedded")
-    # Absolute, because it runs in other folders than ours.
+    # Absolute, because it runs in other folders.
     return Path(shutil.which(found) or found).absolute()
 
 
 def _in_wheel() -> Path | None:
-    # Looked up, not imported: the package's import costs 60 ms.
+    # Found, not imported: importing the package costs 60 ms.
     spec = find_spec("imageio_ffmpeg")
     if spec is None or spec.origin is None:
         return None
@@ -48,7 +48,7 @@ def _version(path: Path) -> str:
     try:
         done = subprocess.run(
             [str(path), "-version"],
-            # Nothing of ours: the environment may hold keys.
+            # An empty environment: ours may hold keys.
             env={"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -1,8 +1,8 @@
 """FFmpeg's filter graphs and command lines, built and compiled by ffmpeg-python, of which this is the only importer.
 
-The package is no longer maintained, so it only describes here: its `run` deadlocks on a full pipe, and its `probe`
-opens media outside the sandbox. It escapes positional arguments of filters once too often, and takes filters on the
-same stream with the same options for one, whatever their names.
+The package is no longer maintained, and only builds graphs here: its `run` deadlocks on a full pipe, and its `probe`
+opens media outside the sandbox. It escapes positional arguments of filters once too often, and merges filters on the
+same stream with the same options, even if their names differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,27 +18,27 @@ Options = Mapping[str, Option]
 
 
 class Stream(Protocol):
-    """Pictures or sound: an input, one of its streams (`film["a:0"]`), or what a filter makes of it."""
+    """Pictures or sound: an input, one of its streams (`film["a:0"]`), or the output of a filter."""
 
     def __getitem__(self, specifier: str) -> Self:
         """Return the stream of an input that FFmpeg's specifier names."""
 
     def filter(self, name: str, /, **options: Option) -> Self:
-        """Return what a filter makes of this stream."""
+        """Return the output of a filter on this stream."""
 
 
 def read(path: Path, options: Options) -> Stream:
-    """Return a media file as an input, whatever its name looks like."""
+    """Return a media file as an input; any name is safe."""
     return _input(_file(path.absolute()), options)
 
 
 def generate(source: str) -> Stream:
-    """Return what one of FFmpeg's own sources makes, described in the syntax of its filters."""
+    """Return the output of one of FFmpeg's test sources, described in the syntax of its filters."""
     return _input(source, {"f": "lavfi"})
 
 
 def split(stream: Stream, count: int) -> list[Stream]:
-    """Return a stream `count` times: each may be used once only."""
+    """Return `count` copies of a stream, since each can be used only once."""
     import ffmpeg
 
     copies = ffmpeg.filter_multi_output(stream, "split")
@@ -53,10 +53,10 @@ def write(name: str, streams: Sequence[Stream], options: Options) -> OutputFile:
 
 
 def command(program: Path, flags: Sequence[str], outputs: Sequence[OutputFile]) -> list[str]:
-    """Return the program and its arguments; `flags` concern the whole run."""
+    """Return the program and its arguments; `flags` apply to the whole run."""
     import ffmpeg
 
-    # FFmpeg wants them first, and the package's own `global_args` come last.
+    # FFmpeg expects them first, and the package's own `global_args` come last.
     line: list[str] = ffmpeg.compile(ffmpeg.merge_outputs(*outputs), cmd=[str(program), *flags])
     return line
 
@@ -69,5 +69,5 @@ def _input(name: str, options: Options) -> Stream:
 
 
 def _file(name: Path | str) -> str:
-    # Otherwise a dash would make it an option, and a colon a protocol.
+    # Otherwise a leading dash would make it an option, and a colon a protocol.
     return f"file:{name}"

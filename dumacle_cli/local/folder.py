@@ -1,4 +1,4 @@
-"""The data folder: whom it belongs to, and the secrets in it.
+"""The data folder: its owner, and the secrets in it.
 
 <folder>/bin/<version>/   PostgreSQL's programs     <folder>/secrets.json   0600
 <folder>/postgres/        its data and its socket   <folder>/s3.json        port and process of the S3 server
@@ -20,13 +20,15 @@ from dumacle_cli.errors import FolderUnreachable
 
 SYSTEM_ACCOUNTS = ("dumacle", "postgres", "nobody")
 SECRETS = "secrets.json"
+DEMO_MEDIA = "demo"
+DEMO_MEDIA_UNFINISHED = "demo.part"
 # initdb hands its own path to a shell between double quotes.
 UNQUOTED = frozenset('"$`\\')
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who runs the servers and owns the data folder."""
+    """The account that runs the servers and owns the data folder."""
 
     name: str
     uid: int
@@ -35,7 +37,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The random passwords and keys of one data folder; `login` is what its owner acts as, empty before it is made."""
+    """The random passwords and keys of one data folder; `login` is its owner's PostgreSQL login, at first empty."""
 
     postgres_password: str
     owner_password: str
@@ -62,9 +64,9 @@ def system_account() -> Account:
 
 
 def account_of(folder: Path) -> Account:
-    """Return who runs the servers of `folder`: its owner, or for a new one this user, or root's system account.
+    """Return the account that runs the servers of `folder`: its owner; for a new one us, or root's system account.
 
-    Raises FolderUnreachable where that account is not in passwd, or the folder is somebody else's.
+    Raises FolderUnreachable if that account is not in passwd, or the folder belongs to another account.
     """
     refuse_others(folder)
     uid = folder.stat().st_uid if folder.exists() else os.geteuid()
@@ -80,10 +82,10 @@ def account_of(folder: Path) -> Account:
 
 
 def refuse_others(folder: Path) -> None:
-    """Raise FolderUnreachable where a folder belongs to somebody else, whose files and links would be trusted.
+    """Raise FolderUnreachable if a folder belongs to another account, whose files and links would be trusted.
 
-    Root may use what its system account owns: such folders it made itself. What lies above root's folder must be
-    closed to others too, who could put another in its place.
+    Root may use folders of its system account, which it made itself. The folders above root's must be closed to other
+    accounts too: they could replace its folder.
     """
     try:
         uid = folder.stat().st_uid
@@ -92,9 +94,8 @@ def refuse_others(folder: Path) -> None:
     except OSError as error:
         raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
     if not _is_trusted(uid):
-        who = _name(os.geteuid()) or f"uid {os.geteuid()}"
-        reason = f"it belongs to {_name(uid) or f'uid {uid}'}, who alone may run servers in it"
-        raise FolderUnreachable(folder=folder, account=who, reason=reason)
+        reason = f"it belongs to {_described(uid)}, the only account that may run servers in it"
+        raise FolderUnreachable(folder=folder, account=_described(os.geteuid()), reason=reason)
     if os.geteuid() == 0:
         _refuse_open_parents(folder)
 
@@ -108,11 +109,10 @@ def _refuse_open_parents(folder: Path) -> None:
         except OSError as error:
             raise FolderUnreachable(folder=folder, account="root", reason=error.strerror) from None
         if not _is_trusted(found.st_uid):
-            who = _name(found.st_uid) or f"uid {found.st_uid}"
-            reason = f"{parent} belongs to {who}, who could put another folder in its place"
+            reason = f"{parent} belongs to {_described(found.st_uid)}, which could replace the folder"
             raise FolderUnreachable(folder=folder, account="root", reason=reason)
         if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
-            reason = f"everybody can write to {parent}, and put another folder in its place"
+            reason = f"every account can write to {parent}, and replace the folder"
             raise FolderUnreachable(folder=folder, account="root", reason=reason)
 
 
@@ -127,13 +127,19 @@ def _name(uid: int) -> str:
         return ""
 
 
+def _described(uid: int) -> str:
+    return _name(uid) or f"uid {uid}"
+
+
 def prepare(folder: Path) -> Account:
-    """Make sure that `folder` exists, is ours, private, and within reach of the account that is returned.
+    """Make sure that `folder` exists, is ours, private, and open to the account that is returned.
 
     Raises FolderUnreachable.
     """
     if UNQUOTED.intersection(str(folder)):
-        raise FolderUnreachable(folder=folder, account="initdb", reason=f"its path has one of {' '.join(UNQUOTED)}")
+        raise FolderUnreachable(
+            folder=folder, account="initdb", reason=f"its path contains one of {' '.join(UNQUOTED)}"
+        )
     try:
         account = account_of(folder)
         _check_reach(folder, account)
@@ -149,15 +155,15 @@ def prepare(folder: Path) -> Account:
 
 
 def is_ours(folder: Path) -> bool:
-    """Tell whether Dumacle made this data folder."""
+    """Return whether Dumacle made this data folder."""
     return (folder / SECRETS).is_file()
 
 
 def make_private(folder: Path, account: Account) -> Path:
-    """Make a folder that only `account` can open, if it is not there yet."""
+    """Make a folder that only `account` can open, unless it exists."""
     if folder.exists():
         return folder
-    # It appears with its owner: another start that saw it in between would take it for a folder of root's.
+    # It is renamed when it has its owner: a concurrent start would otherwise take it for a folder of root's.
     fresh = Path(tempfile.mkdtemp(prefix=".dumacle-", dir=folder.parent))
     give(fresh, account)
     try:
@@ -170,27 +176,19 @@ def make_private(folder: Path, account: Account) -> Path:
 
 
 def give(path: Path, account: Account) -> None:
-    """Make `account` the owner of a file that root made in its folder."""
+    """Give a file that root made to `account`."""
     if os.geteuid() == 0:
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def write_private(path: Path, text: str, account: Account) -> None:
-    """Replace a file so that it is whole after a power cut, and readable for `account` only."""
-    part = path.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    give(part, account)
-    part.rename(path)
-    private.sync(path.parent)
+    """Replace a file of the data folder, readable for `account` only; to be called under the folder's lock."""
+    private.sweep(path)
+    private.write(path, text, owner=(account.uid, account.gid) if os.geteuid() == 0 else None)
 
 
 def read_secrets(folder: Path) -> Secrets | None:
-    """Return the secrets of a data folder, or None where there is none yet; raises FolderUnreachable."""
+    """Return the secrets of a data folder, or None if it has none yet; raises FolderUnreachable."""
     try:
         found = (folder / SECRETS).read_bytes()
     except FileNotFoundError:
@@ -202,7 +200,7 @@ def read_secrets(folder: Path) -> Secrets | None:
 
 
 def ensure_secrets(folder: Path, account: Account) -> Secrets:
-    """Return the secrets of a prepared data folder; random ones are made once, before any server knows them."""
+    """Return the secrets of a prepared data folder, made at random and kept before any server knows them."""
     found = read_secrets(folder) or Secrets(*(secrets.token_urlsafe(size) for size in (32, 32, 24, 32)))
     if not found.login_password:
         found = replace(found, login_password=secrets.token_urlsafe(32))
@@ -219,7 +217,7 @@ def _check_reach(folder: Path, account: Account) -> None:
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if os.geteuid() != 0:
         return
-    # The kernel is asked as that account: mode bits alone do not tell of ACLs and mounts.
+    # Tested as that account: mode bits alone do not show ACLs and mounts.
     probe = subprocess.run(
         ["/bin/sh", "-c", 'test -x "$0"', str(nearest)],
         user=account.uid,
@@ -237,7 +235,8 @@ def _check_ours(folder: Path, account: Account) -> None:
     if folder.stat().st_uid != account.uid:
         reason = f"it belongs to root; name a folder that does not exist yet, or give it to {account.name}"
         raise FolderUnreachable(folder=folder, account=account.name, reason=reason)
-    # In this order: another first start may be under way, which makes the secrets before all else but the lock.
-    others = {entry.name for entry in folder.iterdir()} - {"lock", SECRETS, Path(SECRETS).with_suffix(".part").name}
+    # In this order: a concurrent first start writes the secrets before anything but the lock.
+    names = {entry.name for entry in folder.iterdir()} - {"lock", SECRETS}
+    others = [name for name in names if not name.startswith(f".{SECRETS}.")]  # its drafts
     if others and not is_ours(folder):
-        raise FolderUnreachable(folder=folder, account=account.name, reason="it holds files that are not Dumacle's")
+        raise FolderUnreachable(folder=folder, account=account.name, reason="it contains files that are not Dumacle's")

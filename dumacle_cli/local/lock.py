@@ -1,4 +1,4 @@
-"""One command at a time may start or stop the servers of a data folder, or make their database ready."""
+"""Locks of a data folder: one command at a time starts or stops its servers, or prepares their database."""
 
 import fcntl
 import os
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dumacle_cli import private
 from dumacle_cli.errors import FolderUnreachable
 
 SERVERS = "lock"
@@ -14,7 +15,7 @@ READY = "ready.lock"
 
 @contextmanager
 def locked(folder: Path, name: str = SERVERS) -> Iterator[None]:
-    """Hold a lock of a data folder; waits for whoever holds it, and is freed when its holder dies."""
+    """Hold a lock of a data folder, waiting until it is free; it is freed when its holder dies."""
     descriptor = _acquire(folder / name)
     try:
         yield
@@ -26,7 +27,7 @@ def _acquire(path: Path) -> int:
     while True:
         descriptor = _open(path)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # `reset` deletes the file while others wait for it; their lock would guard nothing.
+        # `reset` deletes the file while others wait for it: a lock on a deleted file guards nothing.
         if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
             return descriptor
         os.close(descriptor)
@@ -34,6 +35,6 @@ def _acquire(path: Path) -> int:
 
 def _open(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        return private.open_lock(path)
     except OSError as error:
         raise FolderUnreachable(folder=path.parent, account=f"uid {os.geteuid()}", reason=error.strerror) from None

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: one postmaster on `<folder>/postgres`, reached through a unix socket there."""
+"""The embedded PostgreSQL: one server on `<folder>/postgres`, reached through a unix socket there."""
 
 import hashlib
 import os
@@ -17,13 +17,13 @@ STOP_STEPS = ((signal.SIGINT, 30.0), (signal.SIGQUIT, 10.0))
 
 
 def running(folder: Path) -> int | None:
-    """Return the pid of the PostgreSQL that takes connections, or None."""
+    """Return the pid of the PostgreSQL that accepts connections, or None."""
     pid, state = _recorded(folder)
     return pid if pid and state == "ready" and _identity(folder).runs_as(pid) else None
 
 
 def start(folder: Path, secrets: Secrets, account: Account) -> int:
-    """Start PostgreSQL unless it runs, making the cluster first where there is none; returns its pid.
+    """Start PostgreSQL unless it runs, creating the cluster on first use; returns its pid.
 
     To be called under the folder's lock. Raises EmbeddedFailed, MissingExtra.
     """
@@ -42,7 +42,7 @@ def start(folder: Path, secrets: Secrets, account: Account) -> int:
 
 
 def stop(folder: Path) -> bool:
-    """Stop PostgreSQL, ending its connections; tells whether it was running. Raises ToolFailed if it stays."""
+    """Stop PostgreSQL and end its connections; returns whether it was running. Raises ToolFailed if it stays up."""
     pid, _ = _recorded(folder)
     identity = _identity(folder)
     if not pid or not identity.runs_as(pid):
@@ -65,7 +65,7 @@ def _launch(folder: Path, executables: Path, environment: dict[str, str], accoun
 
 
 def _await_present(folder: Path) -> int | None:
-    # Whoever launched it may have died while it was recovering, or it is just shutting down.
+    # The command that launched it may have died while it was recovering, or it is shutting down now.
     pid, _ = _recorded(folder)
     identity = _identity(folder)
     if pid and identity.runs_as(pid):
@@ -79,11 +79,11 @@ def _clear_leftovers(folder: Path) -> None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGQUIT)
     if not wait(lambda: not identity.leftovers(), LEFTOVER_SECONDS):
-        reason = f"processes {identity.leftovers()} of the one before it do not end"
+        reason = f"processes {identity.leftovers()} of the previous server do not end"
         raise EmbeddedFailed(server="PostgreSQL", reason=reason, log=folder / "postgres.log")
     pid, _ = _recorded(folder)
     if not pid or not identity.may_be(pid):
-        # PostgreSQL itself would take any live process with that pid for its predecessor.
+        # PostgreSQL would mistake any live process with that pid for the previous server.
         (data / "postmaster.pid").unlink(missing_ok=True)
         (data / f"{SOCKET}.lock").unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The servers' processes: recognised by what they run on, started apart from us, ended by their id."""
+"""The servers' processes: recognised by their folder, started in a session of their own, ended by their id."""
 
 import os
 import signal
@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from dumacle_cli import private
-from dumacle_cli.local.folder import Account, give
+from dumacle_cli.local.folder import Account
 
 POLL = 0.01
 LOG_SIZE = 10 * 1024**2
-# A Popen that is collected while its program runs warns, and these are meant to outlive us.
+# Kept, since a Popen that is collected while its program runs warns, and the servers outlive us.
 _started: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """How the processes of a server are told from others: a pid alone may be another program's by now.
+    """What distinguishes the processes of a server: a pid alone may belong to another program by now.
 
-    `title` is how the server's own children begin their command line, empty where it has none.
+    `title` is how the command lines of the server's children begin, empty if it has no children.
     """
 
     program: str
@@ -31,7 +31,7 @@ class Identity:
     title: str = ""
 
     def runs_as(self, pid: int) -> bool:
-        """Tell whether `pid` is alive (no zombie) and is this server."""
+        """Return whether `pid` is alive (no zombie) and is this server."""
         if sys.platform != "linux":
             return _is_alive(pid)
         if not self.may_be(pid):
@@ -39,28 +39,28 @@ class Identity:
         return os.fsencode(self.folder) in _command_line(pid).split(b"\0") or self._works_here(pid)
 
     def may_be(self, pid: int) -> bool:
-        """Tell whether `pid` is alive and runs the same program, on this folder or another."""
+        """Return whether `pid` is alive and runs the same program, on this folder or another."""
         if sys.platform != "linux":
             return _is_alive(pid)
         return Path(os.fsdecode(_command_line(pid).split(b"\0")[0])).name == self.program
 
     def leftovers(self) -> list[int]:
-        """Return the processes of this server that are still there (Linux only; elsewhere none)."""
+        """Return the processes of this server that still run (on Linux only)."""
         return [pid for pid in _pids() if self.runs_as(pid) or self._is_child(pid)]
 
     def _is_child(self, pid: int) -> bool:
         return bool(self.title) and _command_line(pid).startswith(self.title.encode())
 
     def _works_here(self, pid: int) -> bool:
-        # A folder that was moved under a running server; root in a container may not look, hence not the only mark.
+        # For a folder that was moved while its server runs; not the only mark, since root in a container may not look.
         try:
             return Path(f"/proc/{pid}/cwd").samefile(self.folder)
         except OSError:
             return False
 
 
-def cut(log: Path) -> None:
-    """Keep the end of a log of more than 10 MiB as `<log>.1`, and begin it anew while its server writes on."""
+def rotate(log: Path) -> None:
+    """Keep the last 10 MiB of a longer log as `<log>.1`, and empty it while its server goes on writing."""
     try:
         descriptor = os.open(log, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
@@ -69,10 +69,10 @@ def cut(log: Path) -> None:
         if (size := os.fstat(file.fileno()).st_size) <= LOG_SIZE:
             return
         file.seek(size - LOG_SIZE)
-        private.write(
-            log.with_name(f"{log.name}.1"), file.read(LOG_SIZE).decode(errors="replace"), os.fstat(descriptor)
-        )
-        file.truncate(0)  # it is written to at its end only, wherever that is
+        found = os.fstat(descriptor)
+        text = file.read(LOG_SIZE).decode(errors="replace")
+        private.write(log.with_name(f"{log.name}.1"), text, owner=(found.st_uid, found.st_gid))
+        file.truncate(0)  # the server appends, so it goes on at the new end
 
 
 def launch(
@@ -86,12 +86,11 @@ def launch(
 ) -> subprocess.Popen[bytes]:
     """Start a server that outlives this process, as `account`, with its output appended to `log`."""
     descriptor = os.open(program, os.O_RDONLY)
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    give(log, account)
+    output = private.open_log(log, (account.uid, account.gid))
     try:
         process = subprocess.Popen(
             [str(program), *arguments],
-            # By descriptor: the program may lie in a folder that is closed to the account.
+            # By descriptor: the program may be in a folder that is closed to the account.
             executable=f"/proc/self/fd/{descriptor}" if sys.platform == "linux" else str(program),
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
@@ -111,14 +110,14 @@ def launch(
 
 
 def drop(account: Account) -> dict[str, Any]:
-    """Return the arguments of subprocess that make root's child run as `account`."""
+    """Return the arguments of subprocess that make a child of root run as `account`."""
     if os.geteuid() != 0:
         return {}
     return {"user": account.uid, "group": account.gid, "extra_groups": []}
 
 
 def end(identity: Identity, pid: int, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
-    """Send each signal and wait its seconds for the server to be gone; tell whether it is."""
+    """Send each signal and wait its seconds for the server to end; return whether it ended."""
     for number, seconds in steps:
         try:
             os.kill(pid, number)
@@ -130,7 +129,7 @@ def end(identity: Identity, pid: int, steps: Sequence[tuple[signal.Signals, floa
 
 
 def wait(done: Callable[[], bool], seconds: float) -> bool:
-    """Ask `done` again and again for at most `seconds`; tell whether it came true."""
+    """Poll `done` for at most `seconds`; return whether it became true."""
     deadline = time.monotonic() + seconds
     while not done():
         if time.monotonic() > deadline:

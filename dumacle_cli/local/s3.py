@@ -27,12 +27,12 @@ def running(folder: Path) -> tuple[int, int] | None:
 
 
 def endpoint(port: int) -> str:
-    """Return the URL of the S3 server at `port`."""
+    """Return the URL of the S3 server on `port`."""
     return f"http://{LOOPBACK}:{port}"
 
 
 def start(folder: Path, secrets: Secrets, account: Account) -> int:
-    """Start the S3 server unless it answers, on the port it had before if that is free; returns the port.
+    """Start the S3 server unless it answers, on its previous port if that is free; returns the port.
 
     To be called under the folder's lock. Raises EmbeddedFailed, MissingExtra, ToolFailed.
     """
@@ -50,7 +50,7 @@ def start(folder: Path, secrets: Secrets, account: Account) -> int:
 
 
 def stop(folder: Path) -> bool:
-    """Stop the S3 server; tells whether it was running. Raises ToolFailed if it stays."""
+    """Stop the S3 server; returns whether it was running. Raises ToolFailed if it keeps running."""
     pid, _ = _recorded(folder)
     was_running = bool(pid) and _identity(folder).runs_as(pid)
     _end_all(folder)
@@ -73,14 +73,14 @@ def _launch(
         process.kill()
         process.wait()
         if port:
-            # Another program took the port between our look and the server's own.
+            # Another program took the port after we checked that it was free.
             return _launch(folder, program, 0, secrets, account)
         raise EmbeddedFailed(server="S3 server", reason="it does not answer", log=log)
     return process, announced
 
 
 def _environment(folder: Path, secrets: Secrets) -> dict[str, str]:
-    # By the environment, since everybody can read a command line.
+    # In the environment, since every account can read a command line.
     key = f'"{secrets.s3_access_key},{secrets.s3_secret_key}"'
     return {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(folder), "RCLONE_AUTH_KEY": key}
 
@@ -112,7 +112,7 @@ def _is_free(port: int) -> bool:
 
 
 def _end_all(folder: Path) -> None:
-    # Also one whose starter died before it could write down the pid.
+    # Including one whose pid was not written down, because the command that started it died.
     pid, _ = _recorded(folder)
     identity = _identity(folder)
     for each in {pid, *identity.leftovers()}:
@@ -121,7 +121,7 @@ def _end_all(folder: Path) -> None:
 
 
 def _sweep(objects: Path) -> None:
-    # Parts of uploads whose ids the server forgot when it ended.
+    # Parts of multipart uploads, whose ids the server forgot when it ended.
     for folder, _, names in os.walk(objects):
         for name in names:
             if name.startswith(".rclone_temp_"):

@@ -1,4 +1,4 @@
-"""The two embedded servers of a data folder: start, look, stop, delete."""
+"""The two embedded servers of a data folder: start, status, stop, reset."""
 
 import os
 import shutil
@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from dumacle_cli import private
 from dumacle_cli.errors import Conflict
-from dumacle_cli.local import address, media, postgres, process, s3
+from dumacle_cli.local import address, postgres, process, s3
 from dumacle_cli.local import folder as folders
 from dumacle_cli.local.lock import READY, SERVERS, locked
 
@@ -15,9 +16,9 @@ SUPERUSER = "postgres"
 OWNER = "dumacle_owner"
 DATABASE = "dumacle"
 SCHEMA = "postgres/dumacle.schema"
-"""File that says which schema the database was brought to; lost with the cluster that it speaks of."""
+"""The file that names the schema revision of the database; in the cluster, so that both are deleted together."""
 LOGS = ("postgres.log", "s3.log")
-# All that `reset` may delete; what others put into the folder stays.
+# Everything that `reset` may delete; other files in the folder stay.
 OURS = (
     "postgres",
     "postgres.part",
@@ -29,9 +30,9 @@ OURS = (
     folders.SECRETS,
     SERVERS,
     READY,
-    "schema",  # where the mark of the schema was, before it went into the cluster
-    media.FOLDER,
-    media.UNFINISHED,
+    "schema",  # the place of the schema revision in earlier releases
+    folders.DEMO_MEDIA,
+    folders.DEMO_MEDIA_UNFINISHED,
 )
 
 
@@ -39,8 +40,8 @@ OURS = (
 class Servers:
     """How to reach both servers of a data folder while they run.
 
-    `host` is libpq's, good in this process only; `shared_host` is good for every process, and None where the path of
-    the folder is too long for a unix socket. `account` runs the servers.
+    `host` is libpq's, valid in this process only; `shared_host` is valid in every process, and None if the path of the
+    folder is too long for a unix socket. `account` runs the servers.
     """
 
     folder: Path
@@ -65,7 +66,7 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """What `dumacle local status` says of one server; `size` in bytes on disk."""
+    """The status of one server; `size` in bytes on disk."""
 
     server: str
     running: bool
@@ -77,7 +78,7 @@ class ServerStatus:
 
 
 def start(folder: Path) -> Servers:
-    """Start whichever server is down, making the data folder on first use.
+    """Start the servers that do not run, making the data folder on first use.
 
     Raises FolderUnreachable, EmbeddedFailed, MissingExtra, ToolFailed.
     """
@@ -94,12 +95,12 @@ def start(folder: Path) -> Servers:
 
 
 def running(folder: Path) -> Servers | None:
-    """Return how to reach the servers if both are up; starts nothing. Raises FolderUnreachable."""
+    """Return how to reach the servers, or None unless both run; starts nothing. Raises FolderUnreachable."""
     folder = folder.resolve()
     secrets = folders.read_secrets(folder)
     if secrets is None:
         return None
-    _cut_logs(folder)
+    _rotate_logs(folder)
     if postgres.running(folder) is None:
         return None
     found = s3.running(folder)
@@ -107,7 +108,7 @@ def running(folder: Path) -> Servers | None:
 
 
 def keep_login(up: Servers, login: str) -> Servers:
-    """Keep the name of the login that whoever owns the folder acts with."""
+    """Keep the name of the PostgreSQL login of the folder's owner."""
     account = folders.account_of(up.folder)
     with locked(up.folder):
         secrets = replace(folders.ensure_secrets(up.folder, account), login=login)
@@ -115,14 +116,14 @@ def keep_login(up: Servers, login: str) -> Servers:
     return replace(up, login=login)
 
 
-def note_schema(folder: Path, revision: str) -> None:
-    """Remember which schema the database was brought to."""
+def keep_revision(folder: Path, revision: str) -> None:
+    """Keep the schema revision of the database."""
     account = folders.account_of(folder)
     folders.write_private(folder / SCHEMA, revision, account)
 
 
 def stop(folder: Path) -> list[str]:
-    """Stop the servers that run; returns their names. Raises FolderUnreachable, ToolFailed."""
+    """Stop the running servers and return their names. Raises FolderUnreachable, ToolFailed."""
     folder = folder.resolve()
     if folders.read_secrets(folder) is None:
         return []
@@ -131,19 +132,22 @@ def stop(folder: Path) -> list[str]:
 
 
 def reset(folder: Path) -> int:
-    """Stop the servers and delete all their data for good; returns the bytes freed on disk.
+    """Stop the servers and permanently delete their data; returns the bytes freed on disk.
 
-    Raises Conflict where the folder was not made by Dumacle, FolderUnreachable, ToolFailed.
+    Raises Conflict if Dumacle did not make the folder, FolderUnreachable, ToolFailed.
     """
     folder = folder.resolve()
     if folders.read_secrets(folder) is None:
         if not folder.exists():
             return 0
-        raise Conflict(reason=f"{folder} is no data folder of Dumacle", advice="look where it is: dumacle local status")
+        raise Conflict(
+            reason=f"{folder} is not a data folder of Dumacle", advice="see where it is: dumacle local status"
+        )
     with locked(folder):
         _stop(folder)
         freed = sum(_size(folder / name) for name in OURS)
         for name in OURS:
+            private.sweep(folder / name)
             _delete(folder / name)
     if not any(folder.iterdir()):
         folder.rmdir()
@@ -151,10 +155,10 @@ def reset(folder: Path) -> int:
 
 
 def status(folder: Path) -> list[ServerStatus]:
-    """Return what runs where and how big it is; starts nothing. Raises FolderUnreachable."""
+    """Return the status of both servers; starts nothing. Raises FolderUnreachable."""
     folder = folder.resolve()
     if folders.read_secrets(folder):
-        _cut_logs(folder)
+        _rotate_logs(folder)
     pid, found = postgres.running(folder), s3.running(folder)
     return [
         ServerStatus(
@@ -179,7 +183,7 @@ def status(folder: Path) -> list[ServerStatus]:
 
 
 def connect_args(servers: Servers) -> dict[str, str]:
-    """Return libpq's parameters that lead to this PostgreSQL and to no impostor on its socket."""
+    """Return libpq's parameters that connect to this PostgreSQL, and to no other server on its socket."""
     return {
         "host": servers.host,
         "port": servers.port,
@@ -189,18 +193,18 @@ def connect_args(servers: Servers) -> dict[str, str]:
 
 
 def url(servers: Servers, user: str, password: str, database: str) -> str:
-    """Return the URL of a login, for libpq and SQLAlchemy alike; good in this process only."""
+    """Return the URL of a login, for libpq and SQLAlchemy alike; valid in this process only."""
     query = "&".join(f"{name}={quote(value, safe='')}" for name, value in connect_args(servers).items())
     return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@/{quote(database, safe='')}?{query}"
 
 
 def owner_url(servers: Servers) -> str:
-    """Return the URL of Dumacle's database under the role that owns it; good in this process only."""
+    """Return the URL of Dumacle's database for the role that owns it; valid in this process only."""
     return url(servers, OWNER, servers.owner_password, DATABASE)
 
 
 def login_url(servers: Servers) -> str:
-    """Return the URL of Dumacle's database for whoever owns the folder, a superadmin; good in this process only."""
+    """Return the URL of Dumacle's database for the folder's owner, a superadmin; valid in this process only."""
     return url(servers, servers.login, servers.login_password, DATABASE)
 
 
@@ -223,9 +227,9 @@ def _servers(folder: Path, secrets: folders.Secrets, account: folders.Account, p
     )
 
 
-def _cut_logs(folder: Path) -> None:
+def _rotate_logs(folder: Path) -> None:
     for log in LOGS:
-        process.cut(folder / log)
+        process.rotate(folder / log)
 
 
 def _stop(folder: Path) -> list[str]:
@@ -252,7 +256,7 @@ def _size(path: Path) -> int:
             try:
                 total += Path(parent, name).lstat().st_blocks * 512
             except FileNotFoundError:
-                continue  # A running server deletes files meanwhile.
+                continue  # deleted meanwhile by a running server
     return total
 
 

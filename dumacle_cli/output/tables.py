@@ -21,7 +21,7 @@ CHUNK = 500
 
 GAP = "  "
 
-_HEADINGS = {"sentence": "what it makes", "entry": "file to open", "picture": "needs a picture"}
+_HEADINGS = {"description": "what it makes", "entry": "file to open", "requires_video": "needs video"}
 _BOUNDARIES = ("_start", "_end")
 _GOOD = {"active", "uploaded", "verified", "ok", "running", "done", "stored", "unchanged"}
 _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"}
@@ -119,14 +119,14 @@ def _names(kind: type) -> tuple[str, ...]:
 
 
 def _of_many(names: tuple[str, ...], items: list[Any], kind: type, *, headed: bool, title: str = "") -> Grid:
-    sizes = marked(kind, "bytes")
+    sizes, links = marked(kind, "bytes"), marked(kind, "link")
     numbers = {name for name in names if any(_is_number(item.get(name)) for item in items)}
     return Grid(
         rows=[[cell(item.get(name), name, kind) for name in names] for item in items],
         headings=tuple(map(heading, names)),
         headed=headed,
         right=frozenset(place for place, name in enumerate(names) if name in numbers or name in sizes),
-        instants=frozenset(place for place, name in enumerate(names) if _is_instant(name)),
+        instants=frozenset(place for place, name in enumerate(names) if _is_instant(name) or name in links),
         title=title,
     )
 

@@ -1,4 +1,4 @@
-"""The record of changes: who changed what, when and how."""
+"""The audit log: who changed what, when and how."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import InvalidValue, NoSuchChange
+from dumacle_cli.ids import parse_id
 from dumacle_cli.services import users
 from dumacle_cli.store import audit as store
 from dumacle_cli.store import models, paging
@@ -16,7 +17,7 @@ Action = Literal["insert", "update", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """Which changes are looked for: those that agree with all that is given; from `since` to before `until`.
+    """Filters of the audit log, which all apply; `since` is included, `until` is not.
 
     `actor` is a user's id or e-mail; `target` is `TABLE` or `TABLE:ID`, of users also `users:EMAIL`.
     """
@@ -32,9 +33,9 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One recorded change of a row, or of a set of rows `first..last`; `target` is its table and its id.
+    """One audited change of a row, or of a set of rows `first..last`; `target` is the table and the id.
 
-    `actor` is null for the owner of the schema; `on_behalf_of` is whose row it is, where that is not the actor.
+    `actor` is null for the owner of the schema; `on_behalf_of` is the owner of the row, if that is another user.
     """
 
     id: int
@@ -49,7 +50,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """What a column held before and after."""
+    """The values of a column before and after."""
 
     column: str
     before: Any
@@ -65,30 +66,31 @@ class ChangeDetail(Change):
 
 @dataclass(frozen=True, slots=True)
 class ChangeRecord(Change):
-    """A change as it is recorded: the row before and after, of an update only the columns that differ."""
+    """A change as it is stored: the row before and after; of an update, only the columns that differ."""
 
     before: dict[str, Any] | None
     after: dict[str, Any] | None
 
 
 def list_(session: Session, search: Search, *, after: str | None, limit: int) -> paging.Page[Change]:
-    """Return a page of changes, the latest first; raises NotFound for a user, and InvalidValue."""
+    """Return a page of changes, latest first; raises NotFound for a user, and InvalidValue."""
     found = store.page(session, _filter(session, search), after, limit)
     return paging.Page([Change(**_facts(row)) for row in found.items], found.after)
 
 
 def export(session: Session, search: Search, *, after: str | None, limit: int) -> paging.Page[ChangeRecord]:
-    """Return a page of changes with what was before and after, the earliest first; raises as `list_` does."""
+    """Return a page of changes with the state before and after, earliest first; raises as `list_` does."""
     found = store.page(session, _filter(session, search), after, limit, latest_first=False)
     items = [ChangeRecord(**_facts(row), before=row.Audit.before, after=row.Audit.after) for row in found.items]
     return paging.Page(items, found.after)
 
 
-def show(session: Session, id_: int) -> ChangeDetail:
-    """Return a change, column by column; raises NoSuchChange."""
-    row = store.find(session, id_)
+def show(session: Session, change: str) -> ChangeDetail:
+    """Return the change with this id, column by column; raises NoSuchChange."""
+    id_ = parse_id(change)
+    row = None if id_ is None else store.find(session, id_)
     if row is None:
-        raise NoSuchChange(noun="recorded change", name=str(id_))
+        raise NoSuchChange(noun="recorded change", name=change)
     return ChangeDetail(**_facts(row), changes=_values(row.Audit.before or {}, row.Audit.after or {}))
 
 
@@ -96,7 +98,7 @@ def _filter(session: Session, search: Search) -> store.Filter:
     for name in ("login", "target", "operation"):
         given = getattr(search, name) or ""
         if not given.isprintable():
-            raise InvalidValue(name=f"--{name}", value=repr(given), reason="nothing that is recorded is called so")
+            raise InvalidValue(name=f"--{name}", value=repr(given), reason="it has characters that no name has")
     table, row = _target(session, search.target)
     return store.Filter(
         actor_id=None if search.actor is None else _user_id(session, search.actor),
@@ -116,15 +118,14 @@ def _target(session: Session, typed: str | None) -> tuple[str | None, str | None
     table, _, row = typed.partition(":")
     known = store.tables(session)
     if table not in known:
-        raise InvalidValue(name="--target", value=repr(typed), reason=f"recorded are {', '.join(known)}")
+        raise InvalidValue(name="--target", value=repr(typed), reason=f"the audited tables are {', '.join(known)}")
     return table, str(_user_id(session, row)) if row and table == "users" else row or None
 
 
 def _user_id(session: Session, typed: str) -> int:
-    """Return the id of a user; an id is believed, because what was done outlives who did it."""
-    if typed.isascii() and typed.isdigit() and len(typed) < 19:
-        return int(typed)
-    return users.get_any(session, typed).id
+    """Return the id of a user; an id is not checked, because audited changes outlive their users."""
+    user_id = parse_id(typed)
+    return users.get_any(session, typed).id if user_id is None else user_id
 
 
 def _facts(row: store.Found) -> dict[str, Any]:
@@ -142,7 +143,7 @@ def _facts(row: store.Found) -> dict[str, Any]:
 
 
 def _person(email: str | None, id_: int | None) -> str | None:
-    """Name a user who may have been purged since."""
+    """Return the e-mail of a user, or the id if they were purged."""
     return email or (None if id_ is None else str(id_))
 
 

@@ -1,4 +1,4 @@
-"""What an installation must be for this program to work, one finding with its fix for each point."""
+"""Checks of an installation: each returns a finding with its fix."""
 
 import shutil
 from collections.abc import Callable, Iterable
@@ -22,21 +22,21 @@ CLOCK_SECONDS = 5
 SECRETS = "give secrets by environment or by a file of mode 0600"
 LITTLE_DISK = 5 * 1024**3
 NO_DISK = 256 * 1024**2
-Status = Literal["ok", "skipped", "warning", "failed"]
+CheckStatus = Literal["ok", "skipped", "warning", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One point that was looked at, what was found, and what to do about it."""
+    """One check: its status, the finding, and the fix."""
 
     check: str
-    status: Status
+    status: CheckStatus
     finding: str
     fix: str
 
 
 def tried(name: str, look: Callable[[], Check]) -> Check:
-    """Run a check whose own failure is a finding too."""
+    """Run a check, and return its own failure as a finding."""
     try:
         return look()
     except DumacleError as error:
@@ -44,7 +44,7 @@ def tried(name: str, look: Callable[[], Check]) -> Check:
 
 
 def server(connection: "Connection") -> Check:
-    """Look whether PostgreSQL is new enough."""
+    """Check the version of PostgreSQL."""
     from dumacle_cli.store import catalog
 
     version, new_enough = catalog.server(connection)
@@ -53,7 +53,7 @@ def server(connection: "Connection") -> Check:
 
 
 def schema(connection: "Connection") -> Check:
-    """Look whether this program works with the schema; raises SchemaMissing, SchemaTooOld or SchemaTooNew."""
+    """Check that this program works with the schema; raises SchemaMissing, SchemaTooOld or SchemaTooNew."""
     from dumacle_cli.store import revisions
     from dumacle_cli.store import schema as migrations
 
@@ -63,7 +63,7 @@ def schema(connection: "Connection") -> Check:
 
 
 def functions(connection: "Connection") -> Check:
-    """Look whether the database has every function that the migrations made."""
+    """Check that the database has every function that the migrations created."""
     from dumacle_cli.store import catalog
 
     if missing := catalog.missing_functions(connection):
@@ -72,7 +72,7 @@ def functions(connection: "Connection") -> Check:
 
 
 def models(connection: "Connection") -> list[Check]:
-    """Compare the tables with the program's models, one finding a difference."""
+    """Compare the tables with the program's models; each difference is a finding."""
     from dumacle_cli.store import schema as migrations
 
     found = migrations.check(connection)
@@ -95,10 +95,10 @@ def clock(connection: "Connection") -> Check:
 
 
 def disk(folder: Path) -> Check:
-    """Look how much room the embedded servers' folder has."""
+    """Check the free space of the embedded servers' folder."""
     usage = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists()))
-    status: Status = "failed" if usage.free < NO_DISK else "warning" if usage.free < LITTLE_DISK else "ok"
-    fix = "" if status == "ok" else "free room"
+    status: CheckStatus = "failed" if usage.free < NO_DISK else "warning" if usage.free < LITTLE_DISK else "ok"
+    fix = "" if status == "ok" else "free disk space"
     return Check("disk", status, f"{show_size(usage.free)} free at {folder}", fix)
 
 
@@ -115,7 +115,7 @@ def _round_trip(name: str, location: "Location", prefix: str) -> Check:
 
 
 def ffmpeg(configured: str) -> Check:
-    """Look whether FFmpeg is there and runs."""
+    """Check that FFmpeg is installed and runs."""
 
     def look() -> Check:
         found = programs.find(configured)
@@ -125,7 +125,7 @@ def ffmpeg(configured: str) -> Check:
 
 
 def keyring() -> Check:
-    """Look whether this account has a keyring that stores secrets; without one, scripts keep them in files."""
+    """Check that this account has a keyring that stores secrets; without one, scripts keep them in files."""
     try:
         found = keychain.backend()
         return Check(
@@ -136,7 +136,7 @@ def keyring() -> Check:
 
 
 def boundaries(connection: "Connection") -> list[Check]:
-    """Look whether PostgreSQL keeps everybody to what he may do, for whoever sees all users and logins."""
+    """Check that PostgreSQL enforces all rights; the caller must see all users and logins."""
     from dumacle_cli.store import acls, identity, lints
 
     if not identity.is_complete(connection):
@@ -146,7 +146,7 @@ def boundaries(connection: "Connection") -> list[Check]:
 
 
 def shared(connection: "Connection") -> list[Check]:
-    """Look whether one login can take what all share; only who sees all logins can tell."""
+    """Check whether one login can exhaust a shared resource; only a caller who sees all logins can tell."""
     from dumacle_cli.store import lints, logins
 
     if logins.role_of(connection) not in ("owner", "superadmin", "admin"):
@@ -160,23 +160,23 @@ def _judged_by(connection: "Connection", lint: "Lint") -> list[Check]:
     return _judged(lint.name, lint.status, lints.faults(connection, lint), lint.clean)
 
 
-def _judged(name: str, status: Status, faults: "list[Fault]", clean: str = "nothing found") -> list[Check]:
+def _judged(name: str, status: CheckStatus, faults: "list[Fault]", clean: str = "nothing found") -> list[Check]:
     found = [Check(name, status, fault.finding, fault.fix) for fault in faults]
     return found or [Check(name, "ok", clean, "")]
 
 
 def _guard(connection: "Connection") -> Check:
-    """Tell the second belt against DDL; without a superuser nobody can put it on."""
+    """Check the guard against DDL (guard.sql), which only a superuser can install."""
     from dumacle_cli.store import lints
 
     on = lints.is_guarded(connection)
     if on is None:
-        return Check("guard", "skipped", "no superuser put it up: rights alone refuse DDL", "")
+        return Check("guard", "skipped", "not installed by a superuser: rights alone refuse DDL", "")
     fix = "" if on else "ALTER EVENT TRIGGER dumacle_guard ENABLE"
     return Check("guard", "ok" if on else "failed", "on" if on else "off", fix)
 
 
-def worst(checks: Iterable[Check]) -> Status:
-    """Return the gravest status among the checks."""
+def worst(checks: Iterable[Check]) -> CheckStatus:
+    """Return the worst status of the checks."""
     found = {check.status for check in checks}
     return "failed" if "failed" in found else "warning" if "warning" in found else "ok"

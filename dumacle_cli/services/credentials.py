@@ -22,7 +22,7 @@ SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Keys to a provider, less what is secret: a pod's, or the system's. `access_key` ends as the real one."""
+    """Keys of a pod, or of the system, without the secrets; `access_key` shows the end of the real one."""
 
     pod: str | None
     provider: str
@@ -36,7 +36,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """A credential that is gone."""
+    """A deleted credential."""
 
     pod: str | None
     provider: str
@@ -44,7 +44,7 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose credential is meant: a pod's with its bucket, or the system's."""
+    """The owner of a credential: a pod with its bucket, or the system."""
 
     pod_id: int | None
     pod: str | None
@@ -54,18 +54,18 @@ class Owner:
 
     @property
     def named(self) -> str:
-        """How a sentence names it."""
+        """Its name in a sentence."""
         return f"pod {self.pod}" if self.pod else "the system"
 
     @property
     def option(self) -> str:
-        """How it is typed."""
+        """Its form on the command line."""
         return self.pod or "--default"
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Keys that are to be proven against a bucket, and an object that must be there where the pod has any."""
+    """Keys to verify against a bucket, and an object that must exist if the pod has any."""
 
     place: Place
     prefix: str
@@ -75,9 +75,9 @@ class Trial:
 
 
 def owner(session: Session, reference: str, provider: str, *, lock: bool = False) -> Owner:
-    """Return whose credential is meant, the system's where no pod is named; raises NotFound.
+    """Return the owner of a credential, the system if no pod is named; raises NotFound.
 
-    `lock` keeps the pod from beginning to use it meanwhile.
+    `lock` prevents the pod from switching to it meanwhile.
     """
     if not reference:
         return Owner(None, None, Place(provider), "", in_use=False)
@@ -95,7 +95,7 @@ def get(session: Session, whose: Owner) -> models.Credential:
 
 
 def show(session: Session, key: Key, reference: str) -> list[Credential]:
-    """Return the credentials of a pod, or the system's; raises NotFound, KeyMissing, CredentialAltered."""
+    """Return the credentials of a pod or of the system; raises NotFound, KeyMissing, CredentialAltered."""
     pod = pods.get(session, reference) if reference else None
     found = store.of(session, pod.id if pod else None)
     return [view(row, key, pod.name if pod else None) for row in found]
@@ -112,9 +112,9 @@ def view(row: models.Credential, key: Key, pod: str | None) -> Credential:
 def put(
     session: Session, key: Key, reference: str, provider: str, keys: Keys, *, proven: bool = False
 ) -> tuple[Credential, bool]:
-    """Encrypt keys and keep them in place of those that were there; the system's where no pod is named.
+    """Encrypt keys and store them in place of the previous ones, for the system if no pod is named.
 
-    Raises NotFound, or Conflict where the pod uses them and they were not `proven` against its bucket.
+    Raises NotFound, or Conflict if the pod uses them and they were not `proven` against its bucket.
     """
     whose = owner(session, reference, provider, lock=True)
     if whose.in_use and not proven:
@@ -127,7 +127,7 @@ def put(
 
 
 def clear(session: Session, whose: Owner) -> tuple[Cleared, bool]:
-    """Delete a credential; raises Conflict where the pod uses it."""
+    """Delete a credential; raises Conflict if the pod uses it."""
     provider = whose.place.provider
     if whose.in_use:
         advice = f"first: dumacle pods update {quoted(whose.pod)} --no-use-custom-{provider}"
@@ -139,9 +139,9 @@ def clear(session: Session, whose: Owner) -> tuple[Cleared, bool]:
 
 
 def keys_to(session: Session, place: Place) -> models.Credential | None:
-    """Return the encrypted keys to a place, or None where the settings name them; raises NoCredential.
+    """Return the encrypted keys to a place, or None if the settings have them; raises NoCredential.
 
-    Who may read no credential has the system's keys in his settings, or none; a pod's own are refused by PostgreSQL.
+    An actor who may not read credentials has the system's keys in their settings, or none.
     """
     if place.pod_id is None and not store.readable(session):
         return None
@@ -162,31 +162,31 @@ def opened(key: Key, row: models.Credential) -> Keys:
 
 
 def label(pod_id: int | None, provider: str) -> str:
-    """Return what a credential is bound to: it opens nowhere else."""
+    """Return what a credential is bound to: it decrypts in no other row."""
     return f"{'default' if pod_id is None else pod_id}/{provider}"
 
 
 def sealed(row: models.Credential) -> Sealed:
-    """Return what is encrypted of a row."""
+    """Return the encrypted part of a row."""
     return Sealed(row.ciphertext, row.wrapped_key, row.key_id)
 
 
-# Proving
+# Verification
 
 
 def trial(session: Session, whose: Owner) -> Trial:
-    """Return what is to be proven of a credential; raises NoCredential."""
+    """Return what to verify about a credential; raises NoCredential."""
     row = get(session, whose)
     return replace(_trial(session, whose, whose.place), credential_id=row.id, ciphertext=row.ciphertext)
 
 
 def replacing(session: Session, whose: Owner) -> Trial | None:
-    """Return what is to be proven of keys that replace those in use, or None where these are not in use."""
+    """Return what to verify about keys that replace the current ones, or None if those are not in use."""
     return _trial(session, whose, whose.place) if whose.in_use else None
 
 
 def switch(session: Session, reference: str, provider: str, *, own: bool) -> Trial | None:
-    """Return what must be proven before a pod uses its own keys, or the system's again: these only where it has files.
+    """Return what to verify before a pod switches to its own keys, or back to the system's if it has files.
 
     Raises NotFound, NoCredential.
     """
@@ -203,7 +203,7 @@ def _trial(session: Session, whose: Owner, place: Place) -> Trial:
 
 
 def stand(session: Session, tried: Trial) -> None:
-    """Record that keys were proven; raises Conflict where they were replaced meanwhile."""
+    """Record that keys were verified; raises Conflict if they were replaced meanwhile."""
     if tried.credential_id and not store.prove(session, tried.credential_id, tried.ciphertext):
         reason = "the credential was changed while it was being proven"
         raise Conflict(reason=reason, advice="repeat the command")

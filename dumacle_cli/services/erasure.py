@@ -1,4 +1,4 @@
-"""Erasing a user for good: hidden first, then the bytes of his files, then all rows; repeated, it goes on where it was.
+"""Purging a user: hide them, delete the bytes of their files, then all rows; a repeat continues where it stopped.
 
 It lives longer than a transaction.
 """
@@ -29,7 +29,7 @@ KEPT = (
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """A user who goes for good, with how many files and bytes, and what stays of them all the same."""
+    """A purged user, with how many files and bytes, and what is kept about them."""
 
     id: int
     email: str
@@ -39,8 +39,8 @@ class Erased:
 
 
 def plan(session: "Session", reference: str) -> Erased:
-    """Return what erasing a user would take, of a deleted one too; raises NotFound, or Conflict where he is billed."""
-    from dumacle_cli.services import subscriptions
+    """Preview what purging a user, deleted or not, removes; raises NotFound, or Conflict if Stripe bills them."""
+    from dumacle_cli.services.billing import subscriptions
     from dumacle_cli.store import erasure as store
 
     user = users.get_any(session, reference)
@@ -58,9 +58,9 @@ def begin(session: "Session", reference: str) -> tuple[Erased, bool]:
 
 
 def finish(database: "Database", stores: "Callable[[Place], ObjectStore]", user_id: int) -> None:
-    """Erase a user who is deleted, with his files; does nothing to another.
+    """Purge a deleted user and their files; does nothing to one who is not deleted.
 
-    Raises Conflict while uploads of his are open, and the errors of the stores; what was done is kept.
+    Raises Conflict while the user has open uploads, and the errors of the stores; what was done is kept.
     """
     from dumacle_cli.services import purge
     from dumacle_cli.store import erasure as store

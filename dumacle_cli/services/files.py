@@ -17,9 +17,10 @@ from dumacle_cli.errors import (
     UsageError,
 )
 from dumacle_cli.escapes import quoted, visible
+from dumacle_cli.ids import looks_like_id, parse_id
 from dumacle_cli.services import pods, renditions, users
 from dumacle_cli.store import files as store
-from dumacle_cli.store import logins, models, paging, transcodes, units
+from dumacle_cli.store import logins, models, paging, transcodes, work_units
 from dumacle_cli.store.files import Selection
 from dumacle_cli.units import Bytes, show_size
 
@@ -173,9 +174,10 @@ def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted
 
 
 def _by_id(session: Session, file: str, deleted: bool | None) -> int:
-    if not file.isdigit():
+    file_id = parse_id(file)
+    if file_id is None and not looks_like_id(file):
         raise UsageError("a path needs --owner USER; without it FILE is an id", "dumacle files")
-    row = store.find(session, int(file)) if int(file) < 2**63 else None
+    row = None if file_id is None else store.find(session, file_id)
     if row is None:
         raise NotFound(noun="file", name=file)
     if deleted is not None and deleted != bool(row.File.deleted_at):
@@ -257,7 +259,7 @@ def delete(session: Session, chosen: Selection, *, maximum: int | None = None) -
     """
     transcodes.lock_pods(session, chosen)
     ids = _locked(session, chosen, maximum)
-    units.cancel(session, transcodes.live(session, file_id=ids))
+    work_units.cancel(session, transcodes.live(session, file_id=ids))
     store.change(session, ids, deleted_at=datetime.now(UTC))
     return _affected(session, ids, deleted=True), bool(ids)
 

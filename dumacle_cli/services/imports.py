@@ -1,4 +1,4 @@
-"""Imports of users: CSV or JSON lines, read in constant memory, created in sets, and one result for each line."""
+"""Imports of users: CSV or JSON lines, read in constant memory, created in batches, with a result for each line."""
 
 import csv
 import io
@@ -23,12 +23,12 @@ Format = Literal["csv", "jsonl"]
 FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COLUMNS = ("email", "name", "role", "plan")
 BATCH = 1000
-"""Lines that are created in one transaction."""
+"""Lines per transaction."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line as it was read, valid by itself unless there is an error."""
+    """One line as it was read; valid unless `error` is set."""
 
     line: int
     email: str
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What became of one line of an import."""
+    """The result of one line of an import."""
 
     line: int
     email: str
@@ -52,7 +52,7 @@ class Imported:
 
 
 def read(stream: BinaryIO, form: Format) -> Iterator[Entry]:
-    """Read entries one by one and close the stream at its end; what is wrong with a line is in its entry.
+    """Read entries one by one and close the stream at its end; an invalid line is an entry with an error.
 
     Raises InvalidValue on a bad CSV header.
     """
@@ -160,13 +160,13 @@ def _role(text: str) -> str:
 
 
 def batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
-    """Cut entries into the lists that are created in one transaction each."""
+    """Split entries into batches of one transaction each."""
     while batch := list(islice(entries, BATCH)):
         yield batch
 
 
 def create(session: Session, entries: list[Entry]) -> tuple[list[Imported], bool]:
-    """Create the users of these entries in sets; who exists is left as he is; returns a result for each entry."""
+    """Create the users of these entries; existing users are not modified. Returns a result for each entry."""
     refused = {entry.line: entry.error for entry in entries if entry.error} | _refused_plans(session, entries)
     wanted: dict[str, Entry] = {}
     for entry in entries:
@@ -177,7 +177,7 @@ def create(session: Session, entries: list[Entry]) -> tuple[list[Imported], bool
 
 
 def _refused_plans(session: Session, entries: list[Entry]) -> dict[int, str]:
-    from dumacle_cli.store import plans  # it maps tables, which most commands of users need not
+    from dumacle_cli.store import plans  # start-up: it maps tables that most commands do not need
 
     known = plans.named(session, {entry.plan for entry in entries if entry.plan})
     refused = {}
@@ -201,7 +201,7 @@ def _create(session: Session, entries: list[Entry]) -> dict[str, int]:
 
 
 def recalled(line: Imported | dict[str, Any]) -> Imported:
-    """Return a result as it was, also where a repeated operation has it from its record."""
+    """Return a result, which a repeated operation has as stored JSON."""
     return Imported(**line) if isinstance(line, dict) else line
 
 

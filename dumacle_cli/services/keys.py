@@ -1,4 +1,4 @@
-"""The key that wraps credentials: whether all of them open with it, and how it is replaced by another."""
+"""The key that wraps credentials: check that it decrypts all of them, and rotate it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ LISTED = 100
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """How many of all credentials were wrapped anew, by which key instead of which."""
+    """How many of all credentials were wrapped again, with the new key and the old one."""
 
     old_key_id: str
     new_key_id: str
@@ -32,24 +32,24 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True)
 class KeyUse:
-    """A key, how many credentials need it, and the first hundred of those that do not open with the key at hand."""
+    """A key, how many credentials need it, and the first hundred that the configured key does not decrypt."""
 
     key_id: str
-    at_hand: bool
+    available: bool
     credentials: int
     failed: int
     unopened: list[str]
 
 
-def foresee(session: Session, old: Key, new: Key) -> Rotated:
-    """Return what a rotation would do now."""
+def preview(session: Session, old: Key, new: Key) -> Rotated:
+    """Preview a rotation."""
     return Rotated(old.id, new.id, store.count(session, old.id) if old != new else 0, store.count(session))
 
 
 def rotate(database: "Database", old: Key, new: Key) -> Rotated:
-    """Wrap all data keys by a new key, batch by batch, and open every credential with it at the end.
+    """Wrap all data keys with a new key, batch by batch, and decrypt every credential with it at the end.
 
-    It lives longer than a transaction; killed and repeated it goes on where it was. Raises KeyMissing,
+    It lives longer than a transaction; a repeat continues where it stopped. Raises KeyMissing,
     CredentialAltered; what was done is kept.
     """
     rewrapped = 0
@@ -74,9 +74,9 @@ def _rotate_batch(session: Session, old: Key, new: Key) -> int:
 
 
 def check(database: "Database", key: Key) -> list[KeyUse]:
-    """Open every credential with the key, and return which keys they need and which do not open, the one at hand first.
+    """Decrypt every credential, and return the keys that they need, the configured one first, and what fails.
 
-    Raises KeyUnusable where what the key seals does not open again.
+    Raises KeyUnusable if the key does not decrypt what it encrypted.
     """
     _probe(key)
     counts, unopened = Counter({key.id: 0}), defaultdict[str, list[str]](list)
@@ -94,7 +94,9 @@ def check(database: "Database", key: Key) -> list[KeyUse]:
 
 def _probe(key: Key) -> None:
     if unseal(key, "probe", seal(key, "probe", b"probe")) != b"probe":
-        raise KeyUnusable(source=key.id, reason="what it seals does not open again", advice="reinstall cryptography")
+        raise KeyUnusable(
+            source=key.id, reason="it does not decrypt what it encrypted", advice="reinstall cryptography"
+        )
 
 
 def _all(database: "Database") -> Iterator[tuple[models.Credential, str | None]]:

@@ -1,4 +1,4 @@
-"""Logins: PostgreSQL roles made for people and services, and the sessions that people open with theirs."""
+"""Logins: the PostgreSQL roles of users and services, and the sessions that users open with theirs."""
 
 import secrets
 from contextlib import suppress
@@ -14,15 +14,15 @@ from dumacle_cli.store import logins, models, paging
 from dumacle_cli.units import Secret
 
 Duty = Literal["worker", "listener", "cron", "ingest"]
-SHORTEST = 12
-"""Characters that a password has at least."""
-LONGEST = 8760
-"""Hours that a session may ever last: a year."""
+MIN_PASSWORD_LENGTH = 12
+"""The minimum length of a password, in characters."""
+MAX_SESSION_HOURS = 8760
+"""The longest session that any installation allows, in hours: a year."""
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
-    """A login that was made or got another password, which is shown where it was made at random."""
+class NewLogin:
+    """A login that was created or got another password; the password is shown if it was generated."""
 
     user: str
     role: str
@@ -33,15 +33,15 @@ class Granted:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """Logins that ended, with the connections that they had."""
+    """Logins that ended, and how many connections ended with them."""
 
     logins: tuple[str, ...]
     connections: int
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A session: whose it is, its login, and when PostgreSQL stops to take it."""
+class NewSession:
+    """A session: its user, its login, and when PostgreSQL stops accepting it."""
 
     user: str
     role: str
@@ -50,15 +50,15 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Longest:
-    """How many hours a session lasts at most."""
+class SessionLimit:
+    """The longest duration of a session, in hours."""
 
     hours: int
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who acts: the user with role, and the login; a service's role is its duty."""
+    """The acting user, their role, and the login; the role of a service is its duty."""
 
     user: str | None
     role: str
@@ -69,7 +69,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A session login that is still good."""
+    """A session login that has not expired."""
 
     login: str
     user: str
@@ -77,40 +77,42 @@ class OpenSession:
     expires_at: datetime
 
 
-def strong(password: str) -> str:
-    """Return a password that is long enough; raises InvalidValue."""
-    if len(password) < SHORTEST:
-        raise InvalidValue(name="the password", value="that", reason=f"it has fewer than {SHORTEST} characters")
+def check_password(password: str) -> str:
+    """Check that a password is long enough; raises InvalidValue."""
+    if len(password) < MIN_PASSWORD_LENGTH:
+        raise InvalidValue(
+            name="the password", value="that", reason=f"it has fewer than {MIN_PASSWORD_LENGTH} characters"
+        )
     return password
 
 
-def grant(session: Session, reference: str, password: str | None) -> tuple[Granted, bool]:
-    """Make a user's personal login, or give it another password, at random if none is given.
+def grant(session: Session, reference: str, password: str | None) -> tuple[NewLogin, bool]:
+    """Create a user's personal login, or give it another password, generated if none is given.
 
     Raises NotFound, InvalidValue, Conflict.
     """
     user = users.get(session, reference)
     if user.role == "service":
         raise Conflict(reason=f"{user.email} is a service", advice="dumacle users grant-login --service DUTY")
-    chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
+    chosen = check_password(password) if password is not None else secrets.token_urlsafe(24)
     login = logins.grant_personal(session, user.id, chosen)
-    return Granted(user.email, user.role, login, None, None if password else chosen), True
+    return NewLogin(user.email, user.role, login, None, None if password else chosen), True
 
 
-def grant_service(session: Session, duty: Duty, password: str | None) -> tuple[Granted, bool]:
-    """Make the login of a duty, or give it another password, at random if none is given; raises InvalidValue."""
-    chosen = strong(password) if password is not None else secrets.token_urlsafe(24)
+def grant_service(session: Session, duty: Duty, password: str | None) -> tuple[NewLogin, bool]:
+    """Create the login of a duty, or give it another password, generated if none is given; raises InvalidValue."""
+    chosen = check_password(password) if password is not None else secrets.token_urlsafe(24)
     login = logins.grant_service(session, duty, chosen)
-    return Granted(service(duty), "service", login, duty, None if password else chosen), True
+    return NewLogin(service(duty), "service", login, duty, None if password else chosen), True
 
 
 def service(duty: str) -> str:
-    """Return the e-mail address by which the user of a duty is known."""
+    """Return the e-mail address of the user of a duty."""
     return f"{duty}@service.invalid"
 
 
-def revocation(session: Session, reference: str) -> Revoked:
-    """Say which logins of a user would end with how many connections; raises NotFound or NoSuchLogin."""
+def preview_revocation(session: Session, reference: str) -> Revoked:
+    """Preview which logins of a user would end, with how many connections; raises NotFound or NoSuchLogin."""
     user = users.get_any(session, reference)
     found = tuple(login.role for login in logins.of_user(session, user.id))
     if not found:
@@ -120,7 +122,7 @@ def revocation(session: Session, reference: str) -> Revoked:
 
 def revoke(session: Session, reference: str) -> tuple[Revoked, bool]:
     """End all logins of a user and their connections at once; raises NotFound, NoSuchLogin or Conflict."""
-    planned = revocation(session, reference)
+    planned = preview_revocation(session, reference)
     if logins.name(session) in planned.logins:
         advice = "ask another superadmin, or end your sessions: dumacle auth sessions revoke --all"
         raise Conflict(reason="that would end the login that you act with", advice=advice)
@@ -129,33 +131,33 @@ def revoke(session: Session, reference: str) -> tuple[Revoked, bool]:
 
 
 def identity(session: Session) -> Identity:
-    """Return who acts; raises LoginBarred for a login that may not."""
+    """Return the acting user; raises LoginBarred for a login that may not act."""
     actor, role = logins.actor(session), logins.acting_role(session)
     if actor is None:
         return Identity(None, role, logins.name(session), role, None)
     return Identity(actor.email, role, actor.role, actor.kind, actor.valid_until)
 
 
-def open_session(session: Session, password: str, hours: float) -> Opened:
-    """Open a session for whoever acts with a personal login, and close those that expired; raises Conflict."""
+def open_session(session: Session, password: str, hours: float) -> NewSession:
+    """Open a session for the user of this personal login, and drop expired ones; raises Conflict."""
     who = _person(session)
     login, until = logins.open_session(session, password, hours)
-    return Opened(who.user or "", who.role, login, until)
+    return NewSession(who.user or "", who.role, login, until)
 
 
 def list_(session: Session, *, after: str | None, limit: int) -> paging.Page[OpenSession]:
-    """Return a page of the sessions that the actor may see: his own, and a superadmin everybody's."""
+    """Return a page of the sessions that the actor may see: their own, or all for a superadmin."""
     found = logins.page(session, after, limit)
     return paging.Page([_view(*row) for row in found.items], found.after)
 
 
-def set_longest(session: Session, hours: int) -> tuple[Longest, bool]:
-    """Let no session last longer than this many hours from now on."""
-    return Longest(hours), logins.set_session_hours(session, hours)
+def set_session_limit(session: Session, hours: int) -> tuple[SessionLimit, bool]:
+    """Limit the duration of sessions from now on (hours)."""
+    return SessionLimit(hours), logins.set_session_hours(session, hours)
 
 
-def ending(session: Session, login: str | None) -> Revoked:
-    """Say what would end: this session, or all own ones but the one in use; raises NoSuchSession."""
+def preview_end(session: Session, login: str | None) -> Revoked:
+    """Preview what would end: this session, or all own sessions except the current one; raises NoSuchSession."""
     if login is not None and logins.find_session(session, login) is None:
         raise NoSuchSession(noun="session", name=login)
     actor = logins.actor(session)
@@ -165,28 +167,28 @@ def ending(session: Session, login: str | None) -> Revoked:
 
 
 def end(session: Session, login: str | None) -> tuple[Revoked, bool]:
-    """End a session, or all own ones but the one in use, with their connections; raises NoSuchSession or Conflict."""
+    """End a session, or all own sessions except the current one; raises NoSuchSession or Conflict."""
     if login == logins.name(session):
         raise Conflict(reason="that is the session that you act with", advice="dumacle auth logout")
-    found = ending(session, login).logins
+    found = preview_end(session, login).logins
     return Revoked(found, sum(logins.revoke(session, each) for each in found)), bool(found)
 
 
 def replace(session: Session, login: str) -> None:
-    """End the session that another one takes the place of; it may have ended already."""
+    """End a session that another one replaces; it may have ended already."""
     with suppress(NoSuchSession):
         end(session, login)
 
 
-def leave(session: Session) -> None:
-    """End the session that acts."""
+def end_current(session: Session) -> None:
+    """End the current session."""
     logins.revoke(session, logins.name(session))
 
 
 def change_password(session: Session, password: str) -> Identity:
-    """Give the personal login that acts another password; raises InvalidValue or Conflict."""
+    """Change the password of the current personal login; raises InvalidValue or Conflict."""
     who = _person(session)
-    logins.change_password(session, strong(password))
+    logins.change_password(session, check_password(password))
     return who
 
 
@@ -199,5 +201,5 @@ def _person(session: Session) -> Identity:
 
 
 def _view(login: models.Login, user: str) -> OpenSession:
-    assert login.valid_until  # noqa: S101  a constraint says so of sessions
+    assert login.valid_until  # noqa: S101  a constraint requires it for sessions
     return OpenSession(login.role, user, login.created_at, login.valid_until)

@@ -5,14 +5,16 @@ from typing import Any, TypeVar
 
 from dumacle_cli.errors import Conflict
 from dumacle_cli.escapes import alike, readings
+from dumacle_cli.ids import parse_id
 
 T = TypeVar("T")
 
 
 def resolve(typed: str, find: Callable[[str], T | None]) -> T | None:
-    """Return what is meant by a typed name, or None; raises Conflict where it may be several."""
+    """Return the row that a typed name or id refers to, or None; raises Conflict if there are several."""
     found: dict[Any, T] = {}
-    for name in dict.fromkeys([*readings(typed), *readings(typed.strip())]):
+    names = [name for name in (*readings(typed), *readings(typed.strip())) if name == typed or parse_id(name) is None]
+    for name in dict.fromkeys(names):
         if (one := find(name)) is not None:
             found[getattr(one, "id", one)] = one
     if len(found) > 1:

@@ -1,6 +1,5 @@
 """The owner of the database: its role, its password in a file, and the database itself with its guard."""
 
-import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
+from dumacle_cli import private
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.store import bootstrap as store
 from dumacle_cli.store.database import translated
@@ -17,7 +17,7 @@ STDIN = "-"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A cluster as its superuser reaches it, and what is to be made there; `patience` in seconds."""
+    """A cluster as its superuser reaches it, and what to create there; `patience` in seconds."""
 
     admin_url: str
     database: str
@@ -27,7 +27,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """What a bootstrap made; `url` holds no password."""
+    """What a bootstrap created; `url` has no password."""
 
     url: str
     owner: str
@@ -40,14 +40,14 @@ class Bootstrapped:
 
 
 def plan(place: Place, password_file: str) -> tuple[Bootstrapped, bool]:
-    """Say what a bootstrap would make; raises DatabaseUnavailable, DatabaseRefused or DatabaseTooOldServer."""
+    """Preview a bootstrap; raises DatabaseUnavailable, DatabaseRefused or DatabaseTooOldServer."""
     with translated():
         made = store.missing(_reach(place), place.database, place.owner)
     return _done(place, password_file, made, password_file != STDIN and not Path(password_file).exists())
 
 
 def bootstrap(place: Place, password_file: str, read_stdin: Callable[[], str]) -> tuple[Bootstrapped, bool]:
-    """Make the role and the database where they are missing; a password that is not there yet is made at random.
+    """Create the role and the database if they are missing; a missing password is generated.
 
     Raises InvalidValue, BootstrapRunning, DatabaseUnavailable, DatabaseRefused, DatabaseForbidden or
     DatabaseTooOldServer.
@@ -61,16 +61,12 @@ def bootstrap(place: Place, password_file: str, read_stdin: Callable[[], str]) -
 
 
 def _from_file(file: Path) -> tuple[str, bool]:
-    """Read the password, or keep a new one on disk before any server knows it."""
+    """Read the password, or write a new one to disk before any server gets it."""
+    password = secrets.token_urlsafe(32)
     try:
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        private.create(file, password + "\n")
     except FileExistsError:
         return file.read_text("utf-8").rstrip("\n"), False
-    password = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as handle:
-        handle.write(password + "\n")
-        handle.flush()
-        os.fsync(handle.fileno())
     return password, True
 
 

@@ -1,4 +1,4 @@
-"""Plans: what is sold, for how much, and with which limits."""
+"""Plans: prices, limits, and which plan a user is put on without being billed."""
 
 import re
 from collections.abc import Mapping
@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import AlreadyExists, InvalidValue, NotFound
+from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
+from dumacle_cli.escapes import quoted
 from dumacle_cli.services import names
-from dumacle_cli.store import models, paging, pods
+from dumacle_cli.store import models, paging, pods, subscriptions
 from dumacle_cli.store import plans as store
 from dumacle_cli.units import Bytes, Seconds, show_price
 
@@ -20,7 +21,7 @@ _NAME = re.compile(r"(?=\S)[^\x00-\x1f\x7f\ud800-\udfff]+(?<=\S)")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is sold; a limit that is null is unlimited, upload and transcode count by the month."""
+    """A plan; a null limit is unlimited, the upload and transcode limits are per month."""
 
     id: int
     name: str
@@ -36,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlanDetail(Plan):
-    """A plan with how many subscriptions to it have not ended."""
+    """A plan with the number of its current subscriptions."""
 
     subscribers: int
 
@@ -56,9 +57,9 @@ def _facts(plan: models.Plan, default_pod: str | None) -> dict[str, Any]:
     }
 
 
-def get(session: Session, name: str, *, lock: bool = False, going: bool = False) -> models.Plan:
-    """Return the plan of this name, archived or not, locked where it is about to change or to go; raises NotFound."""
-    plan = names.resolve(name, partial(store.find, session, lock=lock, going=going))
+def get(session: Session, name: str, *, lock: store.Lock | None = None) -> models.Plan:
+    """Return the plan of this name, archived or not; raises NotFound."""
+    plan = names.resolve(name, partial(store.find, session, lock=lock))
     if plan is None:
         near = names.guess(name, partial(store.find, session), lambda near: near.name)
         raise NotFound(noun="plan", name=name, guess=near)
@@ -66,7 +67,7 @@ def get(session: Session, name: str, *, lock: bool = False, going: bool = False)
 
 
 def show(session: Session, name: str) -> PlanDetail:
-    """Return a plan with the number of its subscribers; raises NotFound."""
+    """Return a plan with its number of subscribers; raises NotFound."""
     plan, default_pod = store.with_pod(session, get(session, name).id)
     return PlanDetail(**_facts(plan, default_pod), subscribers=store.subscribers(session, plan.id))
 
@@ -89,11 +90,11 @@ def create(session: Session, name: str, values: Mapping[str, Any], default_pod: 
 def update(
     session: Session, name: str, values: Mapping[str, Any], new_name: str | None, default_pod: str | None
 ) -> tuple[Plan, bool]:
-    """Change the given columns of a plan, for its subscribers too; an empty `default_pod` takes it away.
+    """Change columns of a plan, also for its subscribers; an empty `default_pod` removes it.
 
     Raises InvalidValue, NotFound or AlreadyExists.
     """
-    plan = get(session, name, lock=True)
+    plan = get(session, name, lock="update")
     wanted = dict(values)
     if default_pod is not None:
         wanted["default_pod_id"] = _pod_id(session, default_pod) if default_pod else None
@@ -106,17 +107,52 @@ def update(
 
 
 def archive(session: Session, name: str) -> tuple[Plan, bool]:
-    """Take a plan from sale; who has it keeps it; raises NotFound."""
-    plan = get(session, name, going=True)
+    """Stop selling a plan; subscribers keep it; raises NotFound."""
+    plan = get(session, name, lock="archive")
     changed = plan.archived_at is None and store.archive(session, plan)
     return _shown(session, plan.id), changed
 
 
 def restore(session: Session, name: str) -> tuple[Plan, bool]:
-    """Put an archived plan on sale again; raises NotFound."""
-    plan = get(session, name, lock=True)
+    """Sell an archived plan again; raises NotFound."""
+    plan = get(session, name, lock="update")
     changed = plan.archived_at is not None and store.update(session, plan, archived_at=None)
     return _shown(session, plan.id), changed
+
+
+def for_sale(session: Session, name: str) -> models.Plan:
+    """Return a plan that is not archived; raises NotFound or Conflict."""
+    plan = get(session, name)
+    if plan.archived_at:
+        raise Conflict(reason=f"plan {name} is archived", advice=f"dumacle plans restore {quoted(name)}")
+    return plan
+
+
+def assign(session: Session, user: models.User, name: str) -> bool:
+    """Put a user on a plan now, without billing; return whether they were not on it before.
+
+    Usage so far counts, the plan's default pod is granted, other grants stay. Raises NotFound, or Conflict if the plan
+    is archived or Stripe bills the user.
+    """
+    found = subscriptions.current(session, user.id)
+    if found and found[1] == name and found[0].status in models.plans.ENTITLED_STATUSES:
+        return False
+    plan = for_sale(session, name)
+    unassign(session, user)
+    subscriptions.start(session, [user.id], [plan.id])
+    return True
+
+
+def unassign(session: Session, user: models.User) -> bool:
+    """End the unbilled subscription of a user, if there is one; raises Conflict if Stripe bills it."""
+    found = subscriptions.current(session, user.id)
+    if found is None:
+        return False
+    if found[0].stripe_subscription_id:
+        advice = f"dumacle plans change {quoted(user.email)} PLAN, or dumacle plans cancel {quoted(user.email)}"
+        raise Conflict(reason=f"Stripe bills the subscription of {user.email}", advice=advice)
+    subscriptions.end(session, found[0])
+    return True
 
 
 def _shown(session: Session, plan_id: int) -> Plan:

@@ -1,4 +1,4 @@
-"""Pods: where media may be kept, how much of it, by whom, and whether the books are right."""
+"""Pods: places for media with a capacity, their grants and usage, and checks of their counters."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients import providers
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
+from dumacle_cli.ids import parse_id
 from dumacle_cli.services import names, users
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import pods as store
@@ -20,7 +21,7 @@ from dumacle_cli.units import Bytes, show_size
 
 Provider = Literal["s3", "wasabi", "oracle", "local"]
 GRANTEES = 100
-"""How many users of a pod are shown with it."""
+"""How many users are shown with a pod."""
 
 _NAME_BYTES = 255
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -50,7 +51,7 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Detail(Pod):
-    """A pod with the e-mails of the first hundred users that it is granted to."""
+    """A pod with the e-mails of the first hundred users who may upload into it."""
 
     granted_to: list[str]
 
@@ -66,7 +67,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full a pod is, or with an owner, how much of it he has stored; `percent` is of the capacity."""
+    """How full a pod is, or how much of it one owner has stored; `percent` is of the capacity."""
 
     pod: str
     owner: str | None
@@ -80,7 +81,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """A counter that differs from the rows: of a pod, or of a user's quota."""
+    """A counter of a pod or of a user's quota that differs from the rows it counts."""
 
     pod: str | None
     user: str | None
@@ -91,7 +92,7 @@ class Drift:
 
 
 def view(pod: models.Pod) -> Pod:
-    """Turn a row into what commands show."""
+    """Convert a row to what commands show."""
     return Pod(
         id=pod.id,
         name=pod.name,
@@ -109,7 +110,7 @@ def view(pod: models.Pod) -> Pod:
 
 
 def get(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> models.Pod:
-    """Return the live pod of this id or name, locked where it is about to change or to go; raises NotFound."""
+    """Return the live pod with this id or name; `lock` it to change it, `going` to delete it. Raises NotFound."""
     pod = _find(session, reference, lock=lock, going=going)
     if pod is None:
         near = names.guess(reference, partial(store.find, session), lambda near: near.name)
@@ -118,7 +119,7 @@ def get(session: Session, reference: str, *, lock: bool = False, going: bool = F
 
 
 def known(session: Session, reference: str) -> models.Pod:
-    """Return the pod of this id or name, or else the one that was deleted last; raises NotFound."""
+    """Return the pod with this id or name, else the one deleted last; raises NotFound."""
     return _find(session, reference) or _find_deleted(session, reference) or get(session, reference)
 
 
@@ -131,8 +132,8 @@ def _find_deleted(session: Session, reference: str) -> models.Pod | None:
 
 
 def holder(session: Session, reference: str) -> models.Pod:
-    """Return the live pod of this id or name, or the deleted one of this id, whose files remain; raises NotFound."""
-    deleted = store.find_deleted(session, reference) if reference.isdigit() else None
+    """Return the live pod with this id or name, or a deleted pod by its id, whose files remain; raises NotFound."""
+    deleted = store.find_deleted(session, reference) if parse_id(reference) is not None else None
     return deleted or get(session, reference)
 
 
@@ -162,9 +163,9 @@ def create(
     bucket: str,
     prefix: str | None = None,
 ) -> tuple[Pod, bool]:
-    """Create a pod of so many bytes; without a prefix it gets one of its own, made from its name.
+    """Create a pod with a capacity in bytes; the default prefix is unique and made from its name.
 
-    Raises InvalidValue, AlreadyExists, or Conflict where another pod has the prefix.
+    Raises InvalidValue, AlreadyExists, or Conflict if another pod has the prefix.
     """
     name = _named(name)
     providers.known(provider)
@@ -203,7 +204,7 @@ def _prefix(session: Session, name: str, provider: str, bucket: str, wanted: str
 
 
 def _met(prefix: str, taken: Collection[str]) -> list[str]:
-    """Return those of the taken prefixes that are this one, or lie within it or around it."""
+    """Return the taken prefixes that overlap this one."""
     own = folder(prefix)
     others = {each: folder(each) for each in sorted(taken)}
     return [
@@ -252,19 +253,19 @@ def _enough(pod: models.Pod, capacity: int) -> int:
 
 
 def delete(session: Session, reference: str) -> tuple[Pod, bool]:
-    """Delete a pod softly: it refuses uploads and grants, and can be restored; raises NotFound."""
+    """Soft-delete a pod: it refuses uploads and grants, and can be restored; raises NotFound."""
     pod = get(session, reference, going=True)
     store.delete(session, pod)
     return view(pod), True
 
 
 def holds_files(session: Session, reference: str) -> bool:
-    """Say whether files live in a pod; raises NotFound."""
+    """Return whether a pod has live files; raises NotFound."""
     return store.has_files(session, get(session, reference).id)
 
 
 def restore(session: Session, reference: str) -> tuple[Pod, bool]:
-    """Bring a deleted pod back, of several of one name the last; raises NotFound, AlreadyExists if it is taken."""
+    """Restore the pod with this id or name that was deleted last; raises NotFound, or AlreadyExists for its name."""
     live = _find(session, reference)
     pod = _find_deleted(session, reference)
     if pod is None:
@@ -278,7 +279,7 @@ def restore(session: Session, reference: str) -> tuple[Pod, bool]:
 
 
 def grant(session: Session, reference: str, user_reference: str, *, default: bool = False) -> tuple[Grant, bool]:
-    """Let a user upload into a pod; his first pod becomes his default. Raises NotFound."""
+    """Let a user upload into a pod; their first pod becomes their default. Raises NotFound."""
     pod, user = get(session, reference), users.get(session, user_reference)
     changed = store.grant(session, pod.id, user.id, default=default)
     found = store.find_grant(session, pod.id, user.id)
@@ -286,16 +287,16 @@ def grant(session: Session, reference: str, user_reference: str, *, default: boo
 
 
 def revoke(session: Session, reference: str, user_reference: str) -> tuple[Grant, bool]:
-    """Let a user no longer upload into a pod; his files stay. Raises NotFound."""
+    """Stop a user from uploading into a pod; their files stay. Raises NotFound."""
     pod, user = get(session, reference), users.get(session, user_reference)
     return Grant(pod.name, user.email, False), store.revoke(session, pod.id, user.id)
 
 
-# Usage, and whether it is right
+# Usage and its checks
 
 
 def usage(session: Session, reference: str, *, by_owner: bool, after: str | None, limit: int) -> paging.Page[Usage]:
-    """Return how full one pod is, or whose bytes lie in it, or a page of how full all are; raises NotFound."""
+    """Return the usage of one pod, of one pod by owner, or a page of all pods; raises NotFound."""
     if not reference:
         found = store.page(session, provider=None, deleted=False, sort="name", after=after, limit=limit)
     elif by_owner:
@@ -327,11 +328,10 @@ def _by_owner(session: Session, pod: models.Pod, after: str | None, limit: int) 
 
 
 def check(session: Session, *, repair: bool = False) -> tuple[list[Drift], bool]:
-    """Compare the counters of pods and quotas with the rows, and put them right if asked to.
+    """Compare the counters of pods and quotas with the rows that they count, and repair them if asked to.
 
-    Contents and renditions count until they are purged, less what open leases spent and did not book yet; open leases,
-    and what workers hold for renditions, count as reserved. Raises Conflict where a pod really holds more than its
-    capacity.
+    Contents and renditions count until they are purged, except what open leases spent and did not book yet; open
+    leases, and what workers hold for renditions, count as reserved. Raises Conflict if a pod exceeds its capacity.
     """
     if repair:
         store.lock_installation(session)

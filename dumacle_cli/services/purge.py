@@ -25,7 +25,7 @@ from dumacle_cli.errors import (
 )
 from dumacle_cli.services import placement
 from dumacle_cli.store import purge as store
-from dumacle_cli.store import transcodes, units
+from dumacle_cli.store import transcodes, work_units
 from dumacle_cli.store.files import Selection
 from dumacle_cli.store.places import Place
 from dumacle_cli.units import Bytes
@@ -139,7 +139,7 @@ def _cancel_transcodes(database: "Database", version_ids: list[int]) -> None:
     """Cancel the transcodes of these versions, so that workers stop adding objects."""
     if version_ids:
         with database.session() as session:
-            units.cancel(session, transcodes.live(session, version_id=version_ids))
+            work_units.cancel(session, transcodes.live(session, version_id=version_ids))
 
 
 def _remove_files(database: "Database") -> int:

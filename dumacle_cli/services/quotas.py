@@ -1,4 +1,4 @@
-"""Quotas: what a user may use in a month or at a time, and what he did use."""
+"""Quotas: what a user may use per month or at a time, and what they have used."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from dumacle_cli.store import quotas as store
 Metric = Literal["storage", "upload", "transcode"]
 Unit = Literal["bytes", "seconds"]
 Limit = int | None | Literal["plan"]
-"""Bytes or seconds, None for unlimited, or what the plan says."""
+"""Bytes or seconds, None for unlimited, or `plan` for the plan's limit."""
 
 UNITS: dict[str, Unit] = {"storage": "bytes", "upload": "bytes", "transcode": "seconds"}
 BATCH = 5000
@@ -23,9 +23,9 @@ BATCH = 5000
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """How one quota stands in its present period; a limit or rest of None is unlimited, storage has no end.
+    """The status of a quota in its present period; without a limit it is unlimited, and storage has no period end.
 
-    `source` says where the limit comes from: `override`, `plan NAME` or `none`; `granted` is part of it.
+    `source` is where the limit comes from: `override`, `plan NAME` or `none`; the limit includes `granted`.
     """
 
     metric: Metric
@@ -42,7 +42,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Closing:
-    """What a finished period came to."""
+    """The usage and limit of a closed period."""
 
     metric: Metric
     unit: Unit
@@ -56,9 +56,9 @@ class Closing:
 
 @dataclass(frozen=True, slots=True)
 class Reset:
-    """How many periods were closed, leases that had run out given back before, and session logins dropped.
+    """The number of periods closed, expired leases released, and expired session logins dropped.
 
-    `operations` are the records of operations that were old enough to be pruned.
+    `operations` is the number of old operation records that were pruned.
     """
 
     closed: int
@@ -68,8 +68,8 @@ class Reset:
 
 
 def show(session: Session, reference: str) -> list[Quota]:
-    """Return how a user's quotas stand; raises NotFound."""
-    return [_quota(row) for row in store.standing(session, users.get(session, reference).id)]
+    """Return the status of a user's quotas; raises NotFound."""
+    return [_quota(row) for row in store.status(session, users.get(session, reference).id)]
 
 
 def _quota(row: Any) -> Quota:
@@ -90,7 +90,7 @@ def _quota(row: Any) -> Quota:
 
 
 def set_(session: Session, reference: str, limits: Mapping[Metric, Limit]) -> tuple[list[Quota], bool]:
-    """Give a user limits of his own, or those of his plan again; they hold at once. Raises NotFound."""
+    """Override a user's limits, or restore their plan's limits; effective at once. Raises NotFound."""
     user = users.get(session, reference)
     changes = [_set(session, user.id, metric, limit) for metric, limit in limits.items()]
     return show(session, reference), any(changes)
@@ -105,17 +105,17 @@ def _set(session: Session, user_id: int, metric: Metric, limit: Limit) -> bool:
 def grant(
     session: Session, reference: str, amounts: Mapping[Metric, int], *, reason: str = ""
 ) -> tuple[list[Quota], bool]:
-    """Add to a user's monthly limits for the present period only; raises NotFound or InvalidValue."""
+    """Add to a user's monthly limits for the present period; raises NotFound or InvalidValue."""
     user = users.get(session, reference)
     for metric, amount in amounts.items():
         if amount <= 0:
-            raise InvalidValue(name=metric, value=amount, reason="a grant is more than nothing")
+            raise InvalidValue(name=metric, value=amount, reason="a grant must be greater than 0")
         store.grant(session, user.id, metric, amount, reason)
     return show(session, reference), True
 
 
 def history(session: Session, reference: str, *, after: str | None, limit: int) -> paging.Page[Closing]:
-    """Return a page of a user's finished periods, the latest first; raises NotFound."""
+    """Return a page of a user's closed periods, the last first; raises NotFound."""
     found = store.history(session, users.get(session, reference).id, after=after, limit=limit)
     return paging.Page([_closing(row.QuotaClosing, row.plan) for row in found.items], found.after)
 
@@ -125,35 +125,35 @@ def _closing(row: Any, plan: str | None) -> Closing:
     return Closing(row.metric, unit, *span, row.used, row.limit, plan, row.closed_at)
 
 
-# Closing what ended: each step is a transaction of its own, so that no row is locked for long.
+# Closing ended periods: each step is a transaction of its own, so that no row is locked for long
 
 
 def reap(session: Session) -> tuple[int, bool]:
-    """Give back what leases that ran out still hold, because a period waits for its leases; returns how many."""
+    """Release expired leases, because a period is closed only after its leases; return how many."""
     reaped = store.reap_leases(session)
     return reaped, reaped > 0
 
 
 def sweep(session: Session) -> tuple[int, bool]:
-    """Drop the session logins that expired, which the job that runs most often does by the way; returns how many."""
+    """Drop expired session logins, as part of the job that runs most often; return how many."""
     swept = logins.sweep(session)
     return swept, swept > 0
 
 
 def prune_batch(session: Session) -> tuple[int, bool]:
-    """Delete some records of operations that are 30 days old; returns how many, 0 when none is left."""
+    """Delete a batch of operation records older than 30 days; return how many, 0 if none is left."""
     pruned = operations.prune(session, BATCH)
     return pruned, pruned > 0
 
 
 def close_batch(session: Session) -> tuple[int, bool]:
-    """Close some of the periods that ended, also those of missed months; returns how many, 0 when none is left."""
+    """Close a batch of ended periods, missed months included; return how many, 0 if none is left."""
     closed = store.close_periods(session, BATCH)
     return closed, closed > 0
 
 
-def foresee(session: Session) -> tuple[Reset, bool]:
-    """Do what precedes the closing and count what would be closed; the caller rolls it back."""
+def preview(session: Session) -> tuple[Reset, bool]:
+    """Release expired leases and count what a reset would close; the caller rolls this back."""
     reaped = store.reap_leases(session)
     closed, expired, old = store.count_ended(session), logins.count_expired(session), operations.count_old(session)
     return Reset(closed, reaped, expired, old), closed + reaped + expired + old > 0

@@ -1,4 +1,4 @@
-"""Renditions: what came out of transcodes, and links that play them."""
+"""Renditions: the outputs of transcodes, and links that play them."""
 
 import hashlib
 import secrets
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.object_store import ObjectStore
 
 Signed = Callable[[Mapping[str, str], str, Callable[[str], str]], dict[str, str]]
-"""Turns playlists by relative path into such whose every address is what a function makes of it; the entry is last."""
+"""Rewrites every address in playlists (by relative path) with a function; the entry playlist is last."""
 
 CONTENT_TYPES = {
     ".m3u8": "application/vnd.apple.mpegurl",
@@ -35,7 +35,7 @@ CONTENT_TYPES = {
 UNKNOWN = "application/octet-stream"
 PLAYLIST = ".m3u8"
 LINKS = "links/"
-"""Below a rendition's prefix: signed playlists, in a folder for each link that begins with when it expires."""
+"""The folder of signed playlists in a rendition's prefix, with a subfolder per link, named for its expiry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def of_file(session: Session, file_id: int) -> list[Rendition]:
 
 
 def of_transcode(session: Session, transcode_id: int) -> tuple[list[Rendition], list[dict[str, Any]]]:
-    """Return what a transcode published, and the rungs of it."""
+    """Return the renditions of a transcode, and their rungs."""
     rows = store.renditions(session, "transcode_id", transcode_id)
     return [_view(row) for row in rows], [rung for row in rows for rung in row.Rendition.rungs or ()]
 
@@ -120,8 +120,8 @@ def playing_link(
 ) -> downloads.Link:
     """Sign a URL of playlists that hold signed URLs of each other and of all segments; raises InvalidValue.
 
-    The playlists are copies beside the rendition, and copies whose links have expired are removed. Without `write`
-    nothing is stored, and the URL leads nowhere.
+    The playlists are copies next to the rendition; copies of expired links are removed. Without `write` nothing is
+    stored, and the URL does not work.
     """
     expires_at = downloads.expiry(seconds)
     objects = stores(wanted.place)

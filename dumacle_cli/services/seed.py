@@ -1,4 +1,4 @@
-"""The first content of a database: a superadmin who can log in, and example plans."""
+"""The first rows of a database: a superadmin who can log in, and example plans."""
 
 import secrets
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ PLANS: dict[str, dict[str, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class Seeded:
-    """The superadmin with the PostgreSQL login, its password if it was made just now, and the plans that were added."""
+    """The superadmin and their PostgreSQL login, its password if it is new, and the plans that were added."""
 
     email: str
     login: str
@@ -34,7 +34,7 @@ class Seeded:
 
 
 def seed(session: Session, email: str) -> tuple[Seeded, bool]:
-    """Make what is missing; raises InvalidValue, Conflict, or DatabaseForbidden to whoever may make no superadmin."""
+    """Create what is missing; raises InvalidValue, Conflict, or DatabaseForbidden."""
     user = _superadmin(session, email)
     added = tuple(name for name, facts in PLANS.items() if _add_plan(session, name, facts))
     login, password = _login(session, user.id)
@@ -42,7 +42,7 @@ def seed(session: Session, email: str) -> tuple[Seeded, bool]:
 
 
 def superadmin(session: Session, email: str, password: str) -> str:
-    """Make a superadmin, where he is missing, with this password, and return his login; raises like seed."""
+    """Create a superadmin unless they exist, set their password, and return their login; raises what seed raises."""
     return logins.grant_personal(session, _superadmin(session, email).id, password)
 
 
@@ -51,7 +51,7 @@ def _superadmin(session: Session, email: str) -> User:
     store.create(session, email=email, role="superadmin")
     user = users.get(session, email)
     if user.role != "superadmin":
-        raise Conflict(reason=f"{email} is an {user.role}", advice="give another e-mail for the superadmin")
+        raise Conflict(reason=f"{email} is an {user.role}", advice="give another e-mail address for the superadmin")
     return user
 
 

@@ -1,4 +1,4 @@
-"""Transcodes: one version of a file through one preset, submitted once however often it is asked for."""
+"""Transcodes: one version of a file through one preset; submitting it again returns the same one."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -9,26 +9,27 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NoSuchTranscode, QuotaExceeded, UserDisabled
+from dumacle_cli.ids import parse_id
 from dumacle_cli.services import files, pods, renditions, users
 from dumacle_cli.store import files as files_store
-from dumacle_cli.store import models, paging, queue, units
+from dumacle_cli.store import models, paging, queue, work_units
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.store.files import Selection
 from dumacle_cli.store.transcodes import Chosen
 from dumacle_cli.units import Seconds, show_duration
 
-Status = Literal["queued", "running", "publishing", "done", "failed", "cancelled", "quarantined"]
+TranscodeStatus = Literal["queued", "running", "publishing", "done", "failed", "cancelled", "quarantined"]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """That new contents whose type begins with one of these `kinds` are transcoded."""
+class TranscodeRequest:
+    """A preset for new contents whose media type begins with one of `kinds`."""
 
     preset: str
     kinds: tuple[str, ...]
 
     def takes(self, content_type: str) -> bool:
-        """Say whether a content is of such a kind."""
+        """Return whether it applies to a media type."""
         return content_type.startswith(self.kinds)
 
 
@@ -54,7 +55,7 @@ class Transcode:
 
     @property
     def is_live(self) -> bool:
-        """Whether it waits or is being worked on."""
+        """Whether it is queued or in progress."""
         return self.status in store.LIVE
 
 
@@ -86,7 +87,7 @@ class Rung:
 
 @dataclass(frozen=True, slots=True)
 class Detail(Transcode):
-    """A transcode with its units and what came out of it."""
+    """A transcode with its units and renditions."""
 
     units: list[Unit]
     renditions: list[renditions.Rendition]
@@ -95,14 +96,14 @@ class Detail(Transcode):
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """How many units were taken back from workers that are silent, and how many wake-up calls were sent again."""
+    """How many units were taken back from silent workers, and how many jobs were added again."""
 
     returned: int
     woken: int
 
 
 def view(row: Row[Any]) -> Transcode:
-    """Turn a row with the path of the file and the names of owner and pod into what commands show."""
+    """Convert a row with the file's path and the names of owner and pod to what commands show."""
     made: models.Transcode = row.Transcode
     return Transcode(
         id=made.id,
@@ -129,17 +130,17 @@ def view(row: Row[Any]) -> Transcode:
 def submit(
     session: Session, names: Iterable[str], preset: str, *, owner: str = "", pod: str = ""
 ) -> tuple[list[Transcode], bool]:
-    """Have the present contents of files transcoded, and return the transcode of each.
+    """Submit the present contents of files, and return the transcode of each.
 
-    One that is under way, done or quarantined stands; after one that failed or was cancelled there is a new one.
-    Raises NotFound, UsageError, Conflict where a file has no content, UserDisabled, QuotaExceeded.
+    One that is in progress, done or quarantined is returned; one that failed or was cancelled is submitted again.
+    Raises NotFound, UsageError, Conflict if a file has no content, UserDisabled, QuotaExceeded.
     """
     contents = _contents(session, [files.find(session, name, owner=owner, pod=pod) for name in names])
-    return _submit(session, contents.values(), preset, (*store.STANDING, "quarantined"))
+    return _submit(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"))
 
 
 def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
-    """Return the present contents of these files, which can be neither deleted nor moved meanwhile; raises Conflict."""
+    """Lock these files against deletion and moves, and return their present contents; raises Conflict."""
     files_store.lock(session, Selection(ids=tuple(file_ids)), None)
     found = {each.file_id: each.version_id for each in files_store.contents(session, file_ids)}
     for file_id in file_ids:
@@ -150,10 +151,10 @@ def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
 
 
 def _submit(
-    session: Session, versions: Collection[int], preset: str, standing: Sequence[str]
+    session: Session, versions: Collection[int], preset: str, reused: Sequence[str]
 ) -> tuple[list[Transcode], bool]:
     """Submit contents whose latest transcode has none of these statuses, and return the latest of each."""
-    made = store.submit(session, list(versions), preset, standing)
+    made = store.submit(session, list(versions), preset, reused)
     check_owners(session, {row.owner_id for row in made})
     queue.wake_transcode(session, [row.unit_id for row in made])
     found = {row.Transcode.version_id: view(row) for row in store.latest(session, list(versions), preset)}
@@ -161,7 +162,7 @@ def _submit(
 
 
 def check_owners(session: Session, user_ids: Collection[int]) -> None:
-    """Refuse to transcode for users who may not; raises UserDisabled, or QuotaExceeded where no second is left."""
+    """Check that users may transcode; raises UserDisabled, or QuotaExceeded if no second is left."""
     row = store.barred(session, user_ids)
     if row is None:
         return
@@ -172,8 +173,8 @@ def check_owners(session: Session, user_ids: Collection[int]) -> None:
 
 
 def arrived(session: Session, versions: Sequence[int], preset: str) -> None:
-    """Submit contents that are new."""
-    made = store.submit(session, versions, preset, store.STANDING)
+    """Submit new contents."""
+    made = store.submit(session, versions, preset, store.LIVE_OR_DONE)
     queue.wake_transcode(session, [row.unit_id for row in made])
 
 
@@ -183,13 +184,13 @@ def arrived(session: Session, versions: Sequence[int], preset: str) -> None:
 def choose(
     session: Session,
     *,
-    status: Status | None = None,
+    status: TranscodeStatus | None = None,
     preset: str | None = None,
     owner: str = "",
     pod: str = "",
     file: str = "",
 ) -> Chosen:
-    """Say which transcodes are meant; raises NotFound, UsageError for a path without its owner."""
+    """Return the filter of a listing; raises NotFound, UsageError for a path without an owner."""
     return Chosen(
         status=status,
         preset=preset,
@@ -202,9 +203,19 @@ def choose(
 def list_(
     session: Session, chosen: Chosen, *, descending: bool, after: str | None, limit: int
 ) -> paging.Page[Transcode]:
-    """Return a page of transcodes in the order in which they were submitted, or from the last one back."""
+    """Return a page of transcodes in the order of submission, or descending."""
     found = store.page(session, chosen, descending=descending, after=after, limit=limit)
     return paging.Page([view(row) for row in found.items], found.after)
+
+
+def parse_ids(typed: Sequence[str]) -> list[int]:
+    """Return the ids of transcodes as they were typed; raises NoSuchTranscode."""
+    ids = []
+    for each in typed:
+        if (transcode_id := parse_id(each)) is None:
+            raise NoSuchTranscode(name=each)
+        ids.append(transcode_id)
+    return ids
 
 
 def get(session: Session, ids: Sequence[int]) -> list[Transcode]:
@@ -235,17 +246,17 @@ def _unit(unit: models.Unit) -> Unit:
 
 
 def cancel(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
-    """End transcodes that are not over; a worker that is at one stops by itself. Raises NoSuchTranscode."""
+    """Cancel transcodes that have not ended; their workers stop by themselves. Raises NoSuchTranscode."""
     get(session, ids)
-    ended = units.cancel(session, ids)
+    ended = work_units.cancel(session, ids)
     return get(session, ids), bool(ended)
 
 
 def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
-    """Submit what failed, was cancelled or quarantined once more; the new transcode leaves the old one as it is.
+    """Retry transcodes that failed, were cancelled or quarantined; each retry is a new transcode.
 
-    Where the same is under way or done, that one is returned. Raises NoSuchTranscode, UserDisabled, QuotaExceeded,
-    and Conflict where the file has another content now, or none.
+    One that is already in progress or done is returned. Raises NoSuchTranscode, UserDisabled, QuotaExceeded,
+    and Conflict if the file has another content now, or none.
     """
     asked = get(session, ids)
     _check_current(session, asked)
@@ -255,7 +266,7 @@ def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     found: dict[tuple[int, str], Transcode] = {}
     changes = []
     for preset, versions in wanted.items():
-        latest, changed = _submit(session, versions, preset, store.STANDING)
+        latest, changed = _submit(session, versions, preset, store.LIVE_OR_DONE)
         found.update(((each.version, preset), each) for each in latest)
         changes.append(changed)
     return [found[each.version, each.preset] for each in asked], any(changes)
@@ -270,7 +281,7 @@ def _check_current(session: Session, asked: Sequence[Transcode]) -> None:
 
 
 def reap(session: Session) -> tuple[Reaped, bool]:
-    """Take units back from workers that are silent, and wake workers for all that waits and was not called to."""
+    """Take units back from silent workers, and wake workers for all waiting units without a job."""
     queue.forget_dead(session)
-    done = Reaped(returned=units.reap(session), woken=queue.wake_waiting_units(session))
+    done = Reaped(returned=work_units.reap(session), woken=queue.wake_waiting_units(session))
     return done, done != Reaped(0, 0)

@@ -1,4 +1,4 @@
-"""Users: who exists, in which role, and whether they may act."""
+"""Users: create and change them, their roles and their status."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -14,10 +14,10 @@ from dumacle_cli.store import models, paging
 from dumacle_cli.store import users as store
 
 Role = Literal["superadmin", "admin", "enduser", "service"]
-Status = Literal["active", "disabled"]
+UserStatus = Literal["active", "disabled"]
 Sort = Literal["id", "email"]
 RANKS = ("enduser", "admin", "superadmin")
-"""The roles of people, the lowest first."""
+"""The roles of people, lowest first."""
 _EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s.]+(\.[^@\s.]+)*")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -37,24 +37,24 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Changed(User):
-    """A user who was changed, the logins that end with that, and whether the password ends, too."""
+    """A changed user, the logins that the change ends, and whether it ends the password."""
 
     logins_ended: list[str]
     password_void: bool
 
 
 def view(user: models.User) -> User:
-    """Turn a row into what commands show."""
+    """Convert a row to what commands show."""
     return User(user.id, user.email, user.name, user.role, user.status, user.created_at, user.deleted_at)
 
 
 def get(session: Session, reference: str, *, lock: bool = False) -> models.User:
-    """Return the user of this id or e-mail who is not deleted; raises NotFound, or Forbidden to lock a superior."""
+    """Return the user with this id or e-mail who is not deleted; raises NotFound, or Forbidden to lock a superior."""
     return _found(session, reference, deleted=False, lock=lock)
 
 
 def get_any(session: Session, reference: str, *, lock: bool = False) -> models.User:
-    """Return the user of this id or e-mail, or else the last deleted one; raises NotFound."""
+    """Return the user with this id or e-mail, else the last one deleted; raises NotFound."""
     try:
         return get(session, reference, lock=lock)
     except NotFound:
@@ -62,7 +62,7 @@ def get_any(session: Session, reference: str, *, lock: bool = False) -> models.U
 
 
 def require_active(session: Session, user: models.User) -> None:
-    """Look again whether a user may act; raises NotFound or UserDisabled."""
+    """Check again that a user exists and is active; raises NotFound or UserDisabled."""
     session.refresh(user)
     if user.deleted_at:
         raise NotFound(noun="user", name=user.email)
@@ -78,7 +78,7 @@ def _found(session: Session, reference: str, *, deleted: bool, lock: bool) -> mo
     user = names.resolve(reference, partial(store.find, session, deleted=deleted, lock=lock))
     seek = partial(store.find, session, deleted=deleted)
     if user is None and lock and (seen := names.resolve(reference, seek)):
-        # PostgreSQL hides from a lock what the actor may not change.
+        # PostgreSQL does not let the actor lock users whom they may not change.
         raise _superior(seen)
     if user is None:
         raise NotFound(noun="user", name=reference, guess=names.guess(reference, seek, lambda near: near.email))
@@ -86,7 +86,7 @@ def _found(session: Session, reference: str, *, deleted: bool, lock: bool) -> mo
 
 
 def _lock(session: Session, user: models.User) -> None:
-    """Lock a user who is about to lose a right; raises Forbidden where only a superadmin may change them."""
+    """Lock a user who is about to lose a right; raises Forbidden if only a superadmin may change them."""
     if user.role != "enduser" and not store.may_change(session, user):
         raise _superior(user)
     store.lock(session, user)
@@ -97,7 +97,7 @@ def _superior(user: models.User) -> Forbidden:
 
 
 def normalised(email: str) -> str:
-    """Return an e-mail address as it is stored, in lower case; raises InvalidValue."""
+    """Return an e-mail address in lower case, as it is stored; raises InvalidValue."""
     email = email.strip().lower()
     if not _EMAIL.fullmatch(email) or _UNWRITABLE.search(email) or len(email.encode()) > 254:
         raise InvalidValue(name="e-mail", value=repr(email), reason="it has no form of name@host")
@@ -135,7 +135,7 @@ def list_(
     after: str | None,
     limit: int,
 ) -> paging.Page[User]:
-    """Return a page of users, either those who are deleted or those who are not."""
+    """Return a page of users, either deleted or not deleted."""
     found = store.page(session, role=role, status=status, deleted=deleted, sort=sort, after=after, limit=limit)
     return paging.Page([view(user) for user in found.items], found.after)
 
@@ -149,7 +149,7 @@ def update(
     role: str | None = None,
     plan: str | None = None,
 ) -> tuple[Changed, bool]:
-    """Change what is given of a user; raises NotFound, InvalidValue, AlreadyExists or Conflict."""
+    """Change the given fields of a user; raises NotFound, InvalidValue, AlreadyExists or Conflict."""
     user = get(session, reference)
     ending = _ending(session, user, role)
     user = get(session, reference, lock=True)
@@ -164,7 +164,7 @@ def update(
 
 
 def set_role(session: Session, reference: str, role: str) -> tuple[Changed, bool]:
-    """Give a user another role: sessions and all that runs end, and with a higher one the login with its password.
+    """Give a user another role: sessions and running commands end, and if it is higher the login and password too.
 
     Raises NotFound, or Conflict for the last superadmin.
     """
@@ -175,10 +175,10 @@ def set_role(session: Session, reference: str, role: str) -> tuple[Changed, bool
 
 
 def _ending(session: Session, user: models.User, role: str | None) -> dict[str, Any]:
-    """Say what ends with another role: with a higher one all logins and the password, else the sessions."""
+    """Preview what another role ends: a higher one all logins and the password, any other the sessions."""
     if role in (None, "service") or user.role == "service":
         return {"logins_ended": [], "password_void": False}
-    from dumacle_cli.store import logins  # most commands about users need it not
+    from dumacle_cli.store import logins  # start-up: most commands about users do not need it
 
     store.lock(session, user)
     rise = RANKS.index(str(role)) - RANKS.index(user.role)
@@ -189,14 +189,14 @@ def _ending(session: Session, user: models.User, role: str | None) -> dict[str, 
 
 
 def enable(session: Session, reference: str) -> tuple[User, bool]:
-    """Let a user act again; raises NotFound."""
+    """Enable a user; raises NotFound."""
     user = get(session, reference, lock=True)
     changed = _change(session, user, status="active")
     return view(user), changed
 
 
 def disable(session: Session, reference: str) -> tuple[User, bool]:
-    """Keep a user from acting; raises NotFound, or Conflict for the last superadmin."""
+    """Disable a user; raises NotFound, or Conflict for the last superadmin."""
     user = get(session, reference)
     _lock(session, user)
     _spare_last_superadmin(session, user)
@@ -205,7 +205,7 @@ def disable(session: Session, reference: str) -> tuple[User, bool]:
 
 
 def delete(session: Session, reference: str) -> tuple[User, bool]:
-    """Disable a user and hide him, which frees his e-mail; raises NotFound, or Conflict for the last superadmin."""
+    """Disable and hide a user, which frees their e-mail; raises NotFound, or Conflict for the last superadmin."""
     user = get_any(session, reference)
     _lock(session, user)
     changed = user.deleted_at is None
@@ -216,7 +216,7 @@ def delete(session: Session, reference: str) -> tuple[User, bool]:
 
 
 def restore(session: Session, reference: str) -> tuple[User, bool]:
-    """Bring a deleted user back, enabled; raises NotFound, or AlreadyExists where his e-mail is another's now."""
+    """Restore a deleted user, enabled; raises NotFound, or AlreadyExists if another user has their e-mail now."""
     try:
         user = _deleted(session, reference, lock=True)
     except NotFound:
@@ -241,6 +241,6 @@ def _spare_last_superadmin(session: Session, user: models.User) -> None:
 
 
 def _switch(session: Session, user: models.User, plan: str) -> bool:
-    from dumacle_cli.services import subscriptions  # maps the tables of plans and pods, which most commands need not
+    from dumacle_cli.services import plans  # maps the tables of plans and pods, which most commands need not
 
-    return subscriptions.switch(session, user, plan)
+    return plans.assign(session, user, plan)

@@ -1,4 +1,4 @@
-"""The rights that PostgreSQL has noted, compared with those that matrix.sql gives."""
+"""The rights in PostgreSQL's catalogs, compared with those in matrix.sql."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -12,8 +12,8 @@ from dumacle_cli.store.lints import Fault
 PUBLIC = "PUBLIC"
 
 
-class Grant(NamedTuple):
-    """A privilege that a role has on a target, both as SQL words them: `SELECT (email)` on `TABLE app.users`."""
+class Privilege(NamedTuple):
+    """A privilege of a role on a target, both in SQL's words: `SELECT (email)` on `TABLE app.users`."""
 
     role: str
     privilege: str
@@ -21,34 +21,34 @@ class Grant(NamedTuple):
 
 
 def differences(connection: Connection) -> list[Fault]:
-    """Return each right that is there without reason, and each that is missing, with the statement that mends it."""
-    there = {Grant(*row) for row in connection.execute(text(_THERE))}
+    """Return each surplus right and each missing right, with the statement that fixes it."""
+    there = {Privilege(*row) for row in connection.execute(text(_THERE))}
     given = set(_given(connection))
-    surplus = [_fault(grant, "has", "REVOKE", "FROM") for grant in sorted(there - given)]
-    return surplus + [_fault(grant, "lacks", "GRANT", "TO") for grant in sorted(given - there)]
+    surplus = [_fault(each, "has", "REVOKE", "FROM") for each in sorted(there - given)]
+    return surplus + [_fault(each, "lacks", "GRANT", "TO") for each in sorted(given - there)]
 
 
-def _fault(grant: Grant, verb: str, statement: str, preposition: str) -> Fault:
-    role = grant.role if grant.role == PUBLIC else words.Identifier(grant.role).as_string()
-    finding = f"{grant.role} {verb} {grant.privilege} on {grant.target}"
-    return Fault(finding, f"{statement} {grant.privilege} ON {grant.target} {preposition} {role}")
+def _fault(held: Privilege, verb: str, statement: str, preposition: str) -> Fault:
+    role = held.role if held.role == PUBLIC else words.Identifier(held.role).as_string()
+    finding = f"{held.role} {verb} {held.privilege} on {held.target}"
+    return Fault(finding, f"{statement} {held.privilege} ON {held.target} {preposition} {role}")
 
 
-def _given(connection: Connection) -> Iterator[Grant]:
-    """Iterate over what `identity.install` gives."""
+def _given(connection: Connection) -> Iterator[Privilege]:
+    """Iterate over the rights that `identity.install` grants."""
     prefix, database = connection.execute(text(_NAMES)).one()
-    yield Grant(f"{prefix}_provisioner", "USAGE", "SCHEMA app")
+    yield Privilege(f"{prefix}_provisioner", "USAGE", "SCHEMA app")
     for name in identity.for_provisioner(connection):
-        yield Grant(f"{prefix}_provisioner", "EXECUTE", f"FUNCTION app.{name}")
+        yield Privilege(f"{prefix}_provisioner", "EXECUTE", f"FUNCTION app.{name}")
     queue = connection.scalars(text(_QUEUE)).all()
     quoted = {str(row[0]): str(row[1]) for row in connection.execute(text(_COLUMNS))}
     for role in rights.EVERYBODY:
         group = rights.group(prefix, role)
-        yield Grant(group, "CONNECT", f"DATABASE {database}")
-        yield from (Grant(group, "USAGE", f"SCHEMA {schema}") for schema in ("app", "login", "queue"))
+        yield Privilege(group, "CONNECT", f"DATABASE {database}")
+        yield from (Privilege(group, "USAGE", f"SCHEMA {schema}") for schema in ("app", "login", "queue"))
     for right in rights.matrix(connection):
         group = rights.group(prefix, right.role)
-        yield from (Grant(group, privilege, target) for privilege, target in _worded(right, queue, quoted))
+        yield from (Privilege(group, privilege, target) for privilege, target in _worded(right, queue, quoted))
 
 
 def _worded(right: rights.Right, queue: Sequence[str], quoted: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -68,8 +68,8 @@ _COLUMNS = """
 """
 _QUEUE = "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace('queue') ORDER BY 1"
 
-# Where nothing was ever granted, PostgreSQL notes nothing, and its defaults hold. Owners have every right anyway, the
-# schema's owner also those of the provisioner; everybody may look names up in `public`.
+# Without any grant PostgreSQL stores no ACL, and its defaults apply. Owners have every right anyway, the schema's owner
+# also those of the provisioner; every role may look up names in `public`.
 _THERE = """
     WITH ours AS (
         SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname IN ('app', 'login', 'queue')

@@ -1,4 +1,4 @@
-"""Queries about the record of changes, which triggers write."""
+"""Queries about the audit log, which triggers write."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +10,12 @@ from dumacle_cli.store import paging
 from dumacle_cli.store.models import Audit, User
 
 Found = Row[tuple[Audit, str | None, str | None]]
-"""A record, the e-mail of who acted, and of whose row it was."""
+"""An audit row, and the e-mails of its actor and of the owner of the changed row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which records are looked for: those that agree with all that is given; from `since` to before `until`."""
+    """Filters of audit rows, which all apply; `since` is included, `until` is not."""
 
     actor_id: int | None = None
     login: str | None = None
@@ -30,19 +30,19 @@ class Filter:
 def page(
     session: Session, wanted: Filter, after: str | None, limit: int, *, latest_first: bool = True
 ) -> paging.Page[Found]:
-    """Return a page of records by their time."""
+    """Return a page of audit rows by time."""
     query = _matching(wanted)
     found = session.execute(paging.keyset(query, [Audit.at, Audit.id], after, limit, descending=latest_first)).all()
     return paging.page(found, limit, lambda row: [row.Audit.at.isoformat(), row.Audit.id])
 
 
 def tables(session: Session) -> list[str]:
-    """Return the names of the tables whose changes are recorded."""
+    """Return the names of the audited tables."""
     return list(session.scalars(_TABLES))
 
 
 def find(session: Session, id_: int) -> Found | None:
-    """Return a record, or None."""
+    """Return an audit row, or None."""
     return session.execute(_people().where(Audit.id == id_)).one_or_none()
 
 

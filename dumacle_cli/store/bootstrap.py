@@ -1,4 +1,4 @@
-"""What only an administrator of the PostgreSQL cluster can make: the owner's role, the database, and its guard."""
+"""What only an administrator of the PostgreSQL cluster can create: the owner's role, the database, and its guard."""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from dumacle_cli.store import locks, revisions
 from dumacle_cli.store import sql as scripts
 
 LOCK = 0x64756D61636C66
-"""Of a bootstrap, in the database that the administrator connects to."""
+"""The advisory lock of a bootstrap, in the database that the administrator connects to."""
 LOCK_SECONDS = 15
-"""A bootstrap takes one or two."""
+"""Seconds to wait for another bootstrap, which takes one or two."""
 _LIMITS = (
-    # What one statement sorts may not fill the disk; a migration may build an index that is larger.
+    # The temporary files of one statement may not fill the disk; a migration may build a larger index.
     "ALTER DATABASE {database} SET temp_file_limit = '1GB'",
     "ALTER ROLE {owner} IN DATABASE {database} SET temp_file_limit = -1",
-    # Who mends things gets in where others hold all connections; the owner hands that on to superadmins.
+    # Superadmins can connect when all other connections are taken; the owner grants it to them.
     "GRANT pg_use_reserved_connections TO {owner} WITH ADMIN TRUE, INHERIT TRUE",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Bootstrapped:
-    """What a bootstrap had to make; without superuser's rights the guard is left out."""
+    """What a bootstrap created; without superuser rights there is no guard."""
 
     made_role: bool
     made_database: bool
@@ -34,10 +34,10 @@ class Bootstrapped:
 
 
 def bootstrap(admin_url: str, database: str, owner: str, owner_password: str) -> Bootstrapped:
-    """Make the owner's role and its database where they are missing, set the password, and shut the public out.
+    """Create the owner's role and its database if missing, set the password, and revoke the rights of PUBLIC.
 
-    Safe to repeat, and two at once take turns. `admin_url` is a libpq URL of a superuser, or of a role with CREATEROLE
-    and CREATEDB. A superuser also puts up the guard (guard.sql), which refuses DDL to all but the schemas' owners.
+    Safe to repeat; two at once take turns. `admin_url` is a libpq URL of a superuser, or of a role with CREATEROLE
+    and CREATEDB. A superuser also installs the guard (guard.sql), which refuses DDL to all but the schemas' owners.
     Raises BootstrapRunning, DatabaseTooOldServer, and psycopg.Error as the server words it; the password reaches it as
     a verifier only.
     """
@@ -74,7 +74,7 @@ def _make_database(admin: psycopg.Connection, database: str, owner: str) -> bool
     names = {"database": sql.Identifier(database), "owner": sql.Identifier(owner)}
     found = admin.execute("SELECT FROM pg_database WHERE datname = %s", [database]).fetchone()
     if not _is_superuser(admin):
-        # A database can only be given to a role that one may act as.
+        # Only a member of a role can create a database for it.
         admin.execute(sql.SQL("GRANT {owner} TO CURRENT_USER WITH SET TRUE, INHERIT TRUE").format(**names))
     if found is None:
         admin.execute(
@@ -85,19 +85,19 @@ def _make_database(admin: psycopg.Connection, database: str, owner: str) -> bool
 
 
 def close_others(admin_url: str) -> None:
-    """Let nobody but superusers into the databases that a new cluster has; for a cluster that is Dumacle's alone."""
+    """Let only superusers connect to the databases of a new cluster; for a cluster that only Dumacle uses."""
     with psycopg.connect(admin_url, autocommit=True) as admin:
         _limit_waits(admin)
         admin.execute("REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC")
 
 
 def _limit_waits(connection: psycopg.Connection) -> None:
-    """Let no statement wait for a lock longer than for the bootstrap's own."""
+    """Limit how long a statement waits for a lock."""
     connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_SECONDS}s"])
 
 
 def _set_limits(admin: psycopg.Connection, database: str, owner: str) -> None:
-    """Set what only superusers set; another administrator may lack some of these rights, and doctor says so."""
+    """Apply the settings of superusers; another administrator may lack some of these rights, which doctor reports."""
     names = {"database": sql.Identifier(database), "owner": sql.Identifier(owner)}
     for statement in _LIMITS:
         with suppress(psycopg.errors.InsufficientPrivilege):
@@ -105,7 +105,7 @@ def _set_limits(admin: psycopg.Connection, database: str, owner: str) -> None:
 
 
 def _let_superadmins_in(inside: psycopg.Connection) -> None:
-    """Give superadmins the reserved connections also where an earlier release made their group."""
+    """Grant superadmins the reserved connections also if an earlier release created their group."""
     if inside.execute("SELECT to_regclass('app.installation')").fetchone() == (None,):
         return
     found = inside.execute(
@@ -124,7 +124,7 @@ def _is_guarded(inside: psycopg.Connection) -> bool:
 
 
 def missing(admin_url: str, database: str, owner: str) -> Bootstrapped:
-    """Say what a bootstrap would make; writes nothing. Raises DatabaseTooOldServer, psycopg.Error."""
+    """Preview a bootstrap; writes nothing. Raises DatabaseTooOldServer, psycopg.Error."""
     with psycopg.connect(admin_url, autocommit=True) as admin:
         revisions.require_server(admin.info.server_version)
         role = admin.execute("SELECT FROM pg_roles WHERE rolname = %s", [owner]).fetchone()

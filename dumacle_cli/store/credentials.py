@@ -1,4 +1,4 @@
-"""Queries about credentials: encrypted keys of pods, and of the system where `pod_id` is None."""
+"""Queries about credentials: encrypted keys of pods, and of the system if `pod_id` is None."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from dumacle_cli.store.models import Credential, File, Pod, Version
 
 
 def find(session: Session, pod_id: int | None, provider: str) -> Credential | None:
-    """Return the credential of a pod, or the system's own, for a provider, or None."""
+    """Return the credential of a pod, or of the system, for a provider, or None."""
     query = select(Credential).where(Credential.pod_id.is_not_distinct_from(pod_id), Credential.provider == provider)
     return session.scalars(query).one_or_none()
 
 
 def readable(session: Session) -> bool:
-    """Tell whether the actor may read credentials, which admins and endusers may not."""
+    """Return whether the actor may read credentials; admins and endusers may not."""
     return bool(session.scalars(select(func.has_table_privilege("app.credentials", "SELECT"))).one())
 
 
@@ -39,27 +39,27 @@ def put(session: Session, pod_id: int | None, provider: str, **values: Any) -> C
 
 
 def prove(session: Session, credential_id: int, ciphertext: bytes) -> bool:
-    """Record that a credential was proven now; False where it was replaced or removed meanwhile."""
+    """Record that a credential was verified now; False if it was replaced or removed meanwhile."""
     same = (Credential.id == credential_id, Credential.ciphertext == ciphertext)
     values = {"proven_at": func.now(), "updated_at": Credential.updated_at}
     return session.execute(update(Credential).where(*same).values(values).returning(Credential.id)).first() is not None
 
 
 def remove(session: Session, pod_id: int | None, provider: str) -> bool:
-    """Delete a credential; says whether there was one."""
+    """Delete a credential; returns whether there was one."""
     mine = (Credential.pod_id.is_not_distinct_from(pod_id), Credential.provider == provider)
     return session.execute(delete(Credential).where(*mine).returning(Credential.id)).first() is not None
 
 
 def page(session: Session, after: int, limit: int) -> Sequence[Row[Any]]:
-    """Return the next credentials behind an id, each with its pod's name."""
+    """Return the next credentials after an id, each with its pod's name."""
     columns: list[Any] = [Credential, Pod.name.label("pod")]
     query = select(*columns).join_from(Credential, Pod, isouter=True).where(Credential.id > after)
     return session.execute(query.order_by(Credential.id).limit(limit)).all()
 
 
 def count(session: Session, key_id: str | None = None) -> int:
-    """Return how many credentials there are, or are encrypted with a key."""
+    """Return how many credentials there are in all, or with this key."""
     query = select(func.count()).select_from(Credential)
     return session.scalars(query.where(Credential.key_id == key_id) if key_id else query).one()
 
@@ -83,7 +83,7 @@ def rewrap(session: Session, ids: Sequence[int], wrapped: Sequence[bytes], key_i
 
 
 def witness(session: Session, pod_id: int, provider: str) -> str | None:
-    """Return the key of an object that a pod's bucket must hold: its latest file's, or None where it has none."""
+    """Return the key of an object that must be in a pod's bucket: of its latest file, or None without files."""
     query = select(Version.key).join(File, File.version_id == Version.id).join(Pod, Pod.id == File.pod_id)
     query = query.where(File.pod_id == pod_id, File.deleted_at.is_(None), Pod.primary_provider == provider)
     return session.scalars(query.order_by(File.id.desc()).limit(1)).one_or_none()

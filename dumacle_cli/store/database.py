@@ -162,7 +162,7 @@ class Database:
                 self._begin(session, read_only, check_schema)
                 yield session
                 self.wrote |= not read_only
-            queue.tell(session)
+            queue.notify(session)
 
     def _begin(self, session: Session, read_only: bool, check_schema: bool) -> None:
         """Set the transaction's limits and check the schema in one round trip (poolers reject startup options)."""
@@ -216,7 +216,7 @@ class Database:
             self._begin(session, read_only=False, check_schema=True)
             yield session, session.rollback if dry_run else session.commit
             if not dry_run:
-                queue.tell(session)
+                queue.notify(session)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

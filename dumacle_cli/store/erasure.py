@@ -1,4 +1,4 @@
-"""Queries that erase a user for good."""
+"""Queries that purge a user."""
 
 from sqlalchemy import func, select, text
 from sqlalchemy import update as sql_update
@@ -20,7 +20,7 @@ def stored(session: Session, user_id: int) -> tuple[int, int]:
 
 
 def delete_files(session: Session, user_id: int, limit: int) -> bool:
-    """Delete the next files of a user who is deleted; tells whether there were any."""
+    """Delete the next files of a deleted user; returns whether there were any."""
     gone = select(User.id).where(User.id == user_id, User.deleted_at.is_not(None))
     ids = select(File.id).where(File.owner_id.in_(gone), File.deleted_at.is_(None)).order_by(File.id).limit(limit)
     statement = sql_update(File).where(File.id.in_(ids.with_for_update())).values(deleted_at=func.now())
@@ -28,9 +28,9 @@ def delete_files(session: Session, user_id: int, limit: int) -> bool:
 
 
 def erase(session: Session, user_id: int) -> bool:
-    """Delete a user whose files are gone, with logins and all that refers to the row; tells whether there was one.
+    """Delete a user without files, their logins, and all rows that refer to them; returns whether they existed.
 
-    What was recorded of them loses names and paths, which reads all operations: no statement's limit ends that.
+    Names and paths are removed from the audit log, which reads all operations: it has no statement timeout.
     """
     session.execute(text("SET LOCAL statement_timeout = 0"))
     return bool(session.scalar(select(func.app.erase_user(user_id))))

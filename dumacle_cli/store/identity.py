@@ -1,4 +1,4 @@
-"""Putting identity into force: PostgreSQL roles, who acts, which rows, which rights, and what is recorded of it."""
+"""Installing identity: PostgreSQL roles, the acting user, row visibility, rights, and the audit log."""
 
 from psycopg import sql as words
 from sqlalchemy import Connection, text
@@ -37,11 +37,11 @@ _COMPLETE = """
 
 
 def install(connection: Connection, read: sql.Read = sql.read) -> None:
-    """Make roles, functions, policies, rights and the record what the SQL files say, in one transaction.
+    """Install roles, functions, policies, rights and audit triggers from the SQL files, in one transaction.
 
     The files are those of this release, or, in a migration, what `read` returns.
-    To be run by the owner of the database, who needs CREATEROLE. A database that was restored into another cluster has
-    no roles: this makes them again, by the same prefix; one restored beside its original takes a prefix of its own.
+    Run by the owner of the database, who needs CREATEROLE. A database restored into another cluster has no roles: this
+    creates them again with the same prefix; one restored next to its original takes a prefix of its own.
     """
     for name in ("roles", "identity", "erasure", "policies", "audit"):
         sql.run(connection, read(name))
@@ -54,7 +54,7 @@ def install(connection: Connection, read: sql.Read = sql.read) -> None:
 
 
 def is_complete(connection: Connection) -> bool:
-    """Tell whether the roles of this installation are there with their rights, which a restore may leave behind."""
+    """Return whether the roles of this installation exist with their rights; a restore may lack them."""
     return connection.execute(text(_COMPLETE), {"roles": list(rights.EVERYBODY)}).scalar() is True
 
 

@@ -1,4 +1,4 @@
-"""What the catalogs tell of how PostgreSQL keeps the boundaries: one query for each way in which they can be broken."""
+"""Lints of PostgreSQL's catalogs: one query for each way in which the rights can be bypassed."""
 
 import tomllib
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from dumacle_cli.store.rights import EVERYBODY
 RELEASES = "minor_releases.toml"
 _KNOWN = tomllib.loads(resources.files(__package__).joinpath(RELEASES).read_text("utf-8"))
 AS_OF = str(_KNOWN["as_of"])
-"""The day of the newest release that was public when this list was written."""
+"""The date of the newest public release when this list was written."""
 FIXED = {int(major): int(major) * 10_000 + minor for major, minor in _KNOWN["newest"].items()}
-"""Of each major version the newest minor one, in libpq's count: those before it have published holes."""
+"""The newest minor version of each major one, in libpq's format: earlier ones have published vulnerabilities."""
 PATIENCE = 300
-"""Seconds after which a transaction that does nothing is told."""
+"""Seconds after which an idle transaction is reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is not as it should be, and what mends it."""
+    """A finding, and what fixes it."""
 
     finding: str
     fix: str
@@ -29,7 +29,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A query for faults of one kind; `failed` where a boundary is broken, else there is something to put in order."""
+    """A query for faults of one kind; `failed` if rights can be bypassed, else a warning."""
 
     name: str
     status: Literal["failed", "warning"]
@@ -38,18 +38,18 @@ class Lint:
 
 
 def faults(connection: Connection, lint: Lint) -> list[Fault]:
-    """Return what a lint finds, for whoever reads `app.logins` and `app.users` whole."""
+    """Return what a lint finds; the caller must see all of `app.logins` and `app.users`."""
     asked = {"everybody": list(EVERYBODY), "fixed": list(FIXED.values()), "as_of": AS_OF, "patience": PATIENCE}
     return [Fault(*row) for row in connection.execute(text(f"{_OURS} {lint.query} ORDER BY 1"), asked)]
 
 
 def is_guarded(connection: Connection) -> bool | None:
-    """Tell whether the guard against DDL (guard.sql) is on; None where no superuser ever put it up."""
+    """Return whether the guard against DDL (guard.sql) is on; None if no superuser installed it."""
     found = connection.execute(text("SELECT evtenabled FROM pg_event_trigger WHERE evtname = 'dumacle_guard'")).scalar()
     return None if found is None else found in ("O", "A")
 
 
-# The owner of the schema, the groups, and the logins that are roles, each with the group that it belongs to.
+# The owner of the schema, the groups, and the logins that exist as roles, each with its group.
 _OURS = """
     WITH ours AS (
         SELECT i.prefix, i.prefix || '_provisioner' AS provisioner, n.nspowner AS owner
@@ -68,7 +68,7 @@ _OURS = """
 """
 
 _DEFINERS = r"""
-    SELECT format('%s runs with its owner''s rights and finds names along the caller''s path', oid::regprocedure),
+    SELECT format('%s runs with its owner''s rights and uses the caller''s search_path', oid::regprocedure),
         format('ALTER FUNCTION %s SET search_path = pg_catalog, pg_temp', oid::regprocedure)
     FROM pg_proc
     WHERE pronamespace::regnamespace::text IN ('app', 'login', 'queue') AND prosecdef
@@ -94,15 +94,15 @@ _POLICIES = r"""
     FROM pg_policy WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
         AND polroles <> '{0}'
     UNION ALL
-    SELECT format('the policy %I on %s does not ask who acts', polname, polrelid::regclass),
-        'make it what docs/permissions.md says'
+    SELECT format('the policy %I on %s does not ask for the acting user', polname, polrelid::regclass),
+        'change it to what docs/permissions.md says'
     FROM pg_policy, LATERAL (VALUES (pg_get_expr(polqual, polrelid)), (pg_get_expr(polwithcheck, polrelid))) AS e (said)
     WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
         AND polpermissive AND said !~ '\mapp\.\w+\('
 """
 _CALLS = r"""
     SELECT format('the policy %I on %s calls a function for each row', polname, polrelid::regclass),
-        'write (SELECT f()) there, which is computed once a statement'
+        'write (SELECT f()) there, which runs once per statement'
     FROM pg_policy
     WHERE polrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app'))
         AND concat(pg_get_expr(polqual, polrelid), ' ', pg_get_expr(polwithcheck, polrelid)) ~ '(?<!SELECT )app\.\w+\('
@@ -112,11 +112,11 @@ _TABLES = """
         format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', oid::regclass)
     FROM pg_class WHERE relnamespace = to_regnamespace('app') AND relkind IN ('r', 'p') AND NOT relrowsecurity
     UNION ALL
-    SELECT format('%s binds its owner too, so that the functions which its policies ask recurse', oid::regclass),
+    SELECT format('%s binds its owner too, so the functions that its policies call recurse', oid::regclass),
         format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', oid::regclass)
     FROM pg_class WHERE relnamespace = to_regnamespace('app') AND relforcerowsecurity
     UNION ALL
-    SELECT format('%s shows rows past the policies', oid::regclass),
+    SELECT format('%s shows rows in spite of the policies', oid::regclass),
         'drop it, or make it a view WITH (security_invoker = true)'
     FROM pg_class
     WHERE relnamespace = to_regnamespace('app') AND relkind IN ('v', 'm', 'f')
@@ -129,39 +129,39 @@ _TRIGGERS = """
     WHERE tgrelid IN (SELECT oid FROM pg_class WHERE relnamespace = to_regnamespace('app')) AND tgenabled IN ('D', 'R')
 """
 _DEFAULTS = """
-    SELECT format('what %s makes from now on, %s may use', d.defaclrole::regrole,
+    SELECT format('what %s creates from now on, %s may use', d.defaclrole::regrole,
             CASE WHEN a.grantee = 0 THEN 'everybody' ELSE a.grantee::regrole::text END),
         format('as %s: ALTER DEFAULT PRIVILEGES … REVOKE', d.defaclrole::regrole)
     FROM ours, pg_default_acl AS d, aclexplode(d.defaclacl) AS a
     WHERE d.defaclrole IN (ours.owner, to_regrole(quote_ident(ours.provisioner))) AND a.grantee <> d.defaclrole
     UNION ALL
-    SELECT format('functions that %s makes from now on, everybody may call', role::regrole),
+    SELECT format('functions that %s creates from now on, everybody may call', role::regrole),
         format('as %s: ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC', role::regrole)
     FROM ours, unnest(ARRAY[ours.owner, to_regrole(quote_ident(ours.provisioner))]) AS role
     WHERE NOT EXISTS (
         SELECT FROM pg_default_acl WHERE defaclrole = role AND defaclnamespace = 0 AND defaclobjtype = 'f'
     )
 """
-# A superuser needs no membership. An administrator who may make roles could join again, so of him one is only told.
+# A superuser needs no membership. An administrator who may create roles could join again: that is only a warning.
 _MEMBERS = """
-    SELECT format('%I can act as %s, whom the schema belongs to', r.rolname, ours.owner::regrole),
+    SELECT format('%I can act as %s, the owner of the schema', r.rolname, ours.owner::regrole),
         format('REVOKE %s FROM %I', ours.owner::regrole, r.rolname)
     FROM ours, pg_roles AS r
     WHERE NOT r.rolsuper AND NOT r.rolcreaterole AND r.oid <> ours.owner AND pg_has_role(r.oid, ours.owner, 'MEMBER')
     UNION
-    SELECT format('%s can act as %I, who makes logins', m.member::regrole, ours.provisioner),
+    SELECT format('%s can act as %I, which creates logins', m.member::regrole, ours.provisioner),
         format('REVOKE %I FROM %s', ours.provisioner, m.member::regrole)
     FROM ours JOIN pg_auth_members AS m ON m.roleid = to_regrole(quote_ident(ours.provisioner))
     JOIN pg_roles AS r ON r.oid = m.member WHERE NOT r.rolsuper AND r.oid <> ours.owner
 """
 _ADMINISTRATORS = """
-    SELECT format('%I may make roles, and can act as %s, whom the schema belongs to', r.rolname, ours.owner::regrole),
+    SELECT format('%I may create roles, and can act as %s, the owner of the schema', r.rolname, ours.owner::regrole),
         'trust it like a superuser, or revoke it'
     FROM ours, pg_roles AS r
     WHERE NOT r.rolsuper AND r.rolcreaterole AND r.oid <> ours.owner AND pg_has_role(r.oid, ours.owner, 'MEMBER')
 """
 _OWNER = """
-    SELECT format('%I, whom the schema belongs to, has %s', r.rolname,
+    SELECT format('%I, the owner of the schema, has %s', r.rolname,
             concat_ws(', ', CASE WHEN r.rolsuper THEN 'SUPERUSER' END, CASE WHEN r.rolbypassrls THEN 'BYPASSRLS' END,
                 CASE WHEN r.rolreplication THEN 'REPLICATION' END)),
         'it needs CREATEROLE only'
@@ -187,7 +187,7 @@ _MEMBERSHIPS = """
         m.roleid <> 'pg_use_reserved_connections'::regrole
         OR m.member IS DISTINCT FROM (SELECT to_regrole(quote_ident(prefix || '_superadmins')) FROM ours))
     UNION
-    SELECT format('%I could become %I, or take others in', l.name, l.belongs),
+    SELECT format('%I can become %I, or add members to it', l.name, l.belongs),
         format('REVOKE ADMIN OPTION, SET OPTION FOR %I FROM %I', l.belongs, l.name)
     FROM pg_auth_members AS m JOIN logins AS l ON l.oid = m.member
     WHERE m.roleid = to_regrole(quote_ident(l.belongs)) AND (m.admin_option OR m.set_option)
@@ -198,7 +198,7 @@ _MEMBERSHIPS = """
         WHERE m.member = l.oid AND m.roleid = to_regrole(quote_ident(l.belongs)))
 """
 _SESSIONS = """
-    SELECT format('the session %I of %s is good for longer than it was opened for', l.name, l.email),
+    SELECT format('the session %I of %s is valid for longer than it was opened for', l.name, l.email),
         format('dumacle auth sessions revoke %s', l.name)
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid
     WHERE l.kind = 'session' AND r.rolcanlogin AND coalesce(r.rolvaliduntil, 'infinity') > l.valid_until
@@ -207,7 +207,7 @@ _LIMITS = """
     SELECT format('%I may open any number of connections', l.name), 'revoke the login and grant it again'
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE r.rolconnlimit < 0
     UNION ALL
-    SELECT format('%I has other settings than it was given: %s', l.name, coalesce(nullif(given.names, ''), 'none')),
+    SELECT format('%I has other settings than Dumacle gave it: %s', l.name, coalesce(nullif(given.names, ''), 'none')),
         'revoke the login and grant it again'
     FROM logins AS l, LATERAL (
         SELECT string_agg(split_part(setting, '=', 1), ', ' ORDER BY setting)
@@ -216,14 +216,14 @@ _LIMITS = """
     WHERE given.names IS DISTINCT FROM 'idle_in_transaction_session_timeout, lock_timeout, statement_timeout'
 """
 _STRANGERS = """
-    SELECT format('the role %s is in %I and stands for no user', m.member::regrole, g.name),
+    SELECT format('the role %s is in %I and belongs to no user', m.member::regrole, g.name),
         format('DROP ROLE %s', m.member::regrole)
     FROM groups AS g JOIN pg_auth_members AS m ON m.roleid = g.oid
     JOIN ours ON m.member NOT IN (ours.owner, to_regrole(quote_ident(ours.provisioner)))
     WHERE m.member NOT IN (SELECT oid FROM logins)
 """
 _LOST = """
-    SELECT format('%s is to log in as %s, and there is no such role', k.email, k.role),
+    SELECT format('%s has the login %s, and there is no such role', k.email, k.role),
         CASE k.kind WHEN 'session' THEN 'log in again: dumacle auth login'
             WHEN 'service' THEN 'dumacle users grant-login --service ' || k.duty
             ELSE 'dumacle users grant-login ' || k.email END
@@ -234,7 +234,7 @@ _BARRED = """
         format('dumacle users revoke-login %s', l.email)
     FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid WHERE l.barred AND r.rolcanlogin
 """
-# Columns, too: those of pg_authid hold the verifiers. What initdb gave, PostgreSQL remembers.
+# Columns, too: those of pg_authid hold the verifiers. PostgreSQL remembers the grants of initdb.
 _SYSTEM = """
     SELECT format('%s has %s on %s', g.name, a.privilege_type || o.suffix, o.target),
         format('REVOKE %s ON %s FROM %s', a.privilege_type || o.suffix, o.target, g.name)
@@ -281,7 +281,7 @@ _PASSWORDS = """
         'set password_encryption = scram-sha-256 in postgresql.conf'
     WHERE current_setting('password_encryption') <> 'scram-sha-256'
     UNION ALL
-    SELECT format('a password is worked out with %s iterations only', current_setting('scram_iterations')),
+    SELECT format('password verifiers use only %s iterations', current_setting('scram_iterations')),
         'set scram_iterations = 4096 or more in postgresql.conf'
     WHERE CAST(current_setting('scram_iterations') AS integer) < 4096
     UNION ALL
@@ -309,7 +309,7 @@ _LOG = """
     WHERE current_setting('log_parameter_max_length_on_error') <> '0'
 """
 _IDLE = """
-    SELECT format('%I holds a transaction open since %s and does nothing (process %s)', usename,
+    SELECT format('%I has an idle transaction open since %s (process %s)', usename,
             to_char(xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), pid),
         format('SELECT pg_terminate_backend(%s)', pid)
     FROM pg_stat_activity
@@ -317,7 +317,7 @@ _IDLE = """
         AND clock_timestamp() - state_change > make_interval(secs => :patience)
 """
 
-# What one login can take from all others. The limit of the disk is the database's own setting, else the server's.
+# What one login can take from all others. The disk limit is the database's own setting, else the server's.
 _SHARED = """
     SELECT 'no connection is reserved for superadmins',
         'set reserved_connections = 10 in postgresql.conf, and restart it'
@@ -328,7 +328,8 @@ _SHARED = """
     FROM ours, groups
     WHERE name = prefix || '_superadmins' AND NOT pg_has_role(oid, 'pg_use_reserved_connections', 'USAGE')
     UNION ALL
-    SELECT format('logins may open %s connections together, and the server has %s for them', asked.total, room.total),
+    SELECT format('all logins together may open %s connections, and the server has %s for them',
+            asked.total, room.total),
         format('set max_connections = %s in postgresql.conf, and restart it, or revoke logins', asked.total + room.kept)
     FROM (
         SELECT sum(r.rolconnlimit) AS total FROM logins AS l JOIN pg_roles AS r ON r.oid = l.oid
@@ -356,9 +357,9 @@ _SHARED = """
         'set max_prepared_transactions = 0 in postgresql.conf, and restart it'
     WHERE current_setting('max_prepared_transactions') <> '0'
     UNION ALL
-    SELECT format('the queue of notifications is to %s hundredths full: workers are not told of work, but look for it',
+    SELECT format('the queue of notifications is %s percent full: workers get no notifications, and poll for jobs',
             round(used * 100)),
-        'end whoever listens in a transaction: see idle transactions'
+        'end idle transactions that listen: see idle transactions'
     FROM CAST(pg_notification_queue_usage() AS numeric) AS used WHERE used > 0.5
 """
 

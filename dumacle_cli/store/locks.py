@@ -1,4 +1,4 @@
-"""Waiting for locks with an end, and who holds the one that was not to be had."""
+"""Waiting for locks with a timeout, and naming the holder of one that was not released in time."""
 
 import re
 import time
@@ -8,7 +8,7 @@ import psycopg
 
 POLL_SECONDS = 0.1
 
-# Whoever may not see another's statement gets its login and process all the same. What stands in quotes may be secret.
+# A role that may not see the statement of another still sees its login and process. Quoted text may be secret.
 _HOLDERS = r"""
     SELECT concat(usename, ' holds ', {what}, ' (process ', pid,
         '; since ' || to_char(since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
@@ -24,7 +24,7 @@ _ADVISORY = _HOLDERS.format(
     which="""locktype = 'advisory' AND objsubid = 1 AND ((classid::bigint << 32) | objid::bigint) = %(key)s
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())""",
 )
-# A row that is locked is nowhere to be seen, but its table is: whoever reads only keeps nobody waiting.
+# PostgreSQL does not list locked rows, but it lists their tables; readers block nobody.
 _TABLES = _HOLDERS.format(
     what="'locks in ' || relation::regclass",
     which="""locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -37,19 +37,19 @@ _NAMED = re.compile(r'relation "(\w+)"')
 
 
 def take(connection: psycopg.Connection[Any], key: int, patience: float) -> str | None:
-    """Take an advisory lock for the session within so many seconds, or say who holds it."""
+    """Take an advisory lock for the session within a timeout in seconds, or return its holder."""
     deadline = time.monotonic() + patience
     while not _first(connection, "SELECT pg_try_advisory_lock(%(key)s)", key=key):
         if time.monotonic() > deadline:
-            return _first(connection, _ADVISORY, key=key) or "nobody holds it any more"
+            return _first(connection, _ADVISORY, key=key) or "no session holds it any more"
         time.sleep(POLL_SECONDS)
     return None
 
 
 def blocker(connection: psycopg.Connection[Any], fault: psycopg.Error, *, readers: bool = False) -> str:
-    """Say who most likely held the lock for which a statement waited in vain: whoever has been at it longest.
+    """Return the likely holder of the lock for which a statement timed out: the longest-running one.
 
-    `readers` hold up a migration only. Empty where nobody is seen any more.
+    `readers` block migrations only. Empty if no holder is left.
     """
     named = _NAMED.search(fault.diag.context or "") or _NAMED.search(fault.diag.message_primary or "")
     table = f"app.{named[1]}" if named else None

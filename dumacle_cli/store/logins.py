@@ -1,4 +1,4 @@
-"""The PostgreSQL roles that people and services act with, made and dropped by the functions of the schema `login`."""
+"""The PostgreSQL roles of users and services, created and dropped by the functions of the schema `login`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from dumacle_cli.store.models import Installation, Login, User
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The login that a session acts with, and its user; `barred` says why it may not act."""
+    """The login of a session, and its user; `barred` is why it may not act."""
 
     role: str
     user_id: int
@@ -28,29 +28,29 @@ class Actor:
 
 
 def actor(session: Session) -> Actor | None:
-    """Return who acts, also one who may not; None for the owner of the schema and for superusers."""
+    """Return the acting user, even one who may not act; None for the owner of the schema and for superusers."""
     found = session.execute(text("SELECT * FROM app.actor_login()")).mappings().first()
     return Actor(**found) if found else None
 
 
 def acting_role(session: Session) -> str:
-    """Return what the session may do: `owner`, a role, or a duty; PostgreSQL raises 28000 for a barred login."""
+    """Return the role of the session: `owner`, a role, or a duty; PostgreSQL raises 28000 for a barred login."""
     return str(session.scalars(select(func.app.actor_role())).one())
 
 
 def role_of(connection: Bare) -> str:
-    """Return the same for a connection that belongs to no session."""
+    """Return the same for a connection without an ORM session."""
     return str(connection.scalar(select(func.app.actor_role())))
 
 
 def enduser(session: Session) -> int | None:
-    """Return the user who acts where he is an enduser, who sees no rows but his own; else None."""
+    """Return the acting user if they are an enduser, who sees only their own rows; else None."""
     found: int | None = session.scalar(text("SELECT app.actor() WHERE NOT app.sees_all()"))
     return found
 
 
 def name(session: Session) -> str:
-    """Return the PostgreSQL role that the session logged in with."""
+    """Return the PostgreSQL role of the session's login."""
     return session.scalars(select(func.session_user())).one()
 
 
@@ -60,24 +60,24 @@ def personal(session: Session, user_id: int) -> str | None:
 
 
 def grant_personal(session: Session, user_id: int, password: str) -> str:
-    """Make a user's personal login, or give it this password, and return its name."""
+    """Create a user's personal login, or give it this password, and return its name."""
     return str(session.scalars(select(func.login.grant_personal(user_id, _verifier(session, password)))).one())
 
 
 def grant_service(session: Session, duty: str, password: str) -> str:
-    """Make the login of a duty, or give it this password, and return its name."""
+    """Create the login of a duty, or give it this password, and return its name."""
     return str(session.scalars(select(func.login.grant_service(duty, _verifier(session, password)))).one())
 
 
 def open_session(session: Session, password: str, hours: float) -> tuple[str, datetime]:
-    """Make a session login for the personal one that acts; returns its name and its end, never past the maximum."""
+    """Create a session for the current personal login; returns its name and its end, which the maximum limits."""
     made = text("SELECT role, valid_until FROM login.open_session(:verifier, :hours)")
     found = session.execute(made, {"verifier": _verifier(session, password), "hours": hours}).one()
     return found.role, found.valid_until
 
 
 def change_password(session: Session, password: str) -> None:
-    """Give the login that acts another password."""
+    """Change the password of the current login."""
     statement = sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(_verifier(session, password)))
     _driver(session).execute(statement)
 
@@ -88,17 +88,17 @@ def revoke(session: Session, role: str) -> int:
 
 
 def revoke_user(session: Session, user_id: int) -> int:
-    """End all logins of a user with their connections; returns how many logins he had."""
+    """End all logins of a user with their connections; returns how many logins they had."""
     return int(session.scalars(select(func.login.revoke_user(user_id))).one())
 
 
 def sweep(session: Session) -> int:
-    """Drop the session logins that expired; returns how many."""
+    """Drop expired session logins; returns how many."""
     return int(session.scalars(select(func.login.sweep())).one())
 
 
 def count_expired(session: Session) -> int:
-    """Return how many session logins expired and are still there."""
+    """Return how many expired session logins are not dropped yet."""
     query = select(func.count()).where(Login.valid_until <= func.statement_timestamp())
     return int(session.scalars(query.select_from(Login)).one())
 
@@ -114,13 +114,13 @@ def find_session(session: Session, role: str) -> Login | None:
 
 
 def sessions_of(session: Session, user_id: int) -> Sequence[str]:
-    """Return the session logins of a user that are still good, less the one that acts."""
+    """Return the session logins of a user that have not expired, except the current one."""
     query = select(Login.role).where(Login.user_id == user_id, Login.kind == "session", Login.valid_until > func.now())
     return session.scalars(query.where(Login.role != func.session_user()).order_by(Login.role)).all()
 
 
 def page(session: Session, after: str | None, limit: int) -> paging.Page[tuple[Login, str]]:
-    """Return a page of the session logins that are still good and that the actor may see, with their users' e-mails."""
+    """Return a page of unexpired session logins that the actor may see, with their users' e-mails."""
     query = select(Login, User.email).join(User, User.id == Login.user_id)
     query = query.where(Login.kind == "session", Login.valid_until > func.now())
     found = [(row[0], row[1]) for row in session.execute(paging.keyset(query, [Login.role], after, limit))]
@@ -128,7 +128,7 @@ def page(session: Session, after: str | None, limit: int) -> paging.Page[tuple[L
 
 
 def set_session_hours(session: Session, hours: int) -> bool:
-    """Set how long a session may last at most (hours); tells whether that changed."""
+    """Set the longest duration of a session (hours); returns whether it changed."""
     statement = update(Installation).where(Installation.session_hours != hours).values(session_hours=hours)
     return session.scalar(statement.returning(Installation.id)) is not None
 
@@ -140,7 +140,7 @@ def connections(session: Session, roles: Sequence[str]) -> int:
 
 
 def _verifier(session: Session, password: str) -> str:
-    """Work out what the server is told instead of a password; a name of a role does not enter into it."""
+    """Compute the verifier that the server gets instead of a password; it does not depend on the role's name."""
     return _driver(session).pgconn.encrypt_password(password.encode(), b"", b"scram-sha-256").decode()
 
 

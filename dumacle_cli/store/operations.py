@@ -10,16 +10,14 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import OperationReused
 from dumacle_cli.plain import plain
-from dumacle_cli.store import functions
+from dumacle_cli.store import functions, models
 
-LONGEST = 16 * 1024**2
-"""Bytes of a result that are kept, as the table's own CHECK has it."""
 _OWN = "id = :id AND user_id = COALESCE(app.actor(), 0)"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A mutation that is about to run: its id, its command, and what was asked for."""
+    """A mutation that is about to run: its id, command and parameters."""
 
     id: str
     command: str
@@ -27,22 +25,22 @@ class Request:
 
     @property
     def fingerprint(self) -> str:
-        """A SHA-256 over command and parameters, by which a repeat is told from a reuse of the id."""
+        """A SHA-256 of command and parameters, which distinguishes a repeat from a reuse of the id."""
         asked = json.dumps([self.command, plain(self.parameters)], sort_keys=True, default=str)
         return hashlib.sha256(asked.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """The result of an operation that took effect before."""
+    """The result of an operation that took effect earlier."""
 
     result: Any
 
 
 def begin(session: Session, request: Request) -> Earlier | None:
-    """Record the operation, or return what it came to earlier; waits while another runs it; raises OperationReused.
+    """Record the operation, or return its earlier result; waits while another runs it; raises OperationReused.
 
-    The record of changes (audit) names it in what this transaction writes.
+    The audit log names it in the changes of this transaction.
     """
     recorded = session.execute(
         text(
@@ -64,23 +62,23 @@ def begin(session: Session, request: Request) -> Earlier | None:
 
 
 def finish(session: Session, request: Request, result: object) -> None:
-    """Keep the result, less its secrets, for a repeat of the operation; one that is too long to keep is none."""
+    """Store the result without secrets for a repeat of the operation, unless it is too long."""
     document = json.dumps(plain(result, keep_secrets=False), default=str)
     session.execute(
         text(f"UPDATE app.operations SET result = CAST(:result AS jsonb) WHERE {_OWN}"),  # noqa: S608
-        {"id": request.id, "result": document if len(document) <= LONGEST else None},
+        {"id": request.id, "result": document if len(document) <= models.operations.RESULT_BYTES else None},
     )
 
 
 def count_old(session: Session) -> int:
-    """Return how many operations are so old that their records are pruned."""
+    """Return how many operations are old enough to be pruned."""
     if not functions.is_there(session, "app.old_operations()"):
         return 0
     return int(session.scalars(text("SELECT app.old_operations()")).one())
 
 
 def prune(session: Session, batch: int) -> int:
-    """Delete at most so many records of old operations, beside others who do the same; returns how many."""
+    """Delete old operations, at most `batch` and in parallel with other callers; returns how many."""
     if not functions.is_there(session, "app.prune_operations(integer)"):
         return 0
     return int(session.scalars(text("SELECT app.prune_operations(:batch)"), {"batch": batch}).one())

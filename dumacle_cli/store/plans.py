@@ -1,7 +1,7 @@
 """Queries about plans."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy import update as sql_update
@@ -12,29 +12,29 @@ from sqlalchemy.orm import Session
 from dumacle_cli.store import paging
 from dumacle_cli.store.models import Plan, Pod, Subscription
 
+Lock = Literal["update", "archive"]
+"""Lock a row so that others cannot change it, or (`archive`) cannot insert references to it either."""
 
-def find(session: Session, name: str, *, lock: bool = False, going: bool = False) -> Plan | None:
-    """Return the plan of this name, archived or not, or None.
 
-    `lock` keeps it from changing meanwhile, `going` also from being referred to.
-    """
+def find(session: Session, name: str, *, lock: Lock | None = None) -> Plan | None:
+    """Return the plan of this name, archived or not, or None."""
     query = select(Plan).where(Plan.name == name)
-    return session.scalars(query.with_for_update(key_share=not going) if lock or going else query).one_or_none()
+    return session.scalars(query.with_for_update(key_share=lock == "update") if lock else query).one_or_none()
 
 
 def named(session: Session, names: set[str]) -> dict[str, Plan]:
-    """Return the plans of these names, by name."""
+    """Return the plans of these names, keyed by name."""
     return {plan.name: plan for plan in session.scalars(select(Plan).where(Plan.name.in_(names)))}
 
 
 def create(session: Session, **values: Any) -> int | None:
-    """Insert a plan and return the id, or None where the name is taken."""
+    """Insert a plan and return its id, or None if the name is taken."""
     statement = insert(Plan).values(**values).on_conflict_do_nothing().returning(Plan.id)
     return session.scalars(statement).one_or_none()
 
 
 def update(session: Session, plan: Plan, **values: Any) -> bool:
-    """Change a plan, or return False where the name is taken."""
+    """Change a plan, or return False if the name is taken."""
     try:
         with session.begin_nested():
             session.execute(sql_update(Plan).where(Plan.id == plan.id).values(**values))
@@ -44,43 +44,50 @@ def update(session: Session, plan: Plan, **values: Any) -> bool:
 
 
 def archive(session: Session, plan: Plan) -> bool:
-    """Set the instant from which on a plan is no longer sold."""
+    """Set the time from which a plan is not sold any more."""
     return update(session, plan, archived_at=func.now())
 
 
 def with_pod(session: Session, plan_id: int) -> tuple[Plan, str | None]:
-    """Return a plan as the database has it now, with the name of its default pod."""
+    """Return a plan, read anew, with the name of its default pod."""
     plan, pod = session.execute(_joined().where(Plan.id == plan_id), execution_options=_FRESH).one()
     return plan, pod
 
 
 def page(session: Session, *, archived: bool, after: str | None, limit: int) -> paging.Page[tuple[Plan, str | None]]:
-    """Return a page of plans with the names of their default pods, by name; archived ones or the others."""
+    """Return a page of the active or the archived plans by name, with the names of their default pods."""
     query = _joined().where(Plan.archived_at.is_not(None) if archived else Plan.archived_at.is_(None))
     found = session.execute(paging.keyset(query, [Plan.name], after, limit))
     return paging.page([(plan, pod) for plan, pod in found], limit, lambda row: [row[0].name])
 
 
 def subscribers(session: Session, plan_id: int) -> int:
-    """Return how many subscriptions to a plan have not ended."""
+    """Return the number of current subscriptions to a plan."""
     query = select(func.count()).select_from(Subscription)
     return session.scalars(query.where(Subscription.plan_id == plan_id, Subscription.ended_at.is_(None))).one()
 
 
-def sellable(session: Session) -> Sequence[Plan]:
-    """Return the plans that cost something and are for sale, and those that Stripe knows already, by name."""
+def publishable(session: Session) -> Sequence[Plan]:
+    """Return the active plans that have a price, and all that are already at Stripe, by name."""
     costs = and_(Plan.price > 0, Plan.archived_at.is_(None))
     known = Plan.stripe_product_id.is_not(None)
     return session.scalars(select(Plan).where(or_(costs, known)).order_by(Plan.name)).all()
 
 
-def keep_product(session: Session, plan_id: int, product: str) -> None:
-    """Remember which product at Stripe a plan is."""
+def sold_as(session: Session, prices: Sequence[str], products: Sequence[str]) -> int | None:
+    """Return the plan with one of these prices at Stripe, or else one of these products: old prices keep theirs."""
+    is_price = func.coalesce(Plan.stripe_price_id.in_(prices), False)
+    query = select(Plan.id).where(or_(is_price, Plan.stripe_product_id.in_(products)))
+    return session.scalars(query.order_by(is_price.desc(), Plan.id).limit(1)).one_or_none()
+
+
+def save_product(session: Session, plan_id: int, product: str) -> None:
+    """Save the id of a plan's product at Stripe."""
     session.execute(sql_update(Plan).where(Plan.id == plan_id).values(stripe_product_id=product))
 
 
-def keep_price(session: Session, plan_id: int, price: str, lookup_key: str) -> None:
-    """Remember at which price Stripe sells a plan, and under which lookup key, which another may have had before."""
+def save_price(session: Session, plan_id: int, price: str, lookup_key: str) -> None:
+    """Save the id and the lookup key of a plan's price at Stripe; a plan that had this lookup key loses it."""
     taken = sql_update(Plan).where(Plan.lookup_key == lookup_key, Plan.id != plan_id)
     session.execute(taken.values(lookup_key=None))
     known = sql_update(Plan).where(Plan.id == plan_id)

@@ -1,4 +1,4 @@
-"""Queries about pods, who may use them, and what lies in them."""
+"""Queries about pods, their grants, and their contents."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,39 +9,39 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dumacle_cli.ids import parse_id
 from dumacle_cli.store import functions, models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
 
 def find(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> Pod | None:
-    """Return the pod of this id or name that is not deleted, or None.
+    """Return the pod with this id or name that is not deleted, or None.
 
-    `lock` keeps it from changing meanwhile, `going` also from being referred to.
+    `lock` prevents changes meanwhile, `going` also new references to it.
     """
     query = _named(reference).where(Pod.deleted_at.is_(None))
     return session.scalars(query.with_for_update(key_share=not going) if lock or going else query).one_or_none()
 
 
 def find_deleted(session: Session, reference: str) -> Pod | None:
-    """Return the pod of this id or name that was deleted last, or None."""
+    """Return the pod with this id or name that was deleted last, or None."""
     query = _named(reference).where(Pod.deleted_at.is_not(None)).order_by(Pod.deleted_at.desc(), Pod.id.desc())
     return session.scalars(query.limit(1)).one_or_none()
 
 
 def _named(reference: str) -> Select[Pod]:
-    # Nineteen digits may be more than a bigint holds, and no pod's name is all digits.
-    if reference.isascii() and reference.isdigit() and len(reference) < 19:
-        return select(Pod).where(Pod.id == int(reference))
+    if (pod_id := parse_id(reference)) is not None:
+        return select(Pod).where(Pod.id == pod_id)
     return select(Pod).where(Pod.name == reference)
 
 
 def create(session: Session, **values: Any) -> Pod | None:
-    """Insert a pod and return it, or None where the name is taken."""
+    """Insert a pod and return it, or None if the name is taken."""
     return session.scalars(insert(Pod).values(**values).on_conflict_do_nothing().returning(Pod)).one_or_none()
 
 
 def change(session: Session, pod: Pod, **values: Any) -> bool:
-    """Set columns of a pod; False where its name is taken by another."""
+    """Set columns of a pod; False if another has the name."""
     try:
         with session.begin_nested():
             session.execute(update(Pod).where(Pod.id == pod.id).values(**values))
@@ -58,9 +58,9 @@ def delete(session: Session, pod: Pod) -> None:
 
 
 def prefixes(session: Session, provider: str, bucket: str) -> set[str]:
-    """Return the prefixes that pods have in a bucket, also those of deleted pods, whose bytes are still there.
+    """Return the prefixes of all pods in a bucket, including deleted pods, whose bytes are still there.
 
-    Nobody else chooses one until the transaction ends.
+    No other transaction chooses one until this one ends.
     """
     lock_installation(session)
     query = select(Pod.prefix).where(Pod.primary_provider == provider, Pod.bucket == bucket)
@@ -70,7 +70,7 @@ def prefixes(session: Session, provider: str, bucket: str) -> set[str]:
 def page(
     session: Session, *, provider: str | None, deleted: bool, sort: str, after: str | None, limit: int
 ) -> paging.Page[Pod]:
-    """Return a page of live or of deleted pods, by id or by name."""
+    """Return a page of live or deleted pods, by id or by name."""
     query = select(Pod).where(Pod.deleted_at.is_not(None) if deleted else Pod.deleted_at.is_(None))
     if provider:
         query = query.where(Pod.primary_provider == provider)
@@ -83,7 +83,7 @@ def page(
 
 
 def grant(session: Session, pod_id: int, user_id: int, *, default: bool) -> bool:
-    """Grant a pod to a user, as his default where asked for or where he has none; says whether anything changed."""
+    """Grant a pod to a user, as their default if asked or if they have none; returns whether anything changed."""
     session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
     others = (PodGrant.user_id == user_id, PodGrant.pod_id != pod_id, PodGrant.is_default)
     if default:
@@ -98,7 +98,7 @@ def grant(session: Session, pod_id: int, user_id: int, *, default: bool) -> bool
 
 
 def revoke(session: Session, pod_id: int, user_id: int) -> bool:
-    """Take a grant away; says whether there was one."""
+    """Revoke a grant; returns whether there was one."""
     gone = (
         sqlalchemy.delete(PodGrant)
         .where(PodGrant.pod_id == pod_id, PodGrant.user_id == user_id)
@@ -119,14 +119,14 @@ def default_of(session: Session, user_id: int) -> int | None:
 
 
 def granted(session: Session, user_id: int) -> list[tuple[Pod, bool]]:
-    """Return the pods that a user was granted, each with whether it is the default."""
+    """Return the pods granted to a user, each with whether it is the default."""
     query = select(Pod, PodGrant.is_default).join(PodGrant, PodGrant.pod_id == Pod.id)
     found = session.execute(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_(None)).order_by(Pod.name))
     return [(pod, is_default) for pod, is_default in found]
 
 
 def granted_before(session: Session, user_id: int) -> Sequence[Pod]:
-    """Return the pods that a user was granted and that were deleted since."""
+    """Return the pods granted to a user that were deleted since."""
     query = select(Pod).join(PodGrant, PodGrant.pod_id == Pod.id)
     return session.scalars(query.where(PodGrant.user_id == user_id, Pod.deleted_at.is_not(None))).all()
 
@@ -137,16 +137,16 @@ def granted_to(session: Session, pod_id: int, limit: int) -> list[str]:
     return list(session.scalars(query.where(User.deleted_at.is_(None)).order_by(User.id).limit(limit)))
 
 
-# What lies in a pod
+# Contents of a pod
 
 
 def has_files(session: Session, pod_id: int) -> bool:
-    """Say whether files that are not deleted live in a pod."""
+    """Return whether a pod has live files."""
     return bool(session.scalar(select(exists().where(models.File.pod_id == pod_id, models.File.deleted_at.is_(None)))))
 
 
 def count_files(session: Session, pod_ids: Sequence[int]) -> dict[int, int]:
-    """Return how many files that are not deleted live in each of these pods that has any."""
+    """Return the number of live files in each of these pods that has any."""
     query = select(models.File.pod_id, func.count()).where(
         models.File.pod_id.in_(pod_ids), models.File.deleted_at.is_(None)
     )
@@ -154,7 +154,7 @@ def count_files(session: Session, pod_ids: Sequence[int]) -> dict[int, int]:
 
 
 def owners(session: Session, pod_id: int, *, after: str | None, limit: int) -> paging.Page[Row[Any]]:
-    """Return a page of a pod's owners by id: e-mail, live files, and bytes of all that is stored and not purged."""
+    """Return a page of a pod's owners by id: e-mail, live files, and stored bytes that are not purged."""
     counted = storage.counted()
     stored = (
         select(models.File.owner_id, func.sum(counted.c.used).label("used"))
@@ -173,7 +173,7 @@ def owners(session: Session, pod_id: int, *, after: str | None, limit: int) -> p
     return paging.page(found, limit, lambda row: [row.id])
 
 
-# Counters against rows
+# Counters compared with rows
 
 _DRIFT = text("""
     WITH stored AS (
@@ -223,7 +223,7 @@ def drift(session: Session) -> Sequence[Row[Any]]:
 
 
 def lock_installation(session: Session) -> None:
-    """Wait until no other transaction repairs counters or places a pod, and keep others from it until this one ends."""
+    """Wait for other transactions that repair counters or place a pod, and block new ones until this one ends."""
     if functions.is_there(session, "app.lock_installation()"):
         session.execute(text("SELECT app.lock_installation()"))
 
@@ -254,9 +254,9 @@ _REPAIRS = (
 
 
 def repair(session: Session, found: Sequence[Row[Any]]) -> bool:
-    """Add what each counter is off by; False where that would fill a pod beyond its capacity.
+    """Add to each counter what it is off by; False if that would fill a pod beyond its capacity.
 
-    Differences are added, not totals written, because uploads that go on meanwhile change both sides alike.
+    It adds differences and does not set totals, because concurrent uploads change both sides alike.
     """
     columns = {name: [getattr(row, name) for row in found] for name in ("pod_id", "user_id", "counter", "period_start")}
     columns["delta"] = [row.actual - row.recorded for row in found]

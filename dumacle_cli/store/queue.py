@@ -1,8 +1,8 @@
-"""Wake-up calls for workers, written in the transaction of the rows that they are about; what they say is not believed.
+"""Jobs that wake workers, written in the transaction of the rows that they are about; workers do not trust them.
 
-A call that is lost, doubled or stale does no harm: what waits is woken again, and who comes to work claims it first.
-Workers look for calls every few seconds. That they are told at once, by NOTIFY, is a courtesy after the transaction:
-anybody can fill the server's one queue of notifications, and then a COMMIT that notifies fails.
+A lost, duplicate or stale job does no harm: what waits gets another, and a worker claims the unit before it works.
+Workers poll for jobs every few seconds. A NOTIFY after the transaction makes them faster, but is not needed: every
+login can fill the server's only queue of notifications, and then a COMMIT with a NOTIFY fails.
 """
 
 from collections.abc import Collection
@@ -17,10 +17,10 @@ QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks"}
 """The queue of each task."""
 BATCH = 1000
 SILENT_SECONDS = 60
-"""A worker is dead after this long without a sign; procrastinate gives one every 10 s."""
+"""A worker without a heartbeat for this long is dead; procrastinate sends one every 10 s."""
 
-_TOLD = "told"
-# Once the queue was full it stays so, though everybody has read it, until somebody asks how full it is.
+_NOTIFIED = "told"
+# A full notification queue stays full, even when everything was read, until its usage is queried.
 _NOTIFY = text("""
     SELECT pg_notify('procrastinate_queue_v1#' || name, ''), pg_notification_queue_usage()
     FROM unnest(CAST(:queues AS text[])) AS name
@@ -54,36 +54,36 @@ _FORGET = text("""
 
 
 def wake_transcode(session: Session, unit_ids: Collection[int]) -> None:
-    """Call a worker to these units when the transaction commits."""
+    """Add a job for each of these units, which wakes a worker at COMMIT."""
     given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "ids": list(unit_ids)}
     _woken(session, TRANSCODE, session.scalars(_THESE, given).one())
 
 
 def wake_stripe(session: Session, object_ids: Collection[str]) -> int:
-    """Call a worker to these objects at Stripe when the transaction commits; returns how many had no call yet."""
+    """Add jobs for these objects at Stripe, which wake a worker at COMMIT; returns how many had no job yet."""
     given = {"queue": QUEUES[STRIPE], "task": STRIPE, "ids": list(object_ids)}
     return _woken(session, STRIPE, session.scalars(_WAKE, given).one())
 
 
 def wake_waiting_units(session: Session) -> int:
-    """Call a worker to units that wait and to which none is called, the most urgent ones; returns how many."""
+    """Add jobs for waiting units without one, most urgent first; returns how many."""
     given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "limit": BATCH}
     return _woken(session, TRANSCODE, session.scalars(_WAITING, given).one())
 
 
-def tell(session: Session) -> None:
-    """Tell workers of the calls that the session's last transaction committed, in one of its own that may fail."""
-    if queues := session.info.pop(_TOLD, None):
+def notify(session: Session) -> None:
+    """Notify workers of the jobs that the last transaction committed, in its own transaction, which may fail."""
+    if queues := session.info.pop(_NOTIFIED, None):
         with suppress(DBAPIError, TimeoutError), session.begin():
             session.execute(_NOTIFY, {"queues": sorted(queues)})
 
 
 def _woken(session: Session, task: str, count: int) -> int:
     if count:
-        session.info.setdefault(_TOLD, set()).add(QUEUES[task])
+        session.info.setdefault(_NOTIFIED, set()).add(QUEUES[task])
     return int(count)
 
 
 def forget_dead(session: Session) -> None:
-    """Delete the calls that dead workers had taken; what they were about waits or lapses by itself."""
+    """Delete the jobs of dead workers; their units wait or their leases lapse."""
     session.execute(_FORGET, {"seconds": SILENT_SECONDS})

@@ -1,6 +1,7 @@
 """Queries about quotas; periods, limits and closings are the functions of store/sql/quotas.sql and closings.sql."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, Row, cast, delete, extract, select, text
@@ -9,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.store import models, paging
 
-_STANDING = text("""
+_STATUS = text("""
     SELECT metrics.name AS metric, usage.*, own.user_id IS NOT NULL AS overridden, plans.name AS plan,
         coalesce((SELECT sum(amount) FROM app.quota_grants AS extra
                   WHERE extra.user_id = :user AND extra.metric = metrics.name
@@ -24,13 +25,13 @@ _STANDING = text("""
 """)
 
 
-def standing(session: Session, user_id: int) -> Sequence[Row[Any]]:
-    """Return how each quota of a user stands now, and where its limit comes from."""
-    return session.execute(_STANDING, {"user": user_id}).all()
+def status(session: Session, user_id: int) -> Sequence[Row[Any]]:
+    """Return usage and limit of each quota of a user in the present period, and where the limit comes from."""
+    return session.execute(_STATUS, {"user": user_id}).all()
 
 
 def set_limit(session: Session, user_id: int, metric: str, limit: int | None) -> bool:
-    """Override the plan's limit for a user, None meaning unlimited; says whether anything changed."""
+    """Override the plan's limit for a user, None for unlimited; return whether it changed."""
     wanted = insert(models.QuotaLimit).values(user_id=user_id, metric=metric, limit=limit)
     changed = wanted.on_conflict_do_update(
         index_elements=[models.QuotaLimit.user_id, models.QuotaLimit.metric],
@@ -41,15 +42,14 @@ def set_limit(session: Session, user_id: int, metric: str, limit: int | None) ->
 
 
 def drop_limit(session: Session, user_id: int, metric: str) -> bool:
-    """Let the plan's limit hold again for a user; says whether anything changed."""
-    mine = (models.QuotaLimit.user_id == user_id, models.QuotaLimit.metric == metric)
-    return (
-        session.execute(delete(models.QuotaLimit).where(*mine).returning(models.QuotaLimit.user_id)).first() is not None
-    )
+    """Remove the override of a user's limit; return whether there was one."""
+    override = (models.QuotaLimit.user_id == user_id, models.QuotaLimit.metric == metric)
+    deleted = session.execute(delete(models.QuotaLimit).where(*override).returning(models.QuotaLimit.user_id))
+    return deleted.first() is not None
 
 
 def grant(session: Session, user_id: int, metric: str, amount: int, reason: str) -> None:
-    """Add to a user's limit for the period that is in force now."""
+    """Add to a user's limit in the present period."""
     session.execute(
         text(
             "INSERT INTO app.quota_grants (user_id, metric, amount, reason, period_start) "
@@ -62,8 +62,8 @@ def grant(session: Session, user_id: int, metric: str, amount: int, reason: str)
 def history(
     session: Session, user_id: int, *, after: str | None, limit: int
 ) -> "paging.Page[Row[models.QuotaClosing, str, int]]":
-    """Return a page of a user's closed periods, the latest first, with the plan of each."""
-    # A token of a page holds numbers and text only, and microseconds are exact.
+    """Return a page of a user's closed periods with the plan of each, the last first."""
+    # A page token holds only numbers and text; microseconds are exact.
     began = cast(extract("epoch", models.QuotaClosing.period_start) * 1_000_000, BigInteger)
     query = select(models.QuotaClosing, models.Plan.name.label("plan"), began.label("began"))
     query = query.outerjoin(models.Plan, models.Plan.id == models.QuotaClosing.plan_id).where(
@@ -74,21 +74,33 @@ def history(
     return paging.page(found, limit, lambda row: [row.began, row.QuotaClosing.metric])
 
 
+def set_anchor(session: Session, user_id: int, anchor: datetime) -> None:
+    """Count a user's quota months from this time, starting now; does nothing if they are counted so already."""
+    session.execute(_SET_ANCHOR, {"user": user_id, "anchor": anchor})
+
+
+_SET_ANCHOR = text("""
+    INSERT INTO app.quota_anchors (user_id, effective_from, anchor)
+    SELECT :user, now(), :anchor WHERE app.quota_anchor(:user, now()) <> :anchor
+    ON CONFLICT (user_id, effective_from) DO NOTHING
+""")
+
+
 # Closing
 
 
 def reap_leases(session: Session) -> int:
-    """Close the leases whose holder let them run out, because their periods wait for them; returns how many."""
+    """Close expired leases, because a period cannot be closed while one is open; return how many."""
     return int(session.scalars(text("SELECT app.reap_leases(now())")).one())
 
 
 def close_periods(session: Session, batch: int) -> int:
-    """Close at most so many periods that ended, beside others who do the same; returns how many."""
+    """Close up to `batch` ended periods, in parallel with other commands; return how many."""
     return int(session.scalars(text("SELECT app.close_quota_periods(now(), :batch)"), {"batch": batch}).one())
 
 
 def count_ended(session: Session) -> int:
-    """Return how many periods ended and could be closed."""
+    """Return the number of ended periods that can be closed."""
     query = """
         SELECT count(*) FROM app.quota_counters
         WHERE closed_at IS NULL AND metric <> 'storage' AND period_end <= now() AND reserved = 0

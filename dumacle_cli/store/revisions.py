@@ -1,4 +1,4 @@
-"""Which schemas this release works with: its own and the previous one."""
+"""The schemas that this release works with: its own and the previous one."""
 
 from dumacle_cli.errors import DatabaseTooOldServer, SchemaMissing, SchemaTooNew, SchemaTooOld
 
@@ -6,11 +6,11 @@ TABLE = "app.schema_version"
 OLDEST_SERVER = 160_000
 OWN = "0019"
 PREVIOUS = "0015"
-"""What the release before left, which this one works on until `db upgrade` ran."""
+"""The revision of the previous release, which this one works on until `db upgrade` ran."""
 
 
 def require_server(number: int) -> None:
-    """Refuse a server before 16, where a role that may create roles could grant itself far more.
+    """Refuse a server before 16, in which a role that may create roles could grant itself far more.
 
     `number` is libpq's, such as 180006. Raises DatabaseTooOldServer.
     """

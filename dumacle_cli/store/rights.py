@@ -1,4 +1,4 @@
-"""Who may do what in PostgreSQL: the groups, the matrix of their rights, and putting it into force."""
+"""Rights in PostgreSQL: the groups, the matrix of their rights, and applying it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ _SCHEMAS = {"table": "app", "function": "app", "login": "login", "queue": "queue
 
 @dataclass(frozen=True, slots=True, order=True)
 class Right:
-    """One privilege of one role or duty on a table or function; without columns it is on all of them."""
+    """One privilege of one role or duty on a table or function; without `columns`, on all columns."""
 
     role: str
     schema: str
@@ -28,13 +28,13 @@ class Right:
 
 
 def matrix(connection: Connection, read: sql.Read = sql.read) -> list[Right]:
-    """Return every right that matrix.sql gives, in its order; `(*)` is all columns but what PostgreSQL gives itself."""
+    """Return every right in matrix.sql, in its order; `(*)` is all columns except those that PostgreSQL fills."""
     free = {name: tuple(columns) for name, columns in connection.execute(_FREE)}
     rows = connection.execute(text(read("matrix"))).mappings()
     return [_on_columns(right, free) for row in rows for right in of_row(dict(row))]
 
 
-# Of each table the columns that PostgreSQL does not give itself: numbers, and when a row was made.
+# The columns of each table, except those that PostgreSQL fills: ids and creation times.
 _FREE = text("""
     SELECT c.relname, array_agg(a.attname::text ORDER BY a.attnum)
     FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -49,7 +49,7 @@ def _on_columns(right: Right, free: dict[str, tuple[str, ...]]) -> Right:
 
 
 def of_row(row: dict[str, str]) -> Iterator[Right]:
-    """Iterate over the rights that a row of matrix.sql gives."""
+    """Iterate over the rights in a row of matrix.sql."""
     for role in EVERYBODY:
         for word in row[role].split():
             letter, _, columns = word.rstrip(")").partition("(")
@@ -58,12 +58,12 @@ def of_row(row: dict[str, str]) -> Iterator[Right]:
 
 
 def group(prefix: str, role: str) -> str:
-    """Return the PostgreSQL role whose members have the rights of a role or duty."""
+    """Return the PostgreSQL group of a role or duty."""
     return f"{prefix}_{role}s"
 
 
 def apply(connection: Connection, prefix: str, read: sql.Read = sql.read) -> None:
-    """Put the matrix into force, and nothing besides it; to be run by the owner of the schemas."""
+    """Grant exactly the rights in the matrix; run by the owner of the schemas."""
     groups = {role: words.Identifier(group(prefix, role)) for role in EVERYBODY}
     given = matrix(connection, read)
     sql.run(connection, _CLEAR.format(groups=words.SQL(", ").join(groups.values())).as_string())
@@ -74,7 +74,7 @@ def apply(connection: Connection, prefix: str, read: sql.Read = sql.read) -> Non
 
 @contextmanager
 def acting_as(connection: Connection, role: str) -> Iterator[None]:
-    """Let statements run as another role, to whom then belongs what they make."""
+    """Run statements as another role, which then owns what they create."""
     sql.run(connection, words.SQL("SET LOCAL ROLE {}").format(words.Identifier(role)).as_string())
     yield
     sql.run(connection, "RESET ROLE")

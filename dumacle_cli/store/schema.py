@@ -1,4 +1,4 @@
-"""The schema of the database: bring it up or down, say where it stands, compare it with the models."""
+"""The schema of the database: upgrade, downgrade, show its revision, and compare it with the models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
 SCHEMA = revisions.TABLE.split(".")[0]
-# "dumacle" in ASCII: an advisory lock is only a number, and another program's must not be hit by chance.
+# "dumacle" in ASCII: an advisory lock is only a number, and must not collide with another program's.
 LOCK = 0x64756D61636C65
 PATIENCE = 3.0
 """Seconds to wait for another migration."""
 LOCK_SECONDS = 5
 STATEMENT_SECONDS = 3600
-"""A migration that waits for a lock stops every reader behind it; one that works may take its time."""
+"""A migration that waits for a lock blocks every reader behind it; one that runs may take its time."""
 
 
 def upgrade(target: Connection | URL | str, to: str = "head", *, statement_seconds: float = STATEMENT_SECONDS) -> None:
-    """Bring the schema up to a revision; raises MigrationRunning while another does, DatabaseBusy on a lock.
+    """Upgrade the schema to a revision; raises MigrationRunning during another migration, DatabaseBusy on a lock.
 
     The session must be the caller's alone: a pooler in transaction mode cannot hold the migrations' lock.
     """
@@ -39,15 +39,15 @@ def upgrade(target: Connection | URL | str, to: str = "head", *, statement_secon
 
 
 def downgrade(target: Connection | URL | str, to: str, *, statement_seconds: float = STATEMENT_SECONDS) -> None:
-    """Take the schema down to a revision, or to `base`; raises MigrationRunning and DatabaseBusy like upgrade."""
+    """Downgrade the schema to a revision, or to `base`; raises MigrationRunning and DatabaseBusy like upgrade."""
     from alembic import command
 
     with _migrating(target, statement_seconds) as config:
         command.downgrade(config, to)
 
 
-def mend(connection: Connection) -> None:
-    """Make the roles and rights of the present schema again, which a restore leaves behind; raises like upgrade."""
+def repair(connection: Connection) -> None:
+    """Install the roles and rights of the present schema again, which a restore lacks; raises like upgrade."""
     with _limited(connection, STATEMENT_SECONDS), alone(connection):
         identity.install(connection)
         connection.commit()
@@ -55,7 +55,7 @@ def mend(connection: Connection) -> None:
 
 @contextmanager
 def alone(connection: Connection) -> Iterator[None]:
-    """Hold the one lock of migrations; raises MigrationRunning when another session keeps it."""
+    """Hold the lock of migrations; raises MigrationRunning if another session holds it."""
     driver: Any = connection.connection.driver_connection
     holder = locks.take(driver, LOCK, PATIENCE)
     driver.commit()
@@ -70,7 +70,7 @@ def alone(connection: Connection) -> Iterator[None]:
 
 
 def require_owner(connection: Connection) -> None:
-    """Refuse everybody but who owns the schema, where there is one: his would be what a migration makes.
+    """Require the owner of an existing schema: the caller would own what a migration creates.
 
     Raises NotOwner.
     """
@@ -81,7 +81,7 @@ def require_owner(connection: Connection) -> None:
 
 
 def current(connection: Connection) -> str | None:
-    """The revision of the database; None where nothing of ours is."""
+    """Return the revision of the database; None if it has no schema of ours."""
     if connection.scalar(text("SELECT to_regclass(:name)"), {"name": revisions.TABLE}) is None:
         return None
     found: str | None = connection.scalar(text(f"SELECT max(version_num) FROM {revisions.TABLE}"))  # noqa: S608
@@ -89,13 +89,13 @@ def current(connection: Connection) -> str | None:
 
 
 def pending(connection: Connection) -> list[str]:
-    """The revisions that an upgrade would run, in order, each with its purpose: `0009 The queue: …`."""
+    """Return the revisions that an upgrade would run, in order, each with its purpose: `0009 The queue: …`."""
     steps = _scripts().iterate_revisions("head", current(connection) or "base")
     return [f"{step.revision} {step.doc}" for step in steps][::-1]
 
 
 def check(connection: Connection) -> list[str]:
-    """The differences between the database and the models, in words; empty where they agree."""
+    """Return the differences between the database and the models, in words; empty if they agree."""
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
@@ -106,7 +106,7 @@ def check(connection: Connection) -> list[str]:
 
 
 def alembic_options() -> dict[str, Any]:
-    """Where the revision is kept, and that only our own schema is compared: procrastinate wrote the queue's."""
+    """Return the options of Alembic: the table of the revision, and to compare our schema only, not procrastinate's."""
     return {
         "version_table": revisions.TABLE.split(".")[1],
         "version_table_schema": SCHEMA,
@@ -116,7 +116,7 @@ def alembic_options() -> dict[str, Any]:
 
 
 def revision(message: str) -> Path:
-    """Write the next, empty migration for a developer to fill; raises NotConfigured outside of a checkout."""
+    """Write the next, empty migration for a developer; raises NotConfigured outside of a checkout."""
     from alembic import command
 
     if folder().name == "_migrations":
@@ -128,7 +128,7 @@ def revision(message: str) -> Path:
 
 
 def folder() -> Path:
-    """Where the migrations lie: inside an installed wheel, or at the top of a checkout."""
+    """Return the folder of the migrations: in an installed wheel, or at the top of a checkout."""
     package = Path(str(resources.files("dumacle_cli")))
     installed = package / "_migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
@@ -173,7 +173,7 @@ def _connected(target: Connection | URL | str) -> Iterator[Connection]:
 
 @contextmanager
 def _limited(connection: Connection, statement_seconds: float) -> Iterator[None]:
-    """Keep the migrations from queueing behind a lock; raises DatabaseBusy when one was not to be had."""
+    """Limit how long migrations wait for a lock; raises DatabaseBusy if one is not released in time."""
     limits = {"lock_timeout": LOCK_SECONDS, "statement_timeout": statement_seconds}
     for name, seconds in limits.items():
         connection.execute(text("SELECT set_config(:name, :value, false)"), {"name": name, "value": f"{seconds}s"})

@@ -1,6 +1,7 @@
-"""Queries about Stripe's deliveries, about the objects that they make wanted, and about customers.
+"""Queries about Stripe's events, the objects that they are about, and customers.
 
-Locks are taken in one order: objects by id, then events.
+`want` counts the refreshes requested of an object, `have` those that were applied. To avoid deadlocks, objects are
+locked first, by id, then events.
 """
 
 import json
@@ -17,15 +18,15 @@ from dumacle_cli.store import paging
 from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload
 
 Target = tuple[str, str]
-"""The kind of an object, in Stripe's words, and its id."""
+"""The kind of an object, as Stripe names it, and its id."""
 
-Detail = tuple[StripeEvent, StripeObject | None, bytes | None]
+EventDetail = tuple[StripeEvent, StripeObject | None, bytes | None]
 """An event with its object and its body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to apply an object's present state: whoever holds the token, until its seconds are over."""
+    """A lease on an object: until it expires, only the holder of the token may apply the object's state."""
 
     id: str
     kind: str
@@ -35,22 +36,22 @@ class Claim:
     token: uuid.UUID
 
 
-# The inbox
+# Events
 
 
-def status(session: Session, event_id: str) -> str | None:
-    """Return the status of an event, or None where it was never delivered."""
+def event_status(session: Session, event_id: str) -> str | None:
+    """Return the status of an event, or None if it was never delivered."""
     return session.scalars(select(StripeEvent.status).where(StripeEvent.id == event_id)).one_or_none()
 
 
-def keep(session: Session, body: bytes, **values: Any) -> str:
-    """Keep an event and its body, or count one more delivery: what was given up waits again; returns its status."""
-    kept: str = session.scalars(_KEEP, values).one()
-    session.execute(_KEEP_BODY, {"id": values["id"], "body": body})
-    return kept
+def save_event(session: Session, body: bytes, **values: Any) -> str:
+    """Save an event and its body, or count another delivery and requeue a failed one; return the status."""
+    status: str = session.scalars(_SAVE_EVENT, values).one()
+    session.execute(_SAVE_BODY, {"id": values["id"], "body": body})
+    return status
 
 
-def detail(session: Session, event_id: str) -> Detail | None:
+def event_detail(session: Session, event_id: str) -> EventDetail | None:
     """Return an event with its object and its body, or None."""
     query = (
         select(StripeEvent, StripeObject, StripePayload.payload)
@@ -61,10 +62,10 @@ def detail(session: Session, event_id: str) -> Detail | None:
     return (found[0], found[1], found[2]) if found else None
 
 
-def page(
+def events_page(
     session: Session, *, status: str | None, object_id: str | None, after: str | None, limit: int
 ) -> paging.Page[StripeEvent]:
-    """Return a page of events, the latest received first."""
+    """Return a page of events, the last received first."""
     query = select(StripeEvent)
     if status:
         query = query.where(StripeEvent.status == status)
@@ -75,14 +76,14 @@ def page(
     return paging.page(found, limit, lambda event: [event.received_at.isoformat(), event.id])
 
 
-def rearm(session: Session, event_id: str, want: int) -> StripeEvent:
-    """Let an event wait to be applied again, and return it."""
+def requeue_event(session: Session, event_id: str, want: int) -> StripeEvent:
+    """Set an event to be applied again, and return it."""
     waiting = {"status": "received", "want": want, "error": None, "applied_at": None}
     statement = update(StripeEvent).where(StripeEvent.id == event_id).values(waiting).returning(StripeEvent)
     return session.scalars(statement, execution_options={"populate_existing": True}).one()
 
 
-_KEEP = text("""
+_SAVE_EVENT = text("""
     INSERT INTO app.stripe_events AS event (id, type, object_id, livemode, created_at, status, want, error)
     VALUES (:id, :type, :object_id, :livemode, :created_at, :status, :want, left(:error, 2000))
     ON CONFLICT (id) DO UPDATE SET deliveries = event.deliveries + 1,
@@ -91,50 +92,64 @@ _KEEP = text("""
         error = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.error ELSE event.error END
     RETURNING status
 """)
-_KEEP_BODY = text(
+_SAVE_BODY = text(
     "INSERT INTO app.stripe_payloads (event_id, payload) VALUES (:id, :body) ON CONFLICT (event_id) DO NOTHING"
 )
 
 
-# The objects
+# Objects
 
 
-def want(session: Session, targets: Collection[Target], livemode: bool | None) -> dict[str, int]:
-    """Want the present state of objects, also of those that were given up; returns how often each was wanted by now."""
+def request_refresh(session: Session, targets: Collection[Target], livemode: bool | None) -> dict[str, int]:
+    """Request a refresh of objects, given up or not; return the number of requests so far by object id."""
     kinds, ids = [kind for kind, _ in targets], [id_ for _, id_ in targets]
-    found = session.execute(_WANT, {"kinds": kinds, "ids": ids, "livemode": livemode})
+    found = session.execute(_REQUEST_REFRESH, {"kinds": kinds, "ids": ids, "livemode": livemode})
     return {row.id: row.want for row in found}
 
 
 def due(session: Session, limit: int) -> list[str]:
-    """Return the objects that are wanted by now and that nobody holds, those wanted longest first."""
+    """Return the objects that are due for a refresh and not claimed, the longest due first."""
     return list(session.scalars(_DUE, {"limit": limit}))
 
 
 def claim(session: Session, object_id: str, seconds: int) -> Claim | None:
-    """Claim a wanted object for so many seconds, or return None where it is not wanted now or another holds it."""
+    """Claim an object for so many seconds, or return None if it is not due or already claimed."""
     found = session.execute(_CLAIM, {"id": object_id, "seconds": seconds}).one_or_none()
     return Claim(*found) if found else None
 
 
-def settle(session: Session, claim: Claim, status: str, finding: str | None, state: dict[str, Any] | None) -> bool:
-    """Book that a claimed object was applied, with its events up to the claim; False where another holds it by now."""
-    given = {"id": claim.id, "token": claim.token, "want": claim.want, "error": finding}
+def settle(session: Session, claim: Claim, status: str, warning: str | None, state: dict[str, Any] | None) -> bool:
+    """Set a claimed object and its events up to the claim as applied; False if another worker has claimed it."""
+    given = {"id": claim.id, "token": claim.token, "want": claim.want, "error": warning}
     if session.execute(_SETTLE, given | {"state": json.dumps(state)}).first() is None:
         return False
-    session.execute(_SETTLE_EVENTS, {"id": claim.id, "want": claim.want, "status": status, "error": finding})
+    session.execute(_SETTLE_EVENTS, {"id": claim.id, "want": claim.want, "status": status, "error": warning})
     return True
 
 
 def postpone(session: Session, claim: Claim, error: str, seconds: int | None) -> None:
-    """Let go of a claimed object for so many seconds, or (None) for good; does nothing where another holds it."""
+    """Release a claimed object, to be retried in so many seconds or never (None); does nothing without the lease."""
     given = {"id": claim.id, "token": claim.token, "want": claim.want, "error": error, "seconds": seconds}
     if session.execute(_POSTPONE, given).first():
         status = "dead" if seconds is None else "parked"
         session.execute(_POSTPONE_EVENTS, {"id": claim.id, "want": claim.want, "status": status, "error": error})
 
 
-_WANT = text("""
+def states(session: Session, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the last applied states of objects, without those that are due for a refresh."""
+    query = select(StripeObject.id, StripeObject.state).where(
+        StripeObject.id.in_(ids), StripeObject.wanted_at.is_(None)
+    )
+    return {id_: state for id_, state in session.execute(query) if state is not None}
+
+
+def errors(session: Session, ids: Collection[str]) -> dict[str, str]:
+    """Return the errors of objects that could not be applied."""
+    query = select(StripeObject.id, StripeObject.error).where(StripeObject.id.in_(ids))
+    return {id_: error for id_, error in session.execute(query) if error}
+
+
+_REQUEST_REFRESH = text("""
     INSERT INTO app.stripe_objects AS object (id, kind, livemode, want, wanted_at)
     SELECT id, kind, :livemode, 1, clock_timestamp()
     FROM unnest(CAST(:ids AS text[]), CAST(:kinds AS text[])) AS asked (id, kind) ORDER BY id
@@ -177,26 +192,31 @@ _POSTPONE_EVENTS = text("""
 """)
 
 
-# The customers
+# Customers
 
 
-def customer(session: Session, user_id: int) -> str | None:
-    """Return the id of a user at Stripe, or None."""
+def customer_of(session: Session, user_id: int) -> str | None:
+    """Return the id of a user's customer at Stripe, or None."""
     return session.scalars(select(Customer.stripe_customer_id).where(Customer.user_id == user_id)).one_or_none()
 
 
-def keep_customer(session: Session, user_id: int, customer_id: str) -> str:
-    """Keep who a user is at Stripe, and return the id that was kept: of two the first."""
-    kept = insert(Customer).values(user_id=user_id, stripe_customer_id=customer_id)
-    session.execute(kept.on_conflict_do_nothing(index_elements=[Customer.user_id]))
+def save_customer(session: Session, user_id: int, customer_id: str) -> str:
+    """Save the customer of a user unless they have one; return the saved id."""
+    row = insert(Customer).values(user_id=user_id, stripe_customer_id=customer_id)
+    session.execute(row.on_conflict_do_nothing(index_elements=[Customer.user_id]))
     return session.scalars(select(Customer.stripe_customer_id).where(Customer.user_id == user_id)).one()
 
 
-def forget_customer(session: Session, customer_id: str) -> None:
-    """Forget a customer who is no longer at Stripe."""
+def delete_customer(session: Session, customer_id: str) -> None:
+    """Delete a customer that no longer exists at Stripe."""
     session.execute(delete(Customer).where(Customer.stripe_customer_id == customer_id))
 
 
-def customers_user(session: Session, customer_id: str) -> int | None:
-    """Return the user who is this customer, or None."""
+def known_customers(session: Session, ids: Collection[str]) -> set[str]:
+    """Return which of these ids at Stripe are customers of users here."""
+    return set(session.scalars(select(Customer.stripe_customer_id).where(Customer.stripe_customer_id.in_(ids))))
+
+
+def user_of_customer(session: Session, customer_id: str) -> int | None:
+    """Return the user of a customer, or None."""
     return session.scalars(select(Customer.user_id).where(Customer.stripe_customer_id == customer_id)).one_or_none()

@@ -1,18 +1,25 @@
-"""Queries about subscriptions, and the grants that come with them."""
+"""Queries about subscriptions, and the pods granted with them.
+
+A user's current subscription is the one that has not ended here; at most one is. Open ones may still change at Stripe.
+"""
+
+from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import BigInteger, Row, Select, cast, func, select, text
+from sqlalchemy import update as sql_update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from dumacle_cli.store import paging
-from dumacle_cli.store.models import Plan, Subscription, User
+from dumacle_cli.store.models import Plan, Subscription, User, plans
 
 Found = tuple[Subscription, str, str]
 """A subscription with the e-mail of its user and the name of its plan."""
 
 
-def live(session: Session, user_id: int) -> tuple[Subscription, str] | None:
-    """Return the subscription of a user that has not ended, with the name of its plan, or None."""
+def current(session: Session, user_id: int) -> tuple[Subscription, str] | None:
+    """Return a user's current subscription with the name of its plan, or None."""
     query = select(Subscription, Plan.name).join(Plan, Plan.id == Subscription.plan_id)
     found = session.execute(query.where(Subscription.user_id == user_id, Subscription.ended_at.is_(None)))
     row = found.one_or_none()
@@ -20,17 +27,17 @@ def live(session: Session, user_id: int) -> tuple[Subscription, str] | None:
 
 
 def find(session: Session, subscription_id: int) -> Found | None:
-    """Return the subscription of this id, or None."""
+    """Return the subscription with this id, or None."""
     return _one(session, _joined().where(Subscription.id == subscription_id))
 
 
 def find_at_stripe(session: Session, stripe_id: str) -> Found | None:
-    """Return the subscription that has this id at Stripe, or None."""
+    """Return the subscription with this id at Stripe, or None."""
     return _one(session, _joined().where(Subscription.stripe_subscription_id == stripe_id))
 
 
 def latest(session: Session, user_id: int) -> Found | None:
-    """Return the subscription of a user that has not ended, else the one that ended last, or None."""
+    """Return a user's current subscription, or the one that ended last, or None."""
     mine = _joined().where(Subscription.user_id == user_id)
     return _one(session, mine.order_by(Subscription.ended_at.desc().nulls_first(), Subscription.id.desc()).limit(1))
 
@@ -38,7 +45,7 @@ def latest(session: Session, user_id: int) -> Found | None:
 def page(
     session: Session, *, status: str | None, plan_id: int | None, user_id: int | None, after: str | None, limit: int
 ) -> paging.Page[Found]:
-    """Return a page of subscriptions by id, also of those that ended."""
+    """Return a page of subscriptions by id, including ended ones."""
     wanted = ((Subscription.status, status), (Subscription.plan_id, plan_id), (Subscription.user_id, user_id))
     query = _joined().where(*(column == value for column, value in wanted if value is not None))
     found = session.execute(paging.keyset(query, [Subscription.id], after, limit))
@@ -52,7 +59,7 @@ def end(session: Session, subscription: Subscription) -> None:
 
 
 def start(session: Session, user_ids: list[int], plan_ids: list[int]) -> None:
-    """Start subscriptions that nobody bills, one for each pair, and grant the plans' default pods."""
+    """Start an unbilled subscription for each pair of user and plan, and grant the plans' default pods."""
     rows = (
         func.unnest(cast(user_ids, ARRAY(BigInteger)), cast(plan_ids, ARRAY(BigInteger)))
         .table_valued("user_id", "plan_id")
@@ -64,8 +71,63 @@ def start(session: Session, user_ids: list[int], plan_ids: list[int]) -> None:
 
 
 def grant_pods(session: Session, user_ids: list[int], plan_ids: list[int]) -> None:
-    """Grant the default pods of plans to users, one plan each; grants that are there stay as they are."""
+    """Grant each user the default pod of their plan; existing grants are not modified."""
     session.execute(_GRANT, {"users": user_ids, "plans": plan_ids})
+
+
+# At Stripe
+
+
+def user_of(session: Session, stripe_id: str) -> int | None:
+    """Return the user of the subscription with this id at Stripe, or None."""
+    query = select(Subscription.user_id).where(Subscription.stripe_subscription_id == stripe_id)
+    return session.scalars(query).one_or_none()
+
+
+def lock_user(session: Session, user_id: int) -> bool:
+    """Keep others from applying changes of a user until the transaction ends; False if there is no such user."""
+    query = select(User.id).where(User.id == user_id).with_for_update(key_share=True)
+    return session.scalars(query).one_or_none() is not None
+
+
+def save(session: Session, has_ended: bool, **values: Any) -> None:
+    """Insert or update a subscription from Stripe; a new one is not current; an unchanged one is not written."""
+    session.execute(_SAVE, values | {"has_ended": has_ended})
+
+
+def end_missing(session: Session, stripe_id: str) -> None:
+    """End a subscription that no longer exists at Stripe."""
+    open_ = Subscription.stripe_subscription_id == stripe_id, Subscription.status.not_in(plans.FINAL_STATUSES)
+    ended = {"status": "canceled", "ended_at": func.coalesce(Subscription.ended_at, func.now())}
+    session.execute(sql_update(Subscription).where(*open_).values(ended))
+
+
+def open_subscriptions(session: Session, user_id: int) -> list[Subscription]:
+    """Return a user's subscriptions, current or not, whose status is not final."""
+    query = select(Subscription).where(
+        Subscription.user_id == user_id, Subscription.status.not_in(plans.FINAL_STATUSES)
+    )
+    return list(session.scalars(query, execution_options=_FRESH))
+
+
+def open_at_stripe(session: Session, user_id: int | None, after: int, limit: int) -> Sequence[tuple[int, str]]:
+    """Return the ids, here and at Stripe, of billed open subscriptions with a larger id, of one user or of all."""
+    query = select(Subscription.id, Subscription.stripe_subscription_id).where(
+        Subscription.id > after,
+        Subscription.stripe_subscription_id.is_not(None),
+        Subscription.status.not_in(plans.FINAL_STATUSES),
+    )
+    if user_id is not None:
+        query = query.where(Subscription.user_id == user_id)
+    found = session.execute(query.order_by(Subscription.id).limit(limit))
+    return [(id_, str(stripe_id)) for id_, stripe_id in found]
+
+
+def set_current(session: Session, user_id: int, subscription_id: int | None) -> None:
+    """Make the subscription of this row id, or none, a user's current one; an unbilled one that is replaced ends."""
+    session.execute(_REPLACE_CURRENT, {"user": user_id, "chosen": subscription_id})
+    chosen = Subscription.id == subscription_id, Subscription.ended_at.is_not(None)
+    session.execute(sql_update(Subscription).where(*chosen).values(ended_at=None))
 
 
 def _joined() -> Select[Subscription, str, str]:
@@ -86,7 +148,7 @@ def _found(row: Row[Subscription, str, str]) -> Found:
 _FRESH = {"populate_existing": True}
 
 
-# The first pod becomes the default; one chosen before stays it.
+# A pod becomes the user's default pod only if they have none.
 _GRANT = text("""
     INSERT INTO app.pod_grants (pod_id, user_id, is_default)
     SELECT pods.id, given.user_id,
@@ -95,4 +157,29 @@ _GRANT = text("""
     JOIN app.plans ON plans.id = given.plan_id
     JOIN app.pods ON pods.id = plans.default_pod_id AND pods.deleted_at IS NULL
     ON CONFLICT (pod_id, user_id) DO NOTHING
+""")
+_SAVE = text("""
+    INSERT INTO app.subscriptions AS saved (
+        user_id, plan_id, status, stripe_subscription_id, stripe_customer_id, current_period_start, current_period_end,
+        cancel_at_period_end, started_at, ended_at
+    )
+    VALUES (:user_id, :plan_id, :status, :id, :customer, :period_start, :period_end, :cancel_at_period_end,
+            :started_at, coalesce(:ended_at, now()))
+    ON CONFLICT (stripe_subscription_id) DO UPDATE SET
+        plan_id = EXCLUDED.plan_id, status = EXCLUDED.status, stripe_customer_id = EXCLUDED.stripe_customer_id,
+        current_period_start = EXCLUDED.current_period_start, current_period_end = EXCLUDED.current_period_end,
+        cancel_at_period_end = EXCLUDED.cancel_at_period_end, started_at = EXCLUDED.started_at,
+        ended_at = CASE WHEN :has_ended THEN coalesce(:ended_at, saved.ended_at, now()) ELSE saved.ended_at END,
+        updated_at = now()
+    WHERE (saved.plan_id, saved.status, saved.stripe_customer_id, saved.current_period_start,
+           saved.current_period_end, saved.cancel_at_period_end, saved.started_at)
+        IS DISTINCT FROM (EXCLUDED.plan_id, EXCLUDED.status, EXCLUDED.stripe_customer_id,
+            EXCLUDED.current_period_start, EXCLUDED.current_period_end, EXCLUDED.cancel_at_period_end,
+            EXCLUDED.started_at)
+""")
+_REPLACE_CURRENT = text("""
+    UPDATE app.subscriptions
+    SET ended_at = now(), updated_at = now(),
+        status = CASE WHEN stripe_subscription_id IS NULL THEN 'canceled' ELSE status END
+    WHERE user_id = :user AND ended_at IS NULL AND id IS DISTINCT FROM :chosen
 """)

@@ -1,4 +1,4 @@
-"""Queries about transcodes, their units, and what these published."""
+"""Queries about transcodes, their units and renditions."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from dumacle_cli.store.models import File, Pod, Rendition, Transcode, Unit, User
 from dumacle_cli.store.places import PLACE, Place
 
 LIVE = ("queued", "running", "publishing")
-STANDING = (*LIVE, "done")
-"""What needs no second transcode of the same content."""
+LIVE_OR_DONE = (*LIVE, "done")
+"""The statuses in which the same content is not transcoded again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Which transcodes a listing shows: all of which this is true."""
+    """Filters of a listing, which all apply."""
 
     status: str | None = None
     preset: str | None = None
@@ -52,7 +52,7 @@ _SUBMIT = text("""
 
 
 def submit(session: Session, versions: Sequence[int], preset: str, standing: Sequence[str]) -> Sequence[Row[Any]]:
-    """Make a transcode with a unit for each of these contents whose latest one has none of these statuses.
+    """Create a transcode with a unit for each of these contents whose latest one has none of these statuses.
 
     Returns the new units, each with the owner of its file.
     """
@@ -70,7 +70,7 @@ _BARRED = text("""
 
 
 def barred(session: Session, users: Collection[int]) -> Row[Any] | None:
-    """Return one of these users who is not active or used up his transcode quota (seconds), or None."""
+    """Return one of these users who is not active or has no transcode quota left (seconds), or None."""
     return session.execute(_BARRED, {"users": list(users)}).first()
 
 
@@ -97,7 +97,7 @@ def _conditions(chosen: Chosen) -> list[ColumnElement[bool]]:
 
 
 def page(session: Session, chosen: Chosen, *, descending: bool, after: str | None, limit: int) -> paging.Page[Row[Any]]:
-    """Return a page of transcodes in the order in which they were submitted."""
+    """Return a page of transcodes in the order of submission."""
     query = _listed().where(*_conditions(chosen))
     found = session.execute(paging.keyset(query, [Transcode.id], after, limit, descending=descending)).all()
     return paging.page(found, limit, lambda row: [row.Transcode.id])
@@ -109,7 +109,7 @@ def find(session: Session, ids: Sequence[int]) -> Sequence[Row[Any]]:
 
 
 def latest(session: Session, versions: Sequence[int], preset: str) -> Sequence[Row[Any]]:
-    """Return the latest transcode of each of these contents through a preset, whatever became of it."""
+    """Return the latest transcode of each of these contents through a preset, in any status."""
     ids = select(func.max(Transcode.id)).where(one_of(Transcode.version_id, versions), Transcode.preset == preset)
     ids = ids.group_by(Transcode.version_id)
     return session.execute(_listed().where(Transcode.id.in_(ids))).all()
@@ -120,28 +120,28 @@ def units(session: Session, transcode_id: int) -> Sequence[Unit]:
     return session.scalars(select(Unit).where(Unit.transcode_id == transcode_id).order_by(Unit.number)).all()
 
 
-# What becomes of it when its file goes
+# Deletion of files
 
 
 def lock_pods(session: Session, chosen: Selection) -> None:
-    """Lock the pods of the selected files of which something is being made; who is at work locks these before files."""
+    """Lock the pods of the selected files that have live transcodes; workers lock pods before files."""
     busy = select(File.pod_id).join(Transcode, Transcode.file_id == File.id)
     busy = busy.where(*conditions(chosen), Transcode.status.in_(LIVE))
     session.execute(select(func.app.lock_pods(func.array(busy.distinct().scalar_subquery()))))
 
 
 def live(session: Session, **of: Sequence[int]) -> Sequence[int]:
-    """Return the transcodes of some files (`file_id`) or contents (`version_id`) that are not over."""
+    """Return the live transcodes of some files (`file_id`) or contents (`version_id`)."""
     those = [one_of(getattr(Transcode, name), ids) for name, ids in of.items()]
     return session.scalars(select(Transcode.id).where(*those, Transcode.status.in_(LIVE))).all()
 
 
-# What was published
+# Renditions
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A rendition and where it lies: the keys of its objects begin with `prefix`, and `entry` is to be opened."""
+    """A rendition and its place: the keys of its objects begin with `prefix`, and players open `entry`."""
 
     file_id: int
     path: str
@@ -155,14 +155,14 @@ class Published:
 
 
 def renditions(session: Session, of: Literal["file_id", "transcode_id"], number: int) -> Sequence[Row[Any]]:
-    """Return the renditions of one file or of one transcode, each with its preset and the content it was made of."""
+    """Return the renditions of one file or of one transcode, each with its preset and source content."""
     columns: list[Any] = [Rendition, Transcode.preset, Transcode.version_id]
     query = select(*columns).join(Transcode, Transcode.id == Rendition.transcode_id)
     return session.execute(query.where(getattr(Rendition, of) == number).order_by(Rendition.id)).all()
 
 
 def published(session: Session, file_id: int) -> list[Published]:
-    """Return the renditions of the present content of a file that is not deleted, the latest first."""
+    """Return the renditions of the present content of a live file, latest first."""
     made = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry)
     columns: list[Any] = [File.id, File.path, *made, PLACE, Pod.prefix, Rendition.transcode_id]
     query = (

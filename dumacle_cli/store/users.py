@@ -8,12 +8,13 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dumacle_cli.ids import parse_id
 from dumacle_cli.store import functions, paging
 from dumacle_cli.store.models import User
 
 
 def find(session: Session, reference: str, *, deleted: bool = False, lock: bool = False) -> User | None:
-    """Return the user of this id or e-mail, or None; of deleted ones the last who had the e-mail."""
+    """Return the user with this id or e-mail, or None; of deleted users the last who had the e-mail."""
     query = _named(reference).where(User.deleted_at.is_not(None) if deleted else User.deleted_at.is_(None))
     if lock:
         query = query.with_for_update(key_share=True).execution_options(populate_existing=True)
@@ -21,20 +22,19 @@ def find(session: Session, reference: str, *, deleted: bool = False, lock: bool 
 
 
 def _named(reference: str) -> Select[User]:
-    # Nineteen digits may be more than a bigint holds, and no e-mail is all digits.
-    if reference.isascii() and reference.isdigit() and len(reference) < 19:
-        return select(User).where(User.id == int(reference))
+    if (user_id := parse_id(reference)) is not None:
+        return select(User).where(User.id == user_id)
     return select(User).where(User.email == reference.lower())
 
 
 def create(session: Session, **values: Any) -> int | None:
-    """Insert a user and return the id, or None where the e-mail is taken."""
+    """Insert a user and return the id, or None if the e-mail is taken."""
     statement = insert(User).values(**values).on_conflict_do_nothing().returning(User.id)
     return session.scalars(statement).one_or_none()
 
 
 def create_many(session: Session, emails: list[str], names: list[str], roles: list[str]) -> dict[str, int]:
-    """Insert users in one statement and return the ids by e-mail, less those whose e-mail was taken."""
+    """Insert users in one statement and return the ids by e-mail, without those whose e-mail was taken."""
     rows = (
         func.unnest(*(cast(column, ARRAY(Text)) for column in (emails, names, roles)))
         .table_valued("email", "name", "role")
@@ -50,7 +50,7 @@ def create_many(session: Session, emails: list[str], names: list[str], roles: li
 
 
 def update(session: Session, user: User, **values: Any) -> bool:
-    """Change a user, or return False where the e-mail is taken."""
+    """Change a user, or return False if the e-mail is taken."""
     try:
         with session.begin_nested():
             session.execute(sql_update(User).where(User.id == user.id).values(**values))
@@ -61,31 +61,31 @@ def update(session: Session, user: User, **values: Any) -> bool:
 
 
 def may_change(session: Session, user: User) -> bool:
-    """Tell whether whoever is logged in administers users of this one's role."""
+    """Return whether the acting user administers users with the role of this one."""
     return bool(session.scalars(select(func.app.administers(user.role))).one())
 
 
 def lock(session: Session, user: User) -> None:
-    """Lock a user who is about to lose or get a right; who keeps their own row locked against it is disconnected."""
+    """Lock a user who is about to lose or get a right; a user who keeps their own row locked is disconnected."""
     if functions.is_there(session, "app.lock_user(bigint)"):
         session.execute(select(func.app.lock_user(user.id)))
     session.refresh(user, with_for_update={"key_share": True})
 
 
 def set_role(session: Session, user: User, role: str) -> bool:
-    """Give a user another role where it differs; PostgreSQL lets only a superadmin do it, and not to the last one."""
+    """Set a user's role; returns whether it changed. PostgreSQL requires a superadmin, and keeps the last one."""
     changed = session.scalars(select(func.app.set_role(user.id, role))).one()
     session.refresh(user)
     return bool(changed)
 
 
 def delete(session: Session, user: User) -> None:
-    """Disable and hide a user from now on."""
+    """Disable and hide a user."""
     update(session, user, status="disabled", deleted_at=func.now())
 
 
 def other_superadmin(session: Session, user_id: int) -> int | None:
-    """Return another superadmin who is active, or None; locks them, so that two cannot remove each other."""
+    """Return another active superadmin, or None; locks all superadmins, so that two cannot remove each other."""
     query = select(User.id, User.status).where(User.role == "superadmin", User.deleted_at.is_(None)).order_by(User.id)
     found = session.execute(query.with_for_update(key_share=True)).all()
     return next((row.id for row in found if row.id != user_id and row.status == "active"), None)
@@ -101,7 +101,7 @@ def page(
     after: str | None,
     limit: int,
 ) -> paging.Page[User]:
-    """Return a page of users, by id or by e-mail; either those who are deleted or those who are not."""
+    """Return a page of users, by id or by e-mail, either deleted or not deleted."""
     query = select(User).where(User.deleted_at.is_not(None) if deleted else User.deleted_at.is_(None))
     if role:
         query = query.where(User.role == role)
@@ -113,5 +113,5 @@ def page(
 
 
 def count(session: Session) -> int:
-    """Return how many users there are."""
+    """Return the number of users."""
     return session.scalars(select(func.count()).select_from(User).where(User.deleted_at.is_(None))).one()

@@ -1,4 +1,4 @@
-"""FFmpeg's command line for each preset, with outputs relative to the folder it runs in."""
+"""FFmpeg's command line for each preset, with outputs relative to its working folder."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -27,12 +27,12 @@ PLAIN: Options = {"map_metadata": -1, "map_chapters": -1}
 
 
 def rungs(media: Media, preset: Preset) -> list[Rung]:
-    """Return the sizes of the picture that a preset makes; raises BadMedia where the source lacks what it needs."""
-    if preset.picture and not media.video:
+    """Return the picture sizes of a preset; raises BadMedia if the source lacks what the preset needs."""
+    if preset.requires_video and not media.video:
         raise BadMedia(reason="it has no picture")
-    if not preset.picture and not media.audio:
+    if not preset.requires_video and not media.audio:
         raise BadMedia(reason="it has no sound")
-    if not preset.picture:
+    if not preset.requires_video:
         return []
     if preset.name == "poster":
         return [_poster_size(media)]
@@ -42,7 +42,7 @@ def rungs(media: Media, preset: Preset) -> list[Rung]:
 
 
 def folders(media: Media, preset: Preset) -> list[str]:
-    """Return the folders that the output of a preset needs: one per rendition of HLS, the sound's last."""
+    """Return the folders that the output of a preset needs: one per HLS rendition, the sound's last."""
     if preset.name != "hls":
         return []
     return [*(rung.name for rung in rungs(media, preset)), *([SOUND] if media.audio else [])]
@@ -58,7 +58,7 @@ def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Li
 
 
 def gop(fps: Fraction) -> int:
-    """Return how many pictures stand from one key frame to the next."""
+    """Return the number of pictures from one key frame to the next."""
     return max(1, round(KEY_SECONDS * fps))
 
 
@@ -99,7 +99,7 @@ def _segments(folder: str, stream: Stream, media: Media, options: Options) -> Ou
         "hls_playlist_type": "vod",
         "hls_segment_type": "fmp4",
         "hls_flags": "independent_segments",
-        # Rounded down: a microsecond too much would put every cut off by one key frame.
+        # Rounded down: one microsecond more would move every cut by one key frame.
         "hls_time": f"{int(seconds * 1_000_000)}us",
         "hls_fmp4_init_filename": "init.mp4",
         "hls_segment_filename": f"{folder}/%05d.m4s",
@@ -134,7 +134,7 @@ def _prepared(picture: Stream, media: Media, rung: Rung) -> Stream:
 
 
 def _tone_mapped(picture: Stream, transfer: str) -> Stream:
-    # What the stream does not say of itself is taken as HDR10's.
+    # HDR10's values are the default for what the stream does not declare.
     linear = picture.filter("zscale", tin=transfer, pin="bt2020", min="bt2020nc", t="linear", npl=100)
     light = linear.filter("format", pix_fmts="gbrpf32le").filter("zscale", p="bt709")
     return light.filter("tonemap", tonemap="hable", desat=0).filter("zscale", t="bt709", m="bt709", r="tv")

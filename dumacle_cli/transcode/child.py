@@ -1,4 +1,4 @@
-"""Programs that touch hostile media: confined, in a process group of their own that ends with ours."""
+"""Programs that read hostile media: confined, in their own process group, which ends with this process."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from typing import IO, Any
 from dumacle_cli.errors import BadMedia, ToolFailed
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
 
-# By path and not imported: PyAV has no place in this process.
+# By path and not imported: PyAV must not run in this process.
 CONFINE = Path(__file__).with_name("confine.py")
 READER = Path(__file__).with_name("reader.py")
 TICK = 0.1
@@ -33,13 +33,13 @@ def confined(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` in `folder` while inside, under `limits` (names of RLIMIT_*); its group is killed at the end.
 
-    It also dies with the thread that is inside, hence with this process.
+    It also dies with the calling thread, and so with this process.
     """
     most = json.dumps({"CORE": 0, "NOFILE": 1024, **limits})
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", str(CONFINE), str(os.getpid()), most, *command],
         cwd=folder,
-        # Nothing of ours: the environment may hold keys.
+        # Not our environment: it may hold keys.
         env={"LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
         stdout=stdout,
@@ -57,7 +57,7 @@ def confined(
 
 
 def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = None) -> dict[str, Any]:
-    """Let the reader do `job` in a process of its own, and return its answer; raises BadMedia, ToolFailed, Stopped."""
+    """Run `job` with the reader in its own process, and return its answer; raises BadMedia, ToolFailed, Stopped."""
     command = [sys.executable, "-I", str(READER), json.dumps({**job, "options": limits.input_options})]
     bounds = {"CPU": limits.read_seconds, "FSIZE": ANSWER, "DATA": limits.memory}
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
@@ -71,7 +71,7 @@ def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = Non
 
 
 def last_line(said: IO[bytes]) -> str:
-    """Return the last line that a program said."""
+    """Return the last line of a program's output."""
     said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
     lines = said.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"

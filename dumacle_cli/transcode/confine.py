@@ -1,7 +1,7 @@
-"""Run as a program, `confine.py PARENT LIMITS PROGRAM ARGUMENT...`: takes limits on, then becomes the program.
+"""Run as a program, `confine.py PARENT LIMITS PROGRAM ARGUMENT...`: applies the limits, then becomes the program.
 
-A step of its own, because nothing may run between fork and exec in a process that has threads. It is
-started by its path and imports nothing of Dumacle, so that it costs 20 ms.
+It is a separate program, because nothing may run between fork and exec in a process with threads. It is
+started by its path and imports nothing of Dumacle, so that it takes 20 ms.
 """
 
 import ctypes
@@ -16,11 +16,11 @@ PR_SET_NO_NEW_PRIVS = 38
 
 
 def main(parent: int, limits: dict[str, int], command: list[str]) -> None:
-    """Die with `parent`, take on `limits` (names of RLIMIT_*), and become `command`."""
+    """Die with `parent`, apply `limits` (names of RLIMIT_*), and become `command`."""
     if sys.platform == "linux":
         _tie()
     if os.getppid() != parent:
-        # The parent died before the tie was made.
+        # The parent died before this process was tied to it.
         sys.exit(1)
     for name, value in limits.items():
         if hasattr(resource, f"RLIMIT_{name}"):

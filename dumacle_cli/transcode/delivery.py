@@ -1,4 +1,4 @@
-"""Delivery: the files of an output go up below one prefix that nobody else writes to."""
+"""Delivery: upload the files of an output below a prefix that only this attempt writes to."""
 
 import hashlib
 import threading

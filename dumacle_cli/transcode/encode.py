@@ -1,4 +1,4 @@
-"""One source through one preset: FFmpeg under watch, and the proof of what it made."""
+"""Encode one source with one preset: run FFmpeg under watch, and verify its output."""
 
 import os
 import select
@@ -20,15 +20,15 @@ from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.verify import Picture, Proof, verify
 from dumacle_cli.transcode.watch import ENCODED, Watch
 
-# FFmpeg's exit where -xerror found the input at fault: AVERROR_INVALIDDATA, and EIO where its end is lost.
+# FFmpeg's exit statuses for a bad input with -xerror: AVERROR_INVALIDDATA, and EIO if its end is missing.
 INPUT_AT_FAULT = {183, 251}
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A proven output in a folder; `files` are relative to it, in the order to publish them, `entry` the one to open.
+    """A verified output in a folder; `files` are relative to it, in the order to publish them; players open `entry`.
 
-    `bitrate` is in bit/s; width, height and frames are 0 and `rungs` empty where there is no picture.
+    `bitrate` is in bit/s; width, height and frames are 0 and `rungs` empty without a picture.
     """
 
     kind: str
@@ -52,9 +52,9 @@ def encode(
     progress: Callable[[int], None],
     stop: threading.Event,
 ) -> Encoded:
-    """Encode `source` into the empty folder `out`, and prove the result; blocks until then.
+    """Encode `source` into the empty folder `out`, and verify the result; blocks until then.
 
-    `progress` is called in this thread with 0 to 99, rising. Raises BadMedia, OutputBroken, ToolFailed, and
+    `progress` is called in this thread with increasing values, 0 to 99. Raises BadMedia, OutputBroken, ToolFailed, and
     Stopped soon after `stop` is set; no process is left in any case.
     """
     watch = Watch(media, preset.name != "audio", limits, progress)
@@ -120,7 +120,7 @@ def _write_master(path: Path, media: Media, proof: Proof) -> None:
 
 def _files(out: Path) -> list[str]:
     found = [path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
-    # A link made by an FFmpeg that was taken over would be followed by whoever publishes.
+    # A compromised FFmpeg could create a link, which publishing would follow.
     if any(path.is_symlink() or not path.is_file() for path in found):
         raise OutputBroken(reason="there is something in it that is no file")
     names = [path.relative_to(out).as_posix() for path in found]

@@ -1,7 +1,7 @@
 """One unit from its claim to its publication, or back into the queue.
 
-It lives longer than a transaction: what holds the unit is a lease, renewed from a thread of its own. Whoever lost it
-publishes nothing, and takes away what he had stored.
+It lives longer than a transaction: a lease holds the unit, and a separate thread renews it. An attempt that lost its
+lease publishes nothing, and removes what it stored.
 """
 
 import math
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from dumacle_cli import errors
 from dumacle_cli.errors import DumacleError, Exit
 from dumacle_cli.services import downloads, placement
-from dumacle_cli.store import queue, units
-from dumacle_cli.store.units import Claimed, Lost, Output
+from dumacle_cli.store import queue, work_units
+from dumacle_cli.store.work_units import Claimed, Lost, Output
 from dumacle_cli.transcode import delivery, presets
 from dumacle_cli.transcode.child import Stopped
 from dumacle_cli.transcode.encode import Encoded, encode
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.places import Place
 
 RENEW_SECONDS = 2.0
-"""How often a lease is renewed at least; a cancelled encoder ends within this time."""
+"""The longest time between renewals of a lease; a cancelled encoder ends within this time."""
 TRIES = 3
 FINAL = (
     errors.BadMedia,
@@ -45,13 +45,13 @@ FINAL = (
     errors.ContentDiffers,
     errors.ObjectMissing,
 )
-"""What another attempt would meet again."""
+"""The errors that another attempt would meet again."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """What a worker works with; when `give_back` is set, it lets go of what it holds."""
+class WorkerDeps:
+    """What a worker needs to run a unit; when `give_back` is set, it releases its units."""
 
     database: "Database"
     stores: "Callable[[Place], ObjectStore]"
@@ -65,17 +65,17 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a unit: `done`, `failed`, `lost`, `given back`, or `unknown` where the database did not answer."""
+    """The result of an attempt: `done`, `failed`, `lost`, `given back`, or `unknown` if the database did not answer."""
 
     outcome: str
     error: str | None = None
 
 
-class Hold:
-    """Keeps the lease of a unit; `stop` is set when the work on it shall end."""
+class LeaseKeeper:
+    """Renews the lease of a unit; sets `stop` when the work on it must end."""
 
-    def __init__(self, means: Means, unit: Claimed) -> None:
-        self._means, self._unit = means, unit
+    def __init__(self, deps: WorkerDeps, unit: Claimed) -> None:
+        self._deps, self._unit = deps, unit
         self.stop = threading.Event()
         self.progress = 0
         self._ended = threading.Event()
@@ -92,27 +92,27 @@ class Hold:
         self._thread.join()
 
     def advance(self, percent: int) -> None:
-        """Say how far the work is; the next renewal tells the database."""
+        """Set the progress; the next renewal writes it to the database."""
         self.progress = percent
 
     def _keep(self) -> None:
-        while not self._ended.wait(min(self._means.lease_seconds / 4, RENEW_SECONDS)):
-            if self._means.give_back.is_set():
+        while not self._ended.wait(min(self._deps.lease_seconds / 4, RENEW_SECONDS)):
+            if self._deps.give_back.is_set():
                 self.stop.set()
-            # While the database is away nobody else can take the unit either: it may be ours when it is back.
+            # While the database is down no other worker can claim the unit: it may still be ours when it is back.
             with suppress(DumacleError):
                 if not self._renew():
                     self.stop.set()
                     return
 
     def _renew(self) -> bool:
-        unit, seconds = self._unit, self._means.lease_seconds
-        with self._means.database.session() as session:
-            return units.renew(session, unit.id, unit.token, seconds, self.progress)
+        unit, seconds = self._unit, self._deps.lease_seconds
+        with self._deps.database.session() as session:
+            return work_units.renew(session, unit.id, unit.token, seconds, self.progress)
 
 
-def ask(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
-    """Run a transaction, and again while the database is away or busy, until `stop` is set and it had its chances."""
+def retry_transaction(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
+    """Run a transaction, and retry while the database is down or busy; after `stop` is set, at most `TRIES` times."""
     tries = 0
     while True:
         try:
@@ -125,52 +125,54 @@ def ask(database: "Database", stop: threading.Event, work: "Callable[[Session], 
         time.sleep(min(1.0, 0.1 * tries))  # an outage takes seconds, a lost connection none
 
 
-def claim(means: Means, unit_id: int) -> Claimed | None:
-    """Take a unit, or None where there is nothing to take (any more)."""
-    if means.give_back.is_set():
+def claim(deps: WorkerDeps, unit_id: int) -> Claimed | None:
+    """Claim a unit, or return None if it cannot be claimed (any more)."""
+    if deps.give_back.is_set():
         return None
     token = uuid.uuid4()
-    seconds = means.lease_seconds
-    return ask(means.database, means.give_back, lambda s: units.claim(s, unit_id, means.worker, seconds, token))
+    seconds = deps.lease_seconds
+    return retry_transaction(
+        deps.database, deps.give_back, lambda s: work_units.claim(s, unit_id, deps.worker, seconds, token)
+    )
 
 
-def run(means: Means, unit: Claimed) -> Done:
-    """Do a unit that is held: make its output, store it, and publish it."""
+def run(deps: WorkerDeps, unit: Claimed) -> Done:
+    """Run a claimed unit: make its output, store it, and publish it."""
     prefix = placement.renditions(unit.pod_prefix, unit.content.file_id, unit.transcode_id, unit.token)
-    with Hold(means, unit) as hold:
+    with LeaseKeeper(deps, unit) as keeper:
         try:
-            output = _make(means, unit, hold, prefix)
+            output = _make(deps, unit, keeper, prefix)
         except (Stopped, Lost):
-            done = _given_back(means, unit, hold)
-        except Exception as error:  # noqa: BLE001 - whatever one file does to us, it is that file's failure
-            done = _failed(means, unit, hold, error)
+            done = _given_back(deps, unit, keeper)
+        except Exception as error:  # noqa: BLE001 - an error of one file must not end the worker
+            done = _failed(deps, unit, keeper, error)
         else:
-            done = _published(means, unit, hold, output)
-        _tidy(means, unit, done, prefix)
+            done = _published(deps, unit, keeper, output)
+        _tidy(deps, unit, done, prefix)
     return done
 
 
-def _make(means: Means, unit: Claimed, hold: Hold, prefix: str) -> Output:
+def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> Output:
     preset = presets.get(unit.preset)
-    with tempfile.TemporaryDirectory(dir=means.scratch) as folder:
+    with tempfile.TemporaryDirectory(dir=deps.scratch) as folder:
         source, out = Path(folder, "source"), Path(folder, "out")
         out.mkdir()
-        _download(means, unit, source, hold)
-        media = probe(source, means.limits, hold.stop)
-        _ask(means, hold, lambda session: units.charge(session, unit, math.ceil(media.duration)))
-        encoded = encode(means.ffmpeg, source, media, preset, out, means.limits, hold.advance, hold.stop)
+        _download(deps, unit, source, keeper)
+        media = probe(source, deps.limits, keeper.stop)
+        _retry(deps, keeper, lambda session: work_units.charge(session, unit, math.ceil(media.duration)))
+        encoded = encode(deps.ffmpeg, source, media, preset, out, deps.limits, keeper.advance, keeper.stop)
         source.unlink()
         size = sum((out / name).stat().st_size for name in encoded.files)
-        _ask(means, hold, lambda session: units.reserve(session, unit, size))
-        store = means.stores(unit.content.place)
-        delivery.deliver(store, out, encoded.files, prefix, hold.stop)
+        _retry(deps, keeper, lambda session: work_units.reserve(session, unit, size))
+        store = deps.stores(unit.content.place)
+        delivery.deliver(store, out, encoded.files, prefix, keeper.stop)
     return _output(unit, encoded, prefix, size)
 
 
-def _download(means: Means, unit: Claimed, target: Path, hold: Hold) -> None:
+def _download(deps: WorkerDeps, unit: Claimed, target: Path, keeper: LeaseKeeper) -> None:
     with target.open("wb") as file:
-        for chunk in downloads.checked(means.stores, unit.content):
-            if hold.stop.is_set():
+        for chunk in downloads.checked(deps.stores, unit.content):
+            if keeper.stop.is_set():
                 raise Stopped
             file.write(chunk)
 
@@ -191,25 +193,25 @@ def _output(unit: Claimed, encoded: Encoded, prefix: str, size: int) -> Output:
     )
 
 
-def _ask(means: Means, hold: Hold, work: "Callable[[Session], T]") -> T:
-    return ask(means.database, hold.stop, work)
+def _retry(deps: WorkerDeps, keeper: LeaseKeeper, work: "Callable[[Session], T]") -> T:
+    return retry_transaction(deps.database, keeper.stop, work)
 
 
-# How it ends
+# Results
 
 
-def _published(means: Means, unit: Claimed, hold: Hold, output: Output) -> Done:
+def _published(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, output: Output) -> Done:
     try:
-        stands = _ask(means, hold, lambda session: units.publish(session, unit, [output]))
+        stands = _retry(deps, keeper, lambda session: work_units.publish(session, unit, [output]))
     except DumacleError as error:
         return Done("unknown", str(error))
     return Done("done" if stands else "lost")
 
 
-def _failed(means: Means, unit: Claimed, hold: Hold, error: Exception) -> Done:
+def _failed(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, error: Exception) -> Done:
     reason = _sentence(error)
     try:
-        held = _ask(means, hold, lambda s: units.fail(s, unit, reason, final=isinstance(error, FINAL)))
+        held = _retry(deps, keeper, lambda s: work_units.fail(s, unit, reason, final=isinstance(error, FINAL)))
     except DumacleError as fault:
         return Done("failed", f"{reason}; {fault}")
     return Done("failed" if held else "lost", reason)
@@ -223,27 +225,27 @@ def _sentence(error: Exception) -> str:
     return f"an unexpected {type(error).__name__}"
 
 
-def _given_back(means: Means, unit: Claimed, hold: Hold) -> Done:
+def _given_back(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper) -> Done:
     def release(session: "Session") -> bool:
-        held = units.release(session, unit)
+        held = work_units.release(session, unit)
         if held:
             queue.wake_transcode(session, [unit.id])
         return held
 
     try:
-        return Done("given back" if _ask(means, hold, release) else "lost")
+        return Done("given back" if _retry(deps, keeper, release) else "lost")
     except DumacleError as error:
         return Done("lost", str(error))
 
 
-def _tidy(means: Means, unit: Claimed, done: Done, prefix: str) -> None:
-    """Take away what was stored for nothing: by this attempt, and once published by those whose workers died.
+def _tidy(deps: WorkerDeps, unit: Claimed, done: Done, prefix: str) -> None:
+    """Delete unpublished objects of this attempt, and after publication those of attempts whose workers died.
 
-    Where it is unknown whether it was published, it stays; a later attempt or the purge takes it away.
+    If it is unknown whether they were published, they stay; a later attempt or the purge deletes them.
     """
     parts = (unit.content.file_id, unit.transcode_id)
     with suppress(DumacleError):
-        store = means.stores(unit.content.place)
+        store = deps.stores(unit.content.place)
         if done.outcome == "done" and unit.crashes:
             delivery.erase(store, placement.renditions(unit.pod_prefix, *parts), but=prefix)
         elif done.outcome not in ("done", "unknown"):

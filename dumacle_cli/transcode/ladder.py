@@ -1,4 +1,4 @@
-"""The sizes of a picture for HLS, and their bit rates: Apple's, for H.264, and never larger than the source."""
+"""The picture sizes and bit rates for HLS: Apple's for H.264, never larger than the source."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -6,13 +6,13 @@ from itertools import pairwise
 # Shorter side in pixels, average bit/s: HLS Authoring Specification for Apple devices.
 APPLE = ((234, 145_000), (360, 365_000), (432, 730_000), (540, 2_000_000), (720, 3_000_000), (1080, 6_000_000))
 LARGEST = APPLE[-1][0]
-# A source that is less than a tenth larger than a rung gains nothing from one more at its own size.
+# A source less than a tenth larger than a rung gains nothing from another rung at its own size.
 WORTH = 1.1
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One size of the ladder; `bitrate` is the average that is aimed at, in bit/s."""
+    """One size of the ladder; `bitrate` is the target average, in bit/s."""
 
     name: str
     width: int
@@ -21,7 +21,7 @@ class Rung:
 
 
 def ladder(width: int, height: int) -> list[Rung]:
-    """Return the rungs for a picture, from the smallest to the largest, whose sides are even."""
+    """Return the rungs for a picture, smallest first; their sides are even."""
     short = min(width, height)
     sides = [side for side, _ in APPLE if side <= short]
     if short < LARGEST and (not sides or short >= WORTH * sides[-1]):
@@ -30,12 +30,12 @@ def ladder(width: int, height: int) -> list[Rung]:
 
 
 def largest(width: int, height: int) -> Rung:
-    """Return the one size for a picture alone: its own, or the ladder's largest."""
+    """Return the only size of a single-size output: the source's, or the ladder's largest."""
     return _rung(width, height, even(min(width, height, LARGEST)))
 
 
 def even(pixels: int) -> int:
-    """Round down to what 4:2:0 can hold."""
+    """Round down to an even number, which 4:2:0 needs."""
     return max(2, pixels // 2 * 2)
 
 
@@ -46,7 +46,7 @@ def _rung(width: int, height: int, side: int) -> Rung:
 
 
 def _bitrate(side: int) -> int:
-    # Between two of Apple's sizes by area, as bits go.
+    # Between two of Apple's sizes, the bit rate is interpolated by area.
     for (low, least), (high, most) in pairwise(((0, 0), *APPLE)):
         if side <= high:
             return round(least + (most - least) * (side**2 - low**2) / (high**2 - low**2))

@@ -1,10 +1,10 @@
-"""What is read at all, and what one input may cost: uploaded media is hostile."""
+"""The accepted formats, and the most that one input may cost: uploaded media is hostile."""
 
 from dataclasses import dataclass
 
 MEBIBYTE = 1024 * 1024
 
-# By FFmpeg's names. Playlists (HLS, DASH, concat) stay out: they make FFmpeg open what they name.
+# FFmpeg's names. Playlists (HLS, DASH, concat) are excluded: they make FFmpeg open other files and URLs.
 FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mpeg,ogg,wav,mp3,aac,flac"
 VIDEO = (
     "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg2video,mpeg1video,"
@@ -19,7 +19,7 @@ CODECS = f"{VIDEO},{AUDIO}"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one input may be and take.
+    """The limits of one input.
 
     `memory` is in bytes and per process; encoding may take a minute and `wall_factor` times the input's
     duration, and no longer than `stall_seconds` without progress.

@@ -1,4 +1,4 @@
-"""HLS playlists: the master, which FFmpeg writes without frame rates, and links that are signed."""
+"""HLS playlists: the master playlist, because FFmpeg's has no frame rates, and signed links."""
 
 import posixpath
 import re
@@ -23,7 +23,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One line of choice in a master playlist, at `folder`; `codecs` are as in RFC 6381."""
+    """One variant in a master playlist, at `folder`; `codecs` are as in RFC 6381."""
 
     folder: str
     width: int
@@ -34,7 +34,7 @@ class Variant:
 
 
 def segments(playlist: Path) -> list[Segment]:
-    """Return the segments that a media playlist names."""
+    """Return the segments in a media playlist."""
     lines = playlist.read_text().splitlines()
     return [
         Segment((playlist.parent / name).stat().st_size, float(info.removeprefix("#EXTINF:").split(",")[0]))
@@ -44,7 +44,7 @@ def segments(playlist: Path) -> list[Segment]:
 
 
 def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
-    """Return the master playlist of a ladder and its sound (none where that is empty)."""
+    """Return the master playlist of a ladder and its sound (empty: no sound)."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     if sound:
         lines.append(
@@ -57,7 +57,7 @@ def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
 
 
 def signed(files: Mapping[str, str], entry: str, sign: Callable[[str], str]) -> dict[str, str]:
-    """Return the playlists with `sign(path)` for every URI in them; the entry comes last.
+    """Return the playlists with `sign(path)` for every URI in them; the entry playlist is last.
 
     `files` are the playlists' texts by path; the paths that `sign` is given are relative to the same folder.
     """

@@ -1,4 +1,4 @@
-"""What a file can be made into."""
+"""Presets: the outputs that can be made of a file."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,12 +10,12 @@ Name = Literal["hls", "mp4", "audio", "poster"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One way to transcode; `entry` is the output's file to open, `picture` whether the source must have one."""
+    """One way to transcode; players open its file `entry`."""
 
     name: str
-    sentence: str
+    description: str
     entry: str
-    picture: bool = True
+    requires_video: bool = True
 
 
 PRESETS: dict[str, Preset] = {
@@ -23,7 +23,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset("mp4", "H.264 and AAC in one file that starts at once, at most 1080p.", "video.mp4"),
         Preset("hls", "A ladder of H.264 sizes up to 1080p for players that adapt, sound apart.", "master.m3u8"),
-        Preset("audio", "The sound alone, as AAC.", "audio.m4a", picture=False),
+        Preset("audio", "The sound alone, as AAC.", "audio.m4a", requires_video=False),
         Preset("poster", "One picture from a tenth into the film, at most 1280 wide.", "poster.jpg"),
     )
 }

@@ -1,4 +1,4 @@
-"""What a source holds, as far as transcoding needs it."""
+"""Probing a source: what transcoding needs to know about it."""
 
 import threading
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ USUAL_RATES = [Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A source; width and height are as it is shown: turned, in square pixels, 0 without a picture.
+    """A source; width and height are as displayed: rotated, in square pixels, 0 without a picture.
 
     `frames` is how many pictures it has at the constant rate `fps`; `hdr` names the transfer function of
     high dynamic range, and is empty without; durations are in seconds.
@@ -40,7 +40,7 @@ class Media:
 
 
 def probe(path: Path, limits: Limits, stop: threading.Event | None = None) -> Media:
-    """Read a source in a process of its own; raises BadMedia where it is unfit or beyond `limits`, or Stopped."""
+    """Read a source in its own process; raises BadMedia if it is invalid or exceeds `limits`, or Stopped."""
     try:
         media = _media(child.read({"do": "source", "path": str(path.absolute())}, limits, stop))
     except (KeyError, ValueError, TypeError, ZeroDivisionError):
@@ -51,7 +51,7 @@ def probe(path: Path, limits: Limits, stop: threading.Event | None = None) -> Me
 
 def _media(found: dict[str, Any]) -> Media:
     picture, sound = Fraction(found["picture_seconds"]), Fraction(found["sound_seconds"])
-    # A track that holds nothing is no sound: FFmpeg makes none of it.
+    # An empty track is no sound: FFmpeg makes nothing of it.
     audio = found["audio"] if sound > 0 else ""
     media = Media(float(max(picture, sound)), audio, found["channels"], float(sound))
     if not found["video"]:
@@ -69,7 +69,7 @@ def _shown(stored: tuple[int, int], sar: Fraction, rotation: int) -> tuple[int, 
 
 
 def steady(rate: Fraction) -> Fraction:
-    """Return the constant rate for pictures that come at about `rate`: a usual one nearby, and 1 to 60 a second."""
+    """Return the constant frame rate nearest to `rate`: a standard one if near, within 1 to 60 per second."""
     while rate > FASTEST * Fraction(101, 100):
         rate /= 2
     near = min(USUAL_RATES, key=lambda usual: abs(usual - rate))

@@ -1,6 +1,6 @@
 """Run as a program, `reader.py JOB`: reads media and prints what it found as one JSON document.
 
-It is confined and started by its path, and imports nothing of Dumacle: what attacks the decoders finds nothing here.
+It is confined and started by its path, and imports nothing of Dumacle: an attack on the decoders finds nothing here.
 """
 
 import io
@@ -18,23 +18,23 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 HDR = {16: "smpte2084", 18: "arib-std-b67"}
-# Their duration is not written down: FFmpeg guesses it from the bit rate.
+# These formats do not store a duration: FFmpeg estimates it from the bit rate.
 UNTOLD = {"mp3", "aac", "mpegts", "mpeg"}
 
 
 class Refused(Exception):
-    """The input is nothing that can be worked with."""
+    """The input is not usable."""
 
 
 class Chain:
-    """Files read as if they were one."""
+    """Files that are read as one."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._left = paths
         self._open: IO[bytes] = io.BytesIO()
 
     def read(self, size: int) -> bytes:
-        """Return at most `size` bytes, nothing at the end of the last file."""
+        """Return at most `size` bytes, none at the end of the last file."""
         while not (data := self._open.read(size)) and self._left:
             following = self._left[0].open("rb")
             self._open.close()
@@ -44,7 +44,7 @@ class Chain:
 
 
 class Timeline:
-    """Where the packets of one stream stand, in seconds."""
+    """The times of the packets of one stream, in seconds."""
 
     def __init__(self, stream: Stream) -> None:
         self.tick = stream.time_base or Fraction(1, 1000)
@@ -54,7 +54,7 @@ class Timeline:
         self.size = 0
 
     def add(self, packet: "av.Packet[Any]") -> None:
-        """Take one packet in."""
+        """Add one packet."""
         stamp = packet.dts if packet.pts is None else packet.pts
         if stamp is None or packet.is_discard:
             return
@@ -65,7 +65,7 @@ class Timeline:
             self.keys.append(stamp)
 
     def rate(self, told: Fraction | None) -> Fraction:
-        """Return pictures per second: as told where the packets bear it out, else the average or what most gaps say."""
+        """Return pictures per second: the declared rate if the packets confirm it, else the average or usual gap."""
         stamps = sorted(set(self.stamps))
         if len(stamps) < 2:
             return Fraction(25)
@@ -77,7 +77,7 @@ class Timeline:
 
 
 def source(job: dict[str, Any]) -> dict[str, Any]:
-    """Describe an input: its first picture and its sound as decoders see them, and every packet's place in time."""
+    """Describe an input: its first picture and its sound as decoded, and the times of all packets."""
     path, options = f"file:{job['path']}", job["options"]
     with av.open(path, options=options) as container:
         video, audio = _chosen(container)
@@ -200,7 +200,7 @@ def _shape(stream: Any) -> dict[str, Any]:
 
 
 def main(job: dict[str, Any]) -> None:
-    """Do the job and print its result, or why the input is refused."""
+    """Run the job and print its result, or why the input is refused."""
     try:
         found = {"source": source, "outputs": outputs}[job["do"]](job)
     except Refused as refused:

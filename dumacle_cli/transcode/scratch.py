@@ -1,4 +1,4 @@
-"""Scratch: a private folder that goes with its worker, also where that worker was killed."""
+"""Scratch: a private folder that is removed with its worker, even if that was killed."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ PREFIX = "dumacle-worker-"
 
 @contextmanager
 def scratch(parent: Path | None) -> Iterator[Path]:
-    """Make a folder below `parent`, or the system's place for such, and remove what dead workers left there."""
+    """Create a folder in `parent`, or in the system's temporary folder, and remove those of dead workers."""
     place = Path(parent or tempfile.gettempdir())
     for left in place.glob(f"{PREFIX}*"):
         with suppress(OSError):
@@ -29,13 +29,13 @@ def scratch(parent: Path | None) -> Iterator[Path]:
 def _make(place: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-        # Before it is locked, another worker may take it for a dead one's.
+        # Until it is locked, another worker may take it for a dead worker's.
         with suppress(OSError):
             return folder, _lock(folder)
 
 
 def _lock(folder: Path) -> int:
-    """Lock a folder until it is closed or this process ends; raises OSError where another holds it."""
+    """Lock a folder until it is closed or this process ends; raises OSError if another process holds it."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)

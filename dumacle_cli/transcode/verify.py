@@ -1,4 +1,4 @@
-"""The proof of an output: it is read back, because FFmpeg's exit status proves nothing."""
+"""Verification of an output: it is read back, because FFmpeg's exit status proves nothing."""
 
 import threading
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from dumacle_cli.transcode.playlists import MEDIA
 from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media
 
-# A time between two pictures may be rounded either way, and AVI does not say how late reordered ones are shown.
+# A time between two pictures may be rounded either way, and AVI does not store the delay of reordered pictures.
 FRAMES_TOLERANCE = 2
-# Sound comes in blocks of 21 ms, of which encoders add a few and decoders take some off.
+# Sound comes in blocks of 21 ms; encoders add a few, and decoders drop some.
 SOUND_TOLERANCE = 0.25
 
 
@@ -34,7 +34,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What an output holds, read back and found to be right; the bit rate of its sound is 0 where it has none."""
+    """A verified output as it was read back; the bit rate of the sound is 0 if it has none."""
 
     pictures: list[Picture]
     sound_seconds: float
@@ -42,7 +42,7 @@ class Proof:
 
 
 def verify(out: Path, media: Media, preset: Preset, limits: Limits, stop: threading.Event) -> Proof:
-    """Read back what is in `out`; raises OutputBroken where it is not the whole `media`, Stopped."""
+    """Read back the output in `out`; raises OutputBroken if it is not the whole of `media`, Stopped."""
     paths = [f"{folder}/{MEDIA}" for folder in folders(media, preset)] or [preset.entry]
     try:
         streams = child.read({"do": "outputs", "folder": str(out.absolute()), "paths": paths}, limits, stop)["streams"]
@@ -54,7 +54,7 @@ def verify(out: Path, media: Media, preset: Preset, limits: Limits, stop: thread
 
 
 class _Wrong(Exception):
-    """What is wrong with an output."""
+    """An error in an output."""
 
 
 def _proof(streams: list[dict[str, Any]], media: Media, preset: Preset, sizes: list[Rung]) -> Proof:

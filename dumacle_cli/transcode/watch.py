@@ -1,4 +1,4 @@
-"""FFmpeg's progress reports: how far it is, and whether it still moves."""
+"""FFmpeg's progress reports: the percentage, and whether FFmpeg stalls."""
 
 import time
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media
 
 ENCODED = 97
-"""The progress at which FFmpeg is done; what is left is the proof."""
+"""The progress at which FFmpeg is done; the rest is verification."""
 
 
 class Watch:
-    """Follows one run of FFmpeg; `progress` is told whole percents, each larger than the one before."""
+    """Follows one run of FFmpeg; calls `progress` with whole percents, each larger than the one before."""
 
     def __init__(self, media: Media, by_frames: bool, limits: Limits, progress: Callable[[int], None]) -> None:
-        # Frames of the first output where there is a picture: with several outputs FFmpeg's time is not reliable.
+        # Frames of the first output if there is a picture: with several outputs FFmpeg's time is not reliable.
         self._measure = b"frame" if by_frames else b"out_time_us"
         self._goal = max(1, media.frames if by_frames else round(media.sound_seconds * 1_000_000))
         self._wall, self._stall = limits.wall_seconds(media.duration), limits.stall_seconds
@@ -26,7 +26,7 @@ class Watch:
         self._rest = b""
 
     def take(self, report: bytes) -> None:
-        """Take in what came through FFmpeg's progress pipe."""
+        """Add output of FFmpeg's progress pipe."""
         *lines, self._rest = (self._rest + report).split(b"\n")
         for line in lines:
             name, _, value = line.partition(b"=")
@@ -41,9 +41,9 @@ class Watch:
             self._progress(percent)
 
     def check(self) -> None:
-        """Raise ToolFailed where FFmpeg stands still or takes too long."""
+        """Raise ToolFailed if FFmpeg stalls or takes too long."""
         now = time.monotonic()
-        # After the last pictures it moves the index to the front of the file, of which it reports nothing.
+        # After the last pictures FFmpeg moves the index to the front of the file, without reports.
         if self._percent < ENCODED - 1 and now - self._moved > self._stall:
             raise ToolFailed(tool="FFmpeg", reason=f"no progress for {self._stall:g} s")
         if now - self._began > self._wall:

@@ -1,5 +1,5 @@
--- Wake a worker for each id, in the caller's transaction: a job for what no job waits for yet; returns how many. Losing
--- one is harmless: a worker's sweep wakes what waits. The order keeps two callers from waiting for each other.
+-- Wake a worker for each id, in the caller's transaction: insert a job unless one waits already; returns how many. A
+-- lost job is harmless: a worker's sweep adds it again. The order keeps two callers from deadlocking.
 CREATE OR REPLACE FUNCTION app.wake(p_queue text, p_task text, p_ids text[], p_priority integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -1,8 +1,8 @@
--- Leases claim capacity before bytes move. Locks are always taken in this order: the user, pods by id, then the counters
--- of a user, storage before upload; so no two of these functions wait for each other.
+-- Leases claim capacity before bytes move. Locks are always taken in this order: the user, pods by id, then the
+-- counters of a user, storage before upload; so these functions do not deadlock.
 
 -- Claim up to `p_wanted` bytes for `p_seconds`, less near the limit (a quarter of what is free, so that others find
--- room too) but never below `p_least`; or grant nothing and say what refused and how much it has free.
+-- room too) but never below `p_least`; or grant nothing and return which limit refused it and how much it has free.
 CREATE OR REPLACE FUNCTION app.take_lease(
     p_pod bigint, p_user bigint, p_run bigint, p_wanted bigint, p_least bigint, p_seconds double precision,
     p_at timestamptz, OUT lease_id bigint, OUT granted bigint, OUT refused_by text, OUT free bigint
@@ -16,11 +16,11 @@ DECLARE
 BEGIN
     PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at IS DISTINCT FROM now() THEN
-        RAISE EXCEPTION 'only the owner names another instant' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only the owner may pass another time' USING ERRCODE = 'insufficient_privilege';
     ELSIF least(p_wanted, p_least) < 0 OR p_seconds NOT BETWEEN 0 AND 86400 THEN
-        RAISE EXCEPTION 'nobody claims less than nothing, nor for longer than a day' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a lease has at least 0 bytes and lasts at most a day' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    -- What was looked at when the run began may be gone since.
+    -- What was checked when the run began may have been deleted since.
     SELECT * INTO owner FROM app.users WHERE id = p_user FOR KEY SHARE;
     IF NOT FOUND OR owner.deleted_at IS NOT NULL THEN
         RAISE EXCEPTION 'the owner was deleted meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -59,7 +59,7 @@ BEGIN
     RETURNING id INTO lease_id;
 END $$;
 
--- Give back at once what of a lease no file was assigned to: it keeps `p_size` bytes.
+-- Give back at once what no file of a lease needs: it keeps `p_size` bytes.
 CREATE OR REPLACE FUNCTION app.trim_lease(p_lease bigint, p_size bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -104,8 +104,8 @@ BEGIN
     RETURN lease.granted - lease.spent;
 END $$;
 
--- Close the leases whose holder let them run out by `p_at`; returns how many. No login names an instant to come, which
--- would end those that are held.
+-- Close the leases that ran out by `p_at`; returns how many. A login cannot pass a future time, which would end leases
+-- that are held.
 CREATE OR REPLACE FUNCTION app.reap_leases(p_at timestamptz) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -115,7 +115,7 @@ DECLARE
 BEGIN
     PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at > now() THEN
-        RAISE EXCEPTION 'only the owner names an instant to come' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only the owner may pass a future time' USING ERRCODE = 'insufficient_privilege';
     END IF;
     locked := ARRAY(
         SELECT id FROM app.pods
@@ -132,8 +132,8 @@ BEGIN
     RETURN reaped;
 END $$;
 
--- Give the bytes of purged content back to the pod and to the owner's storage; what is negative gives nothing. No login
--- calls it but through app.purge_versions.
+-- Give the bytes of purged content back to the pod and to the owner's storage; a negative size gives nothing. Logins
+-- call it only through app.purge_versions.
 CREATE OR REPLACE FUNCTION app.release_storage(p_pod bigint, p_user bigint, p_bytes bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

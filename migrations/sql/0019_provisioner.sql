@@ -1,4 +1,4 @@
--- Which functions of the schema app the provisioner may call: what logins.sql asks, and what it notes.
+-- Which functions of the schema app the provisioner may call: what logins.sql asks and notes.
 SELECT name FROM (VALUES
     ('act'),
     ('actor'),

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from dumacle_cli.clients.billing import Billing
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.puts import Puts
-from dumacle_cli.commands import screening
+from dumacle_cli.clients.stripe import StripeAccount
+from dumacle_cli.demo import playback
 from dumacle_cli.errors import DumacleError, InvalidValue
 
 pytestmark = pytest.mark.unit
@@ -151,11 +151,11 @@ def download(endpoint: str) -> None:
 
 
 def fetch(endpoint: str) -> None:
-    list(screening.fetched(f"{endpoint}/bucket/a"))
+    list(playback.fetch(f"{endpoint}/bucket/a"))
 
 
 def bill(endpoint: str) -> None:
-    billing = Billing("sk_test_x", endpoint)
+    billing = StripeAccount("sk_test_x", endpoint)
     try:
         billing.fetch("customer", "cus_1")
     finally:

@@ -57,8 +57,17 @@ def run(run: Run, request: pytest.FixtureRequest, environment: Callable[..., Non
     return run
 
 
+VALIDATORS: dict[str, Any] = {}
+"""The validator of each schema that was printed and checked."""
+
+
 def validate(run: Run, name: str, document: Any) -> None:
-    jsonschema.validate(document, json.loads(run("schema", name).out))
+    if name not in VALIDATORS:
+        schema = json.loads(run("schema", name).out)
+        validator = jsonschema.validators.validator_for(schema)
+        validator.check_schema(schema)
+        VALIDATORS[name] = validator(schema)
+    VALIDATORS[name].validate(document)
 
 
 # Examples, help and forms

@@ -152,7 +152,7 @@ def test_a_credential_needs_its_key(run: Run, own: str, tmp_path: Path, environm
     assert key_id in refused.error["message"]
     assert key_id in refused.error["fix"]
     rows = run("key", "check", *JSON, expect=12).data
-    assert [(row["at_hand"], row["credentials"], row["unopened"]) for row in rows] == [
+    assert [(row["available"], row["credentials"], row["unopened"]) for row in rows] == [
         (True, 0, []),
         (False, 1, ["films/s3"]),
     ]

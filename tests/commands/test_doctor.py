@@ -131,20 +131,20 @@ def test_the_keyring_that_stores_nothing_is_a_warning(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("statuses", "expected"), [([], "ok"), (["ok", "warning"], "warning"), (["warning", "failed", "ok"], "failed")]
 )
-def test_the_worst_counts(statuses: list[checks.Status], expected: str) -> None:
+def test_the_worst_counts(statuses: list[checks.CheckStatus], expected: str) -> None:
     assert checks.worst([checks.Check("x", status, "", "") for status in statuses]) == expected
 
 
 @pytest.mark.unit
 @pytest.mark.parametrize(("limit", "status"), [("LITTLE_DISK", "warning"), ("NO_DISK", "failed")])
 def test_little_room_is_told_with_its_fix(
-    limit: str, status: checks.Status, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    limit: str, status: checks.CheckStatus, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     folder = tmp_path / "not" / "made" / "yet"
     assert checks.disk(folder).finding.endswith(f" free at {folder}")
     monkeypatch.setattr(checks, limit, 2**63)
     found = checks.disk(folder)
-    assert (found.status, found.fix) == (status, "free room")
+    assert (found.status, found.fix) == (status, "free disk space")
 
 
 def test_clocks_that_are_apart_are_a_warning(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,12 @@ FAULTS: list[tuple[str, str, str, str]] = [
     # check, status, what is planted, how its finding begins
     ("row security", "failed", "ALTER TABLE app.files DISABLE ROW LEVEL SECURITY", "app.files has no row-level"),
     ("row security", "failed", "ALTER TABLE app.files FORCE ROW LEVEL SECURITY", "app.files binds its owner too"),
-    ("row security", "failed", "CREATE VIEW app.all_files AS SELECT * FROM app.files", "app.all_files shows rows past"),
+    (
+        "row security",
+        "failed",
+        "CREATE VIEW app.all_files AS SELECT * FROM app.files",
+        "app.all_files shows rows",
+    ),
     ("policies", "failed", "ALTER POLICY own ON app.files TO fresh_endusers", "the policy own on app.files binds only"),
     ("policies", "failed", "CREATE POLICY open ON app.files USING (true)", "the policy open on app.files does not ask"),
     (
@@ -147,19 +152,19 @@ FAULTS: list[tuple[str, str, str, str]] = [
         "default rights",
         "failed",
         "ALTER DEFAULT PRIVILEGES FOR ROLE dumacle_owner IN SCHEMA app GRANT SELECT ON TABLES TO fresh_endusers",
-        "what dumacle_owner makes from now on, fresh_endusers may use",
+        "what dumacle_owner creates from now on, fresh_endusers may use",
     ),
     (
         "default rights",
         "failed",
         "ALTER DEFAULT PRIVILEGES FOR ROLE fresh_provisioner GRANT EXECUTE ON FUNCTIONS TO PUBLIC",
-        "functions that fresh_provisioner makes from now on, everybody may call",
+        "functions that fresh_provisioner creates from now on, everybody may call",
     ),
     (
         "schema's owner",
         "warning",
         "ALTER ROLE dumacle_owner BYPASSRLS",
-        "dumacle_owner, whom the schema belongs to, has BYP",
+        "dumacle_owner, the owner of the schema, has BYP",
     ),
     (
         "owner's members",
@@ -177,7 +182,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
         "administrators",
         "warning",
         "CREATE ROLE helpdesk LOGIN CREATEROLE; GRANT dumacle_owner TO helpdesk",
-        "helpdesk may make roles, and can act as dumacle_owner",
+        "helpdesk may create roles, and can act as dumacle_owner",
     ),
     ("attributes", "failed", "ALTER ROLE fresh_admin SUPERUSER CREATEROLE", "fresh_admin has SUPERUSER, CREATEROLE"),
     ("attributes", "failed", "ALTER ROLE fresh_endusers LOGIN", "fresh_endusers has LOGIN"),
@@ -198,7 +203,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
         "memberships",
         "failed",
         "GRANT fresh_admins TO fresh_admin WITH ADMIN TRUE",
-        "fresh_admin could become fresh_admins",
+        "fresh_admin can become fresh_admins",
     ),
     (
         "memberships",
@@ -218,18 +223,18 @@ FAULTS: list[tuple[str, str, str, str]] = [
         "ALTER ROLE fresh_admin CONNECTION LIMIT -1",
         "fresh_admin may open any number of connections",
     ),
-    ("limits", "warning", "ALTER ROLE fresh_admin RESET ALL", "fresh_admin has other settings than it was given: none"),
+    ("limits", "warning", "ALTER ROLE fresh_admin RESET ALL", "fresh_admin has other settings than Dumacle gave it"),
     (
         "roles without a user",
         "warning",
         "CREATE ROLE stray LOGIN; GRANT fresh_admins TO stray",
-        "the role stray is in fresh_admins and stands for no user",
+        "the role stray is in fresh_admins and belongs to no user",
     ),
     (
         "users without a role",
         "warning",
         "UPDATE app.logins SET role = 'lost' WHERE role = 'fresh_admin'",
-        "admin@example.com is to log in as lost, and there is no such role",
+        "admin@example.com has the login lost, and there is no such role",
     ),
     (
         "disabled users",
@@ -238,7 +243,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
         "admin@example.com is disabled or deleted, and fresh_admin still opens connections",
     ),
     ("passwords", "failed", "SET LOCAL password_encryption = 'md5'", "passwords are kept as md5"),
-    ("passwords", "failed", "SET LOCAL scram_iterations = 4095", "a password is worked out with 4095 iterations"),
+    ("passwords", "failed", "SET LOCAL scram_iterations = 4095", "password verifiers use only 4095 iterations"),
     ("passwords", "failed", "SET LOCAL log_min_messages = 'panic'", "failed logins are not logged"),
     ("server's log", "warning", "SET LOCAL log_statement = 'ddl'", "the server's log gets verifiers of passwords"),
     (
@@ -307,7 +312,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
         "shared resources",
         "warning",
         "ALTER ROLE fresh_admin CONNECTION LIMIT 900",
-        "logins may open 986 connections together, and the server has 187 for them",
+        "all logins together may open 986 connections, and the server has 187 for them",
     ),
     (
         "shared resources",
@@ -417,7 +422,7 @@ def test_an_idle_transaction(
         idle.execute("SELECT 1")
         (fault,) = found(superuser)
     assert fault[:2] == ("idle transactions", "warning")
-    assert fault[2].startswith("fresh_admin holds a transaction open since ")
+    assert fault[2].startswith("fresh_admin has an idle transaction open since ")
 
 
 def test_without_a_guard_it_says_so(superuser: Connection) -> None:

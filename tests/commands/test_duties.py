@@ -13,8 +13,9 @@ from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.errors import Exit
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import Servers
-from dumacle_cli.services import mirror, users
-from dumacle_cli.services.products import tags
+from dumacle_cli.services import users
+from dumacle_cli.services.billing import inbox
+from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store import logins, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Pod
@@ -204,7 +205,7 @@ def subscribed(database: Database, stripe_double: StripeDouble) -> None:
         make_user(session, BOB)
     found = buy(database, stripe_double, BOB)
     with database.session() as session:
-        mirror.want(session, [("subscription", found["id"])])
+        inbox.request_refresh(session, [("subscription", found["id"])])
 
 
 def buy(database: Database, stripe_double: StripeDouble, email: str) -> Any:

@@ -13,7 +13,7 @@ from dumacle_cli.local import process, servers
 from tests.conftest import Result, Run
 from tests.processes import Begin
 from tests.servers import processes_on
-from tests.terminal import ask
+from tests.terminal import ask, watch
 
 pytestmark = pytest.mark.integration
 
@@ -233,3 +233,12 @@ def test_a_database_in_the_file_stays_the_one_in_use(
     assert "profile" not in tomllib.loads(config_file.read_text())
     invoke("users", "list", expect=errors.Exit.TEMPORARY)
     invoke("users", "list", "--profile", "local")
+
+
+def test_addresses_are_not_folded_at_80_columns(installed: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = installed("local", "status", "-o", "json").data
+    screen = watch("local", "status", "--color", "never")[1].splitlines()
+    for row in rows:
+        for name in ("folder", "address", "log"):
+            assert f"{name:<7}  {row[name]}" in screen

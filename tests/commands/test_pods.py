@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.commands.pods import bar
+from dumacle_cli.output.bar import bar
 from dumacle_cli.store.database import Database
 from tests.factories import make_file, make_pod, make_user
 from tests.terminal import ask

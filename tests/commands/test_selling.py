@@ -132,7 +132,7 @@ def test_checkout_is_one_page_for_one_operation(sell: Run, stripe_double: Stripe
     assert made["metadata"] == {"app": "dumacle", "installation": "dumacle", "user": str(user["id"])}
     # The event is on its way still, and Stripe is asked itself.
     refused = sell("plans", "subscribe", ADA, "starter", "--checkout", *JSON, expect=7)
-    assert refused.error["message"] == f"Stripe bills {ADA} already, for {made['id']}"
+    assert refused.error["message"] == f"Stripe already bills {ADA}, for {made['id']}"
     assert sell("plans", "sync", "--user", ADA, *JSON).data["missed"] == 1
     again = sell("plans", "subscribe", ADA, "pro", "--checkout", *JSON)
     assert (again.json["changed"], again.data["status"]) == (False, "active")
@@ -244,7 +244,7 @@ def test_cancel_waits_for_the_period_that_is_paid(sell: Run, subscribed: Any, st
 def test_what_a_worker_is_at_is_shown_as_stripe_answered(sell: Run, subscribed: Any, database: Database) -> None:
     target = ("subscription", subscribed["stripe_id"])
     with database.session() as session:
-        stripe.want(session, [target], False)
+        stripe.request_refresh(session, [target], False)
         assert stripe.claim(session, target[1], 60)
     shown = sell("plans", "cancel", ADA, "--yes", *JSON).data
     assert shown == subscribed | {"cancel_at_period_end": True}

@@ -20,7 +20,7 @@ import dumacle_cli
 from dumacle_cli.__main__ import main
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.commands import transcode
-from dumacle_cli.store import units
+from dumacle_cli.store import work_units
 from dumacle_cli.store.database import Database
 from tests import factories
 from tests.conftest import Run
@@ -135,14 +135,14 @@ def test_show_and_unknown_ones(run: Run, submit: Submit) -> None:
     for verb in ("show", "watch", "cancel", "retry"):
         failed = run("transcode", verb, "999", *JSON, expect=6)
         assert failed.error["fix"] == "look with: dumacle transcode list"
-        run("transcode", verb, "0", expect=2)
+        run("transcode", verb, "0", expect=6)
 
 
 def test_presets_need_no_database(invoke: Run) -> None:
     names = [preset["name"] for preset in invoke("transcode", "presets", "list", *JSON).data]
     assert sorted(names) == ["audio", "hls", "mp4", "poster"]
     head = invoke("transcode", "presets", "list").out.splitlines()[0]
-    assert " ".join(head.split()) == "name what it makes file to open needs a picture"
+    assert " ".join(head.split()) == "name what it makes file to open needs video"
     assert invoke("transcode", "presets", "show", "hls", *JSON).data["entry"] == "master.m3u8"
     assert invoke("transcode", "presets", "show", "vhs", *JSON, expect=6).error["code"] == "no-such-preset"
 
@@ -301,7 +301,7 @@ def test_cancel_and_retry(run: Run, submit: Submit, database: Database) -> None:
     one, two = submit()
     with database.session() as session:
         [unit, _] = session.scalars(text("SELECT id FROM app.units ORDER BY id")).all()
-        assert units.claim(session, unit, "a worker", 60)
+        assert work_units.claim(session, unit, "a worker", 60)
     asked = ("transcode", "cancel", str(one), str(two), *JSON)
     assert {row["status"] for row in run(*asked, "--dry-run").data} == {"cancelled"}
     assert {row["status"] for row in run("transcode", "list", *JSON).data} == {"running", "queued"}

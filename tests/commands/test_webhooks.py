@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.services import webhooks
+from dumacle_cli.services.billing import inbox
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
 
@@ -22,12 +22,12 @@ def deliver(database: Database, id_: str, object_id: str, type_: str = "customer
     event["data"] = {"object": {"id": object_id}}
     body = json.dumps(event).encode()
     with database.session() as session:
-        webhooks.record(session, event, body)
+        inbox.receive(session, event, body)
     return body
 
 
 @pytest.fixture(autouse=True)
-def inbox(database: Database) -> bytes:
+def delivered(database: Database) -> bytes:
     """Three events, the last about nothing here."""
     body = deliver(database, "evt_1", "sub_1")
     deliver(database, "evt_2", "sub_2")
@@ -50,14 +50,14 @@ def test_list_is_filtered_and_pages_from_the_latest(run: Run) -> None:
     assert ids(run(*listing, "--object", "sub_2").data) == ["evt_2"]
 
 
-def test_show(run: Run, inbox: bytes) -> None:
+def test_show(run: Run, delivered: bytes) -> None:
     shown = run("webhooks", "events", "show", "evt_1", *JSON).data
     assert (shown["type"], shown["object_id"], shown["status"]) == (
         "customer.subscription.updated",
         "sub_1",
         "received",
     )
-    assert (shown["livemode"], shown["payload"], shown["attempts"]) == (True, inbox.decode(), 0)
+    assert (shown["livemode"], shown["payload"], shown["attempts"]) == (True, delivered.decode(), 0)
     assert shown["created_at"] == datetime.fromtimestamp(1_780_000_000, UTC).isoformat().replace("+00:00", "Z")
 
 
@@ -88,7 +88,7 @@ def test_retry_lets_a_worker_apply_again(run: Run, database: Database) -> None:
 
 def test_retry_of_what_is_about_nothing(run: Run) -> None:
     failed = run("webhooks", "events", "retry", "evt_1", "evt_3", *JSON, expect=7)
-    assert failed.error["message"] == "event evt_3 is about nothing here"
+    assert failed.error["message"] == "event evt_3 is about no object that is stored here"
 
 
 def test_serve_needs_secrets(run: Run, environment: Callable[..., None]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.services import mirror
+from dumacle_cli.services.billing import inbox
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
 from tests.films import Films, Submit, check, films, rows, statuses, submit
@@ -82,7 +82,7 @@ def test_applies_what_stripe_reported(
 ) -> None:
     environment(**stripe_double.settings)
     with database.session() as session:
-        mirror.want(session, [("customer", "cus_gone")])
+        inbox.request_refresh(session, [("customer", "cus_gone")])
     said = run("worker", "--once").err
     assert "stripe " in said
     assert "object cus_gone" in said

@@ -10,7 +10,7 @@ from typer import core
 from dumacle_cli import commands
 
 TOP = Path(__file__).parents[2]
-DOCUMENTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted(TOP.glob("docs/*.md"))]
+DOCUMENTS = [*sorted(TOP.glob("*.md")), *sorted(TOP.glob("docs/*.md"))]
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(r"^(?:sudo -u \w+ )?(?:\S*/)?dumacle (.*)|^docker compose run (?:-\S+ )*\w+ ([a-z].*)")
 

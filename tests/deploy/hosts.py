@@ -1,4 +1,4 @@
-"""The machines that a page speaks of, each a folder, and somebody who types there what the page says."""
+"""The machines of a documentation page, each a folder in which the page's commands are run."""
 
 import os
 import pty
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.deploy.grammar import FENCED, TOP
 
-# What would need root or other machines: the account, systemd, and the way between hosts.
+# Replacements for what needs root or other machines: accounts, systemd, and copies between hosts.
 PROGRAMS = {
     "dumacle": f'exec {sys.executable} -m dumacle_cli "$@"',
     "sudo": 'shift 2; exec "$@"',
@@ -23,7 +23,7 @@ while [ $# -gt 1 ]; do cp "$1" "$ROOT/../${host%%:*}${host#*:}"; shift; done""",
 }
 
 Answers = Mapping[str, Callable[[str], str]]
-"""What is typed when a question is asked, in view of the screen."""
+"""The answer to each question, made from the screen so far."""
 
 
 def blocks(chapter: str) -> dict[str, str]:

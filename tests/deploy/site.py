@@ -26,7 +26,7 @@ DUTIES = ("ingest", "worker", "listener", "cron")
 
 @contextmanager
 def managed() -> Iterator[Servers]:
-    """Run a PostgreSQL whose customers get an admin who is no superuser, and a bucket `media`."""
+    """Run a PostgreSQL whose administrator is not a superuser, with a bucket `media`."""
     folder = scratch_folder()
     up = start_servers(folder)
     try:
@@ -39,7 +39,7 @@ def managed() -> Iterator[Servers]:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """All machines of the page; `owner_url` reaches the database for whom no policy binds."""
+    """All machines of the page; `owner_url` is a superuser's, to whom no row-level security applies."""
 
     superadmin: Host
     admin: Host
@@ -75,13 +75,13 @@ def prepare(up: Servers, folder: Path, film: bytes, pooler: Path | None = None) 
 
 
 def shown_password(login: str, screen: str) -> str:
-    """Find the password of a login where it was shown."""
+    """Find the password of a login on the screen that showed it."""
     [found] = re.findall(rf"^login +{login}\n(?:duty.*\n)?password +(\S+)$", screen, re.MULTILINE)
     return str(found)
 
 
-def type_of_people(site: Site) -> None:
-    """Type what the page says for the superadmin, and then for the admin, whose password he was told."""
+def type_for_people(site: Site) -> None:
+    """Type the page's commands for the superadmin, then for the admin, with the password shown to the superadmin."""
     screen = site.superadmin.type_(
         PAGE["The superadmin's machine"],
         {"Password of dumacle_root: ": partial(shown_password, "dumacle_root"), "Go on? [y/N] ": lambda _: "y"},
@@ -96,8 +96,8 @@ def type_of_people(site: Site) -> None:
     )
 
 
-def type_of_services(site: Site) -> None:
-    """Type what the page says for the hosts."""
+def type_for_services(site: Site) -> None:
+    """Type the page's commands on the hosts of the services."""
     for host, heading in (
         (site.ingest, "The ingest host"),
         (site.worker, "The worker's host"),

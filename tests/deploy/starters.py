@@ -1,4 +1,4 @@
-"""What cron and systemd start, as they would start it: command line, environment, and nothing else."""
+"""The commands of the crontab and the systemd units, started with the same command line and environment."""
 
 import os
 import re
@@ -19,16 +19,16 @@ CRON = {"HOME": "/nonexistent", "LOGNAME": "dumacle", "SHELL": "/bin/sh", "PATH"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A command line that starts the program, and by whom, with the environment that it gives."""
+    """A command line of a crontab or unit (`by`), with its environment."""
 
     by: str
     line: str
     environment: Mapping[str, str]
     password: str = ""
-    """The file that systemd hands over as the password, which cron does not."""
+    """The file that systemd passes as the password credential; empty for cron."""
     account: str = "dumacle"
     folder: str = "/etc/dumacle"
-    """What it finds as /etc/dumacle."""
+    """The folder that it sees as /etc/dumacle."""
 
     @property
     def typed(self) -> list[str]:
@@ -39,11 +39,11 @@ class Start:
 
     @property
     def duty(self) -> str:
-        """The service whose login it uses, by which its profile is called."""
+        """The service whose login it uses; its profile has the same name."""
         return self.environment["DUMACLE_PROFILE"]
 
     def begin(self, config: Path, password: Path, folder: Path) -> subprocess.Popen[str]:
-        """Start it as its starter does where this is the configuration, and this file the password."""
+        """Start it as cron or systemd does, with this configuration and password file."""
         line = self.line.replace(INSTALLED, PROGRAM)
         argv = ["/bin/sh", "-c", line] if self.by == "cron" else shlex.split(line)
         given = {name: value.replace("%C", str(folder)) for name, value in self.environment.items()}

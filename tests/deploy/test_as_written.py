@@ -1,4 +1,4 @@
-"""What the documents tell to type works, typed from top to bottom: from nothing to a film that plays, and beyond."""
+"""The commands in the documents work, typed from top to bottom: from nothing to a film that plays, and beyond."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.e2e
 INSTALL, DEPLOY, TROUBLE = (
     (TOP / "docs" / f"{name}.md").read_text() for name in ("install", "deploy", "troubleshooting")
 )
-# What comes before is typed on machines of its own by test_production.py.
+# The part before is typed by test_production.py, on machines of its own.
 MORE = DEPLOY[DEPLOY.index("## A pooler") :]
 
 
 @pytest.fixture
 def name(embedded: Servers) -> Iterator[str]:
-    """The name of a database that is not there yet."""
+    """The name of a database that does not exist yet."""
     name = f"written_{uuid4().hex[:12]}"
     yield name
     with psycopg.connect(embedded.admin_url, autocommit=True) as admin:

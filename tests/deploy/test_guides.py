@@ -1,4 +1,4 @@
-"""What the documents tell to type is what the program takes, and what they say of it is so."""
+"""The program accepts the commands in the documents, and what the documents state about it is true."""
 
 import re
 import shutil
@@ -9,28 +9,36 @@ from pathlib import Path
 import pytest
 
 from dumacle_cli import errors, settings, sources
-from dumacle_cli.services import webhooks
+from dumacle_cli.services.billing import inbox
 from tests.deploy import starters
 from tests.deploy.grammar import DOCUMENTS, TOP, fenced, parse, typed
 
 pytestmark = pytest.mark.unit
 DEPLOY = (TOP / "docs" / "deploy.md").read_text("utf-8")
 TROUBLE = (TOP / "docs" / "troubleshooting.md").read_text("utf-8")
-# By name, as the generated reference holds no line that is to be typed.
-TELLING = {"README.md": 12, "install.md": 12, "deploy.md": 30, "operate.md": 20, "troubleshooting.md": 10}
+# The least number of commands in a document; the generated reference has none to type.
+COMMANDS = {"README.md": 20, "install.md": 12, "deploy.md": 30, "operate.md": 20, "troubleshooting.md": 10}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_what_is_to_be_typed_parses(document: Path) -> None:
+def test_commands_parse(document: Path) -> None:
     lines = list(typed(document.read_text("utf-8")))
-    assert len(lines) >= TELLING.get(document.name, 0)
+    assert len(lines) >= COMMANDS.get(document.name, 0)
     assert all(words == ["--version"] or parse(words) for words in lines)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
-def test_links_lead_to_files(document: Path) -> None:
-    links = re.findall(r"\]\(([^)#:]+)", document.read_text("utf-8"))
-    assert [link for link in links if not (document.parent / link).exists()] == []
+def test_links_lead_to_files_and_headings(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]*)(?:#([^)]+))?\)", document.read_text("utf-8"))
+    assert [link for link, _ in links if not (document.parent / link).exists()] == []
+    targets = [(document.parent / link if link else document, anchor) for link, anchor in links if anchor]
+    assert [anchor for target, anchor in targets if anchor not in anchors(target)] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 def test_settings_of_the_example_are_valid() -> None:
@@ -57,11 +65,11 @@ def test_statuses_are_those_of_the_program() -> None:
     assert rows == [(str(int(status)), meaning) for status, meaning in errors.MEANING.items()]
 
 
-def test_codes_are_told_under_their_status() -> None:
+def test_codes_are_listed_under_their_status() -> None:
     statuses = {error.__new__(error).code: int(error.exit) for error in _errors(errors.DumacleError)}
-    told = {code: int(status) for status, text in _sections() for code in re.findall(r"`([a-z]+(?:-[a-z]+)+)`", text)}
-    assert len(told) >= 10
-    assert told == {code: statuses[code] for code in told}
+    listed = {code: int(status) for status, text in _sections() for code in re.findall(r"`([a-z]+(?:-[a-z]+)+)`", text)}
+    assert len(listed) >= 10
+    assert listed == {code: statuses[code] for code in listed}
 
 
 def _sections() -> list[tuple[str, str]]:
@@ -76,10 +84,10 @@ def _errors(kind: type[errors.DumacleError]) -> "list[type[errors.DumacleError]]
 # Stripe
 
 
-def test_events_to_subscribe_to_are_those_that_are_applied() -> None:
+def test_listed_events_are_those_that_are_applied() -> None:
     listed = re.findall(r"`([a-z]+(?:[._][a-z_]+)+)`", DEPLOY.partition("exactly these types:")[2].partition("\n4.")[0])
     listed.remove("invoice.created")
-    watched = webhooks._WATCHED
+    watched = inbox._WATCHED
     assert {prefix for type_ in listed for prefix in watched if type_.startswith(prefix)} == set(watched)
     assert all(type_.startswith(tuple(watched)) for type_ in listed)
 
@@ -89,7 +97,7 @@ def test_events_to_subscribe_to_are_those_that_are_applied() -> None:
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
-    """The units with a program that exists, and the drop-in for a credential that deploy.md shows."""
+    """The units with an existing program, and the drop-in for a credential from deploy.md."""
     folder = shutil.copytree(starters.UNITS, tmp_path / "units")
     _, credential = fenced(DEPLOY, "ini")
     (folder / "dumacle-.service.d" / "credential.conf").write_text(credential)
@@ -104,7 +112,7 @@ def analyze(*argv: str | Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(["systemd-analyze", *argv], capture_output=True, text=True, timeout=100, check=False)
 
 
-def test_units_are_as_systemd_wants_them(units: Path) -> None:
+def test_systemd_accepts_the_units(units: Path) -> None:
     done = analyze("verify", *units.glob("*.service"), *units.glob("*.timer"))
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -126,12 +134,11 @@ def test_only_the_listener_has_an_account_of_its_own_and_a_folder() -> None:
 
 
 @pytest.mark.parametrize("document", ["install.md", "deploy.md"])
-def test_guides_make_and_use_the_listeners_account(document: str) -> None:
-    told = (TOP / "docs" / document).read_text("utf-8")
-    typed_lines = re.findall(r"^    (.*(?:listener).*)$", told, re.MULTILINE)
-    mine = [line for line in typed_lines if "/etc/dumacle" in line]
-    assert mine
-    assert [line for line in mine if re.search(r"/etc/dumacle(?!-listener)\b", line)] == []
+def test_guides_create_and_use_the_listeners_account(document: str) -> None:
+    text = (TOP / "docs" / document).read_text("utf-8")
+    lines = re.findall(r"^    (.*listener.*/etc/dumacle.*|.*/etc/dumacle.*listener.*)$", text, re.MULTILINE)
+    assert lines
+    assert [line for line in lines if re.search(r"/etc/dumacle(?!-listener)\b", line)] == []
 
 
 def test_deploy_names_every_unit() -> None:

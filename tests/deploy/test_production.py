@@ -1,4 +1,4 @@
-"""The page about production, typed line by line on a server that gives nobody a superuser, also behind a pooler."""
+"""The page about production, typed line by line on a server that gives out no superuser, also behind a pooler."""
 
 import http.client
 import json
@@ -21,7 +21,7 @@ from dumacle_cli.local.servers import Servers
 from tests.deploy import starters
 from tests.deploy.grammar import fenced
 from tests.deploy.hosts import Host, script
-from tests.deploy.site import DEPLOY, PAGE, Site, managed, prepare, type_of_people, type_of_services
+from tests.deploy.site import DEPLOY, PAGE, Site, managed, prepare, type_for_people, type_for_services
 from tests.films import Films, films
 from tests.servers import scratch_folder
 from tests.stripe_double.double import sign
@@ -126,15 +126,15 @@ def end_a_month(owner_url: str) -> None:
 def test_page_makes_an_installation(films: Films, pooler: Path | None, tmp_path: Path) -> None:
     with managed() as up:
         site = prepare(up, tmp_path, films(2), pooler)
-        type_of_people(site)
+        type_for_people(site)
         with pooling(site, up, pooler):
-            type_of_services(site)
+            type_for_services(site)
             services_work(site, tmp_path)
-        the_record_is_whole(site)
+        audit_log_is_complete(site)
 
 
-def the_record_is_whole(site: Site) -> None:
-    """The superadmin sees who did what, and the admin is kept from what is not his."""
+def audit_log_is_complete(site: Site) -> None:
+    """The superadmin sees who did what, and the admin may not do what only superadmins may."""
     site.superadmin.type_(PAGE["Done"])
     audit = json.loads(site.superadmin.type_("dumacle audit list --all -o json"))["data"]
     assert {(change["actor"], change["target"].partition(":")[0]) for change in audit} >= {

@@ -13,7 +13,7 @@ from dumacle_cli.local import folder as folders
 from dumacle_cli.local.servers import Servers
 from tests.deploy.grammar import TOP
 from tests.deploy.hosts import Host, blocks
-from tests.deploy.site import PAGE, TLS, Site, managed, prepare, shown_password, type_of_people
+from tests.deploy.site import PAGE, TLS, Site, managed, prepare, shown_password, type_for_people
 from tests.films import Films, films
 
 __all__ = ["films"]
@@ -55,7 +55,7 @@ def test_a_dump_comes_to_life_elsewhere(films: Films, tmp_path: Path) -> None:
     with managed() as old, managed() as new:
         site = prepare(old, tmp_path, film)
         with_programs(site.superadmin, old)
-        type_of_people(site)
+        type_for_people(site)
         site.ingest.type_(PAGE["The ingest host"])
         site.superadmin.type_(BACKUP)
         postgres.stop(old.folder)
@@ -75,7 +75,7 @@ def test_a_dump_comes_to_life_elsewhere(films: Films, tmp_path: Path) -> None:
         assert downloaded(site, "film.mp4") == sha256(film).hexdigest()
         assert downloaded(site, "photo.jpg") == sha256(photo).hexdigest()
 
-        # The key is rotated, a laptop is stolen, and somebody leaves.
+        # The key is rotated, a laptop is stolen, and a colleague leaves.
         site.superadmin.type_(ROTATE, {"Go on? [y/N] ": lambda _: "y"})
         assert downloaded(site, "film.mp4") == sha256(film).hexdigest()
         site.superadmin.type_(PEOPLE["The superadmin's laptop is stolen"])

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from dumacle_cli.clients import passwords
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.services.products import tags
+from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store import logins
 from dumacle_cli.store.database import Database
 from tests.deploy import starters
@@ -58,7 +58,7 @@ def due(
     object_store: ObjectStore,
     stripe_double: StripeDouble,
 ) -> None:
-    """A month that ended, a lease that lapsed, a subscription that no event told of, a file whose retention is over."""
+    """A month that ended, a lease that lapsed, a subscription without an event, a file whose retention is over."""
     environment(**stripe_double.settings)
     with database.session() as session:
         ada = make_user(session, "ada@example.com")

@@ -191,3 +191,14 @@ def test_a_version_that_nobody_can_read(out: str, status: int, said: str) -> Non
     assert (done.returncode, done.stderr) == (status, said)
     for open_ in {writes, target}:
         os.close(open_)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("argv", "status"), [(("nonsense",), 2), (("users", "list", "--limit", "x"), 2), (("--version",), 1)]
+)
+def test_no_stream_that_is_full_changes_the_exit_status(argv: tuple[str, ...], status: int) -> None:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "dumacle_cli", *argv]
+        assert subprocess.run(command, stdout=full, stderr=full, env=buffered, check=False).returncode == status

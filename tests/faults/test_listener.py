@@ -18,8 +18,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.services import billing
-from dumacle_cli.services.products import tags
+from dumacle_cli.services.billing import BillingContext, apply
+from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
 from tests.factories import make_plan, make_user
@@ -223,7 +223,7 @@ def test_nothing_is_lost_while_the_database_is_down(
         proxy.is_down = False
         assert set(connected.deliver()) == {200}
         assert listener.post(b"", method="GET", path="/healthz") == 200
-    assert billing.apply_object(database, client, found["id"], "dumacle") == "applied"
+    assert apply.apply_object(BillingContext(database, client, "dumacle"), found["id"]) == "applied"
     client.close()
     with database.session() as session:
         query = "SELECT user_id, status FROM app.subscriptions WHERE ended_at IS NULL"

@@ -134,3 +134,23 @@ def test_an_enduser_passes_no_bound_by_several_transactions(
             second.execute(planted, ["second"])
     with psycopg.connect(owner_url) as owner:
         assert owner.execute("SELECT count(*) FROM app.operations WHERE command = 'c'").fetchone() == (6000,)
+
+
+def test_an_enduser_at_the_limit_of_operations_records_no_more_but_may_repeat(
+    run: Run, embedded: Servers, copied: str, owner_url: str
+) -> None:
+    """Results are counted where they change, and only there: a repeat that changes none has nothing to count."""
+    run("users", "create", "mal@example.com")
+    granted = run(
+        "users", "grant-login", "mal@example.com", "--password-file", "-", "-o", "json", stdin="a password of mal"
+    )
+    with psycopg.connect(owner_url) as owner:
+        owner.execute(
+            "INSERT INTO app.operations (id, command, fingerprint, user_id, login, result)"
+            " SELECT n, 'c', 'f', u.id, %s, '1' FROM generate_series(1, 10001) AS n, app.users AS u WHERE u.email = %s",
+            [granted.data["login"], "mal@example.com"],
+        )
+    with psycopg.connect(servers.url(embedded, granted.data["login"], "a password of mal", copied)) as mal:
+        assert mal.execute("UPDATE app.operations SET result = '1'").rowcount == 10001
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded):
+            mal.execute("UPDATE app.operations SET result = '2' WHERE id = '1'")

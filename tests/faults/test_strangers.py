@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -110,8 +110,8 @@ def stays(listener: Listener, act: Callable[[socket.socket], None]) -> float:
 
 
 @contextmanager
-def honest(listener: Listener, secret: str) -> Iterator[list[int]]:
-    """Somebody who delivers all the time, each on a connection of its own; yields the answers."""
+def honest(listener: Listener, secret: str) -> Iterator[tuple[list[int], Future[None]]]:
+    """A sender that delivers all the time, each event on a connection of its own; yields the answers and the sender."""
     answers: list[int] = []
     over = threading.Event()
 
@@ -124,7 +124,7 @@ def honest(listener: Listener, secret: str) -> Iterator[list[int]]:
     with ThreadPoolExecutor(1) as sender:
         done = sender.submit(deliver)
         try:
-            yield answers
+            yield answers, done
         finally:
             over.set()
         done.result()
@@ -132,7 +132,7 @@ def honest(listener: Listener, secret: str) -> Iterator[list[int]]:
 
 def test_no_stranger_holds_a_connection(connected: StripeDouble, database: Database) -> None:
     with listening(before=QUICK) as listener, ThreadPoolExecutor(len(STRANGERS)) as crowd:
-        with honest(listener, connected.secret) as answers:
+        with honest(listener, connected.secret) as (answers, _):
             held = {what: crowd.submit(stays, listener, act) for what, act in STRANGERS.items()}
             seconds = {what: each.result(30) for what, each in held.items()}
         code, told = listener.stop()
@@ -150,7 +150,10 @@ def test_nonsense_is_refused_in_silence(connected: StripeDouble) -> None:
             assert (what, stays(listener, silent(said)) < 7) == (what, True)
         assert listener.post(b"", method="GET", path="/healthz") == 200
         code, told = listener.stop()
-    assert (code, told.replace("dumacle: answered 408: a body that did not come\n", "")) == (0, "")
+    assert (code, told.replace("dumacle: answered 408: the client disconnected before the end of the body\n", "")) == (
+        0,
+        "",
+    )
 
 
 @contextmanager
@@ -162,14 +165,30 @@ def many_files(number: int) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_who_comes_last_is_not_closed_first(connected: StripeDouble) -> None:
+    body = packed(EVENT)
+    half, limit = f"{HEAD}Content-Length: 100\r\n\r\nhalf".encode(), 160
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n".encode()
+    with listening(before=FEW_FILES) as listener, ExitStack() as held:
+        for _ in range(limit - 1):
+            held.enter_context(reach(listener)).sendall(half)
+        assert listener.post(b"", method="GET", path="/healthz") == 200  # so all of them were heard
+        last = held.enter_context(reach(listener))
+        for _ in range(limit // 2):
+            held.enter_context(reach(listener)).sendall(half)
+        last.sendall(head + b"Stripe-Signature: " + sign(body, connected.secret) + b"\r\n\r\n" + body)
+        assert last.recv(12) == b"HTTP/1.1 200"
+
+
 @pytest.mark.parametrize("said", [b"", b"POST /", f"{HEAD}Content-Length: 100\r\n\r\nhalf".encode()])
 def test_many_strangers_take_nobodys_place(said: bytes, connected: StripeDouble, database: Database) -> None:
     with many_files(4096), listening(before=FEW_FILES) as listener, ExitStack() as held:
-        with honest(listener, connected.secret) as answers:
+        with honest(listener, connected.secret) as (answers, sender):
             for _ in range(2000):
                 held.enter_context(reach(listener)).sendall(said)
             count = len(answers)
             while len(answers) < count + 20:
+                assert not sender.done(), sender.exception()
                 time.sleep(0.01)
             assert listener.post(b"", method="GET", path="/healthz") == 200
             process = Path(f"/proc/{listener.process.pid}")
@@ -180,7 +199,7 @@ def test_many_strangers_take_nobodys_place(said: bytes, connected: StripeDouble,
     assert len(stored(database)) == len(answers)
     assert code == 0
     assert {line.partition(" (and ")[0] for line in told.splitlines()} - {
-        "dumacle: answered 408: a body that did not come"
+        "dumacle: answered 408: the client disconnected before the end of the body"
     } == {"dumacle: more than 160 connections at once: those that send nothing are closed"}
 
 
@@ -224,7 +243,7 @@ def test_what_waits_for_a_thread_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     told = {reason: reasons.count(reason) for reason in reasons}
     assert told == {
         str(DatabaseBusy(reason="it did not answer within 0.2 s")): 7,
-        str(DatabaseBusy(reason="5 requests wait for it already")): 13,
+        str(DatabaseBusy(reason="5 requests are already waiting")): 13,
     }
 
 

@@ -44,7 +44,7 @@ def test_a_migration_says_who_holds_its_lock(
     monkeypatch.setattr(schema, "PATIENCE", 0.2)
     engine = create_engine(make_url(owner_url).set(drivername="postgresql+psycopg"), poolclass=NullPool)
     with holding(owner_url, f"SELECT pg_advisory_lock({schema.LOCK})", autocommit=True), engine.connect() as connection:
-        for work in (lambda: schema.downgrade(connection, "0015"), lambda: schema.mend(connection)):
+        for work in (lambda: schema.downgrade(connection, "0015"), lambda: schema.repair(connection)):
             with pytest.raises(MigrationRunning, match=f"{OWNER} holds it .*; a script; SELECT pg_advisory_lock"):
                 work()
     engine.dispose()

@@ -260,10 +260,10 @@ def test_the_connection_is_lost_at_the_publication(
 
         through = Database(url, Timeouts())
         where = {"stores": stores, "ffmpeg": ffmpeg.locate(), "scratch": tmp_path, "limits": Limits()}
-        means = job.Means(through, **where, lease_seconds=600, worker="me", give_back=threading.Event())  # type: ignore[arg-type]
-        claimed = job.claim(means, unit["id"])
+        deps = job.WorkerDeps(through, **where, lease_seconds=600, worker="me", give_back=threading.Event())  # type: ignore[arg-type]
+        claimed = job.claim(deps, unit["id"])
         assert claimed is not None
-        assert job.run(means, claimed).outcome == "done"
+        assert job.run(deps, claimed).outcome == "done"
         assert (proxy.before, proxy.after) == (0, 0)
         through.close()
     check(database, object_store, 1)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dumacle_cli.demo import media
 from dumacle_cli.errors import ToolFailed
-from dumacle_cli.local import ffmpeg, media
+from dumacle_cli.local import ffmpeg
 from dumacle_cli.local import ffmpeg_graphs as graphs
 
 FLAGS = ("-v", "error", "-nostdin")
@@ -78,17 +79,17 @@ def test_a_value_is_only_a_value(tmp_path: Path, value: str) -> None:
 def test_the_library_is_made_in_a_folder_of_any_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(media, "WORKS", [work for work in media.WORKS if work.name.startswith("thumbnails/")])
+    monkeypatch.setattr(media, "RECIPES", [recipe for recipe in media.RECIPES if recipe.name.startswith("thumbnails/")])
     monkeypatch.chdir(tmp_path)
     Path(name).mkdir()
-    place, made = media.library(Path(name), ffmpeg.locate())
-    assert made
-    assert len(list((place / "thumbnails").iterdir())) == 300
+    source = media.library(Path(name), ffmpeg.locate())
+    assert source.made
+    assert len(list((source.folder / "thumbnails").iterdir())) == 300
 
 
 @pytest.mark.integration
-def test_a_work_that_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "WORKS", (media.Work("x.mp4", ("nosuchsource",), {}),))
+def test_a_recipe_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media, "RECIPES", (media.Recipe("x.mp4", ("nosuchsource",), {}),))
     with pytest.raises(ToolFailed, match="Filter not found"):
         media.library(tmp_path, ffmpeg.locate())
-    assert not (tmp_path / media.FOLDER).exists()
+    assert not (tmp_path / media.DEMO_MEDIA).exists()

@@ -1,4 +1,4 @@
-"""Whose a data folder is, and how long its logs become."""
+"""Who owns a data folder, and how long its logs become."""
 
 import os
 import pwd
@@ -12,7 +12,7 @@ import pytest
 
 from dumacle_cli import errors, settings
 from dumacle_cli.local import folder as folders
-from dumacle_cli.local.process import LOG_SIZE, cut
+from dumacle_cli.local.process import LOG_SIZE, rotate
 from tests.conftest import Run
 
 pytestmark = pytest.mark.unit
@@ -25,14 +25,14 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 def test_root_keeps_out_of_the_folder_of_another_account(
     verb: str, holds: str, invoke: Run, environment: Callable[..., None], tmp_path: Path
 ) -> None:
-    somebody = pwd.getpwnam("daemon")
-    folder = tmp_path / "hers"
+    daemon = pwd.getpwnam("daemon")
+    folder = tmp_path / "theirs"
     folder.mkdir(mode=0o700)
     if holds == "data":
         (folder / "secrets.json").write_text(
             '{"postgres_password": "", "owner_password": "", "s3_access_key": "", "s3_secret_key": ""}'
         )
-    os.chown(folder, somebody.pw_uid, somebody.pw_gid)
+    os.chown(folder, daemon.pw_uid, daemon.pw_gid)
     environment(DUMACLE_DATA_DIR=str(folder), XDG_CONFIG_HOME=str(tmp_path))
     more = ["--yes"] if verb == "reset" else []
     if holds == "nothing" and verb in ("stop", "status"):
@@ -49,7 +49,7 @@ def test_root_keeps_out_of_the_folder_of_another_account(
 
 @pytest.fixture
 def open_place() -> Iterator[Path]:
-    """A folder of root's that every account can pass through; pytest's own is closed to the servers' account."""
+    """A folder of root's that every account can enter; pytest's own is closed to the servers' account."""
     place = Path(tempfile.mkdtemp())
     place.chmod(0o755)
     yield place
@@ -82,18 +82,18 @@ def test_root_keeps_out_of_what_lies_below_the_folder_of_another_account(
     more = ["--yes"] if verb == "reset" else []
     refused = invoke("local", verb, *more, "-o", "json", expect=errors.Exit.USAGE)
     assert refused.error["code"] == "folder-unreachable"
-    said = f"everybody can write to {own}" if fault == "open" else f"{own} belongs to daemon"
+    said = f"every account can write to {own}" if fault == "open" else f"{own} belongs to daemon"
     assert said in refused.error["message"]
     assert sorted(own.rglob("*")) == before
 
 
 @as_root
-@pytest.mark.parametrize("whose", ["root", "the servers' account", "sticky"])
-def test_root_uses_what_lies_below_its_own_folders(whose: str, open_place: Path) -> None:
+@pytest.mark.parametrize("owner", ["root", "the servers' account", "sticky"])
+def test_root_uses_folders_below_its_own(owner: str, open_place: Path) -> None:
     above = open_place / "above"
     above.mkdir()
-    above.chmod(0o1777 if whose == "sticky" else 0o755)
-    if whose == "the servers' account":
+    above.chmod(0o1777 if owner == "sticky" else 0o755)
+    if owner == "the servers' account":
         account = folders.system_account()
         os.chown(above, account.uid, account.gid)
     assert folders.prepare(above / "sub" / "deep") == folders.system_account()
@@ -110,7 +110,7 @@ def test_a_log_is_cut_while_its_server_writes_on(tmp_path: Path) -> None:
     log = tmp_path / "postgres.log"
     with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb", buffering=0) as server:
         server.write(b"old\n" + b"x" * (LOG_SIZE - 8) + b"last\n")
-        cut(log)
+        rotate(log)
         assert log.stat().st_size == 0
         server.write(b"new\n")
     assert log.read_text() == "new\n"
@@ -118,13 +118,13 @@ def test_a_log_is_cut_while_its_server_writes_on(tmp_path: Path) -> None:
     assert before.stat().st_size == LOG_SIZE
     assert before.read_text().endswith("last\n")
     assert stat.S_IMODE(before.stat().st_mode) == 0o600
-    cut(log)
+    rotate(log)
     assert log.read_text() == "new\n"
 
 
 def test_a_log_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "other").write_bytes(b"x" * (LOG_SIZE + 1))
     (tmp_path / "s3.log").symlink_to("other")
-    cut(tmp_path / "s3.log")
-    cut(tmp_path / "none.log")
+    rotate(tmp_path / "s3.log")
+    rotate(tmp_path / "none.log")
     assert (tmp_path / "other").stat().st_size == LOG_SIZE + 1

@@ -176,8 +176,8 @@ def test_no_secret_is_told(shared: Servers) -> None:
     with pytest.raises(psycopg.errors.UndefinedObject):
         execute(shared, f"alter role nobody_here password '{shared.owner_password}'")
     logs = [(shared.folder / name).read_text() for name in ("postgres.log", "s3.log")]
-    for told in (*lines, *logs, repr(shared)):
-        assert not [secret for secret in secrets if secret in told]
+    for text_ in (*lines, *logs, repr(shared)):
+        assert not [secret for secret in secrets if secret in text_]
 
 
 @as_root
@@ -293,7 +293,7 @@ def test_an_occupied_port_is_changed_and_remembered(folder: Path) -> None:
 
 def test_a_first_start_meets_another_that_has_just_begun(folder: Path) -> None:
     account = folders.prepare(folder)
-    for begun in ("lock", "secrets.part"):
+    for begun in ("lock", ".secrets.json.x1.new"):
         folders.write_private(folder / begun, "", account)
     assert folders.prepare(folder) == account
     folders.write_private(folder / "stranger", "", account)
@@ -385,13 +385,13 @@ def test_a_folder_with_other_files_is_neither_taken_nor_deleted(folder: Path) ->
     (folder.parent / "photo.jpg").write_bytes(b"x")
     with pytest.raises(FolderUnreachable, match="files that are not Dumacle's"):
         servers.start(folder.parent)
-    with pytest.raises(Conflict, match="no data folder of Dumacle"):
+    with pytest.raises(Conflict, match="not a data folder of Dumacle"):
         servers.reset(folder.parent)
     assert (folder.parent / "photo.jpg").read_bytes() == b"x"
 
 
 def test_a_path_that_initdb_would_misread_is_refused(folder: Path) -> None:
-    with pytest.raises(FolderUnreachable, match="its path has one of"):
+    with pytest.raises(FolderUnreachable, match="its path contains one of"):
         servers.start(folder / "$HOME")
     assert not folder.exists()
 

@@ -12,7 +12,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, DumacleError, NotFound, UserDisabled
-from dumacle_cli.services import credentials, files, logins, plans, pods, subscriptions, transcodes, users
+from dumacle_cli.services import credentials, files, logins, plans, pods, transcodes, users
+from dumacle_cli.services.billing import subscriptions
 from dumacle_cli.store import models, purge, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection

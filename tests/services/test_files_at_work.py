@@ -12,7 +12,7 @@ from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.errors import Conflict
 from dumacle_cli.services import files, placement, pods, purge, users
 from dumacle_cli.services.erasure import finish
-from dumacle_cli.store import units
+from dumacle_cli.store import work_units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection
 from dumacle_cli.store.models import File, Lease, Pod, QuotaCounter, Rendition, Transcode, Unit, User, Version
@@ -30,7 +30,7 @@ class Work:
     file: int
     owner: int
     other: int
-    held: units.Claimed
+    held: work_units.Claimed
 
     @property
     def prefix(self) -> str:
@@ -53,22 +53,22 @@ def work(database: Database, object_store: ObjectStore) -> Work:
         file = factories.make_file(session, pod, ada, store=object_store)
         transcode = factories.make_transcode(session, file, status="queued")
         unit = session.scalars(select(Unit.id).where(Unit.transcode_id == transcode.id)).one()
-        held = units.claim(session, unit, "worker", 60)
+        held = work_units.claim(session, unit, "worker", 60)
         assert held
-        units.charge(session, held, 60)
-        units.reserve(session, held, SIZE)
+        work_units.charge(session, held, 60)
+        work_units.reserve(session, held, SIZE)
     return Work(file.id, ada.id, bob.id, held)
 
 
 def publish(session: Session, work: Work) -> bool:
-    output = units.Output("hls", "hls", work.prefix, "master.m3u8", SIZE - 100)
-    return units.publish(session, work.held, [output])
+    output = work_units.Output("hls", "hls", work.prefix, "master.m3u8", SIZE - 100)
+    return work_units.publish(session, work.held, [output])
 
 
 def stands(database: Database, work: Work) -> bool:
     """Whether the worker still holds its unit, and what it made is published."""
     with database.session() as session:
-        held = units.renew(session, work.held.id, work.held.token, 60, 50)
+        held = work_units.renew(session, work.held.id, work.held.token, 60, 50)
         assert publish(session, work) is held
     return held
 

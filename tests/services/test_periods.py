@@ -1,82 +1,75 @@
-"""Quota periods: Python against examples, against python-dateutil, and against PostgreSQL in many time zones."""
+"""Quota periods, as PostgreSQL computes them: against examples, and against python-dateutil in many time zones."""
 
 import os
 import random
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from dateutil.relativedelta import relativedelta
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
-from dumacle_cli.services.periods import Period, period
 from dumacle_cli.store.database import Database
+
+pytestmark = pytest.mark.integration
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 ZONES = ("UTC", "America/New_York", "Pacific/Apia", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe")
 CASES = int(os.environ.get("PERIOD_CASES", "200000"))
+Period = tuple[int, int]
+"""Start and end, in microseconds since the epoch."""
 
 
 def at(instant: str) -> datetime:
     return datetime.fromisoformat(instant).replace(tzinfo=UTC)
 
 
-@pytest.mark.unit
-@pytest.mark.parametrize(
-    ("anchor", "instant", "start", "end"),
-    [
-        ("1970-01-01", "2026-02-14T10:00", "2026-02-01", "2026-03-01"),
-        ("2026-01-31", "2026-02-27T23:59", "2026-01-31", "2026-02-28"),
-        ("2026-01-31", "2026-02-28", "2026-02-28", "2026-03-31"),
-        ("2024-01-31", "2024-02-29", "2024-02-29", "2024-03-31"),
-        ("2024-02-29T06:00", "2025-02-28T05:59", "2025-01-29T06:00", "2025-02-28T06:00"),
-        ("2026-03-31T12:00", "2026-01-15", "2025-12-31T12:00", "2026-01-31T12:00"),
-        ("2026-05-10", "2026-05-10", "2026-05-10", "2026-06-10"),
-        ("2026-05-10", "2026-05-09T23:59:59.999999", "2026-04-10", "2026-05-10"),
-        ("2025-12-31", "2026-12-31", "2026-12-31", "2027-01-31"),
-    ],
-)
-def test_examples(anchor: str, instant: str, start: str, end: str) -> None:
-    assert period(at(anchor), at(instant)) == Period(at(start), at(end))
+EXAMPLES = [
+    ("1970-01-01", "2026-02-14T10:00", "2026-02-01", "2026-03-01"),
+    ("2026-01-31", "2026-02-27T23:59", "2026-01-31", "2026-02-28"),
+    ("2026-01-31", "2026-02-28", "2026-02-28", "2026-03-31"),
+    ("2024-01-31", "2024-02-29", "2024-02-29", "2024-03-31"),
+    ("2024-02-29T06:00", "2025-02-28T05:59", "2025-01-29T06:00", "2025-02-28T06:00"),
+    ("2026-03-31T12:00", "2026-01-15", "2025-12-31T12:00", "2026-01-31T12:00"),
+    ("2026-05-10", "2026-05-10", "2026-05-10", "2026-06-10"),
+    ("2026-05-10", "2026-05-09T23:59:59.999999", "2026-04-10", "2026-05-10"),
+    ("2025-12-31", "2026-12-31", "2026-12-31", "2027-01-31"),
+]
 
 
-@pytest.mark.unit
-def test_other_time_zones_are_the_same_instants() -> None:
-    tokyo = timezone(timedelta(hours=9))
-    anchor, instant = at("2026-01-31T20:00"), at("2026-02-28T19:59:59")
-    found = period(anchor.astimezone(tokyo), instant.astimezone(tokyo))
-    assert found == period(anchor, instant)
-    assert (found.start.tzinfo, found.end.tzinfo) == (UTC, UTC)
+def test_examples(session: Session) -> None:
+    found = _periods(session, "UTC", [(at(anchor), at(instant)) for anchor, instant, _, _ in EXAMPLES])
+    assert found == [(_micros(at(start)), _micros(at(end))) for _, _, start, end in EXAMPLES]
 
 
-INSTANTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
-
-
-@pytest.mark.unit
-@given(INSTANTS, INSTANTS)
-def test_periods_follow_each_other_without_gap_or_overlap(anchor: datetime, instant: datetime) -> None:
-    here = period(anchor, instant)
-    assert here.start <= instant < here.end
-    assert period(anchor, here.end).start == here.end
-    assert period(anchor, here.start - MICROSECOND).end == here.start
-    assert period(anchor, here.start) == here == period(anchor, here.end - MICROSECOND)
-
-
-@pytest.mark.integration
-def test_python_postgres_and_dateutil_agree_in_any_time_zone(database: Database) -> None:
+def test_periods_agree_with_dateutil_in_any_time_zone(database: Database) -> None:
     cases = list(_cases(random.Random(20261123)))
     for number, zone in enumerate(ZONES):
         part = cases[number :: len(ZONES)]
-        for (anchor, instant), stored in zip(part, _in_postgres(database, zone, part), strict=True):
-            found = period(anchor, instant)
-            assert (_micros(found.start), _micros(found.end)) == stored, (zone, anchor, instant)
-            months = (found.start.year - anchor.year) * 12 + found.start.month - anchor.month
-            assert found.start == anchor + relativedelta(months=months), (anchor, instant)
-            assert found.end == anchor + relativedelta(months=months + 1), (anchor, instant)
-            assert found.start <= instant < found.end
+        with database.session() as session:
+            found = _periods(session, zone, part)
+        for (anchor, instant), (start, end) in zip(part, found, strict=True):
+            begins = EPOCH + MICROSECOND * start
+            months = (begins.year - anchor.year) * 12 + begins.month - anchor.month
+            assert start == _micros(anchor + relativedelta(months=months)), (zone, anchor, instant)
+            assert end == _micros(anchor + relativedelta(months=months + 1)), (zone, anchor, instant)
+            assert start <= _micros(instant) < end, (zone, anchor, instant)
+
+
+def test_periods_follow_each_other_without_gap_or_overlap(session: Session) -> None:
+    cases = list(_cases(random.Random(1)))[:10_000]
+    anchors = [anchor for anchor, _ in cases]
+
+    def periods(instants: Iterable[int]) -> list[Period]:
+        moments = (EPOCH + MICROSECOND * instant for instant in instants)
+        return _periods(session, "UTC", list(zip(anchors, moments, strict=True)))
+
+    found = periods(_micros(instant) for _, instant in cases)
+    assert [start for start, _ in periods(end for _, end in found)] == [end for _, end in found]
+    assert [end for _, end in periods(start - 1 for start, _ in found)] == [start for start, _ in found]
+    assert periods(start for start, _ in found) == found == periods(end - 1 for _, end in found)
 
 
 def _cases(chance: random.Random) -> Iterable[tuple[datetime, datetime]]:
@@ -94,8 +87,8 @@ def _cases(chance: random.Random) -> Iterable[tuple[datetime, datetime]]:
         yield anchor, instant
 
 
-def _in_postgres(database: Database, zone: str, cases: list[tuple[datetime, datetime]]) -> list[tuple[int, int]]:
-    """The same periods as PostgreSQL computes them, in microseconds since the epoch."""
+def _periods(session: Session, zone: str, cases: list[tuple[datetime, datetime]]) -> list[Period]:
+    """Return the period of each anchor that holds the instant, computed in a session of this time zone."""
     query = text("""
         SELECT (extract(epoch FROM app.quota_period_start(anchor, instant)) * 1000000)::bigint,
             (extract(epoch FROM app.quota_period_end(anchor, instant)) * 1000000)::bigint
@@ -107,9 +100,8 @@ def _in_postgres(database: Database, zone: str, cases: list[tuple[datetime, date
     """)
     anchors = [_micros(anchor) for anchor, _ in cases]
     instants = [_micros(instant) for _, instant in cases]
-    with database.session() as session:
-        session.execute(text("SELECT set_config('TimeZone', :zone, true)"), {"zone": zone})
-        return [tuple(row) for row in session.execute(query, {"anchors": anchors, "instants": instants})]
+    session.execute(text("SELECT set_config('TimeZone', :zone, true)"), {"zone": zone})
+    return [(start, end) for start, end in session.execute(query, {"anchors": anchors, "instants": instants})]
 
 
 def _micros(instant: datetime) -> int:

@@ -113,12 +113,12 @@ def test_a_lease_that_ran_out_does_not_hold_its_period_open(database: Database) 
         session.execute(taken, {"pod": pod.id, "user": user.id})
         assert quotas.close_batch(session) == (0, False)
         with session.begin_nested() as tried:
-            foreseen, changed = quotas.foresee(session)
+            previewed, changed = quotas.preview(session)
             tried.rollback()
-        assert (foreseen, changed) == (quotas.Reset(closed=1, leases=1, sessions=0, operations=0), True)
+        assert (previewed, changed) == (quotas.Reset(closed=1, leases=1, sessions=0, operations=0), True)
         assert quotas.reap(session) == (1, True)
         assert quotas.close_batch(session) == (1, True)
-        assert quotas.foresee(session) == (quotas.Reset(0, 0, 0, 0), False)
+        assert quotas.preview(session) == (quotas.Reset(0, 0, 0, 0), False)
 
 
 def test_four_at_once_after_missed_months_close_each_period_once(
@@ -131,7 +131,7 @@ def test_four_at_once_after_missed_months_close_each_period_once(
             {"n": USERS},
         )
         _months(session)
-        assert quotas.foresee(session)[0].closed == USERS * MONTHS
+        assert quotas.preview(session)[0].closed == USERS * MONTHS
     counts = _together(4, lambda: _close_all(database))
     assert sum(counts) == USERS * MONTHS
     with database.session() as session:

@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NoSuchSubscription, NotFound, UsageError
-from dumacle_cli.services import standing, subscriptions, users
+from dumacle_cli.services import account_status, users
+from dumacle_cli.services.billing import subscriptions
 from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
 
 pytestmark = pytest.mark.integration
@@ -25,7 +26,7 @@ def test_giving_a_plan_replaces_the_present_one_and_grants_its_pod(session: Sess
     ended = subscriptions.show(session, str(first.id))
     assert ended.status == "canceled"
     assert ended.ended_at
-    assert [pod.name for pod in standing.show(session, ADA).pods] == ["films"]
+    assert [pod.name for pod in account_status.show(session, ADA).pods] == ["films"]
 
 
 def test_what_is_sold_at_stripe_is_not_given_away(session: Session) -> None:
@@ -83,7 +84,7 @@ def test_stopping_leaves_files_and_grants(session: Session) -> None:
     stopped, changed = subscriptions.stop(session, ADA)
     assert (changed, stopped.status) == (True, "canceled")
     assert not subscriptions.stop(session, ADA)[1]
-    shown = standing.show(session, ADA)
+    shown = account_status.show(session, ADA)
     assert (shown.plan, shown.storage_limit, len(shown.pods)) == (None, 0, 1)
 
 

@@ -12,7 +12,7 @@ from dumacle_cli.errors import Conflict, NoSuchTranscode, NotFound, QuotaExceede
 from dumacle_cli.services import quotas, transcodes
 from dumacle_cli.services.transcodes import Chosen
 from dumacle_cli.store import transcodes as store
-from dumacle_cli.store import units
+from dumacle_cli.store import work_units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File, Pod, QuotaCounter, QuotaLimit, Transcode, Unit, User
 from dumacle_cli.store.models.transcodes import TRANSCODE_STATUSES
@@ -72,7 +72,7 @@ def use_up(session: Session, user: User) -> None:
 
 def test_presets_and_statuses_are_those_of_their_tables() -> None:
     assert set(get_args(Name)) == set(PRESETS)
-    assert get_args(transcodes.Status) == TRANSCODE_STATUSES
+    assert get_args(transcodes.TranscodeStatus) == TRANSCODE_STATUSES
 
 
 # Submitting
@@ -206,10 +206,10 @@ def test_many_at_once_submit_each_file_once(database: Database) -> None:
 
 
 def test_wish_takes_its_kinds_only() -> None:
-    wish = transcodes.Wish("hls", ("video/",))
-    assert wish.takes("video/mp4")
-    assert not wish.takes("audio/mpeg")
-    assert not wish.takes("image/jpeg")
+    request = transcodes.TranscodeRequest("hls", ("video/",))
+    assert request.takes("video/mp4")
+    assert not request.takes("audio/mpeg")
+    assert not request.takes("image/jpeg")
 
 
 # Looking
@@ -293,15 +293,15 @@ def spent(session: Session, user: User) -> tuple[int, int, int]:
 def test_cancelled_work_gives_back_what_it_took(session: Session, film: File, ada: User) -> None:
     [made], _ = submit(session, film)
     [unit] = session.scalars(select(Unit.id)).all()
-    held = units.claim(session, unit, "a worker", 60)
+    held = work_units.claim(session, unit, "a worker", 60)
     assert held
-    units.charge(session, held, 30)
-    units.reserve(session, held, 1000)
+    work_units.charge(session, held, 30)
+    work_units.reserve(session, held, 1000)
     assert spent(session, ada) == (30, 1000, 1000)
     [ended], changed = transcodes.cancel(session, [made.id])
     assert (ended.status, ended.seconds, changed) == ("cancelled", None, True)
     assert spent(session, ada) == (0, 0, 0)
-    assert units.renew(session, unit, held.token, 60, 50) is False
+    assert work_units.renew(session, unit, held.token, 60, 50) is False
     assert transcodes.cancel(session, [made.id]) == ([ended], False)
 
 
@@ -351,7 +351,7 @@ def test_reap_takes_back_what_lapsed_and_calls_again(session: Session, film: Fil
     submit(session, film)
     submit(session, film, preset="mp4")
     first, second = session.scalars(select(Unit.id).order_by(Unit.id)).all()
-    assert units.claim(session, first, "a worker", 60)
+    assert work_units.claim(session, first, "a worker", 60)
     session.execute(text("UPDATE app.units SET lease_until = now() - interval '1 s' WHERE lease_token IS NOT NULL"))
     session.execute(text("DELETE FROM queue.procrastinate_jobs"))
     assert transcodes.reap(session) == (transcodes.Reaped(returned=1, woken=2), True)

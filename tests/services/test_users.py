@@ -9,7 +9,7 @@ from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import AlreadyExists, Conflict, DumacleError, InvalidValue, NotFound
-from dumacle_cli.services import imports, standing, users
+from dumacle_cli.services import account_status, imports, users
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Operation, PodGrant, QuotaLimit, Subscription, User
 from tests.conftest import ROOT_EMAIL
@@ -39,7 +39,7 @@ def test_who_is_not_there_is_not_found(session: Session, reference: str) -> None
     with pytest.raises(NotFound):
         users.get(session, reference)
     with pytest.raises(NotFound):
-        standing.show(session, reference)
+        account_status.show(session, reference)
 
 
 @pytest.mark.integration
@@ -160,10 +160,10 @@ def test_a_plan_brings_its_pod(session: Session) -> None:
     make_plan(session, "starter", default_pod_id=pod.id)
     make_plan(session, "pro", default_pod_id=other.id)
     made, _ = users.create(session, "ada@x", plan="starter")
-    assert standing.show(session, "ada@x").plan == "starter"
+    assert account_status.show(session, "ada@x").plan == "starter"
     changed, did = users.update(session, "ada@x", plan="pro")
     assert (changed.id, did) == (made.id, True)
-    shown = standing.show(session, "ada@x")
+    shown = account_status.show(session, "ada@x")
     assert (shown.plan, shown.subscription, shown.can_upload) == ("pro", "active", True)
     assert [(pod.name, pod.is_default) for pod in shown.pods] == [("films", True), ("photos", False)]
     assert not users.update(session, "ada@x", plan="pro")[1]
@@ -188,16 +188,16 @@ def test_plans_that_cannot_be_had(session: Session) -> None:
 @pytest.mark.integration
 def test_a_plan_that_is_not_paid_is_started_anew(session: Session) -> None:
     make_subscription(session, make_user(session, "bob@x"), make_plan(session, "pro"), status="unpaid")
-    assert standing.show(session, "bob@x").plan == "pro"
+    assert account_status.show(session, "bob@x").plan == "pro"
     assert users.update(session, "bob@x", plan="pro")[1]
-    assert standing.show(session, "bob@x").subscription == "active"
+    assert account_status.show(session, "bob@x").subscription == "active"
 
 
 # Why can he not upload?
 
 
 def _reasons(session: Session, reference: str = "ada@x") -> list[str]:
-    shown = standing.show(session, reference)
+    shown = account_status.show(session, reference)
     assert shown.can_upload is not bool(shown.reasons)
     assert all(reason.fix.startswith("dumacle ") for reason in shown.reasons)
     return [reason.reason for reason in shown.reasons]
@@ -206,7 +206,7 @@ def _reasons(session: Session, reference: str = "ada@x") -> list[str]:
 @pytest.mark.integration
 def test_each_reason_is_told_and_goes_with_its_cause(session: Session) -> None:
     user = make_user(session, "ada@x")
-    assert _reasons(session) == ["there is no live subscription", "no pod is granted"]
+    assert _reasons(session) == ["there is no current subscription", "no pod is granted"]
     bought = make_subscription(
         session, user, make_plan(session, "pro", storage_limit=1, upload_limit=0), status="unpaid"
     )
@@ -245,7 +245,7 @@ def test_reasons_are_about_the_file_that_was_refused(session: Session) -> None:
     make_grant(session, films, user)
 
     def told(size: int | None, pod: str = "", limit: int = 10_000) -> list[str]:
-        found = standing.show(session, "ada@x", size=size, pod=pod, max_file_size=limit)
+        found = account_status.show(session, "ada@x", size=size, pod=pod, max_file_size=limit)
         assert found.can_upload is not bool(found.reasons)
         assert pod or found.can_upload == (size is None or size <= (found.largest_upload or 0))
         return [each.reason for each in found.reasons]
@@ -254,7 +254,7 @@ def test_reasons_are_about_the_file_that_was_refused(session: Session) -> None:
     assert told(501) == ["pod films is too small: 500 B left, 501 B needed"]
     assert told(1001)[0] == "the storage quota is too small: 1000 B left, 1001 B needed"
     assert told(2001)[1] == "the upload quota is too small: 1.95 KiB left, 1.95 KiB needed"
-    assert told(300, limit=299) == ["it is 300 B, and the limit of a file is 299 B"]
+    assert told(300, limit=299) == ["the file is 300 B, and the limit for a file is 299 B"]
     assert told(1, "photos") == ["pod photos is not granted"]
     make_grant(session, photos, user)
     assert told(101) == []

@@ -340,6 +340,33 @@ def test_what_comes_of_a_content_is_recorded(psql: Psql, owner: Psql, records: R
     assert found[0]["after"]["key"] == found[3]["before"]["key"]
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("file_id", "(SELECT max(id) FROM app.files)"),
+        ("key", "'other'"),
+        ("status", "'failed'"),
+        ("size", "2"),
+        ("sha256", "sha256('b')"),
+        ("md5", "decode(md5('b'), 'hex')"),
+        ("etag", "'f'"),
+        ("upload_id", "'parts'"),
+    ],
+)
+def test_each_fact_about_a_content_is_recorded_by_itself(
+    owner: Psql, records: Records, people: dict[str, int], column: str, value: str
+) -> None:
+    file, _ = add_files(owner, people["pod"], people["ada"], people["ada"])
+    version = add_version(owner, file)
+    records()
+    owner.execute(f"UPDATE app.versions SET {column} = {value}".encode())
+    (row,) = records()
+    assert (row["table_name"], row["row_id"], row["action"]) == ("versions", str(version), "update")
+    assert set(row["before"]) == set(row["after"]) == {column}
+    owner.execute("UPDATE app.versions SET part_size = 3")
+    assert records() == []
+
+
 def test_set_of_contents_is_one_record_a_statement(psql: Psql, records: Records, people: dict[str, int]) -> None:
     files = add_files(psql, people["pod"], *[people["ada"]] * 500)
     records()

@@ -268,7 +268,7 @@ def test_restored_beside_its_original_it_takes_roles_of_its_own(
         restore(embedded, copy, dump)
         engine = create_engine(copy.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
         with engine.connect() as connection:
-            schema.mend(connection)
+            schema.repair(connection)
             assert connection.scalar(text("SELECT count(*) FROM app.logins")) == 0
         prefix = prefix_of(copy)
         assert prefix == make_url(copy).database

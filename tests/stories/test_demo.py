@@ -15,9 +15,10 @@ import pytest
 
 from dumacle_cli.clients import locations
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.demo import media, result
 from dumacle_cli.errors import Exit, ToolFailed
-from dumacle_cli.local import ffmpeg, media, process, servers
-from dumacle_cli.services import demo as world
+from dumacle_cli.local import ffmpeg, process, servers
+from dumacle_cli.local.folder import DEMO_MEDIA, DEMO_MEDIA_UNFINISHED
 from dumacle_cli.settings import Settings
 from tests.conftest import ROOT_EMAIL, Result, Run
 from tests.films import clip
@@ -71,42 +72,42 @@ def next_commands(said: Result) -> list[str]:
 
 def test_interrupted_then_whole_then_again(own: Run, place: Path) -> None:
     interrupted = begin()
-    assert process.wait((place / media.UNFINISHED / "videos").exists, 100)
+    assert process.wait((place / DEMO_MEDIA_UNFINISHED / "videos").exists, 100)
     interrupt(interrupted)
-    assert not (place / media.FOLDER).exists()
+    assert not (place / DEMO_MEDIA).exists()
 
     first = own("demo", "-o", "json")
-    told = first.data
-    assert (told["refused"], told["uploaded"], told["repeated"]) == (1, told["files"], 0)
-    assert (told["video"], told["transcoded"]) == ("videos/film.mp4", True)
-    assert told["played"] > 10
-    assert told["files"] > 300
+    data = first.data
+    assert (data["refused"], data["uploaded"], data["repeated"]) == (1, data["files"], 0)
+    assert (data["video"], data["transcoded"]) == ("videos/film.mp4", True)
+    assert data["played"] > 10
+    assert data["files"] > 300
     assert first.json["changed"] is True
-    assert [step["step"] for step in told["steps"]] == STEPS
-    found = {step["step"]: step["finding"] for step in told["steps"]}
-    assert found["limit"] == f"{told['files'] - 1} uploaded, 1 refused: no room in plan {world.SMALL}"
+    assert [step["step"] for step in data["steps"]] == STEPS
+    found = {step["step"]: step["finding"] for step in data["steps"]}
+    assert found["limit"] == f"{data['files'] - 1} uploaded, 1 refused: no room in plan {result.SMALL_PLAN}"
     assert found["upload"].startswith("1 file uploaded, ")
-    assert found["upload"].endswith(f", {told['files'] - 1} unchanged")
-    assert not (place / media.UNFINISHED).exists()
+    assert found["upload"].endswith(f", {data['files'] - 1} unchanged")
+    assert not (place / DEMO_MEDIA_UNFINISHED).exists()
 
-    listed = own("files", "list", "--owner", world.USER, "--all", "-o", "json").data
-    assert len({file["sha256"] for file in listed}) == len(listed) == told["files"]
+    listed = own("files", "list", "--owner", result.USER, "--all", "-o", "json").data
+    assert len({file["sha256"] for file in listed}) == len(listed) == data["files"]
     kinds = {file["content_type"].split("/")[0] for file in listed}
     assert kinds == {"video", "image", "audio"}
-    assert told["sha256"] in {file["sha256"] for file in listed if file["path"] == told["film"]}
+    assert data["sha256"] in {file["sha256"] for file in listed if file["path"] == data["film"]}
 
     second = own("demo", "-o", "json")
     assert (second.data["uploaded"], second.data["repeated"], second.json["changed"]) == (0, 0, False)
     assert second.data["transcoded"] is False
     new = {"steps": 0, "refused": 0, "uploaded": 0, "transcoded": False}
-    assert second.data | new == told | new
+    assert second.data | new == data | new
     assert LINK not in first.out + first.err + second.out + second.err
     assert first.err == second.err == ""
 
 
 def test_library_is_real_media(own: Run, place: Path) -> None:
     own("demo", "--quiet")
-    for film in (place / media.FOLDER / "videos").iterdir():
+    for film in (place / DEMO_MEDIA / "videos").iterdir():
         assert "Video: h264" in streams(film)
         assert "Audio: aac" in streams(film)
 
@@ -115,10 +116,15 @@ def test_screen_ends_with_commands_that_run(own: Run) -> None:
     said = own("demo")
     assert [line.split("?")[0].rpartition(".")[2] for line in said.err.splitlines() if LINK in line] == ["mp4", "m3u8"]
     assert LINK not in said.out
+    assert [line.split()[0] for line in said.out.splitlines()] == [
+        "film", "sha256", "folder", "operator", "user", "plan", "pod",
+    ]  # fmt: skip
+    bars = [line for line in said.err.splitlines() if "#" in line and " of " in line]
+    assert [line.split()[0] for line in bars] == ["pod", "storage", "uploads", "transcoding"]
     lines = said.err.rstrip().splitlines()
-    told = [line for line in lines if line[2:5] == f"/{len(STEPS)}"]
-    assert [line.split()[1] for line in told] == STEPS
-    assert all(len(line) < 80 for line in told)
+    data = [line for line in lines if line[2:5] == f"/{len(STEPS)}"]
+    assert [line.split()[1] for line in data] == STEPS
+    assert all(len(line) < 80 for line in data)
     for line in next_commands(said):
         program, *argv = shlex.split(line)
         assert program == "dumacle"
@@ -132,11 +138,11 @@ def test_folder_comes_back_the_same(own: Run, tmp_path: Path) -> None:
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "it's a film.bin").write_bytes(os.urandom(300_000))
     (folder / "small.txt").write_text("small")
-    told = own("demo", folder, "-o", "json").data
-    assert (told["files"], told["uploaded"], told["film"]) == (2, 2, "deep/it's a film.bin")
-    assert (told["video"], told["transcoded"], told["played"], told["played_size"]) == (None, None, None, None)
+    data = own("demo", folder, "-o", "json").data
+    assert (data["files"], data["uploaded"], data["film"]) == (2, 2, "deep/it's a film.bin")
+    assert (data["video"], data["transcoded"], data["played"], data["played_size"]) == (None, None, None, None)
     target = tmp_path / "back.bin"
-    own("files", "download", told["film"], "--owner", world.USER, "--to", target)
+    own("files", "download", data["film"], "--owner", result.USER, "--to", target)
     assert target.read_bytes() == (folder / "deep" / "it's a film.bin").read_bytes()
 
 
@@ -145,7 +151,7 @@ def test_stored_bytes_that_differ_are_seen(own: Run, place: Path, tmp_path: Path
     folder.mkdir()
     (folder / "tampered.bin").write_bytes(b"true")
     own("demo", folder)
-    key = own("files", "show", "tampered.bin", "--owner", world.USER, "-o", "json").data["key"]
+    key = own("files", "show", "tampered.bin", "--owner", result.USER, "-o", "json").data["key"]
     location = locations.locate(Settings.model_validate({}), "local", servers=servers.running(place))
     with ObjectStore(location) as objects:
         objects.put(key, b"fals", hashlib.sha256(b"fals").hexdigest(), "application/octet-stream")
@@ -185,8 +191,8 @@ def test_interrupted_worker_gives_its_work_back(
     assert process.wait(lambda: statuses()[-1] == "running", 100)
     interrupt(interrupted, send)
     assert statuses()[-1] == "queued"
-    told = own("demo", film, "-o", "json").data
-    assert (told["uploaded"], told["transcoded"]) == (0, True)
+    data = own("demo", film, "-o", "json").data
+    assert (data["uploaded"], data["transcoded"]) == (0, True)
     assert set(statuses()) == {"done"}
 
 
@@ -195,8 +201,8 @@ def test_video_that_is_none(own: Run, tmp_path: Path) -> None:
     said = own("demo", tmp_path / "broken.mp4", expect=Exit.FAILED)
     assert "dumacle: broken.mp4: this media cannot be transcoded" in said.err
     assert "Try next" in said.err
-    told = own("demo", tmp_path / "broken.mp4", "-o", "json", expect=Exit.FAILED).data
-    assert (told["video"], told["transcoded"], told["played"]) == ("broken.mp4", True, None)
+    data = own("demo", tmp_path / "broken.mp4", "-o", "json", expect=Exit.FAILED).data
+    assert (data["video"], data["transcoded"], data["played"]) == ("broken.mp4", True, None)
 
 
 def test_configured_database_is_left_alone(
@@ -205,8 +211,8 @@ def test_configured_database_is_left_alone(
     environment(DUMACLE_DATABASE_URL=database_url)
     clip(tmp_path, 2)
     said = own("demo", tmp_path / "2-320x180.mp4")
-    assert "the video is HLS in 1 size, " in said.err
-    assert said.err.startswith("The database of DUMACLE_DATABASE_URL is left alone")
+    assert "HLS in 1 size, " in said.err
+    assert said.err.startswith("The demo uses the embedded database, not the one configured in DUMACLE_DATABASE_URL")
     assert database_url not in said.err
     assert all(line.startswith("  env -u DUMACLE_DATABASE_URL dumacle ") for line in next_commands(said))
     with psycopg.connect(database_url) as configured:
@@ -223,15 +229,15 @@ def test_another_profile_stays_in_use(own: Run, tmp_path: Path) -> None:
 
 def test_pod_grows_with_the_folder(own: Run, tmp_path: Path) -> None:
     own("demo", "-q")
-    before = own("pods", "show", world.POD, "-o", "json").data
-    own("pods", "update", world.POD, "--capacity", str(before["used"] + 1024**2))
+    before = own("pods", "show", result.POD, "-o", "json").data
+    own("pods", "update", result.POD, "--capacity", str(before["used"] + 1024**2))
     with (tmp_path / "large.bin").open("wb") as sparse:
         sparse.truncate(40 * 1024**2)
     own("demo", tmp_path / "large.bin")
-    pod = own("pods", "show", world.POD, "-o", "json").data
+    pod = own("pods", "show", result.POD, "-o", "json").data
     assert pod["used"] == before["used"] + 40 * 1024**2
     assert pod["capacity"] > pod["used"]
-    plan = own("plans", "show", world.PLAN, "-o", "json").data
+    plan = own("plans", "show", result.PLAN, "-o", "json").data
     assert (plan["storage_limit"], plan["upload_limit"]) == (pod["capacity"], 4 * pod["capacity"])
 
 
@@ -252,7 +258,7 @@ def test_ffmpeg_that_fails_leaves_no_library(place: Path) -> None:
     folder.mkdir()
     with pytest.raises(ToolFailed, match="FFmpeg failed"):
         media.library(folder, Path("/bin/false"))
-    assert not (folder / media.FOLDER).exists()
+    assert not (folder / DEMO_MEDIA).exists()
 
 
 @pytest.mark.parametrize("name", ["empty", "missing"])

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dumacle_cli.clients.billing import Billing
+from dumacle_cli.clients.stripe import StripeAccount
 from tests.stripe_double import routes
 from tests.stripe_double.account import DAY, HOUR, Account, Object
 from tests.stripe_double.api import Api, Fault
@@ -63,9 +63,9 @@ class StripeDouble:
             "DUMACLE_PORTAL_RETURN_URL": "https://example.com/account",
         }
 
-    def billing(self) -> Billing:
+    def billing(self) -> StripeAccount:
         """Return a client of this double."""
-        return Billing(self.key, self.url)
+        return StripeAccount(self.key, self.url)
 
     @property
     def requests(self) -> list[str]:

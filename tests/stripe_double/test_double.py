@@ -9,7 +9,7 @@ import pytest
 import stripe
 from stripe.params import PriceCreateParams
 
-from dumacle_cli.clients import billing
+from dumacle_cli.clients.stripe import verify
 from tests.stripe_double.account import DAY, Object
 from tests.stripe_double.double import StripeDouble
 
@@ -223,7 +223,7 @@ def listener(stripe_double: StripeDouble) -> Iterator[type[Listener]]:
 
 
 def ids(double: StripeDouble, got: list[tuple[bytes, bytes]]) -> list[str]:
-    return [billing.verify(*each, [double.secret], double.now)["id"] for each in got]
+    return [verify(*each, [double.secret], double.now)["id"] for each in got]
 
 
 def test_deliveries_are_signed_and_in_order(

@@ -1,4 +1,4 @@
-"""The tables, one module a noun, each imported when one of its classes is first named: mapping all costs 60 ms."""
+"""The tables, one module per noun, each imported when one of its classes is first used: mapping all costs 60 ms."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -87,7 +87,7 @@ def __getattr__(name: str) -> Any:
 
 
 def complete() -> "type[Base]":
-    """Import every table, and return the class whose metadata then holds them all."""
+    """Import every table, and return the class whose metadata then has all of them."""
     for module in _MODULES:
         importlib.import_module(f"{__name__}.{module}")
     return importlib.import_module(f"{__name__}.base").Base  # type: ignore[no-any-return]

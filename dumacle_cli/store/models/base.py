@@ -35,31 +35,31 @@ class Base(DeclarativeBase):
     }
 
 
-# What every client can read, and add days to.
+# Times that every client can read, and add days to.
 EARLIEST, LATEST = "1970-01-01 00:00:00+00", "2999-12-31 23:59:59+00"
 KIB, MIB = 1024, 1024**2
 ERROR_BYTES = 8 * KIB
-"""The longest text of an error, whoever worded it."""
+"""The longest text of an error, in bytes."""
 
 
 def times(*columns: str) -> CheckConstraint:
-    """A CHECK that these times are of years that every client can read: neither infinity nor the year 10000."""
+    """Return a CHECK that every client can read these times: neither infinity nor the year 10000."""
     between = (f"{column} BETWEEN '{EARLIEST}' AND '{LATEST}'" for column in columns)
     return CheckConstraint(" AND ".join(between), name="times")
 
 
 def texts(**longest: int) -> CheckConstraint:
-    """A CHECK on how long texts and byte strings are at most, in bytes."""
+    """Return a CHECK on the length of texts and byte strings, in bytes."""
     within = (f"octet_length({column}) <= {size}" for column, size in longest.items())
     return CheckConstraint(" AND ".join(within), name="texts")
 
 
 def documents(**longest: int) -> CheckConstraint:
-    """A CHECK on how long JSON documents are at most, in bytes as text."""
+    """Return a CHECK on the length of JSON documents as text, in bytes."""
     within = (f"octet_length({column}::text) <= {size}" for column, size in longest.items())
     return CheckConstraint(" AND ".join(within), name="documents")
 
 
 def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
-    """A CHECK that the column holds one of the values."""
+    """Return a CHECK that the column has one of the values."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=column)

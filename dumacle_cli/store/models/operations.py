@@ -1,4 +1,4 @@
-"""Mutations that take effect once, and the record of who changed what."""
+"""Operations, which take effect once, and the audit log."""
 
 from datetime import datetime
 from typing import Any
@@ -12,17 +12,17 @@ from dumacle_cli.store.models.base import MIB, Base, Created, Id, Sorted, docume
 ACTIONS = ("insert", "update", "delete")
 
 RESULT_BYTES = 16 * MIB
-"""The longest result that is kept for a repeat."""
+"""The longest result that is stored for a repeat; longer ones are not stored."""
 
-# The records of sets of rows, by the first and the last of their ids: app.audit_of looks there for one row.
+# Audit rows of sets, by the first and last of their ids: app.audit_of searches them for one row.
 _IS_SET = "row_id ~ '^[0-9]+[.][.][0-9]+$'"
 _SPAN = "int8range(split_part(row_id, '..', 1)::bigint, split_part(row_id, '..', 2)::bigint, '[]')"
 
 
 class Operation(Base):
-    """One mutation; its row is written in the transaction of its effect, so a repeat finds it.
+    """One mutation; its row is written in the same transaction, so a repeat finds it.
 
-    Each user has ids of his own, whatever login he uses; those of the owner, who is no user, belong to 0.
+    Each user has their own ids, with any login; the owner of the schema, who is no user, has those of user 0.
     """
 
     __tablename__ = "operations"
@@ -44,9 +44,9 @@ class Operation(Base):
 
 
 class Acting(Base):
-    """With which role a login writes in the transaction of this number; checked at COMMIT, and gone with it.
+    """The role with which a login writes in the transaction with this number; checked and deleted at COMMIT.
 
-    `own` says that the transaction itself takes that right away.
+    `own` is set if the transaction itself takes that right away.
     """
 
     __tablename__ = "acting"
@@ -59,7 +59,7 @@ class Acting(Base):
 
 
 class Audit(Base):
-    """Who changed which row of which table, when and how; append-only, and without foreign keys so that it outlives."""
+    """Who changed which row of which table, when and how; append-only, without foreign keys, to outlive the rows."""
 
     __tablename__ = "audit"
 
@@ -80,12 +80,12 @@ class Audit(Base):
         Index(None, "at", "id"),
         Index(None, "actor_id", "at", "id"),
         Index(None, "login", "at", "id"),
-        # Erasing a user looks for what was recorded of them.
+        # Erasing a user searches the changes of their rows.
         Index(None, "on_behalf_of", postgresql_where=text("on_behalf_of IS NOT NULL")),
         Index(None, "table_name", "at", "id"),
         Index(None, "table_name", "row_id", "id"),
         Index(None, "operation_id", "at", "id", postgresql_where=text("operation_id IS NOT NULL")),
-        # Insertions and updates are so many that a listing soon finds some.
+        # Insertions and updates need no index: they are so many that a listing finds some soon.
         Index("ix_audit_at_id_delete", "at", "id", postgresql_where=text("action = 'delete'")),
         Index("ix_audit_sets", text(_SPAN), postgresql_using="gist", postgresql_where=text(_IS_SET)),
     )

@@ -1,4 +1,4 @@
-"""What is sold, and who bought it."""
+"""Plans, customers at Stripe, and subscriptions."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys re
 from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, Updated, one_of, texts, times
 
 INTERVALS = ("month", "year")
-# Stripe's own words, so that a mirrored status needs no translation.
+# Stripe's own names, so that a status from Stripe is stored as it is.
 SUBSCRIPTION_STATUSES = (
     "active",
     "trialing",
@@ -25,7 +25,7 @@ FINAL_STATUSES = ("canceled", "incomplete_expired")
 
 
 class Plan(Base):
-    """What is sold: price (minor units) an interval, and limits (bytes, bytes and seconds a month; null = none)."""
+    """A plan: price (minor units) per interval, and limits (bytes; bytes and seconds per month; null = unlimited)."""
 
     __tablename__ = "plans"
 
@@ -63,7 +63,7 @@ class Plan(Base):
 
 
 class Customer(Base):
-    """Who a user is at Stripe."""
+    """The customer of a user at Stripe."""
 
     __tablename__ = "customers"
 
@@ -79,9 +79,9 @@ class Customer(Base):
 
 
 class Subscription(Base):
-    """A user's plan; at most one has not ended.
+    """A user's subscription to a plan; at most one, the current one, has not ended.
 
-    Another one at Stripe is set aside: it has ended here, and keeps the status that it has there.
+    Another open one at Stripe is kept as ended here, with its status at Stripe.
     """
 
     __tablename__ = "subscriptions"
@@ -107,7 +107,7 @@ class Subscription(Base):
         Index("uq_subscriptions_user_live", "user_id", unique=True, postgresql_where=text("ended_at IS NULL")),
         Index(None, "user_id", "id"),
         Index(None, "plan_id", "id"),
-        # A listing soon finds active ones without an index; those of any other status may be rare.
+        # Most are active and found without an index; other statuses may be rare.
         Index("ix_subscriptions_status_id", "status", "id", postgresql_where=text("status <> 'active'")),
         Index(None, "stripe_customer_id", postgresql_where=text("stripe_customer_id IS NOT NULL")),
     )

@@ -1,4 +1,4 @@
-"""Pods, who may use them, and where their bytes lie."""
+"""Pods, their grants, and the credentials of their providers."""
 
 from datetime import datetime
 
@@ -48,7 +48,7 @@ class Pod(Base):
 
 
 class PodGrant(Base):
-    """A user's right to upload into a pod; at most one of his pods is the default."""
+    """A user's right to upload into a pod; at most one of their pods is the default."""
 
     __tablename__ = "pod_grants"
 
@@ -65,7 +65,7 @@ class PodGrant(Base):
 
 
 class ProviderDefault(Base):
-    """Where pods of a provider without a credential of their own keep their bytes; holds no secret."""
+    """The place of pods without a credential of their own at a provider; holds no secret."""
 
     __tablename__ = "provider_defaults"
 
@@ -84,7 +84,7 @@ class ProviderDefault(Base):
 
 
 class Credential(Base):
-    """Encrypted keys for a provider: a pod's own, or the system default's where `pod_id` is null."""
+    """Encrypted keys for a provider: a pod's own, or the system default's if `pod_id` is null."""
 
     __tablename__ = "credentials"
 

@@ -1,4 +1,4 @@
-"""Quotas: the anchor that places the periods, what was used in each, and what is allowed."""
+"""Quotas: the anchors that define periods, the usage in each period, and the limits."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ MONTHLY_METRICS = ("upload", "transcode")
 
 
 class QuotaAnchor(Base):
-    """From when on a user's months are counted from `anchor`; without a row they are calendar months in UTC."""
+    """The anchor of a user's quota months from `effective_from` on; without one they are calendar months in UTC."""
 
     __tablename__ = "quota_anchors"
 
@@ -25,7 +25,7 @@ class QuotaAnchor(Base):
 
 
 class QuotaCounter(Base):
-    """What one user used of one metric in one period; `storage` is a level: from the epoch on, without an end."""
+    """The usage of one metric by one user in one period; `storage` has one period, without an end."""
 
     __tablename__ = "quota_counters"
 
@@ -54,7 +54,7 @@ class QuotaCounter(Base):
 
 
 class QuotaLimit(Base):
-    """A limit of one user that overrides his plan's; null means unlimited."""
+    """A limit that overrides the one of a user's plan; null means unlimited."""
 
     __tablename__ = "quota_limits"
 
@@ -66,7 +66,7 @@ class QuotaLimit(Base):
 
 
 class QuotaGrant(Base):
-    """An extra amount for one period."""
+    """An amount added to a user's limit for one period."""
 
     __tablename__ = "quota_grants"
 
@@ -88,7 +88,7 @@ class QuotaGrant(Base):
 
 
 class QuotaEntry(Base):
-    """One consumption, kept under its idempotency key; their sum is the counter."""
+    """One use of a quota, identified by an idempotency key; the sum of a period is its counter."""
 
     __tablename__ = "quota_entries"
 
@@ -109,7 +109,7 @@ class QuotaEntry(Base):
 
 
 class QuotaClosing(Base):
-    """What a finished period came to; written once."""
+    """The usage and limit of a closed period; written once."""
 
     __tablename__ = "quota_closings"
 

@@ -1,4 +1,4 @@
-"""Bulk commands and the capacity they claim."""
+"""Bulk commands and the capacity that they claim."""
 
 from datetime import datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Transcodes, their units of work, and what came out."""
+"""Transcodes, their units of work, and their renditions."""
 
 import uuid
 from datetime import datetime
@@ -20,7 +20,7 @@ _LIVE = text("status IN ('queued', 'running', 'publishing')")
 
 
 class Transcode(Base):
-    """One version through one preset; at most one of the same is under way. `seconds` were charged to the quota."""
+    """One version through one preset; at most one of the same is in progress. `seconds` were charged to the quota."""
 
     __tablename__ = "transcodes"
 
@@ -39,7 +39,7 @@ class Transcode(Base):
     ended_at: Mapped[datetime | None]
 
     __table_args__ = (
-        # The pair: what is made of a content belongs to the file that has it.
+        # The pair: a transcode of a content belongs to the file of that content.
         ForeignKeyConstraint(
             ["file_id", "version_id"], ["app.versions.file_id", "app.versions.id"], ondelete="RESTRICT"
         ),
@@ -58,9 +58,9 @@ class Transcode(Base):
 
 
 class Unit(Base):
-    """A piece of a transcode; who holds `lease_token` until `lease_until` may publish its result of `reserved` bytes.
+    """A piece of a transcode; a worker with `lease_token` may publish a result of `reserved` bytes until `lease_until`.
 
-    Where it waits, it is not claimed before `lease_until`.
+    A waiting unit is not claimed before `lease_until`.
     """
 
     __tablename__ = "units"
@@ -98,7 +98,7 @@ class Unit(Base):
 
 
 class Rendition(Base):
-    """One published output: the objects whose keys begin with `prefix`, to be opened at `entry` below it."""
+    """One published output: the objects whose keys begin with `prefix`; players open `entry` below it."""
 
     __tablename__ = "renditions"
 

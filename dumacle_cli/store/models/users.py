@@ -1,4 +1,4 @@
-"""People and services, and the PostgreSQL roles they act with."""
+"""Users, and their logins in PostgreSQL."""
 
 from datetime import datetime
 
@@ -13,7 +13,7 @@ LOGIN_KINDS = ("personal", "session", "service")
 
 
 class User(Base):
-    """A person or service; the row outlives deletion, its e-mail is free again after it."""
+    """A person or service; a deletion keeps the row and frees the e-mail."""
 
     __tablename__ = "users"
 
@@ -70,7 +70,7 @@ class Login(Base):
 
 
 class Installation(Base):
-    """What this installation is called in the cluster, and how long a session login may last; one row."""
+    """The name of this installation in the cluster, and the longest session; one row."""
 
     __tablename__ = "installation"
 

@@ -1,4 +1,4 @@
-"""Stripe's deliveries, and the objects of which they are hints."""
+"""Events that Stripe delivered, and the objects that they are about."""
 
 import uuid
 from datetime import datetime
@@ -13,9 +13,9 @@ EVENT_STATUSES = ("received", "applied", "ignored", "foreign", "parked", "dead")
 
 
 class StripeEvent(Base):
-    """One event in the inbox; the same event delivered again is the same row.
+    """An event in the inbox; the same event delivered again is the same row.
 
-    It is applied when what its object has reached what this event made it `want`.
+    It is applied when its object's `have` has reached the event's `want`.
     """
 
     __tablename__ = "stripe_events"
@@ -43,7 +43,7 @@ class StripeEvent(Base):
 
 
 class StripePayload(Base):
-    """The body of a delivery as it came; apart from the event, because fewer may read it."""
+    """The body of a delivery; a table of its own, because fewer roles may read it."""
 
     __tablename__ = "stripe_payloads"
 
@@ -54,10 +54,10 @@ class StripePayload(Base):
 
 
 class StripeObject(Base):
-    """An object at Stripe: how often it was wanted, the last of these that was had, and the state then fetched.
+    """An object at Stripe: refreshes requested (`want`) and applied (`have`), and the last applied state.
 
-    From `wanted_at` on it may be claimed; null means that nothing is wanted, or that it was given up. Who holds
-    `lease_token` may apply what it fetched.
+    It may be claimed from `wanted_at` on; null means that no refresh is due, or that it was given up. Only the holder
+    of `lease_token` may apply the state that it fetched.
     """
 
     __tablename__ = "stripe_objects"

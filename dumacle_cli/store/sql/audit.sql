@@ -1,9 +1,10 @@
--- Who changed what, written by triggers in the transaction of the change: what cannot be recorded does not happen.
+-- The audit log: triggers write it in the transaction of the change. A change that cannot be recorded does not happen.
 --
--- The actor is looked up here and not asked of app.actor(), which refuses him who is disabled, as he is who has just
--- disabled himself. `dumacle.operation` is what the client says; the login is what PostgreSQL says.
+-- The acting user is looked up here and not by app.actor(), which refuses disabled users, including one who has just
+-- disabled themselves. `dumacle.operation` comes from the client; the login comes from PostgreSQL.
 
--- Write one change: whose the row is (null: nobody's), and what was before and after, in an update of what differs.
+-- Write one change: the owner of the row (null: nobody), and the state before and after; an update has only the columns
+-- that differ.
 CREATE OR REPLACE FUNCTION app.audit_change(
     p_table text, p_row text, p_action text, p_owner bigint, p_before jsonb, p_after jsonb
 ) RETURNS void
@@ -18,7 +19,7 @@ BEGIN
     );
 END $$;
 
--- What differs between two states of a row, by column; nothing but the time of the change is no difference.
+-- What differs between two states of a row, by column; the time of the change alone is no difference.
 CREATE OR REPLACE FUNCTION app.audit_difference(p_before jsonb, p_after jsonb, OUT was jsonb, OUT became jsonb)
 LANGUAGE sql STABLE STRICT
 BEGIN ATOMIC
@@ -27,7 +28,7 @@ BEGIN ATOMIC
     WHERE a.value <> b.value AND b.key <> 'updated_at';
 END;
 
--- A row without its secrets; that one changed is still seen.
+-- A row without its secrets; that a secret changed still shows.
 CREATE OR REPLACE FUNCTION app.audit_redacted(p_row jsonb) RETURNS jsonb
 LANGUAGE sql STABLE STRICT
 BEGIN ATOMIC
@@ -37,8 +38,8 @@ BEGIN ATOMIC
     FROM jsonb_each(p_row);
 END;
 
--- The trigger of tables whose rows change one by one. Arguments: the column that says whose the row is ('' where it is
--- nobody's; through `file_id` it is the file's owner), then one or two columns of the key.
+-- The trigger of tables whose rows change one by one. Arguments: the column that names the owner of the row ('' if it
+-- has none; with `file_id` it is the owner of the file), then one or two columns of the key.
 CREATE OR REPLACE FUNCTION app.audit_row() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
@@ -62,8 +63,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Write one change of a set of rows, by their ids in order: count, ids (at most 1,000), owners (at most 100); of an update
--- also every column that differs anywhere, and how the first row differs.
+-- Write one change of a set of rows, by their ids in order: count, ids (at most 1,000), owners (at most 100); for an
+-- update also every column that differs in any row, and how the first row differs.
 CREATE OR REPLACE FUNCTION app.audit_set(
     p_table text, p_action text, p_ids bigint[], p_owners bigint[], p_columns text[], p_before jsonb, p_after jsonb
 ) RETURNS void
@@ -78,7 +79,7 @@ BEGIN
         SELECT was, became INTO p_before, p_after FROM app.audit_difference(p_before, p_after);
     END IF;
     IF cardinality(p_owners) > 1 THEN
-        -- Of several owners, none could have theirs erased.
+        -- If a set had several owners, no single one of them could be erased.
         p_before := p_before - ARRAY['path', 'error'];
         p_after := p_after - ARRAY['path', 'error'];
     END IF;
@@ -98,7 +99,7 @@ BEGIN
     );
 END $$;
 
--- The trigger of INSERT and DELETE on tables that change in sets: one record a statement.
+-- The trigger of INSERT and DELETE on tables that change in sets: one audit row per statement.
 CREATE OR REPLACE FUNCTION app.audit_touched() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE
@@ -123,9 +124,9 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The trigger of UPDATE on files: one record a statement of what changed hands, place, content or existence. The progress
--- of an upload is none, nor is the content that it ends with, where there was none before.
--- Nested loops are off because the plan is kept from a statement of one row for one of thousands.
+-- The trigger of UPDATE on files: one audit row per statement, for changes of owner, place, content or existence. The
+-- progress of an upload is not audited, nor is the content that it ends with if there was none before. Nested loops are
+-- off because a plan made for a statement of one row is kept for one of thousands.
 CREATE OR REPLACE FUNCTION app.audit_files() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
     SET enable_nestloop = off AS $$
@@ -160,8 +161,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The trigger of UPDATE on versions: one record a statement of what came to be of contents, and of what is said of their
--- bytes. Nested loops are off as above; the owner is a subquery, so that no plan reads all files.
+-- The trigger of UPDATE on versions: one audit row per statement, for changes of status and of the proven facts about
+-- the content. Nested loops are off as above; the owner is a subquery, so that no plan reads all files.
 CREATE OR REPLACE FUNCTION app.audit_versions() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC'
     SET enable_nestloop = off AS $$
@@ -197,8 +198,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- The records of one row, also those of sets that hold it, or may: of more than 1,000 only the first and last are known.
--- As definer, because no range operator is leakproof, so that below row-level security no index would serve it.
+-- The audit rows of one row, including sets that contain it, or may: of more than 1,000 only the first and last are
+-- known. SECURITY DEFINER, because no range operator is leakproof, so under row-level security no index would serve it.
 CREATE OR REPLACE FUNCTION app.audit_of(p_table text, p_row text) RETURNS SETOF bigint
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -215,14 +216,14 @@ BEGIN
     END IF;
 END $$;
 
--- Operations are a record of its own, for thirty days: no login deletes one, and repeats of older ones are new.
+-- Operations are kept for thirty days: no login deletes one, and a repeat of an older one is a new operation.
 CREATE OR REPLACE FUNCTION app.old_operations() RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
     SELECT count(*) FROM app.operations WHERE created_at < now() - interval '30 days';
 END;
 
--- Delete at most `p_batch` of them, beside others who do the same; returns how many.
+-- Delete at most `p_batch` of them, in parallel with other callers; returns how many.
 CREATE OR REPLACE FUNCTION app.prune_operations(p_batch integer) RETURNS bigint
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -237,8 +238,8 @@ BEGIN
     RETURN pruned;
 END $$;
 
--- An enduser records ten thousand of them, of 64 MiB together, until they are pruned: a login can write them past the
--- program, and all share the disk.
+-- An enduser may record ten thousand operations with 64 MiB of results until they are pruned: a login can write them
+-- without the program, and all users share the disk.
 CREATE OR REPLACE FUNCTION app.bound_operations() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -247,7 +248,14 @@ BEGIN
     IF app.sees_all() THEN
         RETURN NULL;
     END IF;
-    -- One after the other: each would count without what another is about to commit.
+    IF TG_OP = 'UPDATE' THEN
+        IF NOT EXISTS (
+            SELECT FROM gone AS o JOIN touched AS n USING (id, user_id) WHERE o.result IS DISTINCT FROM n.result
+        ) THEN
+            RETURN NULL;
+        END IF;
+    END IF;
+    -- One after the other: each would miss what another is about to commit.
     PERFORM FROM app.users WHERE id = app.actor() FOR NO KEY UPDATE;
     SELECT count(*) AS number, sum(octet_length(o.id) + coalesce(pg_column_size(o.result), 0)) AS bytes INTO mine
     FROM app.operations AS o WHERE o.user_id = app.actor();
@@ -257,10 +265,12 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE OR REPLACE TRIGGER bound AFTER INSERT OR UPDATE ON app.operations
+CREATE OR REPLACE TRIGGER bound AFTER INSERT ON app.operations
     FOR EACH STATEMENT EXECUTE FUNCTION app.bound_operations();
+CREATE OR REPLACE TRIGGER bound_update AFTER UPDATE ON app.operations
+    REFERENCING OLD TABLE AS gone NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.bound_operations();
 
--- What nobody may remove an enduser fills only so fast: ten thousand changes a day, however they make them.
+-- An enduser may make ten thousand changes a day, because nobody may delete audit rows.
 CREATE OR REPLACE FUNCTION app.bound_audit() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -277,29 +287,29 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
--- Counting takes a while, and some more or less do not matter.
+-- Counting takes a while, and a few more or less do not matter.
 CREATE OR REPLACE TRIGGER bound AFTER INSERT ON app.audit
     FOR EACH ROW WHEN (NEW.id % 100 = 0) EXECUTE FUNCTION app.bound_audit();
 
--- The tables that no trigger records, each with the reason. A table that is neither here nor recorded fails a test.
+-- The tables that no trigger audits, each with the reason. A table that is neither here nor audited fails a test.
 CREATE OR REPLACE FUNCTION app.audit_exceptions() RETURNS TABLE (table_name text, reason text)
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     VALUES
-        ('acting', 'machine state: who writes in a transaction, until it ends'),
-        ('audit', 'it is the record; nobody may change it'),
-        ('copies', 'machine state: where the bytes of a version lie, proven anew by the providers'),
+        ('acting', 'machine state: the role of a transaction, until it ends'),
+        ('audit', 'it is the audit log; nobody may change it'),
+        ('copies', 'machine state: where the bytes of a version are, checked again at the providers'),
         ('leases', 'machine state: capacity that a run holds for minutes'),
-        ('operations', 'a record of its own: each mutation with its login'),
+        ('operations', 'a log of its own: each mutation with its login'),
         ('quota_closings', 'a ledger of its own: written once a period'),
-        ('quota_counters', 'a ledger of its own: recomputed from what is there by the checks'),
+        ('quota_counters', 'a ledger of its own: the checks recompute it from the rows'),
         ('quota_entries', 'a ledger of its own: one row per consumption, by its idempotency key'),
-        ('runs', 'machine state: a bulk command and its heartbeat; what it did to files is recorded'),
+        ('runs', 'machine state: a bulk command and its heartbeat; its changes of files are audited'),
         ('schema_version', 'only the owner changes it, with the schema'),
-        ('stripe_events', 'machine state: what Stripe delivered; what came of it is recorded'),
+        ('stripe_events', 'machine state: what Stripe delivered; its effects are audited'),
         ('stripe_objects', 'machine state: what is to be fetched from Stripe'),
         ('stripe_payloads', 'machine state: what Stripe delivered, word for word'),
-        ('units', 'machine state: work under a lease; the transcode and its renditions are recorded');
+        ('units', 'machine state: work under a lease; the transcode and its renditions are audited');
 END;
 
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.users
@@ -327,7 +337,7 @@ CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.quota_li
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.quota_grants
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('user_id', 'id');
 
--- What a pod holds is counted at every lease: that is no change of the pod.
+-- The bytes in a pod are counted at every lease: that is no change of the pod.
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF
     id, name, capacity, primary_provider, secondary_provider, bucket, prefix, use_custom_s3, use_custom_wasabi,
     use_custom_oracle, created_at, deleted_at ON app.pods
@@ -347,7 +357,7 @@ CREATE OR REPLACE TRIGGER audit_delete AFTER DELETE ON app.versions
 CREATE OR REPLACE TRIGGER audit_update AFTER UPDATE ON app.versions
     REFERENCING OLD TABLE AS gone NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.audit_versions();
 
--- A transcode that goes its way through workers is machine state; how it ended, and what somebody made of it, is not.
+-- The steps of a transcode on workers are machine state; how it ended, and what users did to it, is audited.
 CREATE OR REPLACE TRIGGER audit_insert AFTER INSERT ON app.transcodes
     REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.audit_touched();
 CREATE OR REPLACE TRIGGER audit_delete AFTER DELETE ON app.transcodes

@@ -1,39 +1,39 @@
--- What uploads, moves and purges book, with the owner's rights: nobody else writes leases and counters.
+-- What uploads, moves and purges book, with the rights of the owner: no login writes leases and counters itself.
 
--- Keep the open leases of a run for so many seconds more.
+-- Keep the open leases of a run for this many more seconds.
 CREATE OR REPLACE FUNCTION app.keep_leases(p_run bigint, p_seconds double precision) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
     IF p_seconds NOT BETWEEN 0 AND 86400 THEN
-        RAISE EXCEPTION 'a lease is kept, not ended, for a day at most' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a lease is renewed for 0 to 86400 seconds' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE app.leases SET until = now() + make_interval(secs => p_seconds) WHERE run_id = p_run AND closed_at IS NULL;
 END $$;
 
--- Book bytes in the leases they were taken from; returns those that are still open. One that was closed, because its
--- holder was silent for too long, has given its bytes back: nothing is booked.
+-- Book bytes in the leases they were taken from; returns the leases that are still open. A lease that was closed
+-- because its holder was silent for too long has given its bytes back: nothing is booked in it.
 CREATE OR REPLACE FUNCTION app.spend_leases(p_ids bigint[], p_bytes bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
     IF 0 > ANY (p_bytes) THEN
-        RAISE EXCEPTION 'nothing is spent backwards' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'spent bytes cannot be negative' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     RETURN QUERY
         UPDATE app.leases AS l SET spent = l.spent + s.bytes FROM unnest(p_ids, p_bytes) AS s (id, bytes)
         WHERE l.id = s.id AND l.closed_at IS NULL RETURNING l.id;
 END $$;
 
--- Take these bytes from their owners' storage and add them to another user's. The counters are locked by user, so that
--- two moves in opposite directions do not wait for each other.
+-- Move these bytes from their owners' storage to another user's. The counters are locked in the order of user ids, so
+-- that two moves in opposite directions do not deadlock.
 CREATE OR REPLACE FUNCTION app.carry_storage(p_owners bigint[], p_used bigint[], p_reserved bigint[], p_user bigint)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
     IF 0 > ANY (p_used || p_reserved) THEN
-        RAISE EXCEPTION 'storage is carried in one direction' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'moved bytes cannot be negative' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM app.open_quota_counter(id, 'storage', now())
     FROM (SELECT DISTINCT id FROM unnest(p_owners || p_user) AS each (id) ORDER BY id) AS everybody;
@@ -46,9 +46,9 @@ BEGIN
     WHERE c.user_id = p_user AND c.metric = 'storage';
 END $$;
 
--- Delete contents that are marked to go, with all that was made of them, and give their storage back. No login deletes
--- these rows or gives storage back but by this: so nothing goes uncounted, or is counted that did not go. What still
--- works on them is cancelled, which gives back what it holds.
+-- Delete contents that are marked for purging, with everything that was made of them, and give their storage back. It
+-- is the only way for a login to delete these rows or give storage back, so counters always match the rows. Work in
+-- progress on them is cancelled, which gives back what it holds.
 CREATE OR REPLACE FUNCTION app.purge_versions(
     p_ids bigint[], OUT versions bigint, OUT renditions bigint, OUT bytes bigint
 )
@@ -83,7 +83,7 @@ BEGIN
     FROM freed CROSS JOIN LATERAL app.release_storage(freed.pod_id, freed.owner_id, freed.size);
 END $$;
 
--- Delete at most so many files that are marked to go and of which no content is left; returns how many.
+-- Delete at most this many files that are marked for purging and have no content left; returns how many.
 CREATE OR REPLACE FUNCTION app.purge_files(p_limit integer) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

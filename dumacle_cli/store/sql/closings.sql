@@ -1,6 +1,6 @@
--- Write the history of at most `p_batch` monthly periods that ended by `p_at`; returns how many. Several at once share
--- the work. A period waits while a lease still holds some of it: what that spends belongs to it. None that still runs is
--- closed, so no login names an instant to come.
+-- Write the history of at most `p_batch` monthly periods that ended by `p_at`; returns how many. Several callers share
+-- the work. A period stays open while a lease holds some of it, because what the lease spends belongs to it. A running
+-- period is never closed, so a login cannot pass a future time.
 CREATE OR REPLACE FUNCTION app.close_quota_periods(p_at timestamptz, p_batch integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -8,7 +8,7 @@ DECLARE
 BEGIN
     PERFORM app.act();
     IF app.actor() IS NOT NULL AND p_at > now() THEN
-        RAISE EXCEPTION 'only the owner names an instant to come' USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'only the owner may pass a future time' USING ERRCODE = 'insufficient_privilege';
     END IF;
     WITH ended AS (
         SELECT user_id, metric, period_start, period_end, used FROM app.quota_counters

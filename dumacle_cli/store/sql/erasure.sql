@@ -1,7 +1,8 @@
--- Erasing a user: what was written of them elsewhere loses names and paths. Who did what, when and to which id stays, also
--- of what they did themselves and of what others did to them; that it was erased, and by whom, is recorded as well.
+-- Erasing a user removes names and paths from everything that was written about them. Who did what, when and to which
+-- id stays, for their own changes and for changes that others made to them; the erasure and its actor are audited as
+-- well.
 
--- The columns of recorded tables that hold names, paths or free text of the user whose row it is.
+-- The columns of audited tables that hold names, paths or free text about the user who owns the row.
 CREATE OR REPLACE FUNCTION app.personal_columns() RETURNS TABLE (table_name text, column_name text)
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
@@ -9,7 +10,8 @@ BEGIN ATOMIC
         ('transcodes', 'error'), ('quota_grants', 'reason');
 END;
 
--- The state of a row in a record, or of the first of a set, without what is personal; that it was there is still seen.
+-- The state of a row in the audit log, or of the first row of a set, without personal data; that there was some still
+-- shows.
 CREATE OR REPLACE FUNCTION app.without_personal(p_table text, p_row jsonb) RETURNS jsonb
 LANGUAGE sql STABLE STRICT
 BEGIN ATOMIC
@@ -27,7 +29,7 @@ BEGIN ATOMIC
     FROM jsonb_each(p_row) AS found;
 END;
 
--- What a user was and is called: addresses, then also names and logins.
+-- What a user was and is called: first e-mail addresses, then also names and logins.
 CREATE OR REPLACE FUNCTION app.names_of(p_user bigint, OUT addresses text[], OUT names text[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -50,7 +52,7 @@ BEGIN
     );
 END $$;
 
--- Whether a text speaks of one of these addresses: not within a longer one, but behind a word and a hyphen.
+-- Whether a text mentions one of these addresses: not as part of a longer address, but also after a word and a hyphen.
 CREATE OR REPLACE FUNCTION app.speaks_of(p_text text, p_addresses text[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT
 RETURN EXISTS (
@@ -59,8 +61,8 @@ RETURN EXISTS (
         '(^|[^a-z0-9.])' || regexp_replace(address, '([^a-z0-9@])', '\\\1', 'g') || '($|[^a-z0-9-])')
 );
 
--- Whether an id that somebody chose for an operation speaks of one of these addresses, also written with %40 and beside
--- digits, or holds one of these names that is no single word: a word may be part of anybody's id.
+-- Whether an operation id that a client chose mentions one of these addresses, also with %40 for @ and next to digits,
+-- or contains one of these names, if the name is more than one word: a single word may be part of any id.
 CREATE OR REPLACE FUNCTION app.id_speaks_of(p_id text, p_addresses text[], p_names text[]) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT
 RETURN EXISTS (
@@ -72,8 +74,8 @@ RETURN EXISTS (
     WHERE name ~ '[ _]' AND strpos(lower(p_id), lower(name)) > 0
 );
 
--- A result without what it says of a user: of an object that holds one of the names, every text but instants and those
--- of a short list; elsewhere the texts that speak of one of the addresses.
+-- A result without what it says about a user: in an object that contains one of the names, every text is removed except
+-- times and a short list of words; elsewhere, the texts that mention one of the addresses.
 CREATE OR REPLACE FUNCTION app.without_names(p_value jsonb, p_names text[], p_addresses text[]) RETURNS jsonb
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -89,7 +91,7 @@ BEGIN
         RETURN (SELECT coalesce(jsonb_agg(app.without_names(item, p_names, p_addresses) ORDER BY place), '[]')
                 FROM jsonb_array_elements(p_value) WITH ORDINALITY AS each (item, place));
     WHEN 'object' THEN
-        -- A user may be called as a pod or a status is.
+        -- A user may have the same name as a pod or a status.
         theirs := EXISTS (
             SELECT FROM jsonb_each_text(p_value) AS each WHERE each.value = ANY (p_names)
                 AND each.key <> ALL (impersonal) AND (each.key <> 'role' OR each.value <> ALL (roles)));
@@ -105,7 +107,7 @@ BEGIN
     END CASE;
 END $$;
 
--- Delete the bodies of Stripe's deliveries about a user; returns how many. Those that came before them are not read.
+-- Delete the bodies of Stripe's deliveries about a user; returns how many. Bodies older than the user are not read.
 CREATE OR REPLACE FUNCTION app.erase_deliveries(p_user bigint, p_addresses text[]) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -131,7 +133,7 @@ BEGIN
     RETURN gone;
 END $$;
 
--- Take a user out of what was recorded of them and by them, once their row is gone.
+-- Remove a user from what was recorded about them and by them, once their row is gone.
 CREATE OR REPLACE FUNCTION app.redact_user(p_user bigint, p_addresses text[], p_names text[], p_deliveries bigint)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -157,7 +159,7 @@ BEGIN
     ) AS theirs
     WHERE a.id = theirs.id;
     GET DIAGNOSTICS records = ROW_COUNT;
-    -- What others called an operation after them stands in the records of that operation.
+    -- The ids that others gave to operations stay in the audit rows of those operations.
     UPDATE app.audit SET operation_id = 'erased'
     WHERE operation_id IN (SELECT id FROM app.operations WHERE app.id_speaks_of(id, p_addresses, p_names));
     UPDATE app.operations SET

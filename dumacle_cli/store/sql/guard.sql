@@ -1,12 +1,12 @@
--- The second belt, which only a superuser of the cluster can put on: nobody but the owners of Dumacle's schemas makes,
--- alters or drops anything in this database, nor writes where no right is asked. Without it their rights refuse that
--- too, as long as nobody gave them more. Safe to repeat.
+-- A second line of defence, which only a superuser of the cluster can install: only the owners of Dumacle's schemas may
+-- create, alter or drop anything in this database, and no login writes where PostgreSQL asks no right. Without it the
+-- rights of the logins refuse that too, as long as nobody granted them more. Safe to repeat.
 CREATE SCHEMA IF NOT EXISTS dumacle_guard;
 
 CREATE OR REPLACE FUNCTION dumacle_guard.refuse() RETURNS event_trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    -- Not session_user: a definer function acts with its owner's rights.
+    -- Not session_user: a SECURITY DEFINER function runs with the rights of its owner.
     IF NOT EXISTS (
         SELECT FROM pg_roles AS r WHERE r.rolname = current_user AND (
             r.rolsuper
@@ -21,8 +21,8 @@ REVOKE ALL ON FUNCTION dumacle_guard.refuse() FROM PUBLIC;
 DROP EVENT TRIGGER IF EXISTS dumacle_guard;
 CREATE EVENT TRIGGER dumacle_guard ON ddl_command_start EXECUTE FUNCTION dumacle_guard.refuse();
 
--- Large objects and logical messages are open to every login, and fill disk or the log without a trace; an advisory lock
--- is only a number, and whoever takes it first keeps others out.
+-- By default every login may write large objects and logical messages, which fill the disk or the WAL without a trace,
+-- and may take any advisory lock, which is only a number, and so block others.
 DO $$
 DECLARE
     function regprocedure;
@@ -42,7 +42,7 @@ BEGIN
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', function);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', function, owner);
     END LOOP;
-    -- Verifiers of passwords and encrypted keys are parameters of statements.
+    -- Password verifiers and encrypted keys are parameters of statements.
     EXECUTE format('ALTER DATABASE %I SET log_parameter_max_length = 0', current_database());
     EXECUTE format('ALTER DATABASE %I SET log_parameter_max_length_on_error = 0', current_database());
 END $$;

@@ -1,13 +1,13 @@
--- Who acts: `session_user`, which nobody can forge, stands for a user. These functions belong to the owner; what makes
--- and drops PostgreSQL roles belongs to the provisioner (logins.sql).
+-- The acting user: `session_user`, which cannot be forged, stands for a user. These functions belong to the owner of
+-- the schema; the functions that create and drop PostgreSQL roles belong to the provisioner (logins.sql).
 --
 -- A right is checked when it is used, and again at COMMIT, so that no open transaction outlives it. Locks are taken in
--- this order: the installation, the user who is acted on, plans, pods, files, transcodes, units, counters (units.sql); and
--- last, at COMMIT, the login and the user who acts, FOR KEY SHARE, as foreign keys do. Whoever takes a right or a row away
--- (a role, a status, a deletion, an archived plan) locks it FOR UPDATE, and so waits for those who rely on it, and the
--- other way round.
+-- this order: the installation, the user who is changed, plans, pods, files, transcodes, units, counters (units.sql);
+-- and last, at COMMIT, the login and the acting user, FOR KEY SHARE, as foreign keys do. A transaction that takes a
+-- right or a row away (a role, a status, a deletion, an archived plan) locks it FOR UPDATE, and so waits for
+-- transactions that rely on it, and they wait for it.
 
--- Whether nobody of Dumacle acts but the owner of its schema, who migrates, or a superuser of the cluster.
+-- Whether the session is the owner of the schema, who migrates, or a superuser of the cluster, and no user of Dumacle.
 CREATE OR REPLACE FUNCTION app.is_owner() RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN (
@@ -15,7 +15,8 @@ RETURN (
     FROM pg_roles WHERE rolname = session_user
 );
 
--- The login that acts, with its user; no row for the owner. Unlike the next two it also tells who is disabled or expired.
+-- The login of this session with its user; no row for the owner. Unlike the next two functions it also returns users
+-- who are disabled and logins that expired.
 CREATE OR REPLACE FUNCTION app.actor_login(
     OUT role text, OUT user_id bigint, OUT kind text, OUT duty text, OUT valid_until timestamptz, OUT user_role text,
     OUT email text, OUT barred text
@@ -28,7 +29,7 @@ BEGIN ATOMIC
     FROM app.logins AS l JOIN app.users AS u ON u.id = l.user_id WHERE l.role = session_user;
 END;
 
--- The user who acts, null for the owner; raises 28000 for a login that may not act any more.
+-- The acting user, null for the owner; raises 28000 for a login that may no longer act.
 CREATE OR REPLACE FUNCTION app.actor() RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -36,9 +37,9 @@ DECLARE
 BEGIN
     SELECT * INTO login FROM app.actor_login();
     IF login.role IS NOT NULL AND login.barred IS NULL THEN
-        -- An older snapshot does not show that he was disabled meanwhile.
+        -- An older snapshot does not show that the user was disabled meanwhile.
         IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
-            RAISE EXCEPTION 'a login acts at the isolation level read committed' USING ERRCODE = 'feature_not_supported';
+            RAISE EXCEPTION 'a login must use the isolation level read committed' USING ERRCODE = 'feature_not_supported';
         END IF;
         RETURN login.user_id;
     ELSIF login.role IS NULL AND app.is_owner() THEN
@@ -47,7 +48,8 @@ BEGIN
     RAISE EXCEPTION '%', coalesce(login.barred, 'this login belongs to no user') USING ERRCODE = '28000';
 END $$;
 
--- What he may do: `owner`, `superadmin`, `admin`, `enduser`, or of a service its duty; raises 28000 like app.actor().
+-- The role of the acting user: `owner`, `superadmin`, `admin`, `enduser`, or the duty of a service; raises 28000 like
+-- app.actor().
 CREATE OR REPLACE FUNCTION app.actor_role() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -57,7 +59,7 @@ BEGIN
     RETURN (SELECT coalesce(login.duty, login.user_role) FROM app.actor_login() AS login);
 END $$;
 
--- Whether he sees all rows of a table that he may read at all; an enduser sees his own.
+-- Whether the acting user sees all rows of each table that they may read; an enduser sees their own rows only.
 CREATE OR REPLACE FUNCTION app.sees_all() RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN app.actor_role() <> 'enduser';
@@ -66,7 +68,7 @@ CREATE OR REPLACE FUNCTION app.is_superadmin() RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN app.actor_role() IN ('owner', 'superadmin');
 
--- Whether he administers users of this role: a superadmin all, an admin endusers.
+-- Whether the acting user administers users of this role: superadmins administer all users, admins administer endusers.
 CREATE OR REPLACE FUNCTION app.administers(p_role text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 RETURN app.is_superadmin() OR (p_role = 'enduser' AND app.actor_role() = 'admin');
@@ -79,8 +81,8 @@ BEGIN
     END IF;
 END $$;
 
--- Note that whoever acts begins to change something, with the role that lets them: it is compared at COMMIT. Everybody
--- calls it through the triggers of each table; a function that decides by role notes it before it looks.
+-- Note that the acting user begins to change something, and the role that allows it: COMMIT compares it. The triggers
+-- of each table call it for everybody; a function that decides by role calls it before it looks at the role.
 CREATE OR REPLACE FUNCTION app.note_actor() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -89,8 +91,8 @@ BEGIN
     IF acts IS NOT NULL THEN
         INSERT INTO app.acting (transaction, role) SELECT pg_current_xact_id()::text::bigint, acts
         WHERE NOT EXISTS (SELECT FROM app.acting WHERE transaction = pg_current_xact_id()::text::bigint);
-        -- A transaction that is prepared would keep its locks, and could commit, when the right is long gone. PostgreSQL
-        -- prepares none that listened; here nothing comes of it but that.
+        -- A prepared transaction would keep its locks, and could commit long after the right was taken away. PostgreSQL
+        -- prepares no transaction that listened; here LISTEN has no other effect.
         IF current_setting('max_prepared_transactions') <> '0' THEN
             EXECUTE 'LISTEN dumacle_acting';
             EXECUTE 'UNLISTEN dumacle_acting';
@@ -112,8 +114,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Note that this transaction itself takes the right away with which it acts, which it still has, so that COMMIT does not
--- ask for it. To be called with the row of the user locked.
+-- Note that this transaction itself takes away the right that it acts with, which it still has, so that COMMIT does not
+-- check the right. Call it while the row of the user is locked.
 CREATE OR REPLACE FUNCTION app.note_own() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -123,7 +125,8 @@ BEGIN
     UPDATE app.acting SET own = true WHERE transaction = pg_current_xact_id()::text::bigint;
 END $$;
 
--- At COMMIT: whoever acts still may, as what they were when they began; the locks keep it so until the transaction ends.
+-- At COMMIT: check that the acting user may still act, in the role in which they began; the locks keep it so until the
+-- transaction ends.
 CREATE OR REPLACE FUNCTION app.check_actor() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -154,8 +157,8 @@ BEGIN
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION app.check_actor();
 END $$;
 
--- Who takes a right from a user waits for those who rely on it, and of two the later sees what the earlier did: nobody
--- takes back with an old right what was done to themselves.
+-- A transaction that takes a right from a user waits for transactions that rely on the right, and the later of two sees
+-- what the earlier did: a user cannot undo with an old right what was done to them.
 CREATE OR REPLACE FUNCTION app.hold_user() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -170,7 +173,7 @@ CREATE OR REPLACE TRIGGER hold_user BEFORE UPDATE OF role, status, deleted_at ON
 FOR EACH ROW WHEN ((OLD.role, OLD.status, OLD.deleted_at) IS DISTINCT FROM (NEW.role, NEW.status, NEW.deleted_at))
 EXECUTE FUNCTION app.hold_user();
 
--- The same for what is deleted or archived, and is referred to meanwhile.
+-- The same for rows that are deleted or archived while another transaction refers to them.
 CREATE OR REPLACE FUNCTION app.hold_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -183,8 +186,8 @@ FOR EACH ROW WHEN (OLD.deleted_at IS DISTINCT FROM NEW.deleted_at) EXECUTE FUNCT
 CREATE OR REPLACE TRIGGER hold_plan BEFORE UPDATE OF archived_at ON app.plans
 FOR EACH ROW WHEN (OLD.archived_at IS DISTINCT FROM NEW.archived_at) EXECUTE FUNCTION app.hold_row();
 
--- What begins to refer to a pod, a plan or a user finds them alive: its foreign keys waited for whoever deletes them. The
--- same command, repeated, finds that out by itself, and says so better.
+-- A row that begins to refer to a pod, a plan or a user finds it alive: its foreign keys waited for the deletion. The
+-- same command, repeated, finds the deletion itself, with a better message.
 CREATE OR REPLACE FUNCTION app.require_live() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -195,7 +198,7 @@ BEGIN
         JOIN app.pods AS p ON p.id = t.pod_id JOIN app.users AS u ON u.id = t.user_id
         WHERE p.deleted_at IS NOT NULL OR u.deleted_at IS NOT NULL LIMIT 1;
     ELSIF TG_TABLE_NAME = 'subscriptions' THEN
-        -- What Stripe bills is mirrored, whatever became of plan and user here.
+        -- What Stripe bills is mirrored, even if the plan or the user was deleted here.
         SELECT 'the plan was archived, or the user deleted' INTO gone FROM touched AS t
         JOIN app.plans AS p ON p.id = t.plan_id JOIN app.users AS u ON u.id = t.user_id
         WHERE t.stripe_subscription_id IS NULL AND t.ended_at IS NULL
@@ -217,7 +220,7 @@ REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.require
 CREATE OR REPLACE TRIGGER require_live AFTER INSERT ON app.plans
 REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION app.require_live();
 
--- A plan whose default pod is another: only then, since a plan may be renamed whose pod was deleted.
+-- For a plan that gets another default pod, and only then: a plan whose pod was deleted may still be renamed.
 CREATE OR REPLACE FUNCTION app.require_default_pod() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -230,7 +233,7 @@ END $$;
 CREATE OR REPLACE TRIGGER require_default_pod AFTER UPDATE OF default_pod_id ON app.plans
 FOR EACH ROW WHEN (NEW.default_pod_id IS DISTINCT FROM OLD.default_pod_id) EXECUTE FUNCTION app.require_default_pod();
 
--- Let nobody else choose a place in a bucket, make a service or repair counters until the transaction ends.
+-- Until the transaction ends, no other one chooses a place in a bucket, creates a service or repairs counters.
 CREATE OR REPLACE FUNCTION app.lock_installation() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -238,8 +241,8 @@ BEGIN
     PERFORM FROM app.installation FOR NO KEY UPDATE;
 END $$;
 
--- Lock a user who is about to lose or gain a right, before it is looked whether the actor may. Whoever keeps their own
--- row locked, so that they stay what they are, is disconnected.
+-- Lock a user who is about to lose or gain a right, before checking whether the acting user may do that. A user who
+-- keeps their own row locked in order to keep their role is disconnected.
 CREATE OR REPLACE FUNCTION app.lock_user(p_user bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -263,7 +266,7 @@ BEGIN
     END IF;
 END $$;
 
--- The last superadmin can neither be demoted nor disabled nor deleted, also not by two who do it to each other.
+-- The last superadmin can be neither demoted nor disabled nor deleted, not even by two who do it to each other.
 CREATE OR REPLACE FUNCTION app.keep_a_superadmin() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -284,7 +287,7 @@ CREATE OR REPLACE TRIGGER keep_a_superadmin_row AFTER DELETE ON app.users
 FOR EACH ROW WHEN (OLD.role = 'superadmin' AND OLD.status = 'active' AND OLD.deleted_at IS NULL)
 EXECUTE FUNCTION app.keep_a_superadmin();
 
--- Nor can the last of them who may log in lose the login that is his own, but by the owner.
+-- Only the owner can take the personal login from the last superadmin who can log in.
 CREATE OR REPLACE FUNCTION app.keep_a_superadmin_login() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -308,9 +311,9 @@ END $$;
 CREATE OR REPLACE TRIGGER keep_a_superadmin_login AFTER UPDATE OF valid_until OR DELETE ON app.logins
 FOR EACH ROW WHEN (OLD.kind = 'personal') EXECUTE FUNCTION app.keep_a_superadmin_login();
 
--- Who is disabled or gets another role loses what runs, since a cursor that is open asks no policy again; with a role
--- sessions end, too, and with a higher one the personal login: others may know its password. At COMMIT, because nothing
--- gives back a connection where this is rolled back.
+-- When a user is disabled or gets another role, their running statements end, because an open cursor does not ask a
+-- policy again. When the role changes, their sessions end too, and with a higher role the personal login: others may
+-- know its password. This happens at COMMIT, because a rollback cannot reopen a connection.
 CREATE OR REPLACE FUNCTION app.end_rights() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -337,7 +340,7 @@ DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (
     OR (OLD.status = 'active' AND OLD.deleted_at IS NULL AND (NEW.status <> 'active' OR NEW.deleted_at IS NOT NULL))
 ) EXECUTE FUNCTION app.end_rights();
 
--- Whoever deletes says that, not when: an instant to come, or one that no client can read, is taken for now.
+-- A deletion happens now: any other instant, be it in the future or one that no client can read, is replaced by now.
 CREATE OR REPLACE FUNCTION app.deleted_by_now() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -358,7 +361,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Give a user another role; says whether it changed.
+-- Give a user another role; returns whether the role changed.
 CREATE OR REPLACE FUNCTION app.set_role(p_user bigint, p_role text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -374,8 +377,8 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Delete a user whose files are gone, with their logins and all that refers to the row, and take names and paths out of what
--- was recorded (erasure.sql); says whether there was one.
+-- Delete a user whose files are gone, with their logins and all rows that refer to them, and remove names and paths
+-- from the audit log (erasure.sql); returns whether the user existed.
 CREATE OR REPLACE FUNCTION app.erase_user(p_user bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -385,7 +388,7 @@ BEGIN
     PERFORM app.lock_user(p_user);
     SELECT * INTO called FROM app.names_of(p_user);
     PERFORM login.revoke_user(p_user);
-    -- What others are about to write of the user is waited for; nobody could take it out later.
+    -- Wait for what others are about to write about the user; it could not be removed later.
     LOCK TABLE app.operations, app.stripe_payloads IN SHARE ROW EXCLUSIVE MODE;
     deliveries := app.erase_deliveries(p_user, called.addresses);
     DELETE FROM app.leases WHERE user_id = p_user;
@@ -399,10 +402,10 @@ BEGIN
     RETURN true;
 END $$;
 
--- What the provisioner asks, and what it notes; nobody else may call these.
+-- What the provisioner asks and notes; no other role may call these functions.
 
--- The user whose login is to be made or ended, where the actor administers them or is they themselves (`p_own`): locked,
--- so that they neither rise nor go meanwhile.
+-- The user whose login is to be made or ended, if the acting user administers them or is the same user (`p_own`). The
+-- row is locked, so that the user cannot be promoted or deleted meanwhile.
 DROP FUNCTION IF EXISTS app.login_user(bigint, boolean);
 CREATE OR REPLACE FUNCTION app.login_user(
     p_user bigint, p_own boolean, OUT role text, OUT email text, OUT deleted boolean, OUT personal text
@@ -432,7 +435,7 @@ BEGIN ATOMIC
     DELETE FROM app.logins WHERE role = p_role;
 END;
 
--- Record that a login got another password, which PostgreSQL's own catalogs keep and no trigger sees.
+-- Record that a login got another password: PostgreSQL keeps it in its own catalogs, where no trigger sees it.
 CREATE OR REPLACE FUNCTION app.note_password(p_role text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -449,14 +452,15 @@ BEGIN
     UPDATE app.logins SET valid_until = now() WHERE role = p_role;
 END $$;
 
--- The user of a service: made when its first login is. Whoever has its e-mail and is no service does not become it.
+-- The user of a service, created with the first login of the service. A user who has its e-mail address and is no
+-- service does not become the service.
 CREATE OR REPLACE FUNCTION app.service_user(p_duty text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     address text := p_duty || '@service.invalid';
     known bigint;
 BEGIN
-    -- Of two who make the same service, the later finds the earlier's.
+    -- If two transactions create the same service, the later one finds it here.
     PERFORM FROM app.installation FOR NO KEY UPDATE;
     SELECT id INTO known FROM app.users WHERE email = address AND role = 'service' AND deleted_at IS NULL;
     IF known IS NULL THEN
@@ -465,7 +469,7 @@ BEGIN
     RETURN known;
 END $$;
 
--- The logins of a user, of a service, or those that expired, which are locked: two who sweep share them.
+-- The logins of a user, of a service, or all expired logins. The rows are locked: two sweeps share the work.
 DROP FUNCTION IF EXISTS app.logins_of(bigint, text, boolean);
 CREATE OR REPLACE FUNCTION app.logins_of(p_user bigint, p_duty text) RETURNS SETOF text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

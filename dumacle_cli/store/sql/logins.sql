@@ -1,12 +1,12 @@
--- PostgreSQL roles are made and dropped by the provisioner, who owns these functions and no table: so no operator needs
--- more than EXECUTE on them. A login is in one group, and cannot become it (SET FALSE).
+-- PostgreSQL roles are created and dropped by the provisioner, which owns these functions and no table: so an operator
+-- needs only EXECUTE on them. A login is in one group, and cannot become it (SET FALSE).
 
 CREATE OR REPLACE FUNCTION login.group_of(p_role text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 RETURN app.prefix() || '_' || p_role || 's';
 
--- How many connections each login of a role or duty may have, and how many sessions a user of the role: so a user has
--- as many as his sessions and his own login together, and one enduser cannot take the server's from others.
+-- How many connections each login of a role or duty may have, and how many sessions a user of the role may have: a user
+-- gets that many connections for each session and for the personal login, so one enduser cannot take all connections.
 CREATE OR REPLACE FUNCTION login.limits_of(p_group text, OUT connections integer, OUT sessions integer)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
@@ -16,7 +16,7 @@ BEGIN ATOMIC
     ) AS known (name, connections, sessions) WHERE name = p_group;
 END;
 
--- A name for a login that no role of the cluster has.
+-- A name for a login that no role of the cluster has yet.
 CREATE OR REPLACE FUNCTION login.free_name(p_base text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -30,7 +30,7 @@ BEGIN
     RETURN name;
 END $$;
 
--- The server would take any text for a password, and log it.
+-- The server would accept any text as a password, and log it.
 CREATE OR REPLACE FUNCTION login.require_verifier(p_verifier text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -42,7 +42,7 @@ END $$;
 CREATE OR REPLACE FUNCTION login.make(
     p_base text, p_verifier text, p_group text, p_valid_until timestamptz
 ) RETURNS text
--- The instant goes through text, which the caller's settings would make another: 'CET' may be what a made-up zone calls itself.
+-- The time is passed as text, which the caller's settings would change: a made-up time zone may call itself 'CET'.
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' AS $$
 DECLARE
     name text := login.free_name(p_base);
@@ -57,7 +57,7 @@ BEGIN
     RETURN name;
 END $$;
 
--- End the connections of these logins, but not the one that asks; returns how many there were.
+-- End the connections of these logins, except the calling one; returns how many.
 CREATE OR REPLACE FUNCTION login.terminate(p_roles text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -69,15 +69,15 @@ BEGIN
     RETURN cardinality(connected);
 END $$;
 
--- End a login's connections and drop it; returns how many there were. First the connections, because one that is open
--- may keep the login's row locked, and again those that came meanwhile.
+-- End a login's connections and drop the login; returns how many connections there were. Connections end first, because
+-- an open one may keep the login's row locked, and once more for those opened meanwhile.
 CREATE OR REPLACE FUNCTION login.unmake(p_role text) RETURNS integer
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     connected integer := login.terminate(ARRAY[p_role]);
 BEGIN
     IF p_role = session_user THEN
-        -- Nobody can drop the role they act with, so it ends here, and the next sweep drops it.
+        -- A role cannot drop itself: only the connections end here, and the next sweep drops the login.
         PERFORM app.end_login(p_role);
         EXECUTE format('ALTER ROLE %I NOLOGIN', p_role);
         RETURN connected;
@@ -85,13 +85,14 @@ BEGIN
     PERFORM app.drop_login(p_role);
     PERFORM login.terminate(ARRAY[p_role]);
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = p_role) THEN
-        -- Everybody can make large objects, in any database of the cluster that they reach, and these would keep the role.
+        -- Every login can create large objects, in any database of the cluster that it reaches, and these keep the
+        -- role.
         EXECUTE format('DROP OWNED BY %I', p_role);
         BEGIN
             EXECUTE format('DROP ROLE %I', p_role);
         EXCEPTION WHEN dependent_objects_still_exist THEN
             EXECUTE format('ALTER ROLE %I NOLOGIN PASSWORD NULL', p_role);
-            -- Its name came from an e-mail address.
+            -- The name of the login came from an e-mail address.
             EXECUTE format('ALTER ROLE %I RENAME TO %I', p_role,
                            app.prefix() || '_ended_' || left(md5(gen_random_uuid()::text), 8));
         END;
@@ -99,7 +100,7 @@ BEGIN
     RETURN connected;
 END $$;
 
--- Limit the connections of a login as its group's are; a service keeps another limit that an administrator gave it.
+-- Give a login the connection limit of its group; a service keeps another limit that an administrator set.
 CREATE OR REPLACE FUNCTION login.set_limit(p_role text, p_group text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -111,7 +112,7 @@ BEGIN
     END IF;
 END $$;
 
--- Put a login into the group of a role or duty, and out of any other.
+-- Put a login into the group of a role or duty, and take it out of any other.
 CREATE OR REPLACE FUNCTION login.regroup(p_role text, p_group text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -130,7 +131,7 @@ BEGIN
     END IF;
 END $$;
 
--- Make a user's personal login, or give it another password; returns its name.
+-- Create a user's personal login, or give it another password; returns its name.
 CREATE OR REPLACE FUNCTION login.grant_personal(p_user bigint, p_verifier text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET createrole_self_grant = 'inherit' AS $$
 DECLARE
@@ -155,7 +156,7 @@ BEGIN
     RETURN name;
 END $$;
 
--- Make a service's login, or give it another password; returns its name.
+-- Create a service's login, or give it another password; returns its name.
 CREATE OR REPLACE FUNCTION login.grant_service(p_duty text, p_verifier text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET createrole_self_grant = 'inherit' AS $$
 DECLARE
@@ -181,7 +182,7 @@ BEGIN
     RETURN name;
 END $$;
 
--- Make a login for some hours, at most as many as the installation allows, for the person who is logged in with his own.
+-- Create a session for some hours, at most as many as the installation allows, for the user of this personal login.
 CREATE OR REPLACE FUNCTION login.open_session(
     p_verifier text, p_hours double precision, OUT role text, OUT valid_until timestamptz
 )
@@ -196,10 +197,11 @@ BEGIN
         RAISE EXCEPTION 'a session is opened with a personal login' USING ERRCODE = 'insufficient_privilege';
     END IF;
     IF p_hours IS NULL OR p_hours <= 0 THEN
-        RAISE EXCEPTION 'a session lasts longer than that' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'a session lasts more than 0 hours' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM login.unmake(l) FROM app.expired_logins() AS l;
-    -- Whoever opens several at once waits for themselves; nobody else can take this lock, as they could an advisory one.
+    -- A user who opens several sessions at once waits for themselves; others cannot take this lock, unlike an advisory
+    -- one.
     PERFORM app.login_user(me, true);
     IF (SELECT count(*) FROM app.logins_of(me, NULL)) > (login.limits_of(app.actor_role())).sessions THEN
         RAISE EXCEPTION 'all sessions that this user may have are open already' USING ERRCODE = 'configuration_limit_exceeded';
@@ -210,7 +212,7 @@ BEGIN
     PERFORM app.add_login(role, me, 'session', NULL, valid_until);
 END $$;
 
--- End a login at once; returns how many connections ended with it. Everybody may end his own sessions.
+-- End a login at once; returns how many connections ended with it. Every user may end their own sessions.
 CREATE OR REPLACE FUNCTION login.revoke(p_role text) RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -226,7 +228,7 @@ BEGIN
     ELSE
         PERFORM app.lock_user(known.user_id);
     END IF;
-    -- Meanwhile it may have ended, and its name may be another's.
+    -- Meanwhile the login may have ended, and its name may belong to another user.
     IF known.user_id IS DISTINCT FROM (SELECT user_id FROM app.login_of(p_role)) THEN
         RAISE EXCEPTION 'there is no login %', p_role USING ERRCODE = 'no_data_found';
     END IF;
@@ -245,15 +247,15 @@ BEGIN
     RETURN cardinality(names);
 END $$;
 
--- End a user's connections, but not the one that asks; for the owner's functions only.
+-- End a user's connections, except the calling one; for functions of the owner only.
 CREATE OR REPLACE FUNCTION login.disconnect(p_user bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM login.terminate(ARRAY(SELECT app.logins_of(p_user, NULL)));
 END $$;
 
--- Let the logins of a user follow their role: sessions end, what runs ends, and the personal login goes over into the
--- group of the role, or ends with its password where the role is a higher one. For the owner's triggers only.
+-- Make the logins of a user follow their role: sessions and running statements end, and the personal login moves to the
+-- group of the role, or is dropped with its password if the role is higher. For triggers of the owner only.
 CREATE OR REPLACE FUNCTION login.change_role(p_user bigint, p_group text, p_higher boolean) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -269,7 +271,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Drop the sessions that expired; returns how many.
+-- Drop expired sessions; returns how many.
 CREATE OR REPLACE FUNCTION login.sweep() RETURNS integer
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

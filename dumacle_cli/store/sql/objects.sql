@@ -1,9 +1,10 @@
--- Where objects lie. A key is made here, below the folder of its pod and out of the number of its row, which nobody chooses:
--- so no row names an object that the program did not store for it, whoever writes the row.
+-- Where objects are stored. A key is made here, in the folder of its pod, from the id of its row, which nobody chooses:
+-- so no row can name an object that the program did not store for it, whoever writes the row.
 
--- A login proposes a key: it must lie in the folder of the pod and have the form that the program gives it. Of that and the
--- row's number the token is a hash, so that nobody steers it to an object that is there; the extension stays. The owner of
--- the schema and a superuser, who restore, name keys themselves. It runs for each row of a bulk upload.
+-- A login proposes a key: it must be in the folder of the pod and have the form that the program uses. Its token is
+-- replaced by a hash of the token and the row's id, so that it cannot be aimed at an existing object; the extension
+-- stays. The owner of the schema and superusers, who restore, set keys directly. This runs for each row of a bulk
+-- upload.
 CREATE OR REPLACE FUNCTION app.make_key() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -19,7 +20,7 @@ BEGIN
         AND substr(NEW.key, length(folder) + 1) ~ '^[0-9a-f]{2}/[0-9a-f]{32}([.][a-z0-9]{1,8})?$') IS NOT TRUE
     THEN
         RAISE LOG 'login % named a key that is not one of the pod of file %', session_user, NEW.file_id;
-        RAISE EXCEPTION 'the key is not one of the pod of file %', NEW.file_id USING ERRCODE = 'insufficient_privilege';
+        RAISE EXCEPTION 'the key is not in the pod of file %', NEW.file_id USING ERRCODE = 'insufficient_privilege';
     END IF;
     token := encode(sha256(convert_to(NEW.id || ':' || NEW.key, 'UTF8')), 'hex');
     NEW.key := folder || left(token, 2) || '/' || left(token, 32) || substr(NEW.key, length(folder) + 36);
@@ -28,14 +29,14 @@ END $$;
 
 CREATE OR REPLACE TRIGGER make_key BEFORE INSERT ON app.versions FOR EACH ROW EXECUTE FUNCTION app.make_key();
 
--- What was proven of a stored content stays as it was proven.
+-- What was proven about a stored content cannot be changed.
 CREATE OR REPLACE FUNCTION app.keep_proof() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF app.is_owner() THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION 'content % is stored, and what was proven of it stays', OLD.id USING ERRCODE = 'insufficient_privilege';
+    RAISE EXCEPTION 'content % is stored, and its verified facts cannot change', OLD.id USING ERRCODE = 'insufficient_privilege';
 END $$;
 
 CREATE OR REPLACE TRIGGER keep_proof BEFORE UPDATE ON app.versions FOR EACH ROW WHEN (
@@ -46,8 +47,8 @@ CREATE OR REPLACE TRIGGER keep_proof BEFORE UPDATE ON app.versions FOR EACH ROW 
     )
 ) EXECUTE FUNCTION app.keep_proof();
 
--- A new pod lies apart from the others of its bucket, so that emptying a folder of one takes nothing of another; and where
--- it lies no login changes later.
+-- A new pod does not overlap the others of its bucket, so that emptying the folder of one removes nothing of another.
+-- No login changes the place of a pod later.
 CREATE OR REPLACE FUNCTION app.keep_pods_apart() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -58,7 +59,7 @@ BEGIN
     END IF;
     PERFORM app.actor();
     IF NEW.bucket <> '' AND NEW.bucket !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$' THEN
-        RAISE EXCEPTION 'no bucket is called %', quote_literal(NEW.bucket) USING ERRCODE = 'check_violation';
+        RAISE EXCEPTION '% is no name of a bucket', quote_literal(NEW.bucket) USING ERRCODE = 'check_violation';
     END IF;
     IF NEW.prefix !~ '^[A-Za-z0-9!_.*''()/-]{0,200}$' OR NEW.prefix ~ '^/|//|/$'
         OR folder ~ '(^|/)([.]{1,2}|renditions)/'
@@ -73,7 +74,7 @@ BEGIN
             OR (folder <> '' AND starts_with(app.pod_folder(p.prefix), folder))
             OR (btrim(p.prefix, '/') <> '' AND starts_with(folder, app.pod_folder(p.prefix))))
     ) THEN
-        RAISE EXCEPTION 'another pod lies at the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'exclusion_violation';
+        RAISE EXCEPTION 'another pod overlaps the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'exclusion_violation';
     END IF;
     RETURN NEW;
 END $$;

@@ -1,8 +1,8 @@
--- Which rows: of every table that he may read (matrix.sql), an enduser sees his own; who may write is said there too.
--- Policies are TO PUBLIC, so that no role escapes them, and ask `(select f())`, which is computed once a statement.
--- The schema's owner is not bound: FORCE would make the functions that the policies ask recurse.
+-- Row visibility: in every table that they may read (matrix.sql), endusers see their own rows. The matrix also says who
+-- may write. Policies are TO PUBLIC, so that they apply to every role, and ask `(select f())`, which runs once per
+-- statement. The owner of the schema is exempt: with FORCE, the functions that the policies call would recurse.
 
--- 0013 and 0014 put these policies up before 0015 completes this column.
+-- Migrations 0013 and 0014 create these policies before 0015 completes this column.
 ALTER TABLE app.operations ADD COLUMN IF NOT EXISTS user_id bigint;
 
 DO $$
@@ -17,7 +17,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- People: an admin writes endusers only, and makes nobody else; a service locks rows and changes nothing.
+-- Users: an admin writes endusers only, and creates no other role; a service locks rows and changes nothing.
 CREATE POLICY sees ON app.users FOR SELECT USING ((SELECT app.sees_all()) OR id = (SELECT app.actor()));
 CREATE POLICY makes ON app.users FOR INSERT
     WITH CHECK ((SELECT app.is_superadmin()) OR (role = 'enduser' AND (SELECT app.administers('enduser'))));
@@ -27,7 +27,7 @@ CREATE POLICY sees ON app.logins FOR SELECT
     USING ((SELECT app.is_superadmin()) OR user_id = (SELECT app.actor()) OR (SELECT app.actor_role()) = 'admin');
 CREATE POLICY everybody ON app.installation USING ((SELECT app.actor_role()) IS NOT NULL);
 
--- What a user has. Who sees all may also write, where matrix.sql lets him.
+-- What a user owns. Users who see all rows may also write them, where matrix.sql allows it.
 DO $$
 DECLARE
     name text;
@@ -60,11 +60,11 @@ CREATE POLICY own ON app.copies USING ((SELECT app.sees_all()) OR EXISTS (
 CREATE POLICY granted ON app.pods USING ((SELECT app.sees_all()) OR EXISTS (
     SELECT FROM app.pod_grants AS g WHERE g.pod_id = id AND g.user_id = (SELECT app.actor())));
 
--- Keys, and what was done with them: not for admins.
+-- Keys, and the audit log: not for admins.
 CREATE POLICY keys ON app.credentials USING ((SELECT app.actor_role()) NOT IN ('admin', 'enduser', 'listener'));
 CREATE POLICY record ON app.audit FOR SELECT USING ((SELECT app.is_superadmin()));
 CREATE POLICY own ON app.operations USING ((SELECT app.is_superadmin()) OR user_id = (SELECT app.actor()))
     WITH CHECK (login = session_user::text AND user_id = (SELECT app.actor()));
 
--- Written by functions alone, and seen by nobody: a row lasts no longer than the transaction that it is about.
+-- Written by functions only, and visible to nobody: a row lives no longer than the transaction that it is about.
 CREATE POLICY nobody ON app.acting USING ((SELECT app.actor_role()) = 'owner');

@@ -1,8 +1,9 @@
 -- The PostgreSQL roles of this installation, which belong to the whole cluster: a group for each role and duty, and the
--- provisioner, who alone makes logins. To be run by the owner of the database; safe to repeat.
+-- provisioner, the only one that creates logins. Run by the owner of the database; safe to repeat.
 
--- Roles that another database of the cluster uses are left to it: whoever shared them could drop its logins and raise
--- their rank. So a copy beside its original takes the next free prefix, and none of the original's logins.
+-- Roles that another database of the cluster uses are not touched: an installation that shared them could drop its
+-- logins and promote them. So a copy next to its original takes the next free prefix, and none of the original's
+-- logins.
 DO $$
 DECLARE
     chosen text := (SELECT prefix FROM app.installation);
@@ -42,7 +43,8 @@ BEGIN
         EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), name);
     END LOOP;
     EXECUTE format('REVOKE CONNECT, CREATE, TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
-    -- Superadmins get in where all other connections are taken, if whoever ran the bootstrap could hand that on.
+    -- Superadmins can connect when all other connections are taken, if the role that ran the bootstrap could grant
+    -- that.
     IF pg_has_role('pg_use_reserved_connections', 'MEMBER WITH ADMIN OPTION') THEN
         EXECUTE format('GRANT pg_use_reserved_connections TO %I', prefix || '_superadmins');
     END IF;
@@ -51,12 +53,12 @@ BEGIN
     EXECUTE 'DROP SCHEMA IF EXISTS login CASCADE';
     RESET ROLE;
     EXECUTE format('CREATE SCHEMA login AUTHORIZATION %I', provisioner);
-    -- Every function that is made from now on is nobody's until the matrix says whose.
+    -- A new function can be executed by nobody until the matrix grants it.
     EXECUTE 'ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC';
 END $$;
 
--- Logins that the owner made before there was a provisioner are handed over to it. One that is not the owner's to give is
--- another installation's, whatever its row says: whoever it stood for gets a login anew.
+-- Logins that the owner created before there was a provisioner are handed over to it. A login that the owner cannot
+-- grant belongs to another installation, whatever its row says: its user gets a new login.
 DO $$
 DECLARE
     known record;

@@ -1,9 +1,9 @@
--- Units of work. Who holds a unit's token may renew, charge, reserve and publish; every function here compares it under
--- a lock. Locks are taken in this order, which leases, purges and deletions keep too: pod, file, transcode, unit,
--- counters of the owner with storage before transcode.
+-- Units of work. A worker that holds a unit's token may renew, charge, reserve and publish; every function here
+-- compares the token under a lock. Locks are taken in this order, also by leases, purges and deletions: pod, file,
+-- transcode, unit, counters of the owner with storage before transcode.
 
--- Lock pods before files in them are locked of which something may be made. An enduser locks none, because all share it:
--- where that lets two wait for each other, PostgreSQL ends one, which is tried again.
+-- Lock pods before their files are locked for work on them. An enduser locks none, because all users share them: if two
+-- transactions then deadlock, PostgreSQL ends one, which is retried.
 CREATE OR REPLACE FUNCTION app.lock_pods(p_pods bigint[]) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -29,7 +29,7 @@ BEGIN
     RETURN unit;
 END $$;
 
--- The same where the unit runs under this token, and nulls where it does not.
+-- The same if the unit runs under this token, and nulls if it does not.
 CREATE OR REPLACE FUNCTION app.lock_held_unit(p_unit bigint, p_token uuid) RETURNS app.units
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -41,7 +41,7 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Give back what an attempt reserved, and what it was charged where that period is still open.
+-- Give back what an attempt reserved, and what it was charged if that period is still open.
 CREATE OR REPLACE FUNCTION app.settle_unit(p_unit app.units) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -62,7 +62,7 @@ BEGIN
     END IF;
 END $$;
 
--- End a unit and its transcode without a result, as failed, cancelled or put into quarantine.
+-- End a unit and its transcode without a result, as failed, cancelled or quarantined.
 CREATE OR REPLACE FUNCTION app.end_unit(p_unit app.units, p_status text, p_error text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -74,7 +74,7 @@ BEGIN
     WHERE id = p_unit.transcode_id;
 END $$;
 
--- Put a unit back into the queue, not to be claimed for some seconds.
+-- Put a unit back into the queue, not to be claimed for this many seconds.
 CREATE OR REPLACE FUNCTION app.queue_unit(p_unit app.units, p_attempt bigint, p_error text, p_seconds double precision)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -86,7 +86,7 @@ BEGIN
     UPDATE app.transcodes SET status = 'queued', error = left(p_error, 2000) WHERE id = p_unit.transcode_id;
 END $$;
 
--- Take a unit back from a worker that let its lease lapse; what `p_crashes` workers died of is put into quarantine. Says
+-- Take a unit back from a worker whose lease lapsed; a unit that `p_crashes` workers died of is quarantined. Returns
 -- whether there was something to take back.
 CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint, p_crashes integer) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -107,8 +107,8 @@ BEGIN
     RETURN true;
 END $$;
 
--- Take a unit that waits, or whose lease lapsed, under a new token; asking again under the same one is the same claim.
--- Says whether the unit is held.
+-- Claim a waiting unit, or one whose lease lapsed, under a new token; the same token again is the same claim. Returns
+-- whether the unit is held.
 CREATE OR REPLACE FUNCTION app.claim_unit(
     p_unit bigint, p_token uuid, p_worker text, p_seconds double precision, p_crashes integer
 ) RETURNS boolean
@@ -135,8 +135,8 @@ BEGIN
     RETURN true;
 END $$;
 
--- Prolong a lease, and say how far the work is; false where it is held no more. Progress never runs backwards: a later
--- attempt says nothing until it is further than those before it.
+-- Renew a lease and set the progress; false if it is no longer held. Progress never goes back: a later attempt shows
+-- none until it is further than those before it.
 CREATE OR REPLACE FUNCTION app.renew_unit(p_unit bigint, p_token uuid, p_seconds double precision, p_progress integer)
 RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -150,7 +150,7 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Charge the owner for the seconds of this attempt, once; nulls where the unit is held no more.
+-- Charge the owner for the seconds of this attempt, once; nulls if the unit is no longer held.
 CREATE OR REPLACE FUNCTION app.charge_unit(
     p_unit bigint, p_token uuid, p_seconds bigint, OUT accepted boolean, OUT in_use bigint, OUT allowed bigint
 )
@@ -170,8 +170,8 @@ BEGIN
     UPDATE app.transcodes SET seconds = p_seconds WHERE id = unit.transcode_id AND accepted;
 END $$;
 
--- Reserve room for the bytes of this attempt, or say what is full and how much it has free; nulls where the unit is
--- held no more.
+-- Reserve room for the bytes of this attempt, or return what is full and how much it has free; nulls if the unit is no
+-- longer held.
 CREATE OR REPLACE FUNCTION app.reserve_unit(
     p_unit bigint, p_token uuid, p_size bigint,
     OUT reserved bigint, OUT refused_by text, OUT free bigint, OUT allowed bigint
@@ -205,13 +205,13 @@ BEGIN
     UPDATE app.units AS u SET reserved = p_size WHERE id = unit.id;
 END $$;
 
--- The folder of a pod in its bucket: nothing, or what ends in a slash.
+-- The folder of a pod in its bucket: empty, or ending in a slash.
 CREATE OR REPLACE FUNCTION app.pod_folder(p_prefix text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN btrim(p_prefix, '/') || CASE WHEN btrim(p_prefix, '/') = '' THEN '' ELSE '/' END;
 
--- Publish what this attempt made, once: its renditions take the place of what it reserved. Says whether they stand. They
--- lie where this attempt puts its objects and nowhere else.
+-- Publish what this attempt made, once: its renditions use the bytes that it reserved. Returns whether they are
+-- published. Their objects must be where this attempt stores its objects.
 CREATE OR REPLACE FUNCTION app.publish_unit(p_unit bigint, p_token uuid, p_renditions jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -252,8 +252,8 @@ BEGIN
     RETURN true;
 END $$;
 
--- Note that this attempt failed: try again after `p_seconds`, or not where it was the last of `p_attempts` or `p_final`.
--- Says whether the unit was held.
+-- Record that this attempt failed: retry after `p_seconds`, unless it was the last of `p_attempts` or `p_final` is set.
+-- Returns whether the unit was held.
 CREATE OR REPLACE FUNCTION app.fail_unit(
     p_unit bigint, p_token uuid, p_error text, p_final boolean, p_attempts integer, p_seconds double precision
 ) RETURNS boolean
@@ -274,7 +274,7 @@ BEGIN
     RETURN true;
 END $$;
 
--- Give a unit back as if it had not been tried. Says whether it was held.
+-- Release a unit as if it had not been tried. Returns whether it was held.
 CREATE OR REPLACE FUNCTION app.release_unit(p_unit bigint, p_token uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -289,8 +289,8 @@ BEGIN
     RETURN true;
 END $$;
 
--- Cancel a unit that waits or runs, and with it its transcode; who runs it learns so when he renews. Says whether it did.
--- An enduser cancels what is made of his own files.
+-- Cancel a unit that waits or runs, and its transcode; its worker finds out at the next renewal. Returns whether the
+-- unit was cancelled. An enduser may cancel work on their own files.
 CREATE OR REPLACE FUNCTION app.cancel_unit(p_unit bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dumacle_cli.clients import billing
-from dumacle_cli.clients.billing import Billing, Price
+from dumacle_cli.clients import stripe
+from dumacle_cli.clients.stripe import Price, StripeAccount
 from dumacle_cli.context import Context
 from dumacle_cli.errors import (
     DeliveryRefused,
@@ -29,18 +29,18 @@ BODY = b'{"object": "event", "id": "evt_1", "type": "invoice.paid"}'
 
 
 @pytest.fixture
-def client(stripe_double: StripeDouble) -> Iterator[Billing]:
+def client(stripe_double: StripeDouble) -> Iterator[StripeAccount]:
     opened = stripe_double.billing()
     yield opened
     opened.close()
 
 
-def on_sale(client: Billing, amount: int = 900, key: str = "dumacle:pro", interval: str = "month") -> dict:
+def on_sale(client: StripeAccount, amount: int = 900, key: str = "dumacle:pro", interval: str = "month") -> dict:
     product, _ = client.ensure_product(None, key, "", TAGS, key)
     return client.ensure_price(Price(key, product["id"], amount, "eur", interval, TAGS), key)[0]
 
 
-def customer(client: Billing, double: StripeDouble, email: str = "ada@example.com") -> str:
+def customer(client: StripeAccount, double: StripeDouble, email: str = "ada@example.com") -> str:
     made = client.create_customer(email, "Ada", {"user": "1"}, email)
     double.add_card(made["id"])
     return made["id"]
@@ -49,7 +49,7 @@ def customer(client: Billing, double: StripeDouble, email: str = "ada@example.co
 # What is sold
 
 
-def test_a_product_is_made_kept_and_made_to_agree(client: Billing) -> None:
+def test_a_product_is_made_kept_and_made_to_agree(client: StripeAccount) -> None:
     made, first = client.ensure_product(None, "Pro", "", TAGS, "op-1")
     _, again = client.ensure_product(made["id"], "Pro", "", TAGS, "op-2")
     renamed, changed = client.ensure_product(made["id"], "Pro", "All of it", TAGS, "op-3")
@@ -58,18 +58,18 @@ def test_a_product_is_made_kept_and_made_to_agree(client: Billing) -> None:
     assert (renamed["id"], renamed["description"]) == (made["id"], "All of it")
 
 
-def test_a_product_is_made_with_its_description(client: Billing) -> None:
+def test_a_product_is_made_with_its_description(client: StripeAccount) -> None:
     assert client.ensure_product(None, "Pro", "All of it", TAGS, "op-1")[0]["description"] == "All of it"
 
 
-def test_a_product_that_was_archived_is_sold_again(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_product_that_was_archived_is_sold_again(client: StripeAccount, stripe_double: StripeDouble) -> None:
     made, _ = client.ensure_product(None, "Pro", "", TAGS, "op-1")
     stripe_double.put(made["id"], active=False)
     found, changed = client.ensure_product(made["id"], "Pro", "", TAGS, "op-2")
     assert (found["active"], changed) == (True, True)
 
 
-def test_a_product_is_taken_from_sale_once(client: Billing) -> None:
+def test_a_product_is_taken_from_sale_once(client: StripeAccount) -> None:
     made, _ = client.ensure_product(None, "Pro", "", TAGS, "op-1")
     assert [client.archive_product(made["id"]) for _ in range(2)] == [True, False]
     assert not client.archive_product("prod_gone")
@@ -78,13 +78,13 @@ def test_a_product_is_taken_from_sale_once(client: Billing) -> None:
     assert not found["active"]
 
 
-def test_a_product_that_is_gone_is_made_anew(client: Billing) -> None:
+def test_a_product_that_is_gone_is_made_anew(client: StripeAccount) -> None:
     made, changed = client.ensure_product("prod_gone", "Pro", "", TAGS, "op-1")
     assert changed
     assert client.fetch("product", made["id"]) == made
 
 
-def test_a_price_that_is_met_is_left_alone(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_price_that_is_met_is_left_alone(client: StripeAccount, stripe_double: StripeDouble) -> None:
     made = on_sale(client)
     before = len(stripe_double.requests)
     found, changed = client.ensure_price(Price("dumacle:pro", made["product"], 900, "eur", "month", TAGS), "op-2")
@@ -93,7 +93,7 @@ def test_a_price_that_is_met_is_left_alone(client: Billing, stripe_double: Strip
 
 
 @pytest.mark.parametrize(("amount", "interval"), [(1000, "month"), (900, "year")])
-def test_another_amount_or_interval_is_a_new_price(client: Billing, amount: int, interval: str) -> None:
+def test_another_amount_or_interval_is_a_new_price(client: StripeAccount, amount: int, interval: str) -> None:
     old = on_sale(client)
     wanted = Price("dumacle:pro", old["product"], amount, "eur", interval, TAGS)
     new, changed = client.ensure_price(wanted, "op-2")
@@ -105,14 +105,16 @@ def test_another_amount_or_interval_is_a_new_price(client: Billing, amount: int,
     assert client.price("dumacle:pro") == new
 
 
-def test_a_price_that_was_archived_is_sold_again(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_price_that_was_archived_is_sold_again(client: StripeAccount, stripe_double: StripeDouble) -> None:
     made = on_sale(client)
     stripe_double.put(made["id"], active=False)
     found, changed = client.ensure_price(Price("dumacle:pro", made["product"], 900, "eur", "month", TAGS), "op-2")
     assert (found["id"], found["active"], changed) == (made["id"], True, True)
 
 
-def test_an_old_price_left_by_a_fault_is_archived_by_the_next_run(client: Billing, stripe_double: StripeDouble) -> None:
+def test_an_old_price_left_by_a_fault_is_archived_by_the_next_run(
+    client: StripeAccount, stripe_double: StripeDouble
+) -> None:
     old = on_sale(client)
     wanted = Price("dumacle:pro", old["product"], 1000, "eur", "month", TAGS)
     stripe_double.fail(f"POST /v1/prices/{old['id']}", 500)
@@ -123,7 +125,7 @@ def test_an_old_price_left_by_a_fault_is_archived_by_the_next_run(client: Billin
     assert not stripe_double.get(old["id"])["active"]
 
 
-def test_prices_of_others_stay_on_sale(client: Billing, stripe_double: StripeDouble) -> None:
+def test_prices_of_others_stay_on_sale(client: StripeAccount, stripe_double: StripeDouble) -> None:
     old = on_sale(client)
     stripe_double.put(old["id"], metadata={"app": "another"})
     client.ensure_price(Price("dumacle:pro", old["product"], 1000, "eur", "month", TAGS), "op-2")
@@ -134,7 +136,7 @@ def test_prices_of_others_stay_on_sale(client: Billing, stripe_double: StripeDou
 
 
 def test_a_checkout_that_is_paid_becomes_a_subscription_with_its_tags(
-    client: Billing, stripe_double: StripeDouble
+    client: StripeAccount, stripe_double: StripeDouble
 ) -> None:
     price, buyer = on_sale(client), client.create_customer("ada@example.com", "", {}, "ada")
     session = client.checkout(buyer["id"], price["id"], "https://example.com/a", "https://example.com/b", TAGS, "op")
@@ -147,14 +149,14 @@ def test_a_checkout_that_is_paid_becomes_a_subscription_with_its_tags(
     assert (subscription["status"], subscription["metadata"]) == ("active", TAGS)
 
 
-def test_a_customer_with_a_card_is_subscribed_directly(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_customer_with_a_card_is_subscribed_directly(client: StripeAccount, stripe_double: StripeDouble) -> None:
     made = client.subscribe(customer(client, stripe_double), on_sale(client)["id"], TAGS, "op")
     assert (made["status"], made["metadata"]) == ("active", TAGS)
     assert client.fetch("subscription", made["id"]) == made
 
 
 @pytest.mark.parametrize("card", [False, True])
-def test_who_cannot_pay_is_not_subscribed(client: Billing, stripe_double: StripeDouble, card: bool) -> None:
+def test_who_cannot_pay_is_not_subscribed(client: StripeAccount, stripe_double: StripeDouble, card: bool) -> None:
     price, buyer = on_sale(client), client.create_customer("ada@example.com", "", {}, "ada")["id"]
     stripe_double.decline(buyer)
     if card:
@@ -164,7 +166,7 @@ def test_who_cannot_pay_is_not_subscribed(client: Billing, stripe_double: Stripe
     assert stripe_double.all("subscription") == []
 
 
-def test_a_subscription_moves_to_another_price(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_subscription_moves_to_another_price(client: StripeAccount, stripe_double: StripeDouble) -> None:
     cheap, dear = on_sale(client), on_sale(client, 2000, "dumacle:max")
     made = client.subscribe(customer(client, stripe_double), cheap["id"], TAGS, "op")
     moved = client.change(made, dear["id"], "op-2")
@@ -172,7 +174,7 @@ def test_a_subscription_moves_to_another_price(client: Billing, stripe_double: S
     assert moved["items"]["data"][0]["id"] == made["items"]["data"][0]["id"]
 
 
-def test_a_change_that_cannot_be_paid_changes_nothing(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_change_that_cannot_be_paid_changes_nothing(client: StripeAccount, stripe_double: StripeDouble) -> None:
     monthly, yearly = on_sale(client), on_sale(client, 9000, "dumacle:year", "year")
     buyer = customer(client, stripe_double)
     made = client.subscribe(buyer, monthly["id"], TAGS, "op")
@@ -182,7 +184,7 @@ def test_a_change_that_cannot_be_paid_changes_nothing(client: Billing, stripe_do
     assert client.fetch("subscription", made["id"]) == made
 
 
-def test_a_subscription_ends_with_its_period_or_now(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_subscription_ends_with_its_period_or_now(client: StripeAccount, stripe_double: StripeDouble) -> None:
     made = client.subscribe(customer(client, stripe_double), on_sale(client)["id"], TAGS, "op")
     later = client.cancel(made["id"], now=False)
     assert (later["status"], later["cancel_at_period_end"]) == ("active", True)
@@ -192,13 +194,13 @@ def test_a_subscription_ends_with_its_period_or_now(client: Billing, stripe_doub
     assert found["ended_at"] == stripe_double.now
 
 
-def test_the_portal_has_a_page(client: Billing, stripe_double: StripeDouble) -> None:
+def test_the_portal_has_a_page(client: StripeAccount, stripe_double: StripeDouble) -> None:
     page = client.portal(customer(client, stripe_double), "https://example.com/", "op")
     assert page["url"].startswith("https://billing.stripe.com/")
     assert page["return_url"] == "https://example.com/"
 
 
-def test_all_subscriptions_are_listed_over_pages(client: Billing, stripe_double: StripeDouble) -> None:
+def test_all_subscriptions_are_listed_over_pages(client: StripeAccount, stripe_double: StripeDouble) -> None:
     price, other = on_sale(client), on_sale(client, 100, "dumacle:other")
     buyer = customer(client, stripe_double)
     with stripe_double.lock:
@@ -212,18 +214,18 @@ def test_all_subscriptions_are_listed_over_pages(client: Billing, stripe_double:
     assert [found["id"] for found in client.subscriptions(last["customer"])] == [last["id"]]
 
 
-@pytest.mark.parametrize("kind", sorted(billing.KINDS))
-def test_what_does_not_exist_is_none(client: Billing, kind: str) -> None:
+@pytest.mark.parametrize("kind", sorted(stripe.KINDS))
+def test_what_does_not_exist_is_none(client: StripeAccount, kind: str) -> None:
     assert client.fetch(kind, "none_of_ours") is None
 
 
-def test_a_deleted_customer_is_none(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_deleted_customer_is_none(client: StripeAccount, stripe_double: StripeDouble) -> None:
     buyer = customer(client, stripe_double)
     stripe_double.delete_customer(buyer)
     assert client.fetch("customer", buyer) is None
 
 
-def test_every_object_can_be_written_as_json(client: Billing, stripe_double: StripeDouble) -> None:
+def test_every_object_can_be_written_as_json(client: StripeAccount, stripe_double: StripeDouble) -> None:
     made = client.subscribe(customer(client, stripe_double), on_sale(client)["id"], TAGS, "op")
     assert json.loads(json.dumps(client.fetch("invoice", made["latest_invoice"])))["status"] == "paid"
     assert json.loads(json.dumps(made)) == made
@@ -232,19 +234,21 @@ def test_every_object_can_be_written_as_json(client: Billing, stripe_double: Str
 # Once
 
 
-def test_the_same_operation_takes_effect_once(client: Billing, stripe_double: StripeDouble) -> None:
+def test_the_same_operation_takes_effect_once(client: StripeAccount, stripe_double: StripeDouble) -> None:
     first = client.create_customer("ada@example.com", "Ada", {}, "op")
     assert client.create_customer("ada@example.com", "Ada", {}, "op") == first
     assert client.create_customer("ada@example.com", "Ada", {}, "op-2") != first
     assert len(stripe_double.all("customer")) == 2
 
 
-def test_an_operation_with_other_arguments_is_another_request(client: Billing, stripe_double: StripeDouble) -> None:
+def test_an_operation_with_other_arguments_is_another_request(
+    client: StripeAccount, stripe_double: StripeDouble
+) -> None:
     client.create_customer("ada@example.com", "Ada", {}, "op")
     assert client.create_customer("bob@example.com", "Bob", {}, "op")["email"] == "bob@example.com"
 
 
-def test_a_lost_answer_is_had_again(client: Billing, stripe_double: StripeDouble) -> None:
+def test_a_lost_answer_is_had_again(client: StripeAccount, stripe_double: StripeDouble) -> None:
     price, buyer = on_sale(client), customer(client, stripe_double)
     stripe_double.fail("POST /v1/subscriptions", 500, after=True)
     with pytest.raises(StripeUnavailable):
@@ -269,7 +273,7 @@ FAULTS: list[tuple[int, type[DumacleError]]] = [
 
 @pytest.mark.parametrize(("status", "error"), FAULTS)
 def test_every_fault_is_ours(
-    client: Billing, stripe_double: StripeDouble, status: int, error: type[DumacleError]
+    client: StripeAccount, stripe_double: StripeDouble, status: int, error: type[DumacleError]
 ) -> None:
     calls: list[Callable[[], object]] = [
         lambda: client.fetch("customer", "cus_1"),
@@ -286,7 +290,7 @@ def test_every_fault_is_ours(
 
 
 def test_a_wrong_key_is_told_without_it(stripe_double: StripeDouble) -> None:
-    client = Billing("sk_test_wrong_and_secret", stripe_double.url)
+    client = StripeAccount("sk_test_wrong_and_secret", stripe_double.url)
     with pytest.raises(StripeForbidden) as caught:
         client.fetch("customer", "cus_1")
     client.close()
@@ -296,14 +300,14 @@ def test_a_wrong_key_is_told_without_it(stripe_double: StripeDouble) -> None:
 def test_a_stripe_that_is_not_there_is_temporary() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    client = Billing("sk_test_x", url)
+    client = StripeAccount("sk_test_x", url)
     with pytest.raises(StripeUnavailable, match="no connection") as caught:
         client.fetch("customer", "cus_1")
     client.close()
     assert url not in str(caught.value)
 
 
-def test_nothing_is_reported_to_stripe_beside_the_request(client: Billing, stripe_double: StripeDouble) -> None:
+def test_nothing_is_reported_to_stripe_beside_the_request(client: StripeAccount, stripe_double: StripeDouble) -> None:
     client.fetch("customer", "cus_1")
     client.fetch("customer", "cus_1")
     said = {name.lower(): value for name, value in stripe_double.api.headers.items()}
@@ -313,7 +317,7 @@ def test_nothing_is_reported_to_stripe_beside_the_request(client: Billing, strip
 
 @pytest.mark.parametrize(("key", "live"), [("sk_live_1", True), ("rk_live_1", True), ("sk_test_live_1", False)])
 def test_the_key_tells_the_mode(key: str, live: bool) -> None:
-    assert Billing(key).livemode is live
+    assert StripeAccount(key).livemode is live
 
 
 # What is configured
@@ -361,33 +365,33 @@ SIGNED = sign(BODY, "whsec_1", NOW)
 
 
 def test_an_authentic_event_is_returned() -> None:
-    assert billing.verify(BODY, SIGNED, ["whsec_1"], NOW) == json.loads(BODY)
+    assert stripe.verify(BODY, SIGNED, ["whsec_1"], NOW) == json.loads(BODY)
 
 
 @pytest.mark.parametrize("secrets", [["whsec_0", "whsec_1"], ["whsec_1", "whsec_0"]])
 def test_any_of_the_secrets_will_do(secrets: list[str]) -> None:
-    assert billing.verify(BODY, SIGNED, secrets, NOW)["id"] == "evt_1"
+    assert stripe.verify(BODY, SIGNED, secrets, NOW)["id"] == "evt_1"
 
 
 def test_any_of_the_signatures_will_do() -> None:
     both = sign(BODY, "whsec_0", NOW) + b",v0=00," + SIGNED.partition(b",")[2]
-    assert billing.verify(BODY, both, ["whsec_1"], NOW)["id"] == "evt_1"
+    assert stripe.verify(BODY, both, ["whsec_1"], NOW)["id"] == "evt_1"
 
 
 def test_a_thin_event_is_an_event() -> None:
     body = b'{"object": "v2.core.event", "id": "evt_1", "type": "v1.invoice.paid"}'
-    assert billing.verify(body, sign(body, "whsec_1", NOW), ["whsec_1"], NOW)["type"] == "v1.invoice.paid"
+    assert stripe.verify(body, sign(body, "whsec_1", NOW), ["whsec_1"], NOW)["type"] == "v1.invoice.paid"
 
 
 @pytest.mark.parametrize("off", [-300, 300])
 def test_a_clock_may_be_five_minutes_off(off: int) -> None:
-    assert billing.verify(BODY, SIGNED, ["whsec_1"], NOW + off)
+    assert stripe.verify(BODY, SIGNED, ["whsec_1"], NOW + off)
 
 
 @pytest.mark.parametrize("off", [-301, 301, 86_400 * 365])
 def test_a_delivery_of_another_time_is_refused(off: int) -> None:
-    with pytest.raises(DeliveryRefused, match="another time"):
-        billing.verify(BODY, SIGNED, ["whsec_1"], NOW + off)
+    with pytest.raises(DeliveryRefused, match="differs from the clock here by more than 300 s"):
+        stripe.verify(BODY, SIGNED, ["whsec_1"], NOW + off)
 
 
 HOSTILE = {
@@ -409,18 +413,18 @@ HOSTILE = {
 @pytest.mark.parametrize("header", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_signature_is_refused(header: bytes) -> None:
     with pytest.raises(DeliveryRefused):
-        billing.verify(BODY, header, ["whsec_1"], NOW)
+        stripe.verify(BODY, header, ["whsec_1"], NOW)
 
 
 def test_a_body_that_is_not_text_is_refused() -> None:
     with pytest.raises(DeliveryRefused):
-        billing.verify(b"\xff" + BODY, SIGNED, ["whsec_1"], NOW)
+        stripe.verify(b"\xff" + BODY, SIGNED, ["whsec_1"], NOW)
 
 
 @pytest.mark.parametrize("secrets", [[], [""], [" "]])
 def test_without_a_secret_nothing_is_authentic(secrets: list[str]) -> None:
     with pytest.raises(DeliveryRefused):
-        billing.verify(BODY, sign(BODY, "".join(secrets), NOW), secrets, NOW)
+        stripe.verify(BODY, sign(BODY, "".join(secrets), NOW), secrets, NOW)
 
 
 NO_EVENTS = [
@@ -440,10 +444,10 @@ NO_EVENTS = [
 @pytest.mark.parametrize("body", NO_EVENTS, ids=range(len(NO_EVENTS)))
 def test_a_signed_body_that_is_no_event_is_refused(body: bytes) -> None:
     with pytest.raises(DeliveryRefused, match="it is not"):
-        billing.verify(body, sign(body, "whsec_1", NOW), ["whsec_1"], NOW)
+        stripe.verify(body, sign(body, "whsec_1", NOW), ["whsec_1"], NOW)
 
 
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_no_bytes_bring_out_another_error(body: bytes, header: bytes) -> None:
     with pytest.raises(DeliveryRefused):
-        billing.verify(body, header, ["whsec_1"], NOW)
+        stripe.verify(body, header, ["whsec_1"], NOW)

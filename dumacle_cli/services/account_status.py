@@ -1,4 +1,4 @@
-"""How a user stands: plan, pods, quotas, and why an upload of his would be refused."""
+"""The account status of a user: plan, pods, quotas, and why an upload would be refused."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models import Subscription
 
 Quotas = dict[str, Row[Any]]
-# Storage is a level: there is no period for which it could be granted.
+# Storage has no period, so an extra amount cannot be granted for one.
 _RAISE = {"storage": "set {user} --storage SIZE", "upload": "grant {user} --upload SIZE"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a user cannot upload, and the command that changes it."""
+    """A reason why a user cannot upload, and the command that fixes it."""
 
     reason: str
     fix: str
@@ -32,7 +32,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class GrantedPod:
-    """A pod that a user may upload into, and its free room."""
+    """A pod that is granted to a user, with its free space."""
 
     name: str
     free: Bytes
@@ -41,9 +41,9 @@ class GrantedPod:
 
 @dataclass(frozen=True, slots=True)
 class UserDetail(users.User):
-    """A user with plan, pods and quotas (upload and transcode by the month; a limit that is null is unlimited).
+    """A user with plan, pods and quotas; upload and transcode are per month, a null limit is unlimited.
 
-    `largest_upload` is the size of the largest file for which there is room now, in bytes.
+    `largest_upload` is the size in bytes of the largest file that the user can upload now.
     """
 
     plan: str | None
@@ -64,26 +64,26 @@ class UserDetail(users.User):
 def show(
     session: Session, reference: str, *, size: int | None = None, pod: str = "", max_file_size: int | None = None
 ) -> UserDetail:
-    """Return how a user stands, of a deleted one too, and why a file of `size` bytes would be refused; raises NotFound.
+    """Return the account status of a user, deleted or not; raises NotFound.
 
-    Without a size it is about the smallest one that takes room, without a pod about any that is granted.
+    The reasons are those against an upload of `size` bytes (default: 1) to `pod` (default: any granted pod).
     """
-    from dumacle_cli.store import pods as pods_store  # both map tables, which most commands of users need not
+    from dumacle_cli.store import pods as pods_store  # both map tables that most commands of users do not need
     from dumacle_cli.store import subscriptions
 
     user = users.get_any(session, reference)
-    found = subscriptions.live(session, user.id)
+    found = subscriptions.current(session, user.id)
     pods = [
         GrantedPod(each.name, each.capacity - each.used - each.reserved, is_default)
         for each, is_default in pods_store.granted(session, user.id)
     ]
-    quotas = {row.metric: row for row in quotas_store.standing(session, user.id)}
-    asked = _Asked(user, 1 if size is None else size, _named(session, pod))
+    quotas = {row.metric: row for row in quotas_store.status(session, user.id)}
+    request = _UploadRequest(user, 1 if size is None else size, _pod_name(session, pod))
     reasons = [
-        *_barred(user),
-        *_without_plan(asked, found, quotas),
-        *_without_room(asked, [each for each in pods if asked.pod in (None, each.name)], session),
-        *_too_large(asked, max_file_size),
+        *_account_reasons(user),
+        *_quota_reasons(request, found, quotas),
+        *_pod_reasons(request, [each for each in pods if request.pod in (None, each.name)], session),
+        *_size_reasons(request, max_file_size),
     ]
     return UserDetail(
         **asdict(users.view(user)),
@@ -91,7 +91,7 @@ def show(
         subscription=found[0].status if found else None,
         can_upload=not reasons,
         reasons=reasons,
-        largest_upload=_largest(pods, quotas, max_file_size) if not [*_barred(user)] else 0,
+        largest_upload=_largest(pods, quotas, max_file_size) if not [*_account_reasons(user)] else 0,
         pods=pods,
         storage_used=quotas["storage"].used,
         storage_limit=quotas["storage"].allowed,
@@ -104,22 +104,22 @@ def show(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """Whether a user may upload a file of so many bytes, into this pod or any."""
+class _UploadRequest:
+    """An upload of so many bytes to this pod, or to any granted pod."""
 
     user: models.User
     size: int
     pod: str | None
 
 
-def _named(session: Session, pod: str) -> str | None:
+def _pod_name(session: Session, pod: str) -> str | None:
     from dumacle_cli.services import pods as services
 
     return services.known(session, pod).name if pod else None
 
 
 def _left(quota: Row[Any]) -> int | None:
-    """Return the bytes that are left of a quota, as a lease on them is granted; None is unlimited."""
+    """Return the bytes left of a quota, reservations subtracted; None is unlimited."""
     return None if quota.allowed is None else max(quota.allowed - quota.used - quota.reserved, 0)
 
 
@@ -130,25 +130,27 @@ def _largest(pods: list[GrantedPod], quotas: Quotas, max_file_size: int | None) 
     return max(0, min(bound for bound in bounds if bound is not None))
 
 
-def _barred(user: models.User) -> Iterator[Reason]:
+def _account_reasons(user: models.User) -> Iterator[Reason]:
     if user.deleted_at:
         yield Reason("the user is deleted", f"dumacle users restore {user.id}")
     elif user.status == "disabled":
         yield Reason("the user is disabled", f"dumacle users enable {quoted(user.email)}")
 
 
-def _without_plan(asked: _Asked, found: "tuple[Subscription, str] | None", quotas: Quotas) -> Iterator[Reason]:
+def _quota_reasons(
+    request: _UploadRequest, found: "tuple[Subscription, str] | None", quotas: Quotas
+) -> Iterator[Reason]:
     left = {metric: _left(quotas[metric]) for metric in ("storage", "upload")}
-    short = {metric: free for metric, free in left.items() if free is not None and free < asked.size}
+    short = {metric: free for metric, free in left.items() if free is not None and free < request.size}
     entitled = found is not None and found[0].status in models.plans.ENTITLED_STATUSES
-    whose = quoted(asked.user.email)
+    user = quoted(request.user.email)
     if short and not entitled and not any(quotas[metric].overridden for metric in short):
-        why = f"the subscription to {found[1]} is {found[0].status}" if found else "there is no live subscription"
-        yield Reason(why, f"dumacle plans subscribe {whose} PLAN")
+        why = f"the subscription to {found[1]} is {found[0].status}" if found else "there is no current subscription"
+        yield Reason(why, f"dumacle plans subscribe {user} PLAN")
         return
     for metric, free in short.items():
         yield Reason(
-            _used_up(f"the {metric} quota", free, asked.size), f"dumacle quotas {_RAISE[metric]}".format(user=whose)
+            _used_up(f"the {metric} quota", free, request.size), f"dumacle quotas {_RAISE[metric]}".format(user=user)
         )
 
 
@@ -158,23 +160,23 @@ def _used_up(what: str, free: int, size: int) -> str:
     return f"{what} is used up"
 
 
-def _without_room(asked: _Asked, pods: list[GrantedPod], session: Session) -> Iterator[Reason]:
+def _pod_reasons(request: _UploadRequest, pods: list[GrantedPod], session: Session) -> Iterator[Reason]:
     from dumacle_cli.store import pods as pods_store
 
-    closed = {pod.name for pod in pods_store.granted_before(session, asked.user.id)}
-    if not pods and (away := closed if asked.pod is None else closed & {asked.pod}):
-        yield from (Reason(f"pod {gone} is deleted", f"dumacle pods restore {quoted(gone)}") for gone in sorted(away))
+    deleted = {pod.name for pod in pods_store.granted_before(session, request.user.id)}
+    if not pods and (gone := deleted if request.pod is None else deleted & {request.pod}):
+        yield from (Reason(f"pod {name} is deleted", f"dumacle pods restore {quoted(name)}") for name in sorted(gone))
     elif not pods:
-        which = "no pod is granted" if asked.pod is None else f"pod {asked.pod} is not granted"
-        named = "POD" if asked.pod is None else quoted(asked.pod)
-        yield Reason(which, f"dumacle pods grant {named} {quoted(asked.user.email)}")
-    elif all(pod.free < asked.size for pod in pods):
+        which = "no pod is granted" if request.pod is None else f"pod {request.pod} is not granted"
+        named = "POD" if request.pod is None else quoted(request.pod)
+        yield Reason(which, f"dumacle pods grant {named} {quoted(request.user.email)}")
+    elif all(pod.free < request.size for pod in pods):
         for pod in pods:
-            full = f"pod {pod.name} is full" if pod.free <= 0 else _used_up(f"pod {pod.name}", pod.free, asked.size)
+            full = f"pod {pod.name} is full" if pod.free <= 0 else _used_up(f"pod {pod.name}", pod.free, request.size)
             yield Reason(full, f"dumacle pods update {quoted(pod.name)} --capacity SIZE")
 
 
-def _too_large(asked: _Asked, limit: int | None) -> Iterator[Reason]:
-    if limit is not None and asked.size > limit:
-        reason = f"it is {show_size(asked.size)}, and the limit of a file is {show_size(limit)}"
+def _size_reasons(request: _UploadRequest, limit: int | None) -> Iterator[Reason]:
+    if limit is not None and request.size > limit:
+        reason = f"the file is {show_size(request.size)}, and the limit for a file is {show_size(limit)}"
         yield Reason(reason, "dumacle config set max_file_size SIZE")

@@ -14,11 +14,11 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.services import placement
-from dumacle_cli.store import queue, units
+from dumacle_cli.store import queue, work_units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Transcode, Unit
 from dumacle_cli.store.places import Place
-from dumacle_cli.store.units import Claimed, Output
+from dumacle_cli.store.work_units import Claimed, Output
 from tests.factories import make_file, make_plan, make_pod, make_subscription, make_user
 
 pytestmark = pytest.mark.integration
@@ -60,7 +60,7 @@ def work(session: Session) -> Work:
 
 
 def claim(session: Session, work: Work, worker: str = "one", seconds: float = 60) -> Claimed:
-    claimed = units.claim(session, work.unit, worker, seconds)
+    claimed = work_units.claim(session, work.unit, worker, seconds)
     session.commit()
     assert claimed is not None
     return claimed
@@ -108,7 +108,7 @@ def test_only_one_of_many_claims(database: Database, work: Work) -> None:
     def one(number: int) -> bool:
         with database.session() as session:
             barrier.wait()
-            return units.claim(session, work.unit, f"worker {number}", 60) is not None
+            return work_units.claim(session, work.unit, f"worker {number}", 60) is not None
 
     with ThreadPoolExecutor(12) as pool:
         assert sum(pool.map(one, range(12))) == 1
@@ -116,50 +116,50 @@ def test_only_one_of_many_claims(database: Database, work: Work) -> None:
 
 def test_a_claim_whose_answer_was_lost_is_asked_for_again(session: Session, work: Work) -> None:
     token = uuid.uuid4()
-    first = units.claim(session, work.unit, "one", 60, token)
+    first = work_units.claim(session, work.unit, "one", 60, token)
     session.commit()
-    assert units.claim(session, work.unit, "one", 60, token) == first
-    assert units.claim(session, work.unit, "two", 60) is None
+    assert work_units.claim(session, work.unit, "one", 60, token) == first
+    assert work_units.claim(session, work.unit, "two", 60) is None
 
 
 def test_nothing_to_claim(session: Session, work: Work) -> None:
-    assert units.claim(session, work.unit + 1, "one", 60) is None
+    assert work_units.claim(session, work.unit + 1, "one", 60) is None
 
 
 def test_renews_for_the_holder_only(session: Session, work: Work) -> None:
     claimed = claim(session, work)
-    assert units.renew(session, claimed.id, claimed.token, 60, 40)
-    assert units.renew(session, claimed.id, claimed.token, 60, 30)
+    assert work_units.renew(session, claimed.id, claimed.token, 60, 40)
+    assert work_units.renew(session, claimed.id, claimed.token, 60, 30)
     assert books(session, work)["progress"] == 40
-    assert not units.renew(session, claimed.id, uuid.uuid4(), 60, 50)
+    assert not work_units.renew(session, claimed.id, uuid.uuid4(), 60, 50)
     assert books(session, work)["progress"] == 40
 
 
 def test_progress_never_runs_backwards_over_attempts(session: Session, work: Work) -> None:
     first = claim(session, work)
-    assert units.renew(session, first.id, first.token, 60, 40)
-    assert units.release(session, first)
+    assert work_units.renew(session, first.id, first.token, 60, 40)
+    assert work_units.release(session, first)
     assert books(session, work)["progress"] == 40
     second = claim(session, work)
     for percent, shown in ((10, 40), (50, 50)):
-        assert units.renew(session, second.id, second.token, 60, percent)
+        assert work_units.renew(session, second.id, second.token, 60, percent)
         assert books(session, work)["progress"] == shown
 
 
 def test_a_lapsed_lease_may_still_be_renewed_until_another_takes_it(session: Session, work: Work) -> None:
     claimed = claim(session, work)
     lapse(session)
-    assert units.renew(session, claimed.id, claimed.token, 60, 10)
+    assert work_units.renew(session, claimed.id, claimed.token, 60, 10)
     lapse(session)
     second = claim(session, work, "two")
-    assert not units.renew(session, claimed.id, claimed.token, 60, 10)
-    assert units.renew(session, second.id, second.token, 60, 10)
+    assert not work_units.renew(session, claimed.id, claimed.token, 60, 10)
+    assert work_units.renew(session, second.id, second.token, 60, 10)
 
 
 def test_who_takes_over_gives_back_what_the_dead_one_held(session: Session, work: Work) -> None:
     dead = claim(session, work)
-    units.charge(session, dead, 30)
-    units.reserve(session, dead, 500)
+    work_units.charge(session, dead, 30)
+    work_units.reserve(session, dead, 500)
     assert books(session, work) | {"reserved": 500, "held": 500, "charged": 30} == books(session, work)
     lapse(session)
     claimed = claim(session, work, "two")
@@ -169,26 +169,26 @@ def test_who_takes_over_gives_back_what_the_dead_one_held(session: Session, work
 
 
 def test_what_a_dead_worker_held_waits_again_after_the_reaper(session: Session, work: Work) -> None:
-    units.charge(session, claim(session, work), 30)
+    work_units.charge(session, claim(session, work), 30)
     session.commit()
-    assert units.reap(session) == 0
+    assert work_units.reap(session) == 0
     lapse(session)
-    assert units.reap(session) == 1
+    assert work_units.reap(session) == 1
     found = books(session, work)
     assert (found["status"], found["unit"], found["attempt"], found["crashes"]) == ("queued", "queued", 0, 1)
     assert (found["charged"], found["error"]) == (0, "its worker died")
     claim(session, work)
     lapse(session)
-    assert units.reap(session) == 1
+    assert work_units.reap(session) == 1
     assert books(session, work)["status"] == "quarantined"
 
 
 def test_two_deaths_end_in_quarantine(session: Session, work: Work) -> None:
     for worker in ("one", "two"):
-        units.charge(session, claim(session, work, worker), 30)
+        work_units.charge(session, claim(session, work, worker), 30)
         session.commit()
         lapse(session)
-    assert units.claim(session, work.unit, "three", 60) is None
+    assert work_units.claim(session, work.unit, "three", 60) is None
     found = books(session, work)
     assert (found["status"], found["unit"], found["charged"]) == ("quarantined", "failed", 0)
     assert "died" in found["error"]
@@ -196,61 +196,61 @@ def test_two_deaths_end_in_quarantine(session: Session, work: Work) -> None:
 
 def test_charges_once(session: Session, work: Work) -> None:
     claimed = claim(session, work)
-    units.charge(session, claimed, 25)
-    units.charge(session, claimed, 25)
+    work_units.charge(session, claimed, 25)
+    work_units.charge(session, claimed, 25)
     assert (books(session, work)["charged"], books(session, work)["seconds"]) == (25, 25)
 
 
 def test_refuses_to_charge_above_the_quota(session: Session, work: Work) -> None:
     claimed = claim(session, work)
     with pytest.raises(QuotaExceeded, match=r"transcode quota .* 60 s left of 60 s, 61 s needed"):
-        units.charge(session, claimed, 61)
+        work_units.charge(session, claimed, 61)
     assert (books(session, work)["charged"], books(session, work)["seconds"]) == (0, None)
 
 
 def test_an_attempt_after_a_release_is_charged_again(session: Session, work: Work) -> None:
     for _ in range(3):
         claimed = claim(session, work)
-        units.charge(session, claimed, 25)
+        work_units.charge(session, claimed, 25)
         assert books(session, work)["charged"] == 25
-        assert units.release(session, claimed)
+        assert work_units.release(session, claimed)
         found = books(session, work)
         assert (found["charged"], found["seconds"], found["attempt"], found["unit"]) == (0, None, 0, "queued")
 
 
 def test_a_refund_of_a_closed_period_changes_nothing(session: Session, work: Work) -> None:
     claimed = claim(session, work)
-    units.charge(session, claimed, 25)
+    work_units.charge(session, claimed, 25)
     session.execute(text("UPDATE app.quota_counters SET closed_at = now() WHERE metric = 'transcode'"))
     session.commit()
-    assert units.release(session, claimed)
+    assert work_units.release(session, claimed)
     assert books(session, work)["charged"] == 25
 
 
 def test_reserves_what_there_is_room_for(session: Session, work: Work) -> None:
     claimed = claim(session, work)
-    units.reserve(session, claimed, 1500)
-    units.reserve(session, claimed, 1500)
+    work_units.reserve(session, claimed, 1500)
+    work_units.reserve(session, claimed, 1500)
     assert (books(session, work)["reserved"], books(session, work)["held"]) == (1500, 1500)
     with pytest.raises(QuotaExceeded, match="storage"):
-        units.reserve(session, claimed, 1501)
+        work_units.reserve(session, claimed, 1501)
     with pytest.raises(PodFull):
-        units.reserve(session, claimed, 2001)
+        work_units.reserve(session, claimed, 2001)
     assert (books(session, work)["reserved"], books(session, work)["held"]) == (1500, 1500)
 
 
 def test_publishes_once(session: Session, work: Work) -> None:
     claimed = claim(session, work)
-    units.reserve(session, claimed, 700)
-    assert units.publish(session, claimed, [output(claimed, 500), output(claimed, 200, "poster")])
-    assert units.publish(session, claimed, [output(claimed, 500), output(claimed, 200, "poster")])
+    work_units.reserve(session, claimed, 700)
+    assert work_units.publish(session, claimed, [output(claimed, 500), output(claimed, 200, "poster")])
+    assert work_units.publish(session, claimed, [output(claimed, 500), output(claimed, 200, "poster")])
     found = books(session, work)
     assert (found["used"], found["reserved"], found["storage"], found["held"]) == (1700, 0, 1700, 0)
     assert (found["status"], found["unit"], found["progress"]) == ("done", "done", 100)
     rows = session.execute(text("SELECT name, entry, frames, rungs FROM app.renditions ORDER BY name")).all()
     assert [row.name for row in rows] == ["hls", "poster"]
     assert rows[0].rungs[0]["height"] == 360
-    assert units.claim(session, work.unit, "two", 60) is None
+    assert work_units.claim(session, work.unit, "two", 60) is None
 
 
 @pytest.mark.parametrize(
@@ -268,49 +268,49 @@ def test_publishes_once(session: Session, work: Work) -> None:
 )
 def test_publishes_nothing_that_lies_elsewhere(session: Session, work: Work, elsewhere: dict[str, str]) -> None:
     claimed = claim(session, work)
-    units.reserve(session, claimed, 700)
+    work_units.reserve(session, claimed, 700)
     with pytest.raises(ProgrammingError, match="not those of transcode"), session.begin_nested():
-        units.publish(session, claimed, [replace(output(claimed), **elsewhere)])
+        work_units.publish(session, claimed, [replace(output(claimed), **elsewhere)])
     other = replace(output(claimed), prefix=output(claimed).prefix.replace(str(claimed.token), str(uuid.uuid4())))
     with pytest.raises(ProgrammingError, match="not those of transcode"), session.begin_nested():
-        units.publish(session, claimed, [output(claimed), other])
-    assert units.publish(session, claimed, [output(claimed)])
+        work_units.publish(session, claimed, [output(claimed), other])
+    assert work_units.publish(session, claimed, [output(claimed)])
 
 
 def test_who_lost_the_lease_changes_nothing(session: Session, work: Work) -> None:
     frozen = claim(session, work)
-    units.reserve(session, frozen, 700)
+    work_units.reserve(session, frozen, 700)
     lapse(session)
     current = claim(session, work, "two")
     before = books(session, work)
-    assert not units.publish(session, frozen, [output(frozen)])
-    assert not units.fail(session, frozen, "late", final=True)
-    assert not units.release(session, frozen)
-    with pytest.raises(units.Lost):
-        units.charge(session, frozen, 1)
-    with pytest.raises(units.Lost):
-        units.reserve(session, frozen, 1)
+    assert not work_units.publish(session, frozen, [output(frozen)])
+    assert not work_units.fail(session, frozen, "late", final=True)
+    assert not work_units.release(session, frozen)
+    with pytest.raises(work_units.Lost):
+        work_units.charge(session, frozen, 1)
+    with pytest.raises(work_units.Lost):
+        work_units.reserve(session, frozen, 1)
     assert books(session, work) == before
-    assert units.publish(session, current, [output(current)])
-    assert not units.publish(session, frozen, [output(frozen)])
+    assert work_units.publish(session, current, [output(current)])
+    assert not work_units.publish(session, frozen, [output(frozen)])
 
 
 def test_a_failed_attempt_waits_and_is_tried_three_times(session: Session, work: Work) -> None:
     for attempt in (1, 2, 3):
         claimed = claim(session, work)
         assert claimed.attempt == attempt
-        units.charge(session, claimed, 30)
-        units.reserve(session, claimed, 300)
-        assert units.fail(session, claimed, f"failure {attempt}", final=False)
+        work_units.charge(session, claimed, 30)
+        work_units.reserve(session, claimed, 300)
+        assert work_units.fail(session, claimed, f"failure {attempt}", final=False)
         found = books(session, work)
         assert (found["charged"], found["reserved"], found["held"], found["error"]) == (0, 0, 0, f"failure {attempt}")
         assert found["status"] == ("failed" if attempt == 3 else "queued")
-        assert units.claim(session, work.unit, "hasty", 60) is None
+        assert work_units.claim(session, work.unit, "hasty", 60) is None
         lapse(session)
 
 
 def test_a_final_failure_is_not_tried_again(session: Session, work: Work) -> None:
-    assert units.fail(session, claim(session, work), "not a film", final=True)
+    assert work_units.fail(session, claim(session, work), "not a film", final=True)
     assert (books(session, work)["status"], books(session, work)["error"]) == ("failed", "not a film")
 
 
@@ -318,29 +318,29 @@ def test_a_final_failure_is_not_tried_again(session: Session, work: Work) -> Non
 def test_cancels(runs: bool, session: Session, work: Work) -> None:
     if runs:
         claimed = claim(session, work)
-        units.charge(session, claimed, 30)
-        units.reserve(session, claimed, 300)
-    assert units.cancel(session, [work.transcode]) == 1
+        work_units.charge(session, claimed, 30)
+        work_units.reserve(session, claimed, 300)
+    assert work_units.cancel(session, [work.transcode]) == 1
     found = books(session, work)
     assert (found["status"], found["unit"], found["charged"], found["reserved"]) == ("cancelled", "cancelled", 0, 0)
-    assert units.cancel(session, [work.transcode]) == 0
+    assert work_units.cancel(session, [work.transcode]) == 0
     if runs:
-        assert not units.renew(session, claimed.id, claimed.token, 60, 50)
-        assert not units.publish(session, claimed, [output(claimed)])
+        assert not work_units.renew(session, claimed.id, claimed.token, 60, 50)
+        assert not work_units.publish(session, claimed, [output(claimed)])
 
 
 def test_many_at_once_keep_the_books(database: Database, session: Session, work: Work) -> None:
     """Claims that lapse at once, publications, cancellations: whatever wins, nothing is counted twice."""
     steps: list[Callable[[Session, Claimed], object]] = [
-        lambda session, claimed: units.publish(session, claimed, [output(claimed, 300)]),
-        lambda session, claimed: units.fail(session, claimed, "x", final=False),
-        lambda session, _: units.cancel(session, [work.transcode]),
-        lambda session, claimed: units.release(session, claimed),
-        lambda session, _: units.claim(session, work.unit, "other", 60),
+        lambda session, claimed: work_units.publish(session, claimed, [output(claimed, 300)]),
+        lambda session, claimed: work_units.fail(session, claimed, "x", final=False),
+        lambda session, _: work_units.cancel(session, [work.transcode]),
+        lambda session, claimed: work_units.release(session, claimed),
+        lambda session, _: work_units.claim(session, work.unit, "other", 60),
     ]
     claimed = claim(session, work)
-    units.charge(session, claimed, 30)
-    units.reserve(session, claimed, 300)
+    work_units.charge(session, claimed, 30)
+    work_units.reserve(session, claimed, 300)
     lapse(session)
     barrier = threading.Barrier(len(steps))
 
@@ -383,7 +383,7 @@ def test_wakes_what_waits_and_nothing_else(session: Session, work: Work) -> None
     session.execute(text("DELETE FROM queue.procrastinate_jobs"))
     claimed = claim(session, work)
     assert queue.wake_waiting_units(session) == 0
-    units.fail(session, claimed, "try again", final=False)
+    work_units.fail(session, claimed, "try again", final=False)
     assert queue.wake_waiting_units(session) == 0
     lapse(session)
     assert queue.wake_waiting_units(session) == 1

@@ -1,4 +1,4 @@
-"""Units of work: claimed under a token, renewed, charged, published or given back; the rules are in sql/units.sql."""
+"""Units of work: claim, renew, charge, publish and release them; the rules are in sql/units.sql."""
 
 import json
 import uuid
@@ -18,16 +18,16 @@ from dumacle_cli.units import show_size
 ATTEMPTS = 3
 CRASHES = 2
 RETRY_SECONDS = 30.0
-"""How long a unit waits after its first failed attempt; ten times that after the second."""
+"""How long a unit waits after its first failed attempt; ten times as long after the second."""
 
 
 class Lost(Exception):
-    """The unit is held under another token now, or was cancelled."""
+    """The unit is now held under another token, or was cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A unit that is held under `token`, what is to be made, for whom, and of which content."""
+    """A unit held under `token`: its content, preset, owner and pod."""
 
     id: int
     token: uuid.UUID
@@ -43,7 +43,7 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One rendition: its objects lie under `prefix`, and `entry` there is to be opened; size in bytes."""
+    """One rendition: its objects are under `prefix`, and players open `entry` there; size in bytes."""
 
     name: str
     kind: str
@@ -61,9 +61,9 @@ class Output:
 def claim(
     session: Session, unit_id: int, worker: str, seconds: float, token: uuid.UUID | None = None
 ) -> Claimed | None:
-    """Take a unit that waits or whose lease lapsed, for so many seconds; None where there is nothing to take.
+    """Claim a waiting unit, or one whose lease lapsed, for `seconds`; None if it cannot be claimed.
 
-    With the token of an earlier try, whose answer was lost, it is the same claim.
+    The token of an earlier try whose answer was lost makes it the same claim.
     """
     token = token or uuid.uuid4()
     held = session.scalars(select(func.app.claim_unit(unit_id, token, worker, seconds, CRASHES))).one()
@@ -90,12 +90,12 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
 
 
 def renew(session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int) -> bool:
-    """Prolong a lease to so many seconds from now, with progress 0 to 99; False where it is held no more."""
+    """Renew a lease for `seconds` from now, with progress 0 to 99; False if it is no longer held."""
     return bool(session.scalars(select(func.app.renew_unit(unit_id, token, seconds, progress))).one())
 
 
 def charge(session: Session, unit: Claimed, seconds: int) -> None:
-    """Count the seconds of this attempt against the owner's quota, once; raises QuotaExceeded, Lost."""
+    """Charge the seconds of this attempt to the owner's quota, once; raises QuotaExceeded, Lost."""
     found = _row(session, "SELECT * FROM app.charge_unit(:unit, :token, :amount)", unit, seconds)
     if found.accepted is None:
         raise Lost
@@ -105,7 +105,7 @@ def charge(session: Session, unit: Claimed, seconds: int) -> None:
 
 
 def reserve(session: Session, unit: Claimed, size: int) -> None:
-    """Reserve so many bytes in all of the pod and of the owner's storage; raises PodFull, QuotaExceeded, Lost."""
+    """Reserve `size` bytes of the pod and of the owner's storage in all; raises PodFull, QuotaExceeded, Lost."""
     found = _row(session, "SELECT * FROM app.reserve_unit(:unit, :token, :amount)", unit, size)
     if found.refused_by == "pod":
         raise PodFull(pod=unit.pod, free=show_size(found.free), wanted=show_size(size))
@@ -117,26 +117,26 @@ def reserve(session: Session, unit: Claimed, size: int) -> None:
 
 
 def publish(session: Session, unit: Claimed, outputs: Sequence[Output]) -> bool:
-    """Let these renditions stand and end the transcode, once; True also where this attempt published them before."""
+    """Publish these renditions and end the transcode, once; True also if this attempt published them before."""
     made = json.dumps([asdict(output) for output in outputs])
     query = "SELECT app.publish_unit(:unit, :token, CAST(:amount AS jsonb))"
     return bool(_row(session, query, unit, made)[0])
 
 
 def fail(session: Session, unit: Claimed, error: str, *, final: bool) -> bool:
-    """Give back what the attempt holds, and end the transcode or try again later; False where it is held no more."""
+    """Release what the attempt holds, and end the transcode or retry later; False if it is no longer held."""
     seconds = RETRY_SECONDS * 10 ** (unit.attempt - 1)
     query = func.app.fail_unit(unit.id, unit.token, error, final, ATTEMPTS, seconds)
     return bool(session.scalars(select(query)).one())
 
 
 def release(session: Session, unit: Claimed) -> bool:
-    """Put a unit back as if it had not been tried; False where it is held no more."""
+    """Release a unit as if it had not been tried; False if it is no longer held."""
     return bool(session.scalars(select(func.app.release_unit(unit.id, unit.token))).one())
 
 
 def reap(session: Session) -> int:
-    """Take units back whose leases lapsed, and put into quarantine what two workers died of; returns how many."""
+    """Take back units whose leases lapsed, and quarantine those that two workers died of; returns how many."""
     query = """
         SELECT count(*) FROM (
             SELECT u.id FROM app.units AS u
@@ -148,7 +148,7 @@ def reap(session: Session) -> int:
 
 
 def cancel(session: Session, transcode_ids: Sequence[int]) -> int:
-    """Cancel the units of these transcodes that wait or run, and so the transcodes; returns how many units."""
+    """Cancel these transcodes and their waiting and running units; returns how many units."""
     query = """
         SELECT count(*) FROM (
             SELECT u.id FROM app.units AS u

@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from dumacle_cli.clients.billing import Billing, Price, verify
+from dumacle_cli.clients.stripe import Price, StripeAccount, verify
 from dumacle_cli.errors import DatabaseFault, NotApplied
-from dumacle_cli.services import billing as service
-from dumacle_cli.services import mirror, webhooks
-from dumacle_cli.services.products import tags
-from dumacle_cli.store import mirror as mirror_store
-from dumacle_cli.store import models
+from dumacle_cli.services.billing import BillingContext, apply, inbox
+from dumacle_cli.services.billing.objects import tags
+from dumacle_cli.store import models, subscriptions
 from dumacle_cli.store import stripe as store
 from dumacle_cli.store.database import Database
 from tests.factories import make_plan, make_pod, make_subscription, make_user
@@ -50,6 +48,9 @@ class World:
             self.plans[name] = make_plan(session, name, price=900, storage_limit=limit, upload_limit=limit, **known).id
         self.prices[name] = price["id"]
 
+    def context(self, account: StripeAccount | None = None) -> BillingContext:
+        return BillingContext(self.database, account or self.billing, HERE)
+
     def user(self, email: str = "") -> int:
         with self.database.session() as session:
             return int(make_user(session, email).id)
@@ -72,13 +73,13 @@ class World:
     def _receive(self, delivery: Delivery) -> str:
         event = verify(delivery.body, delivery.header, [self.stripe.secret], datetime.now(UTC).timestamp())
         with self.database.session() as session:
-            return webhooks.record(session, event, delivery.body)
+            return inbox.receive(session, event, delivery.body)
 
-    def work(self, billing: Billing | None = None) -> None:
+    def work(self, billing: StripeAccount | None = None) -> None:
         """Apply what is due until nothing is."""
         while ids := self._due():
             for id_ in ids:
-                service.apply_object(self.database, billing or self.billing, id_, HERE)
+                apply.apply_object(self.context(billing), id_)
 
     def _due(self) -> list[str]:
         with self.database.session() as session:
@@ -204,7 +205,7 @@ def test_subscription_that_is_gone_at_stripe_ends(world: World) -> None:
     found = world.subscribe(world.customer(user))
     world.arrive()
     del world.stripe.account.objects[found["id"]]
-    assert service.refresh(world.database, world.billing, ("subscription", found["id"]), HERE) == "applied"
+    assert apply.refresh(world.context(), ("subscription", found["id"])) == "applied"
     assert world.live(user) is None
 
 
@@ -284,7 +285,7 @@ def test_made_at_the_dashboard_for_a_customer_of_ours(world: World) -> None:
     user = world.user()
     customer = world.customer(user)
     with world.database.session() as session:
-        store.keep_customer(session, user, customer["id"])
+        store.save_customer(session, user, customer["id"])
     world.billing.subscribe(customer["id"], world.prices["pro"], {}, "by hand")
     world.arrive()
     assert world.live(user) == ("pro", "active")
@@ -300,7 +301,7 @@ def test_plan_that_is_not_known_yet_waits(world: World) -> None:
     price = world.prices["starter"]
     assert world.events()["customer.subscription.created"] == (
         "parked",
-        f"it cannot be applied: no plan is sold at {price}",
+        f"it cannot be applied: no plan has the price {price}",
     )
     world.rows("UPDATE app.plans SET stripe_price_id = :price WHERE name = 'starter' RETURNING id", price=price)
     world.later()
@@ -313,7 +314,7 @@ def test_plan_that_is_not_known_yet_waits(world: World) -> None:
 def test_user_who_never_comes_is_given_up_and_can_be_retried(world: World) -> None:
     world.subscribe(world.customer(999_999))
     world.arrive()
-    for _ in service.BACKOFF_S:
+    for _ in apply.BACKOFF_S:
         assert world.statuses() == {"parked"}
         world.later()
     assert set(world.events().values()) == {("dead", "it cannot be applied: there is no user '999999'")}
@@ -321,7 +322,7 @@ def test_user_who_never_comes_is_given_up_and_can_be_retried(world: World) -> No
     world.rows("INSERT INTO app.users (id, email) OVERRIDING SYSTEM VALUE VALUES (999999, 'late@x') RETURNING id")
     (event,) = world.rows("SELECT id FROM app.stripe_events WHERE type = 'customer.subscription.created'")
     with world.database.session() as session:
-        ((retried,), changed) = webhooks.retry(session, event)
+        ((retried,), changed) = inbox.retry(session, event)
     assert (retried.status, changed) == ("received", True)
     world.work()
     assert set(world.events().values()) == {("applied", None)}
@@ -346,11 +347,11 @@ def test_delivery_in_the_other_mode_is_parked_without_asking(world: World) -> No
     found = world.subscribe(world.customer(user))
     world.receive(*world.stripe.take())
     asked = len(world.stripe.requests)
-    live = Billing("sk_live_0123456789", world.stripe.url)
-    assert service.apply_object(world.database, live, found["id"], HERE) == "parked"
+    live = StripeAccount("sk_live_0123456789", world.stripe.url)
+    assert apply.apply_object(world.context(live), found["id"]) == "parked"
     live.close()
     assert len(world.stripe.requests) == asked
-    reason = "it is of test mode, and the key of live mode"
+    reason = "it is a test-mode object, and the key is a live-mode key"
     assert world.events()["customer.subscription.created"] == ("parked", f"it cannot be applied: {reason}")
 
 
@@ -360,8 +361,8 @@ def test_key_of_the_other_mode_ends_nothing(world: World) -> None:
     world.receive(*world.stripe.take())
     world.work()
     asked = len(world.stripe.requests)
-    live = Billing("sk_live_0123456789", world.stripe.url)
-    assert service.refresh(world.database, live, ("subscription", found["id"]), HERE) == "parked"
+    live = StripeAccount("sk_live_0123456789", world.stripe.url)
+    assert apply.refresh(world.context(live), ("subscription", found["id"])) == "parked"
     live.close()
     assert len(world.stripe.requests) == asked
     assert world.live(user) == ("starter", "active")
@@ -381,9 +382,9 @@ def test_what_stands_is_read_anew_while_somebody_holds_its_rows(world: World) ->
     with world.database.session() as session:
         user, plan = make_user(session), session.get_one(models.Plan, world.plans["pro"])
         make_subscription(session, user, plan, stripe_subscription_id="sub_1")
-        (held,) = mirror_store.standing(session, user.id)
-        mirror_store.choose(session, user.id, None)
-        assert mirror_store.standing(session, user.id) == [held]
+        (held,) = subscriptions.open_subscriptions(session, user.id)
+        subscriptions.set_current(session, user.id, None)
+        assert subscriptions.open_subscriptions(session, user.id) == [held]
         assert held.ended_at is not None
 
 
@@ -393,9 +394,9 @@ def test_what_stands_is_read_anew_while_somebody_holds_its_rows(world: World) ->
 def test_of_two_customers_the_first_is_kept_and_none_is_two_users(world: World) -> None:
     ada, bob = world.user(), world.user()
     with world.database.session() as session:
-        assert [store.keep_customer(session, ada, customer) for customer in ("cus_1", "cus_2")] == ["cus_1", "cus_1"]
+        assert [store.save_customer(session, ada, customer) for customer in ("cus_1", "cus_2")] == ["cus_1", "cus_1"]
     with pytest.raises(DatabaseFault, match="uq_customers_stripe_customer_id"), world.database.session() as session:
-        store.keep_customer(session, bob, "cus_1")
+        store.save_customer(session, bob, "cus_1")
 
 
 @pytest.mark.parametrize("thin", [False, True])
@@ -422,7 +423,7 @@ def test_deleted_customer_is_forgotten_with_his_subscription(world: World) -> No
     customer = world.customer(user)
     world.subscribe(customer)
     with world.database.session() as session:
-        store.keep_customer(session, user, customer["id"])
+        store.save_customer(session, user, customer["id"])
     world.arrive()
     world.stripe.delete_customer(customer["id"])
     world.arrive()
@@ -447,7 +448,7 @@ def test_stripe_that_is_down_is_waited_for_without_end(world: World) -> None:
     found = world.subscribe(world.customer(user))
     world.stripe.fail(f"GET /v1/subscriptions/{found['id']}", 500, times=99)
     world.arrive()
-    for _ in range(len(service.BACKOFF_S) + 2):
+    for _ in range(len(apply.BACKOFF_S) + 2):
         world.later()
         assert world.events()["customer.subscription.created"] == (
             "parked",
@@ -469,9 +470,9 @@ def test_what_was_fetched_before_another_claimed_it_is_not_applied(world: World)
     world.stripe.cancel(found["id"])
     world.work()
     with pytest.raises(NotApplied), world.database.session() as session:
-        service.apply(session, slow, stale, HERE)
+        apply.apply(session, slow, stale, HERE)
     with world.database.session() as session:
-        assert service.postpone(session, slow, NotApplied(reason="slow")) == "parked"
+        assert apply.postpone(session, slow, NotApplied(reason="slow")) == "parked"
     assert world.live(user) is None
     assert world.rows("SELECT have = want, wanted_at, error FROM app.stripe_objects") == [(True, None, None)]
 
@@ -488,7 +489,7 @@ def test_what_changed_while_it_was_applied_is_fetched_again(world: World) -> Non
     world.stripe.cancel(found["id"])
     world.receive(*world.stripe.take())
     with world.database.session() as session:
-        assert service.apply(session, claimed, stale, HERE) == "applied"
+        assert apply.apply(session, claimed, stale, HERE) == "applied"
     assert world.live(user) == ("starter", "active")
     assert world.events()["customer.subscription.deleted"] == ("received", None)
     world.work()
@@ -534,7 +535,7 @@ def test_same_event_five_times_late_and_out_of_order_changes_nothing(world: Worl
         world.work()
     # What workers do twice because a lease ran out changes nothing either.
     for _ in range(2):
-        service.refresh(world.database, world.billing, ("subscription", found["id"]), HERE)
+        apply.refresh(world.context(), ("subscription", found["id"]))
     assert remembered(world) == before
     counted = {count for (count,) in world.rows("SELECT deliveries FROM app.stripe_events")}
     assert counted == {6}
@@ -559,7 +560,7 @@ def change(world: World, dice: random.Random, found: Object) -> None:
         stripe.put(id_, status=dice.choice(["active", "past_due", "unpaid", "active", "paused"]))
 
 
-class Distant(Billing):
+class Distant(StripeAccount):
     """Stripe, far enough away that things change while its answer travels."""
 
     def fetch(self, kind: str, object_id: str) -> Object | None:
@@ -585,12 +586,12 @@ def test_every_subscription_ends_right(world: World) -> None:
     dice = random.Random(1)
     distant = Distant(world.stripe.key, world.stripe.url)
     users = [world.user() for _ in range(64)]
-    subscriptions = {user: world.subscribe(world.customer(user)) for user in users}
-    inbox: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
+    subscribed = {user: world.subscribe(world.customer(user)) for user in users}
+    posted: queue.SimpleQueue[Delivery | None] = queue.SimpleQueue()
     over = threading.Event()
 
     def listen() -> None:
-        while delivery := inbox.get():
+        while delivery := posted.get():
             world.receive(delivery)
 
     def work() -> None:
@@ -602,12 +603,12 @@ def test_every_subscription_ends_right(world: World) -> None:
             mixed = dice.sample(users, len(users)) + dice.sample(users, len(users))
             for start in range(0, len(mixed), 16):
                 for user in mixed[start : start + 16]:
-                    change(world, dice, subscriptions[user])
-                    world.stripe.emit("customer.subscription.updated", world.stripe.get(subscriptions[user]["id"]))
+                    change(world, dice, subscribed[user])
+                    world.stripe.emit("customer.subscription.updated", world.stripe.get(subscribed[user]["id"]))
                 for delivery in mangled(dice, world.stripe.take(), lost):
-                    inbox.put(delivery)
+                    posted.put(delivery)
         for _ in range(3):
-            inbox.put(None)
+            posted.put(None)
 
     with ThreadPoolExecutor(12) as pool:
         workers = [pool.submit(work) for _ in range(8)]
@@ -623,17 +624,17 @@ def test_every_subscription_ends_right(world: World) -> None:
 
     def right() -> bool:
         here = {user: standing(world, user) for user in users}
-        assert here == {user: expected(world, subscriptions[user]["id"]) for user in users}
+        assert here == {user: expected(world, subscribed[user]["id"]) for user in users}
         return True
 
     # All but the last events of some are lost: the last one is enough.
     assert right()
     assert world.statuses() == {"applied"}
     for user in users:
-        change(world, dice, subscriptions[user])
+        change(world, dice, subscribed[user])
     world.stripe.drop(len(world.stripe.take()))
     with world.database.session() as session:
-        mirror.want(session, [("subscription", found["id"]) for found in world.billing.subscriptions()])
+        inbox.request_refresh(session, [("subscription", found["id"]) for found in world.billing.subscriptions()])
     in_threads(4, world.work)
     assert right()
     assert world.rows("SELECT 1 FROM app.stripe_objects WHERE wanted_at IS NOT NULL OR lease_token IS NOT NULL") == []

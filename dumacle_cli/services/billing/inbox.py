@@ -1,4 +1,7 @@
-"""Webhooks: the inbox of what Stripe delivered."""
+"""The inbox: events that Stripe delivered, and refreshes requested of the objects that they are about.
+
+An event is only a hint: a worker fetches the object's present state (see `apply`).
+"""
 
 import re
 from collections.abc import Sequence
@@ -9,13 +12,13 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, DeliveryRefused, NoSuchEvent
-from dumacle_cli.services import mirror
-from dumacle_cli.store import models, paging
+from dumacle_cli.services.billing import objects
+from dumacle_cli.store import models, paging, queue
 from dumacle_cli.store import stripe as store
 
 Status = Literal["received", "applied", "ignored", "foreign", "parked", "dead"]
 
-# What a type begins with, and the kind of object that it is about; whatever else is delivered is kept and ignored.
+# The prefix of an event's type -> the kind of its object; events of all other types are stored and ignored.
 _WATCHED = {
     "customer.subscription.": "subscription",
     "checkout.session.completed": "checkout.session",
@@ -31,8 +34,8 @@ _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 class Event:
     """An event in the inbox.
 
-    `received` waits to be applied, `ignored` is about nothing here, `foreign` is another application's; `parked` could
-    not be applied and is tried again, `dead` was given up until it is delivered again or retried.
+    `received`: not applied yet; `ignored`: about nothing that is stored here; `foreign`: of another application;
+    `parked`: failed, to be retried; `dead`: given up, until it is delivered again or retried by hand.
     """
 
     id: str
@@ -49,7 +52,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class EventDetail(Event):
-    """An event with the state of its object, and its body as it was delivered."""
+    """An event with the progress of its object, and the body as delivered."""
 
     attempts: int
     retry_at: datetime | None
@@ -60,20 +63,27 @@ class EventDetail(Event):
 # Receiving
 
 
-def record(session: Session, event: dict[str, Any], body: bytes) -> str:
-    """Keep a delivery that was verified, want what it hints at, and wake a worker; returns its status.
+def request_refresh(session: Session, targets: list[store.Target], livemode: bool | None = None) -> dict[str, int]:
+    """Request a refresh of objects and wake a worker; return the number of requests so far by object id."""
+    requested = store.request_refresh(session, targets, livemode)
+    queue.wake_stripe(session, list(requested))
+    return requested
 
-    Nothing of it is believed but which object changed. Raises DeliveryRefused where it names itself as Stripe does not.
+
+def receive(session: Session, event: dict[str, Any], body: bytes) -> str:
+    """Store a verified delivery, request a refresh of its objects, and wake a worker; return the event's status.
+
+    Only which object changed is taken from the event. Raises DeliveryRefused if its id, type or date is malformed.
     """
     event_id, type_ = _word(event.get("id")), _word(event.get("type"))
     livemode = event.get("livemode") is True
     targets, error = _targets(event, type_)
     status = "dead" if error else "received" if targets else "ignored"
-    wanted: dict[str, int] = {}
-    if targets and store.status(session, event_id) in (None, "received", "parked", "dead"):
-        wanted = mirror.want(session, targets, livemode)
+    requested: dict[str, int] = {}
+    if targets and store.event_status(session, event_id) in (None, "received", "parked", "dead"):
+        requested = request_refresh(session, targets, livemode)
     target = targets[0][1] if targets else None
-    return store.keep(
+    return store.save_event(
         session,
         body,
         id=event_id,
@@ -82,13 +92,13 @@ def record(session: Session, event: dict[str, Any], body: bytes) -> str:
         livemode=livemode,
         created_at=_instant(event.get("created")),
         status=status,
-        want=wanted.get(target) if target else None,
+        want=requested.get(target) if target else None,
         error=error,
     )
 
 
 def _targets(event: dict[str, Any], type_: str) -> tuple[list[store.Target], str | None]:
-    """Return what an event makes wanted, or why that cannot be told."""
+    """Return the objects to fetch for an event, or the error if it does not name them."""
     kinds = (kind for start, kind in _WATCHED.items() if type_.removeprefix("v1.").startswith(start))
     kind = next(kinds, None)
     if kind is None:
@@ -97,42 +107,42 @@ def _targets(event: dict[str, Any], type_: str) -> tuple[list[store.Target], str
         if event.get("object") == "v2.core.event":
             targets = [(kind, event["related_object"]["id"])]
         else:
-            targets = mirror.pointed(kind, event["data"]["object"])
+            targets = objects.targets(kind, event["data"]["object"])
         return [(name, _word(id_)) for name, id_ in targets], None
     except (LookupError, TypeError, AttributeError, DeliveryRefused):
-        return [], "it does not say which object changed"
+        return [], "it does not name the object that changed"
 
 
 def _word(value: Any) -> str:
     if not (isinstance(value, str) and _WORD.fullmatch(value)):
-        raise DeliveryRefused(reason="its id or type is not one of Stripe's")
+        raise DeliveryRefused(reason="its id or type is malformed")
     return value
 
 
 def _instant(value: Any) -> datetime:
-    """Read when an event was made: seconds, or in a thin one ISO 8601."""
+    """Parse the creation time of an event: seconds since 1970, or ISO 8601 in a thin event."""
     try:
         return datetime.fromisoformat(value) if isinstance(value, str) else datetime.fromtimestamp(value, UTC)
     except (TypeError, ValueError, OverflowError, OSError):
-        raise DeliveryRefused(reason="it does not say when it was made") from None
+        raise DeliveryRefused(reason="its creation time is malformed") from None
 
 
-# Looking
+# Reading and retrying
 
 
 def list_(
     session: Session, *, status: str | None, object_id: str | None, after: str | None, limit: int
 ) -> paging.Page[Event]:
-    """Return a page of events, the latest received first."""
-    found = store.page(session, status=status, object_id=object_id, after=after, limit=limit)
-    return paging.Page([_shown(event) for event in found.items], found.after)
+    """Return a page of events, the last received first."""
+    found = store.events_page(session, status=status, object_id=object_id, after=after, limit=limit)
+    return paging.Page([_event(event) for event in found.items], found.after)
 
 
 def show(session: Session, event_id: str) -> EventDetail:
-    """Return an event with the state of its object; raises NoSuchEvent."""
-    event, target, payload = _found(session, event_id)
+    """Return an event with the progress of its object; raises NoSuchEvent."""
+    event, target, payload = _find(session, event_id)
     return EventDetail(
-        **asdict(_shown(event)),
+        **asdict(_event(event)),
         attempts=target.attempts if target else 0,
         retry_at=target.wanted_at if target and target.attempts else None,
         fetched_at=target.fetched_at if target else None,
@@ -141,27 +151,31 @@ def show(session: Session, event_id: str) -> EventDetail:
 
 
 def retry(session: Session, event_ids: Sequence[str]) -> tuple[list[Event], bool]:
-    """Want the objects of events once more, and wake a worker; raises NoSuchEvent, or Conflict where none is known."""
-    targets = {event_id: _retried(session, event_id) for event_id in sorted(set(event_ids))}
-    wanted = mirror.want(session, list(set(targets.values())))
-    return [_shown(store.rearm(session, event_id, wanted[id_])) for event_id, (_, id_) in targets.items()], True
+    """Request a refresh of the objects of events; raises NoSuchEvent, or Conflict if an event has no object."""
+    targets = {event_id: _target(session, event_id) for event_id in sorted(set(event_ids))}
+    requested = request_refresh(session, list(set(targets.values())))
+    return [
+        _event(store.requeue_event(session, event_id, requested[id_])) for event_id, (_, id_) in targets.items()
+    ], True
 
 
-def _retried(session: Session, event_id: str) -> store.Target:
-    _, target, _ = _found(session, event_id)
+def _target(session: Session, event_id: str) -> store.Target:
+    _, target, _ = _find(session, event_id)
     if target is None:
-        raise Conflict(reason=f"event {event_id} is about nothing here", advice="dumacle webhooks events list")
+        raise Conflict(
+            reason=f"event {event_id} is about no object that is stored here", advice="dumacle webhooks events list"
+        )
     return target.kind, target.id
 
 
-def _found(session: Session, event_id: str) -> store.Detail:
-    found = store.detail(session, event_id) if _WORD.fullmatch(event_id) else None
+def _find(session: Session, event_id: str) -> store.EventDetail:
+    found = store.event_detail(session, event_id) if _WORD.fullmatch(event_id) else None
     if found is None:
         raise NoSuchEvent(noun="event", name=event_id)
     return found
 
 
-def _shown(event: models.StripeEvent) -> Event:
+def _event(event: models.StripeEvent) -> Event:
     return Event(
         id=event.id,
         type=event.type,

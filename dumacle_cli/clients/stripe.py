@@ -1,9 +1,9 @@
-"""Stripe: what is sold, who pays, and whether a delivery is Stripe's. The only importer of stripe.
+"""Stripe's API, and the verification of webhook deliveries. The only importer of stripe.
 
-Objects are plain dicts as Stripe's API gives them; amounts are minor units, times are seconds since 1970 (UTC).
-Every method raises StripeUnavailable (passing: repeat it), StripeRefused (for good) or StripeForbidden (the key).
-What takes an `operation` takes effect once, however often it is repeated with the same arguments within a day.
-One Billing may be used by many threads.
+Objects are plain dicts as Stripe's API returns them; amounts are in minor units, times in seconds since 1970 (UTC).
+Every method raises StripeUnavailable (retry it), StripeRefused (do not retry) or StripeForbidden (the key).
+A method with an `operation` takes effect once, even if repeated with the same arguments within a day.
+A StripeAccount may be used by many threads.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ Tags = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What is charged for a product: minor units of a currency each `month` or `year`."""
+    """The price of a product: minor units of a currency per `month` or `year`."""
 
     lookup_key: str
     product: str
@@ -51,24 +51,24 @@ class Price:
     interval: str
     metadata: Tags
 
-    def is_met_by(self, found: Object) -> bool:
-        """Tell whether a price at Stripe is this one; what is compared is immutable there."""
+    def matches(self, found: Object) -> bool:
+        """Tell whether a price at Stripe has these values, which cannot be changed there."""
         recurring = found["recurring"] or {}
         every = recurring.get("interval"), recurring.get("interval_count")
         charged = found["product"], found["unit_amount"], found["currency"], *every
         return charged == (self.product, self.amount, self.currency, self.interval, 1)
 
 
-class Billing:
-    """The account at Stripe that a secret key opens; an API base of None is Stripe's own."""
+class StripeAccount:
+    """An account at Stripe, accessed with a secret key; without an API base, at Stripe's own."""
 
     def __init__(self, key: str, api_base: str | None = None) -> None:
         import stripe
 
-        # The SDK takes this only as a global; it would report timings and a machine id with each request.
+        # Only a global setting turns telemetry off: timings and a machine id with each request.
         stripe.enable_telemetry = False
         self.livemode = key.startswith(("sk_live_", "rk_live_"))
-        # For no proxy an empty one: the library would look for another in the environment.
+        # An empty string means no proxy; with None the library would look for one in the environment.
         proxy = proxy_of(api_base or API) or ""
         self._http = stripe.RequestsClient(timeout=(CONNECT_S, ANSWER_S), proxy={"http": proxy, "https": proxy})
         self._api = stripe.StripeClient(
@@ -79,11 +79,11 @@ class Billing:
         ).v1
 
     def close(self) -> None:
-        """Let go of this thread's connections."""
+        """Close the connections of this thread."""
         self._http.close()  # type: ignore[no-untyped-call]
 
     def fetch(self, kind: str, object_id: str) -> Object | None:
-        """Return the present state of an object of one of KINDS, or None where Stripe has none, or deleted it."""
+        """Return the present state of an object of one of KINDS, or None if it does not exist or was deleted."""
         from stripe import InvalidRequestError
 
         service: Any = self._api
@@ -101,7 +101,7 @@ class Billing:
     def ensure_product(
         self, product: str | None, name: str, description: str, metadata: Tags, operation: str
     ) -> tuple[Object, bool]:
-        """Make a product, or make the one with that id agree; return it, and whether anything was changed."""
+        """Create a product, or update the one with this id; return it, and whether anything changed."""
         found = self.fetch("product", product) if product else None
         if found is None:
             return self._create_product(name, description, metadata, operation), True
@@ -122,7 +122,7 @@ class Billing:
             )
 
     def archive_product(self, product: str) -> bool:
-        """Take a product from sale; returns whether it was on sale until now."""
+        """Archive a product; return whether it was active."""
         found = self.fetch("product", product)
         if found is None or not found["active"]:
             return False
@@ -131,24 +131,24 @@ class Billing:
         return True
 
     def price(self, lookup_key: str) -> Object | None:
-        """Return the price that has this lookup key now, archived or not; None where none has it."""
+        """Return the price with this lookup key, archived or not, or None."""
         with _translated():
             found = self._api.prices.list({"lookup_keys": [lookup_key], "limit": 1}).data
         return _plain(found[0]) if found else None
 
     def ensure_price(self, price: Price, operation: str) -> tuple[Object, bool]:
-        """Let this price, and of those with its metadata no other of the product, be on sale.
+        """Create or reactivate a price, and archive the product's other prices with the same metadata.
 
-        Returns it, and whether anything was changed. Who subscribes already keeps paying his old price.
+        Returns the price, and whether anything changed. Existing subscribers keep paying their old price.
         """
         found = self.price(price.lookup_key)
-        met = found is not None and price.is_met_by(found)
-        if found is None or not met:
+        unchanged = found is not None and price.matches(found)
+        if found is None or not unchanged:
             found = self._create_price(price, operation)
         elif not found["active"]:
-            found, met = self._sell(found["id"], True), False
+            found, unchanged = self._set_active(found["id"], True), False
         archived = self._archive_others(price, found["id"])
-        return found, archived or not met
+        return found, archived or not unchanged
 
     def _create_price(self, price: Price, operation: str) -> Object:
         interval: Any = price.interval
@@ -168,21 +168,21 @@ class Billing:
                 )
             )
 
-    def _archive_others(self, price: Price, kept: str) -> bool:
+    def _archive_others(self, price: Price, keep: str) -> bool:
         with _translated():
             listed = self._api.prices.list({"product": price.product, "active": True, "limit": PAGE})
             others = [_plain(other) for other in listed.auto_paging_iter()]
-        ours = [other["id"] for other in others if other["id"] != kept and other["metadata"] == price.metadata]
+        ours = [other["id"] for other in others if other["id"] != keep and other["metadata"] == price.metadata]
         for other in ours:
-            self._sell(other, False)
+            self._set_active(other, False)
         return bool(ours)
 
-    def _sell(self, price: str, active: bool) -> Object:
+    def _set_active(self, price: str, active: bool) -> Object:
         with _translated():
             return _plain(self._api.prices.update(price, {"active": active}))
 
     def create_customer(self, email: str, name: str, metadata: Tags, operation: str) -> Object:
-        """Make a customer; a name may be empty."""
+        """Create a customer; the name may be empty."""
         with _translated():
             return _plain(
                 self._api.customers.create(
@@ -194,7 +194,7 @@ class Billing:
     def checkout(
         self, customer: str, price: str, success_url: str, cancel_url: str, metadata: Tags, operation: str
     ) -> Object:
-        """Open a page (`url`, valid 24 hours) on which the customer pays and so subscribes; both get the metadata."""
+        """Create a page (`url`, valid 24 hours) to subscribe by paying; page and subscription get the metadata."""
         tags = dict(metadata)
         with _translated():
             return _plain(
@@ -213,7 +213,7 @@ class Billing:
             )
 
     def subscribe(self, customer: str, price: str, metadata: Tags, operation: str) -> Object:
-        """Subscribe a customer by the payment method on record; where it cannot be charged, nothing is made."""
+        """Subscribe a customer by charging the payment method on file; if that fails, nothing is created."""
         with _translated():
             return _plain(
                 self._api.subscriptions.create(
@@ -229,7 +229,7 @@ class Billing:
             )
 
     def portal(self, customer: str, return_url: str, operation: str) -> Object:
-        """Open a page (`url`, valid minutes) on which the customer minds invoices and payment methods."""
+        """Create a page (`url`, valid a few minutes) for the customer's invoices and payment methods."""
         with _translated():
             return _plain(
                 self._api.billing_portal.sessions.create(
@@ -239,7 +239,7 @@ class Billing:
             )
 
     def change(self, subscription: Object, price: str, operation: str) -> Object:
-        """Move a subscription, as fetched, to another price at once, prorated; where that cannot be charged, not."""
+        """Move a fetched subscription to another price now, prorated; if charging fails, nothing changes."""
         item = subscription["items"]["data"][0]["id"]
         with _translated():
             return _plain(
@@ -255,14 +255,14 @@ class Billing:
             )
 
     def cancel(self, subscription: str, *, now: bool) -> Object:
-        """Let a subscription end now, or else with the period that is paid."""
+        """End a subscription now, or at the end of the paid period."""
         with _translated():
             if now:
                 return _plain(self._api.subscriptions.cancel(subscription))
             return _plain(self._api.subscriptions.update(subscription, {"cancel_at_period_end": True}))
 
     def subscriptions(self, customer: str | None = None, price: str | None = None) -> Iterator[Object]:
-        """Yield the subscriptions of all statuses, the newest first, in constant memory."""
+        """Yield subscriptions of every status, the newest first, in constant memory."""
         only: SubscriptionListParams = {"status": "all", "limit": PAGE}
         if customer:
             only["customer"] = customer
@@ -274,16 +274,16 @@ class Billing:
 
 
 def verify(body: bytes, header: bytes, secrets: list[str], now: float) -> Object:
-    """Return the event or thin event that was delivered, if one of the secrets signed it within 300 s of now (UTC).
+    """Return the delivered event or thin event, if one of the secrets signed it within 300 s of now (UTC).
 
-    Raises DeliveryRefused, whatever the bytes are.
+    Raises DeliveryRefused for anything else, whatever the bytes are.
     """
     if len(header) > LONGEST_HEADER:
         raise DeliveryRefused(reason="its signature is too long")
     if not any(_is_signed(body, header, secret) for secret in secrets):
         raise DeliveryRefused(reason="no secret matches its signature")
     if abs(now - _stamp(header)) > TOLERANCE_S:
-        raise DeliveryRefused(reason="it was signed at another time")
+        raise DeliveryRefused(reason=f"its timestamp differs from the clock here by more than {TOLERANCE_S} s")
     return _event(body)
 
 
@@ -292,12 +292,12 @@ def _is_signed(body: bytes, header: bytes, secret: str) -> bool:
 
     try:
         return bool(WebhookSignature.verify_header(body, header.decode("ascii"), secret))
-    except Exception:  # noqa: BLE001 - strangers reach this: hostile bytes bring out more than the documented error
+    except Exception:  # noqa: BLE001 - anyone can send this: hostile bytes raise more than the documented error
         return False
 
 
 def _stamp(header: bytes) -> int:
-    """Return the first `t` of a header that was found authentic, as the signature takes it."""
+    """Return the first `t` of a verified header, the one that was signed."""
     items = (item.split(b"=") for item in header.split(b","))
     return next(int(item[1]) for item in items if item[0] == b"t")
 
@@ -318,9 +318,9 @@ def _plain(found: "StripeObject") -> Object:
 
 
 def _once(operation: str, *request: object) -> "RequestOptions":
-    """Return the idempotency key: another request of the same operation has another key, so it is never refused."""
-    said = json.dumps([operation, *request], sort_keys=True)
-    return {"idempotency_key": hashlib.sha256(said.encode()).hexdigest()}
+    """Return an idempotency key, different for each request of an operation: a reused one would be refused."""
+    text = json.dumps([operation, *request], sort_keys=True)
+    return {"idempotency_key": hashlib.sha256(text.encode()).hexdigest()}
 
 
 @contextmanager
@@ -330,7 +330,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except StripeError as error:
-        # Not chained: Stripe's errors carry whole answers.
+        # Not chained: Stripe's errors contain whole responses.
         raise _error(error) from None
 
 
@@ -340,7 +340,7 @@ def _error(error: "StripeError") -> DumacleError:
     if isinstance(error, stripe.AuthenticationError):
         return StripeForbidden(reason="it is not valid")
     if isinstance(error, stripe.PermissionError):
-        return StripeForbidden(reason="it may not do that")
+        return StripeForbidden(reason="it lacks the permission")
     if isinstance(error, stripe.RateLimitError):
         return StripeUnavailable(reason="too many requests")
     if isinstance(error, stripe.APIConnectionError):

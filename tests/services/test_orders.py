@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from dumacle_cli.errors import Conflict, DumacleError, SaleBusy
-from dumacle_cli.services import billing, customers, products, selling
+from dumacle_cli.services.billing import BillingContext, apply, catalog, orders
 from dumacle_cli.store import stripe
 from dumacle_cli.store.database import Database
 from tests.factories import make_plan, make_user
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.integration
 
 ADA = "ada@example.com"
 HOME = "here"
-Sales = list[tuple[customers.Till, selling.Deal]]
+Sales = list[tuple[BillingContext, orders.Order]]
 
 
 @pytest.fixture
@@ -26,33 +26,33 @@ def sales(database: Database, stripe_double: StripeDouble) -> Iterator[Sales]:
         make_user(session, ADA, name="Ada")
         make_plan(session, "pro", price=999)
     with database.session() as session:
-        offers = products.offers(session, ["pro"], HOME)
+        offers = catalog.offers(session, ["pro"], HOME)
     account = stripe_double.billing()
-    products.push(database, account, offers[0], "push")
+    catalog.publish(BillingContext(database, account, HOME, "push"), offers[0])
     with database.session() as session:
-        deals = [selling.deal(session, ADA, "pro", HOME) for _ in range(2)]
-    yield [(customers.Till(database, account, HOME, f"sale {number}"), deal) for number, deal in enumerate(deals)]
+        placed = [orders.order(session, ADA, "pro", HOME) for _ in range(2)]
+    yield [(BillingContext(database, account, HOME, f"sale {number}"), order) for number, order in enumerate(placed)]
     account.close()
 
 
 def test_a_user_becomes_one_customer(sales: Sales, stripe_double: StripeDouble, database: Database) -> None:
-    portals = [customers.portal(till, deal.buyer, "https://example.com") for till, deal in sales]
+    portals = [orders.portal(context, order.buyer, "https://example.com") for context, order in sales]
     (customer,) = stripe_double.all("customer")
     assert {portal.customer_id for portal in portals} == {customer["id"]}
     assert (customer["email"], customer["name"]) == (ADA, "Ada")
     assert customer["metadata"] == {"app": "dumacle", "installation": HOME, "user": str(sales[0][1].buyer.id)}
     with database.session() as session:
-        assert stripe.customer(session, sales[0][1].buyer.id) == customer["id"]
+        assert stripe.customer_of(session, sales[0][1].buyer.id) == customer["id"]
 
 
 def test_a_second_sale_is_refused_before_its_event_came(sales: Sales, stripe_double: StripeDouble) -> None:
-    (first, deal), (second, same) = sales
-    page = selling.checkout(first, deal, "https://example.com/yes", "https://example.com/no")
+    (first, order), (second, same) = sales
+    page = orders.checkout(first, order, "https://example.com/yes", "https://example.com/no")
     assert (page.status, page.plan, page.user) == ("open", "pro", ADA)
     (session,) = stripe_double.all("checkout.session")
     paid = stripe_double.complete(session["id"])
     with pytest.raises(Conflict, match=paid["id"]) as refused:
-        selling.subscribe(second, same)
+        orders.subscribe(second, same)
     assert refused.value.remedy == f"dumacle plans sync --user {ADA}, then: dumacle plans change {ADA} pro"
     assert len(stripe_double.all("subscription")) == 1
 
@@ -60,22 +60,22 @@ def test_a_second_sale_is_refused_before_its_event_came(sales: Sales, stripe_dou
 def test_what_another_is_billed_for_hinders_no_sale(
     sales: Sales, stripe_double: StripeDouble, database: Database
 ) -> None:
-    (first, _), (second, deal) = sales
+    (first, _), (second, order) = sales
     with database.session() as session:
-        bobs = selling.deal(session, make_user(session, "bob@example.com").email, "pro", HOME)
-    stripe_double.add_card(customers.ensure(first, bobs.buyer))
-    assert selling.subscribe(first, bobs).status == "active"
-    assert selling.checkout(second, deal, "https://example.com/yes", "https://example.com/no").status == "open"
+        bobs = orders.order(session, make_user(session, "bob@example.com").email, "pro", HOME)
+    stripe_double.add_card(orders.ensure_customer(first, bobs.buyer))
+    assert orders.subscribe(first, bobs).status == "active"
+    assert orders.checkout(second, order, "https://example.com/yes", "https://example.com/no").status == "open"
 
 
 def test_two_at_once_charge_once(sales: Sales, stripe_double: StripeDouble) -> None:
-    till, deal = sales[0]
-    customer = customers.ensure(till, deal.buyer)
+    context, order = sales[0]
+    customer = orders.ensure_customer(context, order.buyer)
     stripe_double.add_card(customer)
 
-    def sell(sale: tuple[customers.Till, selling.Deal]) -> str:
+    def sell(sale: tuple[BillingContext, orders.Order]) -> str:
         try:
-            return selling.subscribe(*sale).status
+            return orders.subscribe(*sale).status
         except DumacleError as error:
             return error.code
 
@@ -86,21 +86,21 @@ def test_two_at_once_charge_once(sales: Sales, stripe_double: StripeDouble) -> N
 
 
 def test_nobody_else_charges_meanwhile(sales: Sales, stripe_double: StripeDouble) -> None:
-    (first, deal), (second, same) = sales
-    customer = customers.ensure(first, deal.buyer)
+    (first, order), (second, same) = sales
+    customer = orders.ensure_customer(first, order.buyer)
     stripe_double.add_card(customer)
-    with customers.held(first, customer, ADA):
+    with orders.locked(first, customer, ADA):
         with pytest.raises(SaleBusy):
-            selling.subscribe(second, same)
+            orders.subscribe(second, same)
         # A worker that was woken for the customer finds him held, too.
-        assert billing.apply_object(first.database, first.billing, customer, HOME) is None
+        assert apply.apply_object(first, customer) is None
     assert stripe_double.all("subscription") == []
-    assert selling.subscribe(second, same).status == "active"
+    assert orders.subscribe(second, same).status == "active"
 
 
 def test_a_customer_is_let_go_where_the_sale_fails(sales: Sales, stripe_double: StripeDouble) -> None:
-    till, deal = sales[0]
+    context, order = sales[0]
     with pytest.raises(DumacleError, match="Stripe refused"):
-        selling.subscribe(till, deal)
-    stripe_double.add_card(customers.ensure(till, deal.buyer))
-    assert selling.subscribe(*sales[1]).status == "active"
+        orders.subscribe(context, order)
+    stripe_double.add_card(orders.ensure_customer(context, order.buyer))
+    assert orders.subscribe(*sales[1]).status == "active"

@@ -1,0 +1,109 @@
+"""The demo as a viewer: links to the film and to the HLS of the video are fetched and compared with what is stored."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from dumacle_cli.clients import proxies
+from dumacle_cli.context import Context
+from dumacle_cli.demo.result import POD, USER
+from dumacle_cli.errors import ContentDiffers, StoreUnavailable
+from dumacle_cli.ingest.items import Item
+from dumacle_cli.services import downloads, files, renditions, transcodes
+from dumacle_cli.transcode import playlists
+
+if TYPE_CHECKING:
+    from dumacle_cli.store.files import Content
+    from dumacle_cli.store.transcodes import Published
+
+CHUNK = 1024**2
+
+
+def follow_link(context: Context, film: Item) -> tuple[downloads.Link, str]:
+    """Make a link to the film, fetch it, and return the link and the film's SHA-256; raises ContentDiffers."""
+    link = downloads.link(context.store, _content(context, film), context.settings.url_expiry)
+    with Path(os.fsdecode(film.source)).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    _compare(film, fetch(link.url), sha256)
+    return link, sha256
+
+
+def download(context: Context, film: Item, sha256: str) -> None:
+    """Download the film; raises ContentDiffers."""
+    _compare(film, downloads.checked(context.store, _content(context, film)), sha256)
+
+
+def _content(context: Context, film: Item) -> "Content":
+    with context.session() as session:
+        return downloads.content(session, files.find(session, film.path, owner=USER, pod=POD))
+
+
+def _compare(film: Item, chunks: Iterable[bytes], sha256: str) -> None:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    if digest.hexdigest() != sha256:
+        raise ContentDiffers(path=film.path)
+
+
+def fetch(url: str) -> Iterator[bytes]:
+    """Fetch a link without keys, through the proxy that is configured for it."""
+    from urllib.request import ProxyHandler, build_opener
+
+    proxy = proxies.proxy_of(url)
+    try:
+        with build_opener(ProxyHandler({urlsplit(url).scheme: proxy} if proxy else {})).open(url) as answer:
+            while chunk := answer.read(CHUNK):
+                yield chunk
+    except OSError as error:
+        # The error's own text may hold the signed link.
+        raise StoreUnavailable(provider="local", endpoint="loopback", reason=type(error).__name__) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a link led to: how many playlists, and the size in bytes of every other object, by its path at the store."""
+
+    link: downloads.Link
+    playlists: int
+    sizes: dict[str, int]
+
+
+def play(context: Context, transcode: transcodes.Detail) -> Played:
+    """Make a link to the HLS of a transcode, and fetch everything that it leads to; raises ContentDiffers."""
+    [rendition] = transcode.renditions
+    with context.session() as session:
+        published = renditions.published(session, transcode.file, rendition.name)
+    link = renditions.playing_link(context.store, published, context.settings.url_expiry, playlists.signed)
+    played = _fetch_all(link)
+    _check(context, published, rendition.size, played)
+    return played
+
+
+def _fetch_all(link: downloads.Link) -> Played:
+    """Fetch a playlist, the playlists that it names, and the segments that these name."""
+    sizes: dict[str, int] = {}
+    lists, waiting = 0, [link.url]
+    while waiting:
+        url = waiting.pop()
+        path, chunks = unquote(urlsplit(url).path), fetch(url)
+        if path.endswith(renditions.PLAYLIST):
+            lists += 1
+            waiting += playlists.addresses(b"".join(chunks).decode())
+        else:
+            sizes[path] = sum(map(len, chunks))
+    return Played(link, lists, sizes)
+
+
+def _check(context: Context, published: "Published", size: int, played: Played) -> None:
+    """Compare what was fetched with what was published: each object, and the `size` of all in bytes."""
+    objects = context.store(published.place).list(published.prefix)
+    links = published.prefix + renditions.LINKS
+    stored = {f"/{published.place.bucket}/{each.key}": each.size for each in objects if not each.key.startswith(links)}
+    segments = {path: bytes_ for path, bytes_ in stored.items() if not path.endswith(renditions.PLAYLIST)}
+    if played.sizes != segments or sum(stored.values()) != size:
+        raise ContentDiffers(path=published.path)

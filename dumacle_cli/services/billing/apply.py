@@ -1,0 +1,242 @@
+"""Apply Stripe's objects: fetch the present state of an object that may have changed, and update our rows to match.
+
+The result is the same in whichever order, and however often, changes are learned of. `apply_object` lives longer than
+a transaction: none is open during a request to Stripe. A lease fences it: a state is not applied once another worker
+has claimed the object. After a kill the lease runs out, and applying the same state again changes nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.orm import Session
+
+from dumacle_cli.errors import DumacleError, Exit, NotApplied
+from dumacle_cli.ids import parse_id
+from dumacle_cli.services.billing import BillingContext, inbox, objects
+from dumacle_cli.services.billing.objects import SubscriptionState
+from dumacle_cli.store import models, plans, quotas, subscriptions
+from dumacle_cli.store import stripe as store
+from dumacle_cli.store.stripe import Claim, Target
+
+if TYPE_CHECKING:
+    from dumacle_cli.clients.stripe import Object, StripeAccount
+
+# Longer than the client waits for two answers of Stripe, with its retries: subscribing reads first and then charges.
+LEASE_S = 180
+BACKOFF_S = (60, 300, 1800, 7200, 43_200)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The result of applying an object: `applied`, `ignored` or `foreign`, a warning, and the state to store."""
+
+    status: str
+    warning: str | None = None
+    state: dict[str, Any] | None = None
+
+
+# Claim, fetch, apply
+
+
+def refresh(context: BillingContext, target: Target) -> str | None:
+    """Apply an object that was just changed at Stripe; None if a worker has claimed it, which then applies it again."""
+    with context.database.session() as session:
+        inbox.request_refresh(session, [target], context.stripe.livemode)
+    return apply_object(context, target[1])
+
+
+def apply_object(context: BillingContext, object_id: str) -> str | None:
+    """Fetch and apply an object until no refresh of it is requested; return the last status.
+
+    That is `applied`, `ignored`, `foreign`, `parked` (retried later) or `dead` (given up), or None if no refresh was
+    requested or another worker has claimed the object. Errors are stored with the object, except database errors.
+    """
+    status = None
+    while claim := _claim(context, object_id):
+        status = _apply_claimed(context, claim)
+    return status
+
+
+def _claim(context: BillingContext, object_id: str) -> Claim | None:
+    with context.database.session() as session:
+        return store.claim(session, object_id, LEASE_S)
+
+
+def _apply_claimed(context: BillingContext, claim: Claim) -> str:
+    try:
+        found = _fetch(context.stripe, claim)
+        with context.database.session() as session:
+            return apply(session, claim, found, context.installation)
+    except DumacleError as error:
+        with context.database.session() as session:
+            return postpone(session, claim, error)
+
+
+def _fetch(stripe: "StripeAccount", claim: Claim) -> "Object | None":
+    if claim.livemode not in (None, stripe.livemode):
+        modes = ("test", "live")
+        reason = f"it is a {modes[not stripe.livemode]}-mode object, and the key is a {modes[stripe.livemode]}-mode key"
+        raise NotApplied(reason=reason)
+    return stripe.fetch(claim.kind, claim.id)
+
+
+def apply(session: Session, claim: Claim, found: "Object | None", installation: str) -> str:
+    """Apply the fetched state of a claimed object, None if Stripe does not have it; return the status.
+
+    That is `applied`, `ignored` or `foreign`. Raises NotApplied, also if another worker has claimed it meanwhile.
+    """
+    done = _applied(session, claim, found, installation)
+    if not store.settle(session, claim, done.status, done.warning, done.state):
+        raise NotApplied(reason="another worker has claimed it")
+    return done.status
+
+
+def _applied(session: Session, claim: Claim, found: "Object | None", installation: str) -> Applied:
+    if claim.kind == "subscription":
+        return _apply_subscription(session, claim.id, found, installation)
+    if claim.kind == "customer":
+        return _apply_customer(session, claim.id, found, installation)
+    return _apply_reference(session, claim.kind, found)
+
+
+def postpone(session: Session, claim: Claim, error: DumacleError) -> str:
+    """Schedule a retry, or give the object up after the last one; return `parked` or `dead`."""
+    # An error that is not the object's, such as Stripe being down or a wrong key, is retried without limit.
+    final = error.exit is Exit.FAILED and claim.attempts >= len(BACKOFF_S)
+    seconds = None if final else BACKOFF_S[min(claim.attempts, len(BACKOFF_S) - 1)]
+    store.postpone(session, claim, str(error), seconds)
+    return "dead" if final else "parked"
+
+
+# Checkouts, invoices, customers
+
+
+def _apply_reference(session: Session, kind: str, found: "Object | None") -> Applied:
+    """Apply an invoice or a checkout session by requesting a refresh of the objects it refers to."""
+    try:
+        targets = objects.targets(kind, found) if found else []
+    except (LookupError, TypeError, AttributeError) as fault:
+        raise objects.unexpected(fault) from None
+    if targets:
+        inbox.request_refresh(session, targets)
+    return Applied("applied" if targets else "ignored")
+
+
+def _apply_customer(session: Session, id_: str, found: "Object | None", installation: str) -> Applied:
+    """Save or delete the customer of a user; raises NotApplied if there is no such user."""
+    if found is None:
+        store.delete_customer(session, id_)
+        return Applied("applied")
+    user_id = _owner(session, found.get("metadata") or {}, id_, installation)
+    if user_id is None:
+        return Applied("foreign")
+    saved = store.save_customer(session, user_id, id_)
+    warning = None if saved == id_ else f"user {user_id} is already customer {saved}"
+    return Applied("applied", warning, {"user": user_id})
+
+
+def _owner(session: Session, metadata: Mapping[str, str], customer: str, installation: str) -> int | None:
+    """Return the user whom an object belongs to, or None if it is not of this installation."""
+    if "installation" not in metadata:
+        return store.user_of_customer(session, customer)
+    if not objects.tags(installation).items() <= metadata.items():
+        return None
+    user = metadata.get("user", "")
+    user_id = parse_id(user)
+    if user_id is None or not subscriptions.lock_user(session, user_id):
+        raise NotApplied(reason=f"there is no user {user!r}")
+    return user_id
+
+
+# Subscriptions
+
+
+def _apply_subscription(session: Session, id_: str, found: "Object | None", installation: str) -> Applied:
+    """Save a subscription, and choose again which of the user's subscriptions is current.
+
+    Raises NotApplied if there is no such user or plan, or if Stripe returned a status that is not known.
+    """
+    state = objects.subscription_state(found) if found else None
+    user_id = subscriptions.user_of(session, id_)
+    if user_id is None and state:
+        user_id = _owner(session, state.metadata, state.customer, installation)
+    if user_id is None:
+        return Applied("foreign" if state else "ignored")
+    if not subscriptions.lock_user(session, user_id):
+        raise NotApplied(reason=f"there is no user {user_id}")
+    before = _entitlement(subscriptions.open_subscriptions(session, user_id))
+    if state:
+        _save(session, user_id, state)
+    else:
+        subscriptions.end_missing(session, id_)
+    warning = _choose_current(session, user_id, id_, state, before)
+    return Applied("applied", warning, state.stored() if state else None)
+
+
+def _save(session: Session, user_id: int, state: SubscriptionState) -> None:
+    if state.status not in models.plans.SUBSCRIPTION_STATUSES:
+        raise NotApplied(reason=f"status {state.status!r} is not known")
+    plan_id = plans.sold_as(session, state.prices, state.products)
+    if plan_id is None:
+        raise NotApplied(reason=f"no plan has the price {', '.join(state.prices)}")
+    subscriptions.save(
+        session,
+        state.has_ended,
+        user_id=user_id,
+        plan_id=plan_id,
+        status=state.status,
+        id=state.id,
+        customer=state.customer,
+        period_start=state.period_start,
+        period_end=state.period_end,
+        cancel_at_period_end=state.cancel_at_period_end,
+        started_at=state.started_at,
+        ended_at=state.ended_at,
+    )
+
+
+Entitlement = tuple[int, int] | None
+"""The row and the plan of the subscription that sets a user's limits."""
+
+
+def _choose_current(
+    session: Session, user_id: int, id_: str, state: SubscriptionState | None, before: Entitlement
+) -> str | None:
+    """Choose a user's current subscription, grant its pod, move the quota anchor; return a warning for operators."""
+    rows = subscriptions.open_subscriptions(session, user_id)
+    current = min(rows, key=_rank, default=None)
+    touched = {row.stripe_subscription_id for row in rows if row is current or row.ended_at is None}
+    subscriptions.set_current(session, user_id, current.id if current else None)
+    after = _entitlement(subscriptions.open_subscriptions(session, user_id))
+    if after and after != before:
+        subscriptions.grant_pods(session, [user_id], [after[1]])
+    if current and current.stripe_subscription_id == id_ and state and after:
+        quotas.set_anchor(session, user_id, state.anchor)
+    # The anchor is in the state of the other subscription, and its warning may have come or gone with this one.
+    if others := sorted(other for other in touched if other and other != id_):
+        inbox.request_refresh(session, [("subscription", other) for other in others])
+    paid = sorted(row.stripe_subscription_id for row in rows if row.stripe_subscription_id and _entitles(row))
+    return f"user {user_id} pays for {' and '.join(paid)}" if len(paid) > 1 and id_ in paid else None
+
+
+def _rank(row: models.Subscription) -> tuple[int, datetime, str]:
+    """Order a user's subscriptions, the current one first, whichever was learned of first."""
+    if row.stripe_subscription_id is None:
+        rank = 2
+    elif _entitles(row):
+        rank = 0
+    else:
+        # An unpaid or paused subscription was paid once and replaced an unbilled one; an incomplete one never was.
+        rank = 3 if row.status == "incomplete" else 1
+    return rank, row.started_at, row.stripe_subscription_id or ""
+
+
+def _entitles(row: models.Subscription) -> bool:
+    return row.status in models.plans.ENTITLED_STATUSES
+
+
+def _entitlement(rows: list[models.Subscription]) -> Entitlement:
+    entitling = (row for row in rows if row.ended_at is None and _entitles(row))
+    return next(((row.id, row.plan_id) for row in entitling), None)
