@@ -142,7 +142,7 @@ function __dumacle_options
         case ' plans subscriptions list'
             printf '%s\t%s\n' '--status' 'Only those of this status.' '--plan' 'Only those to this plan.' '--user' 'Only those of this user: e-mail or id.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' files upload'
-            printf '%s\t%s\n' '--owner' 'Whose files they become.' '--pod' 'Where to; else the owner\'s default pod.' '--prefix' 'Put before each path, such as 2026/holiday.' '--results' 'Write one line per planned file.' '--stop-after' 'Stop after N failures.' '--transcode' 'Have what arrives transcoded.' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'Owner of the uploaded files: e-mail or id.' '--pod' 'Pod to upload into: name or id. [default: the owner\'s default pod]' '--prefix' 'Prepend to each path, such as 2026/holiday.' '--results' 'Write one JSON line per file.' '--stop-after' 'Stop after N failures; 0 never stops.' '--transcode' 'Transcode uploaded videos (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'Whose files: e-mail or id.' '--pod' 'In which pod: name or id.' '--prefix' 'Only paths that begin so, sorted by path; needs --owner or --pod.' '--status' 'Only files of this upload status.' '--deleted' 'Those that can be restored, sorted by deletion.' '--sort' 'What to sort by; path and size need --owner or --pod.' '--desc' 'The last first.' '--limit' 'Rows of a page.' '--after' 'Go on behind this page.' '--all' 'All rows, as a stream.'
         case ' files show'

@@ -41,7 +41,7 @@ def demo(
     hiding = _use_embedded(context)
     if context.dry_run:
         return _preview(context, folder)
-    return steps.Run(context, uploads.sent, uploads.upload).all_steps(find_source, hiding)
+    return steps.Run(context, uploads.run_upload, uploads.upload).all_steps(find_source, hiding)
 
 
 def _source(context: Context, folder: Path | None) -> "Callable[[], Source]":

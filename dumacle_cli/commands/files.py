@@ -1,6 +1,7 @@
 """`dumacle files`: list, link, download, move, delete and verify files."""
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,7 +55,9 @@ def list_(
     prefix: Annotated[
         str, typer.Option("--prefix", help="Only paths that begin so, sorted by path; needs --owner or --pod.")
     ] = "",
-    status: Annotated[files.Status | None, typer.Option("--status", help="Only files of this upload status.")] = None,
+    status: Annotated[
+        files.UploadStatus | None, typer.Option("--status", help="Only files of this upload status.")
+    ] = None,
     deleted: Annotated[bool, typer.Option("--deleted", help="Those that can be restored, sorted by deletion.")] = False,
     sort: Annotated[
         files.Sort | None,
@@ -313,7 +316,9 @@ def purge_(
     context.confirm(f"Purge for good {words}{_older(before)}; {room}")
     _say_age(context, before)
     done = planned if context.dry_run else purge.run(context.database, context.store, **scope, maximum=maximum)
-    return _outside(context, done, changed=done != purge.NOTHING)
+    exit_ = Exit.PARTIAL if done.skipped else Exit.DONE
+    note = f"{done.skipped} skipped: locked by another process; run the same command again" if done.skipped else ""
+    return _outside(context, done, changed=replace(done, skipped=0) != purge.NOTHING, exit_=exit_, note=note)
 
 
 def _before(age: str) -> datetime | None:

@@ -1,4 +1,4 @@
-"""`dumacle files upload`: files and folders into a pod."""
+"""`dumacle files upload`: upload files and folders into a pod."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -10,16 +10,14 @@ import typer
 from dumacle_cli import errors
 from dumacle_cli.commands.contract import command
 from dumacle_cli.context import Context
-from dumacle_cli.escapes import quoted, visible
-from dumacle_cli.ingest.items import TROUBLE, Outcome, Silent, Summary, Tally
+from dumacle_cli.escapes import visible
+from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tally
 from dumacle_cli.output.forms import Form, Shown
 from dumacle_cli.transcode import presets
 
 if TYPE_CHECKING:
-    from dumacle_cli.ingest import engine
     from dumacle_cli.ingest.items import Attempt
     from dumacle_cli.output.progress import Bars
-    from dumacle_cli.services.placement import Target
     from dumacle_cli.services.transcodes import TranscodeRequest
 
 
@@ -39,20 +37,27 @@ def register(app: typer.Typer) -> None:
 def upload(
     context: Context,
     sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
-    owner: Annotated[str, typer.Option("--owner", metavar="USER", help="Whose files they become.")],
-    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="Where to; else the owner's default pod.")] = "",
-    prefix: Annotated[str, typer.Option("--prefix", help="Put before each path, such as 2026/holiday.")] = "",
+    owner: Annotated[str, typer.Option("--owner", metavar="USER", help="Owner of the uploaded files: e-mail or id.")],
+    pod: Annotated[
+        str,
+        typer.Option("--pod", metavar="POD", help="Pod to upload into: name or id. [default: the owner's default pod]"),
+    ] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Prepend to each path, such as 2026/holiday.")] = "",
     results: Annotated[
-        Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write one line per planned file.")
+        Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write one JSON line per file.")
     ] = None,
-    stop_after: Annotated[int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures.")] = 0,
+    stop_after: Annotated[
+        int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures; 0 never stops.")
+    ] = 0,
     transcode: Annotated[
         presets.Name | None,
-        typer.Option("--transcode", metavar="PRESET", help="Have what arrives transcoded."),
+        typer.Option(
+            "--transcode", metavar="PRESET", help="Transcode uploaded videos (and audio, for the preset audio)."
+        ),
     ] = None,
 ) -> Shown:
     """Upload files and folders into a pod; running it again uploads only what is new or changed."""
-    done = sent(
+    summary, tally = run_upload(
         context,
         sources,
         owner=owner,
@@ -63,10 +68,10 @@ def upload(
         transcode=transcode,
         report=True,
     )
-    return _shown(context, *done)
+    return _result(context, summary, tally, transcode)
 
 
-def sent(
+def run_upload(
     context: Context,
     sources: list[Path],
     *,
@@ -77,54 +82,28 @@ def sent(
     stop_after: int = 0,
     transcode: presets.Name | None = None,
     report: bool = False,
-) -> tuple["engine.Upload", Summary, Tally]:
-    """Upload, or foresee it on a dry run, and return what was wanted and what it came to.
-
-    With `report`, each file that needs attention is told with its reason.
-    """
+) -> tuple[Summary, Tally]:
+    """Upload, or preview the upload on a dry run, and return the totals; with `report`, warn about each failure."""
     from dumacle_cli.ingest import upload as uploading
-    from dumacle_cli.services import placement, transcodes
+    from dumacle_cli.ingest.runs import UploadRequest
 
-    with context.session() as session:
-        target = placement.target(session, owner, pod or None)
-        if transcode:
-            transcodes.check_owners(session, [target.owner_id])
-    request = _transcode_request(transcode) if transcode else None
-    wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after, request)
-    if context.dry_run:
-        told = _Reporter(context, wanted, None) if report else Silent()
-        return wanted, *uploading.foresee(context.database, wanted, told)
-    with _bars(context) as bars:
-        progress = _Reporter(context, wanted, bars) if report else bars or Silent()
-        return wanted, *uploading.run(context.database, _stores(context, target), wanted, progress, results)
-
-
-def _wanted(
-    context: Context,
-    target: "Target",
-    sources: list[bytes],
-    prefix: str,
-    stop_after: int,
-    request: "TranscodeRequest | None",
-) -> "engine.Upload":
-    from dumacle_cli.clients import providers
-    from dumacle_cli.ingest import engine, plan
-
-    settings = context.settings
-    place = plan.Place(
-        target.pod_id, target.pod, target.owner_id, target.owner, 0, target.key_prefix, settings.max_file_size
-    )
-    return engine.Upload(
-        sources=sources,
+    request = UploadRequest(
+        sources=[os.fsencode(source) for source in sources],
+        owner=owner,
+        pod=pod,
         prefix=_prefix(prefix),
-        place=place,
         operation=context.operation,
-        large_file_size=settings.large_file_size,
-        concurrency=settings.upload_concurrency,
-        needs_md5=providers.known(target.place.provider).proof == "md5-etag",
+        max_file_size=context.settings.max_file_size,
+        large_file_size=context.settings.large_file_size,
+        concurrency=context.settings.upload_concurrency,
         stop_after=stop_after,
-        transcode=request,
+        transcode=_transcode_request(transcode) if transcode else None,
     )
+    if context.dry_run:
+        return uploading.preview(context.database, request, _Reporter(context, None) if report else NoProgress())
+    with _bars(context) as bars:
+        progress = _Reporter(context, bars) if report else bars or NoProgress()
+        return uploading.upload(context.database, context.store, request, progress, results)
 
 
 def _transcode_request(preset: str) -> "TranscodeRequest":
@@ -137,38 +116,23 @@ def _transcode_request(preset: str) -> "TranscodeRequest":
 def _prefix(given: str) -> str:
     parts = [part for part in given.split("/") if part]
     if any(part in (".", "..") for part in parts):
-        raise errors.InvalidValue(name="--prefix", value=repr(given), reason="it may not hold . or ..")
+        raise errors.InvalidValue(name="--prefix", value=repr(given), reason="it must not contain . or .. as a folder")
     return "".join(f"{part}/" for part in parts)
 
 
-def _stores(context: Context, target: "Target") -> "engine.Stores":
-    from functools import cache, partial
-
-    from dumacle_cli.clients import providers
-    from dumacle_cli.clients.puts import Puts
-    from dumacle_cli.ingest import engine
-
-    location = context.location(target.place)
-    return engine.Stores(
-        puts=lambda: Puts(location, context.settings.upload_concurrency),
-        store=cache(lambda: context.store(target.place)),
-        proves=partial(providers.proves, target.place.provider),
-    )
-
-
 class _Reporter:
-    """Tells of each file that needs attention as it ends, in any form and also when quiet, and moves the bars."""
+    """Warns about each failure, in every output format and also when quiet, and updates the progress bars."""
 
-    def __init__(self, context: Context, wanted: "engine.Upload", bars: "Bars | None") -> None:
-        self._context, self._wanted, self._bars = context, wanted, bars
+    def __init__(self, context: Context, bars: "Bars | None") -> None:
+        self._context, self._bars = context, bars
 
     def planned(self, files: int, size: int) -> None:
-        """More files are to be uploaded."""
+        """More files will be uploaded."""
         if self._bars:
             self._bars.planned(files, size)
 
     def moved(self, attempt: "Attempt", size: int) -> None:
-        """Bytes of an attempt reached the store."""
+        """The store received bytes of an attempt."""
         if self._bars:
             self._bars.moved(attempt, size)
 
@@ -176,25 +140,17 @@ class _Reporter:
         """An item ended."""
         if self._bars:
             self._bars.ended(outcome)
-        if outcome.ends in TROUBLE:
-            self._tell(outcome)
+        if outcome.result in FAILURES:
+            self._warn(outcome)
 
-    def _tell(self, outcome: Outcome) -> None:
-        path, ends = visible(outcome.path), str(outcome.ends)
-        sentence = f"{path}: {ends}: {outcome.error}"
+    def _warn(self, outcome: Outcome) -> None:
+        path, result = visible(outcome.path), str(outcome.result)
+        sentence = f"{path}: {result}: {outcome.error}"
         if self._bars and self._context.form in (Form.TABLE, Form.CSV):
             self._bars.say(f"dumacle: {sentence}")
             return
-        fix = (
-            _why(self._wanted, outcome.size) if outcome.limit and self._context.form in (Form.JSON, Form.JSONL) else ""
-        )
-        self._context.warn(sentence, path=outcome.path, result=ends, size=outcome.size, error=outcome.error, fix=fix)
-
-
-def _why(wanted: "engine.Upload", size: int) -> str:
-    """Return the command that says why a file of so many bytes is refused."""
-    place = wanted.place
-    return f"dumacle users show {quoted(place.owner)} --size {size} --pod {quoted(place.pod)}"
+        fix = outcome.fix if self._context.form in (Form.JSON, Form.JSONL) else ""
+        self._context.warn(sentence, path=outcome.path, result=result, size=outcome.size, error=outcome.error, fix=fix)
 
 
 def _bars(context: Context) -> "AbstractContextManager[Bars | None]":
@@ -205,20 +161,20 @@ def _bars(context: Context) -> "AbstractContextManager[Bars | None]":
     return Bars(context.err, context.color)
 
 
-def _shown(context: Context, wanted: "engine.Upload", summary: Summary, tally: Tally) -> Shown:
+def _result(context: Context, summary: Summary, tally: Tally, transcode: str | None) -> Shown:
     status = errors.Exit.DONE
-    if tally.troubled:
-        only_limits = tally.limits == tally.troubled and not summary.uploaded
+    if tally.failures:
+        only_limits = tally.limits == tally.failures and not summary.uploaded
         refused = errors.UploadRefused if only_limits else errors.UploadIncomplete
         status = refused.exit
         if context.form in (Form.JSON, Form.JSONL):
-            fix = _why(wanted, tally.first_limited) if tally.limits else "correct the causes, then repeat the command"
-            context.fail(refused(count=tally.troubled, first=tally.first_error, advice=fix))
+            advice = tally.first_fix or "correct the causes, then repeat the command"
+            context.fail(refused(count=tally.failures, first=tally.first_error, advice=advice))
         else:
-            context.log(f"dumacle: {tally.troubled} not uploaded; the first: {tally.first_error}")
-            if tally.limits:
-                context.log(f"  why: {context.runnable(_why(wanted, tally.first_limited))}")
+            context.log(f"dumacle: {tally.failures} not uploaded; the first: {tally.first_error}")
+            if tally.first_fix:
+                context.log(f"  why: {context.runnable(tally.first_fix)}")
     changed = summary.uploaded > 0
     others = summary.uploaded - summary.transcodes
-    note = f"{summary.transcodes} to be transcoded, {others} of another kind" if wanted.transcode else ""
+    note = f"{summary.transcodes} queued for transcoding, {others} of another type" if transcode else ""
     return Shown(summary, changed, context.operation, dry_run=context.dry_run, exit=status, note=note)
