@@ -28,7 +28,7 @@ from dumacle_cli.local.servers import OWNER, Servers
 from dumacle_cli.services import seed as seeds
 from dumacle_cli.store import bootstrap, rights, schema
 from dumacle_cli.store.database import Database, Timeouts
-from tests import seed
+from tests import buckets, seed
 from tests.processes import program as program
 from tests.servers import scratch_folder, start_servers, stop_servers
 
@@ -139,8 +139,7 @@ def bucket(embedded: Servers) -> Location:
         embedded.s3_access_key,
         embedded.s3_secret_key,
     )
-    with ObjectStore(location) as store:
-        store.ensure_bucket()
+    buckets.create(location)
     return location
 
 

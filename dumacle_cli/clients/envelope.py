@@ -1,6 +1,7 @@
-"""Envelope encryption: a data key for each secret, wrapped by one key. The only importer of cryptography.
+"""Envelope encryption: each secret has its own data key, wrapped by one key. The only importer of cryptography.
 
-Both layers are AES-256-GCM and bound to a label, such as `7/s3`: what was sealed under one opens under no other.
+Both layers use AES-256-GCM and are bound to a label, such as `7/s3`: a secret opens only with the label it was sealed
+with.
 """
 
 import hashlib
@@ -21,13 +22,13 @@ class Key:
 
     @property
     def id(self) -> str:
-        """A fingerprint that tells keys apart and gives nothing of the key away."""
+        """A fingerprint of the key that reveals nothing about it."""
         return hashlib.sha256(b"dumacle/key/v1" + self.secret).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """A secret as it is stored, and the id of the key that opens it."""
+    """An encrypted secret, and the id of the key that opens it."""
 
     ciphertext: bytes
     wrapped_key: bytes
@@ -35,18 +36,18 @@ class Sealed:
 
 
 def seal(key: Key, label: str, secret: bytes) -> Sealed:
-    """Encrypt a secret under a new data key, and that under the key."""
+    """Encrypt a secret with a new data key, and the data key with the key."""
     data_key = os.urandom(KEY_BYTES)
     return Sealed(_encrypt(data_key, label, secret), _encrypt(key.secret, label, data_key), key.id)
 
 
 def unseal(key: Key, label: str, sealed: Sealed) -> bytes:
-    """Return the secret; raises KeyMissing for another key, CredentialAltered where anything was changed or moved."""
+    """Return the secret; raises KeyMissing for another key, CredentialAltered if anything was changed or moved."""
     return _decrypt(_unwrap(key, label, sealed), label, sealed.ciphertext)
 
 
 def rewrap(old: Key, new: Key, label: str, sealed: Sealed) -> Sealed:
-    """Wrap the data key by another key; raises KeyMissing, CredentialAltered."""
+    """Wrap the data key with another key; raises KeyMissing, CredentialAltered."""
     return Sealed(sealed.ciphertext, _encrypt(new.secret, label, _unwrap(old, label, sealed)), new.id)
 
 
@@ -69,7 +70,7 @@ def _decrypt(key: bytes, label: str, sealed: bytes) -> bytes:
 
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _bound(label))
-    except (InvalidTag, ValueError):  # the latter where so much is missing that there is no nonce
+    except (InvalidTag, ValueError):  # ValueError if it is too short for a nonce
         raise CredentialAltered(label=label) from None
 
 

@@ -1,4 +1,4 @@
-"""The system's keyring, asked in a child of its own: a silent D-Bus would hang this process for ever."""
+"""The system's keyring, used in a child process, because a D-Bus that does not respond would block forever."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Literal
 from dumacle_cli.errors import ToolFailed
 from dumacle_cli.settings import without_secrets
 
-PATIENCE = 3.0
+TIMEOUT = 3.0
 SERVICE = "dumacle"
 _CHILD = """
 import json
@@ -28,7 +28,7 @@ elif verb == "forget":
     except PasswordDeleteError:
         pass
 ring = keyring.get_keyring()
-ring = next(iter(getattr(ring, "backends", ())), ring)  # of a chain, the first one is what stores
+ring = next(iter(getattr(ring, "backends", ())), ring)  # the first keyring of a chain stores
 kinds = [f"{kind.__module__}.{kind.__name__}" for kind in type(ring).__mro__]
 json.dump([kinds, keyring.get_password(service, name)], sys.stdout)
 """
@@ -37,56 +37,56 @@ _STORES_NOTHING = ("keyring.backends.fail", "keyring.backends.null")
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The keyring that keeps secrets here, and whether it keeps them as they are, in a file."""
+    """The keyring in use, and whether it stores secrets in clear text."""
 
     name: str
     clear_text: bool
 
     def __str__(self) -> str:
-        return f"{self.name}, which keeps secrets in clear text" if self.clear_text else self.name
+        return f"{self.name}, which stores secrets in clear text" if self.clear_text else self.name
 
 
 def backend() -> Backend:
-    """Return the keyring that keeps secrets here; raises ToolFailed where none does."""
-    return _ask("read", "doctor")[0]
+    """Return the keyring in use; raises ToolFailed if there is none."""
+    return _run("read", "doctor")[0]
 
 
 def read(name: str) -> str | None:
-    """Return the secret of this name, or None where there is none; raises ToolFailed."""
-    return _ask("read", name)[1]
+    """Return the secret with this name, or None; raises ToolFailed."""
+    return _run("read", name)[1]
 
 
 def store(name: str, secret: str) -> None:
-    """Keep a secret and read it back in another process; raises ToolFailed where it is not kept, or in clear text."""
+    """Store a secret and check it from another process; raises ToolFailed, also if it would be stored in clear text."""
     found = backend()
     if found.clear_text:
         raise ToolFailed(tool="the keyring", reason=f"it is {found}")
-    _ask("store", name, secret)
+    _run("store", name, secret)
     if read(name) != secret:
-        raise ToolFailed(tool="the keyring", reason="it does not keep what it is given")
+        raise ToolFailed(tool="the keyring", reason="it did not store the secret")
 
 
 def forget(name: str) -> None:
-    """Forget the secret of this name, if there is one; raises ToolFailed."""
-    _ask("forget", name)
+    """Delete the secret with this name, if there is one; raises ToolFailed."""
+    _run("forget", name)
 
 
-def _ask(verb: Literal["read", "store", "forget"], name: str, secret: str = "") -> tuple[Backend, str | None]:
-    """Do this with the keyring in a child, and return the keyring and what it then has of this name."""
+def _run(verb: Literal["read", "store", "forget"], name: str, secret: str = "") -> tuple[Backend, str | None]:
+    """Use the keyring in a child process, and return the keyring and the secret that it now has under this name."""
     try:
-        # -P: no module of the working directory may pass for the keyring. The secret goes by a pipe: argv is public.
+        # -P keeps modules in the working directory from being imported. The secret goes through a pipe: argv is public.
         done = subprocess.run(
             [sys.executable, "-P", "-c", _CHILD],
             input=json.dumps([verb, SERVICE, name, secret]),
             env=without_secrets(os.environ),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ToolFailed(tool="the keyring", reason=f"no answer within {PATIENCE:g} s") from None
+        raise ToolFailed(tool="the keyring", reason=f"no response within {TIMEOUT:g} s") from None
     kinds, found = json.loads(done.stdout) if done.returncode == 0 else ([], None)
     if not kinds or kinds[0].startswith(_STORES_NOTHING):
-        raise ToolFailed(tool="the keyring", reason="this account has none that stores anything")
+        raise ToolFailed(tool="the keyring", reason="this account has no keyring that stores secrets")
     return Backend(kinds[0], any("plaintext" in kind.lower() for kind in kinds)), found

@@ -1,6 +1,6 @@
-"""Where the key that wraps credentials is: a file, a systemd credential, or the system's keyring.
+"""The key that encrypts credentials, from a file, a systemd credential or the system's keyring.
 
-As text it is the base64 of its 32 bytes. Every function raises InvalidValue for a source of another kind.
+It is stored as the base64 of its 32 bytes. Every function raises InvalidValue for an unknown kind of source.
 """
 
 import base64
@@ -17,15 +17,18 @@ from dumacle_cli.errors import Conflict, InvalidValue, KeyUnusable
 
 LONGEST = 1024
 RING = "key "
-"""Before the name in the keyring, where logins are, too."""
+"""Prefix of names in the keyring, which also holds logins."""
 
 PRIVATE = "chmod 0400 {}"
-RESTORE = "restore it from its escrow copy, or make one with: dumacle key create"
+RESTORE = "restore it from its escrow copy, or create one: dumacle key create"
 
 
-def load(source: str, environ: Mapping[str, str]) -> Key:
-    """Return the key at a source; raises KeyUnusable where there is none, a damaged one, or one that others read."""
-    kind, name = _parsed(source)
+def load(source: str, environ: Mapping[str, str], typed: str = "key_source") -> Key:
+    """Return the key at a source; raises KeyUnusable if it is missing, damaged or readable by others.
+
+    `typed` is the setting or option that named the source.
+    """
+    kind, name = _parsed(source, typed)
     if kind == "file":
         text = _read(source, Path(name), private=True)
     elif kind == "credential":
@@ -37,15 +40,15 @@ def load(source: str, environ: Mapping[str, str]) -> Key:
     except (binascii.Error, ValueError):
         secret = b""
     if len(secret) != KEY_BYTES:
-        reason = f"it is not the base64 of {KEY_BYTES} bytes" if text else "it is not there"
+        reason = f"it is not the base64 of {KEY_BYTES} bytes" if text else "it does not exist"
         raise KeyUnusable(source=source, reason=reason, advice=RESTORE)
     return Key(secret)
 
 
 def create(source: str) -> Key:
-    """Make a key at a source that has none, in a file of mode 0400; raises Conflict where something is there."""
+    """Create a key; a file gets mode 0400. Raises Conflict if the source exists."""
     check_free(source)
-    kind, name = _parsed(source)
+    kind, name = _parsed(source, "SOURCE")
     key = Key(os.urandom(KEY_BYTES))
     text = base64.b64encode(key.secret).decode()
     if kind == "file":
@@ -56,28 +59,28 @@ def create(source: str) -> Key:
 
 
 def check_free(source: str) -> None:
-    """Raise Conflict where a key could not be made because something is at the source."""
-    kind, name = _parsed(source)
+    """Raise Conflict if the source exists."""
+    kind, name = _parsed(source, "SOURCE")
     if kind == "credential":
-        reason = "systemd makes it, from a file"
-        raise InvalidValue(name="the source of a new key", value=repr(source), reason=reason)
+        reason = "systemd provides credentials; create a file"
+        raise InvalidValue(name="SOURCE", value=repr(source), reason=reason, advice="give file:/path or keyring:NAME")
     if os.path.lexists(name) if kind == "file" else keychain.read(RING + name):
         raise _taken(source)
 
 
-def _parsed(source: str) -> tuple[str, str]:
+def _parsed(source: str, typed: str) -> tuple[str, str]:
     kind, _, name = source.partition(":")
     if kind not in ("file", "credential", "keyring") or not name or (kind == "credential" and "/" in name):
-        reason = "it is file:/path, credential:NAME or keyring:NAME"
-        raise InvalidValue(name="key_source", value=repr(source), reason=reason)
+        reason = "it must be file:/path, credential:NAME or keyring:NAME"
+        raise InvalidValue(name=typed, value=repr(source), reason=reason)
     return kind, name
 
 
 def _credentials(source: str, environ: Mapping[str, str]) -> str:
     folder = environ.get("CREDENTIALS_DIRECTORY")
     if not folder:
-        reason = "CREDENTIALS_DIRECTORY is not set, so systemd did not start this"
-        raise KeyUnusable(source=source, reason=reason, advice="name it in the unit: LoadCredential=NAME:/path")
+        reason = "CREDENTIALS_DIRECTORY is not set, so systemd did not start this process"
+        raise KeyUnusable(source=source, reason=reason, advice="add to the unit file: LoadCredential=NAME:/path")
     return folder
 
 
@@ -86,7 +89,7 @@ def _read(source: str, path: Path, *, private: bool) -> str:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             if private and mode & 0o077:
-                reason = f"its mode is {mode:04o}, so others can use it"
+                reason = f"its mode is {mode:04o}, so other users can access it"
                 raise KeyUnusable(source=source, reason=reason, advice=PRIVATE.format(path))
             return file.read(LONGEST).decode("ascii", "replace")
     except OSError as error:
@@ -101,4 +104,4 @@ def _write(source: str, path: Path, text: str) -> None:
 
 
 def _taken(source: str) -> Conflict:
-    return Conflict(reason=f"something is at {source} already", advice="choose another place; no key is overwritten")
+    return Conflict(reason=f"{source} already exists", advice="choose another source; keys are never overwritten")

@@ -1,4 +1,4 @@
-"""Where each provider's bucket is: from a credential, from the settings, or from the embedded servers."""
+"""Locate buckets: from a credential, from the settings, or from the embedded servers."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """A pair of keys and where they are good; an endpoint of None is AWS's own."""
+    """An access key with its secret, and the endpoint (None is AWS's own) and region that accept it."""
 
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
@@ -27,9 +27,10 @@ class Keys:
 def locate(
     settings: "Settings", provider: str, bucket: str = "", *, keys: Keys | None = None, servers: "Servers | None" = None
 ) -> Location:
-    """Return a bucket of a provider, its default one where none is named; raises InvalidValue or NotConfigured.
+    """Return the location of a bucket, by default the provider's bucket from the settings.
 
-    Without `keys` those of the settings open it, or of the embedded `servers` where they stand for the provider.
+    Without `keys`, those of the embedded `servers` or else of the settings are used. Raises InvalidValue or
+    NotConfigured.
     """
     facts = known(provider)
     if servers and not keys:
@@ -41,7 +42,7 @@ def locate(
 
 
 def reach(settings: "Settings", provider: str, given: str = "", region: str = "") -> tuple[str | None, str]:
-    """Return endpoint and region of a provider as given, else as set, else its usual ones; raises NotConfigured."""
+    """Return a provider's endpoint and region: as given, from the settings, or its defaults; raises NotConfigured."""
     region = region or getattr(settings, f"{provider}_region") or known(provider).default_region
     if url := given or getattr(settings, f"{provider}_endpoint"):
         return str(url), region

@@ -1,8 +1,8 @@
-"""The object store: what a pod promises, whichever provider keeps its bytes. The only importer of botocore.
+"""The object store: one bucket, with the same promises at every provider. The only importer of boto3 and botocore.
 
-Every method raises StoreUnavailable (passing: repeat it), StoreRefused (keys, bucket or request), and
-ObjectMissing or UploadLost where it names a key or an upload. A key is meant to be written once.
-One ObjectStore may be used by many threads.
+Every method raises StoreUnavailable (temporary: retry), StoreRefused (credentials, bucket or request), and
+ObjectMissing or UploadLost if it names a key or an upload. Each key is written only once.
+An ObjectStore is safe to share between threads.
 """
 
 import base64
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
+from threading import Lock
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
@@ -31,7 +32,7 @@ BULK = 1000
 
 @dataclass(frozen=True)
 class Location:
-    """A bucket, where it is, and the keys that open it; an endpoint of None is AWS's own."""
+    """A bucket with its endpoint (None is AWS's own) and credentials."""
 
     provider: str
     endpoint: str | None
@@ -42,12 +43,12 @@ class Location:
 
     @property
     def path_style(self) -> bool:
-        """Whether the bucket is named in the path of a URL; a named endpoint is never prefixed with a bucket."""
+        """Whether URLs name the bucket in their path; always so at a custom endpoint."""
         return self.endpoint is not None or known(self.provider).addressing == "path"
 
     @property
     def url(self) -> str:
-        """The URL below which the objects are."""
+        """The URL of the bucket."""
         if self.endpoint is None:
             return f"https://{self.bucket}.s3.{self.region}.amazonaws.com"
         return f"{self.endpoint.rstrip('/')}/{self.bucket}"
@@ -55,7 +56,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Head:
-    """What a store says of an object without its bytes; size in bytes."""
+    """An object's metadata; size in bytes."""
 
     size: int
     etag: str
@@ -64,7 +65,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of a listing; size in bytes, modified in UTC. An empty etag is not known now: `head` tells it."""
+    """One object in a listing; size in bytes, modified in UTC. If etag is empty, call `head` for it."""
 
     key: str
     size: int
@@ -81,22 +82,14 @@ class Part:
     size: int
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A multipart upload that was begun and neither completed nor aborted; started in UTC."""
-
-    key: str
-    upload_id: str
-    started: datetime
-
-
 class ObjectStore:
     """The objects in one bucket."""
 
     def __init__(self, location: Location) -> None:
         self.location = location
         self._facts = known(location.provider)
-        self._client = _client(location)
+        self._connected: Any = None
+        self._connecting = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -107,46 +100,42 @@ class ObjectStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
-        self._client.close()
+        """Close the connections."""
+        if self._connected is not None:
+            self._connected.close()
 
-    def ensure_bucket(self) -> None:
-        """Make the bucket if it does not exist."""
-        with self._translated(""):
-            try:
-                self._client.head_bucket(Bucket=self.location.bucket)
-            except self._client.exceptions.ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
-                    raise
-                self._client.create_bucket(Bucket=self.location.bucket, **self._constraint())
+    @property
+    def _client(self) -> Any:
+        """The boto3 client, created on first use: importing boto3 and creating a client take 0.5 s of CPU."""
+        with self._connecting:
+            if self._connected is None:
+                self._connected = _client(self.location)
+            return self._connected
 
     def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
-        """Store bytes whose SHA-256 (hex) the store is asked to check, and return the ETag."""
+        """Store bytes, let the store check their SHA-256 (hex), and return the ETag."""
         answer = self._call("put_object", key, ContentType=content_type, **self._body(body, sha256))
         return _bare(answer["ETag"])
 
     def head(self, key: str) -> Head:
-        """Say size, ETag and content type of the object as the store has it now."""
+        """Return size, ETag and content type of the object."""
         answer = self._call("head_object", key)
         return Head(answer["ContentLength"], _bare(answer["ETag"]), answer.get("ContentType", ""))
 
     def get(self, key: str) -> Iterator[bytes]:
-        """Return the bytes in chunks of at most 1 MiB; an answer that breaks off raises StoreUnavailable."""
+        """Return the bytes in chunks of at most 1 MiB; raises StoreUnavailable if the response is cut short."""
         return self._chunks(key, self._call("get_object", key)["Body"])
 
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Return at most `length` (1 or more) bytes from offset `start`; fewer only where the object ends."""
-        answer = self._call("get_object", key, Range=f"bytes={start}-{start + length - 1}")
-        return b"".join(self._chunks(key, answer["Body"]))
-
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
-        """Yield every object whose key has the prefix and sorts behind `after`, by key, in constant memory."""
-        for page in self._pages("list_objects_v2", "", Prefix=prefix, StartAfter=after):
-            for item in page.get("Contents", ()):
-                yield Entry(item["Key"], item["Size"], _bare(item["ETag"]), item["LastModified"])
+        """Yield the objects with the prefix and a key after `after`, sorted by key, in constant memory."""
+        with self._translated(""):
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.location.bucket, Prefix=prefix, StartAfter=after):
+                for item in page.get("Contents", ()):
+                    yield Entry(item["Key"], item["Size"], _bare(item["ETag"]), item["LastModified"])
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete the objects; a key that does not exist counts as deleted."""
+        """Delete the objects; keys that do not exist are ignored."""
         remaining = iter(keys)
         while batch := list(islice(remaining, BULK)):
             if self._facts.bulk_delete:
@@ -156,60 +145,45 @@ class ObjectStore:
                     list(pool.map(lambda key: self._call("delete_object", key), batch))
 
     def presign_get(self, key: str, expires_s: int, filename: str, content_type: str) -> str:
-        """Return a URL that downloads the object under that file name, without keys, for that many seconds."""
-        answer = {"ResponseContentDisposition": disposition(filename), "ResponseContentType": content_type}
-        return self._presign("get_object", key, expires_s, answer)
-
-    def presign_put(self, key: str, expires_s: int, content_type: str, size: int) -> str:
-        """Return a URL to which exactly `size` bytes of that type may be PUT for that many seconds."""
-        return self._presign("put_object", key, expires_s, {"ContentType": content_type, "ContentLength": size})
+        """Return a presigned URL, valid for `expires_s` seconds, that downloads the object as `filename`."""
+        params = {
+            "Bucket": self.location.bucket,
+            "Key": key,
+            "ResponseContentDisposition": disposition(filename),
+            "ResponseContentType": content_type,
+        }
+        return str(self._client.generate_presigned_url("get_object", params, expires_s))
 
     def create_multipart(self, key: str, content_type: str) -> str:
-        """Begin an upload in parts and return its id."""
+        """Start a multipart upload and return its id."""
         upload_id: str = self._call("create_multipart_upload", key, ContentType=content_type)["UploadId"]
         return upload_id
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes, sha256: str) -> str:
-        """Store one part, checked like `put`, and return its ETag; the same bytes may be sent again."""
+        """Store one part, checked like `put`, and return its ETag; safe to retry with the same bytes."""
         answer = self._call("upload_part", key, UploadId=upload_id, PartNumber=number, **self._body(body, sha256))
         return _bare(answer["ETag"])
-
-    def list_parts(self, key: str, upload_id: str) -> Iterator[Part]:
-        """Yield the parts that the store holds, by number."""
-        for page in self._pages("list_parts", key, Key=key, UploadId=upload_id):
-            for item in page.get("Parts", ()):
-                yield Part(item["PartNumber"], _bare(item["ETag"]), item["Size"])
 
     def complete_multipart(self, key: str, upload_id: str, parts: Iterable[Part]) -> str:
         """Make the object from these parts and return its ETag.
 
-        UploadLost may also mean that an earlier call took effect and its answer was lost: `head` tells.
+        UploadLost can also mean that an earlier call succeeded but its response was lost: check with `head`.
         """
         ordered = sorted(parts, key=lambda part: part.number)
         chosen = {"Parts": [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in ordered]}
         return _bare(self._call("complete_multipart_upload", key, UploadId=upload_id, MultipartUpload=chosen)["ETag"])
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
-        """Drop the upload and its parts."""
+        """Abort the upload and remove its parts."""
         self._call("abort_multipart_upload", key, UploadId=upload_id)
 
-    def list_uploads(self, prefix: str) -> Iterator[Upload]:
-        """Yield the unfinished multipart uploads whose key has the prefix."""
-        for page in self._pages("list_multipart_uploads", "", Prefix=prefix):
-            for item in page.get("Uploads", ()):
-                yield Upload(item["Key"], item["UploadId"], item["Initiated"])
-
     def _call(self, operation: str, key: str = "", **params: Any) -> dict[str, Any]:
-        """Ask the store once (with the library's bounded retries), about the key or else about the bucket."""
+        """Send one request (with boto3's limited retries) about the key, or about the bucket if it is empty."""
         if key:
             params["Key"] = key
         with self._translated(key):
             answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.location.bucket, **params)
         return answer
-
-    def _pages(self, operation: str, key: str, **params: Any) -> Iterator[dict[str, Any]]:
-        with self._translated(key):
-            yield from self._client.get_paginator(operation).paginate(Bucket=self.location.bucket, **params)
 
     def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
         with self._translated(key), body:
@@ -226,18 +200,6 @@ class ObjectStore:
         for failed in answer.get("Errors", ()):
             raise self._error(failed["Key"], failed.get("Code", ""), 200, failed.get("Message", ""))
 
-    def _presign(self, operation: str, key: str, expires_s: int, params: dict[str, Any]) -> str:
-        url: str = self._client.generate_presigned_url(
-            operation, {"Bucket": self.location.bucket, "Key": key, **params}, expires_s
-        )
-        return url
-
-    def _constraint(self) -> dict[str, Any]:
-        # S3 refuses its first region as a constraint, and requires every other one.
-        if self.location.region == "us-east-1":
-            return {}
-        return {"CreateBucketConfiguration": {"LocationConstraint": self.location.region}}
-
     @contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
@@ -246,10 +208,10 @@ class ObjectStore:
         try:
             yield
         except ClientError as error:
-            said, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-            raise self._error(key, said.get("Code", str(status)), status, said.get("Message", "")) from error
+            details, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
+            raise self._error(key, details.get("Code", str(status)), status, details.get("Message", "")) from error
         except (NoConnection, HTTPClientError, IncompleteReadError) as error:
-            # The text of these may hold a URL; the name of the class says as much.
+            # Their messages may contain a URL with a signature; the class name is enough.
             raise self._error(key, type(error).__name__, 0, "") from error
         except BotoCoreError as error:
             raise self._error(key, type(error).__name__, 400, " ".join(str(error).split())) from error
@@ -259,13 +221,13 @@ class ObjectStore:
 
 
 def disposition(filename: str) -> str:
-    """Return the Content-Disposition that saves a download under this name, whatever its characters (RFC 6266)."""
+    """Return the Content-Disposition header that saves a download under this name (RFC 6266)."""
     plain = "".join(char if " " <= char <= "~" and char not in '"\\%' else "_" for char in filename)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
 
 
 def authorities() -> str:
-    """Return the file of certificate authorities that a store's certificate is checked against."""
+    """Return the path of the CA bundle that verifies the stores' certificates."""
     from botocore.httpsession import where
 
     return os.environ.get("AWS_CA_BUNDLE") or str(where())
@@ -276,11 +238,12 @@ def _bare(etag: str) -> str:
 
 
 def _client(location: Location) -> Any:
+    import boto3
     from botocore.config import Config
     from botocore.session import Session
 
     config = Config(
-        # The default, a checksum trailer, would replace the signed payload hash; Oracle and Wasabi break on it.
+        # The default sends a checksum trailer instead of a signed payload hash; Oracle and Wasabi reject it.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         signature_version="s3v4",
@@ -290,17 +253,17 @@ def _client(location: Location) -> Any:
         read_timeout=60,
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
-        # Never the library's own look at the environment: what sends bodies would take another way.
+        # Overrides boto3's own proxy detection, so that these requests and those in puts.py take the same route.
         proxies=dict.fromkeys(SCHEMES, proxy) if (proxy := proxy_of(location.url)) else {},
     )
-    outside: dict[str, Any] = {
+    isolated: dict[str, Any] = {
         "profile": (None, None, None, None),
         "config_file": (None, None, os.devnull, None),
         "ignore_configured_endpoint_urls": (None, None, True, None),
     }
-    # What the AWS command line is set to must not change where the bytes go.
-    session = Session(session_vars=outside)
-    client = session.create_client(
+    # The AWS CLI's configuration must not change where the bytes go.
+    session = boto3.Session(botocore_session=Session(session_vars=isolated))
+    client = session.client(
         "s3",
         region_name=location.region,
         endpoint_url=location.endpoint,
@@ -314,7 +277,7 @@ def _client(location: Location) -> Any:
 
 
 def _sign_given_hash(client: Any) -> None:
-    """Let PutObject and UploadPart take `SHA256`: the hash that the caller records is the one the store checks."""
+    """Make PutObject and UploadPart accept `SHA256`, so that the store checks the hash that the caller records."""
     from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 
     class GivenHash(S3SigV4Auth):

@@ -1,4 +1,4 @@
-"""Where the password of a login comes from when its URL holds none; libpq's own places come after all of these."""
+"""Where a login's password comes from if its URL has none; libpq's own sources come last."""
 
 import os
 import stat
@@ -14,16 +14,16 @@ from dumacle_cli.errors import LoginExpired, PasswordFileRefused, ToolFailed
 from dumacle_cli.settings import Settings, password_of
 
 CREDENTIAL = "dumacle-password"
-PATIENCE = 10.0
+TIMEOUT = 10.0
 LONGEST = 4096
 LIBPQ = "libpq: PGPASSFILE or ~/.pgpass, if any"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a password comes from, and for which login; without `read`, libpq looks for one itself.
+    """The source of a login's password; without `read`, libpq finds one itself.
 
-    Of a session, `valid_until` is its end.
+    `valid_until` is when a session expires.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Source:
 
 
 def source(url: str, settings: Settings, environ: Mapping[str, str]) -> Source:
-    """Find where the password for a URL comes from, and read none yet; raises NotLoggedIn for a damaged session."""
+    """Return the source of the password for a URL, without reading it; raises NotLoggedIn for a damaged session."""
     login = login_of(url)
     if password_of(url):
         return Source("the URL", login)
@@ -46,7 +46,7 @@ def source(url: str, settings: Settings, environ: Mapping[str, str]) -> Source:
         return Source("password_command", login, partial(_printed, settings.password_command, environ))
     if session := sessions.find(environ, bare(url)):
         read_session = partial(sessions.password, session)
-        name, in_keyring = f"session, kept in the {session.store}", session.store == "keyring"
+        name, in_keyring = f"session, stored in the {session.store}", session.store == "keyring"
         return Source(name, session.login, read_session, session.valid_until, in_keyring)
     return Source(LIBPQ, login)
 
@@ -62,19 +62,19 @@ def complete(url: str, source: Source) -> str:
 
 
 def read(file: Path) -> str:
-    """Return the password in a file that only its owner may read; raises PasswordFileRefused."""
+    """Return the password from a file that only its owner can read; raises PasswordFileRefused."""
     return lines(file)[0]
 
 
 def lines(file: Path) -> list[str]:
-    """Return the lines of a file that only its owner may read, at least one; raises PasswordFileRefused."""
+    """Return the lines, at least one, of a file that only its owner can read; raises PasswordFileRefused."""
     try:
         with file.open(encoding="utf-8") as handle:
             if stat.S_IMODE(os.fstat(handle.fileno()).st_mode) & 0o077:
                 raise PasswordFileRefused(file=file, reason="can be read by others", advice=f"chmod 600 {file}")
             found = handle.read(LONGEST).splitlines()
     except (OSError, UnicodeDecodeError) as fault:
-        reason = fault.strerror if isinstance(fault, OSError) else "it is no text"
+        reason = fault.strerror if isinstance(fault, OSError) else "it is not text"
         raise PasswordFileRefused(file=file, reason=f"cannot be read: {reason}", advice="name another file") from None
     if not found or not found[0]:
         raise PasswordFileRefused(file=file, reason="is empty", advice="write the password on its first line")
@@ -88,13 +88,13 @@ def _credential(environ: Mapping[str, str]) -> Path | None:
 
 
 def _given(credential: Path) -> str:
-    # systemd itself keeps others out, where need be by an access list that shows as rights of the group.
+    # No mode check: systemd itself keeps others out, sometimes by an ACL that looks like group permissions.
     return credential.read_text("utf-8").rstrip("\n")
 
 
 def _printed(command: str, environ: Mapping[str, str]) -> str:
     import shlex
-    import subprocess  # only for those who use it: its import is felt at each start
+    import subprocess  # imported here because it slows down every start
 
     try:
         done = subprocess.run(
@@ -103,16 +103,16 @@ def _printed(command: str, environ: Mapping[str, str]) -> str:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ToolFailed(tool="password_command", reason=f"no answer within {PATIENCE:g} s") from None
+        raise ToolFailed(tool="password_command", reason=f"no response within {TIMEOUT:g} s") from None
     except (OSError, ValueError) as fault:
         raise ToolFailed(tool="password_command", reason=getattr(fault, "strerror", None) or str(fault)) from None
     found = done.stdout.decode("utf-8", "replace").splitlines()
     if done.returncode or not found or not found[0]:
-        reason = f"it ended with exit {done.returncode}" if done.returncode else "it printed nothing"
+        reason = f"it failed with exit {done.returncode}" if done.returncode else "it printed nothing"
         raise ToolFailed(tool="password_command", reason=reason)
     return found[0]
 
@@ -121,19 +121,19 @@ def _printed(command: str, environ: Mapping[str, str]) -> str:
 
 
 def login_of(url: str) -> str:
-    """Return the login that a URL names; empty where it leaves that to libpq."""
+    """Return the login in a URL, or an empty string if libpq chooses it."""
     return unquote(urlsplit(url).username or "")
 
 
 def with_login(url: str, login: str, password: str) -> str:
-    """Return a URL with this login and password; the rest stays as it was typed."""
+    """Return a URL with this login and password, otherwise unchanged."""
     parts = urlsplit(bare(url))
     host = parts.netloc.rpartition("@")[2]
     return parts._replace(netloc=f"{quote(login, safe='')}:{quote(password, safe='')}@{host}").geturl()
 
 
 def bare(url: str) -> str:
-    """Return a URL without its password, wherever that stands in it; the rest stays as it was typed."""
+    """Return a URL without its password, in the authority or the query, otherwise unchanged."""
     parts = urlsplit(url)
     login, at, host = parts.netloc.rpartition("@")
     query = "&".join(pair for pair in parts.query.split("&") if unquote(pair.partition("=")[0]) != "password")
@@ -142,7 +142,7 @@ def bare(url: str) -> str:
 
 
 def place(url: str) -> str:
-    """Return where a URL leads, as host and database."""
+    """Return the host and database of a URL."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2] or "".join(parse_qs(parts.query).get("host", ["localhost"])[:1])
     return f"{host}{parts.path}"

@@ -1,4 +1,4 @@
-"""The proof that keys open a bucket: a scratch object is put, read and deleted."""
+"""Test that credentials give access to a bucket: put, read and delete a scratch object."""
 
 import time
 import uuid
@@ -9,9 +9,10 @@ from dumacle_cli.errors import ContentDiffers
 
 
 def round_trip(location: Location, prefix: str = "", witness: str | None = None) -> float:
-    """Put, get and delete a scratch object below the prefix, and return the seconds that took.
+    """Put, get and delete a scratch object below the prefix, and return how many seconds that took.
 
-    A `witness` is the key of an object that must be there. Raises ContentDiffers, ObjectMissing, and what stores raise.
+    `witness` is the key of an object that must exist. Raises ContentDiffers, ObjectMissing, StoreUnavailable and
+    StoreRefused.
     """
     key, body = f"{prefix}dumacle-doctor-{uuid.uuid4()}", uuid.uuid4().bytes
     started = time.monotonic()

@@ -1,7 +1,6 @@
-"""The S3-compatible stores that Dumacle knows, as a table of facts.
+"""The supported S3-compatible providers and how they differ.
 
-No fact here is trusted further than its source: the figures are from the providers' documentation; the tests run
-rclone's server as `local` and moto's as `s3`.
+The facts are from the providers' documentation. The tests run only rclone's server as `local` and moto's as `s3`.
 """
 
 from dataclasses import dataclass
@@ -9,17 +8,13 @@ from typing import Literal
 
 from dumacle_cli.errors import InvalidValue, NotConfigured
 
-MIB = 1024**2
-GIB = 1024**3
-TIB = 1024**4
-
 
 @dataclass(frozen=True)
 class Provider:
-    """What is known of a store: sizes in bytes, `minimum_days` for which a deleted object is still billed.
+    """How to reach a provider, and what its responses prove.
 
-    `proof` is what proves an upload: `payload-hash` where the store refuses a body that does not match its
-    signed SHA-256, `md5-etag` where it enforces Content-MD5 and answers with the MD5 of the whole object.
+    `proof` is what proves an upload: with `payload-hash` the store rejects a body that does not match its signed
+    SHA-256; with `md5-etag` it enforces Content-MD5, and an object's ETag is the MD5 of its bytes.
     """
 
     name: str
@@ -28,18 +23,12 @@ class Provider:
     addressing: Literal["path", "virtual"]
     proof: Literal["payload-hash", "md5-etag"]
     bulk_delete: bool
-    max_object: int
-    max_put: int = 5 * GIB
-    min_part: int = 5 * MIB
-    max_part: int = 5 * GIB
-    max_parts: int = 10_000
-    minimum_days: int = 0
 
 
 PROVIDERS: dict[str, Provider] = {
     provider.name: provider
     for provider in (
-        # AWS "Amazon S3 multipart upload limits"; botocore resolves the regional endpoint.
+        # boto3 resolves the regional endpoint.
         Provider(
             name="s3",
             endpoint_form=None,
@@ -47,9 +36,8 @@ PROVIDERS: dict[str, Provider] = {
             addressing="virtual",
             proof="payload-hash",
             bulk_delete=True,
-            max_object=50_000 * GIB,
         ),
-        # docs.wasabi.com: service URLs, 5 TB objects, 90 days pay-as-you-go. Bulk deletes with CRC32 are not proven.
+        # docs.wasabi.com: service URLs. Bulk deletes with CRC32 are untested.
         Provider(
             name="wasabi",
             endpoint_form="https://s3.{region}.wasabisys.com",
@@ -57,10 +45,8 @@ PROVIDERS: dict[str, Provider] = {
             addressing="path",
             proof="payload-hash",
             bulk_delete=False,
-            max_object=5 * TIB,
-            minimum_days=90,
         ),
-        # docs.oracle.com: S3 compatibility API and multipart limits. It refuses aws-chunked bodies; its ETag is no MD5.
+        # docs.oracle.com: S3 compatibility API. It rejects aws-chunked bodies; its ETag is not an MD5.
         Provider(
             name="oracle",
             endpoint_form="https://{namespace}.compat.objectstorage.{region}.oraclecloud.com",
@@ -68,9 +54,8 @@ PROVIDERS: dict[str, Provider] = {
             addressing="path",
             proof="payload-hash",
             bulk_delete=False,
-            max_object=10 * TIB,
         ),
-        # rclone 1.75 `serve s3`, tried: accepts a wrong payload hash, refuses a wrong Content-MD5.
+        # Tested with rclone 1.75 `serve s3`: accepts a wrong payload hash, rejects a wrong Content-MD5.
         Provider(
             name="local",
             endpoint_form=None,
@@ -78,16 +63,15 @@ PROVIDERS: dict[str, Provider] = {
             addressing="path",
             proof="md5-etag",
             bulk_delete=False,
-            max_object=5 * TIB,
         ),
     )
 }
 
 
 def endpoint(provider: str, region: str, namespace: str = "") -> str | None:
-    """Return the URL of the provider in that region, or None where only a setting or botocore knows it.
+    """Return the URL of the provider in that region, or None if it comes from a setting or from boto3.
 
-    Raises InvalidValue for an unknown provider, NotConfigured where a namespace is needed and empty.
+    Raises InvalidValue for an unknown provider, NotConfigured if a required namespace is empty.
     """
     form = known(provider).endpoint_form
     if form is None:
@@ -98,15 +82,15 @@ def endpoint(provider: str, region: str, namespace: str = "") -> str | None:
 
 
 def known(provider: str) -> Provider:
-    """Return the facts of a provider; raises InvalidValue for a name that is not in the table."""
+    """Return a provider by name; raises InvalidValue if it is unknown."""
     if provider not in PROVIDERS:
         raise InvalidValue(name="provider", value=provider, reason=f"it is not one of {', '.join(PROVIDERS)}")
     return PROVIDERS[provider]
 
 
 def proves(provider: str, etag: str, md5_hex: str) -> bool:
-    """Say whether the answer to a single PUT proves that the store holds the bytes with this MD5.
+    """Return whether the response to a PUT proves that the store holds the bytes with this MD5.
 
-    Where the payload hash is enforced, the answer itself is the proof and its ETag may be anything.
+    If the store enforces the payload hash, success is the proof and the ETag may be anything.
     """
     return known(provider).proof == "payload-hash" or etag == md5_hex

@@ -1,8 +1,8 @@
-"""Through which proxy a URL is reached: one answer for all that speaks HTTP here.
+"""Which proxy to use for a URL: the same for every HTTP client in Dumacle.
 
-Of `https_proxy`, `http_proxy` and `all_proxy`, the lower-case name wins over the upper-case one, and the URL's scheme
-over `all`. This machine itself is never reached through a proxy. `no_proxy` lists hosts, each with all hosts below it,
-networks such as 10.0.0.0/8, or `*` for all; a `:port` behind a host binds it to that port.
+Lower-case variables win over upper-case ones, and `https_proxy` and `http_proxy` win over `all_proxy`. Local addresses
+never use a proxy. `no_proxy` lists hosts (each includes its subdomains), networks such as 10.0.0.0/8, or `*` for all;
+an entry `host:port` applies only to that port.
 """
 
 import os
@@ -18,7 +18,7 @@ PORTS = {"http": 80, "https": 443}
 
 
 def proxy_of(url: str, environ: Mapping[str, str] | None = None) -> str | None:
-    """Return the URL of the proxy through which a URL is reached, None for none; raises InvalidValue."""
+    """Return the URL of the proxy to use for a URL, or None; raises InvalidValue."""
     environ = os.environ if environ is None else environ
     parts = urlsplit(url)
     host, port = (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
@@ -27,13 +27,13 @@ def proxy_of(url: str, environ: Mapping[str, str] | None = None) -> str | None:
         return None
     proxy = given if "://" in given else f"http://{given}"
     if urlsplit(proxy).scheme not in SCHEMES or not urlsplit(proxy).hostname:
-        reason = "it is the URL of an HTTP proxy, such as http://proxy.example.com:3128"
+        reason = "it must be the URL of an HTTP proxy, such as http://proxy.example.com:3128"
         raise InvalidValue(name=variable, value="that", reason=reason)
     return proxy
 
 
 def is_this_machine(host: str) -> bool:
-    """Tell whether a host is this machine by its name or number."""
+    """Return whether a host name or address is local to this machine."""
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -55,7 +55,7 @@ def _either(name: str, environ: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _number(host: str) -> str:
-    """Return an address as it is usually written: the system also takes 127.1 and 2130706433."""
+    """Return an IPv4 address in dotted form: the system also accepts 127.1 and 2130706433."""
     if host and all(char in "0123456789abcdefx." for char in host):
         try:
             return socket.inet_ntoa(socket.inet_aton(host))

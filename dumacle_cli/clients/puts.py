@@ -1,10 +1,9 @@
-"""What sends bodies: whole objects and parts of large ones, hundreds in flight. The only importer of pycurl.
+"""Bulk PUTs: send objects and parts with hundreds of requests in flight. The only importer of pycurl.
 
-It makes the promises of `ObjectStore.put` and `put_part` and raises the same errors. To read, hash and send 64 KiB this
-way takes 0.25 ms of CPU; obstore 0.12 took 0.37, since it hands requests over to threads of its own and hashes again.
+The methods promise and raise the same as `ObjectStore.put` and `put_part`. To read, hash and send 64 KiB takes 0.25 ms
+of CPU; obstore 0.12 took 0.37 ms, because it passes requests to its own threads and hashes again.
 """
 
-import asyncio
 import random
 import re
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from dumacle_cli import retry
 from dumacle_cli.clients.object_store import Location, authorities
 from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.store_errors import store_error
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from pycurl import Curl
 
 CONNECT_SECONDS = 5
-SILENT_SECONDS = 60
-"""Seconds without a byte in either direction after which a request is given up."""
-PAUSES = (0.1, 0.4, 1.6)
-"""Seconds at most before a PUT that a passing fault broke off is repeated."""
+IDLE_SECONDS = 60
+"""Seconds without traffic after which a request fails."""
+RETRY_DELAYS = (0.1, 0.4, 1.6)
+"""The longest delays in seconds before each retry of a PUT."""
 
 
 class Puts:
-    """PUTs into one bucket, on the loop that runs; up to `concurrency` connections are kept."""
+    """Sends PUTs to one bucket from the running event loop; keeps up to `concurrency` connections open."""
 
     def __init__(self, location: Location, concurrency: int) -> None:
         import pycurl
@@ -48,35 +48,34 @@ class Puts:
         await self._multi.aclose()
 
     async def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
-        """Store bytes whose SHA-256 (hex) the store is asked to check, and return the ETag.
+        """Store bytes, let the store check their SHA-256 (hex), and return the ETag.
 
-        `providers.proves` says what that is worth. Faults that pass are waited out a few times, at most 2 s in all.
-        Raises InvalidValue for a key that is empty or has a . or .. segment, which libcurl would change.
+        `providers.proves` says what the ETag proves. Temporary errors are retried for at most 2 s in all. Raises
+        InvalidValue for an empty key or one with a . or .. segment, which libcurl would change.
         """
         return await self._put(_url(self.location, key), "", body, sha256, f"Content-Type: {content_type}")
 
     async def put_part(self, key: str, upload_id: str, number: int, body: bytes, sha256: str) -> str:
-        """Store one part, checked and repeated like `put`, and return its ETag; raises UploadLost as well."""
+        """Store one part, checked and retried like `put`, and return its ETag; also raises UploadLost."""
         url = f"{_url(self.location, key)}?partNumber={number}&uploadId={quote(upload_id, safe='~')}"
-        # Without a type, libcurl would name that of a form.
+        # The empty header keeps libcurl from sending the content type of a form.
         return await self._put(url, key, body, sha256, "Content-Type:")
 
     async def _put(self, url: str, key: str, body: bytes, sha256: str, header: str) -> str:
-        for most in PAUSES:
-            try:
-                return await self._once(url, key, body, sha256, header)
-            except StoreUnavailable:
-                await asyncio.sleep(most * random.random())  # noqa: S311 - spreads repetitions, guards nothing
-        return await self._once(url, key, body, sha256, header)
+        return await retry.call_async(
+            lambda: self._once(url, key, body, sha256, header),
+            lambda error: isinstance(error, StoreUnavailable),
+            (longest * random.random() for longest in RETRY_DELAYS),  # noqa: S311 - jitter
+        )
 
     async def _once(self, url: str, key: str, body: bytes, sha256: str, header: str) -> str:
-        """Send one request; `key` is what an error names, empty where a 404 means the bucket."""
+        """Send one request; an error names the key, or the bucket if the key is empty."""
         import pycurl
 
         request, answer = self._idle.pop() if self._idle else _request(self.location), _Answer()
         request.setopt(pycurl.URL, url)
         request.setopt(pycurl.POSTFIELDS, body)
-        # Without `Expect:`, libcurl would wait for a 100 that many stores never send.
+        # The empty `Expect:` keeps libcurl from waiting for a 100 Continue that many stores never send.
         request.setopt(pycurl.HTTPHEADER, [header, f"x-amz-content-sha256: {sha256}", "Expect:"])
         request.setopt(pycurl.HEADERFUNCTION, answer.take_header)
         request.setopt(pycurl.WRITEFUNCTION, answer.body.write)
@@ -85,7 +84,7 @@ class Puts:
         except pycurl.error as error:
             raise self._error(key, 0, request.errstr(), "") from error
         status = int(request.getinfo(pycurl.RESPONSE_CODE))
-        request.setopt(pycurl.POSTFIELDS, b"")  # an idle request would hold on to the body
+        request.setopt(pycurl.POSTFIELDS, b"")  # so that an idle request does not keep the body in memory
         self._idle.append(request)
         if status != 200:
             text = answer.body.getvalue().decode(errors="replace")
@@ -116,13 +115,13 @@ def _request(location: Location) -> "Curl":
         pycurl.AWS_SIGV4: f"aws:amz:{location.region}:s3",
         pycurl.USERNAME: location.access_key,
         pycurl.PASSWORD: location.secret_key,
-        # One request a connection at a time: no store that we know speaks HTTP/2, and hundreds are in flight.
+        # No supported store speaks HTTP/2.
         pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
         pycurl.CONNECTTIMEOUT: CONNECT_SECONDS,
         pycurl.LOW_SPEED_LIMIT: 1,
-        pycurl.LOW_SPEED_TIME: SILENT_SECONDS,
+        pycurl.LOW_SPEED_TIME: IDLE_SECONDS,
         pycurl.NOSIGNAL: 1,
-        # Empty, they keep libcurl from looking at the environment itself.
+        # Even if empty, they keep libcurl from reading proxies from the environment.
         pycurl.PROXY: proxy_of(location.url) or "",
         pycurl.NOPROXY: "",
     }.items():

@@ -1,6 +1,6 @@
-"""The session login that a person keeps between runs: a note of it, and its password in the keyring or in the note.
+"""Session logins that are stored between runs: a file for each, with the password in the keyring or in the file.
 
-The note lets every run know without asking the keyring whether there is a session, and whether it expired.
+The file tells every run whether there is a session and whether it expired, without using the keyring.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ Store = Literal["keyring", "file"]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A session login: to which URL (without a password) it belongs, until when it is good, and who keeps it."""
+    """A session login: the URL (without a password) that it belongs to, when it expires, and where it is stored."""
 
     url: str
     login: str
@@ -29,7 +29,7 @@ class Session:
 
 
 def find(environ: Mapping[str, str], url: str) -> Session | None:
-    """Return the session that is kept for this URL, or None; a password in the keyring is not fetched."""
+    """Return the stored session for this URL, or None, without reading a password from the keyring."""
     try:
         note = json.loads(_note(environ, url).read_text("utf-8"))
         return Session(**note | {"valid_until": datetime.fromisoformat(note["valid_until"])})
@@ -40,22 +40,22 @@ def find(environ: Mapping[str, str], url: str) -> Session | None:
 
 
 def password(session: Session) -> str:
-    """Return the session's password; raises NotLoggedIn where its keyring has it no more."""
+    """Return the session's password; raises NotLoggedIn if the keyring no longer has it."""
     if session.store == "file" and session.password:
         return session.password
-    from dumacle_cli.clients import keychain  # its child takes a fifth of a second, so only sessions in it pay for that
+    from dumacle_cli.clients import keychain  # its child process takes 0.2 s, so it is started only if needed
 
     try:
         login, _, secret = (keychain.read(session.url) or "").partition(" ")
     except ToolFailed as fault:
         raise NotLoggedIn(reason=str(fault)) from None
     if login != session.login:
-        raise NotLoggedIn(reason="the keyring has the password of this session no more")
+        raise NotLoggedIn(reason="the keyring no longer has the password of this session")
     return secret
 
 
 def keep(environ: Mapping[str, str], session: Session, secret: str) -> None:
-    """Keep a session in place of the one before; raises SessionNotKept where the keyring does not take it."""
+    """Store a session in place of the one before; raises SessionNotKept if the keyring does not store it."""
     note = {
         "url": session.url,
         "login": session.login,
@@ -81,7 +81,7 @@ def _store(session: Session, secret: str) -> None:
 
 
 def forget(environ: Mapping[str, str], session: Session) -> None:
-    """Forget a session and its password; raises ToolFailed where the keyring cannot be asked."""
+    """Delete a session and its password; raises ToolFailed if the keyring does not respond."""
     if session.store == "keyring":
         from dumacle_cli.clients import keychain
 

@@ -123,7 +123,7 @@ def rotate_key(
     from dumacle_cli.clients import keys as sources
 
     with context.session() as session:
-        old, new = context.stores.key, sources.load(to, context.environ)
+        old, new = context.stores.key, sources.load(to, context.environ, "--to")
         planned = keys.preview(session, old, new)
     done = planned if context.options.dry_run else keys.rotate(context.database, old, new)
     note = f"next, on each host: dumacle config set key_source {to}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -48,7 +49,7 @@ def list_(
     prefix: Annotated[
         str, typer.Option("--prefix", help="Filter by path prefix, sorted by path; needs --owner or --pod.")
     ] = "",
-    status: Annotated[files.Status | None, typer.Option("--status", help="Filter by upload status.")] = None,
+    status: Annotated[files.UploadStatus | None, typer.Option("--status", help="Filter by upload status.")] = None,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Show deleted files, which can be restored, sorted by deletion.")
     ] = False,
@@ -273,7 +274,9 @@ def purge_(
         if context.options.dry_run
         else purge.run(context.database, context.stores.open, **scope, maximum=maximum)
     )
-    return Result(done, done != purge.NOTHING)
+    exit_ = Exit.PARTIAL if done.skipped else Exit.DONE
+    note = f"{done.skipped} skipped: locked by another process; run the same command again" if done.skipped else ""
+    return Result(done, replace(done, skipped=0) != purge.NOTHING, exit=exit_, note=note)
 
 
 def _before(age: str) -> datetime | None:

@@ -12,16 +12,14 @@ import typer
 from dumacle_cli import errors
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
-from dumacle_cli.escapes import quoted, visible
-from dumacle_cli.ingest.items import TROUBLE, Outcome, Silent, Summary, Tally
-from dumacle_cli.output.result import OutputFormat, Result
+from dumacle_cli.escapes import visible
+from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tally
+from dumacle_cli.output.result import Result
 from dumacle_cli.transcode import presets
 
 if TYPE_CHECKING:
-    from dumacle_cli.ingest import engine
     from dumacle_cli.ingest.items import Attempt
     from dumacle_cli.output.progress import Bars
-    from dumacle_cli.services.placement import Target
     from dumacle_cli.services.transcodes import TranscodeRequest
 
 
@@ -40,14 +38,18 @@ def upload(
     results: Annotated[
         Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write the result of each file to this file.")
     ] = None,
-    stop_after: Annotated[int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures.")] = 0,
+    stop_after: Annotated[
+        int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures; 0 never stops.")
+    ] = 0,
     transcode: Annotated[
         presets.Name | None,
-        typer.Option("--transcode", metavar="PRESET", help="Transcode the uploaded files."),
+        typer.Option(
+            "--transcode", metavar="PRESET", help="Transcode uploaded videos (and audio, for the preset audio)."
+        ),
     ] = None,
 ) -> Result[Summary]:
     """Upload files and folders into a pod; repeating it uploads only new and changed files."""
-    done = sent(
+    summary, tally = run_upload(
         context,
         sources,
         owner=owner,
@@ -58,10 +60,10 @@ def upload(
         transcode=transcode,
         report=True,
     )
-    return _result(context, *done)
+    return _result(context, summary, tally, transcode)
 
 
-def sent(
+def run_upload(
     context: Context,
     sources: list[Path],
     *,
@@ -72,54 +74,28 @@ def sent(
     stop_after: int = 0,
     transcode: presets.Name | None = None,
     report: bool = False,
-) -> tuple[engine.Upload, Summary, Tally]:
-    """Upload, or preview it on a dry run, and return the plan and its results.
-
-    With `report`, each file that needs attention is reported with the reason.
-    """
+) -> tuple[Summary, Tally]:
+    """Upload, or preview the upload on a dry run, and return the totals; with `report`, warn about each failure."""
     from dumacle_cli.ingest import upload as uploading
-    from dumacle_cli.services import placement, transcodes
+    from dumacle_cli.ingest.runs import UploadRequest
 
-    with context.session() as session:
-        target = placement.target(session, owner, pod or None)
-        if transcode:
-            transcodes.check_owners(session, [target.owner_id])
-    request = _transcode_request(transcode) if transcode else None
-    wanted = _wanted(context, target, [os.fsencode(source) for source in sources], prefix, stop_after, request)
-    if context.options.dry_run:
-        reporter = _Reporter(context, wanted, None) if report else Silent()
-        return wanted, *uploading.foresee(context.database, wanted, reporter)
-    with _bars(context) as bars:
-        progress = _Reporter(context, wanted, bars) if report else bars or Silent()
-        return wanted, *uploading.run(context.database, _stores(context, target), wanted, progress, results)
-
-
-def _wanted(
-    context: Context,
-    target: Target,
-    sources: list[bytes],
-    prefix: str,
-    stop_after: int,
-    request: TranscodeRequest | None,
-) -> engine.Upload:
-    from dumacle_cli.clients import providers
-    from dumacle_cli.ingest import engine, plan
-
-    settings = context.settings
-    place = plan.Place(
-        target.pod_id, target.pod, target.owner_id, target.owner, 0, target.key_prefix, settings.max_file_size
-    )
-    return engine.Upload(
-        sources=sources,
+    request = UploadRequest(
+        sources=[os.fsencode(source) for source in sources],
+        owner=owner,
+        pod=pod,
         prefix=_prefix(prefix),
-        place=place,
         operation=context.operation,
-        large_file_size=settings.large_file_size,
-        concurrency=settings.upload_concurrency,
-        needs_md5=providers.known(target.place.provider).proof == "md5-etag",
+        max_file_size=context.settings.max_file_size,
+        large_file_size=context.settings.large_file_size,
+        concurrency=context.settings.upload_concurrency,
         stop_after=stop_after,
-        transcode=request,
+        transcode=_transcode_request(transcode) if transcode else None,
     )
+    if context.options.dry_run:
+        return uploading.preview(context.database, request, _Reporter(context, None) if report else NoProgress())
+    with _bars(context) as bars:
+        progress = _Reporter(context, bars) if report else bars or NoProgress()
+        return uploading.upload(context.database, context.stores.open, request, progress, results)
 
 
 def _transcode_request(preset: str) -> TranscodeRequest:
@@ -132,30 +108,15 @@ def _transcode_request(preset: str) -> TranscodeRequest:
 def _prefix(given: str) -> str:
     parts = [part for part in given.split("/") if part]
     if any(part in (".", "..") for part in parts):
-        raise errors.InvalidValue(name="--prefix", value=repr(given), reason="it must not contain . or ..")
+        raise errors.InvalidValue(name="--prefix", value=repr(given), reason="it must not contain . or .. as a folder")
     return "".join(f"{part}/" for part in parts)
 
 
-def _stores(context: Context, target: Target) -> engine.Stores:
-    from functools import cache, partial
-
-    from dumacle_cli.clients import providers
-    from dumacle_cli.clients.puts import Puts
-    from dumacle_cli.ingest import engine
-
-    location = context.stores.location(target.place)
-    return engine.Stores(
-        puts=lambda: Puts(location, context.settings.upload_concurrency),
-        store=cache(lambda: context.stores.open(target.place)),
-        proves=partial(providers.proves, target.place.provider),
-    )
-
-
 class _Reporter:
-    """Reports each file that needs attention, in any format and also when quiet, and moves the bars."""
+    """Warns about each failure, in every output format and also when quiet, and updates the progress bars."""
 
-    def __init__(self, context: Context, wanted: engine.Upload, bars: Bars | None) -> None:
-        self._context, self._wanted, self._bars = context, wanted, bars
+    def __init__(self, context: Context, bars: Bars | None) -> None:
+        self._context, self._bars = context, bars
 
     def planned(self, files: int, size: int) -> None:
         """More files will be uploaded."""
@@ -163,7 +124,7 @@ class _Reporter:
             self._bars.planned(files, size)
 
     def moved(self, attempt: Attempt, size: int) -> None:
-        """Bytes of an attempt reached the store."""
+        """The store received bytes of an attempt."""
         if self._bars:
             self._bars.moved(attempt, size)
 
@@ -171,25 +132,19 @@ class _Reporter:
         """An item ended."""
         if self._bars:
             self._bars.ended(outcome)
-        if outcome.ends in TROUBLE:
-            self._tell(outcome)
+        if outcome.result in FAILURES:
+            self._warn(outcome)
 
-    def _tell(self, outcome: Outcome) -> None:
-        path, ends = visible(outcome.path), str(outcome.ends)
-        sentence = f"{path}: {ends}: {outcome.error}"
-        if self._bars and self._context.options.output in (OutputFormat.TABLE, OutputFormat.CSV):
+    def _warn(self, outcome: Outcome) -> None:
+        path, result = visible(outcome.path), str(outcome.result)
+        sentence = f"{path}: {result}: {outcome.error}"
+        if self._bars and not self._context.options.writes_json:
             self._bars.say(f"dumacle: {sentence}")
             return
-        fix = _why(self._wanted, outcome.size) if outcome.limit and self._context.options.writes_json else ""
+        fix = outcome.fix if self._context.options.writes_json else ""
         self._context.console.warn(
-            sentence, path=outcome.path, result=ends, size=outcome.size, error=outcome.error, fix=fix
+            sentence, path=outcome.path, result=result, size=outcome.size, error=outcome.error, fix=fix
         )
-
-
-def _why(wanted: engine.Upload, size: int) -> str:
-    """Return the command that explains why a file of this size is refused."""
-    place = wanted.place
-    return f"dumacle users show {quoted(place.owner)} --size {size} --pod {quoted(place.pod)}"
 
 
 def _bars(context: Context) -> AbstractContextManager[Bars | None]:
@@ -201,16 +156,20 @@ def _bars(context: Context) -> AbstractContextManager[Bars | None]:
     return Bars(terminal, context.console.color)
 
 
-def _result(context: Context, wanted: engine.Upload, summary: Summary, tally: Tally) -> Result[Summary]:
+def _result(context: Context, summary: Summary, tally: Tally, transcode: str | None) -> Result[Summary]:
     status = errors.Exit.DONE
-    if tally.troubled:
-        only_limits = tally.limits == tally.troubled and not summary.uploaded
-        status = errors.Exit.LIMIT if only_limits else errors.Exit.PARTIAL
-        if context.options.output in (OutputFormat.TABLE, OutputFormat.CSV):
-            context.console.log(f"dumacle: {tally.troubled} not uploaded; the first: {tally.first_error}")
-            if tally.limits:
-                context.console.log(f"  why: {context.console.runnable(_why(wanted, tally.first_limited))}")
+    if tally.failures:
+        only_limits = tally.limits == tally.failures and not summary.uploaded
+        refused = errors.UploadRefused if only_limits else errors.UploadIncomplete
+        status = refused.exit
+        if context.options.writes_json:
+            advice = tally.first_fix or "correct the causes, then repeat the command"
+            context.fail(refused(count=tally.failures, first=tally.first_error, advice=advice))
+        else:
+            context.console.log(f"dumacle: {tally.failures} not uploaded; the first: {tally.first_error}")
+            if tally.first_fix:
+                context.console.log(f"  why: {context.console.runnable(tally.first_fix)}")
     changed = summary.uploaded > 0
     others = summary.uploaded - summary.transcodes
-    note = f"{summary.transcodes} to be transcoded, {others} of another type" if wanted.transcode else ""
+    note = f"{summary.transcodes} queued for transcoding, {others} of another type" if transcode else ""
     return Result(summary, changed, exit=status, note=note)

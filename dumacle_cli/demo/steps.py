@@ -119,7 +119,7 @@ class Run:
         if plan != SMALL_PLAN:
             return (0, 0), f"skipped: {USER} has left plan {SMALL_PLAN}"
         self._renew_operation()
-        _, sent, tally = self.send(self.context, [source.folder], owner=USER, pod=POD)
+        sent, tally = self.send(self.context, [source.folder], owner=USER, pod=POD)
         self.changed |= sent.uploaded > 0
         return (
             tally.limits,

@@ -1,14 +1,14 @@
-"""Content types: by what the first bytes say, else by the extension."""
+"""Content types: detected from the first bytes, or else from the extension."""
 
 import re
 from pathlib import PurePosixPath
 
 HEAD = 64
-"""Bytes that are enough to tell."""
+"""Bytes that are enough to detect the type."""
 
 UNKNOWN = "application/octet-stream"
 
-# IANA media types of what a media pod holds; the system's mime.types would make results differ between machines.
+# IANA media types; the system's mime.types would make results differ between machines.
 _BY_EXTENSION = {
     "aac": "audio/aac",
     "aif": "audio/aiff",
@@ -82,7 +82,7 @@ _ISO_BRANDS = {
     b"crx ": "image/x-canon-cr3",
 }
 
-# The MIME Sniffing standard's signatures, and those of the containers' own specifications.
+# Signatures from the MIME Sniffing standard and the container specifications.
 _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -97,13 +97,13 @@ _RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"
 
 
 def content_type(path: str, head: bytes) -> str:
-    """Return the media type of a file from its first bytes and, where they do not tell, its extension."""
+    """Return the media type of a file from its first bytes, or else from its extension."""
     named = _BY_EXTENSION.get(extension(path), "")
     return _sniffed(head, named) or named or UNKNOWN
 
 
 def extension(path: str) -> str:
-    """Return the extension in lower case without its dot, where it is short and plain; else nothing."""
+    """Return the extension in lower case without its dot, or an empty string if it is long or unusual."""
     suffix = PurePosixPath(path).suffix[1:].lower()
     return suffix if re.fullmatch(r"[a-z0-9]{1,8}", suffix) else ""
 

@@ -1,120 +1,74 @@
-"""The engine of an upload: files are scanned, planned, transferred and recorded at the same time, in one loop.
+"""The upload engine: scans, decides, transfers and records at the same time, in one event loop.
 
-It lives longer than a transaction; each stage commits on its own.
+It spans many transactions; each stage commits its own.
 """
 
 import asyncio
-import hashlib
-import os
-import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TextIO
 
-from sqlalchemy.orm import Session
-
-from dumacle_cli import errors
-from dumacle_cli.ingest import plan, transfer
+from dumacle_cli import errors, retry
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.puts import Puts
+from dumacle_cli.ingest import decide, runs, transfer
 from dumacle_cli.ingest.interruption import cancelling
-from dumacle_cli.ingest.items import Attempt, Class, Progress, Tally
+from dumacle_cli.ingest.items import Attempt, Progress, Result, Tally
 from dumacle_cli.ingest.pace import Pace
-from dumacle_cli.ingest.record import Recorder
+from dumacle_cli.ingest.record import Journal, Recorder
 from dumacle_cli.ingest.scan import Found, scan
-from dumacle_cli.services.transcodes import TranscodeRequest
-from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
-
-if TYPE_CHECKING:
-    from dumacle_cli.clients.object_store import ObjectStore
 
 BATCH = 1000
 """Items planned in one transaction, and leased for in one statement."""
 AHEAD = 2
-"""Batches that may be planned before their files are read."""
+"""Batches that are planned before their files are read."""
 READERS = 2
 READ_MOST = 32
 HEARTBEAT = 5.0
+"""Seconds between heartbeats."""
 FAULTS_IN_A_ROW = 64
-"""Faults of the store, with no success between them, after which the run gives up."""
+"""Consecutive store errors after which the run gives up."""
 THREADS = 24
-TRIES = 4
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """What is to be uploaded where; `place.run` is filled in when the run is open."""
-
-    sources: Sequence[bytes]
-    prefix: str
-    place: plan.Place
-    operation: str
-    large_file_size: int
-    concurrency: int
-    needs_md5: bool
-    stop_after: int = 0
-    transcode: TranscodeRequest | None = None
-
-    @property
-    def selection(self) -> bytes:
-        """What tells this run from another of the same owner, pod and prefix."""
-        named = b"\0".join(sorted(os.path.abspath(source) for source in self.sources))  # noqa: PTH100 - bytes
-        return hashlib.sha256(named).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Ways into the object store, each opened when it is first needed."""
-
-    puts: Callable[[], AbstractAsyncContextManager[transfer.Puts]]
-    store: "Callable[[], ObjectStore]"
-    proves: Callable[[str, str], bool]
-
-
-def me() -> tuple[str, int]:
-    """Return the host and the pid by which a run knows its holder."""
-    return socket.gethostname(), os.getpid()
 
 
 class Engine:
-    """Drives one run that is open; what it comes to is in the tally."""
+    """Drives an open run; its totals are in the tally."""
 
     def __init__(
         self,
         database: Database,
-        stores: Stores,
-        upload: Upload,
+        store: ObjectStore,
+        run: runs.Run,
         progress: Progress,
         results: TextIO | None,
         tally: Tally,
     ) -> None:
-        self.database, self.stores, self.upload, self.progress = database, stores, upload, progress
-        self.recorder = Recorder(database, upload.operation, progress, results, tally, upload.transcode)
-        self.tally = tally
-        self.journal = _Journal(database)
+        self.database, self.store, self.run, self.progress, self.tally = database, store, run, progress, tally
+        request = self.request = run.request
+        self.recorder = Recorder(database, request.operation, progress, results, tally, request.transcode)
+        self.journal = Journal(database)
         self.small: asyncio.Queue[Attempt | None] = asyncio.Queue(maxsize=BATCH * AHEAD)
         self.large: asyncio.Queue[Attempt | None] = asyncio.Queue(maxsize=BATCH * AHEAD)
-        # A body that is not sent in parts must fit the budget; a file of no bytes has no parts.
-        self.large_from = min(max(1, upload.large_file_size), transfer.IN_FLIGHT)
-        self.pace = Pace(upload.concurrency)
+        # A body that is not sent in parts must fit the budget; an empty file has no parts.
+        self.large_from = min(max(1, request.large_file_size), transfer.IN_FLIGHT)
+        self.pace = Pace(request.concurrency)
         self.under_way: dict[int, Attempt] = {}
         self.halted = threading.Event()
         self.faults = 0
 
     async def drive(self) -> None:
-        """Run all stages; whatever breaks them off, what has ended is recorded first."""
+        """Run all stages; results are recorded even if an error or a signal breaks them off."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="upload"))
         with cancelling():
             recording = asyncio.create_task(self.recorder.run())
             try:
                 await self._stages(recording)
             finally:
-                await self._settle(recording)
+                await self._finish(recording)
         self._stop_after()
 
     async def _stages(self, recording: asyncio.Task[None]) -> None:
@@ -131,7 +85,7 @@ class Engine:
 
     async def _work(self) -> None:
         try:
-            async with self.stores.puts() as puts, asyncio.TaskGroup() as group:
+            async with Puts(self.store.location, self.request.concurrency) as puts, asyncio.TaskGroup() as group:
                 lanes = self._lanes(puts)
                 group.create_task(self._plan())
                 for _ in range(READERS):
@@ -141,28 +95,26 @@ class Engine:
         except BaseExceptionGroup as broken:
             raise transfer.first(broken) from None
 
-    def _lanes(self, puts: transfer.Puts) -> transfer.Lanes:
+    def _lanes(self, puts: Puts) -> transfer.Lanes:
         return transfer.Lanes(
             puts,
-            self.stores.store,
-            self.stores.proves,
-            self.upload.needs_md5,
-            self.upload.concurrency,
+            self.store,
+            self.request.concurrency,
             transfer.Budget(transfer.IN_FLIGHT),
             self.progress,
             self.journal,
         )
 
-    async def _settle(self, recording: asyncio.Task[None]) -> None:
-        """Give up what is still under way, and commit all that has ended."""
+    async def _finish(self, recording: asyncio.Task[None]) -> None:
+        """Cancel what is still under way, and commit all results."""
         for attempt in self.under_way.values():
-            attempt.ends, attempt.error = Class.CANCELLED, "the run was broken off"
+            attempt.result, attempt.error = Result.CANCELLED, "the run was broken off"
             self.recorder.take(attempt)
         self.recorder.finish()
         await recording
 
     async def _plan(self) -> None:
-        found = scan(self.upload.sources, self.upload.prefix)
+        found = scan(self.request.sources, self.request.prefix)
         while batch := await asyncio.to_thread(_next, found):
             attempts = await self._planned(batch)
             for attempt in attempts:
@@ -175,7 +127,7 @@ class Engine:
             await self.large.put(None)
 
     async def _planned(self, batch: Sequence[Found]) -> list[Attempt]:
-        """Plan in a thread, which is waited for also when cancelled: what it commits is under way."""
+        """Plan in a thread and wait for it even if cancelled, because what it commits is under way."""
         planning = asyncio.create_task(asyncio.to_thread(self._plan_batch, batch))
         try:
             planned = await asyncio.shield(planning)
@@ -183,7 +135,7 @@ class Engine:
             await asyncio.wait([planning])
             if not planning.exception():
                 self._begin(planning.result().attempts)
-        self.recorder.tell(planned.outcomes)
+        self.recorder.report(planned.outcomes)
         return planned.attempts
 
     def _begin(self, attempts: Sequence[Attempt]) -> None:
@@ -191,19 +143,18 @@ class Engine:
         self.under_way.update((attempt.version_id, attempt) for attempt in attempts)
         self.progress.planned(len(attempts), sum(attempt.item.size for attempt in attempts))
 
-    def _plan_batch(self, batch: Sequence[Found]) -> plan.Planned:
-        place = self.upload.place
+    def _plan_batch(self, batch: Sequence[Found]) -> decide.Planned:
         with self.database.session(read_only=True) as session:
-            held = plan.held(session, place, batch)
-        compared = plan.compare(place, batch, held, self.halted.is_set)
+            known = decide.known(session, self.run, batch)
+        compared = decide.compare(self.run, batch, known, self.halted.is_set)
         if not (compared.wanted or compared.touched):
-            return plan.Planned(outcomes=compared.outcomes)
+            return decide.Planned(outcomes=compared.outcomes)
 
-        def write() -> plan.Planned:
+        def write() -> decide.Planned:
             with self.database.session() as session:
-                return plan.plan(session, place, compared)
+                return decide.plan(session, self.run, compared)
 
-        return patiently(write)
+        return retry.on_lock(write)
 
     async def _read_small(self, lanes: transfer.Lanes) -> None:
         async with asyncio.TaskGroup() as puts:
@@ -231,7 +182,7 @@ class Engine:
     def _ended(self, attempt: Attempt, fault: errors.DumacleError | None) -> None:
         del self.under_way[attempt.version_id]
         self.recorder.take(attempt)
-        if attempt.ends is Class.UPLOADED:
+        if attempt.result is Result.UPLOADED:
             self.faults = 0
         elif fault:
             self.faults += 1
@@ -240,60 +191,19 @@ class Engine:
         self._stop_after()
 
     def _stop_after(self) -> None:
-        if self.upload.stop_after and self.tally.troubled >= self.upload.stop_after:
-            raise errors.StoppedAfter(count=self.tally.troubled, first=self.tally.first_error)
+        if self.request.stop_after and self.tally.failures >= self.request.stop_after:
+            raise errors.StoppedAfter(count=self.tally.failures, first=self.tally.first_error)
 
     async def _beat(self) -> None:
-        """Keep the run and its leases alive, and let others see how far large files are."""
+        """Keep the run and its leases alive, and publish the progress of large files."""
         beat = 0.0
         while True:
             await asyncio.sleep(1)
             percents = dict(self.journal.percents)
             beat += 1
             if percents or beat >= HEARTBEAT:
-                await asyncio.to_thread(patiently, partial(self._pulse, percents))
+                await asyncio.to_thread(retry.on_lock, partial(runs.keep_alive, self.database, self.run, percents))
                 beat = 0.0
-
-    def _pulse(self, percents: dict[int, int]) -> None:
-        run, (host, pid) = self.upload.place.run, me()
-        with self.database.session() as session:
-            if percents:
-                uploads.record_progress(session, percents)
-            if not uploads.heartbeat(session, run, host, pid, plan.LEASE_SECONDS):
-                holder = uploads.holder(session, run)
-                raise errors.RunBusy(run=run, host=holder.host, pid=holder.pid)
-
-
-@dataclass(slots=True)
-class _Journal:
-    """What large attempts write down, and how far they are."""
-
-    database: Database
-    percents: dict[int, int] = field(default_factory=dict)
-
-    def begin_parts(self, attempt: Attempt, upload_id: str, part_size: int) -> None:
-        self._commit(lambda session: uploads.begin_parts(session, attempt.version_id, upload_id, part_size))
-
-    def begin_completing(self, attempt: Attempt) -> None:
-        self._commit(lambda session: uploads.begin_completing(session, attempt.file_id, attempt.version_id))
-
-    def percent(self, attempt: Attempt, percent: int) -> None:
-        self.percents[attempt.file_id] = percent
-
-    def _commit(self, work: Callable[[Session], None]) -> None:
-        def once() -> None:
-            with self.database.session() as session:
-                work(session)
-
-        patiently(once)
-
-
-def patiently(work: Callable[[], T]) -> T:
-    """Repeat a transaction that others were in the way of; each try has waited for its locks. Raises DatabaseBusy."""
-    for _ in range(TRIES - 1):
-        with suppress(errors.DatabaseBusy):
-            return work()
-    return work()
 
 
 def _next(found: Iterator[Found]) -> list[Found]:
@@ -301,7 +211,7 @@ def _next(found: Iterator[Found]) -> list[Found]:
 
 
 async def _some(queue: asyncio.Queue[Attempt | None]) -> list[Attempt]:
-    """Take what is there, up to a readable set; an empty list is the end."""
+    """Take the attempts that are queued, up to what is read together; an empty list is the end."""
     first = await queue.get()
     if first is None:
         return []

@@ -1,4 +1,4 @@
-"""Signals while a loop runs: the first one cancels, so that the task ends in order; a second one raises at once."""
+"""Signals while an event loop runs: the first one cancels the task so that it can clean up; a second one raises."""
 
 import asyncio
 import signal
@@ -13,14 +13,14 @@ WANTED = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
 
 @contextmanager
 def cancelling() -> Iterator[None]:
-    """Cancel this task where the handler of a signal would raise in the middle of it, and raise that at the end.
+    """Cancel this task when a signal handler raises, and raise the handler's exception once the task has ended.
 
-    An exception out of a handler would end whatever callback the loop is in, which may be one file's.
+    An exception raised by a handler would otherwise break off an arbitrary callback, such as that of one file.
     """
     raised: list[BaseException] = []
     before = _handlers()
     for number, handler in before.items():
-        signal.signal(number, _softened(handler, raised))
+        signal.signal(number, _deferred(handler, raised))
     try:
         yield
     except asyncio.CancelledError:
@@ -39,7 +39,7 @@ def _handlers() -> dict[signal.Signals, Callable[[int, FrameType | None], Any]]:
     return {number: handler for number, handler in found.items() if callable(handler)}
 
 
-def _softened(
+def _deferred(
     handler: Callable[[int, FrameType | None], Any], raised: list[BaseException]
 ) -> Callable[[int, FrameType | None], None]:
     task, loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -53,6 +53,6 @@ def _softened(
             raised.append(broken)
             if task:
                 task.cancel()
-            loop.call_soon_threadsafe(lambda: None)  # wakes the loop, which may be waiting for a socket
+            loop.call_soon_threadsafe(lambda: None)  # wakes the loop if it is waiting for a socket
 
     return handle

@@ -1,4 +1,4 @@
-"""What passes through the engine: items found, the attempts made of them, and the class in which each ends."""
+"""What passes through the engine: the items found, the attempts to upload them, and the result of each."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,8 +8,8 @@ from typing import Protocol
 from dumacle_cli.units import Bytes
 
 
-class Class(StrEnum):
-    """How a planned item ended; every one ends in exactly one class."""
+class Result(StrEnum):
+    """How an item ended; every item has exactly one result."""
 
     UPLOADED = "uploaded"
     UNCHANGED = "unchanged"
@@ -20,12 +20,12 @@ class Class(StrEnum):
     FAILED = "failed"
 
 
-TROUBLE = (Class.CHANGED, Class.REFUSED, Class.CANCELLED, Class.FAILED)
+FAILURES = (Result.CHANGED, Result.REFUSED, Result.CANCELLED, Result.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A regular file at the source: its path as stored, its path on this machine, size (bytes), mtime (ns)."""
+    """A file to upload: its path in the pod, its path on this machine, size (bytes) and mtime (ns)."""
 
     path: str
     source: bytes
@@ -35,16 +35,16 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something at the source that is no file to upload, or cannot be read."""
+    """Something at the source that is not a regular file or cannot be read."""
 
     path: str
-    ends: Class
+    result: Result
     reason: str
 
 
 @dataclass(slots=True)
 class Attempt:
-    """An item with its intent recorded: row, key and lease."""
+    """An item with its committed row, key and lease."""
 
     item: Item
     file_id: int
@@ -57,67 +57,70 @@ class Attempt:
     md5: bytes | None = None
     etag: str = ""
     error: str = ""
-    ends: Class = Class.UPLOADED
+    result: Result = Result.UPLOADED
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One line of `--results`: what became of one planned item."""
+    """The result of one item, as in a line of `--results`.
+
+    If a limit refused the item, `fix` is the command that explains the limit.
+    """
 
     path: str
-    ends: Class
+    result: Result
     size: int = 0
     file_id: int | None = None
     key: str | None = None
     sha256: str | None = None
     error: str | None = None
-    limit: bool = False
+    fix: str = ""
     new_version: bool = False
     transcode: bool = False
 
 
 @dataclass(slots=True)
 class Tally:
-    """The totals of a run; they add up to what was planned."""
+    """The totals of a run."""
 
-    counts: Counter[Class] = field(default_factory=Counter)
+    counts: Counter[Result] = field(default_factory=Counter)
     planned_bytes: int = 0
     uploaded_bytes: int = 0
     new_versions: int = 0
     transcodes: int = 0
     limits: int = 0
-    first_limited: int = 0
-    """Bytes of the first file that a limit refused."""
+    """Files that a limit refused."""
+    first_fix: str = ""
     first_error: str = ""
 
     @property
     def planned(self) -> int:
-        """How many items ended in a class."""
+        """The number of items with a result."""
         return self.counts.total()
 
     @property
-    def troubled(self) -> int:
-        """How many items ended in a class that needs somebody's attention."""
-        return sum(self.counts[kind] for kind in TROUBLE)
+    def failures(self) -> int:
+        """The number of items that were not uploaded and need attention."""
+        return sum(self.counts[result] for result in FAILURES)
 
     def add(self, outcome: Outcome) -> None:
         """Count one outcome."""
-        self.counts[outcome.ends] += 1
+        self.counts[outcome.result] += 1
         self.planned_bytes += outcome.size
-        if outcome.limit:
-            self.first_limited = self.first_limited if self.limits else outcome.size
+        if outcome.fix:
+            self.first_fix = self.first_fix or outcome.fix
             self.limits += 1
-        if outcome.ends is Class.UPLOADED:
+        if outcome.result is Result.UPLOADED:
             self.uploaded_bytes += outcome.size
             self.new_versions += outcome.new_version
             self.transcodes += outcome.transcode
-        elif outcome.ends in TROUBLE and not self.first_error:
+        elif outcome.result in FAILURES and not self.first_error:
             self.first_error = f"{outcome.path}: {outcome.error}"
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a run came to; the classes add up to `planned`, and `transcodes` of the uploaded are to be transcoded."""
+    """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued."""
 
     run: int | None
     planned: int
@@ -136,8 +139,7 @@ class Summary:
 
 
 def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
-    """Turn the totals into what commands show."""
-    counts = {str(kind): tally.counts[kind] for kind in Class}
+    """Return the totals as commands show them; `run` is None for a preview."""
     return Summary(
         run=run,
         planned=tally.planned,
@@ -146,30 +148,30 @@ def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
         uploaded_size=tally.uploaded_bytes,
         transcodes=tally.transcodes,
         seconds=round(seconds, 3),
-        **counts,
+        **totals(tally),
     )
 
 
 def totals(tally: Tally) -> dict[str, int]:
-    """Return the counts by class, for the run's row."""
-    return {str(kind): tally.counts[kind] for kind in Class}
+    """Return the number of items by result."""
+    return {str(result): tally.counts[result] for result in Result}
 
 
 class Progress(Protocol):
-    """Who watches a run; called often, from the loop's thread."""
+    """Receives the progress of a run; called often, from the event loop's thread."""
 
     def planned(self, files: int, size: int) -> None:
-        """More files with so many bytes are to be uploaded."""
+        """More files, with `size` bytes in total, will be uploaded."""
 
     def moved(self, attempt: Attempt, size: int) -> None:
-        """So many bytes of an attempt reached the store."""
+        """The store received `size` more bytes of an attempt."""
 
     def ended(self, outcome: Outcome) -> None:
-        """An item ended, and that is committed."""
+        """An item ended, and its result is committed."""
 
 
-class Silent:
-    """Nobody watches."""
+class NoProgress:
+    """Ignores the progress of a run."""
 
     def planned(self, files: int, size: int) -> None:
         """Ignore it."""

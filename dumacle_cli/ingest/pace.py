@@ -1,4 +1,4 @@
-"""How many small objects are in flight at once: doubled while that pays; a crowded store only works harder."""
+"""How many small objects are in flight at once: doubled while that raises throughput."""
 
 import asyncio
 import time
@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager
 
 LEAST = 96
 WINDOW = 0.5
-"""Seconds over which a rate is measured, at least; each slot is used once in it, too."""
-PAYS = 1.15
-"""Twice as many in flight must be faster by this factor."""
+"""Seconds over which a rate is measured, at least; each slot must also have been used once."""
+MIN_GAIN = 1.15
+"""Doubling the slots must raise the rate by this factor."""
 REST = 20
-"""Windows after which it is tried anew, beginning one step lower."""
+"""Windows until doubling is tried again, starting one step lower."""
 REQUEST = 64 * 1024
-"""Bytes that a request costs, whatever it carries."""
+"""The overhead of a request, in bytes."""
 
 
 class Pace:
-    """Slots for requests, `LEAST` to `most` of them, as many as the rate of this run shows to be useful."""
+    """Slots for requests, `LEAST` to `most` of them, adjusted to the measured rate."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
@@ -31,7 +31,7 @@ class Pace:
 
     @asynccontextmanager
     async def slot(self, size: int) -> AsyncIterator[None]:
-        """Hold a slot for a request that carries `size` bytes, once one is free."""
+        """Wait for a slot and hold it for a request with `size` bytes."""
         await self._slots.acquire()
         try:
             yield
@@ -59,7 +59,7 @@ class Pace:
             self._resting -= 1
             if not self._resting:
                 self._resize(self.limit // 2)
-        elif rate <= PAYS * self._slower_rate:
+        elif rate <= MIN_GAIN * self._slower_rate:
             self._slower_rate, self._resting = 0.0, REST
             self._resize(self._slower)
         elif self.limit < self.most:

@@ -1,6 +1,6 @@
-"""Recording results: in sets, one transaction for up to 500 files or 200 ms, told to others only when committed.
+"""Recording: commit results in sets of up to 500 files or 200 ms, and report them only once they are committed.
 
-The recorder lives longer than a transaction: it opens one for each set, as an operation of its own.
+The recorder spans many transactions: each set is one transaction and one operation.
 """
 
 import asyncio
@@ -9,12 +9,14 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TextIO
 
 from sqlalchemy.orm import Session
 
+from dumacle_cli import retry
 from dumacle_cli.errors import CommitUnknown, DatabaseUnavailable
-from dumacle_cli.ingest.items import Attempt, Class, Outcome, Progress, Tally
+from dumacle_cli.ingest.items import Attempt, Outcome, Progress, Result, Tally
 from dumacle_cli.services import transcodes
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
@@ -22,13 +24,13 @@ from dumacle_cli.store.operations import Request
 
 MOST = 500
 BEHIND = 4 * MOST
-"""Results not yet committed, from which planning waits."""
-LONGEST = 0.2
-"""Seconds until a result that has arrived is committed."""
+"""The number of uncommitted results at which planning waits."""
+MAX_DELAY = 0.2
+"""Seconds until a result is committed."""
 
 
 class Recorder:
-    """Takes attempts that ended and outcomes that need no row, and commits them in sets."""
+    """Commits attempts that ended in sets, and reports outcomes."""
 
     def __init__(
         self,
@@ -40,7 +42,7 @@ class Recorder:
         transcode: transcodes.TranscodeRequest | None = None,
     ) -> None:
         self._database = database
-        # Repeating an upload with the same --op-id moves other files: its sets are operations of their own.
+        # An upload repeated with the same --op-id uploads other files, so its sets need other operation ids.
         self._operation = f"{operation}:{uuid.uuid4().hex}"
         self._sets = 0
         self._progress, self._results, self.tally, self._transcode = progress, results, tally, transcode
@@ -49,15 +51,15 @@ class Recorder:
         self._left: Counter[int] = Counter()
 
     def expect(self, attempts: Sequence[Attempt]) -> None:
-        """Learn which attempts are under way, so that a lease is closed with its last one."""
+        """Register attempts, so that each lease is closed with its last one."""
         self._left.update(attempt.lease_id for attempt in attempts)
 
     def take(self, ended: Attempt) -> None:
-        """Take an attempt that ended; it is never lost, whatever is cancelled meanwhile."""
+        """Add an attempt that ended; it is recorded even if the run is cancelled."""
         self._queue.put_nowait(ended)
 
     def finish(self) -> None:
-        """Say that no more results come."""
+        """Announce that no more results will come."""
         self._queue.put_nowait(None)
 
     async def caught_up(self) -> None:
@@ -75,14 +77,14 @@ class Recorder:
                 done = Counter(attempt.lease_id for attempt in attempts)
                 self._left -= done
                 await asyncio.to_thread(self._commit, attempts, [lease for lease in done if lease not in self._left])
-                self.tell([_outcome(attempt, self._transcode) for attempt in attempts])
+                self.report([_outcome(attempt, self._transcode) for attempt in attempts])
             self._committed.set()
 
     async def _gather(self) -> tuple[list[Attempt], bool]:
         ended = await self._queue.get()
         attempts: list[Attempt] = []
         with suppress(TimeoutError):
-            async with asyncio.timeout(LONGEST):
+            async with asyncio.timeout(MAX_DELAY):
                 while ended is not None:
                     attempts.append(ended)
                     if len(attempts) == MOST:
@@ -102,11 +104,11 @@ class Recorder:
         try:
             self._database.change(request, work)
         except CommitUnknown:
-            # Either way the same command may be repeated: it finds the files recorded, or uploads them again.
+            # Repeating the command is safe: it finds the files recorded, or uploads them again.
             raise DatabaseUnavailable(reason="the connection was lost at COMMIT") from None
 
-    def tell(self, outcomes: Sequence[Outcome]) -> None:
-        """Count and show what is committed, or needs no row."""
+    def report(self, outcomes: Sequence[Outcome]) -> None:
+        """Count and show outcomes that are committed or need no row."""
         for outcome in outcomes:
             self.tally.add(outcome)
             self._progress.ended(outcome)
@@ -116,11 +118,38 @@ class Recorder:
             self._results.flush()
 
 
+@dataclass(slots=True)
+class Journal:
+    """Commits what a large attempt is about to do, and keeps its progress in percent."""
+
+    database: Database
+    percents: dict[int, int] = field(default_factory=dict)
+
+    def record_parts(self, attempt: Attempt, upload_id: str, part_size: int) -> None:
+        """Commit the multipart upload before its first part."""
+        self._commit(lambda session: uploads.record_parts(session, attempt.version_id, upload_id, part_size))
+
+    def record_completing(self, attempt: Attempt) -> None:
+        """Commit that the upload is about to be completed."""
+        self._commit(lambda session: uploads.record_completing(session, attempt.file_id, attempt.version_id))
+
+    def record_percent(self, attempt: Attempt, percent: int) -> None:
+        """Note the progress for the next heartbeat."""
+        self.percents[attempt.file_id] = percent
+
+    def _commit(self, work: Callable[[Session], None]) -> None:
+        def once() -> None:
+            with self.database.session() as session:
+                work(session)
+
+        retry.on_lock(once)
+
+
 def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.TranscodeRequest | None = None) -> None:
-    """Write how these attempts ended and what they spent of their leases, and have what arrived transcoded."""
-    _spend(session, [attempt for attempt in attempts if attempt.ends is Class.UPLOADED])
-    stored = [attempt for attempt in attempts if attempt.ends is Class.UPLOADED]
-    failed = [attempt for attempt in attempts if attempt.ends is not Class.UPLOADED]
+    """Write the results of these attempts and what they used of their leases, and submit transcodes."""
+    _spend(session, [attempt for attempt in attempts if attempt.result is Result.UPLOADED])
+    stored = [attempt for attempt in attempts if attempt.result is Result.UPLOADED]
+    failed = [attempt for attempt in attempts if attempt.result is not Result.UPLOADED]
     if stored:
         uploads.record_stored(session, _columns(stored, _STORED))
     if transcode and (media := [each.version_id for each in stored if transcode.takes(each.content_type)]):
@@ -130,14 +159,14 @@ def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.
 
 
 def _spend(session: Session, stored: Sequence[Attempt]) -> None:
-    """Book the bytes of attempts; those whose lease others closed meanwhile have no room any more, and fail."""
+    """Charge the bytes of attempts to their leases; attempts whose lease was closed meanwhile fail."""
     spent: Counter[int] = Counter()
     for attempt in stored:
         spent[attempt.lease_id] += attempt.item.size
     still_open = uploads.record_spent(session, spent) if spent else set()
     for attempt in stored:
         if attempt.lease_id not in still_open:
-            attempt.ends, attempt.error = Class.FAILED, "its lease ran out meanwhile; run the same command again"
+            attempt.result, attempt.error = Result.FAILED, "its lease expired; run the same command again"
 
 
 _STORED: dict[str, Callable[[Attempt], Any]] = {
@@ -153,7 +182,7 @@ _STORED: dict[str, Callable[[Attempt], Any]] = {
 _FAILED: dict[str, Callable[[Attempt], Any]] = {
     "file_id": lambda attempt: attempt.file_id,
     "version_id": lambda attempt: attempt.version_id,
-    "status": lambda attempt: str(attempt.ends),
+    "status": lambda attempt: str(attempt.result),
     "error": lambda attempt: attempt.error,
 }
 
@@ -163,10 +192,10 @@ def _columns(attempts: Sequence[Attempt], wanted: dict[str, Callable[[Attempt], 
 
 
 def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) -> Outcome:
-    stored = attempt.ends is Class.UPLOADED
+    stored = attempt.result is Result.UPLOADED
     return Outcome(
         attempt.item.path,
-        attempt.ends,
+        attempt.result,
         attempt.item.size,
         attempt.file_id,
         attempt.key if stored else None,
@@ -180,7 +209,7 @@ def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) ->
 def _line(outcome: Outcome) -> str:
     line = {
         "path": outcome.path,
-        "class": str(outcome.ends),
+        "result": str(outcome.result),
         "size": outcome.size,
         "file": outcome.file_id,
         "key": outcome.key,

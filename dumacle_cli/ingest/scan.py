@@ -1,4 +1,4 @@
-"""Scanning streams: folders are walked in constant memory, and nothing at the source stops the walk."""
+"""Scanning: walk the sources in constant memory; an unreadable file or folder does not stop the walk."""
 
 import errno
 import os
@@ -8,27 +8,27 @@ from typing import IO, TypeAlias
 
 from dumacle_cli import paths
 from dumacle_cli.errors import NoSuchSource
-from dumacle_cli.ingest.items import Class, Item, Problem
+from dumacle_cli.ingest.items import Item, Problem, Result
 
 Found: TypeAlias = Item | Problem
 
 LONGEST = 2048
-"""Bytes of a stored path; a longer one does not fit an index entry of PostgreSQL."""
+"""The longest path in bytes; PostgreSQL cannot index a longer one."""
 _BIGINT = 2**63
 
 _KINDS = {
     stat.S_IFLNK: "a symbolic link is not followed",
-    stat.S_IFSOCK: "a socket is no file",
-    stat.S_IFIFO: "a named pipe is no file",
-    stat.S_IFCHR: "a device is no file",
-    stat.S_IFBLK: "a device is no file",
+    stat.S_IFSOCK: "a socket is not a file",
+    stat.S_IFIFO: "a named pipe is not a file",
+    stat.S_IFCHR: "a device is not a file",
+    stat.S_IFBLK: "a device is not a file",
 }
 
 
 def scan(sources: Sequence[bytes], prefix: str) -> Iterator[Found]:
-    """Walk files and folders; a file's path is the one below its source, behind the prefix.
+    """Walk files and folders; a file's path is the prefix and its path relative to the source.
 
-    Raises NoSuchSource for a source that does not exist, before anything is walked.
+    Raises NoSuchSource before the walk if a source does not exist.
     """
     for source in sources:
         if not os.path.lexists(source):
@@ -37,12 +37,12 @@ def scan(sources: Sequence[bytes], prefix: str) -> Iterator[Found]:
     taken: set[int] = set()
     for source in sources:
         for found in _source(source, prefix):
-            place = hash(found.path)
-            if several and place in taken:
-                yield Problem(found.path, Class.REFUSED, "another source of this run has the same path")
+            path_hash = hash(found.path)
+            if several and path_hash in taken:
+                yield Problem(found.path, Result.REFUSED, "another source of this run has the same path")
                 continue
             if several:
-                taken.add(place)
+                taken.add(path_hash)
             yield found
 
 
@@ -67,30 +67,30 @@ def _folder(root: bytes, prefix: str) -> Iterator[Found]:
                     else:
                         yield _examined(entry.path, name)
         except OSError as error:
-            yield Problem(below.rstrip("/") or ".", Class.FAILED, reason(error))
+            yield Problem(below.rstrip("/") or ".", Result.FAILED, reason(error))
 
 
 def _examined(source: bytes, path: str) -> Found:
     try:
         status = os.lstat(source)
     except OSError as error:
-        return Problem(path, Class.FAILED, reason(error))
+        return Problem(path, Result.FAILED, reason(error))
     if not stat.S_ISREG(status.st_mode):
-        return Problem(path, Class.SKIPPED, _KINDS.get(stat.S_IFMT(status.st_mode), "it is no file"))
+        return Problem(path, Result.SKIPPED, _KINDS.get(stat.S_IFMT(status.st_mode), "it is not a regular file"))
     if len(path.encode()) > LONGEST:
-        return Problem(path, Class.REFUSED, f"its path is longer than {LONGEST} bytes")
+        return Problem(path, Result.REFUSED, f"its path is longer than {LONGEST} bytes")
     return Item(path, source, status.st_size, mtime(status))
 
 
 def mtime(status: os.stat_result) -> int:
-    """Return when a file was changed (ns), held within what a column can: a clock may say the year 2400."""
+    """Return a file's mtime (ns), limited to the range of a bigint: some clocks say the year 2400."""
     return max(-_BIGINT, min(status.st_mtime_ns, _BIGINT - 1))
 
 
 def opened(source: bytes) -> IO[bytes]:
-    """Open a file of the source for reading; what was swapped for a link or a pipe since the scan is refused.
+    """Open a source file for reading.
 
-    Raises OSError.
+    Raises OSError, also if the file was replaced by a link or a pipe since the scan.
     """
     return open(source, "rb", buffering=0, opener=_open_plain)
 
@@ -100,7 +100,7 @@ def _open_plain(source: str, flags: int) -> int:
 
 
 def reason(error: OSError) -> str:
-    """Say why the system refused a source."""
+    """Return why the system could not read a source."""
     if error.errno == errno.ENOENT:
         return "it vanished"
     return (error.strerror or type(error).__name__).lower()

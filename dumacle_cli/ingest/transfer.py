@@ -1,62 +1,39 @@
-"""Moving the bytes: small files by hundreds in one loop, large ones in parts; each is hashed as it is read."""
+"""Transfer: send small files by the hundreds and large ones in parts; each is hashed as it is read."""
 
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import Part
+from dumacle_cli.clients import providers
+from dumacle_cli.clients.object_store import ObjectStore, Part
 from dumacle_cli.ingest.content import HEAD, content_type
-from dumacle_cli.ingest.items import Attempt, Class, Progress
+from dumacle_cli.ingest.items import Attempt, Progress, Result
+from dumacle_cli.ingest.record import Journal
 from dumacle_cli.ingest.scan import mtime, opened, reason
 
 if TYPE_CHECKING:
-    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.clients.puts import Puts
 
 MIB = 1024**2
 IN_FLIGHT = 64 * MIB
-"""Bytes of bodies held in memory at once, over both lanes."""
+"""Bytes of bodies held in memory at once, in both lanes together."""
 PART = 16 * MIB
 MOST_PARTS = 9_000
 READ_TOGETHER = 2 * MIB
 LARGE_AT_ONCE = 4
 
 
-class Puts(Protocol):
-    """What stores bodies; see clients.puts."""
-
-    async def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
-        """Store the bytes with this SHA-256 (hex) at the key and return the ETag."""
-        ...
-
-    async def put_part(self, key: str, upload_id: str, number: int, body: bytes, sha256: str) -> str:
-        """Store a part with this SHA-256 (hex) and return its ETag."""
-        ...
-
-
-class Journal(Protocol):
-    """Where a large attempt writes down what it is about to do; each call commits."""
-
-    def begin_parts(self, attempt: Attempt, upload_id: str, part_size: int) -> None:
-        """Remember the multipart upload."""
-
-    def begin_completing(self, attempt: Attempt) -> None:
-        """Remember that Complete is next."""
-
-    def percent(self, attempt: Attempt, percent: int) -> None:
-        """Note how far the attempt is."""
-
-
 class Changed(Exception):
-    """The file is not what was planned: it changed since the scan, or while it was read."""
+    """The file changed since the scan, or while it was read."""
 
 
 class Budget:
-    """Bytes in flight, shared by everything that holds a body."""
+    """The memory for bodies in flight, in bytes, shared by both lanes."""
 
     def __init__(self, size: int) -> None:
         self._size = self._free = size
@@ -64,7 +41,7 @@ class Budget:
         self._given = asyncio.Event()
 
     async def take(self, size: int) -> None:
-        """Wait for room and take it, each in its turn; what is larger than all of the budget waits to be alone."""
+        """Wait in line for memory and take it; a size above the whole budget waits until all of it is free."""
         size = min(size, self._size)
         async with self._turn:
             while self._free < size:
@@ -73,41 +50,44 @@ class Budget:
             self._free -= size
 
     def give(self, size: int) -> None:
-        """Give room back."""
+        """Give memory back."""
         self._free = min(self._size, self._free + size)
         self._given.set()
 
 
 @dataclass(slots=True)
 class Lanes:
-    """What both lanes share: the ways into the store (`store` is opened when first needed), and the budget."""
+    """What the small and the large lane share."""
 
-    puts: Puts
-    store: "Callable[[], ObjectStore]"
-    proves: Callable[[str, str], bool]
-    needs_md5: bool
+    puts: "Puts"
+    store: ObjectStore
     concurrency: int
     budget: Budget
     progress: Progress
     journal: Journal
 
+    @property
+    def needs_md5(self) -> bool:
+        """Whether the MD5 of a body is needed to prove its upload."""
+        return providers.known(self.store.location.provider).proof == "md5-etag"
+
     def cost(self, size: int) -> int:
-        """Return what a body takes of the budget: its bytes, but at least a share that bounds how many there are."""
+        """Return what a body takes of the budget (bytes), with a minimum that limits the number of bodies."""
         return max(size, IN_FLIGHT // (2 * self.concurrency))
 
 
 @contextmanager
 def _opened(attempt: Attempt) -> Iterator[IO[bytes]]:
-    """Open a source that is still what was planned, and look again when it was read; raises Changed or OSError."""
+    """Open a source, and check before and after reading that it is unchanged; raises Changed or OSError."""
     with opened(attempt.item.source) as handle:
-        _same(handle, attempt)
+        _check_unchanged(handle, attempt)
         with suppress(AttributeError):
             os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         yield handle
-        _same(handle, attempt)
+        _check_unchanged(handle, attempt)
 
 
-def _same(handle: IO[bytes], attempt: Attempt) -> None:
+def _check_unchanged(handle: IO[bytes], attempt: Attempt) -> None:
     status = os.fstat(handle.fileno())
     if (status.st_size, mtime(status)) != (attempt.item.size, attempt.item.mtime_ns):
         raise Changed("it changed while it was read; run the same command again")
@@ -125,12 +105,12 @@ def _read_exactly(handle: IO[bytes], size: int) -> bytes:
 
 def _end(attempt: Attempt, error: Exception) -> None:
     changed = isinstance(error, Changed)
-    attempt.ends = Class.CHANGED if changed else Class.FAILED
+    attempt.result = Result.CHANGED if changed else Result.FAILED
     attempt.error = reason(error) if isinstance(error, OSError) else str(error)
 
 
 def first(broken: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what broke a group of tasks off."""
+    """Return the first error of a group of tasks."""
     cause = broken.exceptions[0]
     return first(cause) if isinstance(cause, BaseExceptionGroup) else cause
 
@@ -143,7 +123,7 @@ def _hasher(wanted: bool) -> Any:
 
 
 def read_small(attempts: list[Attempt], needs_md5: bool) -> list[bytes | None]:
-    """Read whole files and hash them; one that cannot be read is ended, and its body is None."""
+    """Read and hash whole files; if one cannot be read, its attempt ends and its body is None."""
     return [_read_small(attempt, needs_md5) for attempt in attempts]
 
 
@@ -163,7 +143,7 @@ def _read_small(attempt: Attempt, needs_md5: bool) -> bytes | None:
 
 
 async def put_small(lanes: Lanes, attempt: Attempt, body: bytes | None) -> errors.DumacleError | None:
-    """Store one small body; the attempt says how it ended, and a fault of the store is returned as well."""
+    """Store one small body and set the attempt's result; an error of the store is also returned."""
     if body is None:
         return None
     try:
@@ -177,7 +157,7 @@ async def put_small(lanes: Lanes, attempt: Attempt, body: bytes | None) -> error
 
 
 def _prove(lanes: Lanes, attempt: Attempt, etag: str) -> None:
-    if attempt.md5 is not None and not lanes.proves(etag, attempt.md5.hex()):
+    if attempt.md5 is not None and not providers.proves(lanes.store.location.provider, etag, attempt.md5.hex()):
         _end(attempt, errors.ContentDiffers(path=attempt.item.path))
 
 
@@ -185,10 +165,9 @@ def _prove(lanes: Lanes, attempt: Attempt, etag: str) -> None:
 
 
 async def put_large(lanes: Lanes, attempt: Attempt) -> errors.DumacleError | None:
-    """Store one large file in parts; the attempt says how it ended, and a fault of the store is returned as well."""
-    store = await asyncio.to_thread(lanes.store)
+    """Store one large file in parts and set the attempt's result; an error of the store is also returned."""
     try:
-        await _in_parts(lanes, store, attempt)
+        await _in_parts(lanes, attempt)
     except (OSError, Changed) as error:
         _end(attempt, error)
     except errors.DumacleError as error:
@@ -197,15 +176,15 @@ async def put_large(lanes: Lanes, attempt: Attempt) -> errors.DumacleError | Non
     return None
 
 
-async def _in_parts(lanes: Lanes, store: "ObjectStore", attempt: Attempt) -> None:
-    part_size = size_of_parts(attempt.item.size)
+async def _in_parts(lanes: Lanes, attempt: Attempt) -> None:
+    store, part_size = lanes.store, size_of_parts(attempt.item.size)
     with opened(attempt.item.source) as handle:
         attempt.content_type = content_type(attempt.item.path, handle.read(HEAD))
     upload_id = await asyncio.to_thread(store.create_multipart, attempt.key, attempt.content_type)
-    await asyncio.to_thread(lanes.journal.begin_parts, attempt, upload_id, part_size)
+    await asyncio.to_thread(lanes.journal.record_parts, attempt, upload_id, part_size)
     try:
         parts = await _send(lanes, attempt, upload_id, part_size)
-        await asyncio.to_thread(lanes.journal.begin_completing, attempt)
+        await asyncio.to_thread(lanes.journal.record_completing, attempt)
         await asyncio.to_thread(store.complete_multipart, attempt.key, upload_id, parts)
     except BaseException:
         with suppress(errors.DumacleError):
@@ -219,7 +198,7 @@ async def _in_parts(lanes: Lanes, store: "ObjectStore", attempt: Attempt) -> Non
 
 
 def size_of_parts(size: int) -> int:
-    """Return a part size in whole MiB that needs at most 9,000 parts, below every provider's 10,000."""
+    """Return a part size in whole MiB that needs at most 9,000 parts; providers allow 10,000."""
     return max(PART, -(-size // MOST_PARTS // MIB) * MIB)
 
 
@@ -233,11 +212,11 @@ async def _send(lanes: Lanes, attempt: Attempt, upload_id: str, part_size: int) 
         try:
             etag = await lanes.puts.put_part(attempt.key, upload_id, number, body, digest)
         finally:
-            del body  # before the room that it takes is given to another
+            del body  # before its memory is given to another
             lanes.budget.give(part_size)
         moved += size
         lanes.progress.moved(attempt, size)
-        lanes.journal.percent(attempt, min(99, moved * 100 // attempt.item.size))
+        lanes.journal.record_percent(attempt, min(99, moved * 100 // attempt.item.size))
         return Part(number, etag, size)
 
     def read(handle: IO[bytes], size: int) -> tuple[bytes, str]:

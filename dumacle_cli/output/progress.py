@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.text import Text
 
 from dumacle_cli.escapes import safe, visible
-from dumacle_cli.ingest.items import Attempt, Class, Outcome
+from dumacle_cli.ingest.items import Attempt, Outcome, Result
 from dumacle_cli.output.screen import console
 from dumacle_cli.output.streams import Outlet
 from dumacle_cli.units import show_size
@@ -25,7 +25,7 @@ from dumacle_cli.units import show_size
 LARGE = 16 * 1024**2
 """Bytes from which a file gets a bar of its own."""
 WIDEST = 28
-_PLANNED = (Class.UPLOADED, Class.CHANGED, Class.CANCELLED, Class.FAILED)
+_PLANNED = (Result.UPLOADED, Result.CHANGED, Result.CANCELLED, Result.FAILED)
 
 
 class _Rate(ProgressColumn):
@@ -86,7 +86,7 @@ class Bars(_Live):
 
     def ended(self, outcome: Outcome) -> None:
         """An item ended, and that is committed."""
-        if outcome.file_id is None or outcome.ends not in _PLANNED:
+        if outcome.file_id is None or outcome.result not in _PLANNED:
             return
         self._ended += 1
         self._bars.update(self._whole, description=self._text())

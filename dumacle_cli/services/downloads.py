@@ -1,4 +1,4 @@
-"""Downloads: links, and bytes that arrive whole or not at all. It lives longer than a transaction."""
+"""Downloads: presigned links, and files written completely or not at all. They span several transactions."""
 
 import hashlib
 import os
@@ -35,7 +35,7 @@ Result = Literal["downloaded", "unchanged", "refused", "differs", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A presigned URL that downloads a file, without keys, until it expires."""
+    """A presigned URL that downloads a file until it expires."""
 
     id: int
     path: str
@@ -45,7 +45,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What became of one file: `refused` is in the way of what exists or would leave the folder."""
+    """The result for one file; `refused` if another file is in the way or its path would leave the folder."""
 
     id: int
     path: str
@@ -56,11 +56,11 @@ class Downloaded:
 
 
 class Cancelled(Exception):
-    """The other downloads are not wanted any more."""
+    """The other downloads were cancelled."""
 
 
 def content(session: "Session", file_id: int) -> store.Content:
-    """Return the present content of a file; raises Conflict where it is deleted or has none yet."""
+    """Return the current version of a file; raises Conflict if it is deleted or has none yet."""
     found = store.contents(session, [file_id])
     if not found:
         reason = f"file {file_id} is deleted, or its upload never ended"
@@ -69,14 +69,14 @@ def content(session: "Session", file_id: int) -> store.Content:
 
 
 def expiry(seconds: int) -> datetime:
-    """Return when a link that is signed now expires; raises InvalidValue for less than 1 s or more than 7 days."""
+    """Return when a link signed now expires; raises InvalidValue for less than 1 s or more than 7 days."""
     if not 1 <= seconds <= LONGEST_LINK:
-        raise InvalidValue(name="--expires", value=f"{seconds}s", reason="a link is good for 1 s to 7 days")
+        raise InvalidValue(name="--expires", value=f"{seconds}s", reason="a link can be valid for 1 s to 7 days")
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
 def link(stores: "Stores", wanted: store.Content, seconds: int) -> Link:
-    """Sign a URL that is good for 1 s to 7 days and saves under the file's name.
+    """Presign a URL that is valid for 1 s to 7 days and downloads under the file's name.
 
     Raises InvalidValue, ForeignObject.
     """
@@ -87,7 +87,7 @@ def link(stores: "Stores", wanted: store.Content, seconds: int) -> Link:
 
 
 def file_name(path: str) -> str:
-    """Return the name under which the file at a stored path is saved."""
+    """Return the name under which a file with this stored path is saved."""
     return os.fsdecode(paths.decode(path)).rsplit("/", 1)[-1]
 
 
@@ -95,9 +95,9 @@ def file_name(path: str) -> str:
 
 
 def checked(stores: "Stores", wanted: store.Content) -> Iterator[bytes]:
-    """Yield the bytes of a content; raises ContentDiffers at their end, or as soon as there are too many.
+    """Yield the bytes of a version; raises ContentDiffers at the end, or as soon as there are too many.
 
-    Raises ForeignObject before the first.
+    Raises ForeignObject before the first byte.
     """
     digest, size = hashlib.sha256(), 0
     for chunk in stores(wanted.place).get(wanted.own_key()):
@@ -111,7 +111,7 @@ def checked(stores: "Stores", wanted: store.Content) -> Iterator[bytes]:
 
 
 def to_stream(stores: "Stores", wanted: store.Content, stream: BinaryIO) -> Downloaded:
-    """Write a content to a stream; raises ContentDiffers, when what is wrong was written already."""
+    """Write a version to a stream; raises ContentDiffers after wrong bytes were written."""
     for chunk in checked(stores, wanted):
         stream.write(chunk)
     stream.flush()
@@ -119,16 +119,16 @@ def to_stream(stores: "Stores", wanted: store.Content, stream: BinaryIO) -> Down
 
 
 def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, force: bool) -> Downloaded:
-    """Write a content to a file of that name, or under its own name into that folder or the working directory.
+    """Write a version to the target file, or under its own name to the target folder or the working directory.
 
-    Raises Conflict where another content is there and `force` is not given, ContentDiffers, SystemFault.
+    Raises Conflict if the file exists with other content and `force` is not set, ContentDiffers, SystemFault.
     """
-    place = target or Path()
-    if place.is_dir():
-        place /= os.fsdecode(_parts(wanted.path)[-1])
-    folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
+    file = target or Path()
+    if file.is_dir():
+        file /= os.fsdecode(_parts(wanted.path)[-1])
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return _save(stores, wanted, folder, os.fsencode(place.name), str(place), force, Event())
+        return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, Event())
     finally:
         os.close(folder)
 
@@ -136,9 +136,9 @@ def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, for
 def to_folder(
     database: "Database", stores: "Stores", chosen: store.Selection, folder: Path, *, force: bool
 ) -> Iterator[Downloaded]:
-    """Write the selected files below a folder, several at once, and yield what became of each.
+    """Write the selected files below a folder, several at once, and yield their results.
 
-    Whatever their paths and the links in the folder are, nothing is written outside of it.
+    Nothing is written outside of the folder, whatever the paths or symbolic links in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     base, stop = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), Event()
@@ -169,7 +169,7 @@ def _batches(database: "Database", chosen: store.Selection) -> Iterator[list[sto
 
 
 def _reported(stores: "Stores", wanted: store.Content, base: int, folder: Path, force: bool, stop: Event) -> Downloaded:
-    """Save one of many; what goes wrong with it is its result and not the end of the others."""
+    """Save one of many files; an error becomes its result and does not stop the others."""
     target = str(folder / os.fsdecode(paths.decode(wanted.path)).lstrip("/"))
     try:
         *parents, name = _parts(wanted.path)
@@ -188,16 +188,16 @@ def _reported(stores: "Stores", wanted: store.Content, base: int, folder: Path, 
 
 
 def _parts(path: str) -> list[bytes]:
-    """Return the names that a stored path is made of; raises InvalidValue for one that could leave a folder."""
+    """Split a stored path into names; raises InvalidValue for a path that could leave the folder."""
     parts = paths.decode(path).split(b"/")
     if any(part in (b"", b".", b"..") or b"\0" in part for part in parts):
-        raise InvalidValue(name="path", value=path, reason="it could lead out of the folder")
+        raise InvalidValue(name="path", value=path, reason="it could leave the folder")
     return parts
 
 
 @contextmanager
 def _below(base: int, names: list[bytes]) -> Iterator[int]:
-    """Open, and make where needed, the folder below `base`; no symbolic link is followed, so it is truly inside."""
+    """Open the folder below `base`, creating it if needed, without following symbolic links."""
     here = os.dup(base)
     try:
         for name in names:
@@ -214,11 +214,11 @@ def _below(base: int, names: list[bytes]) -> Iterator[int]:
 def _save(
     stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, stop: Event
 ) -> Downloaded:
-    """Write beside the target, make it durable, and only then give it its name."""
+    """Write to a temporary file, make it durable, and only then rename it."""
     if _same(folder, name, wanted):
         return Downloaded(wanted.file_id, wanted.path, wanted.size, "unchanged", target)
     if not force and _exists(folder, name):
-        raise Conflict(reason=f"{paths.encode(target)} exists with other content", advice="repeat it with --force")
+        raise Conflict(reason=f"{paths.encode(target)} exists with other content", advice="overwrite it with --force")
     part = f".dumacle-{secrets.token_hex(8)}.part"
     try:
         _write(checked(stores, wanted), part, folder, stop)
@@ -251,7 +251,7 @@ def _exists(folder: int, name: bytes) -> bool:
 
 
 def _same(folder: int, name: bytes, wanted: store.Content) -> bool:
-    """Say whether a file with the wanted content is there already."""
+    """Return whether the file already has the wanted content."""
     if not _exists(folder, name) or wanted.sha256 is None:
         return False
     found = os.stat(name, dir_fd=folder, follow_symlinks=False)

@@ -1,4 +1,4 @@
-"""Files: which there are, whose they are, and whether they are deleted."""
+"""Files: list, select, move, delete and restore them."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from dumacle_cli.store.files import Selection
 from dumacle_cli.units import Bytes, show_size
 
 Sort = Literal["created", "path", "size"]
-Status = Literal[
+UploadStatus = Literal[
     "planned", "uploading", "completing", "uploaded", "verified", "changed", "refused", "cancelled", "failed"
 ]
 UNDER_WAY = ("planned", "uploading", "completing")
@@ -33,7 +33,7 @@ UNDER_WAY = ("planned", "uploading", "completing")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One media object of one owner in one pod at one path; progress in percent."""
+    """A media object of one owner at one path in one pod; progress of its upload in percent."""
 
     id: int
     owner: str
@@ -52,7 +52,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One content of a file, under a key of its own."""
+    """A version of a file, stored under its own key."""
 
     id: int
     status: str
@@ -63,7 +63,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Detail(File):
-    """A file with the key of its present content, what is wrong with it, all contents, and what was made of these."""
+    """A file with the key of its current version, its last error, and all its versions and renditions."""
 
     key: str | None
     error: str | None
@@ -73,18 +73,18 @@ class Detail(File):
 
 @dataclass(frozen=True, slots=True)
 class Affected:
-    """How many files a command changed, and their bytes."""
+    """The number of files that a command changed, and their bytes."""
 
     files: int
     bytes: Bytes
 
 
 def view(row: Row[Any]) -> File:
-    """Turn a row with the names of owner and pod into what commands show."""
-    return File(**_facts(row))
+    """Return a row with the names of owner and pod as commands show it."""
+    return File(**_columns(row))
 
 
-def _facts(row: Row[Any]) -> dict[str, Any]:
+def _columns(row: Row[Any]) -> dict[str, Any]:
     file: models.File = row.File
     return {
         "id": file.id,
@@ -103,7 +103,7 @@ def _facts(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-# Choosing
+# Selecting
 
 
 def select(
@@ -116,9 +116,9 @@ def select(
     status: str | None = None,
     deleted: bool = False,
 ) -> Selection:
-    """Say which files are meant, for an enduser which of his own; raises NotFound.
+    """Return the selection for these filters; an enduser selects only their own files. Raises NotFound.
 
-    His policy alone would give the same rows, but not by the index of an owner.
+    Row-level security alone would give an enduser the same rows, but without the owner index.
     """
     return Selection(
         owner_id=users.get(session, owner).id if owner else logins.enduser(session),
@@ -140,9 +140,9 @@ def choose(
     before: datetime | None = None,
     deleted: bool = False,
 ) -> Selection:
-    """Say which files are meant: the one that is named, or all that the filters leave.
+    """Return the selection of one named file, or of all that match the filters.
 
-    Raises UsageError where neither is given or both, NotFound.
+    Raises UsageError for neither or both, NotFound.
     """
     if file:
         if prefix or before:
@@ -154,19 +154,19 @@ def choose(
 
 
 def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted: bool | None = None) -> int:
-    """Return the id of a file by that id, or by its path where an owner is given.
+    """Return the id of a file, given by id, or by path if there is an owner.
 
-    `deleted` is which to look for; None is a live one, else by id a deleted one. Raises NotFound, UsageError where
-    a path has no owner, Conflict where he has it in several pods or where the file is in the other state.
+    `deleted` says which files to look for; None finds live files, and by id deleted ones too. Raises NotFound,
+    UsageError for a path without an owner, Conflict if the path is in several pods or the file is in the other state.
     """
     if not owner:
         return _by_id(session, file, deleted)
     chosen = select(session, owner=owner, pod=pod, deleted=bool(deleted))
     found = store.at(session, paths.typed(file), chosen)
     if len({each.path for each in found}) > 1:
-        raise Conflict(reason=f"{file} may mean several files", advice="name it by its id")
+        raise Conflict(reason=f"{file} matches several files", advice="use its id instead")
     if len(found) > 1:
-        raise Conflict(reason=f"{file} lies in several pods", advice="name one with --pod POD")
+        raise Conflict(reason=f"{file} exists in several pods", advice="choose one with --pod POD")
     if not found:
         near = store.alike(session, file, chosen) or ""
         raise NotFound(noun="file", name=f"{file} that was deleted" if deleted else file, guess=near)
@@ -188,7 +188,7 @@ def _by_id(session: Session, file: str, deleted: bool | None) -> int:
 
 
 def summary(session: Session, chosen: Selection) -> tuple[int, str]:
-    """Return how many files are selected, and in words how many, how big, and the first few paths."""
+    """Return the number of selected files, and a text with number, size and the first few paths."""
     number, size = store.total(session, chosen)
     sample = store.sample(session, chosen)
     more = ", …" if number > len(sample) else ""
@@ -198,15 +198,15 @@ def summary(session: Session, chosen: Selection) -> tuple[int, str]:
     )
 
 
-# Looking
+# Reading
 
 
 def list_(
     session: Session, chosen: Selection, *, sort: Sort | None, descending: bool, after: str | None, limit: int
 ) -> paging.Page[File]:
-    """Return a page of files: deleted ones by when they were deleted, with a prefix by path, else by creation.
+    """Return a page of files, by default sorted by creation, with a prefix by path, and deleted files by deletion.
 
-    Raises UsageError for an order that no index gives.
+    Raises UsageError for an order that no index supports.
     """
     order = _order(chosen, sort)
     found = store.page(session, chosen, sort=order, descending=descending, after=after, limit=limit)
@@ -216,9 +216,9 @@ def list_(
 def _order(chosen: Selection, sort: Sort | None) -> str:
     wanted = sort or ("deleted" if chosen.deleted else "path" if chosen.prefix else "created")
     if chosen.deleted and sort:
-        raise UsageError("--deleted lists by the time of deletion; leave --sort out", "dumacle files list")
+        raise UsageError("--deleted sorts by time of deletion; remove --sort", "dumacle files list")
     if chosen.prefix and sort not in (None, "path"):
-        raise UsageError("--prefix lists by path; leave --sort out", "dumacle files list")
+        raise UsageError("--prefix sorts by path; remove --sort", "dumacle files list")
     if wanted in ("path", "size") and chosen.owner_id is None and chosen.pod_id is None:
         typed = f"--sort {sort}" if sort else "--prefix"
         raise UsageError(f"{typed} needs --owner or --pod", "dumacle files list")
@@ -226,7 +226,7 @@ def _order(chosen: Selection, sort: Sort | None) -> str:
 
 
 def show(session: Session, file_id: int) -> Detail:
-    """Return a file with its contents and their renditions; raises NotFound."""
+    """Return a file with its versions and renditions; raises NotFound."""
     row = store.find(session, file_id)
     if row is None:
         raise NotFound(noun="file", name=file_id)
@@ -234,14 +234,14 @@ def show(session: Session, file_id: int) -> Detail:
     key = next((version.key for version in versions if version.id == row.File.version_id), None)
     shown = [Version(each.id, each.status, each.size, each.key, each.created_at) for each in versions]
     made = renditions.of_file(session, file_id)
-    return Detail(**_facts(row), key=key, error=row.File.error, versions=shown, renditions=made)
+    return Detail(**_columns(row), key=key, error=row.File.error, versions=shown, renditions=made)
 
 
 # Changing
 
 
 def _locked(session: Session, chosen: Selection, maximum: int | None) -> list[int]:
-    """Lock the selected files; raises TooMany where they are more than `maximum`."""
+    """Lock the selected files; raises TooMany for more than `maximum`."""
     found = store.lock(session, chosen, None if maximum is None else maximum + 1)
     if maximum is not None and len(found) > maximum:
         raise TooMany(count=store.total(session, chosen)[0], noun="file", maximum=maximum)
@@ -253,9 +253,9 @@ def _affected(session: Session, ids: list[int], *, deleted: bool) -> Affected:
 
 
 def delete(session: Session, chosen: Selection, *, maximum: int | None = None) -> tuple[Affected, bool]:
-    """Delete files softly: they can be restored, and count against storage until they are purged. Raises TooMany.
+    """Soft-delete files and cancel their transcodes: they can be restored, and use storage until they are purged.
 
-    What is being made of them is cancelled.
+    Raises TooMany.
     """
     transcodes.lock_pods(session, chosen)
     ids = _locked(session, chosen, maximum)
@@ -265,29 +265,29 @@ def delete(session: Session, chosen: Selection, *, maximum: int | None = None) -
 
 
 def restore(session: Session, chosen: Selection, *, maximum: int | None = None) -> tuple[Affected, bool]:
-    """Take deletions back; raises TooMany, Conflict where a path is taken."""
+    """Restore deleted files; raises TooMany, Conflict if a path is taken."""
     ids = _locked(session, chosen, maximum)
     taken = store.taken(session, ids)
     if taken or not store.change(session, ids, deleted_at=None):
         raise Conflict(
-            reason=f"another file is at {taken or 'one of the paths'}", advice="move or delete that one first"
+            reason=f"there is another file at {taken or 'one of the paths'}", advice="move or delete that one first"
         )
     return _affected(session, ids, deleted=False), bool(ids)
 
 
 def move(session: Session, chosen: Selection, to_owner: str, *, maximum: int | None = None) -> tuple[Affected, bool]:
-    """Give files to another owner, with the storage that all their contents and renditions take; the bytes stay.
+    """Move files to another owner, with the storage of all their versions and renditions; the bytes stay in place.
 
-    Raises NotFound, UserDisabled, NotGranted, QuotaExceeded, TooMany; Conflict where a path is taken, or while an
-    upload still counts the bytes.
+    Raises NotFound, UserDisabled, NotGranted, QuotaExceeded, TooMany; Conflict if a path is taken or a file is being
+    uploaded.
     """
     owner = users.get(session, to_owner)
     ids = store.of_others(session, _locked(session, chosen, maximum), owner.id)
     _check_recipient(session, ids, owner)
-    _carry(session, store.stored(session, ids), owner)
+    _move_storage(session, store.stored(session, ids), owner)
     if not store.change(session, ids, owner_id=owner.id):
         raise _taken("one of the paths", owner)
-    # Now the foreign key keeps them from being deleted or disabled, which they may have been meanwhile.
+    # Checked again: only now does the foreign key keep the new owner from being deleted or disabled.
     users.require_active(session, owner)
     return _affected(session, ids, deleted=False), bool(ids)
 
@@ -297,7 +297,7 @@ def _check_recipient(session: Session, ids: list[int], owner: models.User) -> No
     if pod := store.not_granted(session, ids, owner.id):
         raise NotGranted(user=owner.email, pod=pod)
     if path := store.busy(session, ids):
-        raise Conflict(reason=f"{path} is being uploaded", advice="repeat it when the upload has ended")
+        raise Conflict(reason=f"{path} is being uploaded", advice="retry when the upload has ended")
     if path := store.taken(session, ids, owner.id):
         raise _taken(path, owner)
 
@@ -307,8 +307,8 @@ def _taken(path: str, owner: models.User) -> Conflict:
     return Conflict(reason=f"{owner.email} has another file at {path}", advice=advice)
 
 
-def _carry(session: Session, sizes: list[store.Stored], owner: models.User) -> None:
-    used, allowed = store.carry_storage(session, sizes, owner.id)
+def _move_storage(session: Session, sizes: list[store.Stored], owner: models.User) -> None:
+    used, allowed = store.move_storage(session, sizes, owner.id)
     wanted = sum(each.used + each.reserved for each in sizes)
     if allowed is not None and used > allowed:
         left = max(allowed - used + wanted, 0)

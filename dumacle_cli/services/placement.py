@@ -1,4 +1,4 @@
-"""Placement: whether a user may upload, and into which pod."""
+"""Placement: whether a user can upload, and into which pod."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from dumacle_cli.store.places import Place
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a user's uploads go."""
+    """The pod and bucket that a user uploads to."""
 
     owner_id: int
     owner: str
@@ -24,25 +24,25 @@ class Target:
 
 
 def target(session: Session, owner: str, pod: str | None) -> Target:
-    """Return the pod that a user uploads into, his default one where none is named.
+    """Return the target of a user's uploads, by default their default pod.
 
-    Raises NotFound, UserDisabled, NotGranted, or Conflict where he has no default pod.
+    Raises NotFound, UserDisabled, NotGranted, or Conflict if they have no default pod.
     """
     user = users.get(session, owner)
     if user.status != "active":
         raise UserDisabled(user=user.email)
     if pod is None:
         pod = _default(session, user.id, user.email)
-    place = pods.get(session, pod)
-    if store.find_grant(session, place.id, user.id) is None:
-        raise NotGranted(user=user.email, pod=place.name)
-    return Target(user.id, user.email, place.id, place.name, places.of(place), places.folder(place.prefix))
+    found = pods.get(session, pod)
+    if store.find_grant(session, found.id, user.id) is None:
+        raise NotGranted(user=user.email, pod=found.name)
+    return Target(user.id, user.email, found.id, found.name, places.of(found), places.folder(found.prefix))
 
 
 def renditions(pod_prefix: str, file_id: int, *parts: object) -> str:
-    """Return the folder of all that is made of a file, or below it that of a transcode, and of one attempt at it.
+    """Return the key prefix of a file's renditions, or with more parts of one transcode and one attempt.
 
-    It is the beginning of keys in the bucket, and ends in a slash.
+    It ends in a slash.
     """
     return places.folder(pod_prefix) + "/".join(map(str, ("renditions", file_id, *parts))) + "/"
 
@@ -51,6 +51,7 @@ def _default(session: Session, user_id: int, email: str) -> str:
     pod = store.default_of(session, user_id)
     if pod is None:
         raise Conflict(
-            reason=f"user {email} has no default pod", advice=f"name one with --pod, or: dumacle pods grant POD {email}"
+            reason=f"user {email} has no default pod",
+            advice=f"choose one with --pod, or: dumacle pods grant POD {email}",
         )
     return str(pod)

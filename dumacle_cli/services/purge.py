@@ -1,8 +1,8 @@
-"""Purging: the bytes of deleted files and of old contents go for good, and their storage is free again.
+"""Purging: permanently remove deleted files and old versions, and free the storage that they use.
 
-What goes is marked and committed first and what is being made of it is cancelled, then its bytes are deleted at the
-store outside of any transaction, with all that was made of it, then its rows: a purge that is killed anywhere is
-finished by the next one. It lives longer than a transaction.
+First mark what is to be removed, commit, and cancel its transcodes; then delete the objects outside of any
+transaction; then delete the rows. If a purge is killed at any point, the next one finishes it. A purge spans several
+transactions.
 """
 
 from collections.abc import Callable, Iterable
@@ -43,12 +43,16 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What went for good: deleted files, all contents, their renditions, and the bytes that are free again."""
+    """What was permanently removed: files, versions, renditions, and bytes freed.
+
+    `skipped` counts the files and old versions that another transaction had locked.
+    """
 
     files: int
     versions: int
     renditions: int
     bytes: Bytes
+    skipped: int = 0
 
 
 NOTHING = Purged(0, 0, 0, 0)
@@ -64,12 +68,12 @@ def plan(
     before: datetime | None = None,
     maximum: int | None = None,
 ) -> Purged:
-    """Return what a purge would take now; raises TooMany where that is more than `maximum` files and old contents."""
+    """Return what a purge would remove now; raises TooMany for more than `maximum` files and old versions."""
     return _plan(session, Selection(ids, owner_id, pod_id, prefix, before=before), maximum)
 
 
 def _plan(session: "Session", chosen: Selection, maximum: int | None) -> Purged:
-    found = store.extent(session, chosen)
+    found = store.totals(session, chosen)
     if maximum is not None and found.files + found.old > maximum:
         raise TooMany(count=found.files + found.old, noun="file", maximum=maximum)
     return Purged(found.files, found.versions, found.renditions, found.bytes)
@@ -86,12 +90,11 @@ def run(
     before: datetime | None = None,
     maximum: int | None = None,
 ) -> Purged:
-    """Purge files that were deleted before an instant, and contents that were superseded or failed before it.
+    """Purge files deleted before an instant, and versions that were superseded or failed before it.
 
-    Takes only those of an owner, in a pod, whose path begins so, or with these ids, where given, and always finishes
-    what another purge left half done.
-    A store that fails keeps its part marked, as does a content whose key is not one that the program makes for its pod;
-    the error of either is raised when the rest is done. Raises TooMany.
+    The other arguments filter by owner, pod, path prefix or id. Unfinished work of an earlier purge is always finished.
+    Files that another transaction has locked are skipped and counted. If a store fails, its versions stay marked; so
+    does a version whose key Dumacle did not make for its pod. These errors are raised at the end. Raises TooMany.
     """
     chosen = Selection(ids, owner_id, pod_id, prefix, before=before)
     if maximum is not None:
@@ -103,36 +106,37 @@ def run(
         done = _sum(done, _finish(database, stores, failed))
     for error in failed.values():
         raise error
-    return done
+    with database.session(read_only=True) as session:
+        return replace(done, skipped=store.remaining(session, chosen))
 
 
 def _mark(database: "Database", chosen: Selection) -> bool:
     with database.session() as session:
-        return store.mark_files(session, chosen, BATCH) or store.mark_leftovers(session, chosen, BATCH)
+        return store.mark_files(session, chosen, BATCH) or store.mark_old_versions(session, chosen, BATCH)
 
 
 def _finish(database: "Database", stores: "Stores", failed: dict[Place | int, DumacleError]) -> Purged:
-    """Delete the bytes and then the rows of all that is marked, but at stores that failed; only what is the pod's."""
+    """Delete the objects and then the rows of everything that is marked, except in buckets that failed."""
     done, after = NOTHING, 0
-    while found := _doomed(database, failed, after):
+    while found := _marked(database, failed, after):
         after = found[-1].version_id
-        _cancel(database, [content.version_id for content in found if content.transcodes])
-        erased = _erase(stores, found, failed)
+        _cancel_transcodes(database, [version.version_id for version in found if version.transcodes])
+        deleted = _delete_objects(stores, found, failed)
         with database.session() as session:
-            gone = store.remove_versions(session, [content.version_id for content in erased])
+            gone = store.remove_versions(session, [version.version_id for version in deleted])
         done = _sum(done, Purged(0, gone.versions, gone.renditions, gone.bytes))
     while files := _remove_files(database):
         done = _sum(done, replace(NOTHING, files=files))
     return done
 
 
-def _doomed(database: "Database", failed: Iterable[Place | int], after: int) -> list[store.Doomed]:
+def _marked(database: "Database", failed: Iterable[Place | int], after: int) -> list[store.MarkedVersion]:
     with database.session(read_only=True) as session:
-        return store.doomed(session, BATCH, [place for place in failed if isinstance(place, Place)], after)
+        return store.marked(session, BATCH, [each for each in failed if isinstance(each, Place)], after)
 
 
-def _cancel(database: "Database", version_ids: list[int]) -> None:
-    """End what is being made of these contents, so that workers stop and add no objects."""
+def _cancel_transcodes(database: "Database", version_ids: list[int]) -> None:
+    """Cancel the transcodes of these versions, so that workers stop adding objects."""
     if version_ids:
         with database.session() as session:
             work_units.cancel(session, transcodes.live(session, version_id=version_ids))
@@ -143,51 +147,53 @@ def _remove_files(database: "Database") -> int:
         return store.remove_files(session, BATCH)
 
 
-def _erase(stores: "Stores", found: list[store.Doomed], failed: dict[Place | int, DumacleError]) -> list[store.Doomed]:
-    """Delete the bytes of these contents that are their pod's; returns those whose store did so."""
-    erased: list[store.Doomed] = []
-    for content in found:
-        if not content.is_own:
-            failed[content.version_id] = ForeignObject(what=f"content {content.version_id}", key=content.key)
-    own = (content for content in found if content.is_own)
-    for place, group in groupby(sorted(own, key=_where), attrgetter("place")):
-        contents = list(group)
+def _delete_objects(
+    stores: "Stores", found: list[store.MarkedVersion], failed: dict[Place | int, DumacleError]
+) -> list[store.MarkedVersion]:
+    """Delete the objects of these versions, bucket by bucket; returns the versions for which that succeeded."""
+    deleted: list[store.MarkedVersion] = []
+    for version in found:
+        if not version.is_own:
+            failed[version.version_id] = ForeignObject(what=f"content {version.version_id}", key=version.key)
+    own = (version for version in found if version.is_own)
+    for place, group in groupby(sorted(own, key=_bucket_order), attrgetter("place")):
+        versions = list(group)
         try:
-            _erase_at(stores(place), contents)
-            erased += contents
+            _delete_in_bucket(stores(place), versions)
+            deleted += versions
         except (StoreUnavailable, StoreRefused, NotConfigured, NoKeys) as error:
             failed[place] = error
-    return erased
+    return deleted
 
 
-def _where(content: store.Doomed) -> tuple[str, str, int]:
-    return content.place.provider, content.place.bucket, content.place.pod_id or 0
+def _bucket_order(version: store.MarkedVersion) -> tuple[str, str, int]:
+    return version.place.provider, version.place.bucket, version.place.pod_id or 0
 
 
-def _erase_at(objects: "ObjectStore", contents: list[store.Doomed]) -> None:
-    for content in contents:
-        if content.upload_id:
-            _abort(objects, content.key, content.upload_id)
-    objects.delete(content.key for content in contents)
-    for folder in sorted({folder for content in contents for folder in _folders(content)}):
+def _delete_in_bucket(objects: "ObjectStore", versions: list[store.MarkedVersion]) -> None:
+    for version in versions:
+        if version.upload_id:
+            _abort(objects, version.key, version.upload_id)
+    objects.delete(version.key for version in versions)
+    for folder in sorted({folder for version in versions for folder in _rendition_folders(version)}):
         objects.delete(entry.key for entry in objects.list(folder))
 
 
-def _folders(content: store.Doomed) -> list[str]:
-    """Return where all attempts at its transcodes put their outputs, the published ones and what killed workers left.
+def _rendition_folders(version: store.MarkedVersion) -> list[str]:
+    """Return the folders with all outputs of its transcodes, including those that killed workers left behind.
 
-    Of a file that goes as a whole that is one folder.
+    If the whole file is removed, that is one folder.
     """
-    if content.whole and content.transcodes:
-        return [placement.renditions(content.prefix, content.file_id)]
-    return [placement.renditions(content.prefix, content.file_id, transcode) for transcode in content.transcodes]
+    if version.whole_file and version.transcodes:
+        return [placement.renditions(version.prefix, version.file_id)]
+    return [placement.renditions(version.prefix, version.file_id, transcode) for transcode in version.transcodes]
 
 
 def _abort(objects: "ObjectStore", key: str, upload_id: str) -> None:
     try:
         objects.abort_multipart(key, upload_id)
     except (UploadLost, ObjectMissing):
-        return  # It was completed, or the store forgot it: either way no part is left.
+        return  # It was completed, or the store lost it: no parts are left either way.
 
 
 def _sum(one: Purged, other: Purged) -> Purged:

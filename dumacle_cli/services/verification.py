@@ -1,4 +1,4 @@
-"""Verification: whether the stores still hold what the rows say. It lives longer than a transaction."""
+"""Verification: check that the stores still hold what the database says. It spans several transactions."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +25,7 @@ Result = Literal["verified", "missing", "differs", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What looking at one file's object came to; `failed` is that its store could not be asked."""
+    """The result for one file; `failed` if its store could not be reached."""
 
     id: int
     path: str
@@ -37,10 +37,10 @@ class Verified:
 def run(
     database: "Database", stores: "Stores", chosen: store.Selection, limit: int, *, read: bool, record: bool
 ) -> Iterator[Verified]:
-    """Look at the selected files that were verified longest ago, and yield what each came to.
+    """Verify the selected files that were verified longest ago, and yield their results.
 
-    Asks the store for size and ETag, or with `read` reads all bytes and compares their SHA-256. With `record` the
-    files remember it; one whose content was replaced or deleted meanwhile is left out.
+    Compares size and ETag, or with `read` the SHA-256 of all bytes. With `record` the results are stored, and files
+    that were replaced or deleted meanwhile are left out.
     """
     with database.session(read_only=True) as session:
         ids = store.stalest(session, chosen, limit)
@@ -48,24 +48,24 @@ def run(
         for start in range(0, len(ids), BATCH):
             with database.session(read_only=True) as session:
                 contents = store.contents(session, ids[start : start + BATCH])
-            found = list(pool.map(lambda content: _look(stores, content, read), contents))
+            found = list(pool.map(lambda content: _verify(stores, content, read), contents))
             current = _record(database, contents, found) if record else set(ids)
             yield from (each for each in found if each.id in current)
 
 
 def _record(database: "Database", contents: list[store.Content], found: list[Verified]) -> set[int]:
-    """Record what is certain; returns the files for which the finding stands."""
+    """Record results, except those of files that failed; returns the files whose results still apply."""
     pairs = zip(contents, found, strict=True)
-    certain = [(content, each.error) for content, each in pairs if each.result != "failed"]
+    recorded = [(content, each.error) for content, each in pairs if each.result != "failed"]
     with database.session() as session:
-        return store.judge(session, certain) | {each.id for each in found if each.result == "failed"}
+        return store.record_verified(session, recorded) | {each.id for each in found if each.result == "failed"}
 
 
-def _look(stores: "Stores", content: store.Content, read: bool) -> Verified:
+def _verify(stores: "Stores", content: store.Content, read: bool) -> Verified:
     result: Result = "verified"
     error = None
     try:
-        (_read if read else _ask)(stores, content)
+        (_read if read else _compare_head)(stores, content)
     except ObjectMissing as fault:
         result, error = "missing", str(fault)
     except ContentDiffers as fault:
@@ -80,7 +80,7 @@ def _read(stores: "Stores", content: store.Content) -> None:
         pass
 
 
-def _ask(stores: "Stores", content: store.Content) -> None:
+def _compare_head(stores: "Stores", content: store.Content) -> None:
     head = stores(content.place).head(content.own_key())
     expected = _etag(content)
     if head.size != content.size or (expected and head.etag != expected):
@@ -88,9 +88,9 @@ def _ask(stores: "Stores", content: store.Content) -> None:
 
 
 def _etag(content: store.Content) -> str | None:
-    """Return the ETag that the object must have, or None: the MD5 where the store's is that, else the recorded one.
+    """Return the ETag that the object must have, or None if it is unknown.
 
-    Such a store answers the end of a multipart upload with another ETag than it has for the object later.
+    If the provider's ETags are MD5s, use the MD5: completing a multipart upload there returns another ETag.
     """
     if known(content.place.provider).proof == "md5-etag":
         return content.md5.hex() if content.md5 else None

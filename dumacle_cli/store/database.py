@@ -1,4 +1,4 @@
-"""The one factory of sessions: connecting, transactions, operations, and what each database fault means."""
+"""Database sessions: connections, transactions, operations, and the translation of database errors."""
 
 import re
 import time
@@ -14,10 +14,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.store import locks, operations, queue, revisions
 
-TRIES = 4
+PAUSES = (0.1, 0.2, 0.4)
+"""Seconds before a transaction is repeated: an instant repeat meets the same lock, a full second is noticed."""
 T = TypeVar("T")
 
 _BY_STATE: dict[str, type[errors.DumacleError]] = {
@@ -36,8 +37,8 @@ _BY_STATE: dict[str, type[errors.DumacleError]] = {
     "42P01": errors.SchemaMissing,
     "3F000": errors.SchemaMissing,
 }
-# What Dumacle's own functions say.
-_SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
+# Error messages raised by Dumacle's own SQL functions, with advice.
+_MESSAGES: dict[str, tuple[type[errors.DumacleError], str]] = {
     "the user of this login is disabled": (errors.LoginBarred, "ask an admin for: dumacle users enable EMAIL"),
     "this login expired": (errors.LoginBarred, "dumacle auth login"),
     "this login belongs to no user": (errors.LoginBarred, "ask a superadmin for: dumacle users grant-login EMAIL"),
@@ -64,25 +65,25 @@ _SAID: dict[str, tuple[type[errors.DumacleError], str]] = {
     ),
     "this user has reached the limit of recorded operations": (
         errors.OperationsFull,
-        "wait until the oldest are 30 days old and pruned by: dumacle quotas reset",
+        "wait until `dumacle quotas reset` has removed those older than 30 days",
     ),
     "this user made as many changes in a day as are recorded": (
         errors.OperationsFull,
-        "repeat it a day later, or ask an admin to do it",
+        "retry in a day, or ask an admin to do it",
     ),
 }
-# How the server words a refusal to connect, for which the driver gives no state.
+# Messages of a refused connection, for which the driver gives no SQLSTATE.
 _REFUSALS = (
     "password authentication failed",
     "does not exist",
     "is not permitted to log in",
     "permission denied for database",
 )
-# What the CHECKs are called that bound times, texts and documents (models/base.py).
+# Names of the CHECK constraints on times, texts and documents (models/base.py).
 _BOUND = re.compile(r"^ck_(\w+)_(times|texts|documents)$")
-# How libpq words what is wrong with the parameters of a URL, before it connects.
-_MISWRITTEN = re.compile(r"(?:^|: )(?:invalid |missing |definition of service |could not match )")
-_WORTH_RETRYING = {"40001", "40P01", "55P03"}
+# Messages of libpq for invalid parameters of a URL, before it connects.
+_INVALID_URL = re.compile(r"(?:^|: )(?:invalid |missing |definition of service |could not match )")
+_RETRYABLE = {"40001", "40P01", "55P03"}
 
 
 _LIMITS = """
@@ -91,13 +92,13 @@ _LIMITS = """
         set_config('transaction_read_only',
                    CASE WHEN :reads THEN 'on' ELSE current_setting('transaction_read_only') END, true)
 """
-_GREETING = text(_LIMITS)
-_GREETING_AND_SCHEMA = text(f"{_LIMITS}, (SELECT max(version_num) FROM {revisions.TABLE})")  # noqa: S608
+_BEGIN = text(_LIMITS)
+_BEGIN_AND_SCHEMA = text(f"{_LIMITS}, (SELECT max(version_num) FROM {revisions.TABLE})")  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[T]):
-    """What a mutation came to: its result, whether anything changed, and under which operation id."""
+    """The result of a mutation, whether anything changed, and its operation id."""
 
     data: T
     changed: bool
@@ -115,18 +116,18 @@ class Timeouts:
 
 
 class Database:
-    """A PostgreSQL that holds Dumacle's schema; every session of the program comes from here."""
+    """A PostgreSQL database with Dumacle's schema; the source of all sessions."""
 
     def __init__(self, url: str, timeouts: Timeouts, *, pool_size: int = 4) -> None:
         self.url = make_url(url).set(drivername="postgresql+psycopg")
         self.timeouts = timeouts
         self.pool_size = pool_size
         self.wrote = False
-        """Whether a transaction that may have changed something was committed, or its COMMIT sent."""
+        """Whether a transaction that can write was committed, or its COMMIT was sent."""
 
     @cached_property
     def engine(self) -> Engine:
-        """The connection pool; prepared statements are off, so that plans fit each owner."""
+        """The connection pool; without prepared statements, so that each owner's queries get their own plans."""
         return create_engine(
             self.url,
             pool_size=self.pool_size,
@@ -143,7 +144,7 @@ class Database:
         )
 
     def watch(self, tell: Callable[[str], None]) -> None:
-        """Tell every statement with its seconds as it ends, without its parameters."""
+        """Report every statement with its duration (s), without its parameters."""
 
         def begin(connection: Any, *_: Any) -> None:
             connection.info["began"] = time.monotonic()
@@ -156,35 +157,37 @@ class Database:
 
     @contextmanager
     def session(self, *, read_only: bool = False, check_schema: bool = True) -> Iterator[Session]:
-        """Open one transaction: committed at the end, rolled back on an error; faults come out as DumacleErrors."""
+        """Open one transaction: committed at the end, rolled back on an error; database errors become DumacleErrors."""
         with self._translated(), Session(self.engine, expire_on_commit=False) as session:
             with session.begin():
-                self._greet(session, read_only, check_schema)
+                self._begin(session, read_only, check_schema)
                 yield session
                 self.wrote |= not read_only
             queue.notify(session)
 
-    def _greet(self, session: Session, read_only: bool, check_schema: bool) -> None:
-        """Set the transaction's limits and compare schemas in one round trip (poolers refuse start-up options)."""
+    def _begin(self, session: Session, read_only: bool, check_schema: bool) -> None:
+        """Set the transaction's limits and check the schema in one round trip (poolers reject startup options)."""
         limits = {
             "lock": f"{self.timeouts.lock:.3f}s",
             "statement": f"{self.timeouts.statement:.3f}s",
             "reads": read_only,
         }
-        found = session.execute(_GREETING_AND_SCHEMA if check_schema else _GREETING, limits).one()[-1]
+        found = session.execute(_BEGIN_AND_SCHEMA if check_schema else _BEGIN, limits).one()[-1]
         if check_schema:
             revisions.require(found)
 
     def change(
         self, request: operations.Request, work: Callable[[Session], tuple[T, bool]], *, dry_run: bool = False
     ) -> Change[T] | Change[Any]:
-        """Run a mutation as one operation that takes effect once, however often its transaction is repeated.
+        """Run a mutation as one operation that takes effect once, however often its transaction is retried.
 
-        `work` returns its result and whether it changed anything. A lost COMMIT is settled by running again: the
-        operation's row says whether the first attempt arrived. Raises CommitUnknown where nothing can be asked.
+        `work` returns its result and whether it changed anything. After a lost COMMIT it is run again: the operation's
+        row shows whether the first attempt was committed. Raises CommitUnknown if the database cannot be reached.
         """
-        unsure = False
-        for attempt in range(1, TRIES + 1):
+        lost_commit = False
+
+        def once() -> Change[T] | Change[Any]:
+            nonlocal lost_commit
             committing = False
             try:
                 with self._transaction(dry_run) as (session, commit):
@@ -193,34 +196,37 @@ class Database:
                     commit()
                     self.wrote |= committing
                     return change
-            except errors.BrokenOff as fault:
-                unsure |= committing and isinstance(fault, errors.DatabaseUnavailable)
-                if not (unsure or isinstance(fault, errors.DatabaseBusy)):
-                    raise
-                if attempt == TRIES and unsure:
-                    raise errors.CommitUnknown(operation=request.id) from None
-                if attempt == TRIES:
-                    raise
-            time.sleep(0.05 * 2**attempt)  # a full second would be felt; an instant repeat meets the same lock
-        raise AssertionError("unreachable")
+            except errors.DatabaseUnavailable:
+                lost_commit |= committing
+                raise
+
+        def passes(error: errors.DumacleError) -> bool:
+            return isinstance(error, errors.DatabaseBusy) or (lost_commit and isinstance(error, errors.BrokenOff))
+
+        try:
+            return retry.call(once, passes, PAUSES)
+        except errors.BrokenOff:
+            if lost_commit:
+                raise errors.CommitUnknown(operation=request.id) from None
+            raise
 
     @contextmanager
     def rehearsal(self) -> Iterator[Session]:
-        """Open one transaction that is rolled back at its end: the dry run of a mutation that has several."""
+        """Open one transaction that is rolled back at the end: the dry run of a mutation with several transactions."""
         with self._transaction(dry_run=True) as (session, _):
             yield session
 
     @contextmanager
     def _transaction(self, dry_run: bool) -> Iterator[tuple[Session, Callable[[], None]]]:
         with self._translated(), Session(self.engine, expire_on_commit=False) as session:
-            self._greet(session, read_only=False, check_schema=True)
+            self._begin(session, read_only=False, check_schema=True)
             yield session, session.rollback if dry_run else session.commit
             if not dry_run:
                 queue.notify(session)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn faults into DumacleErrors; who waited for a lock in vain is told who holds it."""
+        """Turn database errors into DumacleErrors; a lock timeout names the holder of the lock."""
         with translated():
             try:
                 yield
@@ -237,7 +243,7 @@ class Database:
         return _sentence(fault)
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         if "engine" in self.__dict__:
             self.engine.dispose()
 
@@ -253,46 +259,52 @@ def _once(
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's and SQLAlchemy's faults into DumacleErrors that hold no statement and no parameter."""
+def translated(setting: str = "database_url") -> Iterator[None]:
+    """Turn errors of psycopg and SQLAlchemy into DumacleErrors without statements and parameters."""
     try:
         yield
     except UnicodeEncodeError:
-        # Bytes that are no UTF-8 reach Python as halves of characters.
-        raise errors.InvalidValue(name="text", value="that", reason="it is no valid UTF-8") from None
+        # Bytes that are not UTF-8 reach Python as surrogates.
+        raise errors.InvalidValue(name="text", value="that", reason="it is not valid UTF-8") from None
     except ArgumentError as fault:
-        raise errors.InvalidValue(name="the URL of the database", value="that", reason=str(fault)) from None
+        raise _wrong_url(setting, str(fault)) from None
     except PoolTimeout:
         raise errors.DatabaseBusy(reason="every connection of this program is in use") from None
     except (DBAPIError, psycopg.Error) as fault:
-        raise _meaning(fault) from None
+        raise _error(fault, setting) from None
 
 
-def _meaning(fault: DBAPIError | psycopg.Error) -> BaseException:
+def _error(fault: DBAPIError | psycopg.Error, setting: str) -> BaseException:
     origin = fault.orig if isinstance(fault, DBAPIError) else fault
     if not isinstance(origin, psycopg.Error):
         return fault
     state = origin.sqlstate or ""
     reason = _sentence(origin)
-    if reason in _SAID and state not in _WORTH_RETRYING:
-        said, advice = _SAID[reason]
-        return said(reason=reason, advice=advice)
+    if reason in _MESSAGES and state not in _RETRYABLE:
+        kind, advice = _MESSAGES[reason]
+        return kind(reason=reason, advice=advice)
     if state == "23514" and (bound := _BOUND.search(origin.diag.constraint_name or "")):
         return errors.OutOfBounds(table=bound[1], kind=bound[2])
-    if not state and (isinstance(origin, psycopg.DataError) or _MISWRITTEN.search(reason)):
-        miswritten = "text" if isinstance(origin, psycopg.DataError) else "the URL of the database"
-        return errors.InvalidValue(name=miswritten, value="that", reason=reason)
-    if kind := _BY_STATE.get(state):
-        return kind(reason=reason)
+    if not state and isinstance(origin, psycopg.DataError):
+        return errors.InvalidValue(name="text", value="that", reason=reason)
+    if not state and _INVALID_URL.search(reason):
+        return _wrong_url(setting, reason)
+    if by_state := _BY_STATE.get(state):
+        return by_state(reason=reason)
     if state.startswith(("08", "57P")) or (not state and isinstance(origin, psycopg.OperationalError)):
-        return _unreachable(reason)
+        return _connection_error(reason)
     return errors.DatabaseFault(reason=reason, state=state)
 
 
-def _unreachable(reason: str) -> errors.DumacleError:
+def _wrong_url(setting: str, reason: str) -> errors.InvalidValue:
+    advice = "change it where it is set; to see where: dumacle config list --show-origin"
+    return errors.InvalidValue(name=setting, value="that", reason=reason, advice=advice)
+
+
+def _connection_error(reason: str) -> errors.DumacleError:
     lowered = reason.lower()
     if "no password supplied" in lowered:
-        return errors.NotLoggedIn(reason="no password was found for this login")
+        return errors.NotLoggedIn(reason="there is no password for this login")
     if any(words in lowered for words in _REFUSALS):
         return errors.DatabaseRefused(reason=reason)
     if "too many" in lowered or "remaining connection slots" in lowered:

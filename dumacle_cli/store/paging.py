@@ -1,4 +1,4 @@
-"""Keyset pages: a listing goes on after the last row that was seen, however deep, at the price of the first page."""
+"""Keyset pagination: each page continues after the last row of the one before, so all pages cost the same."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ Column = ColumnElement[Any] | InstrumentedAttribute[Any]
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows of a listing, and the token of the next page where there is one."""
+    """A page of a listing, and the token for the next page, if there is one."""
 
     items: list[T]
     after: str | None
@@ -27,7 +27,7 @@ class Page(Generic[T]):
 def keyset(
     query: Query, columns: Sequence[Column], after: str | None, limit: int, *, descending: bool = False
 ) -> Query:
-    """Order a query by these columns, the last of them unique, and start behind the token; asks for one row more."""
+    """Sort a query by these columns, of which the last is unique, and start after the token; selects one extra row."""
     if after:
         here = tuple_(*columns)
         parts = zip(_decode(after, len(columns)), columns, strict=True)
@@ -37,13 +37,13 @@ def keyset(
 
 
 def page(rows: Sequence[T], limit: int, key: Callable[[T], Sequence[Any]]) -> Page[T]:
-    """Cut the one row more off again, and make the token from the last row's key."""
+    """Remove the extra row, and make the token from the key of the last row."""
     kept = list(rows[:limit])
     return Page(kept, _encode(key(kept[-1])) if len(rows) > limit else None)
 
 
 def every(fetch: Callable[[str | None], Page[T]], after: str | None) -> Iterator[T]:
-    """Iterate over all pages from here on, holding one at a time."""
+    """Iterate over all pages from here on, with one page in memory at a time."""
     while True:
         found = fetch(after)
         yield from found.items
@@ -62,5 +62,5 @@ def _decode(token: str, length: int) -> list[Any]:
     except ValueError:
         key = None
     if not isinstance(key, list) or len(key) != length or not all(isinstance(part, str | int) for part in key):
-        raise InvalidValue(name="--after", value=repr(token), reason="it is not a token of this listing")
+        raise InvalidValue(name="--after", value=repr(token), reason="it is not a token from this listing")
     return key

@@ -1,4 +1,4 @@
-"""Places: where the bytes of a pod lie, and whose keys open it."""
+"""Places: the bucket of a pod, and whose credentials give access to it."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,15 +11,14 @@ from sqlalchemy.orm import Bundle
 from dumacle_cli.store.models import Pod
 
 CUSTOM = {"s3": "use_custom_s3", "wasabi": "use_custom_wasabi", "oracle": "use_custom_oracle"}
-"""The providers for which a pod may have keys of its own, and the column that says whether it uses them."""
+"""The providers for which a pod can have its own credentials, and the column that says whether it uses them."""
 
-
-_MADE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.[a-z0-9]{1,8})?")
+_KEY = re.compile(r"[0-9a-f]{2}/[0-9a-f]{32}(\.[a-z0-9]{1,8})?")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A bucket of a provider, the default one where empty, and the pod whose own keys open it, or None."""
+    """A bucket (by default the one in the settings), and the pod if it needs that pod's own credentials."""
 
     provider: str
     bucket: str = ""
@@ -27,33 +26,33 @@ class Place:
 
 
 def of(pod: Pod) -> Place:
-    """Return where a pod keeps its bytes."""
+    """Return the place of a pod's objects."""
     own = pod.primary_provider in CUSTOM and getattr(pod, CUSTOM[pod.primary_provider])
     return Place(pod.primary_provider, pod.bucket, pod.id if own else None)
 
 
 def folder(prefix: str) -> str:
-    """Return where the keys of a pod with this prefix begin: nothing, or what ends in a slash."""
+    """Return the key prefix of a pod: empty, or ending in a slash."""
     return f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
 
 def is_own(prefix: str, key: str) -> bool:
-    """Say whether a key is one that the program makes for a pod with this prefix."""
-    return key.startswith(folder(prefix)) and bool(_MADE.fullmatch(key.removeprefix(folder(prefix))))
+    """Return whether a key has the form of keys that Dumacle makes for a pod with this prefix."""
+    return key.startswith(folder(prefix)) and bool(_KEY.fullmatch(key.removeprefix(folder(prefix))))
 
 
 KEYHOLDER: ColumnElement[int | None] = case(
     *(((Pod.primary_provider == provider) & getattr(Pod, column), Pod.id) for provider, column in CUSTOM.items())
 )
-"""The id of the pod whose own keys open its bucket, or NULL."""
+"""The id of the pod if its bucket needs the pod's own credentials, or NULL."""
 
 
 class _Places(Bundle[Any]):
-    """Columns that come back as one Place."""
+    """Columns that are read as one Place."""
 
     def create_row_processor(
         self,
-        query: Select[Any],  # noqa: ARG002 - SQLAlchemy gives it by position
+        query: Select[Any],  # noqa: ARG002 - SQLAlchemy passes it by position
         procs: Sequence[Callable[[Row[Any]], Any]],
         labels: Sequence[str],  # noqa: ARG002
     ) -> Callable[[Row[Any]], Place]:
@@ -61,4 +60,4 @@ class _Places(Bundle[Any]):
 
 
 PLACE = _Places("place", Pod.primary_provider, Pod.bucket, KEYHOLDER.label("keyholder"))
-"""To be selected where pods are joined: the Place of each row."""
+"""Select it in queries that join pods, to get the Place of each row."""

@@ -1,4 +1,4 @@
-"""Queries of the purge: what may go, what is marked to go, and what is gone."""
+"""Queries of the purge: what can be purged, what is marked, and removing it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +11,12 @@ from dumacle_cli.store.files import Selection, conditions, one_of
 from dumacle_cli.store.models import File, Lease, Pod, Rendition, Transcode, Version
 from dumacle_cli.store.places import KEYHOLDER, PLACE, Place, is_own
 
-LEFTOVER = ("superseded", "failed")
+OLD = ("superseded", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Doomed:
-    """A content that is marked to go, where its bytes lie, what was made of it, and whether its whole file goes."""
+class MarkedVersion:
+    """A version marked for removal: its object, its transcodes, and whether its whole file is removed."""
 
     version_id: int
     file_id: int
@@ -25,30 +25,30 @@ class Doomed:
     upload_id: str | None
     prefix: str
     transcodes: list[int]
-    whole: bool
+    whole_file: bool
 
     @property
     def is_own(self) -> bool:
-        """Whether the key is one that the program makes for the pod."""
+        """Whether the key has the form of keys that Dumacle makes for the pod."""
         return is_own(self.prefix, self.key)
 
 
 def _free(file_id: Any) -> ColumnElement[bool]:
-    """Say that no lease counts the bytes of any content of the file any more."""
+    """Require that no open lease counts the bytes of any version of the file."""
     counted = exists().where(Version.file_id == file_id, Lease.id == Version.lease_id, Lease.closed_at.is_(None))
     return ~counted
 
 
-def files(chosen: Selection) -> Select[int]:
-    """Select the chosen deleted files that are not marked yet, the earliest first."""
+def deleted_files(chosen: Selection) -> Select[int]:
+    """Select the chosen deleted files that are not marked yet, earliest deletion first."""
     deleted = conditions(replace(chosen, deleted=True))
     return select(File.id).where(*deleted, _free(File.id)).order_by(File.deleted_at, File.id)
 
 
-def leftovers(chosen: Selection) -> Select[int]:
-    """Select the contents of the chosen live files that are not the present one any more, or never were.
+def old_versions(chosen: Selection) -> Select[int]:
+    """Select the superseded and failed versions of the chosen live files.
 
-    An instant of the selection is that at which these were given up, not that of their files.
+    `chosen.before` applies to when the versions were superseded or started, not to their files.
     """
     following = aliased(Version)
     superseded_at = (
@@ -59,7 +59,7 @@ def leftovers(chosen: Selection) -> Select[int]:
     query = (
         select(Version.id)
         .join(File, File.id == Version.file_id)
-        .where(Version.status.in_(LEFTOVER), File.version_id.is_distinct_from(Version.id))
+        .where(Version.status.in_(OLD), File.version_id.is_distinct_from(Version.id))
         .where(*conditions(replace(chosen, deleted=False, before=None)))
         .where(~exists().where(Lease.id == Version.lease_id, Lease.closed_at.is_(None)))
     )
@@ -69,10 +69,10 @@ def leftovers(chosen: Selection) -> Select[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
-    """How much a purge would take now, with what an earlier one left half done.
+class Totals:
+    """What a purge would remove now, including what an earlier purge did not finish.
 
-    `files` are deleted ones, `versions` all contents, `old` those of live files; bytes are what becomes free.
+    `files` are deleted files, `versions` all their versions and the `old` ones of live files, `bytes` the space freed.
     """
 
     files: int
@@ -82,10 +82,12 @@ class Extent:
     bytes: int
 
 
-def extent(session: Session, chosen: Selection) -> Extent:
-    """Count what a purge would take now."""
-    gone = union_all(files(chosen).order_by(None), select(File.id).where(File.purging_at.is_not(None))).cte("gone")
-    old = leftovers(chosen).order_by(None).cte("old")
+def totals(session: Session, chosen: Selection) -> Totals:
+    """Count what a purge would remove now."""
+    gone = union_all(deleted_files(chosen).order_by(None), select(File.id).where(File.purging_at.is_not(None))).cte(
+        "gone"
+    )
+    old = old_versions(chosen).order_by(None).cte("old")
     going = or_(Version.file_id.in_(select(gone.c.id)), Version.id.in_(select(old.c.id)), Version.status == "purging")
     numbers = [select(func.count()).select_from(found).scalar_subquery() for found in (gone, old)]
     size = func.coalesce(func.sum(Version.size).filter(Version.stored_at.is_not(None)), 0)
@@ -97,28 +99,39 @@ def extent(session: Session, chosen: Selection) -> Extent:
         .join(Version, Version.id == Transcode.version_id)
         .where(going)
     ).one()
-    return Extent(found[0], found[1], found[2], made[0], int(found[3]) + int(made[1]))
+    return Totals(found[0], found[1], found[2], made[0], int(found[3]) + int(made[1]))
 
 
 def mark_files(session: Session, chosen: Selection, limit: int) -> bool:
-    """Mark the next deleted files with all their contents, and let go of these; says whether there were any."""
-    query = files(chosen).limit(limit).with_for_update(of=File, skip_locked=True)
+    """Mark the next deleted files with all their versions, skipping locked ones; returns whether there were any."""
+    query = deleted_files(chosen).limit(limit).with_for_update(of=File, skip_locked=True)
     ids = list(session.scalars(query))
     session.execute(update(File).where(one_of(File.id, ids)).values(purging_at=func.now(), version_id=None))
     session.execute(update(Version).where(one_of(Version.file_id, ids)).values(status="purging"))
     return bool(ids)
 
 
-def mark_leftovers(session: Session, chosen: Selection, limit: int) -> bool:
-    """Mark the next old contents; says whether there were any."""
-    query = leftovers(chosen).limit(limit).with_for_update(of=Version, skip_locked=True)
+def mark_old_versions(session: Session, chosen: Selection, limit: int) -> bool:
+    """Mark the next old versions, skipping locked ones; returns whether there were any."""
+    query = old_versions(chosen).limit(limit).with_for_update(of=Version, skip_locked=True)
     ids = list(session.scalars(query))
     session.execute(update(Version).where(one_of(Version.id, ids)).values(status="purging"))
     return bool(ids)
 
 
-def doomed(session: Session, limit: int, without: Iterable[Place], after: int = 0) -> list[Doomed]:
-    """Return the next contents behind an id that are marked, whoever marked them, elsewhere than at these places."""
+def remaining(session: Session, chosen: Selection) -> int:
+    """Count the files and old versions that a purge could still remove."""
+    unfinished = select(File.id).where(File.purging_at.is_not(None))
+    queries = (deleted_files(chosen).order_by(None), old_versions(chosen).order_by(None), unfinished)
+    numbers = [select(func.count()).select_from(query.subquery()).scalar_subquery() for query in queries]
+    return sum(session.execute(select(*numbers)).one())
+
+
+def marked(session: Session, limit: int, without: Iterable[Place], after: int = 0) -> list[MarkedVersion]:
+    """Return the next marked versions with an id above `after`, no matter which purge marked them.
+
+    `without` names buckets to skip.
+    """
     transcodes = func.array(select(Transcode.id).where(Transcode.version_id == Version.id).scalar_subquery())
     place = (PLACE, Version.key, Version.upload_id, Pod.prefix)
     where = tuple_(Pod.primary_provider, Pod.bucket, func.coalesce(KEYHOLDER, 0))
@@ -131,12 +144,12 @@ def doomed(session: Session, limit: int, without: Iterable[Place], after: int = 
         .order_by(Version.id)
         .limit(limit)
     )
-    return [Doomed(*row) for row in session.execute(query)]
+    return [MarkedVersion(*row) for row in session.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """How many contents and renditions were still there to be removed, and their bytes."""
+    """How many versions and renditions were removed, and their bytes."""
 
     versions: int
     renditions: int
@@ -144,11 +157,11 @@ class Removed:
 
 
 def remove_versions(session: Session, ids: Sequence[int]) -> Removed:
-    """Delete those that are still there and marked, with what was made of them, and give their storage back."""
+    """Delete the versions that are still marked, with their renditions, and free the storage that they used."""
     query = text("SELECT versions, renditions, bytes FROM app.purge_versions(CAST(:ids AS bigint[]))")
     return Removed(*session.execute(query, {"ids": list(ids)}).one())
 
 
 def remove_files(session: Session, limit: int) -> int:
-    """Delete marked files of which no content is left; returns how many."""
+    """Delete marked files that have no versions left, skipping locked ones; returns how many."""
     return int(session.scalars(select(func.app.purge_files(limit))).one())

@@ -1,4 +1,4 @@
-"""Queries of the upload engine: everything in sets, one statement a purpose."""
+"""Queries of the upload engine, each for a whole set of files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ UNFINISHED = "('planned', 'uploading', 'completing')"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the database holds at a path: the present content, and the run that is writing another one now."""
+    """What the database knows about a path: its current version, and another run that is uploading to it now."""
 
     file_id: int
     version_id: int | None
@@ -25,10 +25,10 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
-    """The answer to a request for capacity in bytes: a lease, or who refused it and what is free there."""
+class Lease:
+    """The result of requesting capacity: a lease, or the limit that refused it; `granted` and `free` in bytes."""
 
-    lease_id: int | None
+    id: int | None
     granted: int
     refused_by: str | None
     free: int
@@ -36,7 +36,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One content on its way to a key of its own."""
+    """A version that is being uploaded to its key."""
 
     file_id: int
     version_id: int
@@ -44,12 +44,12 @@ class Attempt:
 
 
 def reap_leases(session: Session) -> None:
-    """Close the leases whose holders let them run out."""
+    """Close the leases that expired."""
     session.execute(text("SELECT app.reap_leases(now())"))
 
 
 def open_run(session: Session, **values: Any) -> Any:
-    """Open the run of this identity, or return the one that is open with the age of its heartbeat in seconds."""
+    """Open a run, or return the same run if it is open already, with the age of its heartbeat in seconds."""
     return session.execute(
         text(
             "INSERT INTO app.runs (name, pod_id, owner_id, prefix, selection_hash, host, pid) "
@@ -62,8 +62,8 @@ def open_run(session: Session, **values: Any) -> Any:
     ).one()
 
 
-def take_run_over(session: Session, run: int, host: str, pid: int) -> None:
-    """Go on with a run whose holder is gone: its leases are closed, and its heartbeat is ours."""
+def take_over_run(session: Session, run: int, host: str, pid: int) -> None:
+    """Take over a run whose process is gone, and close its leases."""
     session.execute(
         text("SELECT app.close_lease(id) FROM app.leases WHERE run_id = :run AND closed_at IS NULL ORDER BY id"),
         {"run": run},
@@ -75,12 +75,12 @@ def take_run_over(session: Session, run: int, host: str, pid: int) -> None:
 
 
 def holder(session: Session, run: int) -> Any:
-    """Return the host and the pid of the process that has the run now."""
+    """Return the host and pid of the process that holds the run."""
     return session.execute(text("SELECT host, pid FROM app.runs WHERE id = :run"), {"run": run}).one()
 
 
 def heartbeat(session: Session, run: int, host: str, pid: int, seconds: float) -> bool:
-    """Say that the run is alive and keep its leases for so many seconds more; false where another has taken it."""
+    """Extend the run and its leases by `seconds`; returns false if another process holds the run."""
     ours = session.execute(
         text(
             "UPDATE app.runs SET heartbeat_at = now() "
@@ -95,9 +95,9 @@ def heartbeat(session: Session, run: int, host: str, pid: int, seconds: float) -
 
 
 def close_run(session: Session, run: int, **values: Any) -> None:
-    """End a run that this host and pid still have, with status, files, size and totals (JSON).
+    """Close a run with status, files, size and totals (JSON), if this host and pid still hold it.
 
-    Its leases give back what they did not spend, and attempts that an earlier holder left open are given up.
+    Its leases are closed, and attempts that an earlier holder left open are marked as failed.
     """
     ours = session.execute(
         text(
@@ -112,10 +112,10 @@ def close_run(session: Session, run: int, **values: Any) -> None:
             text("SELECT app.close_lease(id) FROM app.leases WHERE run_id = :run AND closed_at IS NULL ORDER BY id"),
             {"run": run},
         )
-        _give_up(session, run)
+        _fail_open_attempts(session, run)
 
 
-def _give_up(session: Session, run: int) -> None:
+def _fail_open_attempts(session: Session, run: int) -> None:
     session.execute(
         text(
             f"""
@@ -138,7 +138,7 @@ def _give_up(session: Session, run: int) -> None:
 
 
 def known(session: Session, pod: int, owner: int, run: int, paths: Sequence[str]) -> dict[str, Known]:
-    """Return what is held at these paths."""
+    """Return what is known about these paths."""
     rows = session.execute(
         text(
             f"""
@@ -156,8 +156,8 @@ def known(session: Session, pod: int, owner: int, run: int, paths: Sequence[str]
     return {row[0]: Known(*row[1:]) for row in rows}
 
 
-def take_lease(session: Session, pod: int, user: int, run: int, wanted: int, least: int, seconds: float) -> Grant:
-    """Claim up to `wanted` bytes, at least `least`, for so many seconds."""
+def take_lease(session: Session, pod: int, user: int, run: int, wanted: int, least: int, seconds: float) -> Lease:
+    """Lease at least `least` and up to `wanted` bytes for `seconds`."""
     row = session.execute(
         text(
             "SELECT lease_id, granted, refused_by, free "
@@ -165,16 +165,16 @@ def take_lease(session: Session, pod: int, user: int, run: int, wanted: int, lea
         ),
         {"pod": pod, "user": user, "run": run, "wanted": wanted, "least": least, "seconds": seconds},
     ).one()
-    return Grant(row.lease_id, row.granted or 0, row.refused_by, row.free or 0)
+    return Lease(row.lease_id, row.granted or 0, row.refused_by, row.free or 0)
 
 
 def trim_lease(session: Session, lease: int, size: int) -> None:
-    """Give back at once what of a lease no file was assigned to, keeping `size` bytes."""
+    """Shrink a lease to `size` bytes, which its files need."""
     session.execute(text("SELECT app.trim_lease(:lease, :size)"), {"lease": lease, "size": size})
 
 
 def close_leases(session: Session, leases: Sequence[int]) -> None:
-    """Book what these leases spent and give the rest back."""
+    """Close leases: charge what was used and give the rest back."""
     session.execute(
         text("SELECT app.close_lease(id) FROM unnest(CAST(:leases AS bigint[])) AS l (id) ORDER BY id"),
         {"leases": list(leases)},
@@ -184,10 +184,10 @@ def close_leases(session: Session, leases: Sequence[int]) -> None:
 def intend(
     session: Session, pod: int, owner: int, run: int, lease: int, columns: dict[str, list[Any]]
 ) -> list[Attempt]:
-    """Write rows and keys before the first byte moves; `columns` are lists of path, size, mtime_ns, key and type.
+    """Write rows and keys before any byte is sent; `columns` are lists of path, size, mtime_ns, key and content_type.
 
-    Attempts are returned in the order of the columns, with the keys that the database made of those proposed. Earlier
-    attempts that never ended are given up, and their keys are left to the next purge.
+    Attempts are returned in the order of the columns, with the keys that the database made from the proposed ones.
+    Earlier attempts that never ended are marked as failed; the next purge removes their objects.
     """
     rows = session.execute(
         text(
@@ -204,8 +204,8 @@ def intend(
                 DO UPDATE SET upload_status = 'uploading', upload_progress = 0, run_id = excluded.run_id, error = NULL
                 RETURNING id, path
             ), given_up AS (
-                -- OFFSET 0: one index look-up a file, whatever the planner believes of tables that grow meanwhile.
-                -- The status stands outside, or it would read the index of all that is unfinished for each file.
+                -- OFFSET 0 forces one index lookup per file, even if the planner's statistics are outdated.
+                -- Filtering by status inside would scan the index of all unfinished versions for each file.
                 UPDATE app.versions SET status = 'failed' WHERE id IN (
                     SELECT earlier.id FROM file CROSS JOIN LATERAL (
                         SELECT v.id, v.status FROM app.versions AS v WHERE v.file_id = file.id OFFSET 0
@@ -226,22 +226,22 @@ def intend(
     return [Attempt(*row) for row in rows]
 
 
-def begin_parts(session: Session, version: int, upload_id: str, part_size: int) -> None:
-    """Remember a multipart upload before its first part is sent."""
+def record_parts(session: Session, version: int, upload_id: str, part_size: int) -> None:
+    """Record a multipart upload before its first part is sent."""
     session.execute(
         text("UPDATE app.versions SET upload_id = :upload_id, part_size = :part_size WHERE id = :version"),
         {"version": version, "upload_id": upload_id, "part_size": part_size},
     )
 
 
-def begin_completing(session: Session, file: int, version: int) -> None:
-    """Remember that all parts are there before Complete is asked for."""
+def record_completing(session: Session, file: int, version: int) -> None:
+    """Record that all parts are stored, before the upload is completed."""
     session.execute(text("UPDATE app.versions SET status = 'completing' WHERE id = :version"), {"version": version})
     session.execute(text("UPDATE app.files SET upload_status = 'completing' WHERE id = :file"), {"file": file})
 
 
 def record_stored(session: Session, columns: dict[str, list[Any]]) -> None:
-    """Move the pointers of files to contents that are proven to be stored; what was there is superseded."""
+    """Make versions that are proven to be stored the current ones; those before them are superseded."""
     session.execute(
         text(
             """
@@ -273,7 +273,7 @@ def record_stored(session: Session, columns: dict[str, list[Any]]) -> None:
 
 
 def record_failed(session: Session, columns: dict[str, list[Any]]) -> None:
-    """Give attempts up: a file with an earlier content keeps it, one without ends in `upload_status`."""
+    """Mark attempts as failed: a file keeps its earlier version, or takes the status if it has none."""
     session.execute(
         text(
             """
@@ -296,7 +296,7 @@ def record_failed(session: Session, columns: dict[str, list[Any]]) -> None:
 
 
 def record_unchanged(session: Session, file_ids: Sequence[int], mtimes: Sequence[int]) -> None:
-    """Note that files hold what is at the source: its time (ns) is taken over, and a broken-off attempt forgotten."""
+    """Record that files are unchanged: take over their mtimes (ns) and clear the error of an earlier attempt."""
     session.execute(
         text(
             """
@@ -312,9 +312,9 @@ def record_unchanged(session: Session, file_ids: Sequence[int], mtimes: Sequence
 
 
 def record_spent(session: Session, spent: dict[int, int]) -> set[int]:
-    """Book bytes in the leases they were taken from, and return the leases that are still open.
+    """Charge bytes to leases, and return the leases that are still open.
 
-    One that was closed, because its holder was silent for too long, has given its bytes back: nothing is booked.
+    Nothing is charged to a lease that expired and was closed, because its bytes were given back.
     """
     rows = session.execute(
         text("SELECT app.spend_leases(CAST(:ids AS bigint[]), CAST(:bytes AS bigint[]))"),
@@ -324,7 +324,7 @@ def record_spent(session: Session, spent: dict[int, int]) -> set[int]:
 
 
 def record_progress(session: Session, percents: dict[int, int]) -> None:
-    """Write how far uploads are (0 to 100), so that others can watch."""
+    """Write the progress of uploads (0 to 100) for `files show --watch`."""
     session.execute(
         text(
             "UPDATE app.files AS f SET upload_progress = p.percent "
@@ -335,8 +335,8 @@ def record_progress(session: Session, percents: dict[int, int]) -> None:
     )
 
 
-def room(session: Session, pod: int, user: int, at: datetime) -> dict[str, int | None]:
-    """Return the free bytes of the pod and of the user's storage and upload quotas; None is unlimited."""
+def free_space(session: Session, pod: int, user: int, at: datetime) -> dict[str, int | None]:
+    """Return the bytes left in the pod and in the user's storage and upload quotas; None is unlimited."""
     row = session.execute(
         text(
             """

@@ -59,7 +59,7 @@ def _plant(tree: Path, count: int, size: int) -> None:
 
 
 def _superadmin(url: str, password: str) -> str:
-    """Make whom the uploads are run by, whom policies and the record bind."""
+    """Create the superadmin who runs the uploads, with row-level security and the audit log in force."""
     database = Database(url, Timeouts())
     with database.session() as session:
         login = seed.superadmin(session, "root@example.com", password)
@@ -102,7 +102,7 @@ def _empty(up: servers.Servers) -> None:
 
 
 def _check(tree: Path, up: servers.Servers, url: str) -> None:
-    """Compare source, rows and objects, by what knows nothing of how they came to be."""
+    """Compare source, rows and objects, with code that is independent of the upload engine."""
     database = Database(url, Timeouts(statement=600))
     keys = ("us-east-1", up.bucket, up.s3_access_key, up.s3_secret_key)
     with ObjectStore(Location("local", up.s3_endpoint, *keys)) as store:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
+from tests import buckets
 
 BUCKET = "pod-bucket"
 
@@ -59,8 +60,7 @@ def moto() -> Iterator[Location]:
     server.start()
     host, port = server.get_host_and_port()
     location = Location("s3", f"http://{host}:{port}", "us-east-1", BUCKET, "moto-access-key", "moto-secret-key")
-    with ObjectStore(location) as store:
-        store.ensure_bucket()
+    buckets.create(location)
     yield location
     server.stop()
 

@@ -96,7 +96,7 @@ def test_the_keyring(monkeypatch: pytest.MonkeyPatch, key: Key) -> None:
     ring: dict[str, str] = {}
     monkeypatch.setattr(keychain, "read", ring.get)
     monkeypatch.setattr(keychain, "store", ring.__setitem__)
-    with pytest.raises(errors.KeyUnusable, match="not there"):
+    with pytest.raises(errors.KeyUnusable, match="does not exist"):
         keys.load("keyring:production", {})
     made = keys.create("keyring:production")
     assert keys.load("keyring:production", {}) == made

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dumacle_cli.clients.providers import PROVIDERS, endpoint, known, proves
+from dumacle_cli.clients.providers import endpoint, known, proves
 from dumacle_cli.errors import InvalidValue, NotConfigured
 
 pytestmark = pytest.mark.unit
@@ -29,14 +29,6 @@ def test_oracle_needs_a_namespace() -> None:
 def test_unknown_provider_names_the_known_ones() -> None:
     with pytest.raises(InvalidValue, match="s3, wasabi, oracle, local"):
         known("gcs")
-
-
-@pytest.mark.parametrize("name", PROVIDERS)
-def test_limits_fit_together(name: str) -> None:
-    facts = PROVIDERS[name]
-    assert facts.name == name
-    assert facts.min_part < facts.max_part <= facts.max_put <= facts.max_object
-    assert facts.max_part * facts.max_parts >= facts.max_object
 
 
 def test_only_an_enforced_payload_hash_is_proof_without_the_md5() -> None:

@@ -136,7 +136,7 @@ def kept(config_file: Path) -> list[Path]:
 def test_a_login_from_the_grant_to_the_logout(ada: Person, config_file: Path) -> None:
     refused = ada.run("users", "list", expect=Exit.LOGIN)
     assert refused.err.splitlines() == [
-        "dumacle: you are not logged in: no password was found for this login",
+        "dumacle: you are not logged in: there is no password for this login",
         "  fix: dumacle auth login",
     ]
     opened = ada.log_in().data
@@ -237,7 +237,7 @@ def test_the_password_is_typed_at_a_terminal_and_not_shown(ada: Person, config_f
     assert ada.password not in done.out + done.err
     assert len(kept(config_file)) == 1
     refused = ada.run("auth", "login", "--store", "file", expect=Exit.USAGE)
-    assert "repeat it with --password-file FILE" in refused.err
+    assert "repeat the command with --password-file FILE" in refused.err
 
 
 # Sessions
@@ -525,7 +525,7 @@ def test_where_the_password_comes_from(
     environment(PGPASSFILE=str(passfile))
     assert source(ada).startswith("libpq")
     ada.log_in()
-    assert source(ada) == "session, kept in the file"
+    assert source(ada) == "session, stored in the file"
     file = tmp_path / "dumacle-password"
     file.write_text(f"{ada.password}\n")
     file.chmod(0o600)
@@ -553,7 +553,7 @@ def test_where_the_password_comes_from(
 def test_a_password_command_that_fails(
     command: str, reason: str, ada: Person, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passwords, "PATIENCE", 0.5)
+    monkeypatch.setattr(passwords, "TIMEOUT", 0.5)
     environment(DUMACLE_PASSWORD_COMMAND=command)
     refused = ada.run("auth", "whoami", expect=Exit.FAILED)
     assert refused.err.startswith("dumacle: password_command failed: ")
@@ -586,7 +586,7 @@ def keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     """A way to choose among keyrings that lie in a file."""
     (tmp_path / "keyrings_of_tests.py").write_text(KEYRING)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(keychain, "PATIENCE", 60)
+    monkeypatch.setattr(keychain, "TIMEOUT", 60)
 
     def choose(name: str) -> None:
         monkeypatch.setenv("PYTHON_KEYRING_BACKEND", f"keyrings_of_tests.{name}" if "." not in name else name)
@@ -599,11 +599,11 @@ def test_a_session_in_the_keyring(ada: Person, keyring: Callable[[str], None], c
     ada.run("auth", "login", "--password-file", "-", stdin=ada.password)
     (note,) = kept(config_file)
     assert "password" not in note.read_text()
-    assert source(ada) == "session, kept in the keyring"
+    assert source(ada) == "session, stored in the keyring"
     assert ada.who()["kind"] == "session"
     (config_file.parent.parent.parent / "kept.json").write_text("{}")
     lost = ada.run("auth", "whoami", expect=Exit.LOGIN)
-    assert "the keyring has the password of this session no more" in lost.err
+    assert "the keyring no longer has the password of this session" in lost.err
     assert ada.run("auth", "logout", "-o", "json").data["ended"] is False
 
 
@@ -613,9 +613,9 @@ def test_a_keyring_that_keeps_nothing_opens_no_session(
 ) -> None:
     keyring(name)
     if name == "Silent":
-        monkeypatch.setattr(keychain, "PATIENCE", 0.5)
+        monkeypatch.setattr(keychain, "TIMEOUT", 0.5)
     refused = ada.run("auth", "login", "--password-file", "-", stdin=ada.password, expect=Exit.FAILED)
-    assert refused.err.startswith("dumacle: the session cannot be kept: the keyring failed: ")
+    assert refused.err.startswith("dumacle: the session cannot be saved: the keyring failed: ")
     assert "dumacle auth login --store file" in refused.err
     assert kept(config_file) == []
     with ada.connect() as connection:
@@ -628,13 +628,13 @@ def test_a_keyring_in_clear_text_is_named_and_takes_no_session(
 ) -> None:
     keyring(name)
     refused = ada.run("auth", "login", "--password-file", "-", stdin=ada.password, expect=Exit.FAILED)
-    assert "keyrings_of_tests.PlaintextKeyring, which keeps secrets in clear text" in refused.err
+    assert "keyrings_of_tests.PlaintextKeyring, which stores secrets in clear text" in refused.err
     assert "dumacle auth login --store file" in refused.err
     assert kept(config_file) == []
     keyring("Keyring")
     ada.run("auth", "login", "--password-file", "-", stdin=ada.password)
     keyring(name)
-    assert "keeps secrets in clear text" in ada.run("auth", "status", "-o", "json").data["finding"]
+    assert "stores secrets in clear text" in ada.run("auth", "status", "-o", "json").data["finding"]
     with pytest.raises(ToolFailed, match="clear text"):
         keys.create("keyring:production")
     found = {row["check"]: row for row in ada.run("doctor", "-o", "json").data}["keyring"]

@@ -115,16 +115,16 @@ def test_a_silent_keyring_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path:
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(keychain, "PATIENCE", 0.2)
+    monkeypatch.setattr(keychain, "TIMEOUT", 0.2)
     found = checks.keyring()
-    assert (found.status, "no answer" in found.finding) == ("warning", True)
+    assert (found.status, "no response" in found.finding) == ("warning", True)
 
 
 @pytest.mark.unit
 def test_the_keyring_that_stores_nothing_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.null.Keyring")
-    monkeypatch.setattr(keychain, "PATIENCE", 60)
-    assert checks.keyring().finding.endswith("none that stores anything")
+    monkeypatch.setattr(keychain, "TIMEOUT", 60)
+    assert checks.keyring().finding.endswith("no keyring that stores secrets")
 
 
 @pytest.mark.unit

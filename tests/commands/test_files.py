@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pytest
+from sqlalchemy import select
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
@@ -66,8 +67,8 @@ def test_list_filters_sorts_pages_and_streams(run: "Run", ids: dict[str, int]) -
     for wrong, said in (
         (["--sort", "path"], "--sort path needs --owner or --pod"),
         (["--prefix", "a"], "--prefix needs --owner or --pod"),
-        (["--prefix", "a", "--sort", "size"], "--prefix lists by path; leave --sort out"),
-        (["--deleted", "--sort", "size"], "--deleted lists by the time of deletion; leave --sort out"),
+        (["--prefix", "a", "--sort", "size"], "--prefix sorts by path; remove --sort"),
+        (["--deleted", "--sort", "size"], "--deleted sorts by time of deletion; remove --sort"),
     ):
         assert run("files", "list", *wrong, "-o", "json", expect=2).error["message"] == said
 
@@ -143,11 +144,20 @@ def test_purge(run: "Run", ids: dict[str, int], object_store: ObjectStore) -> No
     assert len(list(object_store.list(""))) == 3
     run("files", "purge", expect=2)
     purged = run("files", "purge", "--yes", "-o", "json")
-    assert purged.data == foreseen.data == {"files": 1, "versions": 1, "renditions": 0, "bytes": 4}
+    assert purged.data == foreseen.data == {"files": 1, "versions": 1, "renditions": 0, "bytes": 4, "skipped": 0}
     assert len(list(object_store.list(""))) == 2
     run("files", "purge", str(ids["a/1"]), "--yes", expect=7)
     run("files", "delete", str(ids["a/1"]), "--yes")
     assert run("files", "purge", "a/1", "--owner", ADA, "--yes", "-o", "json").data["files"] == 1
+
+
+def test_purge_of_a_locked_file_is_partly_done(run: "Run", ids: dict[str, int], database: Database) -> None:
+    with database.session() as other:
+        other.execute(select(File.id).where(File.path == "lost").with_for_update())
+        purged = run("files", "purge", "--older-than", "0s", "--yes", "-o", "json", expect=3)
+        assert (purged.data["files"], purged.data["skipped"], purged.json["changed"]) == (0, 1, False)
+        assert "1 skipped" in run("files", "purge", str(ids["lost"]), "--yes", expect=3).err
+    assert run("files", "purge", str(ids["lost"]), "--yes", "-o", "json").data["files"] == 1
 
 
 def test_id_of_a_deleted_pod_selects_what_lies_there(
@@ -220,7 +230,7 @@ def test_bulk_shows_what_goes_and_asks(
     asked = ask(answer, "files", verb, "--owner", ADA, "--prefix", "a/", "--older-than", "0s", "--profile", "shop")
     assert asked.code == code
     assert "2 files, 9 B: a/1, a/22" in asked.err
-    assert re.search(r"\[database .+, profile shop\]\nGo on\? \[y/N\]", asked.err)
+    assert re.search(r"\[database .+, profile shop\]\nContinue\? \[y/N\]", asked.err)
     assert re.search(r", older than \d{4}-\d\d-\d\d \d\d:\d\d UTC", asked.err)
     after = {"delete": deleted(run), "purge": stored(object_store)}
     assert len(before[verb] ^ after[verb]) == (0 if code else 2)

@@ -33,6 +33,7 @@ from dumacle_cli.local.servers import OWNER, Servers
 from dumacle_cli.services import seed as seeds
 from dumacle_cli.store import bootstrap, schema
 from dumacle_cli.store.database import Database, Timeouts
+from tests import buckets
 from tests import seed as world
 from tests.faults.generated import Case, case
 from tests.processes import ROOT
@@ -349,7 +350,7 @@ def installed() -> Iterator[Installation]:
         location = Location("local", up.s3_endpoint, "us-east-1", "fuzzed", up.s3_access_key, up.s3_secret_key)
         database = Database(owner, Timeouts())
         with ObjectStore(location) as store, database.session() as session:
-            store.ensure_bucket()
+            buckets.create(location)
             login = seeds.superadmin(session, "tests@example.com", up.owner_password)
             world.fill(session, location.bucket, store)
         database.close()
@@ -374,7 +375,7 @@ def _working(place: Path, up: Servers) -> Path:
 def preload() -> None:
     """Import what commands import when they run, so that no child has to."""
     assert list(commands.walk())
-    for name in ("botocore.session", "pycurl", "sqlalchemy.orm", "stripe", "psycopg", "keyring"):
+    for name in ("boto3.session", "pycurl", "sqlalchemy.orm", "stripe", "psycopg", "keyring"):
         importlib.import_module(name)
 
 

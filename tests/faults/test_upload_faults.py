@@ -17,12 +17,13 @@ from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.errors import RunBusy
-from dumacle_cli.ingest.items import Silent
+from dumacle_cli.ingest.items import NoProgress
 from dumacle_cli.local import servers
 from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database, Timeouts
+from tests import buckets
 from tests.conftest import Result, Run
 from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
 from tests.faults.workers import is_alive
@@ -227,7 +228,7 @@ def test_signal_in_a_large_file(begin: Begin, fill: Fill, database: Database, ob
     process.send_signal(signal.SIGTERM)
     assert finish(process)[0] == 143
     checker.books(database)
-    assert list(object_store.list_uploads("")) == []
+    assert buckets.unfinished_uploads(object_store.location) == []
 
 
 def test_timeout(upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore) -> None:
@@ -382,7 +383,7 @@ def test_the_same_command_twice_at_once(
     first.send_signal(signal.SIGSTOP)
     code, said = finish(begin(folder, "--results", tmp_path / "results.jsonl"))
     first.send_signal(signal.SIGCONT)
-    assert (code, "this upload is being done already" in said) == (9, True), said
+    assert (code, "this upload is already running" in said) == (9, True), said
     assert finish(first)[0] == 0
     checker.check(database, object_store, checker.tree(folder))
     assert scalar(database, "SELECT count(*) FROM app.versions") == 1800
@@ -423,14 +424,14 @@ def test_sixteen_fill_a_pod_to_the_brim(
     watching = threading.Thread(target=watch)
     watching.start()
     with ThreadPoolExecutor(16) as pool:
-        done = list(pool.map(lambda folder: drive(folder, Silent()), folders))
+        done = list(pool.map(lambda folder: drive(folder, NoProgress()), folders))
     stop.set()
     watching.join()
     assert max(seen) <= 300_500
     assert all(each.uploaded + each.refused == each.planned == 40 for each in done)
     checker.books(database)
     # What one had claimed while another was refused may be left; whoever comes again finds it.
-    rest = [drive(folder, Silent()) for folder in folders]
+    rest = [drive(folder, NoProgress()) for folder in folders]
     assert sum(each.uploaded for each in done + rest) == 300
     assert scalar(database, "SELECT used FROM app.pods") == 300_000
     checker.books(database)
@@ -477,7 +478,7 @@ def test_run_that_was_taken_over_ends_and_closes_nothing(
 
     def take_over() -> None:
         with database.session() as session:
-            uploads.take_run_over(session, 1, "elsewhere", 1)
+            uploads.take_over_run(session, 1, "elsewhere", 1)
 
     with suppress(RunBusy):  # which it notices with its next heartbeat, if it lives that long
         assert drive(folder, Meddler(when_planned=take_over)).failed == 6
@@ -493,7 +494,7 @@ def test_heartbeat_of_a_run_that_another_has(database: Database, home: Home) -> 
         identity = {"pod": home.pod_id, "owner": home.owner_id, "prefix": "", "selection": b"", "name": "films"}
         run = uploads.open_run(session, host="here", pid=1, **identity).id
         assert uploads.heartbeat(session, run, "here", 1, 30)
-        uploads.take_run_over(session, run, "elsewhere", 1)
+        uploads.take_over_run(session, run, "elsewhere", 1)
         assert not uploads.heartbeat(session, run, "here", 1, 30)
         assert tuple(uploads.holder(session, run)) == ("elsewhere", 1)
         uploads.close_run(session, run, host="here", pid=1, status="done", files=0, size=0, totals="{}")

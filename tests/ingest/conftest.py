@@ -3,19 +3,16 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from dumacle_cli.clients import providers
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.clients.puts import Puts
-from dumacle_cli.ingest.engine import Stores, Upload
-from dumacle_cli.ingest.items import Attempt, Progress, Silent, Summary
-from dumacle_cli.ingest.plan import Place
-from dumacle_cli.ingest.upload import run as run_upload
+from dumacle_cli.ingest.items import Attempt, NoProgress, Progress, Summary
+from dumacle_cli.ingest.runs import UploadRequest
+from dumacle_cli.ingest.upload import upload as upload_files
 from dumacle_cli.store.database import Database
 from tests.conftest import Result, Run
 from tests.factories import GIB, make_grant, make_plan, make_pod, make_subscription, make_user
@@ -68,7 +65,7 @@ def fill(tmp_path: Path) -> Fill:
     return make
 
 
-class Meddler(Silent):
+class Meddler(NoProgress):
     """Watches an upload, and does something to its files when they are planned, or when first bytes have moved."""
 
     def __init__(self, when_planned: Callable[[], object] = bool, when_moved: Callable[[], object] = bool) -> None:
@@ -86,17 +83,23 @@ Drive = Callable[..., Summary]
 
 @pytest.fixture
 def drive(database: Database, bucket: Location, home: Home) -> Drive:
-    """Run the engine itself, with someone watching."""
+    """Upload with a progress of the test's own."""
 
-    def call(folder: Path, progress: Progress, **values: object) -> Summary:
-        place = Place(home.pod_id, "films", home.owner_id, "ada@example.com", 0, "", 5 * GIB)
-        wanted = {"prefix": "", "large_file_size": 16 * 1024**2, "concurrency": 16, "needs_md5": True} | values
-        stores = Stores(
-            puts=lambda: Puts(bucket, 16),
-            store=lambda: ObjectStore(bucket),
-            proves=partial(providers.proves, "local"),
+    def call(folder: Path, progress: Progress, **values: Any) -> Summary:
+        request = UploadRequest(
+            **{
+                "sources": [os.fsencode(folder)],
+                "owner": "ada@example.com",
+                "pod": "films",
+                "prefix": "",
+                "operation": uuid4().hex,
+                "max_file_size": 5 * GIB,
+                "large_file_size": 16 * 1024**2,
+                "concurrency": 16,
+                **values,
+            }
         )
-        upload = Upload(sources=[os.fsencode(folder)], place=place, operation=uuid4().hex, **wanted)
-        return run_upload(database, stores, upload, progress)[0]
+        with ObjectStore(bucket) as store:
+            return upload_files(database, lambda _: store, request, progress)[0]
 
     return call

@@ -9,7 +9,7 @@ import pytest
 
 from dumacle_cli import paths
 from dumacle_cli.errors import NotFound
-from dumacle_cli.ingest.items import Class, Item, Problem
+from dumacle_cli.ingest.items import Item, Problem, Result
 from dumacle_cli.ingest.scan import LONGEST, opened, reason, scan
 
 pytestmark = pytest.mark.unit
@@ -67,12 +67,12 @@ def test_what_is_no_file_is_skipped(tmp_path: Path) -> None:
         listening.bind(str(tmp_path / "socket"))
         listed = found(tmp_path)
     assert isinstance(listed.pop("real.jpg"), Item)
-    assert {path: (each.ends, each.reason) for path, each in listed.items()} == {
-        "link": (Class.SKIPPED, "a symbolic link is not followed"),
-        "dangling": (Class.SKIPPED, "a symbolic link is not followed"),
-        "loop": (Class.SKIPPED, "a symbolic link is not followed"),
-        "pipe": (Class.SKIPPED, "a named pipe is no file"),
-        "socket": (Class.SKIPPED, "a socket is no file"),
+    assert {path: (each.result, each.reason) for path, each in listed.items()} == {
+        "link": (Result.SKIPPED, "a symbolic link is not followed"),
+        "dangling": (Result.SKIPPED, "a symbolic link is not followed"),
+        "loop": (Result.SKIPPED, "a symbolic link is not followed"),
+        "pipe": (Result.SKIPPED, "a named pipe is not a file"),
+        "socket": (Result.SKIPPED, "a socket is not a file"),
     }
 
 
@@ -86,7 +86,7 @@ def test_folder_that_vanishes_while_walked(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "one")
     listed += walk
     ends = {each.path: each for each in listed}
-    assert ends["one"] == Problem("one", Class.FAILED, "it vanished")
+    assert ends["one"] == Problem("one", Result.FAILED, "it vanished")
     assert isinstance(ends["two/in.jpg"], Item)
 
 
@@ -99,8 +99,8 @@ def test_file_that_vanishes_while_walked(tmp_path: Path) -> None:
         (tmp_path / f"{number}.jpg").unlink()
     rest = list(walk)
     assert isinstance(first, Item)
-    assert [(each.ends, each.reason) for each in rest if isinstance(each, Problem)] == [
-        (Class.FAILED, "it vanished")
+    assert [(each.result, each.reason) for each in rest if isinstance(each, Problem)] == [
+        (Result.FAILED, "it vanished")
     ] * len(rest)
     assert len(rest) == 2
 
@@ -117,7 +117,7 @@ def test_same_path_from_two_sources_is_taken_once(tmp_path: Path) -> None:
         (tmp_path / name / "same.jpg").write_bytes(name.encode())
     listed = list(scan([os.fsencode(tmp_path / "one"), os.fsencode(tmp_path / "two")], ""))
     assert isinstance(listed[0], Item)
-    assert listed[1] == Problem("same.jpg", Class.REFUSED, "another source of this run has the same path")
+    assert listed[1] == Problem("same.jpg", Result.REFUSED, "another source of this run has the same path")
     assert len(listed) == 2
 
 
@@ -127,7 +127,7 @@ def test_path_that_is_too_long(tmp_path: Path) -> None:
     (folder / "deep.jpg").write_bytes(b"1")
     (only,) = found(tmp_path).values()
     assert isinstance(only, Problem)
-    assert (only.ends, only.reason) == (Class.REFUSED, f"its path is longer than {LONGEST} bytes")
+    assert (only.result, only.reason) == (Result.REFUSED, f"its path is longer than {LONGEST} bytes")
 
 
 def test_time_beyond_what_a_column_holds(tmp_path: Path) -> None:

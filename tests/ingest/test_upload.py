@@ -16,6 +16,7 @@ from dumacle_cli import errors
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.ingest import scan
 from dumacle_cli.store.database import Database
+from tests import buckets
 from tests.conftest import Result, Run
 from tests.factories import make_user
 from tests.ingest import checker
@@ -99,7 +100,7 @@ def test_only_what_differs_goes_up(
     assert ended(second) == {"uploaded": 2, "unchanged": 1}
     assert second.data["new_versions"] == 1
     added = {entry.key for entry in object_store.list("")} - keys
-    assert added == {line["key"] for line in lines(tmp_path / "results.jsonl") if line["class"] == "uploaded"}
+    assert added == {line["key"] for line in lines(tmp_path / "results.jsonl") if line["result"] == "uploaded"}
     assert len(added) == 2
 
 
@@ -149,7 +150,7 @@ def test_large_file_in_parts(upload: Upload, fill: Fill, database: Database, obj
         assert row.etag == row.md5.hex()
     body = (folder / "film.jpg").read_bytes()
     assert rows[2].md5 == hashlib.md5(body, usedforsecurity=False).digest()
-    assert list(object_store.list_uploads("")) == []
+    assert buckets.unfinished_uploads(object_store.location) == []
 
 
 def test_any_setting_of_the_large_size(
@@ -237,11 +238,11 @@ def test_links_sockets_and_pipes_are_skipped(upload: Upload, fill: Fill, tmp_pat
         result = upload(folder, "--results", tmp_path / "results.jsonl")
     assert ended(result) == {"uploaded": 1, "skipped": 3}
     assert {
-        line["path"]: line["error"] for line in lines(tmp_path / "results.jsonl") if line["class"] == "skipped"
+        line["path"]: line["error"] for line in lines(tmp_path / "results.jsonl") if line["result"] == "skipped"
     } == {
         "link": "a symbolic link is not followed",
-        "pipe": "a named pipe is no file",
-        "socket": "a socket is no file",
+        "pipe": "a named pipe is not a file",
+        "socket": "a socket is not a file",
     }
 
 
@@ -283,7 +284,9 @@ def test_what_may_not_be_read_fails_alone(
     deny(folder / "closed.jpg", folder / "private")
     result = upload(folder, "--results", tmp_path / "results.jsonl", expect=3)
     assert ended(result) == {"uploaded": 2, "failed": 2}
-    assert {line["path"]: line["error"] for line in lines(tmp_path / "results.jsonl") if line["class"] == "failed"} == {
+    assert {
+        line["path"]: line["error"] for line in lines(tmp_path / "results.jsonl") if line["result"] == "failed"
+    } == {
         "closed.jpg": "permission denied",
         "private": "permission denied",
     }
@@ -298,7 +301,7 @@ def test_results_add_up(upload: Upload, fill: Fill, tmp_path: Path, database: Da
     result = upload(folder, "--results", tmp_path / "results.jsonl", "--set", "max_file_size=1MiB", expect=3)
     written = lines(tmp_path / "results.jsonl")
     assert (
-        Counter(line["class"] for line in written)
+        Counter(line["result"] for line in written)
         == ended(result)
         == {
             "uploaded": 1,
@@ -308,7 +311,7 @@ def test_results_add_up(upload: Upload, fill: Fill, tmp_path: Path, database: Da
         }
     )
     assert sum(line["size"] for line in written) == result.data["planned_size"]
-    (two,) = (line for line in written if line["class"] == "uploaded")
+    (two,) = (line for line in written if line["result"] == "uploaded")
     assert two["sha256"] == hashlib.sha256((folder / "two.jpg").read_bytes()).hexdigest()
     with database.session() as session:
         key = session.scalar(text("SELECT v.key FROM app.versions AS v WHERE v.file_id = :file"), {"file": two["file"]})
@@ -344,7 +347,7 @@ def test_file_that_changes_while_it_is_read(
     done = drive(folder, Meddler(when_moved=lambda: os.utime(folder / "film.jpg", ns=(0, 7))))
     assert (done.uploaded, done.changed) == (0, 1)
     checker.check(database, object_store, {})
-    assert list(object_store.list_uploads("")) == []
+    assert buckets.unfinished_uploads(object_store.location) == []
 
 
 def test_many_large_files_that_shrink(drive: Drive, fill: Fill, database: Database, object_store: ObjectStore) -> None:
@@ -478,7 +481,7 @@ def test_quota(limit: str, upload: Upload, fill: Fill, database: Database, home:
     folder = fill(one=100, two=100)
     result = upload(folder, "--results", tmp_path / "results.jsonl", expect=3)
     assert ended(result) == {"uploaded": 1, "refused": 1}
-    (refused,) = (line for line in lines(tmp_path / "results.jsonl") if line["class"] == "refused")
+    (refused,) = (line for line in lines(tmp_path / "results.jsonl") if line["result"] == "refused")
     assert str(refused["error"]).startswith(
         f"the {limit.split('_')[0]} quota of ada@example.com is too small: 50 B free"
     )
@@ -537,7 +540,7 @@ def test_quiet_prints_nothing(run: Run, home: Home, fill: Fill) -> None:
 def test_quiet_still_tells_of_trouble(run: Run, home: Home, fill: Fill, database: Database) -> None:
     set_capacity(database, 5)
     done = run("files", "upload", fill(one=10), "--pod", "films", "--owner", "ada@example.com", "--quiet", expect=8)
-    assert "one.jpg: refused: pod films has too little room: 5 B free, 10 B needed" in done.err
+    assert "one.jpg: refused: pod films has too little space: 5 B free, 10 B needed" in done.err
 
 
 def test_one_document(upload: Upload, fill: Fill) -> None:

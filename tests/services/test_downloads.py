@@ -199,16 +199,16 @@ def test_the_longest_unverified_come_first(database: Database, object_store: Obj
     assert [*verify(database, object_store, 1)] == ["middle"]
 
 
-def test_a_content_that_was_replaced_meanwhile_is_not_judged(database: Database, object_store: ObjectStore) -> None:
+def test_a_content_that_was_replaced_meanwhile_is_not_recorded(database: Database, object_store: ObjectStore) -> None:
     content = one(database, object_store)
     with database.session() as session:
         file = session.get_one(File, content.file_id)
         file.version_id = factories.make_version(session, file, b"new", store=object_store).id
     with database.session() as session:
-        assert store.judge(session, [(content, "missing")]) == set()
+        assert store.record_verified(session, [(content, "missing")]) == set()
 
 
-def test_a_store_that_is_down_judges_nothing(database: Database, object_store: ObjectStore) -> None:
+def test_a_store_that_is_down_records_nothing(database: Database, object_store: ObjectStore) -> None:
     one(database, object_store)
     with ObjectStore(Location("local", "http://127.0.0.1:9", "us-east-1", "b", "a" * 16, "s" * 32)) as down:
         assert verify(database, down) == {"a/b.txt": "failed"}

@@ -280,7 +280,7 @@ def test_restoring_meets_what_came_after(database: Database) -> None:
         first = factories.make_file(session, pod, ada, "a", deleted_at=datetime(2026, 1, 1, tzinfo=UTC))
         second = factories.make_file(session, pod, ada, "a", deleted_at=datetime(2026, 1, 2, tzinfo=UTC))
         both = Selection(ids=(first.id, second.id), deleted=True)
-        with pytest.raises(errors.Conflict, match="another file is at a"):
+        with pytest.raises(errors.Conflict, match="there is another file at a"):
             files.restore(session, both)
         assert files.find(session, "a", owner=ada.email, deleted=True) == second.id
         files.restore(session, Selection(ids=(second.id,), deleted=True))

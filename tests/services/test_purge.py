@@ -84,7 +84,7 @@ def test_takes_what_was_given_up_and_gives_its_storage_back(database: Database, 
     assert purge.run(database, lambda *_: object_store, before=datetime.now(UTC)) == purge.NOTHING
 
 
-@pytest.mark.parametrize("point", ["mark_files", "mark_leftovers", "doomed", "remove_versions", "remove_files"])
+@pytest.mark.parametrize("point", ["mark_files", "mark_old_versions", "marked", "remove_versions", "remove_files"])
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_kill_before_each_step_is_finished_by_the_next(
     database: Database, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch, point: str, nth: int
@@ -152,6 +152,21 @@ def test_two_at_once_give_the_storage_back_once(database: Database, object_store
 
     mine = purge.run(database, stores, before=datetime.now(UTC))
     assert (mine.bytes, others[0].bytes) == (0, 5 + 3 + 4 + 2 + 10 + 20)
+    assert_finished(database, object_store)
+
+
+@pytest.mark.parametrize("table", [File, Version])
+def test_what_another_transaction_has_locked_is_skipped_and_counted(
+    database: Database, object_store: ObjectStore, table: type[File] | type[Version]
+) -> None:
+    seed(database, object_store)
+    rows = {File: select(File.id).where(File.path == "gone"), Version: select(Version.id).where(Version.size == 2)}
+    with database.session() as other:
+        other.execute(rows[table].with_for_update())
+        locked = purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
+    assert locked.skipped == 1
+    unlocked = purge.run(database, lambda *_: object_store, before=datetime.now(UTC))
+    assert (locked.files + unlocked.files, locked.versions + unlocked.versions, unlocked.skipped) == (1, 5, 0)
     assert_finished(database, object_store)
 
 

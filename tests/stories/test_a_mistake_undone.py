@@ -18,11 +18,11 @@ def test_a_mistake_undone(seeded: Run, object_store: ObjectStore) -> None:
     # The guard refuses what is more than expected, and says the number.
     wrong = ("files", "delete", "--owner", ADA, "--prefix", "holiday/", *JSON)
     refused = seeded(*wrong, "--yes", "--max", "1", expect=8)
-    assert refused.error["message"] == "this would touch 2 files, and --max is 1"
+    assert refused.error["message"] == "this would change 2 files, and --max is 1"
     assert paths() == ["holiday/beach.jpg", "holiday/film.mp4"]
 
     # Without a terminal there is no question, but the flag that answers it.
-    assert seeded(*wrong, expect=2).error["fix"] == "repeat it with --yes"
+    assert seeded(*wrong, expect=2).error["fix"] == "repeat the command with --yes"
     assert seeded(*wrong, "--yes").data["files"] == 2
     assert paths() == []
 
@@ -36,7 +36,7 @@ def test_a_mistake_undone(seeded: Run, object_store: ObjectStore) -> None:
     purge = ("files", "purge", "--owner", ADA, "--older-than", "30d", "--yes", *JSON)
     foreseen = seeded(*purge, "--dry-run").data
     assert {entry.key for entry in object_store.list("")} == before
-    assert seeded(*purge).data == foreseen == {"files": 1, "versions": 1, "renditions": 0, "bytes": 4}
+    assert seeded(*purge).data == foreseen == {"files": 1, "versions": 1, "renditions": 0, "bytes": 4, "skipped": 0}
     assert len(before - {entry.key for entry in object_store.list("")}) == 1
     assert seeded("files", "restore", "old/lost.txt", "--owner", ADA, *JSON, expect=6).error["code"] == "not-found"
     assert seeded("pods", "check").out == ""

@@ -1,0 +1,128 @@
+"""Runs: an upload as one process holds it, from opening its row to closing it.
+
+A run spans many transactions. If its process is killed, the same command takes the run over.
+"""
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from dumacle_cli import errors, retry
+from dumacle_cli.ingest.items import Tally, totals
+from dumacle_cli.services.placement import Target
+from dumacle_cli.services.transcodes import TranscodeRequest
+from dumacle_cli.store import uploads
+from dumacle_cli.store.database import Database
+
+LEASE_SECONDS = 30.0
+"""How long a run and its leases outlive its last heartbeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRequest:
+    """What to upload for whom, and the limits from the settings; without a pod, the owner's default; sizes in bytes."""
+
+    sources: Sequence[bytes]
+    owner: str
+    pod: str
+    prefix: str
+    operation: str
+    max_file_size: int
+    large_file_size: int
+    concurrency: int
+    stop_after: int = 0
+    transcode: TranscodeRequest | None = None
+
+    @property
+    def selection(self) -> bytes:
+        """A hash of the sources, which tells this run from others with the same owner, pod and prefix."""
+        named = b"\0".join(sorted(os.path.abspath(source) for source in self.sources))  # noqa: PTH100 - bytes
+        return hashlib.sha256(named).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that this process holds, or a preview with the id 0."""
+
+    id: int
+    request: UploadRequest
+    target: Target
+
+
+def this_process() -> tuple[str, int]:
+    """Return the host and pid that identify the holder of a run."""
+    return socket.gethostname(), os.getpid()
+
+
+@contextmanager
+def opened(database: Database, request: UploadRequest, target: Target, tally: Tally) -> Iterator[Run]:
+    """Open a run, or take over one whose process is gone, and close it with its totals; raises RunBusy.
+
+    If closing fails as well, the next run of the same command closes it.
+    """
+    run = retry.on_lock(lambda: _open(database, request, target))
+    try:
+        yield run
+    except BaseException as error:
+        with suppress(errors.DumacleError):
+            _close(database, run, "failed" if isinstance(error, Exception) else "interrupted", tally)
+        raise
+    _close(database, run, "partial" if tally.failures else "done", tally)
+
+
+def _open(database: Database, request: UploadRequest, target: Target) -> Run:
+    host, pid = this_process()
+    with database.session() as session:
+        uploads.reap_leases(session)
+        row = uploads.open_run(
+            session,
+            name=f"{target.owner} to {target.pod}",
+            pod=target.pod_id,
+            owner=target.owner_id,
+            prefix=request.prefix,
+            selection=request.selection,
+            host=host,
+            pid=pid,
+        )
+        if not row.made:
+            is_gone = row.host == host and not _is_alive(row.pid)
+            if row.silent < LEASE_SECONDS and not is_gone:
+                raise errors.RunBusy(run=row.id, host=row.host, pid=row.pid)
+            uploads.take_over_run(session, row.id, host, pid)
+        return Run(int(row.id), request, target)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()
+
+
+def keep_alive(database: Database, run: Run, percents: dict[int, int]) -> None:
+    """Send a heartbeat, and the progress of large files in percent; raises RunBusy if another process has the run."""
+    host, pid = this_process()
+    with database.session() as session:
+        if percents:
+            uploads.record_progress(session, percents)
+        if not uploads.heartbeat(session, run.id, host, pid, LEASE_SECONDS):
+            holder = uploads.holder(session, run.id)
+            raise errors.RunBusy(run=run.id, host=holder.host, pid=holder.pid)
+
+
+def _close(database: Database, run: Run, status: str, tally: Tally) -> None:
+    host, pid = this_process()
+    values = {"host": host, "pid": pid, "status": status, "files": tally.planned, "size": tally.planned_bytes}
+
+    def close() -> None:
+        with database.session() as session:
+            uploads.close_run(session, run.id, **values, totals=json.dumps(totals(tally)))
+
+    retry.on_lock(close)
