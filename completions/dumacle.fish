@@ -3,7 +3,7 @@
 function __dumacle_children
     switch $argv[1]
         case ''
-            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.' 'auth' 'Log in and out; who one is, and where one is logged in.' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'transcode' 'Turn uploaded video and sound into what players take.' 'webhooks' 'Listen to Stripe; look at what it delivered.' 'worker' 'Transcode what was submitted, and apply what Stripe reported, until SIGTERM.' 'key' 'The key that credentials are encrypted with.' 'audit' 'Who changed what, when and how; for superadmins.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Settings: what is in force and where it came from.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
+            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.' 'auth' 'Log in and out; who one is, and where one is logged in.' 'users' 'Create, look at, change and remove users.' 'pods' 'Storage pods: capacity, providers, grants.' 'plans' 'What is sold: prices and limits.' 'files' 'Upload, list, link, download, move and remove files.' 'transcode' 'Turn uploaded video and sound into what players take.' 'webhooks' 'Listen to Stripe; look at what it delivered.' 'worker' 'Transcode what was submitted, and apply what Stripe reported, until SIGTERM.' 'key' 'The key that credentials are encrypted with.' 'audit' 'Who changed what, when and how; for superadmins.' 'quotas' 'Monthly limits and their counters.' 'db' 'The database: bootstrap, schema, seed, check.' 'local' 'The embedded PostgreSQL and S3 server on this machine.' 'config' 'Show and change settings.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 where something failed.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Shell completion for bash, zsh, fish and PowerShell.'
         case ' auth'
             printf '%s\t%s\n' 'login' 'Log in with your own password, which is not kept: a session is, and it expires.' 'logout' 'End your session at the server and forget it here, also one that expired.' 'whoami' 'Show who you are to the database.' 'status' 'Show where your password comes from, and whether the server takes it; exit 4 where it does not.' 'passwd' 'Change your own password; sessions that are open stay so.' 'sessions' 'Sessions that are open.'
         case ' auth sessions'
@@ -39,7 +39,7 @@ function __dumacle_children
         case ' local'
             printf '%s\t%s\n' 'start' 'Start both servers, make database and schema, and write the profile `local`; repeat it at will.' 'stop' 'Stop both servers; their data stays.' 'status' 'Show what runs, where, and how big it is; starts nothing.' 'reset' 'Stop both servers and delete their data for good: every row and every object.'
         case ' config'
-            printf '%s\t%s\n' 'list' 'List every setting with its value; secrets are masked.' 'path' 'Show which configuration files are read, the strongest first.' 'set' 'Write a setting to the person\'s own configuration file, into the profile if --profile is given.'
+            printf '%s\t%s\n' 'list' 'List every setting with its value; secrets are masked.' 'path' 'Show which configuration files are read; the first takes precedence.' 'set' 'Write a setting to your configuration file, into a profile if --profile is given.'
         case ' doctor'
             printf '%s\t%s\n' 'rls' 'Check that PostgreSQL keeps everybody to what he may do; exit 1 where a boundary is broken.'
         case ' completion'
@@ -208,7 +208,7 @@ function __dumacle_options
         case ' local reset'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' config list'
-            printf '%s\t%s\n' '--show-origin' 'Also show which source won.'
+            printf '%s\t%s\n' '--show-origin' 'Also show where each value came from.'
         case ' config set'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' completion install'

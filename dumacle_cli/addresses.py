@@ -1,15 +1,15 @@
-"""Addresses as a person writes them: of PostgreSQL, of a store, of a page; what is none is refused with a sentence."""
+"""Checks of URLs and regions: each returns its argument unchanged, or raises ValueError with a sentence."""
 
 import re
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-# Also half a character, which is what a byte that is no UTF-8 becomes.
-_NOT_WRITTEN = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
+# Surrogates too, which Python makes of bytes that are not UTF-8.
+_FORBIDDEN = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 _REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 
 
 def web(url: str) -> str:
-    """Return the URL of a store or a page as it was written; raises ValueError."""
+    """Check the URL of a store or a web page."""
     parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it must be a URL such as https://s3.example.com")
@@ -18,26 +18,33 @@ def web(url: str) -> str:
 
 
 def database(url: str) -> str:
-    """Return the URL of a database as it was written; raises ValueError."""
+    """Check the URL of a database."""
+    # An @ anywhere else than before the host would turn the rest of a password into the host.
+    host = re.split("[/?#]", url.partition("://")[2])[0]
+    if url.count("@") > 1 or url.count("@") > host.count("@"):
+        raise ValueError(
+            "it must be like postgresql://user:password@host/database; in a password, write @ as %40, / as %2F, "
+            "? as %3F, # as %23"
+        )
     parts = _split(url)
     if not parts.scheme.startswith("postgres") or "://" not in url:
         raise ValueError("it must be a URL such as postgresql://user@host:5432/database")
     if "," in parts.netloc and ":" in parts.netloc.rpartition("@")[2]:
         raise ValueError("several hosts with ports must be written as ?host=one:5432&host=another:5432")
     if "\0" in unquote(url):
-        raise ValueError("it must hold no %00")
+        raise ValueError("it must not contain %00")
     for hosts in (unquote(parts.hostname or ""), *parse_qs(parts.query).get("host", ())):
         for host in hosts.split(","):
-            # What begins so is the folder of a unix socket.
+            # With / or @ it is the folder of a Unix socket.
             if host and host[0] not in "/@":
                 _check_host(host)
     return url
 
 
 def region(name: str) -> str:
-    """Return the name of a provider's region as it was written; raises ValueError."""
+    """Check the name of a provider's region."""
     if not _REGION.fullmatch(name):
-        raise ValueError("it must be made of letters, digits and hyphens, such as eu-central-1")
+        raise ValueError("it must consist of letters, digits and hyphens, such as eu-central-1")
     return name
 
 
@@ -45,12 +52,12 @@ def _check_host(host: str) -> None:
     try:
         host.encode("idna")
     except UnicodeError:
-        raise ValueError("its host is no name of a machine") from None
+        raise ValueError("its host is not a valid host name") from None
 
 
 def _split(url: str) -> SplitResult:
-    if _NOT_WRITTEN.search(url):
-        raise ValueError("it must hold no blank and no control character")
+    if _FORBIDDEN.search(url):
+        raise ValueError("it must not contain spaces or control characters")
     try:
         parts = urlsplit(url)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The person's own configuration file: changed in place, comments kept, readable by its owner only."""
+"""Edits the user's configuration file in place, with comments kept; it stays readable by its owner only."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from dumacle_cli import private, settings, sources
 
 @dataclass(frozen=True, slots=True)
 class FileChange:
-    """A change of the file that was checked and is ready to be made; another one made meanwhile is kept."""
+    """A checked change of the file; changes that other commands make before `write` are kept."""
 
     file: Path
     edit: Callable[[str], str]
@@ -22,22 +22,22 @@ class FileChange:
     secret: bool = False
 
     def write(self) -> None:
-        """Make the change; raises UnwritableConfig, ConfigLocked, UnreadableConfig."""
+        """Write the change to the file; raises UnwritableConfig, ConfigLocked, UnreadableConfig."""
         if self.changed:
             private.change(self.file, self.edit, secret=self.secret)
 
 
 def prepare(file: Path, profile: str | None, name: str, value: str) -> FileChange:
-    """Work out the change of one setting; raises UsageError, InvalidValue or UnreadableConfig."""
+    """Prepare the change of one setting; raises UsageError, InvalidValue or UnreadableConfig."""
     if name == "profile":
         return _prepare(file, None, {"profile": value})
     sources.known(name, "config set")
-    sources.validate({name: value}, str(file))
+    sources.validate({name: value}, "config set")
     return _prepare(file, profile, {name: value}, secret=settings.is_secret(name))
 
 
 def prepare_profile(file: Path, profile: str, values: Mapping[str, str], *, in_use: bool) -> FileChange:
-    """Work out the change that makes these settings a profile, the one in use where none is and `in_use` says so."""
+    """Prepare a profile with these settings; with `in_use`, it becomes the default profile unless there is one."""
     return _prepare(file, profile, values, in_use=in_use)
 
 
@@ -45,7 +45,7 @@ def _prepare(
     file: Path, profile: str | None, values: Mapping[str, str], *, secret: bool = False, in_use: bool = False
 ) -> FileChange:
     def edit(text: str) -> str:
-        sources.parse(text, file)  # what is refused there, is refused here in the same words
+        sources.parse(text, file)  # refuses an invalid file with the same error as reading does
         document = tomlkit.parse(text)
         _put(document, profile, values)
         after = tomlkit.dumps(document)

@@ -1,4 +1,4 @@
-"""Everything that can go wrong: one class a case, with its sentence, its fix and its exit status.
+"""Everything that can go wrong: one class per fault, with its sentence, its fix and its exit status.
 
 `code` is the class name in kebab-case; scripts may rely on it. Callers must treat an exit status that
 they do not know as a failure.
@@ -12,7 +12,7 @@ from dumacle_cli.escapes import Sentences, quoted, safe
 
 
 class Exit(IntEnum):
-    """What the exit status of every command means."""
+    """The exit statuses of all commands."""
 
     DONE = 0
     FAILED = 1
@@ -35,26 +35,26 @@ MEANING: dict[Exit, str] = {
     Exit.DONE: "done, also when there was nothing to do",
     Exit.FAILED: "failed",
     Exit.USAGE: "wrong usage, or not configured",
-    Exit.PARTIAL: "partly done; every item is accounted for in the output",
+    Exit.PARTIAL: "partly done; the output lists every item",
     Exit.LOGIN: "not logged in, or the login expired",
     Exit.FORBIDDEN: "forbidden",
     Exit.NOT_FOUND: "not found",
     Exit.CONFLICT: "conflict with what exists",
-    Exit.LIMIT: "a limit refused it: quota, capacity or guard",
-    Exit.LOCKED: "locked by another, where the work cannot be shared",
-    Exit.TEMPORARY: "temporary; repeating it is safe",
-    Exit.UNKNOWN: "the outcome is unknown; look the operation up before repeating",
-    Exit.INTEGRITY: "integrity: stored and expected content differ",
+    Exit.LIMIT: "refused by a limit: quota, capacity or --max",
+    Exit.LOCKED: "locked by another process or session",
+    Exit.TEMPORARY: "temporary failure; it is safe to retry",
+    Exit.UNKNOWN: "the outcome is unknown; repeat it with the same --op-id",
+    Exit.INTEGRITY: "stored and expected content differ",
     Exit.INTERRUPTED: "interrupted (SIGINT)",
     Exit.TERMINATED: "terminated (SIGTERM)",
 }
 
 
 class DumacleError(Exception):
-    """The base of all errors that a person is told about in one sentence.
+    """The base of all errors that are shown to the user as one sentence.
 
-    `sentence` and `fix` are format strings that the keywords of the constructor fill, `{name!q}` as a word to be typed.
-    Neither holds a control character, wherever the facts came from.
+    `sentence` and `fix` are format strings that the keywords of the constructor fill; `{name!q}` is quoted for a shell.
+    Control characters in the facts are escaped in both.
     """
 
     exit = Exit.FAILED
@@ -72,7 +72,7 @@ class DumacleError(Exception):
 
     @property
     def remedy(self) -> str:
-        """What to do about it, in one sentence; empty where nothing can be advised."""
+        """What to do about it, in one sentence; empty if there is no advice."""
         return safe(_filled(self.fix, self.facts))
 
 
@@ -84,7 +84,7 @@ def _filled(sentence: str, facts: Mapping[str, object]) -> str:
 
 
 class UsageError(DumacleError):
-    """What was typed is wrong."""
+    """The command line is wrong."""
 
     exit = Exit.USAGE
     sentence = "{reason}"
@@ -95,7 +95,7 @@ class UsageError(DumacleError):
 
 
 class EmptyArgument(DumacleError):
-    """An argument or option was given without a value, as by a script's unset variable; it is not taken for absent."""
+    """An argument or option is empty, as with a script's unset variable; it is not treated as absent."""
 
     exit = Exit.USAGE
     sentence = "{name} is empty: give a value or leave it out"
@@ -103,36 +103,41 @@ class EmptyArgument(DumacleError):
 
 
 class InvalidValue(DumacleError):
-    """A value was given that cannot be used."""
+    """A value cannot be used."""
 
     exit = Exit.USAGE
     sentence = "{name} cannot be {value}: {reason}"
-    fix = "give another {name}"
+    fix = "{advice}"
+
+    def __init__(self, *, advice: str = "", **facts: object) -> None:
+        super().__init__(advice=advice or f"correct {facts['name']} and repeat the command", **facts)
 
 
 class NoDatabase(DumacleError):
-    """No setting says where PostgreSQL is."""
+    """No database is configured."""
 
     exit = Exit.USAGE
-    sentence = "no database is configured: run `dumacle demo`, `dumacle local start`, or set DUMACLE_DATABASE_URL"
+    sentence = "no database is configured"
+    fix = "run `dumacle demo` or `dumacle local start`, or set DUMACLE_DATABASE_URL"
 
 
 class NoServer(NoDatabase):
-    """No setting says where PostgreSQL can be reached as its superuser."""
+    """No superuser's connection to PostgreSQL is configured."""
 
-    fix = "for this command, set DUMACLE_ADMIN_DATABASE_URL to a superuser's"
+    sentence = "no superuser's connection to PostgreSQL is configured"
+    fix = "set DUMACLE_ADMIN_DATABASE_URL to the URL of a superuser"
 
 
 class SecretTyped(DumacleError):
-    """A secret stood on the command line, which everybody on the machine can read; it is not repeated here."""
+    """A secret was on the command line, which every user of the machine can read; it is not repeated here."""
 
     exit = Exit.USAGE
-    sentence = "{name} holds a secret, which may not stand on the command line"
-    fix = "write it to standard input, and type: dumacle config set {name} -"
+    sentence = "{name} is a secret and must not be on the command line"
+    fix = "pass it on standard input: dumacle config set {name} -"
 
 
 class NotConfigured(DumacleError):
-    """A setting that this command needs is empty."""
+    """A setting that this command needs is not set."""
 
     exit = Exit.USAGE
     sentence = "{what} is not configured"
@@ -140,39 +145,39 @@ class NotConfigured(DumacleError):
 
 
 class UnreadableConfig(DumacleError):
-    """A configuration file is there and cannot be read, or was named and is not there; it is never skipped."""
+    """A configuration file exists and cannot be read, or was named and does not exist; it is never skipped."""
 
     exit = Exit.USAGE
     sentence = "the configuration file {file} cannot be used: {reason}"
-    fix = "correct it, its owner or its mode, or name another by DUMACLE_CONFIG"
+    fix = "correct the file, its owner or its mode, or set DUMACLE_CONFIG to another file"
 
 
 class UnwritableConfig(DumacleError):
-    """A configuration file cannot be changed; what it was before stays."""
+    """A configuration file cannot be changed; it stays as it was."""
 
     exit = Exit.USAGE
     sentence = "the configuration file {file} was not changed: {reason}"
-    fix = "correct it, its owner or its mode, or name another by DUMACLE_CONFIG"
+    fix = "correct the file, its owner or its mode, or set DUMACLE_CONFIG to another file"
 
 
 class ConfigLocked(DumacleError):
-    """Another command has been changing the configuration file for too long."""
+    """Another command holds the lock of the configuration file for too long."""
 
     exit = Exit.LOCKED
-    sentence = "the configuration file {file} was not changed: another command holds its lock, for {seconds:g} s now"
-    fix = "repeat it; to see who holds the lock: fuser {lock}"
+    sentence = "the configuration file {file} was not changed: another command has held its lock for {seconds:g} s"
+    fix = "retry; to find the command that holds the lock: fuser {lock}"
 
 
 class SettingsContradict(DumacleError):
-    """Two sources name different things, and it cannot be told which one is meant."""
+    """Two sources contradict each other, and neither takes precedence."""
 
     exit = Exit.USAGE
-    sentence = "two sources name the {subject}: {first} ({name}) and {second}"
-    fix = "take one of them away; all are shown by: dumacle config list --show-origin"
+    sentence = "two sources set the {subject} differently: {first} ({name}) and {second}"
+    fix = "remove one of them; to see all sources: dumacle config list --show-origin"
 
 
 class NoSuchProfile(DumacleError):
-    """The profile that was asked for is in no configuration file."""
+    """No configuration file has the requested profile."""
 
     exit = Exit.USAGE
     sentence = "there is no profile {profile}"
@@ -180,21 +185,21 @@ class NoSuchProfile(DumacleError):
 
 
 class NoTerminal(DumacleError):
-    """A question had to be asked, and there is nobody to ask."""
+    """A confirmation is needed, and standard input is not a terminal."""
 
     exit = Exit.USAGE
     sentence = "this needs a confirmation, and standard input is not a terminal"
-    fix = "repeat it with {flag}"
+    fix = "repeat the command with {flag}"
 
 
 class NoPassword(NoTerminal):
-    """A password had to be typed, and there is nobody to type it."""
+    """A password is needed, and standard input is not a terminal."""
 
     sentence = "this needs a password, and standard input is not a terminal"
 
 
 class PasswordFileRefused(DumacleError):
-    """A file that should hold a password cannot be used."""
+    """A password file cannot be used."""
 
     exit = Exit.USAGE
     sentence = "the password file {file} {reason}"
@@ -202,7 +207,7 @@ class PasswordFileRefused(DumacleError):
 
 
 class MissingExtra(DumacleError):
-    """An optional part of the installation is absent."""
+    """An optional part of the installation is missing."""
 
     exit = Exit.USAGE
     sentence = "{what} is not installed"
@@ -210,7 +215,7 @@ class MissingExtra(DumacleError):
 
 
 class Declined(DumacleError):
-    """The person answered no."""
+    """The user answered no."""
 
     exit = Exit.FAILED
     sentence = "nothing was changed: not confirmed"
@@ -220,15 +225,15 @@ class Declined(DumacleError):
 
 
 class BrokenOff(DumacleError):
-    """A transaction was rolled back for a reason that lies at the database."""
+    """A transaction was rolled back because of the database."""
 
 
 class DatabaseUnavailable(BrokenOff):
-    """PostgreSQL cannot be reached, or broke off before anything was committed."""
+    """PostgreSQL cannot be reached, or the connection was lost before anything was committed."""
 
     exit = Exit.TEMPORARY
     sentence = "the database cannot be reached: {reason}"
-    fix = "repeat the command when the database is back"
+    fix = "repeat the command when the database is available"
 
 
 class DatabaseRefused(DumacleError):
@@ -236,18 +241,18 @@ class DatabaseRefused(DumacleError):
 
     exit = Exit.LOGIN
     sentence = "the database refused the login: {reason}"
-    fix = "log in anew with: dumacle auth login; or check DUMACLE_DATABASE_URL (see: dumacle auth status)"
+    fix = "log in again: dumacle auth login; or check DUMACLE_DATABASE_URL (see: dumacle auth status)"
 
 
 class NotLoggedIn(DatabaseRefused):
-    """PostgreSQL wants a password, and none was found."""
+    """PostgreSQL requires a password, and none was found."""
 
     sentence = "you are not logged in: {reason}"
     fix = "dumacle auth login"
 
 
 class LoginExpired(DumacleError):
-    """The session that is kept is past its end."""
+    """The saved session has expired."""
 
     exit = Exit.LOGIN
     sentence = "your login expired at {until:%Y-%m-%d %H:%M:%SZ}"
@@ -255,14 +260,14 @@ class LoginExpired(DumacleError):
 
 
 class SessionNotKept(DumacleError):
-    """A login was right, and there is nobody to keep its session; it was not opened."""
+    """The login succeeded, but its session cannot be saved; it was not opened."""
 
-    sentence = "the session cannot be kept: {reason}"
-    fix = "keep it in a file of mode 0600: dumacle auth login --store file"
+    sentence = "the session cannot be saved: {reason}"
+    fix = "save it in a file of mode 0600: dumacle auth login --store file"
 
 
 class LoginBarred(DumacleError):
-    """PostgreSQL let the login in, and it may do nothing there."""
+    """PostgreSQL accepted the login, but it has no rights."""
 
     exit = Exit.LOGIN
     sentence = "{reason}"
@@ -281,42 +286,42 @@ class DatabaseFull(BrokenOff):
     """PostgreSQL ran out of connections, memory or disk."""
 
     exit = Exit.TEMPORARY
-    sentence = "the database has no room: {reason}"
-    fix = "free connections or disk on the server, then repeat"
+    sentence = "the database is out of connections, memory or disk: {reason}"
+    fix = "free connections or disk space on the server, then repeat the command"
 
 
 class DatabaseReadOnly(BrokenOff):
     """The server is a standby, or is set read-only."""
 
     exit = Exit.TEMPORARY
-    sentence = "the database does not take writes now: {reason}"
-    fix = "point DUMACLE_DATABASE_URL to the primary, or repeat later"
+    sentence = "the database is read-only: {reason}"
+    fix = "point DUMACLE_DATABASE_URL to the primary, or retry later"
 
 
 class DatabaseForbidden(DumacleError):
     """PostgreSQL refused a statement for lack of privilege."""
 
     exit = Exit.FORBIDDEN
-    sentence = "the database does not allow that to this login: {reason}"
+    sentence = "the database does not allow this login to do that: {reason}"
     fix = "ask a superadmin, or use another login"
 
 
 class Forbidden(DatabaseForbidden):
-    """The role of whoever acts does not do that."""
+    """The role of the acting user does not allow that."""
 
     sentence = "{what} needs the role {role}"
-    fix = "ask somebody who has it; who you are says: dumacle auth whoami"
+    fix = "ask a user with that role; to see your own: dumacle auth whoami"
 
 
 class NotOwner(Forbidden):
     """Only the owner of the schema may change it."""
 
-    sentence = "this needs the owner of the schema, {owner}"
-    fix = "repeat the command as that role: set DUMACLE_DATABASE_URL to it"
+    sentence = "only the owner of the schema, {owner}, can do this"
+    fix = "set DUMACLE_DATABASE_URL to log in as that role, then repeat the command"
 
 
 class DatabaseFault(BrokenOff):
-    """PostgreSQL refused a statement for a reason that no command foresees."""
+    """PostgreSQL refused a statement for an unexpected reason."""
 
     exit = Exit.FAILED
     sentence = "the database refused a statement ({state}): {reason}"
@@ -324,18 +329,18 @@ class DatabaseFault(BrokenOff):
 
 
 class OutOfBounds(DumacleError):
-    """A text is too long for the database, or a time lies outside of the years that everybody can read."""
+    """A text is too long for the database, or a time is outside of the supported years."""
 
     exit = Exit.USAGE
     sentence = "a value is too long, or outside of the years 1970 to 2999 (table {table}, {kind})"
-    fix = "shorten it, or give another time: see docs/data-model.md"
+    fix = "shorten the text, or give another time: see docs/data-model.md"
 
 
 class CommitUnknown(DumacleError):
-    """COMMIT was sent, its answer was lost, and the operation could not be looked up."""
+    """The reply to COMMIT was lost, and the operation could not be looked up."""
 
     exit = Exit.UNKNOWN
-    sentence = "the connection was lost at COMMIT; whether operation {operation} took effect is not known"
+    sentence = "the connection was lost at COMMIT; it is unknown whether operation {operation} took effect"
     fix = "repeat the command with --op-id {operation!q}: it takes effect once"
 
 
@@ -348,7 +353,7 @@ class DatabaseTooOldServer(DumacleError):
 
 
 class SchemaMissing(DumacleError):
-    """The database holds no Dumacle schema."""
+    """The database has no Dumacle schema."""
 
     exit = Exit.USAGE
     sentence = "the database has no Dumacle schema yet"
@@ -356,7 +361,7 @@ class SchemaMissing(DumacleError):
 
 
 class SchemaTooOld(DumacleError):
-    """The schema is older than this program works with."""
+    """The schema is older than this program needs."""
 
     exit = Exit.USAGE
     sentence = "the database schema is {found}, and this program needs {needed}"
@@ -364,34 +369,34 @@ class SchemaTooOld(DumacleError):
 
 
 class SchemaTooNew(DumacleError):
-    """The schema is newer than this program knows."""
+    """The schema is newer than this program supports."""
 
     exit = Exit.USAGE
-    sentence = "the database schema is {found}, newer than this program knows ({needed})"
-    fix = "install the Dumacle release that made it"
+    sentence = "the database schema is {found}, newer than this program supports ({needed})"
+    fix = "install the Dumacle release that upgraded the database"
 
 
 class MigrationRunning(DumacleError):
-    """Another session has the lock of migrations."""
+    """Another session is migrating the database."""
 
     exit = Exit.LOCKED
-    sentence = "another session has the lock of migrations: {holder}"
-    fix = "wait for it to end, or end it: SELECT pg_terminate_backend(PROCESS); then repeat"
+    sentence = "another session is migrating the database: {holder}"
+    fix = "wait until it ends, or end it with SELECT pg_terminate_backend(PROCESS); then repeat the command"
 
 
 class BootstrapRunning(DumacleError):
-    """Another session has the lock of bootstraps."""
+    """Another session is bootstrapping the database."""
 
     exit = Exit.LOCKED
-    sentence = "another session has the lock of bootstraps: {holder}"
-    fix = "wait for it to end, or end it: SELECT pg_terminate_backend(PROCESS); then repeat"
+    sentence = "another session is bootstrapping the database: {holder}"
+    fix = "wait until it ends, or end it with SELECT pg_terminate_backend(PROCESS); then repeat the command"
 
 
 # What is asked for, and what exists
 
 
 class NotFound(DumacleError):
-    """There is no such thing."""
+    """Nothing has this name or id."""
 
     exit = Exit.NOT_FOUND
     sentence = "there is no {noun} {name}"
@@ -403,50 +408,50 @@ class NotFound(DumacleError):
 
     @property
     def remedy(self) -> str:
-        """What to do about it; where a name was typed in another form of Unicode, that name."""
+        """What to do about it; suggests a name that differs only by Unicode's normal form."""
         return f"did you mean {quoted(self.guess)}? Or {super().remedy}" if self.guess else super().remedy
 
 
 class NoSuchSource(NotFound):
-    """What is to be uploaded is not there."""
+    """The file or folder to upload does not exist."""
 
-    fix = "look at the path; it is taken from the folder you are in"
+    fix = "check the path; it is relative to the current folder"
 
 
 class NoSuchTranscode(NotFound):
-    """There is no transcode of this number."""
+    """No transcode has this id."""
 
     sentence = "there is no transcode {name}"
     fix = "look with: dumacle transcode list"
 
 
 class NoSuchRendition(NotFound):
-    """The present content of a file has no rendition of this name."""
+    """The current content of a file has no rendition of this name."""
 
     sentence = "file {file} has no rendition {name}; it has {known}"
-    fix = "make it with: dumacle transcode submit {file!q} --preset PRESET"
+    fix = "create it with: dumacle transcode submit {file!q} --preset PRESET"
 
 
 class NoSuchEvent(NotFound):
-    """No event of this id was delivered."""
+    """No event has this id."""
 
     fix = "look with: dumacle webhooks events list"
 
 
 class NoSuchChange(NotFound):
-    """No change was recorded under this id."""
+    """The audit log has no change with this id."""
 
     fix = "look with: dumacle audit list"
 
 
 class NoSuchSchema(NotFound):
-    """No command has an output of this name."""
+    """No output schema has this name."""
 
     fix = "look with: dumacle schema"
 
 
 class NoSuchSession(NotFound):
-    """No session login that one may see has this name."""
+    """No visible session has this name."""
 
     fix = "look with: dumacle auth sessions list"
 
@@ -454,8 +459,8 @@ class NoSuchSession(NotFound):
 class NoSuchLogin(NotFound):
     """The user has no login."""
 
-    sentence = "there is no login of {name}"
-    fix = "make one with: dumacle users grant-login"
+    sentence = "{name} has no login"
+    fix = "create one with: dumacle users grant-login"
 
 
 class NoSuchPreset(NotFound):
@@ -465,22 +470,22 @@ class NoSuchPreset(NotFound):
 
 
 class NoSuchSubscription(NotFound):
-    """The user has none, or no subscription has this id."""
+    """The user has no subscription, or no subscription has this id."""
 
     sentence = "there is no subscription {name}"
     fix = "look with: dumacle plans subscriptions list"
 
 
 class AlreadyExists(DumacleError):
-    """The name is taken."""
+    """The name is already in use."""
 
     exit = Exit.CONFLICT
-    sentence = "{noun} {name} exists already"
-    fix = "choose another name, or change that one with: dumacle {noun}s update"
+    sentence = "{noun} {name} already exists"
+    fix = "choose another name, or change the existing one: dumacle {noun}s update"
 
 
 class Conflict(DumacleError):
-    """What was asked for contradicts what exists."""
+    """The request conflicts with what exists."""
 
     exit = Exit.CONFLICT
     sentence = "{reason}"
@@ -488,18 +493,18 @@ class Conflict(DumacleError):
 
 
 class OperationReused(DumacleError):
-    """An operation id was given again for another command."""
+    """An operation id was used again with other parameters."""
 
     exit = Exit.CONFLICT
-    sentence = "operation {operation} was already used for other parameters of {command}"
+    sentence = "operation {operation} was already used with other parameters of {command}"
     fix = "use a new --op-id"
 
 
 class TooMany(DumacleError):
-    """A bulk command would touch more than --max allows."""
+    """A bulk command would change more than --max allows."""
 
     exit = Exit.LIMIT
-    sentence = "this would touch {count} {noun}s, and --max is {maximum}"
+    sentence = "this would change {count} {noun}s, and --max is {maximum}"
     fix = "narrow the filter, or raise --max"
 
 
@@ -515,7 +520,7 @@ class QuotaExceeded(DumacleError):
 
 
 class PodFull(DumacleError):
-    """A pod has no room for what is to be stored."""
+    """A pod has no room for the files."""
 
     exit = Exit.LIMIT
     sentence = "pod {pod} is full: {free} free, {wanted} needed"
@@ -523,7 +528,7 @@ class PodFull(DumacleError):
 
 
 class SessionsFull(DumacleError):
-    """The user is logged in in as many places as he may be."""
+    """The user has as many open sessions as allowed."""
 
     exit = Exit.LIMIT
     sentence = "{reason}"
@@ -531,11 +536,11 @@ class SessionsFull(DumacleError):
 
 
 class OperationsFull(SessionsFull):
-    """The user changed as much as the installation keeps a record of."""
+    """The user has reached the limit of recorded operations."""
 
 
 class UserDisabled(DumacleError):
-    """The user may do nothing now."""
+    """The user is disabled."""
 
     exit = Exit.FORBIDDEN
     sentence = "user {user} is disabled"
@@ -543,7 +548,7 @@ class UserDisabled(DumacleError):
 
 
 class NotGranted(DumacleError):
-    """The user may not use the pod."""
+    """The user has no grant on the pod."""
 
     exit = Exit.FORBIDDEN
     sentence = "user {user} has no grant on pod {pod}"
@@ -551,37 +556,51 @@ class NotGranted(DumacleError):
 
 
 class RunBusy(DumacleError):
-    """The same upload is being done by a process that is alive."""
+    """A running process is already doing the same upload."""
 
     exit = Exit.LOCKED
-    sentence = "this upload is being done already: run {run}, process {pid} on {host}"
-    fix = "wait for it to end; what it uploads is not uploaded twice"
+    sentence = "this upload is already running: run {run}, process {pid} on {host}"
+    fix = "wait until it ends, then repeat the command; finished files are not uploaded again"
 
 
 class StoppedAfter(DumacleError):
-    """A bulk command met as many failures as it may."""
+    """A bulk command reached the limit of --stop-after."""
 
     exit = Exit.PARTIAL
-    sentence = "stopped after {count} failures, the first being {first}"
-    fix = "mend the cause and repeat the command; what was done is kept"
+    sentence = "stopped after {count} failures; the first: {first}"
+    fix = "fix the cause and repeat the command; finished work is kept"
+
+
+class UploadIncomplete(DumacleError):
+    """Some files were not uploaded."""
+
+    exit = Exit.PARTIAL
+    sentence = "{count} files were not uploaded; the first: {first}"
+    fix = "{advice}"
+
+
+class UploadRefused(UploadIncomplete):
+    """No file was uploaded, because of limits."""
+
+    exit = Exit.LIMIT
 
 
 # Object stores
 
 
 class StoreUnavailable(DumacleError):
-    """The object store cannot be reached or answered with a passing fault."""
+    """The object store cannot be reached, or reported a temporary fault."""
 
     exit = Exit.TEMPORARY
-    sentence = "{provider} at {endpoint} cannot be used now: {reason}"
-    fix = "repeat the command; what was done is kept"
+    sentence = "{provider} at {endpoint} is unavailable: {reason}"
+    fix = "repeat the command; finished work is kept"
 
 
 class StoreRefused(DumacleError):
-    """The object store refused the keys or the request for good."""
+    """The object store refused the keys or the request."""
 
     exit = Exit.FORBIDDEN
-    sentence = "{provider} at {endpoint} refused: {reason}"
+    sentence = "{provider} at {endpoint} refused the request: {reason}"
     fix = "check the keys and the bucket with: dumacle doctor"
 
 
@@ -594,23 +613,23 @@ class ObjectMissing(DumacleError):
 
 
 class UploadLost(DumacleError):
-    """The store no longer knows this multipart upload."""
+    """The store no longer has this multipart upload."""
 
     exit = Exit.TEMPORARY
     sentence = "the multipart upload of {key} is gone at {provider}"
-    fix = "repeat the command; a new attempt is made"
+    fix = "repeat the command; the file is uploaded from the start"
 
 
 class ForeignObject(DumacleError):
-    """A row names an object that the program did not store for it; nothing is read, signed or deleted there."""
+    """A row names an object outside of its pod; nothing is read, signed or deleted there."""
 
     exit = Exit.INTEGRITY
     sentence = "{what} points to an object outside of its pod: {key}"
-    fix = "ask who changed it: dumacle audit list --target versions; the owner of the schema can mend or delete the row"
+    fix = "find the change: dumacle audit list --target versions; the owner of the schema can correct or delete the row"
 
 
 class ContentDiffers(DumacleError):
-    """Stored content is not what was recorded."""
+    """Stored content differs from its recorded hash."""
 
     exit = Exit.INTEGRITY
     sentence = "{path}: the stored content differs from what was recorded"
@@ -621,11 +640,11 @@ class ContentDiffers(DumacleError):
 
 
 class NoKeys(DumacleError):
-    """The keys that open a bucket cannot be had."""
+    """Bucket credentials are unavailable."""
 
 
 class NoCredential(NoKeys):
-    """A pod, or the system, has no credential for a provider."""
+    """A pod, or the default, has no credential for a provider."""
 
     exit = Exit.NOT_FOUND
     sentence = "{whose} has no credential for {provider} that this login may read"
@@ -633,23 +652,23 @@ class NoCredential(NoKeys):
 
 
 class CredentialAltered(NoKeys):
-    """A ciphertext is not what was encrypted for this pod and provider."""
+    """A ciphertext was not encrypted for this pod and provider."""
 
     exit = Exit.INTEGRITY
-    sentence = "the credential {label} does not open: it was altered, or moved here from another pod or provider"
-    fix = "find out who did that (dumacle audit list), then: dumacle pods credentials set"
+    sentence = "the credential {label} cannot be decrypted: it was altered, or moved here from another pod or provider"
+    fix = "find the change (dumacle audit list), then: dumacle pods credentials set"
 
 
 class KeyMissing(NoKeys):
-    """A credential is encrypted with another key than the one at hand."""
+    """A credential is encrypted with a key other than the configured one."""
 
     exit = Exit.USAGE
     sentence = "the credential {label} is encrypted with key {needed}, and key_source holds key {found}"
-    fix = "set key_source to where key {needed} is, or restore that key from its escrow copy"
+    fix = "set key_source to the location of key {needed}, or restore that key from its escrow copy"
 
 
 class KeyUnusable(NoKeys):
-    """The source of a key holds no key, or one that others can read."""
+    """A key source has no key, or one that other users can read."""
 
     exit = Exit.USAGE
     sentence = "the key at {source} cannot be used: {reason}"
@@ -660,77 +679,77 @@ class KeyUnusable(NoKeys):
 
 
 class StripeUnavailable(DumacleError):
-    """Stripe cannot be reached, or answered with a passing fault."""
+    """Stripe cannot be reached, or reported a temporary fault."""
 
     exit = Exit.TEMPORARY
-    sentence = "Stripe cannot be used now: {reason}"
+    sentence = "Stripe is unavailable: {reason}"
     fix = "repeat the command"
 
 
 class StripeRefused(DumacleError):
-    """Stripe refused a request for good."""
+    """Stripe refused a request."""
 
     exit = Exit.FAILED
-    sentence = "Stripe refused: {reason}"
-    fix = "correct that at Stripe or here, then repeat the command"
+    sentence = "Stripe refused the request: {reason}"
+    fix = "correct it at Stripe or in Dumacle, then repeat the command"
 
 
 class StripeForbidden(DumacleError):
-    """Stripe refused the key, or what the key may do."""
+    """Stripe refused the key, or the key lacks a permission."""
 
     exit = Exit.FORBIDDEN
     sentence = "Stripe refused the key: {reason}"
-    fix = "check stripe_secret_key and what it may do (see: dumacle config list --show-origin)"
+    fix = "check stripe_secret_key and its permissions (see: dumacle config list --show-origin)"
 
 
 class SaleBusy(DumacleError):
-    """Another command is charging the same user."""
+    """Another command is subscribing the same user."""
 
     exit = Exit.LOCKED
-    sentence = "another command is just subscribing {user}"
-    fix = "look what it did, with: dumacle plans subscriptions show {user!q}"
+    sentence = "another command is subscribing {user}"
+    fix = "wait until it ends, then see: dumacle plans subscriptions show {user!q}"
 
 
 class NotMirrored(DumacleError):
-    """Stripe did what was asked, and it could not be applied here."""
+    """Stripe made a change that could not be applied here."""
 
     exit = Exit.FAILED
-    sentence = "Stripe did that, but subscription {subscription} could not be applied here"
-    fix = "see why, and try again, with: dumacle plans sync --user {user!q}"
+    sentence = "Stripe made the change, but subscription {subscription} could not be updated here"
+    fix = "see the reason and retry: dumacle plans sync --user {user!q}"
 
 
 class DeliveryRefused(DumacleError):
-    """What came to the webhook is not a delivery of Stripe's."""
+    """A webhook delivery does not come from Stripe."""
 
     exit = Exit.FORBIDDEN
     sentence = "the delivery is not authentic: {reason}"
-    fix = "check stripe_webhook_secrets against the endpoint's signing secret at Stripe"
+    fix = "compare stripe_webhook_secrets with the signing secret of the endpoint at Stripe"
 
 
 class NotApplied(DumacleError):
-    """An object at Stripe has no place here, or not yet."""
+    """An object at Stripe cannot be applied here, or not yet."""
 
     sentence = "it cannot be applied: {reason}"
-    fix = "mend that, then: dumacle webhooks events retry"
+    fix = "fix the cause, then: dumacle webhooks events retry"
 
 
 # Media
 
 
 class BadMedia(DumacleError):
-    """A source is damaged, hostile, beyond the limits, or has not what the preset needs."""
+    """A source is damaged, hostile, beyond the limits, or lacks what the preset needs."""
 
     exit = Exit.FAILED
     sentence = "this media cannot be transcoded: {reason}"
-    fix = "play it as a whole, mend it, and upload it again"
+    fix = "play the whole file, repair it, and upload it again"
 
 
 class OutputBroken(DumacleError):
-    """What FFmpeg made is not what was asked for; it was not published."""
+    """The output of FFmpeg is not what was requested; it was not published."""
 
     exit = Exit.INTEGRITY
-    sentence = "the output is not what was asked for: {reason}"
-    fix = "repeat it with: dumacle transcode retry"
+    sentence = "the output is not what was requested: {reason}"
+    fix = "retry with: dumacle transcode retry"
 
 
 # The embedded servers
@@ -745,7 +764,7 @@ class EmbeddedFailed(DumacleError):
 
 
 class NoServers(DumacleError):
-    """A data folder holds no embedded servers, and this command makes none."""
+    """A data folder has no embedded servers, and this command does not create any."""
 
     exit = Exit.USAGE
     sentence = "there are no servers in {folder}"
@@ -753,7 +772,7 @@ class NoServers(DumacleError):
 
 
 class EmbeddedStopped(DumacleError):
-    """The embedded servers are down, and this command does not start them."""
+    """The embedded servers are stopped, and this command does not start them."""
 
     exit = Exit.TEMPORARY
     sentence = "the embedded servers are not running"
@@ -761,11 +780,11 @@ class EmbeddedStopped(DumacleError):
 
 
 class NotEmbedded(DumacleError):
-    """A profile was named that uses another database than the embedded servers'."""
+    """The named profile does not use the embedded servers."""
 
     exit = Exit.USAGE
-    sentence = "profile {profile} uses the database of {origin}, and this command is about the embedded servers only"
-    fix = "leave out the profile, or name the folder: dumacle --set data_dir=FOLDER {command}"
+    sentence = "profile {profile} uses the database of {origin}, and this command works on the embedded servers only"
+    fix = "omit the profile, or name the folder: dumacle --set data_dir=FOLDER {command}"
 
 
 class FolderUnreachable(DumacleError):
@@ -780,7 +799,7 @@ class FolderUnreachable(DumacleError):
 
 
 class ToolFailed(DumacleError):
-    """A program that Dumacle runs ended badly."""
+    """A program that Dumacle runs failed."""
 
     exit = Exit.FAILED
     sentence = "{tool} failed: {reason}"
@@ -792,14 +811,14 @@ class TimedOut(DumacleError):
 
     exit = Exit.TEMPORARY
     sentence = "not finished within {seconds} s"
-    fix = "repeat it with a larger --timeout; what was done is kept"
+    fix = "repeat the command with a larger --timeout; finished work is kept"
 
 
 class NoOutput(DumacleError):
     """Standard output is closed, and nothing was done."""
 
     exit = Exit.USAGE
-    sentence = "standard output is closed, so the result has nowhere to go"
+    sentence = "standard output is closed"
     fix = "open it, or give --quiet"
 
 
@@ -808,20 +827,20 @@ class OutputFailed(DumacleError):
 
     exit = Exit.FAILED
     sentence = "the output could not be written ({reason}); {outcome}"
-    fix = "look at the result with a list or show command"
+    fix = "see the result with a list or show command"
 
 
 class SystemFault(DumacleError):
     """The operating system refused something."""
 
     exit = Exit.FAILED
-    sentence = "the system refused: {reason}"
-    fix = "free room or change permissions, then repeat"
+    sentence = "the operating system refused: {reason}"
+    fix = "free disk space or change permissions, then repeat the command"
 
 
 class Bug(DumacleError):
-    """Something happened that nobody foresaw."""
+    """An unexpected exception."""
 
     exit = Exit.FAILED
     sentence = "an unexpected {kind} in {place}"
-    fix = "repeat with -v to see where, and report it"
+    fix = "repeat the command with -v to see where, and report it"

@@ -1,6 +1,6 @@
-r"""Text as it may be shown anywhere: what would move a cursor, break a line or be seen by nobody becomes `\uXXXX`.
+r"""Text that is safe to show: characters that move the cursor, break a line or are invisible become `\uXXXX`.
 
-What is shown so can be typed back: `meant` and `readings` undo it.
+Escaped text can be typed back: `unescape` and `readings` undo it.
 """
 
 import json
@@ -17,22 +17,22 @@ FORMS: tuple[Form, ...] = get_args(Form)
 
 
 def safe(text: str, keep: str = "") -> str:
-    """Escape every character that is no printable one, less those to `keep`; doing it again changes nothing."""
+    """Escape every character that is not printable, except those to `keep`; escaping twice changes nothing."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in keep else escape(char) for char in text)
 
 
 def escape(char: str) -> str:
-    r"""Write a character as `\uXXXX`, or `\UXXXXXXXX` where it needs more."""
+    r"""Write a character as `\uXXXX`, or as `\UXXXXXXXX` above U+FFFF."""
     number = ord(char)
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
 
 
 def visible(text: str) -> str:
-    """Escape so that no two texts look alike: also what would be taken for an escape, and where blanks end a text.
+    """Escape so that no two texts look alike: also text that looks like an escape, and spaces at either end.
 
-    A dash in front is escaped too, or it would be an option when it is typed back.
+    A leading dash is escaped too, because it would be an option when typed back.
     """
     text = _ESCAPE.sub(lambda found: escape("\\") + found[0][1:], text)
     bare = text.strip(" ")
@@ -41,8 +41,8 @@ def visible(text: str) -> str:
     return safe(f"{escape(' ') * len(before)}{first}{escape(' ') * len(behind)}")
 
 
-def meant(typed: str) -> str:
-    """Return the text that was shown as this."""
+def unescape(typed: str) -> str:
+    """Return the text that `safe` or `visible` shows as this."""
     if "\\" not in typed:
         return typed
     found = _ESCAPE.sub(lambda found: chr(int(found[0][2:], 16)), typed)
@@ -50,11 +50,11 @@ def meant(typed: str) -> str:
 
 
 def readings(typed: str) -> list[str]:
-    """Return what may be meant by something typed: itself, what a table shows so, what stands so between JSON's quotes.
+    """Return what a typed text may stand for: itself, its text in a table, its text between JSON's quotes.
 
-    Texts that PostgreSQL cannot hold are left out.
+    Texts that PostgreSQL cannot store are left out.
     """
-    found = dict.fromkeys([typed, meant(typed), *_json(typed)])
+    found = dict.fromkeys([typed, unescape(typed), *_json(typed)])
     return [text for text in found if not UNSTORABLE.search(text)]
 
 
@@ -66,21 +66,21 @@ def _json(typed: str) -> list[str]:
 
 
 def alike(typed: str) -> list[str]:
-    """Return the same text in the other normal forms of Unicode."""
+    """Return the text in the other Unicode normal forms."""
     found = dict.fromkeys(unicodedata.normalize(form, text) for text in readings(typed) for form in FORMS)
     return [text for text in found if text != typed]
 
 
 def quoted(text: object) -> str:
-    """Return a text as one word of a shell, which this program reads back as that text."""
+    """Quote a text as one word for a shell, so that this program reads it back unchanged."""
     import shlex
 
     return shlex.quote(visible(str(text)))
 
 
 class Sentences(string.Formatter):
-    """Fills sentences in; `{name!q}` is a word of a command that can be typed."""
+    """Fills in sentences; `{name!q}` is quoted for a shell."""
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        """Quote for a shell where that is asked for."""
+        """Quote for a shell if the conversion is `q`."""
         return quoted(value) if conversion == "q" else super().convert_field(value, conversion)

@@ -20,7 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from dumacle_cli.clients.stripe import verify
-from dumacle_cli.connections import BURST, Door, Guarded, most
+from dumacle_cli.connections import BURST, ConnectionLimit, LimitedConnection, max_connections
 from dumacle_cli.errors import DatabaseBusy, DeliveryRefused, DumacleError
 from dumacle_cli.services.billing import inbox
 from dumacle_cli.signals import Terminated, is_ignored
@@ -166,7 +166,8 @@ def serve(listener: Listener, host: str, port: int, max_size: int, log: Log) -> 
         shown = f"[{host}]" if ":" in host else host
         log(f"listening on http://{shown}:{listening.getsockname()[1]}{PATH}")
         # Uvicorn raises the signal again after it has drained, which ends this block.
-        _Server(_config(listener.app(max_size), Door(most(), listener.log.write))).run([listening])
+        limit = ConnectionLimit(max_connections(), listener.log.write)
+        _Server(_config(listener.app(max_size), limit)).run([listening])
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -202,10 +203,10 @@ class _Server(uvicorn.Server):
             listening.listen(BACKLOG)
 
 
-def _config(app: Starlette, door: Door) -> uvicorn.Config:
+def _config(app: Starlette, limit: ConnectionLimit) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=partial(Guarded, door),  # type: ignore[arg-type]  # uvicorn only calls it
+        http=partial(LimitedConnection, limit),  # type: ignore[arg-type]  # uvicorn only calls it
         log_config=None,
         log_level="error",
         access_log=False,

@@ -3,7 +3,7 @@
 import os
 import re
 
-from dumacle_cli.escapes import meant, readings
+from dumacle_cli.escapes import readings, unescape
 
 _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2})")
 # Control characters, marks that change the text direction, and surrogates. Not `str.isprintable`: that changes with
@@ -24,7 +24,7 @@ def beginning(path: str) -> str:
     """Return the stored form of a typed path prefix, as tables show it or as the system writes it."""
     if _is_stored(path):
         return path
-    return meant(path) if meant(path) != path and not _UNSAFE.search(path) else encode(path)
+    return unescape(path) if unescape(path) != path and not _UNSAFE.search(path) else encode(path)
 
 
 def _is_stored(path: str) -> bool:
@@ -43,7 +43,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def decode(text: str) -> bytes:
-    """Decode such text into the bytes of the path."""
+    """Turn the text of `encode` back into the bytes of the path."""
     parts: list[bytes] = []
     position = 0
     for match in _ESCAPE.finditer(text):

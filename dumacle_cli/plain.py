@@ -1,4 +1,4 @@
-"""Results as plain values: what JSON, CSV and the record of an operation are made from."""
+"""Results as plain values, for JSON, CSV and stored operations."""
 
 import json
 from dataclasses import fields, is_dataclass
@@ -11,7 +11,7 @@ from uuid import UUID
 
 
 def plain(value: object, *, keep_secrets: bool = True) -> Any:
-    """Turn a result into dicts, lists, strings, numbers; instants become ISO 8601 in UTC, bytes hexadecimal."""
+    """Turn a result into dicts, lists, strings and numbers; times become ISO 8601 in UTC, bytes hexadecimal."""
     if is_dataclass(value) and not isinstance(value, type):
         hidden = frozenset() if keep_secrets else marked(type(value), "secret")
         return {
@@ -44,7 +44,7 @@ def dumped(value: Any) -> str:
 
 @cache
 def marked(kind: type, mark: str) -> frozenset[str]:
-    """Return the fields of a dataclass whose type carries this mark, such as `bytes` or `secret`."""
+    """Return the fields of a dataclass that are annotated with this mark, such as `bytes` or `secret`."""
     hints = get_type_hints(kind, include_extras=True)
     return frozenset(name for name, hint in hints.items() if mark in _marks(hint))
 

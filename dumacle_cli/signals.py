@@ -1,6 +1,6 @@
 """SIGTERM, SIGHUP and --timeout as exceptions, so that every `with` and `finally` runs.
 
-What whoever started us let us ignore (`nohup`, `trap ''`, `&` in a script) stays ignored.
+Signals that the parent process set to be ignored (`nohup`, `trap ''`, `&` in a script) stay ignored.
 """
 
 import signal
@@ -12,15 +12,15 @@ from types import FrameType
 from dumacle_cli.errors import TimedOut
 
 LONGEST = 365 * 86_400
-"""The most seconds that --timeout takes: a year."""
+"""The maximum of --timeout, in seconds: a year."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP arrived; psycopg and asyncio let go of their work on this kind of exception only."""
+    """SIGTERM or SIGHUP arrived; psycopg and asyncio abort their work on a KeyboardInterrupt only."""
 
 
 class Expired(KeyboardInterrupt):
-    """The time that --timeout gave is over."""
+    """The time of --timeout is over."""
 
 
 def is_ignored(number: signal.Signals) -> bool:

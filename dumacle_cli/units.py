@@ -1,4 +1,4 @@
-"""Units: bytes shown in IEC units, seconds, UTC instants; and the marks by which output knows them."""
+"""Sizes, durations, times and prices as people write them, and the type marks by which output formats them."""
 
 import re
 from calendar import monthrange
@@ -10,10 +10,10 @@ from dumacle_cli.errors import InvalidValue
 Bytes = Annotated[int, "bytes"]
 Seconds = Annotated[int, "seconds"]
 Secret = Annotated[str, "secret"]
-"""Shown once; never stored with an operation, never logged."""
+"""Shown once; never stored with an operation and never logged."""
 
 Url = Annotated[str, "link"]
-"""Shown alone on a line, because it is copied."""
+"""Shown on a line of its own, so that it can be copied."""
 SecretUrl = Annotated[str, "secret", "link"]
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -35,7 +35,14 @@ _SPELLED = {
 }
 AGES = "a number with its unit: 90s, 15min, 12h, 365d, 2w, 12mo or 1y"
 DURATIONS = "a number with its unit: 90s, 15min, 12h, 7d or 2w"
-# Where Stripe's minor unit is not a hundredth.
+_ADVICE = {
+    "size": "give a size such as 500GiB",
+    "duration": "give a duration such as 7d",
+    "age": "give an age such as 90d",
+    "instant": "give a time such as 2026-01-31T12:00:00Z",
+    "price": "give a price such as 9.99",
+}
+# Currencies whose minor unit at Stripe is not a hundredth.
 _MINOR_DIGITS = dict.fromkeys(
     ("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"), 0
 )
@@ -48,11 +55,11 @@ def parse_size(text: str | int, name: str = "size") -> int:
     factor = _FACTORS.get((match[2] or "b").lower()) if match else None
     if not match or factor is None:
         point = "; write a point for the comma" if re.search(r"\d,\d", str(text)) else ""
-        raise InvalidValue(name=name, value=repr(text), reason=f"a size is {SIZES}{point}")
+        raise InvalidValue(name=name, value=repr(text), reason=f"a size is {SIZES}{point}", advice=_ADVICE["size"])
     whole, _, fraction = match[1].partition(".")
     size: int = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
     if size > _LARGEST:
-        raise InvalidValue(name=name, value=repr(text), reason="it is 8 EiB or more")
+        raise InvalidValue(name=name, value=repr(text), reason="it is 8 EiB or more", advice=_ADVICE["size"])
     return size
 
 
@@ -67,7 +74,7 @@ def show_size(size: int) -> str:
 
 
 def exact_size(size: int) -> str:
-    """Write bytes as `parse_size` reads them back, in the largest unit that leaves no fraction, such as `16MiB`."""
+    """Write bytes so that `parse_size` reads them back, in the largest unit without a fraction, such as `16MiB`."""
     power = max(power for power in range(len(_UNITS)) if size % 1024**power == 0) if size else 0
     return f"{size // 1024**power}{_UNITS[power]}"
 
@@ -79,12 +86,12 @@ def parse_duration(text: str, name: str = "duration") -> int:
     """
     number, unit = _quantity(text, name, DURATIONS)
     if unit not in _SECONDS:
-        raise InvalidValue(name=name, value=repr(text), reason=f"it is {DURATIONS}")
+        raise InvalidValue(name=name, value=repr(text), reason=f"it is {DURATIONS}", advice=_ADVICE["duration"])
     return number * _SECONDS[unit]
 
 
 def parse_age(text: str, name: str, now: datetime) -> datetime:
-    """Return the instant so long before `now`, by the calendar (UTC) for `12mo` or `1y`; raises InvalidValue.
+    """Return the time that long before `now`, by the calendar (UTC) for `12mo` or `1y`; raises InvalidValue.
 
     A bare number and `m`, which could be minutes or months, are refused.
     """
@@ -94,7 +101,9 @@ def parse_age(text: str, name: str, now: datetime) -> datetime:
             return now - timedelta(seconds=number * _SECONDS[unit])
         return _months_before(now.astimezone(UTC), number * _MONTHS[unit])
     except (OverflowError, ValueError):
-        raise InvalidValue(name=name, value=repr(text), reason="that is before the year 1") from None
+        raise InvalidValue(
+            name=name, value=repr(text), reason="that is before the year 1", advice=_ADVICE["age"]
+        ) from None
 
 
 def _quantity(text: str, name: str, forms: str) -> tuple[int, str]:
@@ -103,7 +112,8 @@ def _quantity(text: str, name: str, forms: str) -> tuple[int, str]:
     if match and (unit in _SECONDS or unit in _MONTHS):
         return int(match[1]), unit
     doubt = "m could be minutes or months; " if unit == "m" else ""
-    raise InvalidValue(name=name, value=repr(text), reason=f"{doubt}it is {forms}")
+    advice = _ADVICE["age" if forms is AGES else "duration"]
+    raise InvalidValue(name=name, value=repr(text), reason=f"{doubt}it is {forms}", advice=advice)
 
 
 def _months_before(now: datetime, months: int) -> datetime:
@@ -113,7 +123,7 @@ def _months_before(now: datetime, months: int) -> datetime:
 
 
 def show_minute(instant: datetime) -> str:
-    """Show an instant in UTC to the minute, such as `2025-11-28 00:00 UTC`."""
+    """Show a time in UTC to the minute, such as `2025-11-28 00:00 UTC`."""
     return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
@@ -130,16 +140,17 @@ def show_duration(seconds: float) -> str:
 
 
 def parse_instant(text: str, name: str = "instant") -> datetime:
-    """Read an ISO 8601 date or instant, UTC where no offset is given; raises InvalidValue."""
+    """Read an ISO 8601 date or time, in UTC unless it has an offset; raises InvalidValue."""
     try:
         instant = datetime.fromisoformat(text)
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except (ValueError, OverflowError):
-        raise InvalidValue(name=name, value=repr(text), reason="an instant is like 2026-01-31T12:00:00Z") from None
+        reason = "it is not an ISO 8601 date or time"
+        raise InvalidValue(name=name, value=repr(text), reason=reason, advice=_ADVICE["instant"]) from None
 
 
 def show_instant(instant: datetime) -> str:
-    """Show an instant in UTC to the second, such as `2026-01-31 12:00:00Z`."""
+    """Show a time in UTC to the second, such as `2026-01-31 12:00:00Z`."""
     return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'seconds')}Z"
 
 
@@ -150,12 +161,12 @@ def parse_price(text: str, currency: str) -> int:
     fraction = ((match[2] or "") if match else "").ljust(digits, "0")
     if not match or len(fraction) > digits:
         reason = f"a price in {currency.upper()} is a number with at most {digits} decimals"
-        raise InvalidValue(name="price", value=repr(text), reason=reason)
+        raise InvalidValue(name="price", value=repr(text), reason=reason, advice=_ADVICE["price"])
     return int(match[1] + fraction)
 
 
 def show_price(minor: int, currency: str) -> str:
-    """Show minor units of a currency as a number that `parse_price` reads, such as `9.99`."""
+    """Show minor units of a currency so that `parse_price` reads them back, such as `9.99`."""
     digits = _minor_digits(currency)
     whole, fraction = divmod(minor, 10**digits)
     return f"{whole}.{fraction:0{digits}}" if digits else str(whole)

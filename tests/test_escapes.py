@@ -9,7 +9,7 @@ from hypothesis import strategies as some
 
 from dumacle_cli import paths
 from dumacle_cli.errors import Conflict, UserDisabled
-from dumacle_cli.escapes import alike, meant, quoted, readings, safe, visible
+from dumacle_cli.escapes import alike, quoted, readings, safe, unescape, visible
 
 pytestmark = pytest.mark.unit
 
@@ -28,7 +28,7 @@ def test_what_is_visible_is_printable_and_means_the_text(text: str) -> None:
     assert visible(text).isprintable()
     assert visible(text) == visible(text).strip()
     assert not visible(text).startswith("-")
-    assert _paired(text) or meant(visible(text)) == text
+    assert _paired(text) or unescape(visible(text)) == text
 
 
 def _paired(text: str) -> bool:
@@ -87,5 +87,5 @@ def test_an_error_is_one_line_and_its_fix_one_command() -> None:
     assert str(error) == "user a b\\u000a\\u001b[2J@x is disabled"
     words = shlex.split(error.remedy)
     assert words[:3] == ["dumacle", "users", "enable"]
-    assert meant(words[3]) == "a b\n\x1b[2J@x"
+    assert unescape(words[3]) == "a b\n\x1b[2J@x"
     assert "\u2028" not in str(Conflict(reason="a\u2028b", advice="c\x9b"))

@@ -106,7 +106,7 @@ def test_system_fault_is_one_sentence(invoke: Run, tmp_path: Path, environment: 
     (tmp_path / "file").touch()
     environment(XDG_DATA_HOME=str(tmp_path / "file" / "data"))
     failed = invoke("completion", "install", "bash", expect=1)
-    assert failed.err.startswith("dumacle: the system refused: ")
+    assert failed.err.startswith("dumacle: the operating system refused: ")
     assert len(failed.err.splitlines()) == 2
 
 

@@ -1,5 +1,6 @@
 """Which source of a setting wins, which contradict each other, and that none is dropped without a word."""
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -7,10 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from dumacle_cli import sources
-from dumacle_cli.errors import DumacleError, Exit, InvalidValue, SettingsContradict, UnreadableConfig, UsageError
-from dumacle_cli.settings import reveals_secret, without_passwords
+from dumacle_cli.errors import (
+    DumacleError,
+    Exit,
+    InvalidValue,
+    SecretTyped,
+    SettingsContradict,
+    UnreadableConfig,
+    UsageError,
+)
+from dumacle_cli.precedence import Subject
+from dumacle_cli.settings import Settings, environment_names, is_secret, reveals_secret, without_passwords
 
 pytestmark = pytest.mark.unit
 
@@ -100,7 +111,7 @@ def test_what_was_named_wins(resolve: Resolve, given: dict[str, Any], database: 
     ],
 )
 def test_two_that_were_named_are_refused_with_both_origins(
-    resolve: Resolve, subject: sources.Subject, given: dict[str, Any]
+    resolve: Resolve, subject: Subject, given: dict[str, Any]
 ) -> None:
     found = resolve(*given.pop("flags", ()), **given)
     with pytest.raises(SettingsContradict) as refused:
@@ -129,7 +140,7 @@ def test_a_folder_in_a_file_is_the_same_from_everywhere(resolve: Resolve, name: 
     assert told("~") == Path("/home/ada")
     assert told("/srv/~/a") == Path("/srv/~/a")
     for value in ("films", "./films", "../films", "~ada/films", "."):
-        with pytest.raises(InvalidValue, match=rf"absolute path.*\(from {file}\)") as refused:
+        with pytest.raises(InvalidValue, match=rf"absolute path.*\(from {file}, line 2\)") as refused:
             told(value)
         assert refused.value.exit is Exit.USAGE
         with pytest.raises(InvalidValue, match="absolute path"):
@@ -160,6 +171,69 @@ def test_a_nul_in_a_file_is_refused(
         resolve(*given.get("flags", ()), profile=profile, **{n: v for n, v in given.items() if n != "flags"})
 
 
+def bad_value(name: str) -> str:
+    """A value that this setting refuses."""
+    if name.endswith("database_url"):
+        return "mysql://hush@db/films"
+    if name.endswith(("_endpoint", "_api_base")):
+        return "store.example.com"
+    if name.endswith("_region"):
+        return "-"
+    is_text = Settings.model_fields[name].annotation in (str | None, Path | None, SecretStr | None)
+    return "hush\0" if is_text or name.startswith(("listen_host", "checkout", "portal")) else "!"
+
+
+def given_as(kind: str, name: str, file: Path) -> tuple[dict[str, Any], str, str]:
+    """A bad value of a setting in a kind of source, the place that the error names, and the fix."""
+    value = bad_value(name)
+    if kind == "flag":
+        return {"flags": (f"{name}={value}",)}, "--set", f"give another value: --set {name}=VALUE"
+    if kind in ("file", "profile"):
+        file.write_text(f"# {name} = 1\n{'[profiles.x]' if kind == 'profile' else ''}\n{name} = {json.dumps(value)}\n")
+        return ({"profile": "x"} if kind == "profile" else {}), f"{file}, line 3", f"edit {file}, line 3"
+    variable = environment_names(name)[-1 if kind == "other variable" else 0]
+    return {variable: value}, variable, f"change the variable {variable}, or unset it"
+
+
+@pytest.mark.parametrize("kind", ["flag", "variable", "other variable", "file", "profile"])
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_bad_value_is_refused_with_its_setting_its_origin_and_a_fix(
+    resolve: Resolve, kind: str, name: str, file: Path
+) -> None:
+    given, place, fix = given_as(kind, name, file)
+    with pytest.raises(DumacleError) as refused:
+        resolve(*given.pop("flags", ()), **given)
+    said = str(refused.value)
+    assert refused.value.exit is Exit.USAGE
+    assert said.startswith(f"{name} ")
+    if not isinstance(refused.value, SecretTyped):
+        assert said.endswith(f" (from {place})")
+        assert refused.value.remedy == fix
+    assert not is_secret(name) or "hush" not in said
+
+
+def test_megabytes_are_quoted_as_they_were_typed(resolve: Resolve) -> None:
+    with pytest.raises(InvalidValue, match=r"^max_file_size cannot be '50GiB': .* \(from MAX_FILE_SIZE_MB\)$"):
+        resolve(MAX_FILE_SIZE_MB="50GiB")
+    assert resolve(MAX_FILE_SIZE_MB="1.5").settings.max_file_size == 3 * 1024**2 // 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# url_expiry = 1\n[profiles.x]\nurl_expiry = '!'\n",
+        "profiles.x.embedded = '/url_expiry'\n\nprofiles.x.url_expiry = '!'\n",
+        "[profiles.y]\nurl_expiry = 2\n[profiles.x]\n\"url_expiry\" = '!'\n",
+        "password_command = '''\n[profiles.x]\nurl_expiry = 1'''\n[profiles.x]\nurl_expiry = '!'\n",
+    ],
+)
+def test_the_line_of_a_setting_is_found_however_it_is_written(resolve: Resolve, file: Path, text: str) -> None:
+    file.write_text(text)
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if "!" in line)
+    with pytest.raises(InvalidValue, match=rf"\(from {file}, line {line}\)"):
+        resolve(profile="x")
+
+
 LABEL = "a" * 64
 
 
@@ -181,7 +255,7 @@ LABEL = "a" * 64
     ],
 )
 def test_a_host_that_is_no_name_is_refused(resolve: Resolve, name: str, url: str) -> None:
-    with pytest.raises(InvalidValue, match="its host is no name of a machine"):
+    with pytest.raises(InvalidValue, match="its host is not a valid host name"):
         resolve(**{f"DUMACLE_{name.upper()}": url})
 
 
@@ -208,7 +282,7 @@ def test_a_weaker_store_gives_way_to_the_embedded_one(resolve: Resolve) -> None:
     found = resolve(profile="local", more='local_endpoint = "http://127.0.0.1:9"\n')
     assert found.store_is_embedded
     assert found.settings.local_endpoint is None
-    assert [origin.kind for origin in found.beaten["local_endpoint"]] == ["file"]
+    assert [origin.kind for origin in found.overridden["local_endpoint"]] == ["file"]
 
 
 def test_a_database_that_was_named_takes_the_store_that_was_named(resolve: Resolve) -> None:
@@ -217,10 +291,10 @@ def test_a_database_that_was_named_takes_the_store_that_was_named(resolve: Resol
     assert found.settings.local_endpoint == "http://127.0.0.1:9"
 
 
-def test_all_that_was_beaten_is_shown(resolve: Resolve) -> None:
+def test_overridden_values_are_shown(resolve: Resolve) -> None:
     found = resolve("url_expiry=1", profile="local", more="url_expiry = 4\n", DUMACLE_URL_EXPIRY="2")
     assert found.settings.url_expiry == 1
-    assert [origin.kind for origin in found.beaten["url_expiry"]] == ["environment", "file"]
+    assert [origin.kind for origin in found.overridden["url_expiry"]] == ["environment", "file"]
 
 
 def test_a_profile_on_the_command_line_beats_the_environment(resolve: Resolve) -> None:
@@ -264,9 +338,9 @@ def test_other_variables_are_told_and_service_links_are_not_ours(resolve: Resolv
     [
         ("url_expiry = [\n", "not valid TOML"),
         (b"url_expiry = 1 # \xff\n", "not UTF-8"),
-        ("profile = 5\n", "profile is no text"),
-        ("profiles = 5\n", "no table"),
-        ('[profiles]\nlocal = "x"\n', "no table"),
+        ("profile = 5\n", "profile must be a string"),
+        ("profiles = 5\n", "profiles must be tables"),
+        ('[profiles]\nlocal = "x"\n', "profiles must be tables"),
         ("a = " + "[" * 5000, "not valid TOML"),
     ],
 )

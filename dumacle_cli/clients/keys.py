@@ -23,9 +23,12 @@ PRIVATE = "chmod 0400 {}"
 RESTORE = "restore it from its escrow copy, or create one: dumacle key create"
 
 
-def load(source: str, environ: Mapping[str, str]) -> Key:
-    """Return the key from a source; raises KeyUnusable if it is missing, damaged or readable by others."""
-    kind, name = _parsed(source)
+def load(source: str, environ: Mapping[str, str], typed: str = "key_source") -> Key:
+    """Return the key at a source; raises KeyUnusable if it is missing, damaged or readable by others.
+
+    `typed` is the setting or option that named the source.
+    """
+    kind, name = _parsed(source, typed)
     if kind == "file":
         text = _read(source, Path(name), private=True)
     elif kind == "credential":
@@ -45,7 +48,7 @@ def load(source: str, environ: Mapping[str, str]) -> Key:
 def create(source: str) -> Key:
     """Create a key; a file gets mode 0400. Raises Conflict if the source exists."""
     check_free(source)
-    kind, name = _parsed(source)
+    kind, name = _parsed(source, "SOURCE")
     key = Key(os.urandom(KEY_BYTES))
     text = base64.b64encode(key.secret).decode()
     if kind == "file":
@@ -57,19 +60,19 @@ def create(source: str) -> Key:
 
 def check_free(source: str) -> None:
     """Raise Conflict if the source exists."""
-    kind, name = _parsed(source)
+    kind, name = _parsed(source, "SOURCE")
     if kind == "credential":
-        reason = "systemd provides credentials; create a file"
-        raise InvalidValue(name="the source of a new key", value=repr(source), reason=reason)
+        reason = "systemd provides credentials from files"
+        raise InvalidValue(name="SOURCE", value=repr(source), reason=reason, advice="give file:/path or keyring:NAME")
     if os.path.lexists(name) if kind == "file" else keychain.read(RING + name):
         raise _taken(source)
 
 
-def _parsed(source: str) -> tuple[str, str]:
+def _parsed(source: str, typed: str) -> tuple[str, str]:
     kind, _, name = source.partition(":")
     if kind not in ("file", "credential", "keyring") or not name or (kind == "credential" and "/" in name):
         reason = "it must be file:/path, credential:NAME or keyring:NAME"
-        raise InvalidValue(name="key_source", value=repr(source), reason=reason)
+        raise InvalidValue(name=typed, value=repr(source), reason=reason)
     return kind, name
 
 

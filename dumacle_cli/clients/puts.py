@@ -4,7 +4,6 @@ The methods promise and raise the same as `ObjectStore.put` and `put_part`. To r
 of CPU; obstore 0.12 took 0.37 ms, because it passes requests to its own threads and hashes again.
 """
 
-import asyncio
 import random
 import re
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from dumacle_cli import retry
 from dumacle_cli.clients.object_store import Location, authorities
 from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.store_errors import store_error
@@ -62,12 +62,11 @@ class Puts:
         return await self._put(url, key, body, sha256, "Content-Type:")
 
     async def _put(self, url: str, key: str, body: bytes, sha256: str, header: str) -> str:
-        for longest in RETRY_DELAYS:
-            try:
-                return await self._once(url, key, body, sha256, header)
-            except StoreUnavailable:
-                await asyncio.sleep(longest * random.random())  # noqa: S311 - jitter
-        return await self._once(url, key, body, sha256, header)
+        return await retry.call_async(
+            lambda: self._once(url, key, body, sha256, header),
+            lambda error: isinstance(error, StoreUnavailable),
+            (longest * random.random() for longest in RETRY_DELAYS),  # noqa: S311 - jitter
+        )
 
     async def _once(self, url: str, key: str, body: bytes, sha256: str, header: str) -> str:
         """Send one request; an error names the key, or the bucket if the key is empty."""

@@ -25,7 +25,7 @@ REGISTRY: dict[str, tuple[str, str]] = {
     "quotas": ("quotas", "Monthly limits and their counters."),
     "db": ("db", "The database: bootstrap, schema, seed, check."),
     "local": ("local", "The embedded PostgreSQL and S3 server on this machine."),
-    "config": ("config", "Settings: what is in force and where it came from."),
+    "config": ("config", "Show and change settings."),
     "doctor": ("doctor", "Check everything Dumacle depends on, with a fix for each finding."),
     "schema": ("schema", "Print the JSON Schema of a command's output."),
     "completion": ("completion", "Shell completion for bash, zsh, fish and PowerShell."),

@@ -143,7 +143,7 @@ def rotate_key(
     from dumacle_cli.clients import keys as sources
 
     with context.session() as session:
-        old, new = context.key, sources.load(to, context.environ)
+        old, new = context.key, sources.load(to, context.environ, "--to")
         foreseen = keys.preview(session, old, new)
     done = foreseen if context.dry_run else keys.rotate(context.database, old, new)
     note = f"next, on every host: dumacle config set key_source {to}"

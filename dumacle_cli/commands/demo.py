@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli import embedded, sources
+from dumacle_cli import embedded, precedence
 from dumacle_cli.commands import uploads
 from dumacle_cli.commands.contract import GROUP, command
 from dumacle_cli.context import Context
@@ -57,7 +57,7 @@ def _use_embedded(context: Context) -> str:
     """Ignore a configured database; return the environment variable that names it, or an empty string."""
     configured = context.resolved
     context.resolved = configured.embedded_in(context.data_dir.resolve(), embedded.PROFILE)
-    ignored = [configured.origins[name].place for name in sources.LOCAL if getattr(configured.settings, name)]
+    ignored = [configured.origins[name].place for name in precedence.LOCAL if getattr(configured.settings, name)]
     if ignored:
         named = " and ".join(dict.fromkeys(ignored))
         context.say(f"The demo uses the embedded S3 server, not the store configured in {named}.")

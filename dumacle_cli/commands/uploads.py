@@ -165,8 +165,12 @@ def _result(context: Context, summary: Summary, tally: Tally, transcode: str | N
     status = errors.Exit.DONE
     if tally.failures:
         only_limits = tally.limits == tally.failures and not summary.uploaded
-        status = errors.Exit.LIMIT if only_limits else errors.Exit.PARTIAL
-        if context.form in (Form.TABLE, Form.CSV):
+        refused = errors.UploadRefused if only_limits else errors.UploadIncomplete
+        status = refused.exit
+        if context.form in (Form.JSON, Form.JSONL):
+            fix = tally.first_fix or "correct the causes, then repeat the command"
+            context.fail(refused(count=tally.failures, first=tally.first_error, advice=fix))
+        else:
             context.log(f"dumacle: {tally.failures} not uploaded; the first: {tally.first_error}")
             if tally.first_fix:
                 context.log(f"  why: {context.runnable(tally.first_fix)}")

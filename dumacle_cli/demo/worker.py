@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
-from dumacle_cli import signals, sources
+from dumacle_cli import precedence, signals
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, ToolFailed
 from dumacle_cli.services import transcodes
@@ -67,7 +67,7 @@ def _settings(context: Context) -> list[str]:
     """Return options that give a child the settings of this run, wherever they came from, on the embedded servers."""
     given = {name: getattr(context.settings, name) for name in context.resolved.origins if not is_secret(name)}
     own = {"default_provider": "local", "embedded": context.settings.embedded, "database_url": ""}
-    own |= dict.fromkeys(sources.LOCAL, "")
+    own |= dict.fromkeys(precedence.LOCAL, "")
     return [
         word for name, value in (given | own).items() for word in ("--set", f"{name}={'' if value is None else value}")
     ]

@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import TextIO
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import decide, runs, transfer
@@ -20,7 +20,7 @@ from dumacle_cli.ingest.items import Attempt, Progress, Result, Tally
 from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Journal, Recorder
 from dumacle_cli.ingest.scan import Found, scan
-from dumacle_cli.store.database import Database, retry_on_lock
+from dumacle_cli.store.database import Database
 
 BATCH = 1000
 """Items planned in one transaction, and leased for in one statement."""
@@ -154,7 +154,7 @@ class Engine:
             with self.database.session() as session:
                 return decide.plan(session, self.run, compared)
 
-        return retry_on_lock(write)
+        return retry.on_lock(write)
 
     async def _read_small(self, lanes: transfer.Lanes) -> None:
         async with asyncio.TaskGroup() as puts:
@@ -202,7 +202,7 @@ class Engine:
             percents = dict(self.journal.percents)
             beat += 1
             if percents or beat >= HEARTBEAT:
-                await asyncio.to_thread(retry_on_lock, partial(runs.keep_alive, self.database, self.run, percents))
+                await asyncio.to_thread(retry.on_lock, partial(runs.keep_alive, self.database, self.run, percents))
                 beat = 0.0
 
 

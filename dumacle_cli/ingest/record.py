@@ -14,11 +14,12 @@ from typing import Any, TextIO
 
 from sqlalchemy.orm import Session
 
+from dumacle_cli import retry
 from dumacle_cli.errors import CommitUnknown, DatabaseUnavailable
 from dumacle_cli.ingest.items import Attempt, Outcome, Progress, Result, Tally
 from dumacle_cli.services import transcodes
 from dumacle_cli.store import uploads
-from dumacle_cli.store.database import Database, retry_on_lock
+from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
 
 MOST = 500
@@ -141,7 +142,7 @@ class Journal:
             with self.database.session() as session:
                 work(session)
 
-        retry_on_lock(once)
+        retry.on_lock(once)
 
 
 def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.TranscodeRequest | None = None) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.ingest.items import Tally, totals
 from dumacle_cli.services.placement import Target
 from dumacle_cli.services.transcodes import TranscodeRequest
 from dumacle_cli.store import uploads
-from dumacle_cli.store.database import Database, retry_on_lock
+from dumacle_cli.store.database import Database
 
 LEASE_SECONDS = 30.0
 """How long a run and its leases outlive its last heartbeat."""
@@ -64,7 +64,7 @@ def opened(database: Database, request: UploadRequest, target: Target, tally: Ta
 
     If closing fails as well, the next run of the same command closes it.
     """
-    run = retry_on_lock(lambda: _open(database, request, target))
+    run = retry.on_lock(lambda: _open(database, request, target))
     try:
         yield run
     except BaseException as error:
@@ -125,4 +125,4 @@ def _close(database: Database, run: Run, status: str, tally: Tally) -> None:
         with database.session() as session:
             uploads.close_run(session, run.id, **values, totals=json.dumps(totals(tally)))
 
-    retry_on_lock(close)
+    retry.on_lock(close)

@@ -1,4 +1,4 @@
-"""Names as they are typed: exactly as stored, or as a table or JSON shows them."""
+"""Find things by a typed name: exactly as stored, or as a table or JSON shows it."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -18,12 +18,12 @@ def resolve(typed: str, find: Callable[[str], T | None]) -> T | None:
         if (one := find(name)) is not None:
             found[getattr(one, "id", one)] = one
     if len(found) > 1:
-        raise Conflict(reason=f"{typed} may mean several", advice="name it by its id")
+        raise Conflict(reason=f"{typed} is ambiguous: it may name several things", advice="give its id instead")
     return next(iter(found.values()), None)
 
 
 def guess(typed: str, find: Callable[[str], T | None], called: Callable[[T], str]) -> str:
-    """Return a name that exists and differs from the typed one only by Unicode's normal form; else empty."""
+    """Return an existing name that differs from the typed one only in its Unicode normal form, else an empty string."""
     return next((called(one) for form in _forms(typed) if (one := find(form)) is not None), "")
 
 

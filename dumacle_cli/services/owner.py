@@ -41,7 +41,7 @@ class Bootstrapped:
 
 def plan(place: Place, password_file: str) -> tuple[Bootstrapped, bool]:
     """Preview a bootstrap; raises DatabaseUnavailable, DatabaseRefused or DatabaseTooOldServer."""
-    with translated():
+    with translated("admin_database_url"):
         made = store.missing(_reach(place), place.database, place.owner)
     return _done(place, password_file, made, password_file != STDIN and not Path(password_file).exists())
 
@@ -55,7 +55,7 @@ def bootstrap(place: Place, password_file: str, read_stdin: Callable[[], str]) -
     password, new = (read_stdin(), False) if password_file == STDIN else _from_file(Path(password_file))
     if not password:
         raise InvalidValue(name="the password", value="empty", reason=f"{password_file} holds nothing")
-    with translated():
+    with translated("admin_database_url"):
         made = store.bootstrap(_reach(place), place.database, place.owner, password)
     return _done(place, password_file, made, new)
 

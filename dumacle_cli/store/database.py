@@ -14,10 +14,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.store import locks, operations, queue, revisions
 
-TRIES = 4
+PAUSES = (0.1, 0.2, 0.4)
+"""Seconds before each retry of a transaction: long enough for a lock to be released, too short to be noticed."""
 T = TypeVar("T")
 
 _BY_STATE: dict[str, type[errors.DumacleError]] = {
@@ -183,8 +184,10 @@ class Database:
         `work` returns its result and whether it changed anything. After a lost COMMIT it is run again: the operation's
         row shows whether the first attempt was committed. Raises CommitUnknown if the database cannot be reached.
         """
-        unsure = False
-        for attempt in range(1, TRIES + 1):
+        lost_commit = False
+
+        def once() -> Change[T] | Change[Any]:
+            nonlocal lost_commit
             committing = False
             try:
                 with self._transaction(dry_run) as (session, commit):
@@ -193,16 +196,19 @@ class Database:
                     commit()
                     self.wrote |= committing
                     return change
-            except errors.BrokenOff as fault:
-                unsure |= committing and isinstance(fault, errors.DatabaseUnavailable)
-                if not (unsure or isinstance(fault, errors.DatabaseBusy)):
-                    raise
-                if attempt == TRIES and unsure:
-                    raise errors.CommitUnknown(operation=request.id) from None
-                if attempt == TRIES:
-                    raise
-            time.sleep(0.05 * 2**attempt)  # long enough for a lock to be released, too short to be noticed
-        raise AssertionError("unreachable")
+            except errors.DatabaseUnavailable:
+                lost_commit |= committing
+                raise
+
+        def passes(error: errors.DumacleError) -> bool:
+            return isinstance(error, errors.DatabaseBusy) or (lost_commit and isinstance(error, errors.BrokenOff))
+
+        try:
+            return retry.call(once, passes, PAUSES)
+        except errors.BrokenOff:
+            if lost_commit:
+                raise errors.CommitUnknown(operation=request.id) from None
+            raise
 
     @contextmanager
     def rehearsal(self) -> Iterator[Session]:
@@ -242,14 +248,6 @@ class Database:
             self.engine.dispose()
 
 
-def retry_on_lock(work: Callable[[], T]) -> T:
-    """Run a transaction, and retry it if it met a lock; each try waits up to the lock timeout. Raises DatabaseBusy."""
-    for _ in range(TRIES - 1):
-        with suppress(errors.DatabaseBusy):
-            return work()
-    return work()
-
-
 def _once(
     session: Session, request: operations.Request, work: Callable[[Session], tuple[T, bool]]
 ) -> Change[T] | Change[Any]:
@@ -261,22 +259,25 @@ def _once(
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn errors of psycopg and SQLAlchemy into DumacleErrors without statements and parameters."""
+def translated(setting: str = "database_url") -> Iterator[None]:
+    """Turn errors of psycopg and SQLAlchemy into DumacleErrors without statements and parameters.
+
+    `setting` is named in errors about the URL.
+    """
     try:
         yield
     except UnicodeEncodeError:
         # Bytes that are not UTF-8 reach Python as surrogates.
         raise errors.InvalidValue(name="text", value="that", reason="it is not valid UTF-8") from None
     except ArgumentError as fault:
-        raise errors.InvalidValue(name="the URL of the database", value="that", reason=str(fault)) from None
+        raise _wrong_url(setting, str(fault)) from None
     except PoolTimeout:
         raise errors.DatabaseBusy(reason="every connection of this program is in use") from None
     except (DBAPIError, psycopg.Error) as fault:
-        raise _error(fault) from None
+        raise _error(fault, setting) from None
 
 
-def _error(fault: DBAPIError | psycopg.Error) -> BaseException:
+def _error(fault: DBAPIError | psycopg.Error, setting: str) -> BaseException:
     origin = fault.orig if isinstance(fault, DBAPIError) else fault
     if not isinstance(origin, psycopg.Error):
         return fault
@@ -287,14 +288,20 @@ def _error(fault: DBAPIError | psycopg.Error) -> BaseException:
         return kind(reason=reason, advice=advice)
     if state == "23514" and (bound := _BOUND.search(origin.diag.constraint_name or "")):
         return errors.OutOfBounds(table=bound[1], kind=bound[2])
-    if not state and (isinstance(origin, psycopg.DataError) or _INVALID_URL.search(reason)):
-        invalid = "text" if isinstance(origin, psycopg.DataError) else "the URL of the database"
-        return errors.InvalidValue(name=invalid, value="that", reason=reason)
+    if not state and isinstance(origin, psycopg.DataError):
+        return errors.InvalidValue(name="text", value="that", reason=reason)
+    if not state and _INVALID_URL.search(reason):
+        return _wrong_url(setting, reason)
     if by_state := _BY_STATE.get(state):
         return by_state(reason=reason)
     if state.startswith(("08", "57P")) or (not state and isinstance(origin, psycopg.OperationalError)):
         return _connection_error(reason)
     return errors.DatabaseFault(reason=reason, state=state)
+
+
+def _wrong_url(setting: str, reason: str) -> errors.InvalidValue:
+    advice = "change it where it is set; to see where: dumacle config list --show-origin"
+    return errors.InvalidValue(name=setting, value="that", reason=reason, advice=advice)
 
 
 def _connection_error(reason: str) -> errors.DumacleError:

@@ -4,19 +4,19 @@ It lives longer than a transaction: a lease holds the unit, and a separate threa
 lease publishes nothing, and removes what it stored.
 """
 
+import itertools
 import math
 import tempfile
 import threading
-import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.errors import DumacleError, Exit
 from dumacle_cli.services import downloads, placement
 from dumacle_cli.store import queue, work_units
@@ -113,16 +113,19 @@ class LeaseKeeper:
 
 def retry_transaction(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
     """Run a transaction, and retry while the database is down or busy; after `stop` is set, at most `TRIES` times."""
-    tries = 0
-    while True:
-        try:
-            with database.session() as session:
-                return work(session)
-        except DumacleError as error:
-            tries += 1
-            if error.exit is not Exit.TEMPORARY or (stop.is_set() and tries >= TRIES):
-                raise
-        time.sleep(min(1.0, 0.1 * tries))  # an outage takes seconds, a lost connection none
+
+    def once() -> T:
+        with database.session() as session:
+            return work(session)
+
+    return retry.call(once, lambda error: error.exit is Exit.TEMPORARY, _pauses(stop))
+
+
+def _pauses(stop: threading.Event) -> Iterator[float]:
+    for tries in itertools.count(1):
+        if stop.is_set() and tries >= TRIES:
+            return
+        yield min(1.0, 0.1 * tries)  # an outage takes seconds, a lost connection none
 
 
 def claim(deps: WorkerDeps, unit_id: int) -> Claimed | None:

@@ -237,7 +237,7 @@ def test_the_password_is_typed_at_a_terminal_and_not_shown(ada: Person, config_f
     assert ada.password not in done.out + done.err
     assert len(kept(config_file)) == 1
     refused = ada.run("auth", "login", "--store", "file", expect=Exit.USAGE)
-    assert "repeat it with --password-file FILE" in refused.err
+    assert "repeat the command with --password-file FILE" in refused.err
 
 
 # Sessions
@@ -615,7 +615,7 @@ def test_a_keyring_that_keeps_nothing_opens_no_session(
     if name == "Silent":
         monkeypatch.setattr(keychain, "TIMEOUT", 0.5)
     refused = ada.run("auth", "login", "--password-file", "-", stdin=ada.password, expect=Exit.FAILED)
-    assert refused.err.startswith("dumacle: the session cannot be kept: the keyring failed: ")
+    assert refused.err.startswith("dumacle: the session cannot be saved: the keyring failed: ")
     assert "dumacle auth login --store file" in refused.err
     assert kept(config_file) == []
     with ada.connect() as connection:

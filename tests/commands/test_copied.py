@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as some
 from sqlalchemy import text
 
@@ -52,6 +52,9 @@ def shelf(database: Database, bucket: Location) -> tuple[int, int]:
 
 
 @given(path=PATHS)
+@example(path="\r")
+@example(path=" ")
+@example(path="\u3000")
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_path_is_taken_back_from_every_form(path: str, run: Run, database: Database, shelf: tuple[int, int]) -> None:
     ada, pod = shelf
@@ -68,8 +71,11 @@ def test_a_path_is_taken_back_from_every_form(path: str, run: Run, database: Dat
     assert item["path"] == line["path"] == path
     assert raw
     for form in (path, line["path"], raw[1], shown):
-        found = run("files", "show", "--owner", ADA, "-o", "json", "--", form)
-        assert found.data["id"] == number, form
+        show = ("files", "show", "--owner", ADA, "-o", "json", "--", form)
+        if form.strip():
+            assert run(*show).data["id"] == number, form
+        else:  # it looks like an unset variable of a script; a table shows the path escaped
+            assert run(*show, expect=errors.Exit.USAGE).error["code"] == "empty-argument"
     assert shown.isprintable()
     run("files", "delete", "--owner", ADA, "--yes", shown)
     assert run(*listing, "-o", "json").data == []
@@ -198,8 +204,7 @@ def test_commands_run_from_where_the_person_stands(installed: Path, tmp_path: Pa
             text=True,
             check=False,
         )
-        message = json.loads(said.stderr)["message"]
-        named = re.search(r"run `(.*?) demo`", message)
+        named = re.search(r"run `(.*?) demo`", json.loads(said.stderr)["fix"])
         assert named
         assert shlex.split(named[1])[-1] == started
         again = subprocess.run(f"{named[1]} --version", shell=True, cwd=tmp_path, env=known, check=False)

@@ -51,6 +51,9 @@ def test_each_refused_file_is_told_as_json(
     form: str, more: tuple[str, ...], upload: Callable[..., tuple[str, str]], run: Run
 ) -> None:
     told = [json.loads(line) for line in upload("-o", form, *more)[1].splitlines() if line.startswith("{")]
+    failed = told.pop()
+    assert (failed["schema"], failed["code"], failed["exit"]) == ("dumacle.error.v1", "upload-incomplete", 3)
+    assert failed["message"].startswith("2 files were not uploaded; the first: large.bin: ")
     assert [each["path"] for each in told] == ["large.bin", "larger.bin"]
     for each in told:
         assert (each["schema"], each["result"]) == ("dumacle.warning.v1", "refused")
@@ -84,7 +87,7 @@ def test_nothing_was_changed_is_said_only_where_it_is_so(
 
     monkeypatch.setattr(imports, "create", breaking)
     if fault is errors.DatabaseBusy:  # it is tried again before it is told
-        monkeypatch.setattr("dumacle_cli.store.database.TRIES", 1)
+        monkeypatch.setattr("dumacle_cli.store.database.PAUSES", ())
     (tmp_path / "users.csv").write_text("email\na@x.de\nb@x.de\n")
     for breaks, expected in ((1, "nothing was changed; "), (2, "what was done before is kept; ")):
         calls.clear()

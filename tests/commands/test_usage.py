@@ -85,7 +85,7 @@ def test_usage(path: str, line: str, invoke: Run) -> None:
         ("files list", "created, path or size."),
         ("pods update", "--[no-]use-custom-s3 Whether"),
         ("users create", "--role ROLE What he may do: superadmin, admin, enduser or service. [default: enduser]"),
-        ("transcode watch", "ID Numbers of transcodes. Example:"),
+        ("transcode watch", "ID Ids of transcodes. Example:"),
         ("", "-o, --output FORM How results are written: table, json, jsonl or csv. [default: table]"),
         ("", "-v, --verbose Say how long it took; -vv: also each statement. -q"),
         ("", "-V, --version Say which version this is."),
@@ -118,7 +118,7 @@ def test_no_choice_is_told_twice() -> None:
         ("users list --limit abc", "--limit cannot be 'abc': it is a whole number from 1 to 1000"),
         ("users list --limit 0", "--limit cannot be '0': it is a whole number from 1 to 1000"),
         ("users list --timeout x", "--timeout cannot be 'x': it is a number from 0 to 31536000"),
-        ("transcode cancel 1 two", "ID cannot be 'two': it is a whole number, at least 1"),
+        ("files delete x --max 0", "--max cannot be '0': it is a whole number, at least 1"),
         ("completion show", "completion show needs SHELL: bash, zsh, fish or powershell"),
         ("completion show ksh", "SHELL cannot be 'ksh': it is bash, zsh, fish or powershell"),
         ("files upload photos", "files upload needs --owner USER"),
@@ -131,7 +131,7 @@ def test_no_choice_is_told_twice() -> None:
         (
             "config list --set max_file_size=huge",
             "max_file_size cannot be 'huge': a size is a number with B, KiB, MiB, GiB, TiB or PiB, "
-            "or with kB, MB, GB, TB or PB (decimal); without any, bytes",
+            "or with kB, MB, GB, TB or PB (decimal); without any, bytes (from --set)",
         ),
     ],
 )

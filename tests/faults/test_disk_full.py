@@ -23,7 +23,7 @@ pytestmark = [
 ROOT = Path(dumacle_cli.__file__).parents[1]
 ADA = ("--owner", "ada@example.com")
 FULL = Path("/dev/full")
-NO_ROOM = "dumacle: the system refused: No space left on device"
+NO_ROOM = "dumacle: the operating system refused: No space left on device"
 # The shell's unit is 512 bytes (dash) or 1024 (bash).
 CROWDED = ["/bin/sh", "-c", 'ulimit -f 100; exec "$@"', "sh"]
 LARGE = 2 * 1024**2
@@ -97,7 +97,7 @@ def test_a_download_has_no_room(before: bytes | None, stored: Path, process: Pro
         target.write_bytes(before)
     download = ("download", "large.jpg", *ADA, "--to", target, "--force")
     ended = process(*download, crowded=True)
-    assert is_one_sentence(ended, "dumacle: the system refused: File too large"), ended.stderr
+    assert is_one_sentence(ended, "dumacle: the operating system refused: File too large"), ended.stderr
     assert [path.read_bytes() for path in place.iterdir()] == ([before] if before else [])
 
     run("files", *download)

@@ -74,21 +74,21 @@ HOST = "its host must be a name, an IPv4 address, or an IPv6 address in [bracket
         ("database_url", "postgresql://u@h:x/d", PORT),
         ("database_url", "postgresql://u@h:\N{ARABIC-INDIC DIGIT ONE}/d", PORT),
         ("database_url", "postgresql://h:1,i:2/d", "several hosts with ports must be written as"),
-        ("database_url", "host=localhost dbname=d", "it must hold no blank and no control character"),
+        ("database_url", "host=localhost dbname=d", "it must not contain spaces or control characters"),
         ("database_url", "dbname=d", URL),
         ("database_url", "mysql://u@h/d", URL),
         ("database_url", "postgresql:h/d", URL),
-        ("database_url", "postgresql://u@h/%00", "it must hold no %00"),
-        ("admin_database_url", " postgresql://h/d", "it must hold no blank and no control character"),
+        ("database_url", "postgresql://u@h/%00", "it must not contain %00"),
+        ("admin_database_url", " postgresql://h/d", "it must not contain spaces or control characters"),
         ("s3_endpoint", "localhost:9000", URL),
         ("s3_endpoint", "http://[::1", HOST),
         ("s3_endpoint", "http://h:0", PORT),
         ("local_endpoint", "http://", URL),
         ("wasabi_endpoint", "ftp://h", URL),
-        ("oracle_endpoint", f"http://{'a' * 300}", "its host is no name of a machine"),
+        ("oracle_endpoint", f"http://{'a' * 300}", "its host is not a valid host name"),
         ("stripe_api_base", "x", URL),
-        ("s3_region", "Stra\N{LATIN SMALL LETTER SHARP S}e", "it must be made of letters, digits and hyphens"),
-        ("local_region", "-", "it must be made of letters, digits and hyphens"),
+        ("s3_region", "Stra\N{LATIN SMALL LETTER SHARP S}e", "it must consist of letters, digits and hyphens"),
+        ("local_region", "-", "it must consist of letters, digits and hyphens"),
         ("s3_bucket", "\udcff", "it must be text, without NUL"),
     ],
 )
@@ -174,7 +174,7 @@ def test_what_libpq_does_not_know_is_a_wrong_setting(query: str, run: Run, envir
     environment(DUMACLE_DATABASE_URL=f"postgresql://u@127.0.0.1:1/d?{query}")
     refused = run("users", "list", "-o", "json", expect=2)
     assert refused.error["code"] == "invalid-value"
-    assert refused.error["message"].startswith("the URL of the database cannot be that: ")
+    assert refused.error["message"].startswith("database_url cannot be that: ")
 
 
 @pytest.mark.unit

@@ -289,4 +289,4 @@ def test_sigterm_waits_for_what_was_begun(connected: StripeDouble, database: Dat
 def test_address_that_is_taken(connected: StripeDouble, run: Run) -> None:
     with listening() as listener:
         failed = run("webhooks", "serve", "--set", f"listen_port={listener.port}", "-o", "json", expect=1)
-    assert failed.error["message"] == "the system refused: Address already in use"
+    assert failed.error["message"] == "the operating system refused: Address already in use"

@@ -248,7 +248,7 @@ def test_what_waits_for_a_thread_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_connections_are_fewer_than_files(invoke: Run) -> None:
-    from dumacle_cli.connections import most
+    from dumacle_cli.connections import max_connections
 
     with many_files(4096):
-        assert most() == 512
+        assert max_connections() == 512

@@ -383,7 +383,7 @@ def test_the_same_command_twice_at_once(
     first.send_signal(signal.SIGSTOP)
     code, said = finish(begin(folder, "--results", tmp_path / "results.jsonl"))
     first.send_signal(signal.SIGCONT)
-    assert (code, "this upload is being done already" in said) == (9, True), said
+    assert (code, "this upload is already running" in said) == (9, True), said
     assert finish(first)[0] == 0
     checker.check(database, object_store, checker.tree(folder))
     assert scalar(database, "SELECT count(*) FROM app.versions") == 1800

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 import dumacle_cli
-from dumacle_cli.escapes import meant
+from dumacle_cli.escapes import unescape
 from dumacle_cli.output import documents, tables
 from dumacle_cli.output.forms import Form, Shown, View
 from dumacle_cli.output.streams import Outlet
@@ -91,7 +91,7 @@ def test_no_encoding_lacks_a_letter(encoding: str, text: str) -> None:
     outlet = Outlet(io.TextIOWrapper(raw, encoding=encoding))
     outlet.write(text)
     outlet.flush()
-    assert meant(raw.getvalue().decode(encoding)) == text
+    assert unescape(raw.getvalue().decode(encoding)) == text
 
 
 def test_a_stream_for_sentences_bears_that_nobody_takes_them() -> None:
@@ -177,7 +177,7 @@ def test_a_table_in_a_pipe_has_one_line_a_row_and_its_columns_stand_in_line(rows
         while width < start:
             width, at = width + tables.cells(line[at]), at + 1
         assert width == start
-        assert meant(line[:at].strip(" ")) == one or (not one and line[:at].strip() == "-")
+        assert unescape(line[:at].strip(" ")) == one or (not one and line[:at].strip() == "-")
 
 
 @pytest.mark.parametrize(

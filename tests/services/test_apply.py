@@ -452,7 +452,7 @@ def test_stripe_that_is_down_is_waited_for_without_end(world: World) -> None:
         world.later()
         assert world.events()["customer.subscription.created"] == (
             "parked",
-            "Stripe cannot be used now: it answered 500",
+            "Stripe is unavailable: it answered 500",
         )
     world.stripe.api.faults.clear()
     world.later()

@@ -65,7 +65,7 @@ def test_names_are_unique_among_live_pods(database: Database) -> None:
     with database.session() as session:
         first, changed = pods.create(session, "films", **LOCAL)
         assert changed
-        with pytest.raises(AlreadyExists, match="pod films exists already"):
+        with pytest.raises(AlreadyExists, match="pod films already exists"):
             pods.create(session, " films ", **LOCAL)
         pods.create(session, "photos", **LOCAL)
         with pytest.raises(AlreadyExists):

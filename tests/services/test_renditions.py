@@ -161,4 +161,4 @@ def test_unknown_rendition_names_those_that_exist(session: "Session", film: "Fil
     with pytest.raises(NoSuchRendition) as refused:
         renditions.published(session, film.id, "mp4")
     assert str(refused.value) == f"file {film.id} has no rendition mp4; it has hls, poster"
-    assert refused.value.remedy == f"make it with: dumacle transcode submit {film.id} --preset PRESET"
+    assert refused.value.remedy == f"create it with: dumacle transcode submit {film.id} --preset PRESET"

@@ -18,11 +18,11 @@ def test_a_mistake_undone(seeded: Run, object_store: ObjectStore) -> None:
     # The guard refuses what is more than expected, and says the number.
     wrong = ("files", "delete", "--owner", ADA, "--prefix", "holiday/", *JSON)
     refused = seeded(*wrong, "--yes", "--max", "1", expect=8)
-    assert refused.error["message"] == "this would touch 2 files, and --max is 1"
+    assert refused.error["message"] == "this would change 2 files, and --max is 1"
     assert paths() == ["holiday/beach.jpg", "holiday/film.mp4"]
 
     # Without a terminal there is no question, but the flag that answers it.
-    assert seeded(*wrong, expect=2).error["fix"] == "repeat it with --yes"
+    assert seeded(*wrong, expect=2).error["fix"] == "repeat the command with --yes"
     assert seeded(*wrong, "--yes").data["files"] == 2
     assert paths() == []
 
