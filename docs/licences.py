@@ -22,7 +22,7 @@ _CLASSIFIED = {
     "BSD License": "BSD-3-Clause",
     "Apache Software License": "Apache-2.0",
 }
-_NAMED = {"ISC License": "ISC"}
+_NAMED = {"ISC License": "ISC", "Apache License 2.0": "Apache-2.0"}
 
 BUNDLED: dict[str, dict[str, tuple[str, str]]] = {
     # wheel: {prefix of the file name: (component, its licence)}

@@ -43,7 +43,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def decode(text: str) -> bytes:
-    """Decode such text into the bytes of the path."""
+    """Turn the text of `encode` back into the bytes of the path."""
     parts: list[bytes] = []
     position = 0
     for match in _ESCAPE.finditer(text):

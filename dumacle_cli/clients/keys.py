@@ -62,7 +62,7 @@ def check_free(source: str) -> None:
     """Raise Conflict if the source exists."""
     kind, name = _parsed(source, "SOURCE")
     if kind == "credential":
-        reason = "systemd provides credentials; create a file"
+        reason = "systemd provides credentials from files"
         raise InvalidValue(name="SOURCE", value=repr(source), reason=reason, advice="give file:/path or keyring:NAME")
     if os.path.lexists(name) if kind == "file" else keychain.read(RING + name):
         raise _taken(source)

@@ -163,8 +163,8 @@ def _result(context: Context, summary: Summary, tally: Tally, transcode: str | N
         refused = errors.UploadRefused if only_limits else errors.UploadIncomplete
         status = refused.exit
         if context.options.writes_json:
-            advice = tally.first_fix or "correct the causes, then repeat the command"
-            context.fail(refused(count=tally.failures, first=tally.first_error, advice=advice))
+            fix = tally.first_fix or "correct the causes, then repeat the command"
+            context.fail(refused(count=tally.failures, first=tally.first_error, advice=fix))
         else:
             context.console.log(f"dumacle: {tally.failures} not uploaded; the first: {tally.first_error}")
             if tally.first_fix:

@@ -18,7 +18,7 @@ from dumacle_cli import errors, retry
 from dumacle_cli.store import locks, operations, queue, revisions
 
 PAUSES = (0.1, 0.2, 0.4)
-"""Seconds before a transaction is repeated: an instant repeat meets the same lock, a full second is noticed."""
+"""Seconds before each retry of a transaction: long enough for a lock to be released, too short to be noticed."""
 T = TypeVar("T")
 
 _BY_STATE: dict[str, type[errors.DumacleError]] = {
@@ -200,11 +200,11 @@ class Database:
                 lost_commit |= committing
                 raise
 
-        def passes(error: errors.DumacleError) -> bool:
+        def retryable(error: errors.DumacleError) -> bool:
             return isinstance(error, errors.DatabaseBusy) or (lost_commit and isinstance(error, errors.BrokenOff))
 
         try:
-            return retry.call(once, passes, PAUSES)
+            return retry.call(once, retryable, PAUSES)
         except errors.BrokenOff:
             if lost_commit:
                 raise errors.CommitUnknown(operation=request.id) from None
@@ -260,7 +260,10 @@ def _once(
 
 @contextmanager
 def translated(setting: str = "database_url") -> Iterator[None]:
-    """Turn errors of psycopg and SQLAlchemy into DumacleErrors without statements and parameters."""
+    """Turn errors of psycopg and SQLAlchemy into DumacleErrors without statements and parameters.
+
+    `setting` is named in errors about the URL.
+    """
     try:
         yield
     except UnicodeEncodeError:

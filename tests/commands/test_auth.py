@@ -546,7 +546,7 @@ def test_where_the_password_comes_from(
         ("false", "exit 1"),
         ("true", "printed nothing"),
         ("no-such-program", "No such file"),
-        ("sleep 60", "no answer"),
+        ("sleep 60", "no response"),
         ("cat 'open", "No closing quotation"),
     ],
 )
