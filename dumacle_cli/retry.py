@@ -1,4 +1,4 @@
-"""The one way to repeat something that failed for a passing reason."""
+"""Retry what failed for a temporary reason."""
 
 import asyncio
 import time
@@ -11,32 +11,32 @@ T = TypeVar("T")
 LOCK_TRIES = 4
 
 
-def call(work: Callable[[], T], passes: Callable[[DumacleError], bool], pauses: Iterable[float]) -> T:
-    """Run `work`, and again after each pause (seconds) while its error `passes`; the last error is raised."""
+def call(work: Callable[[], T], retryable: Callable[[DumacleError], bool], pauses: Iterable[float]) -> T:
+    """Run `work`; after a retryable error, repeat it after each pause (seconds). The last error is raised."""
     for pause in pauses:
         try:
             return work()
         except DumacleError as error:
-            if not passes(error):
+            if not retryable(error):
                 raise
         time.sleep(pause)
     return work()
 
 
 async def call_async(
-    work: Callable[[], Awaitable[T]], passes: Callable[[DumacleError], bool], pauses: Iterable[float]
+    work: Callable[[], Awaitable[T]], retryable: Callable[[DumacleError], bool], pauses: Iterable[float]
 ) -> T:
-    """Do the same on the event loop."""
+    """Do the same as `call` on the event loop."""
     for pause in pauses:
         try:
             return await work()
         except DumacleError as error:
-            if not passes(error):
+            if not retryable(error):
                 raise
         await asyncio.sleep(pause)
     return await work()
 
 
 def on_lock(work: Callable[[], T]) -> T:
-    """Run a transaction, and again at once while others hold its locks, for which each try waits itself."""
+    """Run a transaction; if others hold its locks, repeat it at once, since each try has waited for them."""
     return call(work, lambda error: isinstance(error, DatabaseBusy), [0.0] * (LOCK_TRIES - 1))

@@ -1,4 +1,4 @@
-"""Repeating what failed for a passing reason."""
+"""Retrying what failed for a temporary reason."""
 
 import asyncio
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def test_the_last_try_counts(repeat: Callable[[Callable[[], str], int], str], tr
 
 
 @each_way
-def test_an_error_that_does_not_pass_is_raised_at_once(repeat: Callable[[Callable[[], str], int], str]) -> None:
+def test_other_errors_are_raised_at_once(repeat: Callable[[Callable[[], str], int], str]) -> None:
     work = failing(errors.NoDatabase(), BUSY)
     with pytest.raises(errors.NoDatabase):
         repeat(work, 3)
@@ -55,7 +55,7 @@ def test_an_error_that_does_not_pass_is_raised_at_once(repeat: Callable[[Callabl
         work()
 
 
-def test_a_lock_is_waited_for_four_times() -> None:
+def test_a_lock_is_tried_four_times() -> None:
     assert retry.on_lock(failing(BUSY, BUSY, BUSY)) == "done"
     with pytest.raises(errors.DatabaseBusy):
         retry.on_lock(failing(BUSY, BUSY, BUSY, BUSY))

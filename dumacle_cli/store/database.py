@@ -200,11 +200,11 @@ class Database:
                 lost_commit |= committing
                 raise
 
-        def passes(error: errors.DumacleError) -> bool:
+        def retryable(error: errors.DumacleError) -> bool:
             return isinstance(error, errors.DatabaseBusy) or (lost_commit and isinstance(error, errors.BrokenOff))
 
         try:
-            return retry.call(once, passes, PAUSES)
+            return retry.call(once, retryable, PAUSES)
         except errors.BrokenOff:
             if lost_commit:
                 raise errors.CommitUnknown(operation=request.id) from None
