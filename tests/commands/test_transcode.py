@@ -370,7 +370,7 @@ def test_upload_submits_what_arrives_and_can_be_transcoded(
     assert run(*asked, *JSON, "--dry-run").data["transcodes"] == len(expected)
     assert counted(database) == (0, 0, 0)
     said = run(*asked)
-    assert f"{len(expected)} to be transcoded, {3 - len(expected)} of another kind" in said.err
+    assert f"{len(expected)} queued for transcoding, {3 - len(expected)} of another type" in said.err
     assert sorted(submitted(run)) == [(path, preset) for path in expected]
     assert counted(database) == (len(expected),) * 3
     assert run(*asked, *JSON).data["transcodes"] == 0

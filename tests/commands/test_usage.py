@@ -77,9 +77,9 @@ def test_usage(path: str, line: str, invoke: Run) -> None:
 @pytest.mark.parametrize(
     ("path", "record"),
     [
-        ("files upload", "--prefix PREFIX Put before each path, such as 2026/holiday. --results"),
-        ("files upload", "--stop-after N Stop after N failures. --transcode"),
-        ("files upload", "--owner USER Whose files they become. [required]"),
+        ("files upload", "--prefix PREFIX Prepend to each path, such as 2026/holiday. --results"),
+        ("files upload", "--stop-after N Stop after N failures; 0 never stops. --transcode"),
+        ("files upload", "--owner USER Owner of the uploaded files: e-mail or id. [required]"),
         ("files list", "--limit N Rows of a page. [default: 50, at most 1000]"),
         ("files list", "--prefix PREFIX Only paths that begin so, sorted by path; needs --owner or --pod."),
         ("files list", "created, path or size."),
