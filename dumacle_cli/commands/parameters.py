@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-LARGEST_ID = 2**63 - 1
-
 User = Annotated[str, typer.Argument(metavar="USER", help="The user's e-mail address or id.")]
 Pod = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id.")]
 Plan = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]

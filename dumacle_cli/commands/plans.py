@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -16,9 +16,6 @@ from dumacle_cli.errors import InvalidValue, UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import plans
 from dumacle_cli.units import parse_price, parse_size
-
-if TYPE_CHECKING:
-    pass
 
 app = CommandGroup("plans")
 

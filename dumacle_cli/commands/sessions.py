@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,9 +12,6 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import logins
-
-if TYPE_CHECKING:
-    pass
 
 app = CommandGroup("auth sessions", "Manage your open sessions.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from dumacle_cli.commands.paging import listing
 from dumacle_cli.context import Context
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services.billing import subscriptions
-
-if TYPE_CHECKING:
-    pass
 
 app = CommandGroup("plans subscriptions", "Show subscriptions: users and their plans.")
 

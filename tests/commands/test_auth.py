@@ -424,7 +424,7 @@ def test_a_second_grant_is_another_password(ada: Person, root: Run, tmp_path: Pa
 
 
 def test_who_gives_an_enduser_a_login_is_told_what_that_opens(ada: Person, root: Run) -> None:
-    assert "can find out what these" in root("users", "grant-login", ADA).err
+    assert "it can infer what they hold" in root("users", "grant-login", ADA).err
     root("users", "create", "olga@example.com", "--role", "admin")
     assert root("users", "grant-login", "olga@example.com").err == ""
 

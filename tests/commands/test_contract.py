@@ -39,6 +39,7 @@ from tests.promises import (
 pytestmark = pytest.mark.integration
 
 NO_DATABASE = "no database is configured"
+NO_SERVER = "no superuser's connection to PostgreSQL is configured"
 JSON = ("-o", "json")
 
 
@@ -146,7 +147,7 @@ def test_shared_options_stand_before_and_after(path: str, seeded: Run) -> None:
 def test_without_configuration(path: str, invoke: Run, here: Path) -> None:
     failed = invoke(*example(path), expect=2)
     assert failed.out == ""
-    assert failed.err.startswith(f"dumacle: {NO_DATABASE}\n")
+    assert failed.err.startswith(f"dumacle: {NO_SERVER if path == 'db bootstrap' else NO_DATABASE}\n")
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_what_may_be_two_is_refused(run: Run, database: Database, shelf: tuple[i
             put = "INSERT INTO app.files (pod_id, owner_id, path, size) VALUES (:pod, :ada, :path, 1)"
             session.execute(text(put), {"pod": pod, "ada": ada, "path": path})
     refused = run("files", "delete", "a\\u200d", "--owner", ADA, "--yes", "-o", "json", expect=7)
-    assert refused.error["fix"] == "name it by its id"
+    assert refused.error["fix"] == "use its id instead"
     assert run("files", "show", "a\u200d", "--owner", ADA, "-o", "json").data["path"] == "a\u200d"
 
 

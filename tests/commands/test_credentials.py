@@ -233,10 +233,10 @@ def test_two_lines_in_a_file(run: Run, own: str, bucket: Location, tmp_path: Pat
 def test_losing_the_key_is_explained_before_it_is_made(run: Run, tmp_path: Path) -> None:
     source = f"file:{tmp_path / 'key'}"
     refused = run("key", "create", source, expect=2)
-    assert "Who loses it loses them all" in refused.err
+    assert "If it is lost, all credentials are lost" in refused.err
     assert not (tmp_path / "key").exists()
     made = run("key", "create", source, "--yes")
-    assert "Who loses it loses them all" in made.err
+    assert "If it is lost, all credentials are lost" in made.err
     assert "escrow" in made.err
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o400
     assert (tmp_path / "key").read_text().strip() not in made.out + made.err

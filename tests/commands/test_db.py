@@ -69,7 +69,7 @@ def test_downgrade_wants_its_name_typed_and_holds_nothing_meanwhile(
 
     asked = ask(answer, "db", "downgrade", "0008", meanwhile=count)
     assert (asked.code, connected) == (code, [0])
-    assert f"with all the data they hold: {revisions.OWN}" in asked.err
+    assert f"deletes their data: {revisions.OWN}" in asked.err
     assert "Type downgrade to continue" in asked.err
     assert run("db", "current", "-o", "json").data["revision"] == (revisions.OWN if code else "0008")
 
@@ -77,7 +77,7 @@ def test_downgrade_wants_its_name_typed_and_holds_nothing_meanwhile(
 def test_downgrade_does_only_what_was_confirmed(run: Run) -> None:
     asked = ask("downgrade", "db", "downgrade", "0007", meanwhile=lambda: run("db", "downgrade", "0008", "--yes"))
     assert asked.code == errors.Exit.CONFLICT
-    assert f"from {revisions.OWN} to 0008 meanwhile" in asked.err
+    assert f"from {revisions.OWN} to 0008 in the meantime" in asked.err
     assert run("db", "current", "-o", "json").data["revision"] == "0008"
 
 

@@ -158,7 +158,7 @@ def test_reset_asks_and_then_deletes_all(installed: Run, data_folder: Path) -> N
     assert people(installed) == ["root@example.com"]
     (data_folder / "schema").write_text("0014")
     asked = ask("reset", "local", "reset")
-    assert f"in {data_folder}: every row and every object. [profile local]\nType reset to continue" in asked.err
+    assert f"in {data_folder}: all rows and objects. [profile local]\nType reset to continue" in asked.err
     assert asked.code == errors.Exit.DONE
     assert not data_folder.exists()
     assert installed("local", "reset", "--yes", "-o", "json").json["changed"] is False
@@ -184,7 +184,7 @@ def test_the_folder_that_is_named_is_the_one_that_is_reset(
     assert installed("local", "reset", "--yes", "-o", "json").data == {"folder": other, "freed": 0}
     assert {row["folder"] for row in installed("local", "status", "-o", "json").data} == {other}
     assert installed("local", "stop", "-o", "json").json["changed"] is False
-    assert f"in {other}: every row and every object. [DUMACLE_DATA_DIR]\n" in ask("no", "local", "reset").err
+    assert f"in {other}: all rows and objects. [DUMACLE_DATA_DIR]\n" in ask("no", "local", "reset").err
     elsewhere = data_folder.parent / "elsewhere"
     assert installed("local", "reset", "--yes", "--set", f"data_dir={elsewhere}", "-o", "json").data["folder"] == str(
         elsewhere

@@ -122,7 +122,7 @@ def test_purge_wants_the_email_typed(
             make_file(session, pod, make_user(session, email), "a.bin", b"12345", store=object_store)
     asked = ask(answer, "users", "purge", "ada@x")
     assert asked.code == code
-    assert "Erase ada@x with 1 files (5 B) for good?" in asked.err
+    assert "Permanently erase ada@x with 1 files (5 B)?" in asked.err
     assert "Type ada@x to continue" in asked.err
     assert (_endusers(database), _count(database, File), len(list(object_store.list("")))) == (left, left, left)
     assert len(run("users", "list", "--role", "enduser", "-o", "json").data) == left
