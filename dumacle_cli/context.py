@@ -226,7 +226,7 @@ class Context:
         secrets = [secret.strip() for secret in self.settings.stripe_webhook_secrets.get_secret_value().split(",")]
         if not all(secret.startswith("whsec_") for secret in secrets):
             reason = "a signing secret begins with whsec_"
-            raise errors.InvalidValue(name="stripe_webhook_secrets", value="that", reason=reason)
+            raise errors.InvalidValue(name="stripe_webhook_secrets", reason=reason)
         return secrets
 
     # How the run ends

@@ -103,14 +103,15 @@ class EmptyArgument(DumacleError):
 
 
 class InvalidValue(DumacleError):
-    """A value cannot be used."""
+    """A value cannot be used; it is not shown if it may hold a secret."""
 
     exit = Exit.USAGE
-    sentence = "{name} cannot be {value}: {reason}"
     fix = "{advice}"
 
-    def __init__(self, *, advice: str = "", **facts: object) -> None:
-        super().__init__(advice=advice or f"correct {facts['name']} and repeat the command", **facts)
+    def __init__(self, *, name: str, reason: str, value: str = "", advice: str = "") -> None:
+        self.sentence = "{name} cannot be {value}: {reason}" if value else "{name} is not valid: {reason}"
+        advice = advice or f"correct {name} and repeat the command"
+        super().__init__(name=name, value=value, reason=reason, advice=advice)
 
 
 class NoDatabase(DumacleError):
@@ -395,16 +396,32 @@ class BootstrapRunning(DumacleError):
 # What is asked for, and what exists
 
 
+_LISTS = {
+    "user": "users list",
+    "pod": "pods list",
+    "plan": "plans list",
+    "file": "files list",
+    "transcode": "transcode list",
+    "preset": "transcode presets list",
+    "subscription": "plans subscriptions list",
+    "event": "webhooks events list",
+    "change": "audit list",
+    "session": "auth sessions list",
+    "schema": "schema",
+}
+"""The command that lists what exists, for each noun."""
+
+
 class NotFound(DumacleError):
     """Nothing has this name or id."""
 
     exit = Exit.NOT_FOUND
     sentence = "there is no {noun} {name}"
-    fix = "look with: dumacle {noun}s list"
+    fix = "look with: dumacle {list}"
 
-    def __init__(self, *, guess: str = "", **facts: object) -> None:
+    def __init__(self, noun: str, name: object, *, guess: str = "") -> None:
         self.guess = guess
-        super().__init__(**facts)
+        super().__init__(noun=noun, name=name, list=_LISTS.get(noun))
 
     @property
     def remedy(self) -> str:
@@ -418,62 +435,20 @@ class NoSuchSource(NotFound):
     fix = "check the path; it is relative to the current folder"
 
 
-class NoSuchTranscode(NotFound):
-    """No transcode has this id."""
-
-    sentence = "there is no transcode {name}"
-    fix = "look with: dumacle transcode list"
-
-
-class NoSuchRendition(NotFound):
+class NoSuchRendition(DumacleError):
     """The current content of a file has no rendition of this name."""
 
+    exit = Exit.NOT_FOUND
     sentence = "file {file} has no rendition {name}; it has {known}"
     fix = "create it with: dumacle transcode submit {file!q} --preset PRESET"
 
 
-class NoSuchEvent(NotFound):
-    """No event has this id."""
-
-    fix = "look with: dumacle webhooks events list"
-
-
-class NoSuchChange(NotFound):
-    """The audit log has no change with this id."""
-
-    fix = "look with: dumacle audit list"
-
-
-class NoSuchSchema(NotFound):
-    """No output schema has this name."""
-
-    fix = "look with: dumacle schema"
-
-
-class NoSuchSession(NotFound):
-    """No visible session has this name."""
-
-    fix = "look with: dumacle auth sessions list"
-
-
-class NoSuchLogin(NotFound):
+class NoSuchLogin(DumacleError):
     """The user has no login."""
 
+    exit = Exit.NOT_FOUND
     sentence = "{name} has no login"
     fix = "create one with: dumacle users grant-login"
-
-
-class NoSuchPreset(NotFound):
-    """No preset has this name."""
-
-    fix = "look with: dumacle transcode presets list"
-
-
-class NoSuchSubscription(NotFound):
-    """The user has no subscription, or no subscription has this id."""
-
-    sentence = "there is no subscription {name}"
-    fix = "look with: dumacle plans subscriptions list"
 
 
 class AlreadyExists(DumacleError):

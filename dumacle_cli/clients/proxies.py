@@ -28,7 +28,7 @@ def proxy_of(url: str, environ: Mapping[str, str] | None = None) -> str | None:
     proxy = given if "://" in given else f"http://{given}"
     if urlsplit(proxy).scheme not in SCHEMES or not urlsplit(proxy).hostname:
         reason = "it must be the URL of an HTTP proxy, such as http://proxy.example.com:3128"
-        raise InvalidValue(name=variable, value="that", reason=reason)
+        raise InvalidValue(name=variable, reason=reason)
     return proxy
 
 

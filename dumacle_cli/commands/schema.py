@@ -10,7 +10,7 @@ import typer
 from dumacle_cli import commands
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
-from dumacle_cli.errors import NoSuchSchema
+from dumacle_cli.errors import NotFound
 
 app = CommandGroup("schema")
 
@@ -33,5 +33,5 @@ def schema(
     elif wanted in specs:
         context.console.write(json.dumps(schemas.schema(specs[wanted]), indent=2))
     else:
-        raise NoSuchSchema(noun="schema", name=name)
+        raise NotFound("schema", name)
     return 0

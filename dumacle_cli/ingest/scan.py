@@ -32,7 +32,7 @@ def scan(sources: Sequence[bytes], prefix: str) -> Iterator[Found]:
     """
     for source in sources:
         if not os.path.lexists(source):
-            raise NoSuchSource(noun="file or folder", name=paths.encode(source))
+            raise NoSuchSource("file or folder", paths.encode(source))
     several = len(sources) > 1
     taken: set[int] = set()
     for source in sources:

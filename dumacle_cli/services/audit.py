@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import InvalidValue, NoSuchChange
+from dumacle_cli.errors import InvalidValue, NotFound
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import users
 from dumacle_cli.store import audit as store
@@ -86,11 +86,11 @@ def export(session: Session, search: Search, *, after: str | None, limit: int) -
 
 
 def show(session: Session, change: str) -> ChangeDetail:
-    """Return the change with this id, column by column; raises NoSuchChange."""
+    """Return the change with this id, column by column; raises NotFound."""
     id_ = parse_id(change)
     row = None if id_ is None else store.find(session, id_)
     if row is None:
-        raise NoSuchChange(noun="recorded change", name=change)
+        raise NotFound("change", change)
     return ChangeDetail(**_facts(row), changes=_values(row.Audit.before or {}, row.Audit.after or {}))
 
 

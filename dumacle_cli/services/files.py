@@ -8,14 +8,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dumacle_cli import paths
-from dumacle_cli.errors import (
-    Conflict,
-    NotFound,
-    NotGranted,
-    QuotaExceeded,
-    TooMany,
-    UsageError,
-)
+from dumacle_cli.errors import Conflict, NotFound, NotGranted, QuotaExceeded, TooMany, UsageError
 from dumacle_cli.escapes import quoted, visible
 from dumacle_cli.ids import looks_like_id, parse_id
 from dumacle_cli.services import pods, renditions, users
@@ -169,7 +162,7 @@ def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted
         raise Conflict(reason=f"{file} exists in several pods", advice="choose one with --pod POD")
     if not found:
         near = store.alike(session, file, chosen) or ""
-        raise NotFound(noun="file", name=f"{file} that was deleted" if deleted else file, guess=near)
+        raise NotFound("file", f"{file} that was deleted" if deleted else file, guess=near)
     return found[0].id
 
 
@@ -179,7 +172,7 @@ def _by_id(session: Session, file: str, deleted: bool | None) -> int:
         raise UsageError("a path needs --owner USER; without it FILE is an id", "dumacle files")
     row = None if file_id is None else store.find(session, file_id)
     if row is None:
-        raise NotFound(noun="file", name=file)
+        raise NotFound("file", file)
     if deleted is not None and deleted != bool(row.File.deleted_at):
         verb = "delete" if deleted else "restore"
         state = "not deleted" if deleted else "deleted"
@@ -229,7 +222,7 @@ def show(session: Session, file_id: int) -> Detail:
     """Return a file with its versions and renditions; raises NotFound."""
     row = store.find(session, file_id)
     if row is None:
-        raise NotFound(noun="file", name=file_id)
+        raise NotFound("file", file_id)
     versions = store.versions(session, file_id)
     key = next((version.key for version in versions if version.id == row.File.version_id), None)
     shown = [Version(each.id, each.status, each.size, each.key, each.created_at) for each in versions]

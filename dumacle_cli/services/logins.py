@@ -8,7 +8,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, InvalidValue, NoSuchLogin, NoSuchSession
+from dumacle_cli.errors import Conflict, InvalidValue, NoSuchLogin, NotFound
 from dumacle_cli.services import users
 from dumacle_cli.store import logins, models, paging
 from dumacle_cli.units import Secret
@@ -80,9 +80,7 @@ class OpenSession:
 def check_password(password: str) -> str:
     """Check that a password is long enough; raises InvalidValue."""
     if len(password) < MIN_PASSWORD_LENGTH:
-        raise InvalidValue(
-            name="the password", value="that", reason=f"it has fewer than {MIN_PASSWORD_LENGTH} characters"
-        )
+        raise InvalidValue(name="the password", reason=f"it has fewer than {MIN_PASSWORD_LENGTH} characters")
     return password
 
 
@@ -116,7 +114,7 @@ def preview_revocation(session: Session, reference: str) -> Revoked:
     user = users.get_any(session, reference)
     found = tuple(login.role for login in logins.of_user(session, user.id))
     if not found:
-        raise NoSuchLogin(noun="login", name=user.email)
+        raise NoSuchLogin(name=user.email)
     return Revoked(found, logins.connections(session, found))
 
 
@@ -157,9 +155,9 @@ def set_session_limit(session: Session, hours: int) -> tuple[SessionLimit, bool]
 
 
 def preview_end(session: Session, login: str | None) -> Revoked:
-    """Preview what would end: this session, or all own sessions except the current one; raises NoSuchSession."""
+    """Preview what would end: this session, or all own sessions except the current one; raises NotFound."""
     if login is not None and logins.find_session(session, login) is None:
-        raise NoSuchSession(noun="session", name=login)
+        raise NotFound("session", login)
     actor = logins.actor(session)
     mine = logins.sessions_of(session, actor.user_id) if actor else ()
     found = (login,) if login is not None else tuple(mine)
@@ -167,7 +165,7 @@ def preview_end(session: Session, login: str | None) -> Revoked:
 
 
 def end(session: Session, login: str | None) -> tuple[Revoked, bool]:
-    """End a session, or all own sessions except the current one; raises NoSuchSession or Conflict."""
+    """End a session, or all own sessions except the current one; raises NotFound or Conflict."""
     if login == logins.name(session):
         raise Conflict(reason="that is the session that you act with", advice="dumacle auth logout")
     found = preview_end(session, login).logins
@@ -176,7 +174,7 @@ def end(session: Session, login: str | None) -> tuple[Revoked, bool]:
 
 def replace(session: Session, login: str) -> None:
     """End a session that another one replaces; it may have ended already."""
-    with suppress(NoSuchSession):
+    with suppress(NotFound):
         end(session, login)
 
 

@@ -62,7 +62,7 @@ def get(session: Session, name: str, *, lock: store.Lock | None = None) -> model
     plan = names.resolve(name, partial(store.find, session, lock=lock))
     if plan is None:
         near = names.guess(name, partial(store.find, session), lambda near: near.name)
-        raise NotFound(noun="plan", name=name, guess=near)
+        raise NotFound("plan", name, guess=near)
     return plan
 
 
@@ -162,7 +162,7 @@ def _shown(session: Session, plan_id: int) -> Plan:
 def _pod_id(session: Session, name: str) -> int:
     pod = pods.find(session, name)
     if pod is None:
-        raise NotFound(noun="pod", name=name)
+        raise NotFound("pod", name)
     return pod.id
 
 

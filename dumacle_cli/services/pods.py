@@ -114,7 +114,7 @@ def get(session: Session, reference: str, *, lock: bool = False, going: bool = F
     pod = _find(session, reference, lock=lock, going=going)
     if pod is None:
         near = names.guess(reference, partial(store.find, session), lambda near: near.name)
-        raise NotFound(noun="pod", name=reference, guess=near)
+        raise NotFound("pod", reference, guess=near)
     return pod
 
 

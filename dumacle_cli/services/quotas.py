@@ -109,13 +109,13 @@ def grant(
     user = users.get(session, reference)
     for metric, amount in amounts.items():
         if amount <= 0:
-            raise InvalidValue(name=metric, value=amount, reason="a grant must be greater than 0")
+            raise InvalidValue(name=metric, value=str(amount), reason="a grant must be greater than 0")
         store.grant(session, user.id, metric, amount, reason)
     return show(session, reference), True
 
 
 def history(session: Session, reference: str, *, after: str | None, limit: int) -> paging.Page[Closing]:
-    """Return a page of a user's closed periods, the last first; raises NotFound."""
+    """Return a page of a user's closed periods, newest first; raises NotFound."""
     found = store.history(session, users.get(session, reference).id, after=after, limit=limit)
     return paging.Page([_closing(row.QuotaClosing, row.plan) for row in found.items], found.after)
 

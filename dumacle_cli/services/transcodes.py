@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NoSuchTranscode, QuotaExceeded, UserDisabled
+from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, UserDisabled
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import files, pods, renditions, users
 from dumacle_cli.store import files as files_store
@@ -209,25 +209,25 @@ def list_(
 
 
 def parse_ids(typed: Sequence[str]) -> list[int]:
-    """Return the ids of transcodes as they were typed; raises NoSuchTranscode."""
+    """Return the ids of transcodes as they were typed; raises NotFound."""
     ids = []
     for each in typed:
         if (transcode_id := parse_id(each)) is None:
-            raise NoSuchTranscode(name=each)
+            raise NotFound("transcode", each)
         ids.append(transcode_id)
     return ids
 
 
 def get(session: Session, ids: Sequence[int]) -> list[Transcode]:
-    """Return these transcodes in this order, each once; raises NoSuchTranscode."""
+    """Return these transcodes in this order, each once; raises NotFound."""
     found = {row.Transcode.id: view(row) for row in store.find(session, ids)}
     for missing in (each for each in ids if each not in found):
-        raise NoSuchTranscode(name=missing)
+        raise NotFound("transcode", missing)
     return [found[each] for each in dict.fromkeys(ids)]
 
 
 def show(session: Session, transcode_id: int) -> Detail:
-    """Return a transcode with its units and renditions; raises NoSuchTranscode."""
+    """Return a transcode with its units and renditions; raises NotFound."""
     [found] = get(session, [transcode_id])
     made, rungs = renditions.of_transcode(session, transcode_id)
     return Detail(
@@ -246,7 +246,7 @@ def _unit(unit: models.Unit) -> Unit:
 
 
 def cancel(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
-    """Cancel transcodes that have not ended; their workers stop by themselves. Raises NoSuchTranscode."""
+    """Cancel transcodes that have not ended; their workers stop by themselves. Raises NotFound."""
     get(session, ids)
     ended = work_units.cancel(session, ids)
     return get(session, ids), bool(ended)
@@ -255,7 +255,7 @@ def cancel(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]
 def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     """Retry transcodes that failed, were cancelled or quarantined; each retry is a new transcode.
 
-    One that is already in progress or done is returned. Raises NoSuchTranscode, UserDisabled, QuotaExceeded,
+    One that is already in progress or done is returned. Raises NotFound, UserDisabled, QuotaExceeded,
     and Conflict if the file has another content now, or none.
     """
     asked = get(session, ids)

@@ -65,7 +65,7 @@ def require_active(session: Session, user: models.User) -> None:
     """Check again that a user exists and is active; raises NotFound or UserDisabled."""
     session.refresh(user)
     if user.deleted_at:
-        raise NotFound(noun="user", name=user.email)
+        raise NotFound("user", user.email)
     if user.status != "active":
         raise UserDisabled(user=user.email)
 
@@ -81,7 +81,7 @@ def _found(session: Session, reference: str, *, deleted: bool, lock: bool) -> mo
         # PostgreSQL does not let the actor lock users whom they may not change.
         raise _superior(seen)
     if user is None:
-        raise NotFound(noun="user", name=reference, guess=names.guess(reference, seek, lambda near: near.email))
+        raise NotFound("user", reference, guess=names.guess(reference, seek, lambda near: near.email))
     return user
 
 

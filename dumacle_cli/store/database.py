@@ -268,7 +268,7 @@ def translated(setting: str = "database_url") -> Iterator[None]:
         yield
     except UnicodeEncodeError:
         # Bytes that are not UTF-8 reach Python as surrogates.
-        raise errors.InvalidValue(name="text", value="that", reason="it is not valid UTF-8") from None
+        raise errors.InvalidValue(name="text", reason="it is not valid UTF-8") from None
     except ArgumentError as fault:
         raise _wrong_url(setting, str(fault)) from None
     except PoolTimeout:
@@ -289,7 +289,7 @@ def _error(fault: DBAPIError | psycopg.Error, setting: str) -> BaseException:
     if state == "23514" and (bound := _BOUND.search(origin.diag.constraint_name or "")):
         return errors.OutOfBounds(table=bound[1], kind=bound[2])
     if not state and isinstance(origin, psycopg.DataError):
-        return errors.InvalidValue(name="text", value="that", reason=reason)
+        return errors.InvalidValue(name="text", reason=reason)
     if not state and _INVALID_URL.search(reason):
         return _wrong_url(setting, reason)
     if by_state := _BY_STATE.get(state):
@@ -301,7 +301,7 @@ def _error(fault: DBAPIError | psycopg.Error, setting: str) -> BaseException:
 
 def _wrong_url(setting: str, reason: str) -> errors.InvalidValue:
     advice = "change it where it is set; to see where: dumacle config list --show-origin"
-    return errors.InvalidValue(name=setting, value="that", reason=reason, advice=advice)
+    return errors.InvalidValue(name=setting, reason=reason, advice=advice)
 
 
 def _connection_error(reason: str) -> errors.DumacleError:

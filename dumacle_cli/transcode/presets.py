@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from dumacle_cli.errors import NoSuchPreset
+from dumacle_cli.errors import NotFound
 
 Name = Literal["hls", "mp4", "audio", "poster"]
 
@@ -30,7 +30,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def get(name: str) -> Preset:
-    """Return the preset of this name; raises NoSuchPreset."""
+    """Return the preset of this name; raises NotFound."""
     if name not in PRESETS:
-        raise NoSuchPreset(noun="preset", name=name)
+        raise NotFound("preset", name)
     return PRESETS[name]

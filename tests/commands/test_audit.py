@@ -121,7 +121,7 @@ def test_who_was_purged_is_still_named_by_his_id(run: Run, ada: int) -> None:
         (("list", "--actor", "nobody@example.com"), 6, "not-found"),
         (("list", "--since", "yesterday"), 2, "invalid-value"),
         (("export", "--since", "999999999w"), 2, "invalid-value"),
-        (("show", "999999999"), 6, "no-such-change"),
+        (("show", "999999999"), 6, "not-found"),
     ],
 )
 def test_refusals(run: Run, typed: tuple[str, ...], status: int, code: str) -> None:

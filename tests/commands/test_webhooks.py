@@ -65,7 +65,7 @@ def test_show(run: Run, delivered: bytes) -> None:
 def test_no_such_event(run: Run, typed: str) -> None:
     for verb in ("show", "retry"):
         failed = run("webhooks", "events", verb, typed, *JSON, expect=6)
-        assert failed.error["code"] == "no-such-event"
+        assert failed.error["code"] == "not-found"
         assert failed.error["message"].startswith("there is no event ")
 
 

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NoSuchSubscription, NotFound, UsageError
+from dumacle_cli.errors import Conflict, NotFound, UsageError
 from dumacle_cli.services import account_status, users
 from dumacle_cli.services.billing import subscriptions
 from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
@@ -65,20 +65,20 @@ def test_moving_needs_a_subscription(session: Session) -> None:
     make_user(session, ADA)
     make_plan(session, "free")
     make_plan(session, "starter")
-    with pytest.raises(NoSuchSubscription):
+    with pytest.raises(NotFound):
         subscriptions.move(session, ADA, "free")
     subscriptions.give(session, ADA, "free")
     assert subscriptions.move(session, ADA, "starter")[0].plan == "starter"
     assert not subscriptions.move(session, ADA, "starter")[1]
     subscriptions.stop(session, ADA)
-    with pytest.raises(NoSuchSubscription, match="has not ended"):
+    with pytest.raises(NotFound, match="has not ended"):
         subscriptions.move(session, ADA, "free")
 
 
 def test_stopping_leaves_files_and_grants(session: Session) -> None:
     ada = make_user(session, ADA)
     make_grant(session, make_pod(session, "films"), ada)
-    with pytest.raises(NoSuchSubscription):
+    with pytest.raises(NotFound):
         subscriptions.stop(session, ADA)
     make_subscription(session, ada, make_plan(session, "starter", storage_limit=10))
     stopped, changed = subscriptions.stop(session, ADA)
@@ -126,7 +126,7 @@ def test_finding_one(session: Session) -> None:
     for reference in (ADA, str(row.id), "sub_1"):
         assert subscriptions.show(session, reference).id == row.id
     for reference in ("sub_2", "0", "9" * 30, "\0", "\udcff"):
-        with pytest.raises(NoSuchSubscription):
+        with pytest.raises(NotFound):
             subscriptions.show(session, reference)
     with pytest.raises(NotFound, match="user"):
         subscriptions.show(session, "nobody@example.com")

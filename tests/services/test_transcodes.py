@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NoSuchTranscode, NotFound, QuotaExceeded, UsageError, UserDisabled
+from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, UsageError, UserDisabled
 from dumacle_cli.services import quotas, transcodes
 from dumacle_cli.services.transcodes import Chosen
 from dumacle_cli.store import transcodes as store
@@ -272,9 +272,9 @@ def test_show_tells_units_renditions_and_rungs(session: Session, film: File) -> 
 
 def test_unknown_transcode_is_said_to_be_so(session: Session, film: File) -> None:
     for ask in (transcodes.get, transcodes.cancel, transcodes.retry):
-        with pytest.raises(NoSuchTranscode, match="there is no transcode 7"):
+        with pytest.raises(NotFound, match="there is no transcode 7"):
             ask(session, [7])
-    with pytest.raises(NoSuchTranscode):
+    with pytest.raises(NotFound):
         transcodes.show(session, 7)
 
 

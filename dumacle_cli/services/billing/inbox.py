@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, DeliveryRefused, NoSuchEvent
+from dumacle_cli.errors import Conflict, DeliveryRefused, NotFound
 from dumacle_cli.services.billing import objects
 from dumacle_cli.store import models, paging, queue
 from dumacle_cli.store import stripe as store
@@ -139,7 +139,7 @@ def list_(
 
 
 def show(session: Session, event_id: str) -> EventDetail:
-    """Return an event with the progress of its object; raises NoSuchEvent."""
+    """Return an event with the progress of its object; raises NotFound."""
     event, target, payload = _find(session, event_id)
     return EventDetail(
         **asdict(_event(event)),
@@ -151,7 +151,7 @@ def show(session: Session, event_id: str) -> EventDetail:
 
 
 def retry(session: Session, event_ids: Sequence[str]) -> tuple[list[Event], bool]:
-    """Request a refresh of the objects of events; raises NoSuchEvent, or Conflict if an event has no object."""
+    """Request a refresh of the objects of events; raises NotFound, or Conflict if an event has no object."""
     targets = {event_id: _target(session, event_id) for event_id in sorted(set(event_ids))}
     requested = request_refresh(session, list(set(targets.values())))
     return [
@@ -171,7 +171,7 @@ def _target(session: Session, event_id: str) -> store.Target:
 def _find(session: Session, event_id: str) -> store.EventDetail:
     found = store.event_detail(session, event_id) if _WORD.fullmatch(event_id) else None
     if found is None:
-        raise NoSuchEvent(noun="event", name=event_id)
+        raise NotFound("event", event_id)
     return found
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NoSuchSubscription, NotMirrored, UsageError
+from dumacle_cli.errors import Conflict, NotFound, NotMirrored, UsageError
 from dumacle_cli.escapes import quoted
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import plans, users
@@ -76,12 +76,12 @@ def list_(
 
 
 def show(session: Session, reference: str) -> Subscription:
-    """Return the subscription of a user, or with this id here or at Stripe; raises NotFound or NoSuchSubscription."""
+    """Return the subscription of a user, or with this id here or at Stripe; raises NotFound."""
     return _known(_find(session, reference), reference)
 
 
 def of(session: Session, reference: str) -> Subscription:
-    """Return the current subscription of a user, or their last one; raises NotFound or NoSuchSubscription."""
+    """Return the current subscription of a user, or their last one; raises NotFound."""
     return _of(session, users.get_any(session, reference))
 
 
@@ -91,7 +91,7 @@ def _of(session: Session, user: models.User) -> Subscription:
 
 def _known(found: store.Found | None, name: str) -> Subscription:
     if found is None:
-        raise NoSuchSubscription(name=name)
+        raise NotFound("subscription", name)
     return view(found)
 
 
@@ -125,10 +125,10 @@ def give(session: Session, reference: str, plan: str) -> tuple[Subscription, boo
 
 
 def move(session: Session, reference: str, plan: str) -> tuple[Subscription, bool]:
-    """Move a user from one unbilled plan to another; raises as `give`, or NoSuchSubscription."""
+    """Move a user from one unbilled plan to another; raises as `give`, or NotFound."""
     user = users.get(session, reference, lock=True)
     if store.current(session, user.id) is None:
-        raise NoSuchSubscription(name=f"of {user.email} that has not ended")
+        raise NotFound("subscription", f"of {user.email} that has not ended")
     return give(session, reference, plan)
 
 
