@@ -111,8 +111,8 @@ def _dispatch(context: "Context", arguments: list[str]) -> int:
         place = getattr(error, "ctx", None)
         from dumacle_cli import settings
 
-        said = settings.without_passwords(help.refusal(error))
-        raise errors.UsageError(said, place.command_path if place else "dumacle") from None
+        sentence = settings.without_passwords(help.refusal(error))
+        raise errors.UsageError(sentence, place.command_path if place else "dumacle") from None
     return result if isinstance(result, int) else 0
 
 

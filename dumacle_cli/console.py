@@ -19,7 +19,7 @@ class Console:
 
     def __init__(self, out: TextIO | None, err: TextIO | None, environ: Mapping[str, str]) -> None:
         self.out = Outlet.of(out, data=True)
-        self.err = Outlet.of(err, deaf=True)
+        self.err = Outlet.of(err, ignore_errors=True)
         self.environ = environ
         self.options = Options()
         self.spec: OutputSpec | None = None

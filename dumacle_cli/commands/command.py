@@ -50,7 +50,7 @@ class Declaration:
     which a repeat with the same id does not carry out twice. `paged`: takes --limit, --after and --all. `confirms`:
     asks first. `bulk`: takes --max. `offline`: needs no database. `cron`: starts the embedded servers only at a
     terminal. `writes_config`: works without a configuration file, and makes one. `may_be_empty` names the parameters
-    that may be given as ''; `empty` is said where no row is found.
+    that may be given as ''; `empty` is printed if no row is found.
     """
 
     name: str

@@ -106,7 +106,7 @@ def prove(
 def clear(context: Context, provider: Provider, pod: Pod = "", default: Default = False) -> Result[credentials.Cleared]:
     """Delete a credential; refused while a pod uses it."""
     reference = _reference(pod, default)
-    context.confirm(f"Delete the {provider} credential of {f'pod {pod}' if pod else 'the system'}?")
+    context.confirm(f"Delete the {f'{provider} credential of pod {pod}' if pod else f'default {provider} credential'}?")
     return context.change(
         lambda session: credentials.clear(session, credentials.owner(session, reference, provider, lock=True)),
     )

@@ -186,7 +186,9 @@ class Run:
             return (None, None), "skipped: there is no video"
         path = [source.video.path]
         [submitted] = self._change(lambda session: transcodes.submit(session, path, "hls", owner=USER, pod=POD))
-        done = worker.run_until_done(self.context, submitted.id, lambda percent: self.steps.under_way(f"{percent} %"))
+        done = worker.run_until_done(
+            self.context, submitted.id, lambda percent: self.steps.show_progress(f"{percent} %")
+        )
         self.changed |= submitted.is_live
         if done.status != "done":
             return (done, submitted.is_live), f"transcode {done.id} is {done.status}"

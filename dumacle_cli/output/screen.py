@@ -34,7 +34,7 @@ def console(out: Outlet, color: bool | None) -> Console:
     """Make a console for this stream; colour and width follow the terminal, and a pipe is wide and plain."""
     terminal = out.isatty()
     return Screen(
-        file=cast("TextIO", out.painter),
+        file=cast("TextIO", out.unescaped),
         force_terminal=color if color is not None else terminal,
         no_color=not color if color is not None else None,
         width=None if terminal else _PIPE_WIDTH,

@@ -19,24 +19,25 @@ codecs.register_error("escapes", _escaped)
 class Outlet:
     """A standard stream that never fails for a character missing in its encoding.
 
-    All control characters but the end of a line are escaped, unless it carries `data` past every terminal. A `deaf`
-    one also ignores failures to write: there is nowhere left to report them.
+    All control characters but the end of a line are escaped, unless it carries `data` past every terminal. With
+    `ignore_errors` failures to write are ignored, too: there is nowhere left to report them.
     """
 
-    def __init__(self, stream: TextIO, *, data: bool = False, deaf: bool = False, painting: bool = False) -> None:
-        self._stream, self._deaf = stream, deaf
-        self._painting = painting
-        self._as_it_is = painting or (data and not stream.isatty())
+    def __init__(
+        self, stream: TextIO, *, data: bool = False, ignore_errors: bool = False, unescaped: bool = False
+    ) -> None:
+        self._stream, self._ignore_errors = stream, ignore_errors
+        self._as_it_is = unescaped or (data and not stream.isatty())
 
     @classmethod
-    def of(cls, stream: TextIO | None, *, data: bool = False, deaf: bool = False) -> Self | None:
+    def of(cls, stream: TextIO | None, *, data: bool = False, ignore_errors: bool = False) -> Self | None:
         """Wrap a stream, if there is one that is open."""
-        return cls(stream, data=data, deaf=deaf) if stream is not None and not stream.closed else None
+        return cls(stream, data=data, ignore_errors=ignore_errors) if stream is not None and not stream.closed else None
 
     @property
-    def painter(self) -> "Outlet":
+    def unescaped(self) -> "Outlet":
         """The same stream for drawing: control sequences pass, so the caller escapes the text between them."""
-        return Outlet(self._stream, deaf=self._deaf, painting=True)
+        return Outlet(self._stream, ignore_errors=self._ignore_errors, unescaped=True)
 
     @property
     def encoding(self) -> str:
@@ -74,7 +75,7 @@ class Outlet:
         try:
             self._stream.write(kept)
         except (OSError, ValueError):
-            if not self._deaf:
+            if not self._ignore_errors:
                 raise
         return len(text)
 
@@ -88,5 +89,5 @@ class Outlet:
         try:
             self._stream.flush()
         except (OSError, ValueError):
-            if not self._deaf:
+            if not self._ignore_errors:
                 raise

@@ -8,6 +8,7 @@ from pathlib import Path
 from typer import core
 
 from dumacle_cli import commands
+from dumacle_cli.commands.tree import Group
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(TOP.glob("*.md")), *sorted(TOP.glob("docs/*.md"))]
@@ -22,7 +23,7 @@ def parse(arguments: list[str]) -> str:
     path = []
     while isinstance(context.command, core.TyperGroup):
         words = [*context._protected_args, *context.args]
-        if not words and getattr(context.command, "alone", None):
+        if not words and isinstance(context.command, Group) and context.command.own_command():
             break
         name, command, rest = context.command.resolve_command(context, words)
         assert command is not None

@@ -42,8 +42,8 @@ def touches(tree: ast.AST) -> Iterator[str]:
                 yield f"line {node.lineno}: {name}()"
             case ast.Attribute(value=ast.Name(id=owner), attr=name) if name in NAMES.get(owner, ()):
                 yield f"line {node.lineno}: {owner}.{name}"
-            case ast.Attribute(attr="painter"):
-                yield f"line {node.lineno}: painter"
+            case ast.Attribute(attr="unescaped"):
+                yield f"line {node.lineno}: unescaped"
             case ast.ImportFrom(module="sys" | "getpass" as name):
                 yield f"line {node.lineno}: from {name}"
 
@@ -101,7 +101,7 @@ def test_a_stream_for_sentences_bears_that_nobody_takes_them() -> None:
 
         flush = write  # type: ignore[assignment]
 
-    Outlet(Full(), deaf=True).write("x")
+    Outlet(Full(), ignore_errors=True).write("x")
     with pytest.raises(OSError, match="space"):
         Outlet(Full()).write("x")
 

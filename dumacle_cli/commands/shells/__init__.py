@@ -147,6 +147,6 @@ def script(shell: str) -> str:
     found = SHELLS[shell]
     text = resources.files(__name__).joinpath(f"{found.file}.in").read_text("utf-8")
     for name, table in vars(grammar()).items():
-        entries = [found.entry(key, said) for key, said in table.items() if said or name == "values"]
+        entries = [found.entry(key, words) for key, words in table.items() if words or name == "values"]
         text = text.replace(f"        @{name}@", "\n".join(entries))
     return text
