@@ -1,4 +1,4 @@
-"""The embedded servers made ready for use: both running, the owner and the database created, the schema current."""
+"""Prepare the embedded servers for use: both running, the database and its owner created, the schema current."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,78 +19,78 @@ PROFILE = "local"
 
 
 def start(folder: Path) -> "Servers":
-    """Start both servers, and create or upgrade what Dumacle needs in them; safe to repeat.
+    """Start both servers, and create or upgrade the database and the owner's login; safe to repeat.
 
-    The owner of the folder becomes a superadmin, with a login like any other user's.
+    The owner of the folder becomes a superadmin, with an ordinary login.
     Raises FolderUnreachable, EmbeddedFailed, MissingExtra, MigrationRunning, SchemaTooNew.
     """
-    with _one_at_a_time(folder) as up:
-        return _prepare(up)
+    with _one_at_a_time(folder) as running:
+        return _prepare(running)
 
 
 def ensure(folder: Path) -> "Servers":
-    """Start both servers, and prepare them only where needed: of ten commands at once, one does it.
+    """Start both servers, and prepare them if needed; of several commands at the same time, one does it.
 
-    Raises what start raises.
+    Raises the same errors as `start`.
     """
-    with _one_at_a_time(folder) as up:
-        return up if _is_current(up) else _prepare(up)
+    with _one_at_a_time(folder) as running:
+        return running if _is_current(running) else _prepare(running)
 
 
-def keep_current(up: "Servers") -> "Servers":
-    """Finish what an interrupted start left, and upgrade the schema after a newer release was installed."""
-    return up if _is_current(up) else ensure(up.folder)
+def keep_current(running: "Servers") -> "Servers":
+    """Complete an interrupted start, and upgrade the schema after a newer release was installed."""
+    return running if _is_current(running) else ensure(running.folder)
 
 
 @contextmanager
 def _one_at_a_time(folder: Path) -> "Iterator[Servers]":
-    made = servers.start(folder)
-    with locked(made.folder, READY):
-        yield servers.start(made.folder)
+    started = servers.start(folder)
+    with locked(started.folder, READY):
+        yield servers.start(started.folder)
 
 
-def _is_current(up: "Servers") -> bool:
+def _is_current(running: "Servers") -> bool:
     try:
-        return (up.folder / servers.SCHEMA).read_text("ascii").strip() == revisions.OWN
+        return (running.folder / servers.SCHEMA).read_text("ascii").strip() == revisions.OWN
     except FileNotFoundError:
         return False
 
 
-def _prepare(up: "Servers") -> "Servers":
-    # Imported here for start-up time: a current schema needs none of it.
+def _prepare(running: "Servers") -> "Servers":
+    # Imported here for start-up time: with a current schema, none of it is needed.
     from dumacle_cli.store import bootstrap, schema
     from dumacle_cli.store.database import translated
 
     with translated():
-        bootstrap.bootstrap(up.admin_url, servers.DATABASE, servers.OWNER, up.owner_password)
-        bootstrap.close_others(up.admin_url)
-        schema.upgrade(servers.owner_url(up))
-    up = _ensure_login(up)
-    servers.keep_revision(up.folder, revisions.OWN)
-    return up
+        bootstrap.bootstrap(running.admin_url, servers.DATABASE, servers.OWNER, running.owner_password)
+        bootstrap.close_others(running.admin_url)
+        schema.upgrade(servers.owner_url(running))
+    running = _ensure_login(running)
+    servers.save_revision(running.folder, revisions.OWN)
+    return running
 
 
-def _ensure_login(up: "Servers") -> "Servers":
+def _ensure_login(running: "Servers") -> "Servers":
     from dumacle_cli.services import seed
     from dumacle_cli.store.database import Database, Timeouts
     from dumacle_cli.store.models import Login
 
-    owner = Database(servers.owner_url(up), Timeouts())
+    owner = Database(servers.owner_url(running), Timeouts())
     try:
         with owner.session() as session:
-            if up.login and session.get(Login, up.login) is not None:
-                return up
-            login = seed.superadmin(session, seed.EMAIL, up.login_password)
+            if running.login and session.get(Login, running.login) is not None:
+                return running
+            login = seed.superadmin(session, seed.EMAIL, running.login_password)
     finally:
         owner.close()
-    return servers.keep_login(up, login)
+    return servers.save_login(running, login)
 
 
 def profile(resolved: "Resolved", environ: Mapping[str, str], folder: Path) -> "FileChange":
-    """Prepare the change of the user's file that adds the profile `local`.
+    """Prepare the change to the user's configuration file that adds the profile `local`.
 
-    It becomes the profile in use, unless another one is or a file configures a database. Raises UnwritableConfig
-    where root would make the file in another account's folder.
+    It becomes the default profile unless there is one, or a file configures a database. Raises UnwritableConfig if
+    root would create the file in another account's folder.
     """
     from dumacle_cli import config_file
 

@@ -130,7 +130,7 @@ class NoServer(NoDatabase):
 
 
 class SecretTyped(DumacleError):
-    """A secret was on the command line, which every user of the machine can read; it is not repeated here."""
+    """A secret was on the command line, which every user of the machine can read; the message does not repeat it."""
 
     exit = Exit.USAGE
     sentence = "{name} is a secret and must not be on the command line"
@@ -261,7 +261,7 @@ class LoginExpired(DumacleError):
 
 
 class SessionNotKept(DumacleError):
-    """The login succeeded, but its session cannot be saved; it was not opened."""
+    """The login succeeded, but its session cannot be saved, so it was not opened."""
 
     sentence = "the session cannot be saved: {reason}"
     fix = "save it in a file of mode 0600: dumacle auth login --store file"
@@ -308,10 +308,10 @@ class DatabaseForbidden(DumacleError):
 
 
 class Forbidden(DatabaseForbidden):
-    """The role of the acting user does not allow that."""
+    """The role of the acting user does not allow this."""
 
     sentence = "{what} needs the role {role}"
-    fix = "ask a user with that role; to see your own: dumacle auth whoami"
+    fix = "ask a user with that role; to see your own role: dumacle auth whoami"
 
 
 class NotOwner(Forbidden):
@@ -499,7 +499,7 @@ class PodFull(DumacleError):
 
     exit = Exit.LIMIT
     sentence = "pod {pod} is full: {free} free, {wanted} needed"
-    fix = "dumacle pods update {pod!q} --capacity SIZE, or: dumacle files purge"
+    fix = "enlarge it: dumacle pods update {pod!q} --capacity SIZE; or free space: dumacle files purge"
 
 
 class SessionsFull(DumacleError):
@@ -584,7 +584,7 @@ class ObjectMissing(DumacleError):
 
     exit = Exit.INTEGRITY
     sentence = "the object {key} is missing at {provider}"
-    fix = "dumacle files verify"
+    fix = "find all missing or damaged files with: dumacle files verify"
 
 
 class UploadLost(DumacleError):
@@ -716,7 +716,7 @@ class BadMedia(DumacleError):
 
     exit = Exit.FAILED
     sentence = "this media cannot be transcoded: {reason}"
-    fix = "play the whole file, repair it, and upload it again"
+    fix = "check whether the whole file plays, correct it, and upload it again"
 
 
 class OutputBroken(DumacleError):
@@ -767,7 +767,7 @@ class FolderUnreachable(DumacleError):
 
     exit = Exit.USAGE
     sentence = "{folder} cannot be used by {account}: {reason}"
-    fix = "choose another with: dumacle --set data_dir=FOLDER local start"
+    fix = "choose another folder with: dumacle --set data_dir=FOLDER local start"
 
 
 # The outside
@@ -794,7 +794,7 @@ class NoOutput(DumacleError):
 
     exit = Exit.USAGE
     sentence = "standard output is closed"
-    fix = "open it, or give --quiet"
+    fix = "redirect it to a file or a pipe, or give --quiet"
 
 
 class OutputFailed(DumacleError):

@@ -60,13 +60,13 @@ def test_each_form_in_which_a_text_is_shown_is_read(text: str) -> None:
 def test_each_form_of_a_path_is_read(raw: bytes) -> None:
     stored = paths.encode(raw)
     for form in (stored, visible(stored), json.dumps(stored)[1:-1]):
-        assert stored in paths.typed(form)
-    assert paths.beginning(visible(stored)) == paths.beginning(stored) == stored
+        assert stored in paths.candidates(form)
+    assert paths.stored_prefix(visible(stored)) == paths.stored_prefix(stored) == stored
 
 
 @pytest.mark.parametrize("name", ["two\nlines", "tab\t", "back\\slash", "evil\u202egpj", "no\u00a0break\\"])
 def test_a_path_is_read_as_the_system_writes_it(name: str) -> None:
-    assert paths.encode(name) in paths.typed(name)
+    assert paths.encode(name) in paths.candidates(name)
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800", "a\udc80"])

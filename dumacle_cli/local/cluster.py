@@ -14,7 +14,7 @@ from dumacle_cli import private
 from dumacle_cli.errors import EmbeddedFailed, MissingExtra
 from dumacle_cli.local.address import PORT, socket_folder
 from dumacle_cli.local.folder import Account, Secrets, give, make_private, write_private
-from dumacle_cli.local.process import drop
+from dumacle_cli.local.process import run_as
 
 # Nothing from the caller: PG* variables, a locale or a library path would change what the servers do.
 ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
@@ -113,7 +113,7 @@ def _run_initdb(folder: Path, executables: Path, data: Path, secrets: Secrets, a
             cwd="/",
             env=ENVIRONMENT,
             check=False,
-            **drop(account),
+            **run_as(account),
         )
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or [f"initdb ended with {done.returncode}"]

@@ -22,8 +22,8 @@ SYSTEM_ACCOUNTS = ("dumacle", "postgres", "nobody")
 SECRETS = "secrets.json"
 DEMO_MEDIA = "demo"
 DEMO_MEDIA_UNFINISHED = "demo.part"
-# initdb hands its own path to a shell between double quotes.
-UNQUOTED = frozenset('"$`\\')
+# initdb passes its own path to a shell in double quotes.
+UNQUOTABLE = frozenset('"$`\\')
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """The random passwords and keys of one data folder; `login` is its owner's PostgreSQL login, at first empty."""
+    """The random passwords and keys of one data folder; `login` is its owner's PostgreSQL login, or empty."""
 
     postgres_password: str
     owner_password: str
@@ -51,7 +51,7 @@ class Secrets:
 
 
 def system_account() -> Account:
-    """Return the unprivileged account that runs root's servers."""
+    """Return the unprivileged account that runs the servers for root."""
     for name in SYSTEM_ACCOUNTS:
         try:
             entry = pwd.getpwnam(name)
@@ -64,11 +64,11 @@ def system_account() -> Account:
 
 
 def account_of(folder: Path) -> Account:
-    """Return the account that runs the servers of `folder`: its owner; for a new one us, or root's system account.
+    """Return the account that runs the servers of `folder`: its owner, or if new, ours (root: a system account).
 
     Raises FolderUnreachable if that account is not in passwd, or the folder belongs to another account.
     """
-    refuse_others(folder)
+    refuse_foreign(folder)
     uid = folder.stat().st_uid if folder.exists() else os.geteuid()
     if uid == 0:
         return system_account()
@@ -81,11 +81,11 @@ def account_of(folder: Path) -> Account:
     return Account(entry.pw_name, uid, entry.pw_gid)
 
 
-def refuse_others(folder: Path) -> None:
-    """Raise FolderUnreachable if a folder belongs to another account, whose files and links would be trusted.
+def refuse_foreign(folder: Path) -> None:
+    """Raise FolderUnreachable if a folder belongs to another account: its files and links cannot be trusted.
 
-    Root may use folders of its system account, which it made itself. The folders above root's must be closed to other
-    accounts too: they could replace its folder.
+    Root may also use folders of its system account. The parents of root's folder must not be writable for other
+    accounts, which could otherwise replace the folder.
     """
     try:
         uid = folder.stat().st_uid
@@ -94,8 +94,8 @@ def refuse_others(folder: Path) -> None:
     except OSError as error:
         raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
     if not _is_trusted(uid):
-        reason = f"it belongs to {_described(uid)}, the only account that may run servers in it"
-        raise FolderUnreachable(folder=folder, account=_described(os.geteuid()), reason=reason)
+        reason = f"it belongs to {_account_name(uid)}, the only account that may run servers in it"
+        raise FolderUnreachable(folder=folder, account=_account_name(os.geteuid()), reason=reason)
     if os.geteuid() == 0:
         _refuse_open_parents(folder)
 
@@ -109,7 +109,7 @@ def _refuse_open_parents(folder: Path) -> None:
         except OSError as error:
             raise FolderUnreachable(folder=folder, account="root", reason=error.strerror) from None
         if not _is_trusted(found.st_uid):
-            reason = f"{parent} belongs to {_described(found.st_uid)}, which could replace the folder"
+            reason = f"{parent} belongs to {_account_name(found.st_uid)}, which could replace the folder"
             raise FolderUnreachable(folder=folder, account="root", reason=reason)
         if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
             reason = f"every account can write to {parent}, and replace the folder"
@@ -127,26 +127,26 @@ def _name(uid: int) -> str:
         return ""
 
 
-def _described(uid: int) -> str:
+def _account_name(uid: int) -> str:
     return _name(uid) or f"uid {uid}"
 
 
 def prepare(folder: Path) -> Account:
-    """Make sure that `folder` exists, is ours, private, and open to the account that is returned.
+    """Ensure that `folder` exists and is private to the account that runs its servers, which is returned.
 
     Raises FolderUnreachable.
     """
-    if UNQUOTED.intersection(str(folder)):
+    if UNQUOTABLE.intersection(str(folder)):
         raise FolderUnreachable(
-            folder=folder, account="initdb", reason=f"its path contains one of {' '.join(UNQUOTED)}"
+            folder=folder, account="initdb", reason=f"its path contains one of {' '.join(UNQUOTABLE)}"
         )
     try:
         account = account_of(folder)
-        _check_reach(folder, account)
+        _check_access(folder, account)
         if not folder.exists():
             private.make_folder(folder.parent, 0o755 if os.geteuid() == 0 else 0o700)
             make_private(folder, account)
-            _check_reach(folder, account)
+            _check_access(folder, account)
         _check_ours(folder, account)
         folder.chmod(0o700)
     except OSError as error:
@@ -155,15 +155,15 @@ def prepare(folder: Path) -> Account:
 
 
 def is_ours(folder: Path) -> bool:
-    """Return whether Dumacle made this data folder."""
+    """Return whether Dumacle created this data folder."""
     return (folder / SECRETS).is_file()
 
 
 def make_private(folder: Path, account: Account) -> Path:
-    """Make a folder that only `account` can open, unless it exists."""
+    """Create a folder that only `account` can open, unless it exists."""
     if folder.exists():
         return folder
-    # It is renamed when it has its owner: a concurrent start would otherwise take it for a folder of root's.
+    # It is renamed after its owner is set: otherwise a concurrent start sees a folder that belongs to root.
     fresh = Path(tempfile.mkdtemp(prefix=".dumacle-", dir=folder.parent))
     give(fresh, account)
     try:
@@ -176,13 +176,13 @@ def make_private(folder: Path, account: Account) -> Path:
 
 
 def give(path: Path, account: Account) -> None:
-    """Give a file that root made to `account`."""
+    """Change the owner of a file that root created to `account`."""
     if os.geteuid() == 0:
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def write_private(path: Path, text: str, account: Account) -> None:
-    """Replace a file of the data folder, readable for `account` only; to be called under the folder's lock."""
+    """Replace a file of the data folder, readable by `account` only; call it while holding the folder's lock."""
     private.sweep(path)
     private.write(path, text, owner=(account.uid, account.gid) if os.geteuid() == 0 else None)
 
@@ -195,29 +195,29 @@ def read_secrets(folder: Path) -> Secrets | None:
         return None
     except OSError as error:
         raise FolderUnreachable(folder=folder, account=f"uid {os.geteuid()}", reason=error.strerror) from None
-    refuse_others(folder)
+    refuse_foreign(folder)
     return Secrets(**json.loads(found))
 
 
 def ensure_secrets(folder: Path, account: Account) -> Secrets:
-    """Return the secrets of a prepared data folder, made at random and kept before any server knows them."""
+    """Return the secrets of a prepared data folder, generated at random and saved before a server uses them."""
     found = read_secrets(folder) or Secrets(*(secrets.token_urlsafe(size) for size in (32, 32, 24, 32)))
     if not found.login_password:
         found = replace(found, login_password=secrets.token_urlsafe(32))
-        keep_secrets(folder, found, account)
+        save_secrets(folder, found, account)
     return found
 
 
-def keep_secrets(folder: Path, secrets: Secrets, account: Account) -> None:
+def save_secrets(folder: Path, secrets: Secrets, account: Account) -> None:
     """Write the secrets of a data folder."""
     write_private(folder / SECRETS, json.dumps(asdict(secrets)), account)
 
 
-def _check_reach(folder: Path, account: Account) -> None:
+def _check_access(folder: Path, account: Account) -> None:
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     if os.geteuid() != 0:
         return
-    # Tested as that account: mode bits alone do not show ACLs and mounts.
+    # Tested by running as that account: mode bits alone do not show ACLs and mounts.
     probe = subprocess.run(
         ["/bin/sh", "-c", 'test -x "$0"', str(nearest)],
         user=account.uid,
@@ -228,15 +228,15 @@ def _check_reach(folder: Path, account: Account) -> None:
         check=False,
     )
     if probe.returncode != 0:
-        raise FolderUnreachable(folder=folder, account=account.name, reason=f"{nearest} is closed to that account")
+        raise FolderUnreachable(folder=folder, account=account.name, reason=f"that account has no access to {nearest}")
 
 
 def _check_ours(folder: Path, account: Account) -> None:
     if folder.stat().st_uid != account.uid:
-        reason = f"it belongs to root; name a folder that does not exist yet, or give it to {account.name}"
+        reason = f"it belongs to root; name a folder that does not exist yet, or chown it to {account.name}"
         raise FolderUnreachable(folder=folder, account=account.name, reason=reason)
-    # In this order: a concurrent first start writes the secrets before anything but the lock.
+    # The folder is listed before the secrets are checked: a concurrent first start writes them before its other files.
     names = {entry.name for entry in folder.iterdir()} - {"lock", SECRETS}
-    others = [name for name in names if not name.startswith(f".{SECRETS}.")]  # its drafts
+    others = [name for name in names if not name.startswith(f".{SECRETS}.")]  # its temporary files
     if others and not is_ours(folder):
         raise FolderUnreachable(folder=folder, account=account.name, reason="it contains files that are not Dumacle's")

@@ -1,4 +1,4 @@
-"""The servers' processes: recognised by their folder, started in a session of their own, ended by their id."""
+"""The processes of the embedded servers: recognized by their folder, started in their own session, ended by pid."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from dumacle_cli.local.folder import Account
 
 POLL = 0.01
 LOG_SIZE = 10 * 1024**2
-# Kept, since a Popen that is collected while its program runs warns, and the servers outlive us.
+# References are kept: Popen warns if it is garbage-collected while its program runs, and the servers outlive us.
 _started: list[subprocess.Popen[bytes]] = []
 
 
@@ -23,7 +23,7 @@ _started: list[subprocess.Popen[bytes]] = []
 class Identity:
     """What distinguishes the processes of a server: a pid alone may belong to another program by now.
 
-    `title` is how the command lines of the server's children begin, empty if it has no children.
+    `title` is the prefix of the command lines of the server's children, empty if it has no children.
     """
 
     program: str
@@ -31,14 +31,14 @@ class Identity:
     title: str = ""
 
     def runs_as(self, pid: int) -> bool:
-        """Return whether `pid` is alive (no zombie) and is this server."""
+        """Return whether `pid` is alive (not a zombie) and is this server."""
         if sys.platform != "linux":
             return _is_alive(pid)
-        if not self.may_be(pid):
+        if not self.runs_program(pid):
             return False
-        return os.fsencode(self.folder) in _command_line(pid).split(b"\0") or self._works_here(pid)
+        return os.fsencode(self.folder) in _command_line(pid).split(b"\0") or self._runs_in_folder(pid)
 
-    def may_be(self, pid: int) -> bool:
+    def runs_program(self, pid: int) -> bool:
         """Return whether `pid` is alive and runs the same program, on this folder or another."""
         if sys.platform != "linux":
             return _is_alive(pid)
@@ -51,8 +51,8 @@ class Identity:
     def _is_child(self, pid: int) -> bool:
         return bool(self.title) and _command_line(pid).startswith(self.title.encode())
 
-    def _works_here(self, pid: int) -> bool:
-        # For a folder that was moved while its server runs; not the only mark, since root in a container may not look.
+    def _runs_in_folder(self, pid: int) -> bool:
+        # For a folder that was moved while its server runs. Not the only check: root in a container may not read this.
         try:
             return Path(f"/proc/{pid}/cwd").samefile(self.folder)
         except OSError:
@@ -60,7 +60,7 @@ class Identity:
 
 
 def rotate(log: Path) -> None:
-    """Keep the last 10 MiB of a longer log as `<log>.1`, and empty it while its server goes on writing."""
+    """Keep the last 10 MiB of a longer log as `<log>.1`, and empty the log while its server continues to write."""
     try:
         descriptor = os.open(log, os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
@@ -72,7 +72,7 @@ def rotate(log: Path) -> None:
         found = os.fstat(descriptor)
         text = file.read(LOG_SIZE).decode(errors="replace")
         private.write(log.with_name(f"{log.name}.1"), text, owner=(found.st_uid, found.st_gid))
-        file.truncate(0)  # the server appends, so it goes on at the new end
+        file.truncate(0)  # the server opened it to append, so it continues at the new end
 
 
 def launch(
@@ -90,7 +90,7 @@ def launch(
     try:
         process = subprocess.Popen(
             [str(program), *arguments],
-            # By descriptor: the program may be in a folder that is closed to the account.
+            # By descriptor: the account may have no access to the folder of the program.
             executable=f"/proc/self/fd/{descriptor}" if sys.platform == "linux" else str(program),
             pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
@@ -100,7 +100,7 @@ def launch(
             env=dict(environment),
             start_new_session=True,
             umask=0o077,
-            **drop(account),
+            **run_as(account),
         )
     finally:
         os.close(descriptor)
@@ -109,7 +109,7 @@ def launch(
     return process
 
 
-def drop(account: Account) -> dict[str, Any]:
+def run_as(account: Account) -> dict[str, Any]:
     """Return the arguments of subprocess that make a child of root run as `account`."""
     if os.geteuid() != 0:
         return {}
@@ -117,10 +117,10 @@ def drop(account: Account) -> dict[str, Any]:
 
 
 def end(identity: Identity, pid: int, steps: Sequence[tuple[signal.Signals, float]]) -> bool:
-    """Send each signal and wait its seconds for the server to end; return whether it ended."""
-    for number, seconds in steps:
+    """Send the signals in order, wait up to the given seconds after each, and return whether the server ended."""
+    for signal_, seconds in steps:
         try:
-            os.kill(pid, number)
+            os.kill(pid, signal_)
         except ProcessLookupError:
             return True
         if wait(lambda: not identity.runs_as(pid), seconds):

@@ -16,10 +16,10 @@ SUPERUSER = "postgres"
 OWNER = "dumacle_owner"
 DATABASE = "dumacle"
 SCHEMA = "postgres/dumacle.schema"
-"""The file that names the schema revision of the database; in the cluster, so that both are deleted together."""
+"""The file with the schema revision of the database; in the cluster's folder, so that both are deleted together."""
 LOGS = ("postgres.log", "s3.log")
 # Everything that `reset` may delete; other files in the folder stay.
-OURS = (
+OWN_FILES = (
     "postgres",
     "postgres.part",
     "s3",
@@ -30,7 +30,7 @@ OURS = (
     folders.SECRETS,
     SERVERS,
     READY,
-    "schema",  # the place of the schema revision in earlier releases
+    "schema",  # the schema revision in earlier releases
     folders.DEMO_MEDIA,
     folders.DEMO_MEDIA_UNFINISHED,
 )
@@ -40,8 +40,8 @@ OURS = (
 class Servers:
     """How to reach both servers of a data folder while they run.
 
-    `host` is libpq's, valid in this process only; `shared_host` is valid in every process, and None if the path of the
-    folder is too long for a unix socket. `account` runs the servers.
+    `host` is for libpq, valid in this process only; `shared_host` is valid in every process, and None if the path of
+    the folder is too long for a unix socket. `account` runs the servers.
     """
 
     folder: Path
@@ -78,14 +78,14 @@ class ServerStatus:
 
 
 def start(folder: Path) -> Servers:
-    """Start the servers that do not run, making the data folder on first use.
+    """Start the servers that are not running, and create the data folder on first use.
 
     Raises FolderUnreachable, EmbeddedFailed, MissingExtra, ToolFailed.
     """
     folder = folder.resolve()
-    up = running(folder)
-    if up and up.login_password:
-        return up
+    found = running(folder)
+    if found and found.login_password:
+        return found
     account = folders.prepare(folder)
     with locked(folder):
         secrets = folders.ensure_secrets(folder, account)
@@ -95,7 +95,7 @@ def start(folder: Path) -> Servers:
 
 
 def running(folder: Path) -> Servers | None:
-    """Return how to reach the servers, or None unless both run; starts nothing. Raises FolderUnreachable."""
+    """Return how to reach the servers, or None unless both are running. Raises FolderUnreachable."""
     folder = folder.resolve()
     secrets = folders.read_secrets(folder)
     if secrets is None:
@@ -107,17 +107,17 @@ def running(folder: Path) -> Servers | None:
     return _servers(folder, secrets, folders.account_of(folder), found[1]) if found else None
 
 
-def keep_login(up: Servers, login: str) -> Servers:
-    """Keep the name of the PostgreSQL login of the folder's owner."""
-    account = folders.account_of(up.folder)
-    with locked(up.folder):
-        secrets = replace(folders.ensure_secrets(up.folder, account), login=login)
-        folders.keep_secrets(up.folder, secrets, account)
-    return replace(up, login=login)
+def save_login(servers: Servers, login: str) -> Servers:
+    """Save the name of the PostgreSQL login of the folder's owner."""
+    account = folders.account_of(servers.folder)
+    with locked(servers.folder):
+        secrets = replace(folders.ensure_secrets(servers.folder, account), login=login)
+        folders.save_secrets(servers.folder, secrets, account)
+    return replace(servers, login=login)
 
 
-def keep_revision(folder: Path, revision: str) -> None:
-    """Keep the schema revision of the database."""
+def save_revision(folder: Path, revision: str) -> None:
+    """Save the schema revision of the database."""
     account = folders.account_of(folder)
     folders.write_private(folder / SCHEMA, revision, account)
 
@@ -134,19 +134,19 @@ def stop(folder: Path) -> list[str]:
 def reset(folder: Path) -> int:
     """Stop the servers and permanently delete their data; returns the bytes freed on disk.
 
-    Raises Conflict if Dumacle did not make the folder, FolderUnreachable, ToolFailed.
+    Raises Conflict if Dumacle did not create the folder, FolderUnreachable, ToolFailed.
     """
     folder = folder.resolve()
     if folders.read_secrets(folder) is None:
         if not folder.exists():
             return 0
         raise Conflict(
-            reason=f"{folder} is not a data folder of Dumacle", advice="see where it is: dumacle local status"
+            reason=f"{folder} is not a data folder of Dumacle", advice="to see the data folder: dumacle local status"
         )
     with locked(folder):
         _stop(folder)
-        freed = sum(_size(folder / name) for name in OURS)
-        for name in OURS:
+        freed = sum(_size(folder / name) for name in OWN_FILES)
+        for name in OWN_FILES:
             private.sweep(folder / name)
             _delete(folder / name)
     if not any(folder.iterdir()):
@@ -155,7 +155,7 @@ def reset(folder: Path) -> int:
 
 
 def status(folder: Path) -> list[ServerStatus]:
-    """Return the status of both servers; starts nothing. Raises FolderUnreachable."""
+    """Return the status of both servers; does not start them. Raises FolderUnreachable."""
     folder = folder.resolve()
     if folders.read_secrets(folder):
         _rotate_logs(folder)
@@ -183,7 +183,7 @@ def status(folder: Path) -> list[ServerStatus]:
 
 
 def connect_args(servers: Servers) -> dict[str, str]:
-    """Return libpq's parameters that connect to this PostgreSQL, and to no other server on its socket."""
+    """Return the libpq parameters that connect to this PostgreSQL, and to no other server on its socket."""
     return {
         "host": servers.host,
         "port": servers.port,

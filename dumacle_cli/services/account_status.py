@@ -115,7 +115,7 @@ class _UploadRequest:
 def _pod_name(session: Session, pod: str) -> str | None:
     from dumacle_cli.services import pods as services
 
-    return services.known(session, pod).name if pod else None
+    return services.get_or_deleted(session, pod).name if pod else None
 
 
 def _left(quota: Row[Any]) -> int | None:

@@ -115,8 +115,8 @@ def select(
     """
     return Selection(
         owner_id=users.get(session, owner).id if owner else logins.enduser(session),
-        pod_id=pods.holder(session, pod).id if pod else None,
-        prefix=paths.beginning(prefix),
+        pod_id=pods.get_for_files(session, pod).id if pod else None,
+        prefix=paths.stored_prefix(prefix),
         before=before,
         status=status,
         deleted=deleted,
@@ -155,7 +155,7 @@ def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted
     if not owner:
         return _by_id(session, file, deleted)
     chosen = select(session, owner=owner, pod=pod, deleted=bool(deleted))
-    found = store.at(session, paths.typed(file), chosen)
+    found = store.at(session, paths.candidates(file), chosen)
     if len({each.path for each in found}) > 1:
         raise Conflict(reason=f"{file} matches several files", advice="use its id instead")
     if len(found) > 1:

@@ -1,4 +1,4 @@
-"""Pods: places for media with a capacity, their grants and usage, and checks of their counters."""
+"""Pods: creation and changes, grants, usage, and checks of the counters."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -21,7 +21,7 @@ from dumacle_cli.units import Bytes, show_size
 
 Provider = Literal["s3", "wasabi", "oracle", "local"]
 GRANTEES = 100
-"""How many users are shown with a pod."""
+"""The number of users that are listed with a pod."""
 
 _NAME_BYTES = 255
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -30,9 +30,9 @@ _PREFIX = re.compile(r"(?!/)(?!.*//)(?!(.*/)?(\.{1,2}|renditions)(/|$))[A-Za-z0-
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A storage plan; `used` is what is stored, `reserved` what uploads hold now.
+    """A pod as commands print it; `used` is stored now, `reserved` is held by uploads and workers in progress.
 
-    `own_credentials` names the providers at which it uses keys of its own.
+    `own_credentials` lists the providers for which the pod has credentials of its own.
     """
 
     id: int
@@ -67,7 +67,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How full a pod is, or how much of it one owner has stored; `percent` is of the capacity."""
+    """The usage of a pod, or one owner's share of it; `percent` is of the pod's capacity."""
 
     pod: str
     owner: str | None
@@ -92,7 +92,7 @@ class Drift:
 
 
 def view(pod: models.Pod) -> Pod:
-    """Convert a row to what commands show."""
+    """Convert a row to the result that commands print."""
     return Pod(
         id=pod.id,
         name=pod.name,
@@ -109,30 +109,30 @@ def view(pod: models.Pod) -> Pod:
     )
 
 
-def get(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> models.Pod:
-    """Return the live pod with this id or name; `lock` it to change it, `going` to delete it. Raises NotFound."""
-    pod = _find(session, reference, lock=lock, going=going)
+def get(session: Session, reference: str, *, lock: bool = False, deleting: bool = False) -> models.Pod:
+    """Return the live pod with this id or name, locked to be changed (`lock`) or `deleting`; raises NotFound."""
+    pod = _find(session, reference, lock=lock, deleting=deleting)
     if pod is None:
-        near = names.guess(reference, partial(store.find, session), lambda near: near.name)
-        raise NotFound("pod", reference, guess=near)
+        guess = names.guess(reference, partial(store.find, session), lambda near: near.name)
+        raise NotFound("pod", reference, guess=guess)
     return pod
 
 
-def known(session: Session, reference: str) -> models.Pod:
-    """Return the pod with this id or name, else the one deleted last; raises NotFound."""
+def get_or_deleted(session: Session, reference: str) -> models.Pod:
+    """Return the live pod with this id or name, else the one that was deleted last; raises NotFound."""
     return _find(session, reference) or _find_deleted(session, reference) or get(session, reference)
 
 
-def _find(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> models.Pod | None:
-    return names.resolve(reference, partial(store.find, session, lock=lock, going=going))
+def _find(session: Session, reference: str, *, lock: bool = False, deleting: bool = False) -> models.Pod | None:
+    return names.resolve(reference, partial(store.find, session, lock=lock, deleting=deleting))
 
 
 def _find_deleted(session: Session, reference: str) -> models.Pod | None:
     return names.resolve(reference, partial(store.find_deleted, session))
 
 
-def holder(session: Session, reference: str) -> models.Pod:
-    """Return the live pod with this id or name, or a deleted pod by its id, whose files remain; raises NotFound."""
+def get_for_files(session: Session, reference: str) -> models.Pod:
+    """Return the live pod with this id or name, or a deleted pod by its id, since its files remain; raises NotFound."""
     deleted = store.find_deleted(session, reference) if parse_id(reference) is not None else None
     return deleted or get(session, reference)
 
@@ -151,7 +151,7 @@ def list_(
     return paging.Page([view(pod) for pod in found.items], found.after)
 
 
-# Making and changing
+# Creation and changes
 
 
 def create(
@@ -167,24 +167,26 @@ def create(
 
     Raises InvalidValue, AlreadyExists, or Conflict if another pod has the prefix.
     """
-    name = _named(name)
+    name = _checked_name(name)
     providers.known(provider)
     if bucket and not _BUCKET.fullmatch(bucket):
-        raise InvalidValue(name="bucket", value=repr(bucket), reason="it has letters, digits, dots, hyphens and _ only")
+        raise InvalidValue(
+            name="bucket", value=repr(bucket), reason="only letters, digits, dots, hyphens and _ are allowed"
+        )
     prefix = _prefix(session, name, provider, bucket, prefix)
-    places = {"primary_provider": provider, "bucket": bucket, "prefix": prefix}
-    made = store.create(session, name=name, capacity=capacity, **places)
+    location = {"primary_provider": provider, "bucket": bucket, "prefix": prefix}
+    made = store.create(session, name=name, capacity=capacity, **location)
     if made is None:
         raise AlreadyExists(noun="pod", name=name)
     return view(made), True
 
 
-def _named(name: str) -> str:
+def _checked_name(name: str) -> str:
     name = name.strip()
     if not name or not name.isprintable() or len(name.encode()) > _NAME_BYTES:
-        raise InvalidValue(name="name", value=repr(name), reason=f"it has 1 to {_NAME_BYTES} bytes, all printable")
+        raise InvalidValue(name="name", value=repr(name), reason=f"it needs 1 to {_NAME_BYTES} printable bytes")
     if name.isdigit():
-        raise InvalidValue(name="name", value=repr(name), reason="a number would be taken for a pod's id")
+        raise InvalidValue(name="name", value=repr(name), reason="a number would be read as a pod's id")
     return name
 
 
@@ -192,18 +194,18 @@ def _prefix(session: Session, name: str, provider: str, bucket: str, wanted: str
     taken = store.prefixes(session, provider, bucket)
     if wanted is None:
         base = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:100].strip(".-") or "pod"
-        return next(free for free in _numbered(base) if _PREFIX.fullmatch(free) and not _met(free, taken))
+        return next(free for free in _numbered(base) if _PREFIX.fullmatch(free) and not _overlapping(free, taken))
     if not _PREFIX.fullmatch(wanted):
-        reason = "it has letters, digits and !_.*'()-, with single slashes inside, and no part is ., .. or renditions"
+        reason = "only letters, digits, !_.*'()- and single inner slashes are allowed, and no part ., .. or renditions"
         raise InvalidValue(name="prefix", value=repr(wanted), reason=reason)
-    if met := _met(wanted, taken):
+    if overlapping := _overlapping(wanted, taken):
         raise Conflict(
-            reason=f"another pod has the prefix {met[0]!r} in bucket {bucket}", advice="give another --prefix"
+            reason=f"another pod has the prefix {overlapping[0]!r} in bucket {bucket}", advice="give another --prefix"
         )
     return wanted
 
 
-def _met(prefix: str, taken: Collection[str]) -> list[str]:
+def _overlapping(prefix: str, taken: Collection[str]) -> list[str]:
     """Return the taken prefixes that overlap this one."""
     own = folder(prefix)
     others = {each: folder(each) for each in sorted(taken)}
@@ -227,34 +229,33 @@ def update(
     capacity: int | None = None,
     own_credentials: Mapping[str, bool] | None = None,
 ) -> tuple[Pod, bool]:
-    """Change a pod; `own_credentials` says at which providers it uses its own keys.
+    """Change a pod; `own_credentials` says for which providers it uses its own credentials, tested by the caller.
 
-    These were proven before. Raises NotFound, InvalidValue, AlreadyExists, or Conflict where the capacity would be
-    less than what the pod holds.
+    Raises NotFound, InvalidValue, AlreadyExists, or Conflict if the capacity would be less than what the pod holds.
     """
     pod = get(session, reference, lock=True)
     wanted: dict[str, str | int | None] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
     if name is not None:
-        wanted["name"] = _named(name)
+        wanted["name"] = _checked_name(name)
     if capacity is not None:
-        wanted["capacity"] = _enough(pod, capacity)
+        wanted["capacity"] = _checked_capacity(pod, capacity)
     wanted = {column: value for column, value in wanted.items() if getattr(pod, column) != value}
     if wanted and not store.change(session, pod, **wanted):
         raise AlreadyExists(noun="pod", name=wanted["name"])
     return view(pod), bool(wanted)
 
 
-def _enough(pod: models.Pod, capacity: int) -> int:
+def _checked_capacity(pod: models.Pod, capacity: int) -> int:
     held = pod.used + pod.reserved
     if capacity < held:
-        reason = f"pod {pod.name} holds {show_size(held)}, and {show_size(capacity)} would be less"
-        raise Conflict(reason=reason, advice="choose a larger --capacity, or free room with: dumacle files purge")
+        reason = f"pod {pod.name} already holds {show_size(held)}, more than {show_size(capacity)}"
+        raise Conflict(reason=reason, advice="choose a larger --capacity, or free space with: dumacle files purge")
     return capacity
 
 
 def delete(session: Session, reference: str) -> tuple[Pod, bool]:
     """Soft-delete a pod: it refuses uploads and grants, and can be restored; raises NotFound."""
-    pod = get(session, reference, going=True)
+    pod = get(session, reference, deleting=True)
     store.delete(session, pod)
     return view(pod), True
 
@@ -292,7 +293,7 @@ def revoke(session: Session, reference: str, user_reference: str) -> tuple[Grant
     return Grant(pod.name, user.email, False), store.revoke(session, pod.id, user.id)
 
 
-# Usage and its checks
+# Usage and counters
 
 
 def usage(session: Session, reference: str, *, by_owner: bool, after: str | None, limit: int) -> paging.Page[Usage]:
@@ -328,10 +329,11 @@ def _by_owner(session: Session, pod: models.Pod, after: str | None, limit: int) 
 
 
 def check(session: Session, *, repair: bool = False) -> tuple[list[Drift], bool]:
-    """Compare the counters of pods and quotas with the rows that they count, and repair them if asked to.
+    """Compare the counters of pods and quotas with the rows that they count, and with `repair` correct them.
 
-    Contents and renditions count until they are purged, except what open leases spent and did not book yet; open
-    leases, and what workers hold for renditions, count as reserved. Raises Conflict if a pod exceeds its capacity.
+    Versions and renditions count as used until they are purged, except bytes that an open lease has spent but not
+    booked yet. Open leases, and what workers reserve for renditions, count as reserved. Raises Conflict if a pod
+    exceeds its capacity.
     """
     if repair:
         store.lock_installation(session)

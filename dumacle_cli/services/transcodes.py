@@ -15,7 +15,7 @@ from dumacle_cli.store import files as files_store
 from dumacle_cli.store import models, paging, queue, work_units
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.store.files import Selection
-from dumacle_cli.store.transcodes import Chosen
+from dumacle_cli.store.transcodes import TranscodeFilter
 from dumacle_cli.units import Seconds, show_duration
 
 TranscodeStatus = Literal["queued", "running", "publishing", "done", "failed", "cancelled", "quarantined"]
@@ -163,7 +163,7 @@ def _submit(
 
 def check_owners(session: Session, user_ids: Collection[int]) -> None:
     """Check that users may transcode; raises UserDisabled, or QuotaExceeded if no second is left."""
-    row = store.barred(session, user_ids)
+    row = store.find_blocked_user(session, user_ids)
     if row is None:
         return
     if row.status != "active":
@@ -189,9 +189,9 @@ def choose(
     owner: str = "",
     pod: str = "",
     file: str = "",
-) -> Chosen:
+) -> TranscodeFilter:
     """Return the filter of a listing; raises NotFound, UsageError for a path without an owner."""
-    return Chosen(
+    return TranscodeFilter(
         status=status,
         preset=preset,
         owner_id=users.get(session, owner).id if owner else None,
@@ -201,7 +201,7 @@ def choose(
 
 
 def list_(
-    session: Session, chosen: Chosen, *, descending: bool, after: str | None, limit: int
+    session: Session, chosen: TranscodeFilter, *, descending: bool, after: str | None, limit: int
 ) -> paging.Page[Transcode]:
     """Return a page of transcodes in the order of submission, or descending."""
     found = store.page(session, chosen, descending=descending, after=after, limit=limit)

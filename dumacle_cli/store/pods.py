@@ -14,13 +14,13 @@ from dumacle_cli.store import functions, models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
 
-def find(session: Session, reference: str, *, lock: bool = False, going: bool = False) -> Pod | None:
+def find(session: Session, reference: str, *, lock: bool = False, deleting: bool = False) -> Pod | None:
     """Return the pod with this id or name that is not deleted, or None.
 
-    `lock` prevents changes meanwhile, `going` also new references to it.
+    `lock` prevents changes until the transaction ends; `deleting` also prevents new references to the pod.
     """
     query = _named(reference).where(Pod.deleted_at.is_(None))
-    return session.scalars(query.with_for_update(key_share=not going) if lock or going else query).one_or_none()
+    return session.scalars(query.with_for_update(key_share=not deleting) if lock or deleting else query).one_or_none()
 
 
 def find_deleted(session: Session, reference: str) -> Pod | None:

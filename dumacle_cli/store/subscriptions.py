@@ -1,6 +1,7 @@
 """Queries about subscriptions, and the pods granted with them.
 
-A user's current subscription is the one that has not ended here; at most one is. Open ones may still change at Stripe.
+A user has at most one current subscription: the one without `ended_at`. Open subscriptions, those whose status is not
+final, may still change at Stripe.
 """
 
 from collections.abc import Sequence
@@ -38,8 +39,8 @@ def find_at_stripe(session: Session, stripe_id: str) -> Found | None:
 
 def latest(session: Session, user_id: int) -> Found | None:
     """Return a user's current subscription, or the one that ended last, or None."""
-    mine = _joined().where(Subscription.user_id == user_id)
-    return _one(session, mine.order_by(Subscription.ended_at.desc().nulls_first(), Subscription.id.desc()).limit(1))
+    of_user = _joined().where(Subscription.user_id == user_id)
+    return _one(session, of_user.order_by(Subscription.ended_at.desc().nulls_first(), Subscription.id.desc()).limit(1))
 
 
 def page(
@@ -79,27 +80,27 @@ def grant_pods(session: Session, user_ids: list[int], plan_ids: list[int]) -> No
 
 
 def user_of(session: Session, stripe_id: str) -> int | None:
-    """Return the user of the subscription with this id at Stripe, or None."""
+    """Return the id of the user of the subscription with this id at Stripe, or None."""
     query = select(Subscription.user_id).where(Subscription.stripe_subscription_id == stripe_id)
     return session.scalars(query).one_or_none()
 
 
 def lock_user(session: Session, user_id: int) -> bool:
-    """Keep others from applying changes of a user until the transaction ends; False if there is no such user."""
+    """Lock a user, so that one transaction at a time applies their changes; False if there is no such user."""
     query = select(User.id).where(User.id == user_id).with_for_update(key_share=True)
     return session.scalars(query).one_or_none() is not None
 
 
 def save(session: Session, has_ended: bool, **values: Any) -> None:
-    """Insert or update a subscription from Stripe; a new one is not current; an unchanged one is not written."""
+    """Insert or update a subscription from Stripe; a new one is not current, and an unchanged one is not written."""
     session.execute(_SAVE, values | {"has_ended": has_ended})
 
 
 def end_missing(session: Session, stripe_id: str) -> None:
     """End a subscription that no longer exists at Stripe."""
-    open_ = Subscription.stripe_subscription_id == stripe_id, Subscription.status.not_in(plans.FINAL_STATUSES)
+    is_open = Subscription.stripe_subscription_id == stripe_id, Subscription.status.not_in(plans.FINAL_STATUSES)
     ended = {"status": "canceled", "ended_at": func.coalesce(Subscription.ended_at, func.now())}
-    session.execute(sql_update(Subscription).where(*open_).values(ended))
+    session.execute(sql_update(Subscription).where(*is_open).values(ended))
 
 
 def open_subscriptions(session: Session, user_id: int) -> list[Subscription]:
@@ -111,7 +112,7 @@ def open_subscriptions(session: Session, user_id: int) -> list[Subscription]:
 
 
 def open_at_stripe(session: Session, user_id: int | None, after: int, limit: int) -> Sequence[tuple[int, str]]:
-    """Return the ids, here and at Stripe, of billed open subscriptions with a larger id, of one user or of all."""
+    """Return the ids, in Dumacle and at Stripe, of billed open subscriptions after an id, of one user or of all."""
     query = select(Subscription.id, Subscription.stripe_subscription_id).where(
         Subscription.id > after,
         Subscription.stripe_subscription_id.is_not(None),
@@ -124,7 +125,7 @@ def open_at_stripe(session: Session, user_id: int | None, after: int, limit: int
 
 
 def set_current(session: Session, user_id: int, subscription_id: int | None) -> None:
-    """Make the subscription of this row id, or none, a user's current one; an unbilled one that is replaced ends."""
+    """Make a subscription, or None, the user's current one; the replaced one ends, and if unbilled it is canceled."""
     session.execute(_REPLACE_CURRENT, {"user": user_id, "chosen": subscription_id})
     chosen = Subscription.id == subscription_id, Subscription.ended_at.is_not(None)
     session.execute(sql_update(Subscription).where(*chosen).values(ended_at=None))

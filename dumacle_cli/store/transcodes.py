@@ -14,12 +14,12 @@ from dumacle_cli.store.places import PLACE, Place
 
 LIVE = ("queued", "running", "publishing")
 LIVE_OR_DONE = (*LIVE, "done")
-"""The statuses in which the same content is not transcoded again."""
+"""A version whose latest transcode has one of these statuses is not transcoded again."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """Filters of a listing, which all apply."""
+class TranscodeFilter:
+    """The filters of a listing; a transcode must match all of them."""
 
     status: str | None = None
     preset: str | None = None
@@ -34,7 +34,7 @@ _SUBMIT = text("""
     WITH wanted AS (
         SELECT v.file_id, v.id AS version_id FROM app.versions AS v
         WHERE v.id = ANY (CAST(:versions AS bigint[])) AND coalesce((
-            SELECT t.status <> ALL (CAST(:standing AS text[])) FROM app.transcodes AS t
+            SELECT t.status <> ALL (CAST(:skipped AS text[])) FROM app.transcodes AS t
             WHERE t.version_id = v.id AND t.preset = :preset ORDER BY t.id DESC LIMIT 1
         ), true)
     ), made AS (
@@ -51,16 +51,16 @@ _SUBMIT = text("""
 """)
 
 
-def submit(session: Session, versions: Sequence[int], preset: str, standing: Sequence[str]) -> Sequence[Row[Any]]:
-    """Create a transcode with a unit for each of these contents whose latest one has none of these statuses.
+def submit(session: Session, versions: Sequence[int], preset: str, skipped: Sequence[str]) -> Sequence[Row[Any]]:
+    """Create a transcode with one unit for each version, except where the latest one has one of the `skipped` statuses.
 
     Returns the new units, each with the owner of its file.
     """
-    asked = {"versions": list(versions), "preset": preset, "standing": list(standing)}
-    return session.execute(_SUBMIT, asked).all()
+    parameters = {"versions": list(versions), "preset": preset, "skipped": list(skipped)}
+    return session.execute(_SUBMIT, parameters).all()
 
 
-_BARRED = text("""
+_BLOCKED_USER = text("""
     SELECT u.email, u.status, quota.allowed
     FROM app.users AS u CROSS JOIN LATERAL app.quota_usage(u.id, 'transcode', now()) AS quota
     WHERE u.id = ANY (CAST(:users AS bigint[]))
@@ -69,35 +69,37 @@ _BARRED = text("""
 """)
 
 
-def barred(session: Session, users: Collection[int]) -> Row[Any] | None:
+def find_blocked_user(session: Session, users: Collection[int]) -> Row[Any] | None:
     """Return one of these users who is not active or has no transcode quota left (seconds), or None."""
-    return session.execute(_BARRED, {"users": list(users)}).first()
+    return session.execute(_BLOCKED_USER, {"users": list(users)}).first()
 
 
 # Reading
 
 
 def _listed() -> Select[Any]:
-    """Select transcodes with their file's path, and the names of owner and pod for the rows of the page only."""
+    """Select transcodes with their paths; owner and pod are subqueries, looked up for the rows of the page only."""
     owner = select(User.email).where(User.id == File.owner_id).scalar_subquery().label("owner")
     pod = select(Pod.name).where(Pod.id == File.pod_id).scalar_subquery().label("pod")
     query = select(Transcode, File.path, owner, pod).join(File, File.id == Transcode.file_id)
     return query.execution_options(populate_existing=True)
 
 
-def _conditions(chosen: Chosen) -> list[ColumnElement[bool]]:
-    said = {
+def _conditions(chosen: TranscodeFilter) -> list[ColumnElement[bool]]:
+    filters = {
         Transcode.status: chosen.status,
         Transcode.preset: chosen.preset,
         Transcode.file_id: chosen.file_id,
         File.owner_id: chosen.owner_id,
         File.pod_id: chosen.pod_id,
     }
-    return [column == value for column, value in said.items() if value is not None]
+    return [column == value for column, value in filters.items() if value is not None]
 
 
-def page(session: Session, chosen: Chosen, *, descending: bool, after: str | None, limit: int) -> paging.Page[Row[Any]]:
-    """Return a page of transcodes in the order of submission."""
+def page(
+    session: Session, chosen: TranscodeFilter, *, descending: bool, after: str | None, limit: int
+) -> paging.Page[Row[Any]]:
+    """Return a page of transcodes by id, which is the order of submission."""
     query = _listed().where(*_conditions(chosen))
     found = session.execute(paging.keyset(query, [Transcode.id], after, limit, descending=descending)).all()
     return paging.page(found, limit, lambda row: [row.Transcode.id])
@@ -109,7 +111,7 @@ def find(session: Session, ids: Sequence[int]) -> Sequence[Row[Any]]:
 
 
 def latest(session: Session, versions: Sequence[int], preset: str) -> Sequence[Row[Any]]:
-    """Return the latest transcode of each of these contents through a preset, in any status."""
+    """Return the latest transcode of each of these versions with a preset, in any status."""
     ids = select(func.max(Transcode.id)).where(one_of(Transcode.version_id, versions), Transcode.preset == preset)
     ids = ids.group_by(Transcode.version_id)
     return session.execute(_listed().where(Transcode.id.in_(ids))).all()
@@ -131,9 +133,9 @@ def lock_pods(session: Session, chosen: Selection) -> None:
 
 
 def live(session: Session, **of: Sequence[int]) -> Sequence[int]:
-    """Return the live transcodes of some files (`file_id`) or contents (`version_id`)."""
-    those = [one_of(getattr(Transcode, name), ids) for name, ids in of.items()]
-    return session.scalars(select(Transcode.id).where(*those, Transcode.status.in_(LIVE))).all()
+    """Return the live transcodes of these files (`file_id`) or versions (`version_id`)."""
+    wanted = [one_of(getattr(Transcode, name), ids) for name, ids in of.items()]
+    return session.scalars(select(Transcode.id).where(*wanted, Transcode.status.in_(LIVE))).all()
 
 
 # Renditions
@@ -155,16 +157,16 @@ class Published:
 
 
 def renditions(session: Session, of: Literal["file_id", "transcode_id"], number: int) -> Sequence[Row[Any]]:
-    """Return the renditions of one file or of one transcode, each with its preset and source content."""
+    """Return the renditions of one file or of one transcode, each with its preset and source version."""
     columns: list[Any] = [Rendition, Transcode.preset, Transcode.version_id]
     query = select(*columns).join(Transcode, Transcode.id == Rendition.transcode_id)
     return session.execute(query.where(getattr(Rendition, of) == number).order_by(Rendition.id)).all()
 
 
 def published(session: Session, file_id: int) -> list[Published]:
-    """Return the renditions of the present content of a live file, latest first."""
-    made = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry)
-    columns: list[Any] = [File.id, File.path, *made, PLACE, Pod.prefix, Rendition.transcode_id]
+    """Return the renditions of the current version of a live file, latest first."""
+    rendition = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry)
+    columns: list[Any] = [File.id, File.path, *rendition, PLACE, Pod.prefix, Rendition.transcode_id]
     query = (
         select(*columns)
         .join(Transcode, (Transcode.file_id == File.id) & (Transcode.version_id == File.version_id))

@@ -12,26 +12,26 @@ from dumacle_cli.transcode.playlists import MEDIA, SOUND
 from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media
 
-KEY_SECONDS = 2
-KEYS_PER_SEGMENT = 3
+KEY_FRAME_SECONDS = 2
+KEY_FRAMES_PER_SEGMENT = 3
 POSTER_WIDTH = 1280
 
 FLAGS = (
     *("-hide_banner", "-nostdin", "-v", "error", "-xerror"),
     *("-nostats", "-progress", "pipe:1", "-stats_period", "0.5"),
 )
-# An option and no part of the graph: where the sound changes its form midway, the pictures' filters would start anew.
-RESAMPLED = "aresample=async=1:first_pts=0"
-SOUND_OPTIONS: Options = {"c:a": "aac", "b:a": "128k", "ac": 2, "ar": 48000, "af": RESAMPLED}
-PLAIN: Options = {"map_metadata": -1, "map_chapters": -1}
+# An option, not part of the filter graph: when the audio format changes midway, a graph restarts its video filters too.
+RESAMPLE = "aresample=async=1:first_pts=0"
+AUDIO_OPTIONS: Options = {"c:a": "aac", "b:a": "128k", "ac": 2, "ar": 48000, "af": RESAMPLE}
+NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
 
 
 def rungs(media: Media, preset: Preset) -> list[Rung]:
-    """Return the picture sizes of a preset; raises BadMedia if the source lacks what the preset needs."""
+    """Return the frame sizes of a preset; raises BadMedia if the source lacks what the preset needs."""
     if preset.requires_video and not media.video:
-        raise BadMedia(reason="it has no picture")
+        raise BadMedia(reason="it has no video")
     if not preset.requires_video and not media.audio:
-        raise BadMedia(reason="it has no sound")
+        raise BadMedia(reason="it has no audio")
     if not preset.requires_video:
         return []
     if preset.name == "poster":
@@ -42,7 +42,7 @@ def rungs(media: Media, preset: Preset) -> list[Rung]:
 
 
 def folders(media: Media, preset: Preset) -> list[str]:
-    """Return the folders that the output of a preset needs: one per HLS rendition, the sound's last."""
+    """Return the folders that the output of a preset needs: one per HLS rendition, and the last for audio."""
     if preset.name != "hls":
         return []
     return [*(rung.name for rung in rungs(media, preset)), *([SOUND] if media.audio else [])]
@@ -52,48 +52,48 @@ def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Li
     """Return the program and its arguments."""
     sizes = rungs(media, preset)
     seek = {"ss": _poster_time(media)} if preset.name == "poster" else {}
-    film = graphs.read(source, {**limits.input_options, **seek})
+    inputs = graphs.read(source, {**limits.input_options, **seek})
     outputs = {"hls": _hls, "mp4": _mp4, "audio": _audio, "poster": _poster}[preset.name]
-    return graphs.command(ffmpeg, FLAGS, outputs(film, media, preset, sizes))
+    return graphs.command(ffmpeg, FLAGS, outputs(inputs, media, preset, sizes))
 
 
 def gop(fps: Fraction) -> int:
-    """Return the number of pictures from one key frame to the next."""
-    return max(1, round(KEY_SECONDS * fps))
+    """Return the number of frames from one key frame to the next."""
+    return max(1, round(KEY_FRAME_SECONDS * fps))
 
 
-def _hls(film: Stream, media: Media, _preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
-    picture = _prepared(_steady(film["V:0"], media), media, sizes[-1])
+def _hls(inputs: Stream, media: Media, _preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
+    video = _scaled(_constant_rate(inputs["V:0"], media), media, sizes[-1])
     outputs = []
-    for rung, copy in zip(sizes, graphs.split(picture, len(sizes)), strict=True):
+    for rung, copy in zip(sizes, graphs.split(video, len(sizes)), strict=True):
         scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
         outputs.append(_segments(rung.name, scaled, media, _video(media, rung)))
     if media.audio:
-        outputs.append(_segments(SOUND, film["a:0"], media, SOUND_OPTIONS))
+        outputs.append(_segments(SOUND, inputs["a:0"], media, AUDIO_OPTIONS))
     return outputs
 
 
-def _mp4(film: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
-    picture = _prepared(_steady(film["V:0"], media), media, sizes[0])
-    sound, options = ([film["a:0"]], SOUND_OPTIONS) if media.audio else ([], {})
-    return [_one_file(preset, [picture, *sound], {**_video(media, sizes[0]), **options})]
+def _mp4(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
+    video = _scaled(_constant_rate(inputs["V:0"], media), media, sizes[0])
+    audio, options = ([inputs["a:0"]], AUDIO_OPTIONS) if media.audio else ([], {})
+    return [_one_file(preset, [video, *audio], {**_video(media, sizes[0]), **options})]
 
 
-def _audio(film: Stream, _media: Media, preset: Preset, _sizes: list[Rung]) -> list[OutputFile]:
-    return [_one_file(preset, [film["a:0"]], SOUND_OPTIONS)]
+def _audio(inputs: Stream, _media: Media, preset: Preset, _sizes: list[Rung]) -> list[OutputFile]:
+    return [_one_file(preset, [inputs["a:0"]], AUDIO_OPTIONS)]
 
 
-def _poster(film: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
-    picture = _prepared(film["V:0"], media, sizes[0])
-    return [graphs.write(preset.entry, [picture], {**PLAIN, "frames:v": 1, "q:v": 3, "update": 1})]
+def _poster(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
+    video = _scaled(inputs["V:0"], media, sizes[0])
+    return [graphs.write(preset.entry, [video], {**NO_METADATA, "frames:v": 1, "q:v": 3, "update": 1})]
 
 
 def _one_file(preset: Preset, streams: list[Stream], options: Options) -> OutputFile:
-    return graphs.write(preset.entry, streams, {**PLAIN, **options, "movflags": "+faststart"})
+    return graphs.write(preset.entry, streams, {**NO_METADATA, **options, "movflags": "+faststart"})
 
 
 def _segments(folder: str, stream: Stream, media: Media, options: Options) -> OutputFile:
-    seconds = KEYS_PER_SEGMENT * gop(media.fps) / media.fps
+    seconds = KEY_FRAMES_PER_SEGMENT * gop(media.fps) / media.fps
     segmented = {
         "f": "hls",
         "hls_playlist_type": "vod",
@@ -103,10 +103,10 @@ def _segments(folder: str, stream: Stream, media: Media, options: Options) -> Ou
         "hls_time": f"{int(seconds * 1_000_000)}us",
         "hls_fmp4_init_filename": "init.mp4",
         "hls_segment_filename": f"{folder}/%05d.m4s",
-        # Otherwise the muxers shift picture and sound by their different delays, apart from each other.
+        # Otherwise each muxer shifts its stream by a delay of its own, and audio and video lose their synchronization.
         "avoid_negative_ts": "disabled",
     }
-    return graphs.write(f"{folder}/{MEDIA}", [stream], {**PLAIN, **options, **segmented})
+    return graphs.write(f"{folder}/{MEDIA}", [stream], {**NO_METADATA, **options, **segmented})
 
 
 def _video(media: Media, rung: Rung) -> Options:
@@ -118,24 +118,24 @@ def _video(media: Media, rung: Rung) -> Options:
     }
 
 
-def _steady(picture: Stream, media: Media) -> Stream:
+def _constant_rate(video: Stream, media: Media) -> Stream:
     if media.interlaced:
-        picture = picture.filter("bwdif", mode="send_frame", deint="interlaced")
-    return picture.filter("fps", fps=media.fps, start_time=0)
+        video = video.filter("bwdif", mode="send_frame", deint="interlaced")
+    return video.filter("fps", fps=media.fps, start_time=0)
 
 
-def _prepared(picture: Stream, media: Media, rung: Rung) -> Stream:
+def _scaled(video: Stream, media: Media, rung: Rung) -> Stream:
     size = {"w": rung.width, "h": rung.height}
     if media.hdr:
-        mapped = _tone_mapped(picture.filter("scale", **size), media.hdr)
+        mapped = _tone_mapped(video.filter("scale", **size), media.hdr)
     else:
-        mapped = picture.filter("scale", **size, out_range="tv")
+        mapped = video.filter("scale", **size, out_range="tv")
     return mapped.filter("format", pix_fmts="yuv420p").filter("setsar", sar=1)
 
 
-def _tone_mapped(picture: Stream, transfer: str) -> Stream:
-    # HDR10's values are the default for what the stream does not declare.
-    linear = picture.filter("zscale", tin=transfer, pin="bt2020", min="bt2020nc", t="linear", npl=100)
+def _tone_mapped(video: Stream, transfer: str) -> Stream:
+    # Properties that the stream does not declare default to those of HDR10.
+    linear = video.filter("zscale", tin=transfer, pin="bt2020", min="bt2020nc", t="linear", npl=100)
     light = linear.filter("format", pix_fmts="gbrpf32le").filter("zscale", p="bt709")
     return light.filter("tonemap", tonemap="hable", desat=0).filter("zscale", t="bt709", m="bt709", r="tv")
 
@@ -146,6 +146,6 @@ def _poster_size(media: Media) -> Rung:
 
 
 def _poster_time(media: Media) -> str:
-    # Half a picture early, so that rounding does not miss it.
+    # Half a frame early, so that rounding does not miss it.
     at = (media.frames // 10 - Fraction(1, 2)) / media.fps
     return f"{max(0.0, float(at)):.6f}"

@@ -16,11 +16,11 @@ PR_SET_NO_NEW_PRIVS = 38
 
 
 def main(parent: int, limits: dict[str, int], command: list[str]) -> None:
-    """Die with `parent`, apply `limits` (names of RLIMIT_*), and become `command`."""
+    """Arrange to be killed when `parent` ends, apply `limits` (by name of RLIMIT_*), and become `command`."""
     if sys.platform == "linux":
-        _tie()
+        _restrict()
     if os.getppid() != parent:
-        # The parent died before this process was tied to it.
+        # The parent ended before PR_SET_PDEATHSIG was set.
         sys.exit(1)
     for name, value in limits.items():
         if hasattr(resource, f"RLIMIT_{name}"):
@@ -28,16 +28,16 @@ def main(parent: int, limits: dict[str, int], command: list[str]) -> None:
     os.execv(command[0], command)  # noqa: S606 - there is no shell on purpose
 
 
-def _tie() -> None:
-    process = ctypes.CDLL(None, use_errno=True)
-    process.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    process.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+def _restrict() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def _limit(kind: int, value: int) -> None:
-    _, most = resource.getrlimit(kind)
-    least = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(kind, (least, least))
+    _, hard = resource.getrlimit(kind)
+    limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (limit, limit))
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Wat
             _follow(cast(IO[bytes], process.stdout), watch, stop)
             status = process.wait()
         if status in INPUT_AT_FAULT:
-            raise BadMedia(reason=f"FFmpeg says: {child.last_line(said)}")
+            raise BadMedia(reason=f"FFmpeg failed: {child.last_line(said)}")
         if status:
             raise ToolFailed(tool="FFmpeg", reason=f"exit {status}: {child.last_line(said)}")
 

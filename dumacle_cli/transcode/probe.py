@@ -17,9 +17,9 @@ USUAL_RATES = [Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A source; width and height are as displayed: rotated, in square pixels, 0 without a picture.
+    """A source; width and height are as displayed: rotated, in square pixels, 0 without video.
 
-    `frames` is how many pictures it has at the constant rate `fps`; `hdr` names the transfer function of
+    `frames` is the number of frames at the constant rate `fps`; `hdr` names the transfer function of
     high dynamic range, and is empty without; durations are in seconds.
     """
 
@@ -44,14 +44,14 @@ def probe(path: Path, limits: Limits, stop: threading.Event | None = None) -> Me
     try:
         media = _media(child.read({"do": "source", "path": str(path.absolute())}, limits, stop))
     except (KeyError, ValueError, TypeError, ZeroDivisionError):
-        raise BadMedia(reason="it makes no sense") from None
+        raise BadMedia(reason="its metadata is invalid") from None
     _check(media, limits)
     return media
 
 
 def _media(found: dict[str, Any]) -> Media:
     picture, sound = Fraction(found["picture_seconds"]), Fraction(found["sound_seconds"])
-    # An empty track is no sound: FFmpeg makes nothing of it.
+    # An empty audio track counts as none: FFmpeg produces no output for it.
     audio = found["audio"] if sound > 0 else ""
     media = Media(float(max(picture, sound)), audio, found["channels"], float(sound))
     if not found["video"]:
@@ -80,10 +80,10 @@ def steady(rate: Fraction) -> Fraction:
 
 def _check(media: Media, limits: Limits) -> None:
     if not media.video and not media.audio:
-        raise BadMedia(reason="it has neither picture nor sound")
+        raise BadMedia(reason="it has neither video nor audio")
     if not 0 < media.duration <= limits.max_seconds:
-        raise BadMedia(reason=f"it lasts {media.duration:.0f} s, and {limits.max_seconds} s is the most")
+        raise BadMedia(reason=f"it lasts {media.duration:.0f} s, and the limit is {limits.max_seconds} s")
     if media.width * media.height > limits.max_pixels:
-        raise BadMedia(reason=f"its picture is {media.width}x{media.height}, larger than {limits.max_pixels} pixels")
+        raise BadMedia(reason=f"its video is {media.width}x{media.height}, larger than {limits.max_pixels} pixels")
     if media.video and min(media.width, media.height) < SMALLEST:
-        raise BadMedia(reason=f"its picture is {media.width}x{media.height}, smaller than {SMALLEST} pixels")
+        raise BadMedia(reason=f"its video is {media.width}x{media.height}, smaller than {SMALLEST} pixels")

@@ -1,6 +1,6 @@
 """Run as a program, `reader.py JOB`: reads media and prints what it found as one JSON document.
 
-It is confined and started by its path, and imports nothing of Dumacle: an attack on the decoders finds nothing here.
+It is confined, started by its path, and imports nothing of Dumacle: an exploited decoder finds no secrets here.
 """
 
 import io
@@ -17,9 +17,9 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition, Stream
 
-HDR = {16: "smpte2084", 18: "arib-std-b67"}
+HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
 # These formats do not store a duration: FFmpeg estimates it from the bit rate.
-UNTOLD = {"mp3", "aac", "mpegts", "mpeg"}
+ESTIMATED_DURATION = {"mp3", "aac", "mpegts", "mpeg"}
 
 
 class Refused(Exception):
@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 class Chain:
-    """Files that are read as one."""
+    """Files that are read one after the other as one stream."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._left = paths
@@ -36,52 +36,52 @@ class Chain:
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes, none at the end of the last file."""
         while not (data := self._open.read(size)) and self._left:
-            following = self._left[0].open("rb")
+            opened = self._left[0].open("rb")
             self._open.close()
-            self._open = following
+            self._open = opened
             del self._left[0]
         return data
 
 
 class Timeline:
-    """The times of the packets of one stream, in seconds."""
+    """The timestamps of the packets of one stream, in units of `time_base` seconds."""
 
     def __init__(self, stream: Stream) -> None:
-        self.tick = stream.time_base or Fraction(1, 1000)
-        self.stamps: list[int] = []
+        self.time_base = stream.time_base or Fraction(1, 1000)
+        self.timestamps: list[int] = []
         self.keys: list[int] = []
         self.end = 0
         self.size = 0
 
     def add(self, packet: "av.Packet[Any]") -> None:
         """Add one packet."""
-        stamp = packet.dts if packet.pts is None else packet.pts
-        if stamp is None or packet.is_discard:
+        timestamp = packet.dts if packet.pts is None else packet.pts
+        if timestamp is None or packet.is_discard:
             return
-        self.stamps.append(stamp)
+        self.timestamps.append(timestamp)
         self.size += packet.size
-        self.end = max(self.end, stamp + (packet.duration or 0))
+        self.end = max(self.end, timestamp + (packet.duration or 0))
         if packet.is_keyframe:
-            self.keys.append(stamp)
+            self.keys.append(timestamp)
 
-    def rate(self, told: Fraction | None) -> Fraction:
-        """Return pictures per second: the declared rate if the packets confirm it, else the average or usual gap."""
-        stamps = sorted(set(self.stamps))
-        if len(stamps) < 2:
+    def rate(self, declared: Fraction | None) -> Fraction:
+        """Return frames per second: as declared if the packets confirm it, else by the average or the median gap."""
+        timestamps = sorted(set(self.timestamps))
+        if len(timestamps) < 2:
             return Fraction(25)
-        average = (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * self.tick)
-        usual = 1 / (statistics.median_low(b - a for a, b in pairwise(stamps)) * self.tick)
-        if told and any(abs(told - found) < found / 100 for found in (average, usual)):
-            return told
-        return average if abs(average - usual) < average / 20 else usual
+        average = (len(timestamps) - 1) / ((timestamps[-1] - timestamps[0]) * self.time_base)
+        median = 1 / (statistics.median_low(b - a for a, b in pairwise(timestamps)) * self.time_base)
+        if declared and any(abs(declared - found) < found / 100 for found in (average, median)):
+            return declared
+        return average if abs(average - median) < average / 20 else median
 
 
 def source(job: dict[str, Any]) -> dict[str, Any]:
-    """Describe an input: its first picture and its sound as decoded, and the times of all packets."""
+    """Describe an input: its first frame and its audio as decoded, and the timestamps of all packets."""
     path, options = f"file:{job['path']}", job["options"]
     with av.open(path, options=options) as container:
-        video, audio = _chosen(container)
-        found = {**_picture(container, video, options), **_sound(audio, options)}
+        video, audio = _main_streams(container)
+        found = {**_video(container, video, options), **_audio(audio, options)}
     with av.open(path, options=options) as container:
         return found | _times(container)
 
@@ -92,19 +92,19 @@ def outputs(job: dict[str, Any]) -> dict[str, Any]:
     return {"streams": [stream for path in job["paths"] for stream in _streams(folder / path, path)]}
 
 
-def _chosen(container: InputContainer) -> tuple[Stream | None, Stream | None]:
-    apart = Disposition.attached_pic | Disposition.timed_thumbnails
-    video = next((stream for stream in container.streams.video if not stream.disposition & apart), None)
+def _main_streams(container: InputContainer) -> tuple[Stream | None, Stream | None]:
+    thumbnails = Disposition.attached_pic | Disposition.timed_thumbnails
+    video = next((stream for stream in container.streams.video if not stream.disposition & thumbnails), None)
     return video, next(iter(container.streams.audio), None)
 
 
-def _picture(container: InputContainer, video: Any, options: dict[str, str]) -> dict[str, Any]:
+def _video(container: InputContainer, video: Any, options: dict[str, str]) -> dict[str, Any]:
     if video is None:
         return {"video": ""}
-    _accept(video, options, "picture")
+    _check_codec(video, options, "video")
     frame = next(container.decode(video), None)
     if frame is None:
-        raise Refused("its picture cannot be decoded")
+        raise Refused("its video cannot be decoded")
     shape = video.sample_aspect_ratio or Fraction(1)
     return {
         "video": video.codec_context.codec.canonical_name,
@@ -113,27 +113,27 @@ def _picture(container: InputContainer, video: Any, options: dict[str, str]) -> 
         "rotation": int(frame.rotation) % 360,
         "pix_fmt": frame.format.name,
         "interlaced": bool(frame.interlaced_frame),
-        "hdr": HDR.get(int(frame.color_trc), ""),
+        "hdr": HDR_TRANSFERS.get(int(frame.color_trc), ""),
     }
 
 
-def _sound(audio: Any, options: dict[str, str]) -> dict[str, Any]:
+def _audio(audio: Any, options: dict[str, str]) -> dict[str, Any]:
     if audio is None:
         return {"audio": "", "channels": 0}
-    _accept(audio, options, "sound")
+    _check_codec(audio, options, "audio")
     return {"audio": audio.codec_context.codec.canonical_name, "channels": audio.codec_context.channels}
 
 
-def _accept(stream: Any, options: dict[str, str], noun: str) -> None:
+def _check_codec(stream: Any, options: dict[str, str], noun: str) -> None:
     if stream.codec_context is None:
-        raise Refused(f"nothing here decodes its {noun}")
+        raise Refused(f"there is no decoder for its {noun}")
     name = stream.codec_context.codec.name
     if name not in options["codec_whitelist"].split(","):
-        raise Refused(f"its {noun} is {name}, which is not accepted")
+        raise Refused(f"its {noun} codec, {name}, is not supported")
 
 
 def _times(container: InputContainer) -> dict[str, Any]:
-    video, audio = _chosen(container)
+    video, audio = _main_streams(container)
     lines = {stream.index: Timeline(stream) for stream in container.streams if stream.type != "data"}
     for packet in container.demux():
         if packet.is_corrupt:
@@ -141,8 +141,8 @@ def _times(container: InputContainer) -> dict[str, Any]:
         if packet.size and packet.stream_index in lines:
             lines[packet.stream_index].add(packet)
     start = Fraction(container.start_time or 0, av.time_base)
-    ends = {index: line.end * line.tick - start for index, line in lines.items() if line.stamps}
-    _complete(container, float(max(ends.values(), default=Fraction(0))))
+    ends = {index: line.end * line.time_base - start for index, line in lines.items() if line.timestamps}
+    _check_complete(container, float(max(ends.values(), default=Fraction(0))))
     return {
         "rate": str(lines[video.index].rate(video.guessed_rate)) if video else "",
         "picture_seconds": str(ends.get(video.index, 0)) if video else "0",
@@ -150,21 +150,21 @@ def _times(container: InputContainer) -> dict[str, Any]:
     }
 
 
-def _complete(container: InputContainer, found: float) -> None:
-    told = (container.duration or 0) / av.time_base
-    if container.format.name not in UNTOLD and told - found > max(1, told / 50):
-        raise Refused(f"it ends after {found:.1f} s of {told:.1f} s")
+def _check_complete(container: InputContainer, found: float) -> None:
+    declared = (container.duration or 0) / av.time_base
+    if container.format.name not in ESTIMATED_DURATION and declared - found > max(1, declared / 50):
+        raise Refused(f"it is truncated: it ends after {found:.1f} s of {declared:.1f} s")
 
 
 def _streams(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    paths, cuts = _playlist(path) if path.suffix == ".m3u8" else ([path], [])
+    paths, segments = _playlist(path) if path.suffix == ".m3u8" else ([path], [])
     with av.open(Chain(paths), "r") as container:
         lines = {stream.index: Timeline(stream) for stream in container.streams}
         for packet in container.demux():
             if packet.size:
                 lines[packet.stream_index].add(packet)
         for stream in container.streams:
-            yield {"path": name, "segments": cuts, **_measured(lines[stream.index]), **_shape(stream)}
+            yield {"path": name, "segments": segments, **_measured(lines[stream.index]), **_shape(stream)}
 
 
 def _playlist(path: Path) -> tuple[list[Path], list[str]]:
@@ -175,12 +175,12 @@ def _playlist(path: Path) -> tuple[list[Path], list[str]]:
 
 
 def _measured(line: Timeline) -> dict[str, Any]:
-    start = min(line.stamps, default=0)
+    start = min(line.timestamps, default=0)
     return {
-        "frames": len(line.stamps),
-        "start": str(start * line.tick),
-        "seconds": str((line.end - start) * line.tick),
-        "keys": [str((key - start) * line.tick) for key in line.keys],
+        "frames": len(line.timestamps),
+        "start": str(start * line.time_base),
+        "seconds": str((line.end - start) * line.time_base),
+        "keys": [str((key - start) * line.time_base) for key in line.keys],
         "bytes": line.size,
     }
 
@@ -200,7 +200,7 @@ def _shape(stream: Any) -> dict[str, Any]:
 
 
 def main(job: dict[str, Any]) -> None:
-    """Run the job and print its result, or why the input is refused."""
+    """Run the job and print its result, or the reason why the input is refused."""
     try:
         found = {"source": source, "outputs": outputs}[job["do"]](job)
     except Refused as refused:

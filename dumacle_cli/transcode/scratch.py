@@ -1,4 +1,4 @@
-"""Scratch: a private folder that is removed with its worker, even if that was killed."""
+"""A worker's private scratch folder, removed when the worker ends, or by the next worker if it was killed."""
 
 import fcntl
 import os
@@ -14,11 +14,11 @@ PREFIX = "dumacle-worker-"
 @contextmanager
 def scratch(parent: Path | None) -> Iterator[Path]:
     """Create a folder in `parent`, or in the system's temporary folder, and remove those of dead workers."""
-    place = Path(parent or tempfile.gettempdir())
-    for left in place.glob(f"{PREFIX}*"):
+    base = Path(parent or tempfile.gettempdir())
+    for leftover in base.glob(f"{PREFIX}*"):
         with suppress(OSError):
-            _remove_if_dead(left)
-    folder, lock = _make(place)
+            _remove_if_dead(leftover)
+    folder, lock = _make(base)
     try:
         yield folder
     finally:
@@ -26,10 +26,10 @@ def scratch(parent: Path | None) -> Iterator[Path]:
         os.close(lock)
 
 
-def _make(place: Path) -> tuple[Path, int]:
+def _make(base: Path) -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
-        # Until it is locked, another worker may take it for a dead worker's.
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        # Until the folder is locked, another worker may remove it as a dead worker's.
         with suppress(OSError):
             return folder, _lock(folder)
 

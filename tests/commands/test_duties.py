@@ -35,7 +35,7 @@ pytestmark = pytest.mark.integration
 
 ADA, BOB, EVE, ADMIN, ROOT = (f"{name}@example.com" for name in ("ada", "bob", "eve", "admin", "root"))
 PASSWORD = "of this test"
-FIX = "ask a user with that role; to see your own: dumacle auth whoami"
+FIX = "ask a user with that role; to see your own role: dumacle auth whoami"
 By = Callable[..., Result]
 Refused = Callable[..., None]
 LogIn = Callable[[str], None]

@@ -65,7 +65,7 @@ def pooling(site: Site, up: Servers, folder: Path | None) -> Iterator[None]:
     ):
         folders.write_private(folder / name, text, account)
     running = subprocess.Popen(
-        [PGBOUNCER, "-q", folder / "pgbouncer.ini"], stderr=subprocess.DEVNULL, **process.drop(account)
+        [PGBOUNCER, "-q", folder / "pgbouncer.ini"], stderr=subprocess.DEVNULL, **process.run_as(account)
     )
     try:
         assert process.wait((folder / ".s.PGSQL.6432").exists, 20), (folder / "log").read_text()

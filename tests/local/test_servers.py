@@ -22,7 +22,7 @@ from dumacle_cli.errors import Conflict, FolderUnreachable, ToolFailed
 from dumacle_cli.local import ffmpeg, servers
 from dumacle_cli.local import folder as folders
 from dumacle_cli.local.folder import account_of
-from dumacle_cli.local.process import drop, wait
+from dumacle_cli.local.process import run_as, wait
 from dumacle_cli.local.servers import Servers
 from tests.servers import processes_on, scratch_folder, start_servers, stop_servers
 
@@ -240,7 +240,7 @@ def test_pids_of_other_programs_after_a_reboot(folder: Path) -> None:
         os.kill(pid, signal.SIGKILL)
     assert wait(lambda: servers.running(folder) is None, 10)
     # Of the servers' own account: PostgreSQL itself takes a process that it may not signal for none of its kind.
-    stranger = subprocess.Popen(["sleep", "600"], **drop(account_of(folder)))
+    stranger = subprocess.Popen(["sleep", "600"], **run_as(account_of(folder)))
     try:
         pid_file = folder / "postgres" / "postmaster.pid"
         pid_file.write_text("\n".join([str(stranger.pid), *pid_file.read_text().splitlines()[1:]]) + "\n")

@@ -302,4 +302,4 @@ def _names(session: Session, *, sort: str, deleted: bool, provider: str | None =
 def test_errors_have_sentences_without_gaps(database: Database) -> None:
     with database.session() as session, pytest.raises(DumacleError) as refused:
         pods.create(session, "7", **LOCAL)
-    assert str(refused.value) == "name cannot be '7': a number would be taken for a pod's id"
+    assert str(refused.value) == "name cannot be '7': a number would be read as a pod's id"

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, UsageError, UserDisabled
 from dumacle_cli.services import quotas, transcodes
-from dumacle_cli.services.transcodes import Chosen
+from dumacle_cli.services.transcodes import TranscodeFilter
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.store import work_units
 from dumacle_cli.store.database import Database
@@ -253,7 +253,7 @@ def test_list_pages(session: Session, several: dict[str, int], descending: bool)
     seen: list[int] = []
     after = None
     for _ in several:
-        page = transcodes.list_(session, Chosen(), descending=descending, after=after, limit=1)
+        page = transcodes.list_(session, TranscodeFilter(), descending=descending, after=after, limit=1)
         seen += [each.id for each in page.items]
         after = page.after
     assert (after, seen) == (None, sorted(several.values(), reverse=descending))

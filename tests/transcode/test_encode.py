@@ -100,7 +100,7 @@ def test_audio_alone(make: Make, transcode: Transcode) -> None:
 def test_sound_alone_has_no_picture(make: Make, transcode: Transcode, preset: str) -> None:
     cover = ("-map", "0:a", "-map", "1:v", "-frames:v", "1", "-c:v", "mjpeg", "-disposition:v", "attached_pic")
     source = make("song.mp3", *cover, inputs=("sine=duration=2", "testsrc2=size=320x240"))
-    with pytest.raises(BadMedia, match="no picture"):
+    with pytest.raises(BadMedia, match="no video"):
         transcode(source, preset)
 
 
@@ -114,7 +114,7 @@ def test_a_silent_film(make: Make, transcode: Transcode, name: str, sound: tuple
     assert not (out / "audio").exists()
     assert "AUDIO" not in (out / encoded.entry).read_text()
     assert transcode(source, "mp4")[0].frames == 50
-    with pytest.raises(BadMedia, match="no sound"):
+    with pytest.raises(BadMedia, match="no audio"):
         transcode(source, "audio")
 
 
