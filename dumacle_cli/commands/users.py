@@ -237,7 +237,7 @@ def _import(context: Context, entries: Iterator[imports.Entry], shown: Shown) ->
     for lines, changed in context.change_many(imports.batches(entries), imports.create):
         shown.changed = shown.changed or changed
         for line in lines:
-            found = imports.recalled(line)
+            found = imports.from_stored(line)
             counts[found.result] += 1
             if found.result == "failed":
                 shown.exit = Exit.PARTIAL
