@@ -1,15 +1,15 @@
-"""Checks of URLs and regions: each returns its argument unchanged, or raises ValueError with a sentence."""
+"""Checks of URLs and regions: each returns its argument unchanged, or raises ValueError with the reason."""
 
 import re
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-# Surrogates too, which Python makes of bytes that are not UTF-8.
+# Including surrogates, which stand for bytes that are not UTF-8.
 _FORBIDDEN = re.compile("[\x00-\x20\x7f\ud800-\udfff]")
 _REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
 
 
 def web(url: str) -> str:
-    """Check the URL of a store or a web page."""
+    """Check an HTTP or HTTPS URL."""
     parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("it must be a URL such as https://s3.example.com")
@@ -19,7 +19,7 @@ def web(url: str) -> str:
 
 def database(url: str) -> str:
     """Check the URL of a database."""
-    # An @ anywhere else than before the host would turn the rest of a password into the host.
+    # An @ that does not precede the host is part of a password: the parser would take the rest of it for the host.
     host = re.split("[/?#]", url.partition("://")[2])[0]
     if url.count("@") > 1 or url.count("@") > host.count("@"):
         raise ValueError(
@@ -35,7 +35,7 @@ def database(url: str) -> str:
         raise ValueError("it must not contain %00")
     for hosts in (unquote(parts.hostname or ""), *parse_qs(parts.query).get("host", ())):
         for host in hosts.split(","):
-            # With / or @ it is the folder of a Unix socket.
+            # A host that begins with / or @ is the folder of a Unix socket.
             if host and host[0] not in "/@":
                 _check_host(host)
     return url

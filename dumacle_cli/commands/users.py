@@ -207,7 +207,7 @@ def _import(
     for lines, changed in context.change_many(imports.batches(entries), imports.create):
         result.changed = result.changed or changed
         for line in lines:
-            found = imports.recalled(line)
+            found = imports.from_stored(line)
             counts[found.result] += 1
             if found.result == "failed":
                 result.exit = Exit.PARTIAL

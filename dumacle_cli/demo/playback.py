@@ -1,4 +1,4 @@
-"""The demo as a viewer: links to the film and to the HLS of the video are fetched and compared with what is stored."""
+"""Play the demo's media as a viewer: fetch the links to the file and to its HLS, and compare them with the store."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ CHUNK = 1024**2
 
 
 def follow_link(context: Context, film: Item) -> tuple[downloads.Link, str]:
-    """Make a link to the film, fetch it, and return the link and the film's SHA-256; raises ContentDiffers."""
+    """Create a link to the film and fetch it; returns the link and the film's SHA-256. Raises ContentDiffers."""
     link = downloads.link(context.stores.open, _content(context, film), context.settings.url_expiry)
     with Path(os.fsdecode(film.source)).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -33,7 +33,7 @@ def follow_link(context: Context, film: Item) -> tuple[downloads.Link, str]:
 
 
 def download(context: Context, film: Item, sha256: str) -> None:
-    """Download the film; raises ContentDiffers."""
+    """Download the film and compare its SHA-256; raises ContentDiffers."""
     _compare(film, downloads.checked(context.stores.open, _content(context, film)), sha256)
 
 
@@ -51,22 +51,22 @@ def _compare(film: Item, chunks: Iterable[bytes], sha256: str) -> None:
 
 
 def fetch(url: str) -> Iterator[bytes]:
-    """Fetch a link without keys, through the proxy that is configured for it."""
+    """Fetch a link without credentials, through the configured proxy."""
     from urllib.request import ProxyHandler, build_opener
 
     proxy = proxies.proxy_of(url)
     try:
-        with build_opener(ProxyHandler({urlsplit(url).scheme: proxy} if proxy else {})).open(url) as answer:
-            while chunk := answer.read(CHUNK):
+        with build_opener(ProxyHandler({urlsplit(url).scheme: proxy} if proxy else {})).open(url) as response:
+            while chunk := response.read(CHUNK):
                 yield chunk
     except OSError as error:
-        # The error's own text may hold the signed link.
+        # The text of the error may contain the signed link.
         raise StoreUnavailable(provider="local", endpoint="loopback", reason=type(error).__name__) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What a link led to: how many playlists, and the size in bytes of every other object, by its path at the store."""
+    """What a link leads to: the number of playlists, and the size in bytes of each other object by its path."""
 
     link: downloads.Link
     playlists: int
@@ -74,7 +74,7 @@ class Played:
 
 
 def play(context: Context, transcode: transcodes.Detail) -> Played:
-    """Make a link to the HLS of a transcode, and fetch everything that it leads to; raises ContentDiffers."""
+    """Create a link to the HLS of a transcode, and fetch everything it leads to; raises ContentDiffers."""
     [rendition] = transcode.renditions
     with context.session() as session:
         published = renditions.published(session, transcode.file, rendition.name)
@@ -85,22 +85,22 @@ def play(context: Context, transcode: transcodes.Detail) -> Played:
 
 
 def _fetch_all(link: downloads.Link) -> Played:
-    """Fetch a playlist, the playlists that it names, and the segments that these name."""
+    """Fetch a playlist, the playlists listed in it, and their segments."""
     sizes: dict[str, int] = {}
-    lists, waiting = 0, [link.url]
-    while waiting:
-        url = waiting.pop()
+    count, pending = 0, [link.url]
+    while pending:
+        url = pending.pop()
         path, chunks = unquote(urlsplit(url).path), fetch(url)
         if path.endswith(renditions.PLAYLIST):
-            lists += 1
-            waiting += playlists.addresses(b"".join(chunks).decode())
+            count += 1
+            pending += playlists.addresses(b"".join(chunks).decode())
         else:
             sizes[path] = sum(map(len, chunks))
-    return Played(link, lists, sizes)
+    return Played(link, count, sizes)
 
 
 def _check(context: Context, published: "Published", size: int, played: Played) -> None:
-    """Compare what was fetched with what was published: each object, and the `size` of all in bytes."""
+    """Compare the fetched with the published objects, one by one, and their total with `size` (bytes)."""
     objects = context.stores.open(published.place).list(published.prefix)
     links = published.prefix + renditions.LINKS
     stored = {f"/{published.place.bucket}/{each.key}": each.size for each in objects if not each.key.startswith(links)}

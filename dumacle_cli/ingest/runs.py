@@ -1,6 +1,6 @@
-"""Runs: an upload as one process holds it, from opening its row to closing it.
+"""Runs: open, keep alive and close the row of an upload.
 
-A run spans many transactions. If its process is killed, the same command takes the run over.
+One process holds a run, over many transactions. If that process is killed, repeating its command takes the run over.
 """
 
 import hashlib
@@ -19,12 +19,12 @@ from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 
 LEASE_SECONDS = 30.0
-"""How long a run and its leases outlive its last heartbeat."""
+"""How long a run and its leases stay valid after the last heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """What to upload for whom, and the limits from the settings; without a pod, the owner's default; sizes in bytes."""
+    """The sources, owner and target of an upload, and its limits (bytes); an empty pod is the owner's default."""
 
     sources: Sequence[bytes]
     owner: str
@@ -39,9 +39,9 @@ class UploadRequest:
 
     @property
     def selection(self) -> bytes:
-        """A hash of the sources, which tells this run from others with the same owner, pod and prefix."""
-        named = b"\0".join(sorted(os.path.abspath(source) for source in self.sources))  # noqa: PTH100 - bytes
-        return hashlib.sha256(named).digest()
+        """A hash of the sources, which distinguishes runs with the same owner, pod and prefix."""
+        absolute = b"\0".join(sorted(os.path.abspath(source) for source in self.sources))  # noqa: PTH100 - bytes
+        return hashlib.sha256(absolute).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def this_process() -> tuple[str, int]:
 
 @contextmanager
 def opened(database: Database, request: UploadRequest, target: Target, tally: Tally) -> Iterator[Run]:
-    """Open a run, or take over one whose process is gone, and close it with its totals; raises RunBusy.
+    """Open a run, or take over one with a dead process, and close it with its totals; raises RunBusy.
 
     If closing fails as well, the next run of the same command closes it.
     """
@@ -107,7 +107,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def keep_alive(database: Database, run: Run, percents: dict[int, int]) -> None:
-    """Send a heartbeat, and the progress of large files in percent; raises RunBusy if another process has the run."""
+    """Send a heartbeat, and the progress of large files in percent; raises RunBusy if another process holds the run."""
     host, pid = this_process()
     with database.session() as session:
         if percents:

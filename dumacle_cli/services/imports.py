@@ -52,7 +52,7 @@ class Imported:
 
 
 def read(stream: BinaryIO, form: Format) -> Iterator[Entry]:
-    """Read entries one by one and close the stream at its end; an invalid line is an entry with an error.
+    """Read entries one by one and close the stream at the end; an invalid line becomes an entry with an error.
 
     Raises InvalidValue on a bad CSV header.
     """
@@ -60,10 +60,10 @@ def read(stream: BinaryIO, form: Format) -> Iterator[Entry]:
     with ExitStack() as opened:
         opened.enter_context(lines)
         entries = _csv(lines) if form == "csv" else _json(lines)
-        return _to_the_end(entries, opened.pop_all())
+        return _closing(entries, opened.pop_all())
 
 
-def _to_the_end(entries: Iterator[Entry], opened: ExitStack) -> Iterator[Entry]:
+def _closing(entries: Iterator[Entry], opened: ExitStack) -> Iterator[Entry]:
     with opened:
         yield from entries
 
@@ -73,20 +73,20 @@ def _csv(lines: Iterable[str]) -> Iterator[Entry]:
     header = [name.strip().lower() for name in next(reader, [])]
     unknown = [name for name in header if name not in COLUMNS]
     if "email" not in header or unknown or len(set(header)) < len(header):
-        reason = f"the first line names the columns: email, and of {', '.join(COLUMNS[1:])} those that are there"
-        reason += "; commas, semicolons or tabs part them"
+        reason = f"the first line must name the columns: email, and optionally {', '.join(COLUMNS[1:])}"
+        reason += "; separated by commas, semicolons or tabs"
         raise InvalidValue(name="header", value=ascii(",".join(header)), reason=reason)
     return _records(reader, header)
 
 
 def _reader(lines: Iterator[str]) -> "Reader":
-    """Read with the delimiter that the header shows; spreadsheets write a semicolon or tab, or name it: `sep=;`."""
-    named = next(lines, "")
-    told = re.fullmatch(r'"?sep=([,;\t])"?\s*', named, re.IGNORECASE)
-    first = next(lines, "") if told else named
-    delimiter = told[1] if told else max(",;\t", key=first.count)
-    reader = csv.reader(chain([named, first] if told else [first], lines), delimiter=delimiter)
-    if told:
+    """Detect the delimiter from the header: a comma, semicolon or tab, or named in a first line like `sep=;`."""
+    line = next(lines, "")
+    declared = re.fullmatch(r'"?sep=([,;\t])"?\s*', line, re.IGNORECASE)
+    header = next(lines, "") if declared else line
+    delimiter = declared[1] if declared else max(",;\t", key=header.count)
+    reader = csv.reader(chain([line, header] if declared else [header], lines), delimiter=delimiter)
+    if declared:
         next(reader)
     return reader
 
@@ -107,7 +107,7 @@ def _records(reader: "Reader", header: list[str]) -> Iterator[Entry]:
 
 def _record(line: int, fields: list[str], header: list[str]) -> Entry:
     if len(fields) > len(header):
-        return Entry(line, "", error=f"it has {len(fields)} fields, and the header {len(header)}")
+        return Entry(line, "", error=f"it has {len(fields)} fields, but the header has {len(header)}")
     return _entry(line, dict(zip(header, fields, strict=False)))
 
 
@@ -121,13 +121,13 @@ def _object(line: int, text: str) -> Entry:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        return Entry(line, "", error="it is no JSON")
+        return Entry(line, "", error="it is not valid JSON")
     if not isinstance(found, dict):
-        return Entry(line, "", error="it is no JSON object")
+        return Entry(line, "", error="it is not a JSON object")
     given = {name: value for name, value in found.items() if value is not None}
-    wrong = [name for name, value in given.items() if name not in COLUMNS or not isinstance(value, str)]
-    if wrong or "email" not in given:
-        return Entry(line, "", error=f"it has no strings only, named email and of {', '.join(COLUMNS[1:])}")
+    invalid = [name for name, value in given.items() if name not in COLUMNS or not isinstance(value, str)]
+    if invalid or "email" not in given:
+        return Entry(line, "", error=f"only strings are allowed, named email (required), {', '.join(COLUMNS[1:])}")
     return _entry(line, given)
 
 
@@ -150,9 +150,9 @@ def _utf8(text: str) -> str:
 
 
 def _role(text: str) -> str:
-    role = text.strip().lower() or "enduser"
-    if role not in get_args(users.Role):
-        raise InvalidValue(name="role", value=ascii(text), reason=f"it is one of {', '.join(get_args(users.Role))}")
+    role, roles = text.strip().lower() or "enduser", get_args(users.Role)
+    if role not in roles:
+        raise InvalidValue(name="role", value=ascii(text), reason=f"it must be one of {', '.join(roles)}")
     return role
 
 
@@ -177,7 +177,7 @@ def create(session: Session, entries: list[Entry]) -> tuple[list[Imported], bool
 
 
 def _refused_plans(session: Session, entries: list[Entry]) -> dict[int, str]:
-    from dumacle_cli.store import plans  # start-up: it maps tables that most commands do not need
+    from dumacle_cli.store import plans  # for start-up time: it maps tables that most commands do not need
 
     known = plans.named(session, {entry.plan for entry in entries if entry.plan})
     refused = {}
@@ -194,14 +194,16 @@ def _create(session: Session, entries: list[Entry]) -> dict[str, int]:
 
     columns = [entry.email for entry in entries], [entry.name for entry in entries], [entry.role for entry in entries]
     created = store.create_many(session, *columns)
-    buyers = [entry for entry in entries if entry.plan and entry.email in created]
-    ids = {name: plan.id for name, plan in plans.named(session, {entry.plan for entry in buyers}).items()}
-    subscriptions.start(session, [created[entry.email] for entry in buyers], [ids[entry.plan] for entry in buyers])
+    with_plan = [entry for entry in entries if entry.plan and entry.email in created]
+    ids = {name: plan.id for name, plan in plans.named(session, {entry.plan for entry in with_plan}).items()}
+    subscriptions.start(
+        session, [created[entry.email] for entry in with_plan], [ids[entry.plan] for entry in with_plan]
+    )
     return created
 
 
-def recalled(line: Imported | dict[str, Any]) -> Imported:
-    """Return a result, which a repeated operation has as stored JSON."""
+def from_stored(line: Imported | dict[str, Any]) -> Imported:
+    """Return a result; a repeated operation provides it as stored JSON."""
     return Imported(**line) if isinstance(line, dict) else line
 
 

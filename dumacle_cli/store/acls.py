@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from psycopg import sql as words
+from psycopg import sql
 from sqlalchemy import Connection, text
 
 from dumacle_cli.store import identity, rights
@@ -13,7 +13,7 @@ PUBLIC = "PUBLIC"
 
 
 class Privilege(NamedTuple):
-    """A privilege of a role on a target, both in SQL's words: `SELECT (email)` on `TABLE app.users`."""
+    """A privilege of a role on a target, both as written in SQL: `SELECT (email)` on `TABLE app.users`."""
 
     role: str
     privilege: str
@@ -22,19 +22,19 @@ class Privilege(NamedTuple):
 
 def differences(connection: Connection) -> list[Fault]:
     """Return each surplus right and each missing right, with the statement that fixes it."""
-    there = {Privilege(*row) for row in connection.execute(text(_THERE))}
-    given = set(_given(connection))
-    surplus = [_fault(each, "has", "REVOKE", "FROM") for each in sorted(there - given)]
-    return surplus + [_fault(each, "lacks", "GRANT", "TO") for each in sorted(given - there)]
+    actual = {Privilege(*row) for row in connection.execute(text(_ACTUAL))}
+    expected = set(_expected(connection))
+    surplus = [_difference(each, "has", "REVOKE", "FROM") for each in sorted(actual - expected)]
+    return surplus + [_difference(each, "lacks", "GRANT", "TO") for each in sorted(expected - actual)]
 
 
-def _fault(held: Privilege, verb: str, statement: str, preposition: str) -> Fault:
-    role = held.role if held.role == PUBLIC else words.Identifier(held.role).as_string()
-    finding = f"{held.role} {verb} {held.privilege} on {held.target}"
-    return Fault(finding, f"{statement} {held.privilege} ON {held.target} {preposition} {role}")
+def _difference(right: Privilege, verb: str, statement: str, preposition: str) -> Fault:
+    role = right.role if right.role == PUBLIC else sql.Identifier(right.role).as_string()
+    finding = f"{right.role} {verb} {right.privilege} on {right.target}"
+    return Fault(finding, f"{statement} {right.privilege} ON {right.target} {preposition} {role}")
 
 
-def _given(connection: Connection) -> Iterator[Privilege]:
+def _expected(connection: Connection) -> Iterator[Privilege]:
     """Iterate over the rights that `identity.install` grants."""
     prefix, database = connection.execute(text(_NAMES)).one()
     yield Privilege(f"{prefix}_provisioner", "USAGE", "SCHEMA app")
@@ -48,10 +48,10 @@ def _given(connection: Connection) -> Iterator[Privilege]:
         yield from (Privilege(group, "USAGE", f"SCHEMA {schema}") for schema in ("app", "login", "queue"))
     for right in rights.matrix(connection):
         group = rights.group(prefix, right.role)
-        yield from (Privilege(group, privilege, target) for privilege, target in _worded(right, queue, quoted))
+        yield from (Privilege(group, privilege, target) for privilege, target in _in_sql(right, queue, quoted))
 
 
-def _worded(right: rights.Right, queue: Sequence[str], quoted: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _in_sql(right: rights.Right, queue: Sequence[str], quoted: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     if right.privilege == "EXECUTE":
         names = queue if right.name == "every function" else [right.name]
         yield from (("EXECUTE", f"FUNCTION {right.schema}.{name}") for name in names)
@@ -68,9 +68,9 @@ _COLUMNS = """
 """
 _QUEUE = "SELECT DISTINCT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace('queue') ORDER BY 1"
 
-# Without any grant PostgreSQL stores no ACL, and its defaults apply. Owners have every right anyway, the schema's owner
-# also those of the provisioner; every role may look up names in `public`.
-_THERE = """
+# Without any grant PostgreSQL stores no ACL, and its defaults apply. Excluded are the rights of owners, who have all of
+# them anyway (the owner of the schema also has the provisioner's), and USAGE on `public`, which every role has.
+_ACTUAL = """
     WITH ours AS (
         SELECT oid, nspname, nspowner, nspacl FROM pg_namespace WHERE nspname IN ('app', 'login', 'queue')
     ), objects (target, suffix, owner, acl) AS (

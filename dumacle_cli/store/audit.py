@@ -15,7 +15,7 @@ Found = Row[tuple[Audit, str | None, str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Filters of audit rows, which all apply; `since` is included, `until` is not."""
+    """The filters of audit rows, all of which must match; `since` is inclusive, `until` exclusive."""
 
     actor_id: int | None = None
     login: str | None = None
@@ -43,7 +43,7 @@ def tables(session: Session) -> list[str]:
 
 def find(session: Session, id_: int) -> Found | None:
     """Return an audit row, or None."""
-    return session.execute(_people().where(Audit.id == id_)).one_or_none()
+    return session.execute(_with_emails().where(Audit.id == id_)).one_or_none()
 
 
 _TABLES = text("""
@@ -52,14 +52,14 @@ _TABLES = text("""
 """)
 
 
-def _people() -> Select[tuple[Audit, str | None, str | None]]:
+def _with_emails() -> Select[tuple[Audit, str | None, str | None]]:
     actor = select(User.email).where(User.id == Audit.actor_id).scalar_subquery()
     owner = select(User.email).where(User.id == Audit.on_behalf_of).scalar_subquery()
     return select(Audit, actor.label("actor"), owner.label("owner"))
 
 
 def _matching(wanted: Filter) -> Select[tuple[Audit, str | None, str | None]]:
-    query = _people()
+    query = _with_emails()
     given = {
         Audit.actor_id: wanted.actor_id,
         Audit.login: wanted.login,

@@ -1,5 +1,5 @@
--- PostgreSQL roles are created and dropped by the provisioner, which owns these functions and no table: so an operator
--- needs only EXECUTE on them. A login is in one group, and cannot become it (SET FALSE).
+-- The provisioner creates and drops PostgreSQL roles. It owns these functions and no tables, so operators only need
+-- EXECUTE on them. A login is a member of one group, and cannot SET ROLE to it (SET FALSE).
 
 CREATE OR REPLACE FUNCTION login.group_of(p_role text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -30,7 +30,7 @@ BEGIN
     RETURN name;
 END $$;
 
--- The server would accept any text as a password, and log it.
+-- Require a SCRAM verifier: the server accepts any text as a password, and logs it.
 CREATE OR REPLACE FUNCTION login.require_verifier(p_verifier text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -42,7 +42,7 @@ END $$;
 CREATE OR REPLACE FUNCTION login.make(
     p_base text, p_verifier text, p_group text, p_valid_until timestamptz
 ) RETURNS text
--- The time is passed as text, which the caller's settings would change: a made-up time zone may call itself 'CET'.
+-- VALID UNTIL takes text, so the caller's settings must not apply: a custom time zone may call itself 'CET'.
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET datestyle = 'ISO' SET timezone = 'UTC' AS $$
 DECLARE
     name text := login.free_name(p_base);
@@ -85,14 +85,14 @@ BEGIN
     PERFORM app.drop_login(p_role);
     PERFORM login.terminate(ARRAY[p_role]);
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = p_role) THEN
-        -- Every login can create large objects, in any database of the cluster that it reaches, and these keep the
-        -- role.
+        -- Every login can create large objects in each database of the cluster that it can connect to, and DROP ROLE
+        -- fails while these exist.
         EXECUTE format('DROP OWNED BY %I', p_role);
         BEGIN
             EXECUTE format('DROP ROLE %I', p_role);
         EXCEPTION WHEN dependent_objects_still_exist THEN
             EXECUTE format('ALTER ROLE %I NOLOGIN PASSWORD NULL', p_role);
-            -- The name of the login came from an e-mail address.
+            -- The name of the login is derived from an e-mail address: do not keep it.
             EXECUTE format('ALTER ROLE %I RENAME TO %I', p_role,
                            app.prefix() || '_ended_' || left(md5(gen_random_uuid()::text), 8));
         END;
@@ -131,7 +131,7 @@ BEGIN
     END IF;
 END $$;
 
--- Create a user's personal login, or give it another password; returns its name.
+-- Create a user's personal login, or change its password; returns its name.
 CREATE OR REPLACE FUNCTION login.grant_personal(p_user bigint, p_verifier text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET createrole_self_grant = 'inherit' AS $$
 DECLARE
@@ -156,7 +156,7 @@ BEGIN
     RETURN name;
 END $$;
 
--- Create a service's login, or give it another password; returns its name.
+-- Create a service's login, or change its password; returns its name.
 CREATE OR REPLACE FUNCTION login.grant_service(p_duty text, p_verifier text) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET createrole_self_grant = 'inherit' AS $$
 DECLARE
@@ -200,8 +200,7 @@ BEGIN
         RAISE EXCEPTION 'a session lasts more than 0 hours' USING ERRCODE = 'invalid_parameter_value';
     END IF;
     PERFORM login.unmake(l) FROM app.expired_logins() AS l;
-    -- A user who opens several sessions at once waits for themselves; others cannot take this lock, unlike an advisory
-    -- one.
+    -- A user opens one session at a time. This is a row lock, which others cannot take, unlike an advisory lock.
     PERFORM app.login_user(me, true);
     IF (SELECT count(*) FROM app.logins_of(me, NULL)) > (login.limits_of(app.actor_role())).sessions THEN
         RAISE EXCEPTION 'all sessions that this user may have are open already' USING ERRCODE = 'configuration_limit_exceeded';
@@ -228,7 +227,7 @@ BEGIN
     ELSE
         PERFORM app.lock_user(known.user_id);
     END IF;
-    -- Meanwhile the login may have ended, and its name may belong to another user.
+    -- The login may have ended meanwhile, and its name may now belong to another user.
     IF known.user_id IS DISTINCT FROM (SELECT user_id FROM app.login_of(p_role)) THEN
         RAISE EXCEPTION 'there is no login %', p_role USING ERRCODE = 'no_data_found';
     END IF;

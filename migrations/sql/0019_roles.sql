@@ -1,9 +1,9 @@
 -- The PostgreSQL roles of this installation, which belong to the whole cluster: a group for each role and duty, and the
 -- provisioner, the only one that creates logins. Run by the owner of the database; safe to repeat.
 
--- Roles that another database of the cluster uses are not touched: an installation that shared them could drop its
--- logins and promote them. So a copy next to its original takes the next free prefix, and none of the original's
--- logins.
+-- Roles that another database of the cluster uses are not touched: two installations with the same roles could drop
+-- and promote each other's logins. So a copy of a database next to its original takes the next free prefix, and none of
+-- the original's logins.
 DO $$
 DECLARE
     chosen text := (SELECT prefix FROM app.installation);
@@ -53,12 +53,12 @@ BEGIN
     EXECUTE 'DROP SCHEMA IF EXISTS login CASCADE';
     RESET ROLE;
     EXECUTE format('CREATE SCHEMA login AUTHORIZATION %I', provisioner);
-    -- A new function can be executed by nobody until the matrix grants it.
+    -- No role can execute a new function until matrix.sql grants it.
     EXECUTE 'ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC';
 END $$;
 
--- Logins that the owner created before there was a provisioner are handed over to it. A login that the owner cannot
--- grant belongs to another installation, whatever its row says: its user gets a new login.
+-- Logins that the owner created in releases without a provisioner are handed over to it. A login that the owner cannot
+-- grant belongs to another installation, even if app.logins lists it: the row is deleted, and its user needs a new one.
 DO $$
 DECLARE
     known record;

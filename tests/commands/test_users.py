@@ -172,6 +172,6 @@ def test_import_says_what_is_wrong_with_the_file(run: Run, tmp_path: Path) -> No
     run("users", "import", tmp_path / "nowhere.csv", expect=2)
     run("users", "import", "-", stdin="email\n", expect=2)
     wrong = run("users", "import", "-", "--format", "csv", "-o", "json", stdin="ada@x\n", expect=2)
-    assert "first line names the columns" in wrong.error["message"]
+    assert "first line must name the columns" in wrong.error["message"]
     empty = run("users", "import", "-", "--format", "csv", "-o", "json", stdin="email\n")
     assert (empty.data, empty.json["changed"]) == ([], False)

@@ -287,7 +287,7 @@ def test_csv_of_other_programs_is_read() -> None:
 @pytest.mark.unit
 @pytest.mark.parametrize("header", ["", "name,role", "email,phone", "email,email", "ada@x"])
 def test_a_bad_header_is_refused_at_once(header: str) -> None:
-    with pytest.raises(InvalidValue, match="first line names the columns"):
+    with pytest.raises(InvalidValue, match="first line must name the columns"):
         imports.read(io.BytesIO(header.encode()), "csv")
 
 
@@ -390,5 +390,5 @@ def test_whatever_delimiter_a_spreadsheet_writes(text: bytes) -> None:
 
 @pytest.mark.unit
 def test_a_header_with_another_delimiter_is_refused_with_a_hint() -> None:
-    with pytest.raises(InvalidValue, match="commas, semicolons or tabs part them"):
+    with pytest.raises(InvalidValue, match="separated by commas, semicolons or tabs"):
         list(imports.read(io.BytesIO(b"email|name\n"), "csv"))

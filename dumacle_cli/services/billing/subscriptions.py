@@ -1,4 +1,4 @@
-"""Subscriptions: which plan a user is on. Unbilled ones are changed here, billed ones at Stripe."""
+"""Subscriptions: the plan of each user. Unbilled ones are changed in the database, billed ones at Stripe."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Status = Literal["active", "trialing", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "paused"]
 
-# Not `incomplete`: it was never paid, so the user may still buy.
+# Not `incomplete`: its first payment never succeeded, so the user may still subscribe.
 BILLED = ("active", "trialing", "past_due", "unpaid", "paused")
 
 
@@ -46,7 +46,7 @@ class Subscription:
 
 
 def view(found: store.Found) -> Subscription:
-    """Turn a row into what commands show."""
+    """Convert a row to the result that commands print."""
     row, user, plan = found
     return Subscription(
         id=row.id,
@@ -76,8 +76,8 @@ def list_(
 
 
 def show(session: Session, reference: str) -> Subscription:
-    """Return the subscription of a user, or with this id here or at Stripe; raises NotFound."""
-    return _known(_find(session, reference), reference)
+    """Return a subscription by its id, its Stripe id or its user's e-mail; raises NotFound."""
+    return _view_or_raise(_find(session, reference), reference)
 
 
 def of(session: Session, reference: str) -> Subscription:
@@ -86,10 +86,10 @@ def of(session: Session, reference: str) -> Subscription:
 
 
 def _of(session: Session, user: models.User) -> Subscription:
-    return _known(store.latest(session, user.id), f"of {user.email}")
+    return _view_or_raise(store.latest(session, user.id), f"of {user.email}")
 
 
-def _known(found: store.Found | None, name: str) -> Subscription:
+def _view_or_raise(found: store.Found | None, name: str) -> Subscription:
     if found is None:
         raise NotFound("subscription", name)
     return view(found)
@@ -113,7 +113,7 @@ def billed(session: Session, user_id: int) -> Subscription | None:
 
 
 def give(session: Session, reference: str, plan: str) -> tuple[Subscription, bool]:
-    """Put a user on an unbilled plan; it replaces another unbilled one.
+    """Subscribe a user to an unbilled plan, in place of another unbilled one.
 
     Raises NotFound, UsageError if the plan is sold at Stripe, or Conflict if Stripe bills the user.
     """
@@ -125,7 +125,7 @@ def give(session: Session, reference: str, plan: str) -> tuple[Subscription, boo
 
 
 def move(session: Session, reference: str, plan: str) -> tuple[Subscription, bool]:
-    """Move a user from one unbilled plan to another; raises as `give`, or NotFound."""
+    """Move a user from one unbilled plan to another; raises the errors of `give`, or NotFound."""
     user = users.get(session, reference, lock=True)
     if store.current(session, user.id) is None:
         raise NotFound("subscription", f"of {user.email} that has not ended")
@@ -139,47 +139,47 @@ def stop(session: Session, reference: str) -> tuple[Subscription, bool]:
     return _of(session, user), changed
 
 
-# Billed subscriptions: these live longer than a transaction, none is open during a request to Stripe
+# Billed subscriptions: no transaction is open during a request to Stripe
 
 
-def change(context: BillingContext, present: Subscription, plan: str, price: str) -> Subscription:
-    """Move a subscription to another plan now, prorated; raises StripeRefused, and then nothing is changed."""
-    found = context.stripe.change(_at_stripe(context, present), price, context.operation)
-    return _updated(context, preview_change(present, plan), found)
+def change(context: BillingContext, current: Subscription, plan: str, price: str) -> Subscription:
+    """Move a subscription to another plan now, prorated; raises StripeRefused if nothing was changed."""
+    found = context.stripe.change(_at_stripe(context, current), price, context.operation)
+    return _updated(context, preview_change(current, plan), found)
 
 
-def cancel(context: BillingContext, present: Subscription, *, now: bool) -> Subscription:
+def cancel(context: BillingContext, current: Subscription, *, now: bool) -> Subscription:
     """End a subscription now, or at the end of the paid period."""
-    found = _at_stripe(context, present)
+    found = _at_stripe(context, current)
     if found["status"] not in models.plans.FINAL_STATUSES:
         found = context.stripe.cancel(found["id"], now=now)
-    return _updated(context, present, found)
+    return _updated(context, current, found)
 
 
-def preview_change(present: Subscription, plan: str) -> Subscription:
+def preview_change(current: Subscription, plan: str) -> Subscription:
     """Return a subscription as it would be after a move to another plan."""
-    return replace(present, plan=plan)
+    return replace(current, plan=plan)
 
 
-def preview_cancel(present: Subscription, *, now: bool) -> Subscription:
+def preview_cancel(current: Subscription, *, now: bool) -> Subscription:
     """Return a subscription as it would be after its cancellation."""
     if not now:
-        return replace(present, cancel_at_period_end=True)
-    return replace(present, status="canceled", ended_at=datetime.now(UTC))
+        return replace(current, cancel_at_period_end=True)
+    return replace(current, status="canceled", ended_at=datetime.now(UTC))
 
 
-def _at_stripe(context: BillingContext, present: Subscription) -> "Object":
-    found = context.stripe.fetch("subscription", present.stripe_id or "")
+def _at_stripe(context: BillingContext, current: Subscription) -> "Object":
+    found = context.stripe.fetch("subscription", current.stripe_id or "")
     if found is None:
-        reason = f"Stripe has no subscription {present.stripe_id} of {present.user}"
-        raise Conflict(reason=reason, advice=f"dumacle plans sync --user {quoted(present.user)}")
+        reason = f"Stripe has no subscription {current.stripe_id} of {current.user}"
+        raise Conflict(reason=reason, advice=f"dumacle plans sync --user {quoted(current.user)}")
     return found
 
 
-def _updated(context: BillingContext, present: Subscription, found: "Object") -> Subscription:
-    state = applied(context, present.user, found)
+def _updated(context: BillingContext, current: Subscription, found: "Object") -> Subscription:
+    state = applied(context, current.user, found)
     return replace(
-        present,
+        current,
         status=state.status,
         current_period_start=state.period_start,
         current_period_end=state.period_end,
@@ -189,7 +189,7 @@ def _updated(context: BillingContext, present: Subscription, found: "Object") ->
 
 
 def applied(context: BillingContext, user: str, found: "Object") -> SubscriptionState:
-    """Apply a subscription that Stripe just returned, unless a worker has claimed it; raises NotMirrored."""
+    """Apply a subscription that Stripe returned, unless a worker is already applying it; raises NotMirrored."""
     status = apply.refresh(context, ("subscription", found["id"]))
     if status not in ("applied", None):
         raise NotMirrored(subscription=found["id"], user=user)
