@@ -150,7 +150,7 @@ class Group(Branch):
 
 
 def node(declared: CommandGroup, about: str) -> Leaf | Group:
-    """Make what a module declares: a group, or a single command that bears the module's name."""
+    """Make what a module declares: a group, or a single command with the module's name."""
     if list(declared.commands) == [""] and not declared.groups:
         return leaf(declared.path, declared.commands[""])
     return Group(declared, about)

@@ -23,13 +23,13 @@ from dumacle_cli.output.streams import Outlet
 from dumacle_cli.units import show_size
 
 LARGE = 16 * 1024**2
-"""Bytes from which a file gets a bar of its own."""
+"""Smallest file with its own bar, in bytes."""
 WIDEST = 28
 _PLANNED = (Result.UPLOADED, Result.CHANGED, Result.CANCELLED, Result.FAILED)
 
 
 class _Rate(ProgressColumn):
-    """Bytes a second, in the units of the other columns."""
+    """Bytes per second, in the units of the other columns."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -37,7 +37,7 @@ class _Rate(ProgressColumn):
 
 
 class _Live:
-    """Bars that are drawn while inside."""
+    """Bars that are drawn inside a `with` block."""
 
     _bars: Progress
 
@@ -52,7 +52,7 @@ class _Live:
 
 
 class Bars(_Live):
-    """Bars for an upload; what the engine tells is drawn at most ten times a second."""
+    """Bars for an upload, drawn at most ten times a second."""
 
     def __init__(self, err: Outlet, color: bool | None) -> None:
         self._bars = Progress(
@@ -69,12 +69,12 @@ class Bars(_Live):
         self._whole = self._bars.add_task("files 0/0", total=None)
 
     def planned(self, files: int, size: int) -> None:
-        """More files with so many bytes are to be uploaded."""
+        """More files, of `size` bytes in all, will be uploaded."""
         self._planned, self._size = self._planned + files, self._size + size
         self._bars.update(self._whole, total=self._size, description=self._text())
 
     def moved(self, attempt: Attempt, size: int) -> None:
-        """So many bytes of an attempt reached the store."""
+        """The store received `size` bytes of an attempt."""
         self._bars.advance(self._whole, size)
         if attempt.item.size < LARGE:
             return
@@ -85,7 +85,7 @@ class Bars(_Live):
         self._bars.advance(self._files[attempt.file_id], size)
 
     def ended(self, outcome: Outcome) -> None:
-        """An item ended, and that is committed."""
+        """An item ended, and its result is committed."""
         if outcome.file_id is None or outcome.result not in _PLANNED:
             return
         self._ended += 1
@@ -94,7 +94,7 @@ class Bars(_Live):
             self._bars.remove_task(self._files.pop(outcome.file_id))
 
     def say(self, line: str) -> None:
-        """Tell something above the bars."""
+        """Print a line above the bars."""
         self._bars.console.print(Text(safe(line)), soft_wrap=True)
 
     def _text(self) -> str:
@@ -102,7 +102,7 @@ class Bars(_Live):
 
 
 class Percents(_Live):
-    """A bar for each piece of work whose progress is known in percent."""
+    """A bar for each job whose progress is known in percent."""
 
     def __init__(self, err: Outlet, color: bool | None) -> None:
         self._bars = Progress(
@@ -115,7 +115,7 @@ class Percents(_Live):
         self._tasks: dict[int, TaskID] = {}
 
     def show(self, number: int, name: str, percent: int) -> None:
-        """Say how far the piece of work of this number is."""
+        """Show the progress of a job, in percent."""
         if number not in self._tasks:
             self._tasks[number] = self._bars.add_task("", total=100)
         self._bars.update(self._tasks[number], description=visible(name), completed=percent)

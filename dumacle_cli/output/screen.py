@@ -26,7 +26,7 @@ class Screen(Console):
     """A console that leaves a broken pipe to `main`."""
 
     def on_broken_pipe(self) -> None:
-        """Raise what rich would make an exit status of its own of; raises BrokenPipeError."""
+        """Raise BrokenPipeError, where rich would exit with a status of its own."""
         raise BrokenPipeError
 
 
@@ -73,7 +73,7 @@ def _print(here: Console, grid: Grid) -> None:
 
 
 def _print_whole(here: Console, grid: Grid, indent: str = "") -> None:
-    """Print fields, each on a line that only the terminal itself breaks: what is copied is whole."""
+    """Print fields, each on a line that only the terminal wraps, so that it can be copied whole."""
     if grid.alone:
         here.print(Text(grid.alone), soft_wrap=True)
     width = max((cells(row[0].text) for row in grid.rows), default=0)
