@@ -7,9 +7,8 @@ final, may still change at Stripe.
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, Select, cast, func, select, text
+from sqlalchemy import Row, Select, func, select, text
 from sqlalchemy import update as sql_update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from dumacle_cli.store import paging
@@ -59,15 +58,16 @@ def end(session: Session, subscription: Subscription) -> None:
     session.flush()
 
 
+_START = text("""
+    INSERT INTO app.subscriptions (user_id, plan_id, status)
+    SELECT user_id, plan_id, 'active'
+    FROM unnest(CAST(:users AS bigint[]), CAST(:plans AS bigint[])) AS given (user_id, plan_id)
+""")
+
+
 def start(session: Session, user_ids: list[int], plan_ids: list[int]) -> None:
     """Start an unbilled subscription for each pair of user and plan, and grant the plans' default pods."""
-    rows = (
-        func.unnest(cast(user_ids, ARRAY(BigInteger)), cast(plan_ids, ARRAY(BigInteger)))
-        .table_valued("user_id", "plan_id")
-        .render_derived()
-    )
-    columns = select(rows.c.user_id, rows.c.plan_id, text("'active'"))
-    session.execute(insert(Subscription).from_select(["user_id", "plan_id", "status"], columns))
+    session.execute(_START, {"users": user_ids, "plans": plan_ids})
     grant_pods(session, user_ids, plan_ids)
 
 

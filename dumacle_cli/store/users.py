@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from sqlalchemy import Select, Text, cast, func, select
+from sqlalchemy import Select, func, select, text
 from sqlalchemy import update as sql_update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -33,20 +33,18 @@ def create(session: Session, **values: Any) -> int | None:
     return session.scalars(statement).one_or_none()
 
 
+_CREATE_MANY = text("""
+    INSERT INTO app.users (email, name, role)
+    SELECT * FROM unnest(CAST(:emails AS text[]), CAST(:names AS text[]), CAST(:roles AS text[]))
+    ON CONFLICT DO NOTHING
+    RETURNING email, id
+""")
+
+
 def create_many(session: Session, emails: list[str], names: list[str], roles: list[str]) -> dict[str, int]:
     """Insert users in one statement and return the ids by e-mail, without those whose e-mail was taken."""
-    rows = (
-        func.unnest(*(cast(column, ARRAY(Text)) for column in (emails, names, roles)))
-        .table_valued("email", "name", "role")
-        .render_derived()
-    )
-    statement = (
-        insert(User)
-        .from_select(["email", "name", "role"], select(rows.c.email, rows.c.name, rows.c.role))
-        .on_conflict_do_nothing()
-        .returning(User.email, User.id)
-    )
-    return {row.email: row.id for row in session.execute(statement)}
+    created = session.execute(_CREATE_MANY, {"emails": emails, "names": names, "roles": roles})
+    return {row.email: row.id for row in created}
 
 
 def update(session: Session, user: User, **values: Any) -> bool:
