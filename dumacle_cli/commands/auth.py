@@ -90,7 +90,7 @@ def login(
         typer.Option("--password-file", metavar="FILE", help="Read the password from this file; - is standard input."),
     ] = "",
     store: Annotated[
-        sessions.Store, typer.Option("--store", help="Where to keep the session; a file gets mode 0600.")
+        sessions.Store, typer.Option("--store", help="Where to keep the session (a file gets mode 0600).")
     ] = "keyring",
     hours: Annotated[
         float, typer.Option("--hours", metavar="N", min=0, help="Log in for fewer hours than allowed.")

@@ -40,7 +40,7 @@ def show(context: Context, shell: Annotated[Name, typer.Argument(metavar="SHELL"
 @app.acts_outside("install", example="dumacle completion install bash", offline=True)
 def install(
     context: Context,
-    shell: Annotated[Name | None, typer.Argument(metavar="SHELL", help="The shell; default: $SHELL.")] = None,
+    shell: Annotated[Name | None, typer.Argument(metavar="SHELL", help="The shell, if not $SHELL.")] = None,
 ) -> Result[Installed]:
     """Install the completion script; repeat it after an upgrade."""
     from dumacle_cli.commands import shells

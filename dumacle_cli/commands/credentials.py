@@ -27,7 +27,7 @@ app = CommandGroup("pods credentials", "Manage access keys for a provider: a pod
 FORM = "two lines, access key and secret key, or JSON with access_key and secret_key"
 MAX_BYTES = 64 * 1024
 Pod = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id; or give --default.")]
-Default = Annotated[bool, typer.Option("--default", help="The default, for all pods without their own.")]
+Default = Annotated[bool, typer.Option("--default", help="Use the default credential, of all pods without their own.")]
 Provider = Annotated[
     Literal["s3", "wasabi", "oracle"], typer.Option("--provider", help="The provider that issued the keys.")
 ]

@@ -55,7 +55,7 @@ def list_(
     ] = False,
     sort: Annotated[
         files.Sort | None,
-        typer.Option("--sort", metavar="ORDER", help="Sort order; path and size need --owner or --pod."),
+        typer.Option("--sort", metavar="ORDER", help="Sort order (path and size need --owner or --pod)."),
     ] = None,
     descending: Descending = False,
 ) -> Rows[files.File]:

@@ -51,7 +51,7 @@ def _every_command(
         LogFormat, typer.Option("--log-format", metavar="FORMAT", help="Format of the log on standard error.")
     ] = LogFormat.TEXT,
     color: Annotated[
-        Color, typer.Option("--color", metavar="WHEN", help="When to use colour; auto respects NO_COLOR.")
+        Color, typer.Option("--color", metavar="WHEN", help="When to use colour (auto respects NO_COLOR).")
     ] = Color.AUTO,
 ) -> None: ...
 

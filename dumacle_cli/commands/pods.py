@@ -42,7 +42,7 @@ def create(
         typer.Option("--capacity", metavar="SIZE", help="Capacity, such as 500GiB or 500GB; a bare number is bytes."),
     ],
     provider: Annotated[
-        pods.Provider | None, typer.Option("--provider", help="Where to store files; default: the default provider.")
+        pods.Provider | None, typer.Option("--provider", help="Where to store files, if not at the default provider.")
     ] = None,
     secondary: Secondary = "",
     bucket: Annotated[str, typer.Option("--bucket", help="The bucket; default: the provider's setting.")] = "",

@@ -107,7 +107,7 @@ def test_a_bug_that_tells_a_secret_is_found(
     for fault, leaks in ((bug(searcher), 0), (greet, 1)):
         ear = Ear(searcher)
         with settled() as patch:
-            patch.setattr(databases.Database, "_greet", fault)
+            patch.setattr(databases.Database, "_begin", fault)
             assert ear.run("users list") == 1
         assert "Traceback" in ear.last
         assert [leak.split(":")[0] for leak in ear.leaks()] == ["users list, stderr"] * leaks
@@ -133,9 +133,9 @@ def test_no_command_tells_a_secret_where_the_database_fails(
         said.append(ear.run(path, *example(path), *JSON))
     with settled(DUMACLE_DATABASE_URL=refusing, DUMACLE_ADMIN_DATABASE_URL=refusing) as patch:
         said.append(ear.run(path))
-        patch.setattr(databases, "_meaning", bug(searcher))
+        patch.setattr(databases, "_error", bug(searcher))
         ear.run(path)
-        patch.setattr(databases.Database, "_greet", bug(searcher))
+        patch.setattr(databases.Database, "_begin", bug(searcher))
         ear.run(path)
     assert ear.leaks() == []
 
