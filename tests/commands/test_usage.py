@@ -1,10 +1,12 @@
 """Help as a newcomer reads it, and what a refusal says of what was typed."""
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from dumacle_cli import commands, errors
 from dumacle_cli.commands import help
@@ -29,10 +31,24 @@ def words(said: str) -> str:
     return " ".join(said.split())
 
 
+def application(*argv: str) -> tuple[int, str, str]:
+    """Run the Typer application by itself, 80 columns wide; returns its exit status and what it printed."""
+    with CliRunner().isolation() as (out, err, _):
+        with pytest.raises(SystemExit) as ended:
+            commands.root().main(argv, prog_name="dumacle")
+        sys.stdout.flush()
+        return int(ended.value.code or 0), out.getvalue().decode(), err.getvalue().decode()
+
+
+def help_of(path: str) -> str:
+    status, said, complaint = application(*path.split(), "--help")
+    assert (status, complaint) == (0, "")
+    return said
+
+
 @pytest.mark.parametrize("path", ["", *GROUPS, *LEAVES])
-def test_help_fits_and_shows_no_python(path: str, invoke: Run, environment: Callable[..., None]) -> None:
-    environment(COLUMNS="80")
-    said = invoke(*path.split(), "--help").out
+def test_help_fits_and_shows_no_python(path: str) -> None:
+    said = help_of(path)
     example = said.partition("\nExample:\n")[2].partition("\n")[0]  # whole, so that it can be copied
     assert [line for line in said.splitlines() if len(line) > 80 and line != example] == []
     assert re.findall(r"<\w+|list\[|x[<>]=|<=x|\[\[|\{", said) == []
@@ -70,8 +86,22 @@ def test_logins_come_behind_what_users_are() -> None:
         ("plans", "[OPTIONS] COMMAND [ARGS]..."),
     ],
 )
-def test_usage(path: str, line: str, invoke: Run) -> None:
-    assert invoke(*path.split(), "--help").out.startswith(f"Usage: dumacle {path} {line}\n")
+def test_usage(path: str, line: str) -> None:
+    assert help_of(path).startswith(f"Usage: dumacle {path} {line}\n")
+
+
+@pytest.mark.parametrize("path", ["", *GROUPS])
+def test_a_command_that_does_not_exist(path: str) -> None:
+    status, said, complaint = application(*path.split(), "nonsense")
+    assert (status, said) == (2, "")
+    assert "nonsense" in complaint
+
+
+@pytest.mark.parametrize("path", LEAVES)
+def test_an_option_that_does_not_exist(path: str) -> None:
+    status, said, complaint = application(*path.split(), "--nonsense")
+    assert (status, said) == (2, "")
+    assert "--nonsense" in complaint
 
 
 @pytest.mark.parametrize(
@@ -91,8 +121,8 @@ def test_usage(path: str, line: str, invoke: Run) -> None:
         ("", "-V, --version Print the version."),
     ],
 )
-def test_options(path: str, record: str, invoke: Run) -> None:
-    assert record in words(invoke(*path.split(), "--help").out)
+def test_options(path: str, record: str) -> None:
+    assert record in words(help_of(path))
 
 
 def test_the_end_of_help_names_every_shared_option(invoke: Run, environment: Callable[..., None]) -> None:
