@@ -9,7 +9,6 @@ from dumacle_cli.store.models import plans, users  # noqa: F401 - foreign keys r
 from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, one_of, texts, times
 
 METRICS = ("storage", "upload", "transcode")
-MONTHLY_METRICS = ("upload", "transcode")
 
 
 class QuotaAnchor(Base):
