@@ -396,7 +396,7 @@ class BootstrapRunning(DumacleError):
 # What is asked for, and what exists
 
 
-_LISTS = {
+LISTS = {
     "user": "users list",
     "pod": "pods list",
     "plan": "plans list",
@@ -421,7 +421,7 @@ class NotFound(DumacleError):
 
     def __init__(self, noun: str, name: object, *, guess: str = "") -> None:
         self.guess = guess
-        super().__init__(noun=noun, name=name, list=_LISTS.get(noun))
+        super().__init__(noun=noun, name=name, list=LISTS.get(noun))
 
     @property
     def remedy(self) -> str:
