@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from dumacle_cli import commands, errors, invocation
 from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.commands.tree import Group
 from dumacle_cli.store.database import Database
 from dumacle_cli.units import AGES
 from tests import factories
