@@ -31,7 +31,10 @@ app = CommandGroup("files")
 )
 def upload(
     context: Context,
-    sources: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders to upload.")],
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", help="Files and folders to upload; links are followed only if named here."),
+    ],
     owner: Annotated[str, typer.Option("--owner", metavar="USER", help="The owner: e-mail address or id.")],
     pod: Annotated[str, typer.Option("--pod", metavar="POD", help="The pod; default: the owner's default pod.")] = "",
     prefix: Annotated[str, typer.Option("--prefix", help="Prefix for each path, such as 2026/holiday.")] = "",
@@ -41,6 +44,9 @@ def upload(
     stop_after: Annotated[
         int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures; 0 never stops.")
     ] = 0,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Accept folders without files, which are otherwise refused.")
+    ] = False,
     transcode: Annotated[
         presets.Name | None,
         typer.Option(
@@ -57,6 +63,7 @@ def upload(
         prefix=prefix,
         results=results,
         stop_after=stop_after,
+        allow_empty=allow_empty,
         transcode=transcode,
         report=True,
     )
@@ -72,6 +79,7 @@ def run_upload(
     prefix: str = "",
     results: Path | None = None,
     stop_after: int = 0,
+    allow_empty: bool = False,
     transcode: presets.Name | None = None,
     report: bool = False,
 ) -> tuple[Summary, Tally]:
@@ -89,6 +97,7 @@ def run_upload(
         large_file_size=context.settings.large_file_size,
         concurrency=context.settings.upload_concurrency,
         stop_after=stop_after,
+        allow_empty=allow_empty,
         transcode=_transcode_request(transcode) if transcode else None,
     )
     if context.options.dry_run:

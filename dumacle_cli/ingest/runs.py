@@ -24,7 +24,10 @@ LEASE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
-    """The sources, owner and target of an upload, and its limits (bytes); an empty pod is the owner's default."""
+    """The sources, owner and target of an upload, and its limits (bytes); an empty pod is the owner's default.
+
+    `allow_empty` accepts folders without files.
+    """
 
     sources: Sequence[bytes]
     owner: str
@@ -35,6 +38,7 @@ class UploadRequest:
     large_file_size: int
     concurrency: int
     stop_after: int = 0
+    allow_empty: bool = False
     transcode: TranscodeRequest | None = None
 
     @property

@@ -1,4 +1,7 @@
-"""Scanning: walk the sources in constant memory; an unreadable file or folder does not stop the walk."""
+"""Scanning: walk the sources in constant memory; an unreadable file or folder does not stop the walk.
+
+A source that was named is uploaded or refused with a reason. Only what a walk finds may be skipped.
+"""
 
 import errno
 import os
@@ -23,38 +26,58 @@ _KINDS = {
     stat.S_IFCHR: "a device is not a file",
     stat.S_IFBLK: "a device is not a file",
 }
+_DANGLING = "the symbolic link leads to nothing"
+_EMPTY = "the folder has no files (is its disk mounted?); --allow-empty accepts that"
 
 
-def scan(sources: Sequence[bytes], prefix: str) -> Iterator[Found]:
+def scan(sources: Sequence[bytes], prefix: str, *, allow_empty: bool = False) -> Iterator[Found]:
     """Walk files and folders; a file's path is the prefix and its path relative to the source.
 
+    A folder without files is refused, because it may be the mount point of a missing disk, unless `allow_empty` is set.
     Raises NoSuchSource before the walk if a source does not exist.
     """
     for source in sources:
-        if not os.path.lexists(source):
+        if not _exists(source):
             raise NoSuchSource("file or folder", paths.encode(source))
     several = len(sources) > 1
     taken: set[int] = set()
     for source in sources:
-        for found in _source(source, prefix):
-            path_hash = hash(found.path)
-            if several and path_hash in taken:
-                yield Problem(found.path, Result.REFUSED, "another source of this run has the same path")
-                continue
-            if several:
+        for found in _source(source, prefix, allow_empty):
+            if several and isinstance(found, Item):
+                path_hash = hash(found.path)
+                if path_hash in taken:
+                    yield Problem(found.path, Result.REFUSED, "another source of this run has the same path")
+                    continue
                 taken.add(path_hash)
             yield found
 
 
-def _source(source: bytes, prefix: str) -> Iterator[Found]:
-    source = os.path.abspath(source)  # noqa: PTH100 - a path of bytes
-    if os.path.isdir(source):  # noqa: PTH112
-        yield from _folder(source, prefix)
-    else:
-        yield _examined(source, prefix + paths.encode(os.path.basename(source)))  # noqa: PTH119
+def _exists(source: bytes) -> bool:
+    """Return whether a source exists; if that cannot be known, examining it says why."""
+    try:
+        os.lstat(source)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
 
 
-def _folder(root: bytes, prefix: str) -> Iterator[Found]:
+def _source(named: bytes, prefix: str, allow_empty: bool) -> Iterator[Found]:
+    source = os.path.abspath(named)  # noqa: PTH100 - a path of bytes
+    if not os.path.isdir(source):  # noqa: PTH112
+        yield _examined(source, prefix + paths.encode(os.path.basename(source)), named=True)  # noqa: PTH119
+        return
+    empty = True
+    for found in _folder(source, prefix, paths.encode(named)):
+        empty = False
+        yield found
+    if empty and not allow_empty:
+        yield Problem(paths.encode(named), Result.REFUSED, _EMPTY)
+
+
+def _folder(root: bytes, prefix: str, named: str) -> Iterator[Found]:
+    """Walk a folder; `named` stands for the folder itself, which has no path in the pod."""
     pending = [(root, prefix)]
     while pending:
         folder, below = pending.pop()
@@ -67,19 +90,24 @@ def _folder(root: bytes, prefix: str) -> Iterator[Found]:
                     else:
                         yield _examined(entry.path, name)
         except OSError as error:
-            yield Problem(below.rstrip("/") or ".", Result.FAILED, reason(error))
+            path = named if folder == root else below.rstrip("/")
+            yield Problem(path, Result.FAILED, reason(error))
 
 
-def _examined(source: bytes, path: str) -> Found:
+def _examined(source: bytes, path: str, *, named: bool = False) -> Found:
+    """Examine what is not a folder; a symbolic link is followed if it was named."""
     try:
-        status = os.lstat(source)
+        status = os.stat(source, follow_symlinks=named)  # noqa: PTH116
     except OSError as error:
-        return Problem(path, Result.FAILED, reason(error))
+        dangling = named and error.errno == errno.ENOENT and os.path.islink(source)  # noqa: PTH114
+        return Problem(path, Result.FAILED, _DANGLING if dangling else reason(error))
     if not stat.S_ISREG(status.st_mode):
-        return Problem(path, Result.SKIPPED, _KINDS.get(stat.S_IFMT(status.st_mode), "it is not a regular file"))
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "it is not a regular file")
+        return Problem(path, Result.REFUSED if named else Result.SKIPPED, kind)
     if len(path.encode()) > LONGEST:
         return Problem(path, Result.REFUSED, f"its path is longer than {LONGEST} bytes")
-    return Item(path, source, status.st_size, mtime(status))
+    # Opening a file follows no link at its end, so that a walk cannot be led elsewhere.
+    return Item(path, os.path.realpath(source) if named else source, status.st_size, mtime(status))
 
 
 def mtime(status: os.stat_result) -> int:

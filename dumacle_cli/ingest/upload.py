@@ -55,7 +55,7 @@ def preview(database: Database, request: UploadRequest, progress: Progress) -> t
     """Return the totals that an upload would have, without writing anything; raises what `upload` raises."""
     started, tally = time.monotonic(), Tally()
     run = Run(0, request, _target(database, request))
-    found = scan(request.sources, request.prefix)
+    found = scan(request.sources, request.prefix, allow_empty=request.allow_empty)
     with database.session(read_only=True) as session:
         free = uploads.free_space(session, run.target.pod_id, run.target.owner_id, datetime.now(UTC))
     while batch := list(islice(found, BATCH)):

@@ -76,6 +76,78 @@ def test_what_is_no_file_is_skipped(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("target", ["real.jpg", "sub/../real.jpg", "link-to-link"])
+def test_a_named_link_is_followed(tmp_path: Path, target: str) -> None:
+    (tmp_path / "real.jpg").write_bytes(b"12345")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "link-to-link").symlink_to("real.jpg")
+    (tmp_path / "latest.jpg").symlink_to(target)
+    (only,) = found(tmp_path / "latest.jpg", prefix="2026/").values()
+    assert isinstance(only, Item)
+    assert (only.path, only.size) == ("2026/latest.jpg", 5)
+    with opened(only.source) as handle:
+        assert handle.read() == b"12345"
+
+
+def test_a_named_link_to_a_folder_is_walked(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "one.jpg").write_bytes(b"1")
+    (tmp_path / "real" / "link.jpg").symlink_to("one.jpg")
+    (tmp_path / "link").symlink_to("real")
+    listed = found(tmp_path / "link")
+    assert isinstance(listed["one.jpg"], Item)
+    assert listed["link.jpg"] == Problem("link.jpg", Result.SKIPPED, "a symbolic link is not followed")
+
+
+def test_what_is_named_and_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to-pipe").symlink_to("pipe")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "real.jpg").write_bytes(b"1")
+    named = [tmp_path / name for name in ("pipe", "to-pipe", "dangling", "circle", "real.jpg", "socket")]
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        listed = found(*named, Path(os.devnull))
+    assert isinstance(listed.pop("real.jpg"), Item)
+    assert {path: (each.result, each.reason) for path, each in listed.items()} == {
+        "pipe": (Result.REFUSED, "a named pipe is not a file"),
+        "to-pipe": (Result.REFUSED, "a named pipe is not a file"),
+        "socket": (Result.REFUSED, "a socket is not a file"),
+        "null": (Result.REFUSED, "a device is not a file"),
+        "dangling": (Result.FAILED, "the symbolic link leads to nothing"),
+        "circle": (Result.FAILED, "too many levels of symbolic links"),
+    }
+
+
+def test_a_named_folder_without_files_is_refused(tmp_path: Path) -> None:
+    for name in ("disk", "card", "deep/deeper", "full"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "full" / "one.jpg").write_bytes(b"1")
+    (tmp_path / "link").symlink_to("disk")
+    empty = [tmp_path / name for name in ("disk", "card", "deep", "link")]
+    listed = found(*empty, tmp_path / "full", prefix="2026/")
+    assert isinstance(listed.pop("2026/one.jpg"), Item)
+    assert {path: each.result for path, each in listed.items()} == dict.fromkeys(map(str, empty), Result.REFUSED)
+    sources = [os.fsencode(source) for source in empty]
+    assert list(scan(sources, "", allow_empty=True)) == []
+
+
+def test_a_folder_in_which_something_is_skipped_is_not_empty(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    assert {path: each.result for path, each in found(tmp_path).items()} == {"link": Result.SKIPPED}
+
+
+def test_what_is_skipped_takes_no_path(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "one" / "same.jpg").symlink_to("nowhere")
+    (tmp_path / "two" / "same.jpg").write_bytes(b"1")
+    skipped, item = scan([os.fsencode(tmp_path / name) for name in ("one", "two")], "")
+    assert isinstance(skipped, Problem)
+    assert isinstance(item, Item)
+
+
 def test_folder_that_vanishes_while_walked(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -246,6 +246,28 @@ def test_links_sockets_and_pipes_are_skipped(upload: Upload, fill: Fill, tmp_pat
     }
 
 
+def test_what_was_named_is_uploaded_or_refused(
+    upload: Upload, fill: Fill, tmp_path: Path, database: Database, object_store: ObjectStore
+) -> None:
+    folder = fill(one=10)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "latest.jpg").symlink_to(folder / "one.jpg")
+    os.mkfifo(tmp_path / "pipe")
+    for alone in (tmp_path / "pipe", Path(os.devnull), tmp_path / "disk"):
+        assert ended(upload(alone, expect=3)) == {"refused": 1}
+    named = (tmp_path / "latest.jpg", tmp_path / "pipe", tmp_path / "disk")
+    assert ended(upload(*named, "--dry-run", expect=3)) == {"uploaded": 1, "refused": 2}
+    assert ended(upload(*named, "--results", tmp_path / "results.jsonl", expect=3)) == {"uploaded": 1, "refused": 2}
+    assert {line["path"] for line in lines(tmp_path / "results.jsonl")} == {
+        "latest.jpg",
+        "pipe",
+        str(tmp_path / "disk"),
+    }
+    checker.check(database, object_store, {b"latest.jpg": checker.tree(folder)[b"one.jpg"]})
+    assert ended(upload(tmp_path / "disk", "--allow-empty")) == {}
+    assert ended(upload(tmp_path / "latest.jpg")) == {"unchanged": 1}
+
+
 @pytest.fixture
 def deny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Keep files from being opened and folders from being listed; permissions would not, where root runs the tests."""
