@@ -44,6 +44,10 @@ def upload(
     stop_after: Annotated[
         int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures; 0 never stops.")
     ] = 0,
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="Compare contents (SHA-256), not only size and modification time.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Upload unchanged files too, each as a new version.")] = False,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept folders without files, which are otherwise refused.")
     ] = False,
@@ -55,6 +59,8 @@ def upload(
     ] = None,
 ) -> Result[Summary]:
     """Upload files and folders into a pod; repeating it uploads only new and changed files."""
+    if checksum and force:
+        raise errors.UsageError("give either --checksum or --force", "dumacle files upload")
     summary, tally = run_upload(
         context,
         sources,
@@ -63,6 +69,8 @@ def upload(
         prefix=prefix,
         results=results,
         stop_after=stop_after,
+        checksum=checksum,
+        force=force,
         allow_empty=allow_empty,
         transcode=transcode,
         report=True,
@@ -79,6 +87,8 @@ def run_upload(
     prefix: str = "",
     results: Path | None = None,
     stop_after: int = 0,
+    checksum: bool = False,
+    force: bool = False,
     allow_empty: bool = False,
     transcode: presets.Name | None = None,
     report: bool = False,
@@ -97,6 +107,8 @@ def run_upload(
         large_file_size=context.settings.large_file_size,
         concurrency=context.settings.upload_concurrency,
         stop_after=stop_after,
+        checksum=checksum,
+        force=force,
         allow_empty=allow_empty,
         transcode=_transcode_request(transcode) if transcode else None,
     )

@@ -86,6 +86,7 @@ def _content_type(item: Item) -> str:
 def compare(run: Run, batch: Sequence[Found], known: dict[str, uploads.Known], halted: Callable[[], bool]) -> Compared:
     """Return what to upload of a batch; files that differ only in mtime are hashed, outside of any transaction.
 
+    With `checksum` every file of the same size is hashed, and with `force` none.
     Raises Halted as soon as `halted` returns true.
     """
     result = Compared()
@@ -96,26 +97,29 @@ def compare(run: Run, batch: Sequence[Found], known: dict[str, uploads.Known], h
             error = f"it is {show_size(found.size)}, and the limit is {show_size(run.request.max_file_size)}"
             result.outcomes.append(_limited(run, found, error))
         else:
-            _compare(result, found, known.get(found.path), halted)
+            _compare(run, result, found, known.get(found.path), halted)
     return result
 
 
-def _compare(result: Compared, item: Item, found: uploads.Known | None, halted: Callable[[], bool]) -> None:
+def _compare(run: Run, result: Compared, item: Item, found: uploads.Known | None, halted: Callable[[], bool]) -> None:
     if found is None:
         result.wanted.append((item, False))
     elif found.busy_run is not None:
         error = f"run {found.busy_run} is uploading it now"
         result.outcomes.append(Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error))
-    elif found.version_id is None:
-        result.wanted.append((item, False))
+    elif found.version_id is None or run.request.force:
+        result.wanted.append((item, found.version_id is not None))
     else:
-        _compare_content(result, item, found, halted)
+        _compare_content(result, item, found, run.request.checksum, halted)
 
 
-def _compare_content(result: Compared, item: Item, found: uploads.Known, halted: Callable[[], bool]) -> None:
+def _compare_content(
+    result: Compared, item: Item, found: uploads.Known, checksum: bool, halted: Callable[[], bool]
+) -> None:
     same_time = found.mtime_ns == item.mtime_ns
     try:
-        same = found.size == item.size and (same_time or _digest(item.source, halted) == found.sha256)
+        trusted = same_time and not checksum
+        same = found.size == item.size and (trusted or _digest(item.source, halted) == found.sha256)
     except OSError as error:
         result.outcomes.append(Outcome(item.path, Result.FAILED, item.size, found.file_id, error=reason(error)))
         return

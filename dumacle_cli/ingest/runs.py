@@ -26,7 +26,8 @@ LEASE_SECONDS = 30.0
 class UploadRequest:
     """The sources, owner and target of an upload, and its limits (bytes); an empty pod is the owner's default.
 
-    `allow_empty` accepts folders without files.
+    `allow_empty` accepts folders without files. `checksum` compares contents even if size and mtime are equal, and
+    `force` uploads without comparing.
     """
 
     sources: Sequence[bytes]
@@ -39,6 +40,8 @@ class UploadRequest:
     concurrency: int
     stop_after: int = 0
     allow_empty: bool = False
+    checksum: bool = False
+    force: bool = False
     transcode: TranscodeRequest | None = None
 
     @property

@@ -139,6 +139,67 @@ def test_only_touched(upload: Upload, fill: Fill, database: Database, environmen
         assert session.scalars(text("SELECT DISTINCT mtime_ns FROM app.files")).all() == [1_000_000_007]
 
 
+def edit(file: Path) -> None:
+    """Give a file other content, and keep its size and times to the nanosecond, as metadata editors do."""
+    status = file.stat()
+    file.write_bytes(os.urandom(status.st_size))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("option", ["--checksum", "--force"])
+@pytest.mark.parametrize("size", [1, 70_000, 17 * MIB])
+def test_edit_that_keeps_size_and_time(
+    option: str, size: int, upload: Upload, fill: Fill, database: Database, object_store: ObjectStore
+) -> None:
+    folder = fill(edited=size)
+    upload(folder)
+    edit(folder / "edited.jpg")
+    assert ended(upload(folder)) == {"unchanged": 1}
+    foreseen = upload(folder, option, "--dry-run")
+    real = upload(folder, option)
+    assert ended(foreseen) == ended(real) == {"uploaded": 1}
+    assert foreseen.data["new_versions"] == real.data["new_versions"] == 1
+    checker.check(database, object_store, checker.tree(folder))
+
+
+def test_checksum_uploads_only_what_differs(
+    upload: Upload, fill: Fill, database: Database, object_store: ObjectStore, environment: Callable[..., None]
+) -> None:
+    folder = fill(same=100, touched=100, edited=100, longer=100, empty=0)
+    upload(folder)
+    edit(folder / "edited.jpg")
+    os.utime(folder / "touched.jpg", ns=(0, 7))
+    fill(longer=101, new=5)
+    assert ended(upload(folder, "--checksum")) == {"uploaded": 3, "unchanged": 3}
+    checker.check(database, object_store, checker.tree(folder))
+    unplug(environment)
+    assert ended(upload(folder, "--checksum")) == {"unchanged": 6}
+
+
+def test_checksum_reports_what_it_cannot_read(upload: Upload, fill: Fill, deny: Callable[..., None]) -> None:
+    folder = fill(open=10, closed=10)
+    upload(folder)
+    deny(folder / "closed.jpg")
+    assert ended(upload(folder)) == {"unchanged": 2}
+    assert ended(upload(folder, "--checksum", expect=3)) == {"unchanged": 1, "failed": 1}
+
+
+def test_force_uploads_everything_and_counts_every_version(
+    upload: Upload, fill: Fill, database: Database, object_store: ObjectStore
+) -> None:
+    folder = fill(one=100, two=200)
+    upload(folder / "one.jpg")
+    done = upload(folder, "--force")
+    assert ended(done) == {"uploaded": 2}
+    assert done.data["new_versions"] == 1
+    checker.check(database, object_store, checker.tree(folder))
+    with database.session() as session:
+        assert session.scalar(text("SELECT used FROM app.pods")) == 400
+    set_capacity(database, 500)
+    assert ended(upload(folder, "--force", expect=3)) == {"uploaded": 1, "refused": 1}
+    assert upload(folder, "--force", "--checksum", expect=2).out == ""
+
+
 def test_large_file_in_parts(upload: Upload, fill: Fill, database: Database, object_store: ObjectStore) -> None:
     folder = fill(film=40 * MIB, other=16 * MIB, small=16 * MIB - 1)
     assert ended(upload(folder)) == {"uploaded": 3}
