@@ -9,7 +9,6 @@ _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2})")
 # Control characters, marks that change the text direction, and surrogates. Not `str.isprintable`: that changes with
 # the version of Python, and the same tree must have the same paths everywhere.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
-_BARE_BACKSLASH = re.compile(r"\\(?!\\|x[0-9a-f]{2})")
 
 
 def candidates(path: str) -> list[str]:
@@ -26,8 +25,8 @@ def stored_prefix(path: str) -> str:
 
 
 def _is_escaped(path: str) -> bool:
-    """Return whether this can be a stored path: nothing in it needs an escape."""
-    return not _UNSAFE.search(path) and not _BARE_BACKSLASH.search(path.replace("\\\\", ""))
+    """Return whether this can be a stored path: encoding what it stands for gives the same text."""
+    return not _UNSAFE.search(path) and encode(decode(path)) == path
 
 
 def encode(name: str | bytes) -> str:

@@ -69,6 +69,12 @@ def test_a_path_is_read_as_the_system_writes_it(name: str) -> None:
     assert paths.encode(name) in paths.candidates(name)
 
 
+@pytest.mark.parametrize("typed", ["x\\x41y", "\\x2e\\x2e", "\\xc3\\xa9", "a\\", "\\q", "C:\\xfg"])
+def test_what_no_stored_path_can_be_is_read_as_on_disk(typed: str) -> None:
+    assert paths.encode(typed) in paths.candidates(typed)
+    assert paths.stored_prefix(typed) == paths.encode(typed) != typed
+
+
 @pytest.mark.parametrize("text", ["\0", "\ud800", "a\udc80"])
 def test_what_postgresql_cannot_hold_is_not_looked_for(text: str) -> None:
     assert readings(text) == []

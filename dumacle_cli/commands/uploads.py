@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli import errors
+from dumacle_cli import errors, paths
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import visible
 from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tally
+from dumacle_cli.ingest.scan import LONGEST
 from dumacle_cli.output.result import Result
 from dumacle_cli.transcode import presets
 
@@ -130,7 +131,10 @@ def _prefix(given: str) -> str:
     parts = [part for part in given.split("/") if part]
     if any(part in (".", "..") for part in parts):
         raise errors.InvalidValue(name="--prefix", value=repr(given), reason="it must not contain . or .. as a folder")
-    return "".join(f"{part}/" for part in parts)
+    prefix = "".join(f"{paths.encode(part)}/" for part in parts)
+    if len(prefix.encode()) > LONGEST:
+        raise errors.InvalidValue(name="--prefix", reason=f"it is longer than {LONGEST} bytes")
+    return prefix
 
 
 class _Reporter:

@@ -155,7 +155,8 @@ def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted
     if not owner:
         return _by_id(session, file, deleted)
     chosen = select(session, owner=owner, pod=pod, deleted=bool(deleted))
-    found = store.at(session, paths.candidates(file), chosen)
+    # A name on disk can look like the escaped form of another one, which takes precedence.
+    found = store.at(session, paths.candidates(file), chosen) or store.at(session, [paths.encode(file)], chosen)
     if len({each.path for each in found}) > 1:
         raise Conflict(reason=f"{file} matches several files", advice="use its id instead")
     if len(found) > 1:

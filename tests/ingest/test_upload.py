@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli import errors
+from dumacle_cli import errors, paths
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.ingest import scan
 from dumacle_cli.store.database import Database
@@ -24,6 +24,7 @@ from tests.ingest.conftest import Drive, Fill, Home, Meddler
 
 pytestmark = pytest.mark.integration
 Upload = Callable[..., Result]
+OWNER = "ada@example.com"
 CLASSES = ("uploaded", "unchanged", "skipped", "changed", "refused", "cancelled", "failed")
 MIB = 1024**2
 
@@ -249,6 +250,53 @@ def test_prefix(upload: Upload, fill: Fill, database: Database, object_store: Ob
     expected = checker.tree(folder, prefix=b"2026/holiday/") | checker.tree(folder)
     checker.check(database, object_store, expected)
     assert upload(folder, "--prefix", "../up", expect=2).out == ""
+
+
+ODD = [
+    b"tab\there",
+    b"x\\x41y",
+    b"\xff",
+    b"\\xff",
+    b"back\\slash",
+    b"a\\\\b",
+    b"\\",
+    b"caf\xc3",
+    b" -o",
+    "é/\u202e".encode(),
+]
+
+
+@pytest.mark.parametrize("prefix", ODD)
+def test_prefix_is_escaped_as_paths_are(
+    prefix: bytes, run: Run, upload: Upload, fill: Fill, database: Database, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    folder, typed = fill(one=10), os.fsdecode(prefix)
+    assert ended(upload(folder, f"--prefix={typed}", "--dry-run")) == {"uploaded": 1}
+    assert ended(upload(folder, f"--prefix={typed}")) == {"uploaded": 1}
+    assert ended(upload(folder, f"--prefix={typed}/")) == {"unchanged": 1}
+    checker.check(database, object_store, checker.tree(folder, prefix=prefix + b"/"))
+    # The same file as from a folder of that name.
+    (tmp_path / "above" / typed).mkdir(parents=True)
+    (tmp_path / "above" / typed / "one.jpg").write_bytes((folder / "one.jpg").read_bytes())
+    assert ended(upload(tmp_path / "above")) == {"unchanged": 1}
+    named = run("files", "show", f"--owner={OWNER}", "-o", "json", "--", f"{typed}/one.jpg").data
+    assert paths.decode(named["path"]) == prefix + b"/one.jpg"
+    assert run("files", "show", f"--owner={OWNER}", "-o", "json", "--", named["path"]).data == named
+    run("files", "download", f"--owner={OWNER}", "--to", tmp_path / "out", "-o", "json")
+    assert checker.tree(tmp_path / "out") == checker.tree(folder, prefix=prefix + b"/")
+
+
+def test_path_as_in_output_takes_precedence(run: Run, upload: Upload, fill: Fill) -> None:
+    folder = fill(one=10)
+    upload(folder, "--prefix", os.fsdecode(b"\xff"))
+    upload(folder, "--prefix", "\\xff")
+    assert run("files", "show", "\\xff/one.jpg", "--owner", OWNER, "-o", "json").data["path"] == "\\xff/one.jpg"
+    # Between the quotes of JSON, this is how the other one is written.
+    run("files", "show", "\\\\xff/one.jpg", "--owner", OWNER, expect=7)
+
+
+def test_prefix_that_is_too_long(upload: Upload, fill: Fill) -> None:
+    assert "longer than 2048 bytes" in upload(fill(one=10), "--prefix", "é" * 1024, expect=2).error["message"]
 
 
 def test_several_sources(upload: Upload, fill: Fill, database: Database, object_store: ObjectStore) -> None:
