@@ -30,6 +30,7 @@ app = CommandGroup("files")
 app.include(uploads.app)
 
 WATCH_SECONDS = 1
+STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 AGE = "Only files {} before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y"
 OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('created')}.")]
@@ -137,9 +138,9 @@ def download(
     pod: InPod = "",
     prefix: Prefix = "",
     to: Annotated[
-        str, typer.Option("--to", metavar="PATH", help="File or folder to write; - is standard output.")
+        str, typer.Option("--to", metavar="PATH", help="File, folder or pipe to write to; - is standard output.")
     ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite files with different content.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite regular files with different content.")] = False,
 ) -> Rows[downloads.Downloaded]:
     """Download a file, or a folder of files with --owner and --to, and verify every byte."""
     if not file:
@@ -148,7 +149,7 @@ def download(
         raise UsageError("give either one FILE or filters", "dumacle files download")
     with context.session() as session:
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
-    if to == "-":
+    if to in STANDARD_OUTPUT:
         return Result([_to_standard_output(context, wanted)])
     return Result([downloads.to_file(context.stores.open, wanted, Path(to) if to else None, force=force)])
 
@@ -165,7 +166,7 @@ def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
 def _download_many(
     context: Context, owner: str, pod: str, prefix: str, to: str, force: bool
 ) -> Rows[downloads.Downloaded]:
-    if not owner or to in ("", "-"):
+    if not owner or to in ("", *STANDARD_OUTPUT):
         raise UsageError("give a FILE, or --owner USER and --to FOLDER", "dumacle files download")
     with context.session() as session:
         chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)

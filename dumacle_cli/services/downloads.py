@@ -14,7 +14,7 @@ from threading import Event
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from dumacle_cli import paths
-from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, InvalidValue, ObjectMissing
+from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, InvalidValue, ObjectMissing, OutputFailed
 from dumacle_cli.store import files as store
 from dumacle_cli.units import Bytes, Url
 
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 AT_ONCE = 8
 PAGE = 500
 LONGEST_LINK = 604_800
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFLNK: "a symbolic link",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 Result = Literal["downloaded", "unchanged", "refused", "differs", "failed"]
 
 
@@ -45,7 +53,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """The result for one file; `refused` if another file is in the way or its path would leave the folder."""
+    """The result for one file; `refused` if something else is in the way or its path would leave the folder."""
 
     id: int
     path: str
@@ -121,11 +129,17 @@ def to_stream(stores: "Stores", wanted: store.Content, stream: BinaryIO) -> Down
 def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, force: bool) -> Downloaded:
     """Write a version to the target file, or under its own name to the target folder or the working directory.
 
-    Raises Conflict if the file exists with other content and `force` is not set, ContentDiffers, SystemFault.
+    A target that is a link is followed, and a pipe or character device is written to. Raises OutputFailed if the reader
+    of a pipe leaves, ContentDiffers, and Conflict if something else is in the way: a regular file with other content is
+    replaced with `force`, anything else never.
     """
     file = target or Path()
     if file.is_dir():
         file /= os.fsdecode(_parts(wanted.path)[-1])
+    elif file.is_fifo() or file.is_char_device():
+        return _to_pipe(stores, wanted, file)
+    elif file.exists():
+        file = Path(os.path.realpath(file))
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
         return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, Event())
@@ -133,12 +147,25 @@ def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, for
         os.close(folder)
 
 
+def _to_pipe(stores: "Stores", wanted: store.Content, file: Path) -> Downloaded:
+    try:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_NOCTTY), "wb") as stream:
+            if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise _in_the_way(str(file), "no longer a pipe or device")
+            to_stream(stores, wanted, stream)
+    except BrokenPipeError:  # also when closing
+        reason = f"the reader of {paths.encode(str(file))} left"
+        raise OutputFailed(reason=reason, outcome="the download is incomplete") from None
+    return Downloaded(wanted.file_id, wanted.path, wanted.size, "downloaded", str(file))
+
+
 def to_folder(
     database: "Database", stores: "Stores", chosen: store.Selection, folder: Path, *, force: bool
 ) -> Iterator[Downloaded]:
     """Write the selected files below a folder, several at once, and yield their results.
 
-    Nothing is written outside of the folder, whatever the paths or symbolic links in it.
+    Nothing is written outside of the folder, whatever the paths or symbolic links in it, and only regular files are
+    replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
     base, stop = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), Event()
@@ -215,13 +242,13 @@ def _save(
     stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, stop: Event
 ) -> Downloaded:
     """Write to a temporary file, make it durable, and only then rename it."""
-    if _same(folder, name, wanted):
+    if _same(folder, name, wanted, force):
         return Downloaded(wanted.file_id, wanted.path, wanted.size, "unchanged", target)
-    if not force and _exists(folder, name):
-        raise Conflict(reason=f"{paths.encode(target)} exists with other content", advice="overwrite it with --force")
+    _check_target(folder, name, target, force)
     part = f".dumacle-{secrets.token_hex(8)}.part"
     try:
-        _write(checked(stores, wanted), part, folder, stop)
+        _write(checked(stores, wanted), part, folder, wanted.mtime_ns, stop)
+        _check_target(folder, name, target, force)
         os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -231,7 +258,24 @@ def _save(
     return Downloaded(wanted.file_id, wanted.path, wanted.size, "downloaded", target)
 
 
-def _write(chunks: Iterator[bytes], part: str, folder: int, stop: Event) -> None:
+def _check_target(folder: int, name: bytes, target: str, force: bool) -> None:
+    """Raise Conflict unless nothing is in the way, or with `force` a regular file."""
+    try:
+        mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise _in_the_way(target, KINDS.get(stat.S_IFMT(mode), "not a regular file"))
+    if not force:
+        raise Conflict(reason=f"{paths.encode(target)} exists with other content", advice="overwrite it with --force")
+
+
+def _in_the_way(target: str, kind: str) -> Conflict:
+    reason = f"{paths.encode(target)} is {kind}, and only regular files are replaced"
+    return Conflict(reason=reason, advice="remove it, or download to another place with --to")
+
+
+def _write(chunks: Iterator[bytes], part: str, folder: int, mtime_ns: int | None, stop: Event) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     with os.fdopen(os.open(part, flags, 0o666, dir_fd=folder), "wb") as file:
         for chunk in chunks:
@@ -239,23 +283,28 @@ def _write(chunks: Iterator[bytes], part: str, folder: int, stop: Event) -> None
                 raise Cancelled
             file.write(chunk)
         file.flush()
+        _set_time(file.fileno(), mtime_ns)
         os.fsync(file.fileno())
 
 
-def _exists(folder: int, name: bytes) -> bool:
+def _set_time(descriptor: int, mtime_ns: int | None) -> None:
+    """Set the modification time, if it is known and the file system can keep it."""
+    if mtime_ns is not None:
+        with suppress(OSError):
+            os.utime(descriptor, ns=(mtime_ns, mtime_ns))
+
+
+def _same(folder: int, name: bytes, wanted: store.Content, force: bool) -> bool:
+    """Return whether the file already has the wanted content; with `force` it also gets its time."""
     try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return False
-    return True
-
-
-def _same(folder: int, name: bytes, wanted: store.Content) -> bool:
-    """Return whether the file already has the wanted content."""
-    if not _exists(folder, name) or wanted.sha256 is None:
+    if not stat.S_ISREG(found.st_mode) or found.st_size != wanted.size or wanted.sha256 is None:
         return False
-    found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    if not stat.S_ISREG(found.st_mode) or found.st_size != wanted.size:
-        return False
-    with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest() == wanted.sha256
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+    with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
+        same = hashlib.file_digest(file, "sha256").digest() == wanted.sha256
+        if same and force:
+            _set_time(file.fileno(), wanted.mtime_ns)
+    return same

@@ -40,7 +40,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The current version of a file: where its object is, and what it must contain; size in bytes."""
+    """The current version of a file: where its object is, and what it must contain; size in bytes, mtime in ns."""
 
     file_id: int
     version_id: int
@@ -52,6 +52,7 @@ class Content:
     md5: bytes | None
     etag: str | None
     content_type: str
+    mtime_ns: int | None
     pod_prefix: str
 
     def own_key(self) -> str:
@@ -181,7 +182,7 @@ def sample(session: Session, chosen: Selection) -> Sequence[str]:
 
 def _contents() -> Select[Any]:
     version = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
-    columns: list[Any] = [File.id, Version.id, File.path, PLACE, *version, Pod.prefix]
+    columns: list[Any] = [File.id, Version.id, File.path, PLACE, *version, File.mtime_ns, Pod.prefix]
     return (
         select(*columns)
         .join(Version, (Version.file_id == File.id) & (Version.id == File.version_id))

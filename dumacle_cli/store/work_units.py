@@ -75,7 +75,7 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
     whose = (User.email, Pod.name, Pod.prefix)
     place = (File.id, Version.id, File.path, PLACE)
     content = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
-    columns: list[Any] = [*work, *whose, *place, *content, Pod.prefix]
+    columns: list[Any] = [*work, *whose, *place, *content, File.mtime_ns, Pod.prefix]
     query = (
         select(*columns)
         .join(Transcode, Transcode.id == Unit.transcode_id)

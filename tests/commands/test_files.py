@@ -102,6 +102,14 @@ def test_download_one(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
     piped = run("files", "download", str(ids["a/1"]), "--to", "-")
     assert piped.raw == b"one"
     assert "downloaded" in piped.err
+    assert run("files", "download", str(ids["a/1"]), "--to", "/dev/stdout").raw == b"one"
+
+
+def test_download_onto_what_is_no_file(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
+    (tmp_path / "1").symlink_to("nowhere")
+    asked = ("files", "download", "a/1", "--owner", ADA, "--to", tmp_path, "--force", "-o", "json")
+    refused = run(*asked, expect=7).error["message"]
+    assert refused == f"{tmp_path}/1 is a symbolic link, and only regular files are replaced"
 
 
 def test_download_many(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:

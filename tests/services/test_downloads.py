@@ -3,6 +3,9 @@
 import hashlib
 import io
 import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,6 +93,151 @@ def test_what_exists_is_kept_unless_forced(database: Database, object_store: Obj
     assert names(tmp_path) == ["x"]
 
 
+IRREGULAR: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "link": lambda place: place.symlink_to("mine"),
+    "dangling link": lambda place: place.symlink_to("nowhere"),
+    "socket": lambda place: os.mknod(place, stat.S_IFSOCK | 0o600),
+}
+
+
+@pytest.mark.parametrize("kind", IRREGULAR)
+@pytest.mark.parametrize("force", [False, True])
+def test_only_regular_files_are_replaced(
+    database: Database, object_store: ObjectStore, tmp_path: Path, kind: str, force: bool
+) -> None:
+    content, target = one(database, object_store, "x"), tmp_path / "x"
+    (tmp_path / "mine").write_bytes(b"mine")
+    IRREGULAR[kind](target)
+    before = target.lstat()
+    with pytest.raises(errors.Conflict, match="only regular files are replaced"):
+        downloads.to_file(lambda *_: object_store, content, tmp_path, force=force)
+    assert many(database, object_store, tmp_path, force=force) == {"x": "refused"}
+    assert (target.lstat().st_ino, target.lstat().st_mode) == (before.st_ino, before.st_mode)
+    assert (tmp_path / "mine").read_bytes() == b"mine"
+    assert names(tmp_path) == ["mine", "x"]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in IRREGULAR if kind != "link"])
+def test_what_comes_in_the_way_meanwhile_is_kept(
+    database: Database, object_store: ObjectStore, tmp_path: Path, kind: str
+) -> None:
+    content, target = one(database, object_store), tmp_path / "x"
+
+    def store_after(place: object) -> ObjectStore:
+        IRREGULAR[kind](target)
+        return object_store
+
+    with pytest.raises(errors.Conflict):
+        downloads.to_file(store_after, content, target, force=True)
+    assert not target.is_file()
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_file_that_comes_in_the_way_meanwhile_is_kept(
+    database: Database, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    content, target = one(database, object_store), tmp_path / "x"
+
+    def store_after(place: object) -> ObjectStore:
+        target.write_bytes(b"mine")
+        return object_store
+
+    with pytest.raises(errors.Conflict):
+        downloads.to_file(store_after, content, target, force=False)
+    assert target.read_bytes() == b"mine"
+
+
+def test_a_named_link_is_followed(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
+    content = one(database, object_store)
+    (tmp_path / "sub").mkdir()
+    real, link, dangling = tmp_path / "sub" / "real", tmp_path / "link", tmp_path / "dangling"
+    real.write_bytes(b"mine")
+    link.symlink_to("sub/real")
+    dangling.symlink_to("sub/nowhere")
+    with pytest.raises(errors.Conflict, match="other content"):
+        downloads.to_file(lambda *_: object_store, content, link, force=False)
+    downloads.to_file(lambda *_: object_store, content, link, force=True)
+    assert (link.is_symlink(), real.is_symlink(), real.read_bytes()) == (True, False, b"body")
+    with pytest.raises(errors.Conflict, match="is a symbolic link"):
+        downloads.to_file(lambda *_: object_store, content, dangling, force=True)
+    assert names(tmp_path / "sub") == ["real"]
+
+
+@pytest.mark.parametrize("through_link", [False, True])
+@pytest.mark.parametrize("size", [0, 10, 3 * 1024**2])
+def test_a_pipe_is_written_to(
+    database: Database, object_store: ObjectStore, tmp_path: Path, size: int, through_link: bool
+) -> None:
+    content, pipe = one(database, object_store, body=os.urandom(size)), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to("pipe")
+    target = tmp_path / ("link" if through_link else "pipe")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        done = downloads.to_file(lambda *_: object_store, content, target, force=False)
+        assert hashlib.sha256(read.result(10)).digest() == content.sha256
+    assert (done.result, done.target) == ("downloaded", str(target))
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("size", [10, 3 * 1024**2])
+def test_a_reader_that_leaves_a_pipe_is_reported(
+    database: Database, object_store: ObjectStore, tmp_path: Path, size: int
+) -> None:
+    content, pipe = one(database, object_store, body=bytes(size)), tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(lambda: pipe.open("rb").close())
+
+        def store_after(place: object) -> ObjectStore:
+            read.result(10)
+            return object_store
+
+        with pytest.raises(errors.OutputFailed, match="reader"):
+            downloads.to_file(store_after, content, pipe, force=False)
+    assert pipe.is_fifo()
+
+
+def test_a_device_is_written_to(database: Database, object_store: ObjectStore) -> None:
+    content, null = one(database, object_store), Path(os.devnull)
+    before = null.stat().st_ino
+    assert downloads.to_file(lambda *_: object_store, content, null, force=True).result == "downloaded"
+    assert (null.stat().st_ino, null.is_char_device()) == (before, True)
+    with pytest.raises(OSError, match="No space left"):
+        downloads.to_file(lambda *_: object_store, content, Path("/dev/full"), force=True)
+
+
+@pytest.mark.parametrize("mtime_ns", [0, 1, 981_173_106_123_456_789, -630_720_000_000_000_001, 2**63 - 1, -(2**63)])
+def test_times_come_back(database: Database, object_store: ObjectStore, tmp_path: Path, mtime_ns: int) -> None:
+    content = one(database, object_store, "x", mtime_ns=mtime_ns)
+    (tmp_path / "model").write_bytes(b"")
+    os.utime(tmp_path / "model", ns=(0, mtime_ns))
+    kept = (tmp_path / "model").stat().st_mtime_ns  # as far as this file system can keep it
+    downloads.to_file(lambda *_: object_store, content, tmp_path / "one", force=False)
+    many(database, object_store, tmp_path / "in")
+    assert (tmp_path / "one").stat().st_mtime_ns == (tmp_path / "in" / "x").stat().st_mtime_ns == kept
+
+
+def test_a_time_that_is_not_known_is_now(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
+    downloads.to_file(lambda *_: object_store, one(database, object_store), tmp_path / "x", force=False)
+    assert abs((tmp_path / "x").stat().st_mtime - datetime.now(UTC).timestamp()) < 60
+
+
+def test_force_brings_back_the_time_of_the_same_content(
+    database: Database, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    content, target = one(database, object_store, mtime_ns=7), tmp_path / "x"
+    target.write_bytes(b"body")
+    os.utime(target, ns=(5, 5))
+    for force, time in ((False, 5), (True, 7)):
+        assert downloads.to_file(lambda *_: object_store, content, target, force=force).result == "unchanged"
+        assert target.stat().st_mtime_ns == time
+
+
 @pytest.mark.parametrize("stored", [b"bodY", b"bod", b"body and more", b""])
 @pytest.mark.parametrize("before", [None, b"mine"])
 def test_other_bytes_leave_nothing_behind(
@@ -123,10 +271,10 @@ def test_links_that_lead_out_are_not_followed(database: Database, object_store: 
     one(database, object_store, "folder/x")
     one(database, object_store, "link")
     assert many(database, object_store, inside) == {"folder/x": "failed", "link": "refused"}
-    assert many(database, object_store, inside, force=True) == {"folder/x": "failed", "link": "downloaded"}
+    assert many(database, object_store, inside, force=True) == {"folder/x": "failed", "link": "refused"}
     assert (outside / "there").read_bytes() == b"mine"
     assert names(outside) == ["there"]
-    assert not (inside / "link").is_symlink()
+    assert (inside / "link").is_symlink()
 
 
 def test_many_are_accounted_for_each(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
