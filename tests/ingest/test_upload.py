@@ -201,6 +201,15 @@ def test_force_uploads_everything_and_counts_every_version(
     assert upload(folder, "--force", "--checksum", expect=2).out == ""
 
 
+def test_force_replaces_a_missing_object(upload: Upload, fill: Fill, run: Run, object_store: ObjectStore) -> None:
+    folder = fill(one=100)
+    upload(folder)
+    object_store.delete([entry.key for entry in object_store.list("")])
+    run("files", "verify", "--owner", OWNER, expect=12)
+    assert ended(upload(folder, "--force")) == {"uploaded": 1}
+    run("files", "verify", "--read", "--owner", OWNER)
+
+
 def test_large_file_in_parts(upload: Upload, fill: Fill, database: Database, object_store: ObjectStore) -> None:
     folder = fill(film=40 * MIB, other=16 * MIB, small=16 * MIB - 1)
     assert ended(upload(folder)) == {"uploaded": 3}
