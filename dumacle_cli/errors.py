@@ -550,7 +550,7 @@ class UploadIncomplete(DumacleError):
     """Some files were not uploaded."""
 
     exit = Exit.PARTIAL
-    sentence = "{count} files were not uploaded; the first: {first}"
+    sentence = "{count} not uploaded; the first: {first}"
     fix = "{advice}"
 
 
