@@ -306,7 +306,7 @@ def _refuse_empty(environ: Mapping[str, str]) -> None:
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the variables that look like ours and set nothing; raises UsageError for a likely typing error."""
+    """Yield the variables that look like ours and set nothing; raises InvalidValue for a likely typing error."""
     ours = _our_variables()
     for variable, value in environ.items():
         name = variable.upper()
