@@ -137,7 +137,10 @@ def download(
     pod: InPod = "",
     prefix: Prefix = "",
     to: Annotated[
-        str, typer.Option("--to", metavar="PATH", help="File or folder to write; - is standard output.")
+        str,
+        typer.Option(
+            "--to", metavar="PATH", help="File or folder to write; default: the file's name; - is standard output."
+        ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite files with different content.")] = False,
 ) -> Rows[downloads.Downloaded]:
@@ -230,7 +233,7 @@ def restore(
     pod: InPod = "",
     prefix: Prefix = "",
 ) -> Result[files.Affected]:
-    """Restore deleted files."""
+    """Restore deleted files that are not purged yet."""
 
     def work(session: Session) -> tuple[files.Affected, bool]:
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, deleted=True)
