@@ -73,7 +73,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         ' plans cancel' = @('--now', '--dry-run', '--op-id', '--yes', '-y')
         ' plans sync' = @('--user', '--dry-run')
         ' plans subscriptions list' = @('--status', '--plan', '--user', '--limit', '--after', '--all')
-        ' files upload' = @('--owner', '--pod', '--prefix', '--results', '--stop-after', '--transcode', '--dry-run')
+        ' files upload' = @('--owner', '--pod', '--prefix', '--results', '--stop-after', '--checksum', '--force', '--allow-empty', '--transcode', '--dry-run')
         ' files list' = @('--owner', '--pod', '--prefix', '--status', '--deleted', '--sort', '--desc', '--limit', '--after', '--all')
         ' files show' = @('--owner', '--pod', '--watch')
         ' files url' = @('--owner', '--pod', '--rendition', '--expires', '--dry-run')

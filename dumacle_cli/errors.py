@@ -448,7 +448,7 @@ class NoSuchLogin(DumacleError):
 
     exit = Exit.NOT_FOUND
     sentence = "{name} has no login"
-    fix = "create one with: dumacle users grant-login"
+    fix = "nothing to do; to create a login: dumacle users grant-login {name!q}"
 
 
 class AlreadyExists(DumacleError):
@@ -550,7 +550,7 @@ class UploadIncomplete(DumacleError):
     """Some files were not uploaded."""
 
     exit = Exit.PARTIAL
-    sentence = "{count} files were not uploaded; the first: {first}"
+    sentence = "{count} not uploaded; the first: {first}"
     fix = "{advice}"
 
 
@@ -658,7 +658,7 @@ class StripeUnavailable(DumacleError):
 
     exit = Exit.TEMPORARY
     sentence = "Stripe is unavailable: {reason}"
-    fix = "repeat the command"
+    fix = "repeat the command in a minute"
 
 
 class StripeRefused(DumacleError):
@@ -705,7 +705,7 @@ class NotApplied(DumacleError):
     """An object at Stripe cannot be applied here, or not yet."""
 
     sentence = "it cannot be applied: {reason}"
-    fix = "fix the cause, then: dumacle webhooks events retry"
+    fix = "correct the cause, then: dumacle webhooks events retry EVENT"
 
 
 # Media
@@ -724,7 +724,7 @@ class OutputBroken(DumacleError):
 
     exit = Exit.INTEGRITY
     sentence = "the output is not what was requested: {reason}"
-    fix = "retry with: dumacle transcode retry"
+    fix = "retry with: dumacle transcode retry ID"
 
 
 # The embedded servers

@@ -4,6 +4,7 @@ Signals that the parent process set to be ignored (`nohup`, `trap ''`, `&` in a 
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from dumacle_cli.errors import TimedOut
 
 LONGEST = 365 * 86_400
 """The maximum of --timeout, in seconds: a year."""
+AGAIN = 0.01
+"""Seconds until an exception that Python dropped is raised again."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -38,9 +41,20 @@ def handled(timeout: float) -> Iterator[None]:
     def terminate(_number: int, _frame: FrameType | None) -> None:
         raise Terminated
 
-    def expire(_number: int, _frame: FrameType | None) -> None:
-        raise Expired
+    dropped: list[type[BaseException]] = []
 
+    def expire(_number: int, _frame: FrameType | None) -> None:
+        raise dropped.pop() if dropped else Expired
+
+    def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+        # Python drops what is raised while it collects garbage or runs a callback of a weak reference.
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            dropped.append(unraisable.exc_type)
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+        else:
+            hook(unraisable)
+
+    hook, sys.unraisablehook = sys.unraisablehook, raise_again
     wanted = {number: terminate for number in (signal.SIGTERM, signal.SIGHUP) if not is_ignored(number)}
     before = {number: signal.signal(number, handler) for number, handler in (wanted | {signal.SIGALRM: expire}).items()}
     signal.setitimer(signal.ITIMER_REAL, timeout)
@@ -50,5 +64,6 @@ def handled(timeout: float) -> Iterator[None]:
         raise TimedOut(seconds=f"{timeout:g}") from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)

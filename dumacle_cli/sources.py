@@ -272,7 +272,7 @@ def _validated(sources: Sequence[Source], merged: Merged) -> Settings:
 
 
 def _invalid(name: str, value: Any, origin: Origin, reason: str) -> InvalidValue:
-    shown = "that" if is_secret(name) else ascii(value) if UNSTORABLE.search(str(value)) else repr(value)
+    shown = "" if is_secret(name) else ascii(value) if UNSTORABLE.search(str(value)) else repr(value)
     line = _line(Path(origin.place), origin.profile, name) if origin.is_file else None
     place = f"{origin.place}, line {line}" if line else origin.place
     return InvalidValue(name=name, value=shown, reason=f"{reason} (from {place})", advice=_advice(name, origin, place))
@@ -302,18 +302,19 @@ def _refuse_relative(name: str, value: Any, origin: Origin) -> None:
 def _refuse_empty(environ: Mapping[str, str]) -> None:
     for variable in _our_variables():
         if environ.get(variable) == "":
-            raise UsageError(f"{variable} is empty: give it a value, or unset it", "dumacle config list")
+            raise InvalidValue(name=variable, reason="it is empty", advice=f"give {variable} a value, or unset it")
 
 
 def _unknown(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield the variables that look like ours and set nothing; raises UsageError for a likely typing error."""
+    """Yield the variables that look like ours and set nothing; raises InvalidValue for a likely typing error."""
     ours = _our_variables()
     for variable, value in environ.items():
         name = variable.upper()
         if not name.startswith(PREFIX) or variable in ours or _SERVICE_LINK.match(f"{name}={value}"):
             continue
         if suggestion := _suggestion(name.removeprefix(PREFIX), PREFIX):
-            raise UsageError(f"{variable} sets nothing{suggestion}", "dumacle config list")
+            reason = f"there is no such setting{suggestion}"
+            raise InvalidValue(name=variable, reason=reason, advice=f"rename {variable}, or unset it")
         yield variable
 
 

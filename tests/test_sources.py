@@ -18,7 +18,6 @@ from dumacle_cli.errors import (
     SecretTyped,
     SettingsContradict,
     UnreadableConfig,
-    UsageError,
 )
 from dumacle_cli.precedence import Subject
 from dumacle_cli.settings import Settings, environment_names, is_secret, reveals_secret, without_passwords
@@ -311,14 +310,14 @@ def test_a_profile_on_the_command_line_beats_the_environment(resolve: Resolve) -
         ("dumacle_data_dir", "/srv/b", "did you mean DUMACLE_DATA_DIR?"),
         ("DUMACLE_PROFIL", "far", "did you mean DUMACLE_PROFILE?"),
         ("DUMACLE_RETENTION_DAY", "9", "did you mean DUMACLE_RETENTION_DAYS?"),
-        ("DUMACLE_DATA_DIR", "", "DUMACLE_DATA_DIR is empty"),
-        ("DUMACLE_DATABASE_URL", "", "DUMACLE_DATABASE_URL is empty"),
-        ("DUMACLE_PROFILE", "", "DUMACLE_PROFILE is empty"),
-        ("DUMACLE_URL_EXPIRY", "", "DUMACLE_URL_EXPIRY is empty"),
+        ("DUMACLE_DATA_DIR", "", "DUMACLE_DATA_DIR is not valid: it is empty"),
+        ("DUMACLE_DATABASE_URL", "", "DUMACLE_DATABASE_URL is not valid: it is empty"),
+        ("DUMACLE_PROFILE", "", "DUMACLE_PROFILE is not valid: it is empty"),
+        ("DUMACLE_URL_EXPIRY", "", "DUMACLE_URL_EXPIRY is not valid: it is empty"),
     ],
 )
 def test_a_variable_that_sets_nothing_is_refused(resolve: Resolve, variable: str, value: str, said: str) -> None:
-    with pytest.raises(UsageError, match=said.replace("?", r"\?")):
+    with pytest.raises(InvalidValue, match=said.replace("?", r"\?")):
         resolve(**{variable: value})
 
 

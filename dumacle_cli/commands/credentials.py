@@ -169,7 +169,7 @@ def _given(context: Context, source: str) -> dict[str, str]:
     if not (sys.stdin and sys.stdin.isatty() and context.console.err):
         raise UsageError("no keys given: use --from FILE, or --from - for standard input")
     access_key = context.console.ask("Access key", "--from FILE")
-    return _parsed(f"{access_key}\n{context.console.ask_secret('Secret key', '--from FILE')}", "that")
+    return _parsed(f"{access_key}\n{context.console.ask_secret('Secret key', '--from FILE')}", "")
 
 
 def _read(context: Context, source: str) -> str:

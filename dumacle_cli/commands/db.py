@@ -90,7 +90,7 @@ def upgrade(
     context: Context,
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="Upgrade to this revision only.")] = "head",
 ) -> Result[Migrated]:
-    """Upgrade the schema to this release as its owner; after a restore, create missing roles again."""
+    """Upgrade the database schema, as its owner; after a restore from a backup, create missing roles again."""
     from dumacle_cli.store import identity, revisions, schema
 
     with _owned(context) as connection:

@@ -138,7 +138,12 @@ def download(
     pod: InPod = "",
     prefix: Prefix = "",
     to: Annotated[
-        str, typer.Option("--to", metavar="PATH", help="File, folder or pipe to write to; - is standard output.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="PATH",
+            help="File, folder or pipe to write to; default: the file's name; - is standard output.",
+        ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite regular files with different content.")] = False,
 ) -> Rows[downloads.Downloaded]:
@@ -231,7 +236,7 @@ def restore(
     pod: InPod = "",
     prefix: Prefix = "",
 ) -> Result[files.Affected]:
-    """Restore deleted files."""
+    """Restore deleted files that are not purged yet."""
 
     def work(session: Session) -> tuple[files.Affected, bool]:
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, deleted=True)

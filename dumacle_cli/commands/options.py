@@ -41,7 +41,10 @@ def _every_command(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Override a setting; not for secrets.")
     ] = None,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, max=signals.LONGEST, help="Give up after this long.")
+        float,
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=0, max=signals.LONGEST, help="Give up after this long; 0: never."
+        ),
     ] = Options.timeout,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Show how long it took; -vv: also each SQL statement.")
@@ -65,7 +68,7 @@ def _changing(
 
 def _operation(
     op_id: Annotated[
-        str, typer.Option("--op-id", metavar="ID", help="Id of this operation; repeating it has no further effect.")
+        str, typer.Option("--op-id", metavar="ID", help="Id of this change; the same id again has no further effect.")
     ] = Options.op_id,
 ) -> None: ...
 
@@ -75,7 +78,7 @@ def _confirming(yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not as
 
 def _bulk(
     maximum: Annotated[
-        int, typer.Option("--max", metavar="N", min=1, help="Refuse to change more than this many.")
+        int, typer.Option("--max", metavar="N", min=1, help="Refuse to change more than this many items.")
     ] = Options.maximum,
 ) -> None: ...
 

@@ -9,7 +9,7 @@ Pod = Annotated[str, typer.Argument(metavar="POD", help="The pod's name or id.")
 Plan = Annotated[str, typer.Argument(metavar="PLAN", help="The plan's name.")]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, or its path with --owner.")]
 
-Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="Filter by owner: e-mail address or id.")]
+Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="The owner of the files: e-mail address or id.")]
 InPod = Annotated[str, typer.Option("--pod", metavar="POD", help="Filter by pod: name or id.")]
 Prefix = Annotated[str, typer.Option("--prefix", help="Filter by path prefix.")]
 Descending = Annotated[bool, typer.Option("--desc", help="Sort descending.")]

@@ -210,7 +210,7 @@ def check(
     context: Context,
     repair: Annotated[bool, typer.Option("--repair", help="Correct the counters.")] = False,
 ) -> Rows[pods.Drift]:
-    """Compare the counters of pods and quotas with the stored rows; exit 12 if they differ."""
+    """Recount storage and quotas and compare them with the counters; exit 12 if they differ."""
     if repair:
         return context.change(lambda session: pods.check(session, repair=True))
     with context.session() as session:

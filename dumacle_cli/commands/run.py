@@ -112,4 +112,4 @@ def admit(context: Context, duty: str) -> None:
     For services: they continue after a refusal by PostgreSQL, so without this they would run and do nothing.
     """
     if (acting := _acting_role(context)) not in ("owner", "superadmin", duty):
-        raise errors.DatabaseForbidden(reason=f"{acting} is not {duty}")
+        raise errors.DatabaseForbidden(reason=f"role {acting} may not do the work of {duty}")

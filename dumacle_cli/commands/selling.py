@@ -119,7 +119,7 @@ def portal(context: Context, user: User) -> Result[orders.Portal]:
 
 @app.acts_outside("change", example="dumacle plans change ada@example.com pro", takes_op_id=True)
 def change(context: Context, user: User, plan: Plan) -> Result[subscriptions.Subscription]:
-    """Move a user to another plan immediately; Stripe prorates the next invoice."""
+    """Move a user to another plan immediately; Stripe prorates the next invoice of a paid plan."""
     with context.session() as session:
         present = subscriptions.of(session, user)
         order = orders.order(session, user, plan, context.settings.installation) if present.is_billed else None

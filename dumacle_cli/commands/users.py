@@ -131,7 +131,7 @@ def restore(context: Context, user: User) -> Result[users.User]:
 def purge(context: Context, user: User) -> Result[erasure.Erased]:
     """Permanently erase a user and all their files; if interrupted, repeat it to continue.
 
-    No e-mail address, name or path of theirs stays in the database. The audit log keeps ids, actions and times.
+    Their e-mail addresses, names and paths are removed from the database. The audit log keeps ids, actions and times.
     Data at Stripe, in server logs and in backups is not erased.
     """
     planned = _plan(context, user)

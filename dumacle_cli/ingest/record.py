@@ -166,7 +166,7 @@ def _spend(session: Session, stored: Sequence[Attempt]) -> None:
     still_open = uploads.record_spent(session, spent) if spent else set()
     for attempt in stored:
         if attempt.lease_id not in still_open:
-            attempt.result, attempt.error = Result.FAILED, "its lease expired; run the same command again"
+            attempt.result, attempt.error = Result.FAILED, "the file's lease expired; run the same command again"
 
 
 _STORED: dict[str, Callable[[Attempt], Any]] = {

@@ -69,7 +69,7 @@ def preview(database: Database, request: UploadRequest, progress: Progress) -> t
 
 
 def _target(database: Database, request: UploadRequest) -> Target:
-    with database.session() as session:
+    with database.session(read_only=True) as session:
         target = placement.target(session, request.owner, request.pod or None)
         if request.transcode:
             transcodes.check_owners(session, [target.owner_id])

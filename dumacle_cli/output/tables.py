@@ -19,7 +19,7 @@ from dumacle_cli.units import parse_instant, show_duration, show_instant, show_s
 CHUNK = 500
 """Rows per table when a listing streams."""
 
-_HEADINGS = {"description": "what it makes", "entry": "file to open", "requires_video": "needs video"}
+_HEADINGS = {"entry": "file to open", "requires_video": "needs video"}
 _BOUNDARIES = ("_start", "_end")
 _GOOD = {"active", "uploaded", "verified", "ok", "running", "done", "stored", "unchanged"}
 _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"}

@@ -21,10 +21,10 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("mp4", "H.264 and AAC in one file that starts at once, at most 1080p.", "video.mp4"),
-        Preset("hls", "A ladder of H.264 sizes up to 1080p for players that adapt, sound apart.", "master.m3u8"),
-        Preset("audio", "The sound alone, as AAC.", "audio.m4a", requires_video=False),
-        Preset("poster", "One picture from a tenth into the film, at most 1280 wide.", "poster.jpg"),
+        Preset("mp4", "H.264 and AAC in one file that plays while it downloads, up to 1080p.", "video.mp4"),
+        Preset("hls", "H.264 in several sizes up to 1080p for adaptive players, with separate audio.", "master.m3u8"),
+        Preset("audio", "The audio only, as AAC.", "audio.m4a", requires_video=False),
+        Preset("poster", "One frame from a tenth into the video, at most 1280 pixels wide.", "poster.jpg"),
     )
 }
 

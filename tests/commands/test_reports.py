@@ -53,7 +53,7 @@ def test_each_refused_file_is_told_as_json(
     told = [json.loads(line) for line in upload("-o", form, *more)[1].splitlines() if line.startswith("{")]
     failed = told.pop()
     assert (failed["schema"], failed["code"], failed["exit"]) == ("dumacle.error.v1", "upload-incomplete", 3)
-    assert failed["message"].startswith("2 files were not uploaded; the first: large.bin: ")
+    assert failed["message"].startswith("2 not uploaded; the first: large.bin: ")
     assert [each["path"] for each in told] == ["large.bin", "larger.bin"]
     for each in told:
         assert (each["schema"], each["result"]) == ("dumacle.warning.v1", "refused")

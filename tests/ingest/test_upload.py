@@ -654,6 +654,14 @@ def test_dry_run_predicts_and_writes_nothing(
     assert real.data["refused"] >= 1
 
 
+def test_dry_run_that_breaks_off_says_that_nothing_was_changed(upload: Upload, fill: Fill, database: Database) -> None:
+    folder = fill(a=5)
+    with database.session() as session:
+        session.execute(text("LOCK TABLE app.files IN ACCESS EXCLUSIVE MODE"))
+        failed = upload(folder, "--dry-run", "--set", "lock_timeout=0.1", expect=10)
+    assert failed.error["fix"].startswith("nothing was changed; ")
+
+
 # Repeating
 
 

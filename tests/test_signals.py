@@ -1,0 +1,48 @@
+"""An exception of a signal is raised even where Python would drop it."""
+
+import os
+import signal
+import time
+import weakref
+from collections.abc import Callable
+
+import pytest
+
+from dumacle_cli.errors import TimedOut
+from dumacle_cli.signals import Terminated, handled
+
+pytestmark = pytest.mark.unit
+
+
+class Garbage:
+    """An object that something is called for when it goes."""
+
+
+def wait_in_callback(act: Callable[[], None]) -> None:
+    """Do this in the callback of a weak reference, where every exception is dropped, and then wait ten seconds."""
+
+    def going(_: object) -> None:
+        act()
+        time.sleep(0.5)
+
+    garbage = Garbage()
+    watched = weakref.ref(garbage, going)
+    del garbage
+    time.sleep(10)
+    assert watched() is None
+
+
+def test_timeout_in_a_callback_is_not_lost() -> None:
+    began = time.monotonic()
+    with pytest.raises(TimedOut), handled(0.1):
+        wait_in_callback(lambda: None)
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
+def test_signal_in_a_callback_is_not_lost(number: int, raised: type[BaseException]) -> None:
+    began = time.monotonic()
+    with pytest.raises(raised) as caught, handled(0):
+        wait_in_callback(lambda: os.kill(os.getpid(), number))
+    assert caught.type is raised
+    assert time.monotonic() - began < 5
