@@ -563,20 +563,128 @@ class UploadRefused(UploadIncomplete):
 # Object stores
 
 
-class StoreUnavailable(DumacleError):
-    """The object store cannot be reached, or reported a temporary fault."""
+class StoreFault(DumacleError):
+    """An object store cannot be reached, or refused a request."""
+
+    sentence = "{provider} at {endpoint} refused the request: {reason}"
+
+
+class StoreUnavailable(StoreFault):
+    """The object store reported a temporary fault, or did not respond."""
 
     exit = Exit.TEMPORARY
     sentence = "{provider} at {endpoint} is unavailable: {reason}"
     fix = "repeat the command; finished work is kept"
 
 
-class StoreRefused(DumacleError):
-    """The object store refused the keys or the request."""
+class StoreBusy(StoreUnavailable):
+    """The object store asks for fewer requests."""
+
+    sentence = "{provider} at {endpoint} asks for fewer requests: {reason}"
+    fix = "repeat the command later, or with a smaller --concurrency; finished work is kept"
+
+
+class StoreUnreachable(StoreUnavailable):
+    """No connection to the object store could be made."""
+
+    sentence = "{provider} at {endpoint} cannot be reached: {reason}"
+    fix = "check {provider}_endpoint, the network and the proxy, then repeat the command; finished work is kept"
+
+
+class StoreRefused(StoreFault):
+    """The object store refused the request."""
 
     exit = Exit.FORBIDDEN
-    sentence = "{provider} at {endpoint} refused the request: {reason}"
     fix = "check the keys and the bucket with: dumacle doctor"
+
+
+class KeysRefused(StoreRefused):
+    """The object store does not accept the keys."""
+
+    sentence = "{provider} at {endpoint} does not accept the keys: {reason}"
+    fix = "set valid keys: {provider}_access_key and {provider}_secret_key, or: dumacle pods credentials set"
+
+
+class AccessRefused(StoreRefused):
+    """The keys are valid, but may not do this."""
+
+    sentence = "{provider} at {endpoint} refused access: {reason}"
+    fix = "at the provider, allow these keys to list, read, write and delete objects in the bucket"
+
+
+class ClockWrong(StoreRefused):
+    """This machine's clock differs too much from the object store's, which refuses each signature."""
+
+    exit = Exit.FAILED
+    sentence = "{provider} at {endpoint} refused the signature: this machine's clock is {skew}"
+    fix = "set the clock by NTP (timedatectl set-ntp true), then repeat the command; finished work is kept"
+
+
+class WrongRegion(StoreRefused):
+    """The bucket is in another region than the configured one."""
+
+    exit = Exit.USAGE
+    sentence = "the bucket is in region {region}, not in the one that was asked: {provider} at {endpoint}"
+    fix = (
+        "dumacle config set {provider}_region {region!q}, and {provider}_endpoint if it is set; for a pod's own keys: "
+        "dumacle pods credentials set POD --provider {provider} --region {region!q}"
+    )
+
+
+class Redirected(StoreRefused):
+    """The object store redirects to another address, which is not followed."""
+
+    exit = Exit.USAGE
+    sentence = "{provider} at {endpoint} redirects to another address ({reason}), which is not followed"
+    fix = "correct {provider}_region and {provider}_endpoint; a proxy's login page may be redirecting, too"
+
+
+class NoSuchBucket(StoreRefused):
+    """The bucket does not exist at this endpoint."""
+
+    exit = Exit.NOT_FOUND
+    sentence = "{provider} at {endpoint} has no such bucket: {reason}"
+    fix = "create the bucket at the provider, or correct {provider}_bucket, {provider}_region and {provider}_endpoint"
+
+
+class BucketUnusable(StoreRefused):
+    """The bucket's name or state is not valid at this object store."""
+
+    exit = Exit.USAGE
+    sentence = "{provider} at {endpoint} does not accept the bucket: {reason}"
+    fix = "correct {provider}_bucket, or create a pod with another --bucket"
+
+
+class StoreFull(StoreRefused):
+    """The provider's own quota is used up."""
+
+    exit = Exit.LIMIT
+    sentence = "{provider} at {endpoint} accepts no more data: {reason}"
+    fix = "raise the quota of the bucket or account at the provider, or free space there"
+
+
+class NotSupported(StoreRefused):
+    """The object store does not support a request that Dumacle needs."""
+
+    exit = Exit.USAGE
+    sentence = "{provider} at {endpoint} does not support the request: {reason}"
+    fix = "check that {provider}_endpoint is the provider's S3 address, then: dumacle pods probe POD"
+
+
+class CertificateRefused(StoreRefused):
+    """The certificate of the object store is not trusted."""
+
+    exit = Exit.USAGE
+    sentence = "the certificate of {provider} at {endpoint} is not trusted: {reason}"
+    fix = "correct {provider}_endpoint, or set AWS_CA_BUNDLE to the file of the authority that signed the certificate"
+
+
+class NotAStore(StoreRefused):
+    """What responded is not an S3 store: a proxy, a login page or a website."""
+
+    exit = Exit.USAGE
+    sentence = "{provider} at {endpoint} did not respond as S3 does: {reason}"
+    fix = "check {provider}_endpoint and the proxy: a login page, a console or a website may have responded"
 
 
 class ObjectMissing(DumacleError):

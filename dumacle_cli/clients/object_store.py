@@ -1,14 +1,15 @@
 """The object store: one bucket, with the same promises at every provider. The only importer of boto3 and botocore.
 
-Every method raises StoreUnavailable (temporary: retry), StoreRefused (credentials, bucket or request), and
-ObjectMissing or UploadLost if it names a key or an upload. Each key is written only once.
+Every method raises StoreUnavailable (temporary: retry), StoreRefused (credentials, bucket, clock, region or request),
+and ObjectMissing or UploadLost if it names a key or an upload. Each key is written only once.
 An ObjectStore is safe to share between threads.
 """
 
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,13 +22,26 @@ from urllib.parse import quote
 
 from dumacle_cli.clients.providers import known
 from dumacle_cli.clients.proxies import SCHEMES, proxy_of
-from dumacle_cli.clients.store_errors import store_error
-from dumacle_cli.errors import DumacleError
+from dumacle_cli.clients.store_errors import is_web_page, store_error
+from dumacle_cli.errors import DumacleError, NotAStore
 
 CHUNK = 1024**2
 CONNECTIONS = 64
 DELETES_AT_ONCE = 16
 BULK = 1000
+FAULT_BYTES = 64 * 1024
+ANSWER_BYTES = 32 * CHUNK
+"""The most that is read of a response that is no object: a page of 1,000 long keys has a few MiB."""
+_PROMISED = {
+    "put_object": "ETag",
+    "upload_part": "ETag",
+    "head_object": "ETag",
+    "get_object": "ETag",
+    "create_multipart_upload": "UploadId",
+    "complete_multipart_upload": "ETag",
+    "list_objects_v2": "IsTruncated",
+}
+"""What a response holds if it comes from an S3 store, and not from a proxy or a login page."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +145,7 @@ class ObjectStore:
         with self._translated(""):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.location.bucket, Prefix=prefix, StartAfter=after):
+                self._check("list_objects_v2", page)
                 for item in page.get("Contents", ()):
                     yield Entry(item["Key"], item["Size"], _bare(item["ETag"]), item["LastModified"])
 
@@ -183,7 +198,13 @@ class ObjectStore:
             params["Key"] = key
         with self._translated(key):
             answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.location.bucket, **params)
+        self._check(operation, answer)
         return answer
+
+    def _check(self, operation: str, answer: Mapping[str, Any]) -> None:
+        """Raise NotAStore for a success that lacks what every S3 store says: it may be a proxy's login page."""
+        if (promised := _PROMISED.get(operation)) and answer.get(promised) in (None, ""):
+            raise _not_a_store(self.location, f"its response to {operation} has no {promised}")
 
     def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
         with self._translated(key), body:
@@ -204,20 +225,26 @@ class ObjectStore:
     def _translated(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
         from botocore.exceptions import ConnectionError as NoConnection
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
         except ClientError as error:
-            details, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-            raise self._error(key, details.get("Code", str(status)), status, details.get("Message", "")) from error
+            details, (status, headers) = error.response["Error"], _told(error.response)
+            region = details.get("Region") or details.get("Endpoint") or ""
+            message = f"{details.get('Message', '')} {region}".strip()
+            raise self._error(key, details.get("Code", str(status)), status, message, headers) from error
         except (NoConnection, HTTPClientError, IncompleteReadError) as error:
-            # Their messages may contain a URL with a signature; the class name is enough.
-            raise self._error(key, type(error).__name__, 0, "") from error
+            raise self._error(key, _cause(error) or type(error).__name__, 0, "") from error
+        except ResponseParserError as error:
+            raise _not_a_store(self.location, "its response is not XML") from error
         except BotoCoreError as error:
             raise self._error(key, type(error).__name__, 400, " ".join(str(error).split())) from error
 
-    def _error(self, key: str, code: str, status: int, message: str) -> DumacleError:
-        return store_error(self.location.provider, self.location.endpoint, key, code, status, message)
+    def _error(
+        self, key: str, code: str, status: int, message: str, headers: Mapping[str, str] | None = None
+    ) -> DumacleError:
+        return store_error(self.location.provider, self.location.endpoint, key, code, status, message, headers or {})
 
 
 def disposition(filename: str) -> str:
@@ -231,6 +258,30 @@ def authorities() -> str:
     from botocore.httpsession import where
 
     return os.environ.get("AWS_CA_BUNDLE") or str(where())
+
+
+def _not_a_store(location: Location, reason: str) -> NotAStore:
+    return NotAStore(provider=location.provider, endpoint=location.endpoint or "AWS", reason=reason)
+
+
+def _told(answer: Mapping[str, Any]) -> tuple[int, Mapping[str, str]]:
+    """Return the status and the headers of a response."""
+    about = answer["ResponseMetadata"]
+    return about.get("HTTPStatusCode", 0), about.get("HTTPHeaders", {})
+
+
+def _cause(error: BaseException) -> str:
+    """Return in words why there was no response. The messages of botocore may contain a URL with a signature."""
+    found, cause = getattr(error, "kwargs", {}).get("error", error), ""
+    while found is not None:
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f"certificate: {found.verify_message}"
+        if type(found).__name__ == "CertificateError":
+            return "certificate: it is for another host"
+        if isinstance(found, OSError) and found.strerror:
+            cause = found.strerror
+        found = getattr(found, "reason", None) or found.__cause__ or found.__context__
+    return cause
 
 
 def _bare(etag: str) -> str:
@@ -273,6 +324,8 @@ def _client(location: Location) -> Any:
         config=config,
     )
     _sign_given_hash(client)
+    _stay_here(client)
+    _bound_answers(client, location)
     return client
 
 
@@ -295,3 +348,54 @@ def _sign_given_hash(client: Any) -> None:
     for operation in ("PutObject", "UploadPart"):
         client.meta.events.register(f"before-parameter-build.s3.{operation}", take)
         client.meta.events.register(f"choose-signer.s3.{operation}", choose)
+
+
+def _stay_here(client: Any) -> None:
+    """Never follow a redirect: the request is signed, and a wrong region is to be corrected in the settings."""
+
+    def mark(context: dict[str, Any], **_: object) -> None:
+        context.setdefault("s3_redirect", {})["redirected"] = True
+
+    client.meta.events.register_last("before-parameter-build.s3", mark)
+
+
+def _bound_answers(client: Any, location: Location) -> None:
+    """Read at most so much of a response that is no object, and refuse web pages.
+
+    botocore would read an endless response into memory, and repeat a request that a login page answered.
+    """
+    http = client._endpoint.http_session
+
+    def send(request: Any, **_: object) -> Any:
+        whole, request.stream_output = not request.stream_output, True
+        answer = http.send(request)
+        succeeded = answer.status_code < 300
+        if whole or not succeeded:
+            answer.raw = _Bounded(answer.raw, ANSWER_BYTES if succeeded else FAULT_BYTES)
+            answer.content  # noqa: B018 - read now, so that the connection is free again
+        if succeeded and is_web_page({name.lower(): value for name, value in answer.headers.items()}):
+            answer.raw.close()
+            raise _not_a_store(location, "it sent a web page")
+        return answer
+
+    client.meta.events.register("before-send.s3", send)
+
+
+class _Bounded:
+    """A response's body up to a limit; the rest is not read, and its connection is closed."""
+
+    def __init__(self, raw: Any, limit: int) -> None:
+        self._raw, self._limit = raw, limit
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._raw.close()
+
+    def stream(self) -> Iterator[bytes]:
+        """Yield the body in pieces."""
+        for piece in self._raw.stream(FAULT_BYTES):
+            yield piece[: self._limit]
+            self._limit -= len(piece)
+            if self._limit <= 0:
+                self.close()
+                return

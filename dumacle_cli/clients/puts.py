@@ -6,6 +6,7 @@ of CPU; obstore 0.12 took 0.37 ms, because it passes requests to its own threads
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from types import TracebackType
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from dumacle_cli import retry
-from dumacle_cli.clients.object_store import Location, authorities
+from dumacle_cli.clients.object_store import FAULT_BYTES, Location, authorities
 from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.store_errors import store_error
 from dumacle_cli.errors import DumacleError, InvalidValue, StoreUnavailable
@@ -78,7 +79,7 @@ class Puts:
         # The empty `Expect:` keeps libcurl from waiting for a 100 Continue that many stores never send.
         request.setopt(pycurl.HTTPHEADER, [header, f"x-amz-content-sha256: {sha256}", "Expect:"])
         request.setopt(pycurl.HEADERFUNCTION, answer.take_header)
-        request.setopt(pycurl.WRITEFUNCTION, answer.body.write)
+        request.setopt(pycurl.WRITEFUNCTION, answer.take)
         try:
             await self._multi.perform(request)
         except pycurl.error as error:
@@ -88,22 +89,30 @@ class Puts:
         self._idle.append(request)
         if status != 200:
             text = answer.body.getvalue().decode(errors="replace")
-            raise self._error(key, status, _found("Code", text) or str(status), _found("Message", text))
-        return answer.etag
+            message = f"{_found('Message', text)} {_found('Endpoint', text)}".strip()
+            raise self._error(key, status, _found("Code", text) or str(status), message, answer.headers)
+        if not answer.headers.get("etag"):
+            raise self._error(key, status, "", "", {"content-type": "text/html"})
+        return answer.headers["etag"].strip('"')
 
-    def _error(self, key: str, status: int, code: str, message: str) -> DumacleError:
-        return store_error(self.location.provider, self.location.endpoint, key, code, status, message)
+    def _error(
+        self, key: str, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> DumacleError:
+        return store_error(self.location.provider, self.location.endpoint, key, code, status, message, headers or {})
 
 
 @dataclass(slots=True)
 class _Answer:
-    etag: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     body: BytesIO = field(default_factory=BytesIO)
 
     def take_header(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
-        if name.lower() == b"etag":
-            self.etag = value.strip().strip(b'"').decode("latin-1")
+        self.headers[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
+
+    def take(self, piece: bytes) -> int | None:
+        """Keep the body up to a limit; what is not taken ends the request."""
+        return self.body.write(piece) if self.body.tell() < FAULT_BYTES else 0
 
 
 def _request(location: Location) -> "Curl":
