@@ -86,7 +86,7 @@ def _content_type(item: Item) -> str:
 def compare(run: Run, batch: Sequence[Found], known: dict[str, uploads.Known], halted: Callable[[], bool]) -> Compared:
     """Return what to upload of a batch; files that differ only in mtime are hashed, outside of any transaction.
 
-    With `checksum` every file of the same size is hashed, and with `force` none.
+    With `checksum` every file of the same size is hashed, and with `force` none. A lost object is uploaded again.
     Raises Halted as soon as `halted` returns true.
     """
     result = Compared()
@@ -107,7 +107,7 @@ def _compare(run: Run, result: Compared, item: Item, found: uploads.Known | None
     elif found.busy_run is not None:
         error = f"run {found.busy_run} is uploading it now"
         result.outcomes.append(Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error))
-    elif found.version_id is None or run.request.force:
+    elif found.version_id is None or found.lost or run.request.force:
         result.wanted.append((item, found.version_id is not None))
     else:
         _compare_content(result, item, found, run.request.checksum, halted)
