@@ -142,7 +142,7 @@ function __dumacle_options
         case ' plans subscriptions list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--plan' 'Filter by plan.' '--user' 'Filter by user: e-mail address or id.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files upload'
-            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--prefix' 'Prefix for each path, such as 2026/holiday.' '--results' 'Write the result of each file to this file.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents (SHA-256), not only size and modification time.' '--force' 'Upload unchanged files too, each as a new version.' '--allow-empty' 'Accept folders without files, which are otherwise refused.' '--transcode' 'Transcode uploaded videos (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--results' 'Write the result of each file here.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents, not only size and time.' '--force' 'Upload unchanged files, too.' '--on-change' 'Other content at a path becomes a version, or.' '--delete-source' 'Delete source files that are proven stored.' '--yes' 'Do not ask before sources are deleted.' '-y' 'Do not ask before sources are deleted.' '--transcode' 'Transcode uploaded videos (and audio, for audio).' '--progress' 'Write a line a second without a terminal, too.' '--include' 'Take only what matches.' '--exclude' 'Leave out what matches.' '--min-size' 'Only this size or larger.' '--max-size' 'Only this size or smaller.' '--newer-than' 'Only modified since then.' '--older-than' 'Only modified before then.' '--no-hidden' 'Leave out names that start with a dot.' '--links' 'Symbolic links in folders.' '--allow-empty' 'Accept folders without files.' '--prefix' 'Put this before each path.' '--keep-name' 'Keep the names of the given folders.' '--flatten' 'Drop all folders from the paths.' '--files-from' 'Take the listed files; - is standard input.' '--null' 'The list has NUL after each path.' '-0' 'The list has NUL after each path.' '--manifest' 'CSV or JSONL: path, key, content_type.' '--stdin-name' 'Upload standard input to this path.' '--dry-run' 'Show what would change; change nothing.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix, sorted by path; needs --owner or --pod.' '--status' 'Filter by upload status.' '--deleted' 'Show deleted files, which can be restored, sorted by deletion.' '--sort' 'Sort order (path and size need --owner or --pod).' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files show'
@@ -411,14 +411,36 @@ function __dumacle_values
             true
         case ' files upload --pod'
             true
-        case ' files upload --prefix'
-            true
         case ' files upload --results'
             printf '%s\t%s\n' '@files' ''
         case ' files upload --stop-after'
             true
+        case ' files upload --on-change'
+            printf '%s\t%s\n' 'version' '' 'keep' '' 'fail' ''
         case ' files upload --transcode'
             printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+        case ' files upload --include'
+            true
+        case ' files upload --exclude'
+            true
+        case ' files upload --min-size'
+            true
+        case ' files upload --max-size'
+            true
+        case ' files upload --newer-than'
+            true
+        case ' files upload --older-than'
+            true
+        case ' files upload --links'
+            printf '%s\t%s\n' 'skip' '' 'follow' ''
+        case ' files upload --prefix'
+            true
+        case ' files upload --files-from'
+            printf '%s\t%s\n' '@files' ''
+        case ' files upload --manifest'
+            printf '%s\t%s\n' '@files' ''
+        case ' files upload --stdin-name'
+            true
         case ' files list --owner'
             true
         case ' files list --pod'

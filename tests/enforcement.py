@@ -80,7 +80,14 @@ COLUMNS = {
     ("users", "admin", "INSERT"): {"email", "name", "role", "status"},
     ("files", "enduser", "UPDATE"): {"deleted_at"},
     ("files", "worker", "UPDATE"): {"error"},
-    ("files", "cron", "UPDATE"): {"upload_status", "verified_at", "error", "version_id", "purging_at"},
+    ("files", "cron", "UPDATE"): {
+        "upload_status",
+        "verified_at",
+        "error",
+        "version_id",
+        "lost_version_id",
+        "purging_at",
+    },
     ("versions", "cron", "UPDATE"): {"status"},
     ("stripe_payloads", "listener", "SELECT"): {"event_id"},
 }

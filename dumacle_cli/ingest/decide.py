@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.escapes import quoted
 from dumacle_cli.ingest.content import HEAD, content_type, extension
 from dumacle_cli.ingest.items import Attempt, Item, Outcome, Problem, Result
-from dumacle_cli.ingest.runs import LEASE_SECONDS, Run
+from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, UploadRequest
 from dumacle_cli.ingest.scan import Found, opened, reason
 from dumacle_cli.store import uploads
 from dumacle_cli.units import show_size
@@ -70,7 +70,7 @@ def preview(run: Run, compared: Compared, space: dict[str, int | None]) -> list[
             outcomes.append(_refused(run, item, name, free))
             continue
         space.update({name: None if free is None else free - item.size for name, free in space.items()})
-        taken = transcode is not None and transcode.takes(_content_type(item))
+        taken = transcode is not None and transcode.takes(item.content_type or _content_type(item))
         outcomes.append(Outcome(item.path, Result.UPLOADED, item.size, new_version=new_version, transcode=taken))
     return outcomes
 
@@ -86,7 +86,7 @@ def _content_type(item: Item) -> str:
 def compare(run: Run, batch: Sequence[Found], known: dict[str, uploads.Known], halted: Callable[[], bool]) -> Compared:
     """Return what to upload of a batch; files that differ only in mtime are hashed, outside of any transaction.
 
-    With `checksum` every file of the same size is hashed, and with `force` none.
+    With `checksum` every file of the same size is hashed, and with `force` none. A lost object is uploaded again.
     Raises Halted as soon as `halted` returns true.
     """
     result = Compared()
@@ -107,16 +107,18 @@ def _compare(run: Run, result: Compared, item: Item, found: uploads.Known | None
     elif found.busy_run is not None:
         error = f"run {found.busy_run} is uploading it now"
         result.outcomes.append(Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error))
-    elif found.version_id is None or run.request.force:
+    elif found.version_id is None or found.lost or run.request.force:
         result.wanted.append((item, found.version_id is not None))
     else:
-        _compare_content(result, item, found, run.request.checksum, halted)
+        _compare_content(run.request, result, item, found, halted)
 
 
 def _compare_content(
-    result: Compared, item: Item, found: uploads.Known, checksum: bool, halted: Callable[[], bool]
+    request: UploadRequest, result: Compared, item: Item, found: uploads.Known, halted: Callable[[], bool]
 ) -> None:
     same_time = found.mtime_ns == item.mtime_ns
+    # A source is deleted only if its bytes are compared with what is stored, not its size and time.
+    checksum = request.checksum or request.delete_source
     try:
         trusted = same_time and not checksum
         same = found.size == item.size and (trusted or _digest(item.source, halted) == found.sha256)
@@ -124,11 +126,23 @@ def _compare_content(
         result.outcomes.append(Outcome(item.path, Result.FAILED, item.size, found.file_id, error=reason(error)))
         return
     if not same:
-        result.wanted.append((item, True))
+        _take_changed(request, result, item, found)
         return
-    result.outcomes.append(Outcome(item.path, Result.UNCHANGED, item.size, found.file_id))
+    proven = item if checksum and found.upload_status == "verified" else None
+    result.outcomes.append(Outcome(item.path, Result.UNCHANGED, item.size, found.file_id, proven=proven))
     if not same_time or found.upload_status not in ("uploaded", "verified"):
         result.touched.append((found.file_id, item.mtime_ns))
+
+
+def _take_changed(request: UploadRequest, result: Compared, item: Item, found: uploads.Known) -> None:
+    if request.on_change == "version":
+        result.wanted.append((item, True))
+        return
+    kept = request.on_change == "keep"
+    error = f"its content differs from what is stored, and --on-change is {request.on_change}"
+    result.outcomes.append(
+        Outcome(item.path, Result.SKIPPED if kept else Result.REFUSED, item.size, found.file_id, error=error)
+    )
 
 
 def _digest(source: bytes, halted: Callable[[], bool]) -> bytes:

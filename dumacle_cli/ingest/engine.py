@@ -114,7 +114,7 @@ class Engine:
         await recording
 
     async def _plan(self) -> None:
-        found = scan(self.request.sources, self.request.prefix, allow_empty=self.request.allow_empty)
+        found = scan(self.request.sources, self.request.prefix, self.request.rules)
         while batch := await asyncio.to_thread(_next, found):
             attempts = await self._planned(batch)
             for attempt in attempts:

@@ -25,12 +25,17 @@ FAILURES = (Result.CHANGED, Result.REFUSED, Result.CANCELLED, Result.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A file to upload: its path in the pod, its path on this machine, size (bytes) and mtime (ns)."""
+    """A file to upload: its path in the pod, its path on this machine, size (bytes) and mtime (ns).
+
+    The inode is 0 if a symbolic link leads there; the content type is empty unless it was given.
+    """
 
     path: str
     source: bytes
     size: int
     mtime_ns: int
+    inode: int = 0
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,8 @@ class Attempt:
 class Outcome:
     """The result of one item, as in a line of `--results`.
 
-    If a limit refused the item, `fix` is the command that explains the limit.
+    If a limit refused the item, `fix` is the command that explains the limit. `proven` is the item if its content is
+    proven to be stored.
     """
 
     path: str
@@ -77,6 +83,7 @@ class Outcome:
     fix: str = ""
     new_version: bool = False
     transcode: bool = False
+    proven: Item | None = None
 
 
 @dataclass(slots=True)
@@ -92,6 +99,10 @@ class Tally:
     """Files that a limit refused."""
     first_fix: str = ""
     first_error: str = ""
+    sources_deleted: int = 0
+    sources_kept: int = 0
+    first_kept: str = ""
+    """The first source that should have been deleted and was kept, with the reason."""
 
     @property
     def planned(self) -> int:
@@ -135,6 +146,8 @@ class Summary:
     planned_size: Bytes
     uploaded_size: Bytes
     transcodes: int
+    sources_deleted: int
+    sources_kept: int
     seconds: float
 
 
@@ -147,6 +160,8 @@ def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
         planned_size=tally.planned_bytes,
         uploaded_size=tally.uploaded_bytes,
         transcodes=tally.transcodes,
+        sources_deleted=tally.sources_deleted,
+        sources_kept=tally.sources_kept,
         seconds=round(seconds, 3),
         **totals(tally),
     )

@@ -203,6 +203,7 @@ def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) ->
         attempt.error or None,
         new_version=attempt.new_version,
         transcode=transcode is not None and transcode.takes(attempt.content_type),
+        proven=attempt.item if stored else None,
     )
 
 

@@ -3,21 +3,23 @@
 One process holds a run, over many transactions. If that process is killed, repeating its command takes the run over.
 """
 
-import hashlib
 import json
 import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from dumacle_cli import errors, retry
 from dumacle_cli.ingest.items import Tally, totals
+from dumacle_cli.ingest.selection import EVERYTHING, Rules
 from dumacle_cli.services.placement import Target
 from dumacle_cli.services.transcodes import TranscodeRequest
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 
+OnChange: TypeAlias = Literal["version", "keep", "fail"]
 LEASE_SECONDS = 30.0
 """How long a run and its leases stay valid after the last heartbeat."""
 
@@ -26,8 +28,9 @@ LEASE_SECONDS = 30.0
 class UploadRequest:
     """The sources, owner and target of an upload, and its limits (bytes); an empty pod is the owner's default.
 
-    `allow_empty` accepts folders without files. `checksum` compares contents even if size and mtime are equal, and
-    `force` uploads without comparing.
+    `rules` say what is taken of the sources. `checksum` compares contents even if size and mtime are equal, and
+    `force` uploads without comparing. `on_change` says what happens to other content at a path: a new version, kept as
+    it is, or refused. `delete_source` deletes sources that are proven to be stored.
     """
 
     sources: Sequence[bytes]
@@ -39,16 +42,17 @@ class UploadRequest:
     large_file_size: int
     concurrency: int
     stop_after: int = 0
-    allow_empty: bool = False
+    rules: Rules = EVERYTHING
     checksum: bool = False
     force: bool = False
+    on_change: OnChange = "version"
+    delete_source: bool = False
     transcode: TranscodeRequest | None = None
 
     @property
     def selection(self) -> bytes:
-        """A hash of the sources, which distinguishes runs with the same owner, pod and prefix."""
-        absolute = b"\0".join(sorted(os.path.abspath(source) for source in self.sources))  # noqa: PTH100 - bytes
-        return hashlib.sha256(absolute).digest()
+        """A hash of the sources and rules, which distinguishes runs with the same owner, pod and prefix."""
+        return self.rules.identity(self.sources)
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ def _read_small(attempt: Attempt, needs_md5: bool) -> bytes | None:
     except (OSError, Changed) as error:
         _end(attempt, error)
         return None
-    attempt.content_type = content_type(attempt.item.path, body[:HEAD])
+    attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, body[:HEAD])
     attempt.sha256 = hashlib.sha256(body).digest()
     if digest := _hasher(needs_md5):
         digest.update(body)
@@ -179,7 +179,7 @@ async def put_large(lanes: Lanes, attempt: Attempt) -> errors.DumacleError | Non
 async def _in_parts(lanes: Lanes, attempt: Attempt) -> None:
     store, part_size = lanes.store, size_of_parts(attempt.item.size)
     with opened(attempt.item.source) as handle:
-        attempt.content_type = content_type(attempt.item.path, handle.read(HEAD))
+        attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, handle.read(HEAD))
     upload_id = await asyncio.to_thread(store.create_multipart, attempt.key, attempt.content_type)
     await asyncio.to_thread(lanes.journal.record_parts, attempt, upload_id, part_size)
     try:

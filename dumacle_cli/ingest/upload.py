@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.ingest import decide, items
+from dumacle_cli.ingest.delete_source import Deleting
 from dumacle_cli.ingest.engine import BATCH, Engine
 from dumacle_cli.ingest.items import Progress, Summary, Tally
 from dumacle_cli.ingest.runs import Run, UploadRequest, opened
@@ -43,6 +44,8 @@ def upload(
     started, tally = time.monotonic(), Tally()
     target = _target(database, request)
     store = stores(target.place)
+    if request.delete_source:
+        progress = Deleting(progress, tally)
     with (
         opened(database, request, target, tally) as run,
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
@@ -55,7 +58,7 @@ def preview(database: Database, request: UploadRequest, progress: Progress) -> t
     """Return the totals that an upload would have, without writing anything; raises what `upload` raises."""
     started, tally = time.monotonic(), Tally()
     run = Run(0, request, _target(database, request))
-    found = scan(request.sources, request.prefix, allow_empty=request.allow_empty)
+    found = scan(request.sources, request.prefix, request.rules)
     with database.session(read_only=True) as session:
         free = uploads.free_space(session, run.target.pod_id, run.target.owner_id, datetime.now(UTC))
     while batch := list(islice(found, BATCH)):

@@ -298,6 +298,7 @@ _RECORD_VERIFIED = text("""
     UPDATE app.files SET
         verified_at = CASE WHEN seen.fault IS NULL THEN now() END,
         upload_status = CASE WHEN seen.fault IS NULL THEN 'verified' ELSE 'uploaded' END,
+        lost_version_id = CASE WHEN seen.fault IS NOT NULL THEN seen.version END,
         error = left(seen.fault, 2000)
     FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:faults AS text[]))
         AS seen (id, version, fault)
@@ -308,7 +309,10 @@ _RECORD_VERIFIED = text("""
 
 
 def record_verified(session: Session, faults: Sequence[tuple[Content, str | None]]) -> set[int]:
-    """Record verification results, with None for no error; returns the files that still had that version."""
+    """Record verification results, with None for no error; returns the files that still had that version.
+
+    A version with an error is lost: the next upload of its path replaces it.
+    """
     columns = {
         "ids": [content.file_id for content, _ in faults],
         "versions": [content.version_id for content, _ in faults],

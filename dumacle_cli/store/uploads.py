@@ -13,7 +13,10 @@ UNFINISHED = "('planned', 'uploading', 'completing')"
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the database knows about a path: its current version, and another run that is uploading to it now."""
+    """What the database knows about a path: its current version, and another run that is uploading to it now.
+
+    `lost`: the object of the current version was found missing or different.
+    """
 
     file_id: int
     version_id: int | None
@@ -22,6 +25,7 @@ class Known:
     sha256: bytes | None
     upload_status: str
     busy_run: int | None
+    lost: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +149,8 @@ def known(session: Session, pod: int, owner: int, run: int, paths: Sequence[str]
             SELECT f.path, f.id, f.version_id, f.size, f.mtime_ns, f.sha256, f.upload_status,
                 (SELECT l.run_id FROM app.versions AS v JOIN app.leases AS l ON l.id = v.lease_id
                  WHERE f.upload_status IN {UNFINISHED} AND v.file_id = f.id AND v.status IN {UNFINISHED}
-                     AND l.closed_at IS NULL AND l.until > now() AND l.run_id <> :run LIMIT 1)
+                     AND l.closed_at IS NULL AND l.until > now() AND l.run_id <> :run LIMIT 1),
+                f.version_id IS NOT NULL AND f.version_id IS NOT DISTINCT FROM f.lost_version_id
             FROM app.files AS f
             WHERE f.pod_id = :pod AND f.owner_id = :owner AND f.deleted_at IS NULL
                 AND f.path = ANY (CAST(:paths AS text[]))

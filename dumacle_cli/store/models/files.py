@@ -31,7 +31,10 @@ _UNFINISHED = "upload_status NOT IN ('uploaded', 'verified')"
 
 
 class File(Base):
-    """One media object of one owner in one pod at one path; `version_id` is its present content."""
+    """One media object of one owner in one pod at one path; `version_id` is its present content.
+
+    `lost_version_id` is the version whose object was last found missing or different; it may be an earlier one.
+    """
 
     __tablename__ = "files"
 
@@ -39,6 +42,7 @@ class File(Base):
     pod_id: Mapped[int] = mapped_column(ForeignKey("app.pods.id", ondelete="RESTRICT"))
     owner_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="RESTRICT"))
     version_id: Mapped[int | None]
+    lost_version_id: Mapped[int | None] = mapped_column(deferred=True)
     run_id: Mapped[int | None]
     size: Mapped[int]
     mtime_ns: Mapped[int | None]
