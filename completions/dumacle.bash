@@ -80,7 +80,7 @@ _dumacle_options() {
         ' files list') REPLY='--owner --pod --prefix --status --deleted --sort --desc --limit --after --all' ;;
         ' files show') REPLY='--owner --pod --watch' ;;
         ' files url') REPLY='--owner --pod --rendition --expires --dry-run' ;;
-        ' files download') REPLY='--owner --pod --prefix --to --force' ;;
+        ' files download') REPLY='--owner --pod --prefix --to --force --status --older-than' ;;
         ' files move') REPLY='--to-owner --owner --pod --prefix --dry-run --op-id --max' ;;
         ' files delete') REPLY='--owner --pod --prefix --older-than --dry-run --op-id --yes -y --max' ;;
         ' files restore') REPLY='--owner --pod --prefix --dry-run --op-id --max' ;;
@@ -235,6 +235,8 @@ _dumacle_values() {
         ' files download --pod') REPLY='' ;;
         ' files download --prefix') REPLY='' ;;
         ' files download --to') REPLY='' ;;
+        ' files download --status') REPLY='planned uploading completing uploaded verified changed refused cancelled failed' ;;
+        ' files download --older-than') REPLY='' ;;
         ' files move --to-owner') REPLY='' ;;
         ' files move --owner') REPLY='' ;;
         ' files move --pod') REPLY='' ;;

@@ -150,7 +150,7 @@ function __dumacle_options
         case ' files url'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--rendition' 'Link to a rendition, such as hls; see: files show.' '--expires' 'Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.' '--dry-run' 'Show what would change; change nothing.'
         case ' files download'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'File, folder or pipe to write to; default: the file\'s name; - is standard output.' '--force' 'Overwrite regular files with different content.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'File, folder or pipe to write to; default: the file\'s name; - is standard output.' '--force' 'Overwrite regular files with different content.' '--status' 'Filter by upload status.' '--older-than' 'Only files created before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y.'
         case ' files move'
             printf '%s\t%s\n' '--to-owner' 'The new owner: e-mail address or id.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' files delete'
@@ -452,6 +452,10 @@ function __dumacle_values
         case ' files download --prefix'
             true
         case ' files download --to'
+            true
+        case ' files download --status'
+            printf '%s\t%s\n' 'planned' '' 'uploading' '' 'completing' '' 'uploaded' '' 'verified' '' 'changed' '' 'refused' '' 'cancelled' '' 'failed' ''
+        case ' files download --older-than'
             true
         case ' files move --to-owner'
             true

@@ -611,6 +611,25 @@ class ContentDiffers(DumacleError):
     fix = "upload the file again, then: dumacle files verify"
 
 
+class DownloadIncomplete(DumacleError):
+    """A download stopped; what it received is kept in a part file."""
+
+    sentence = "{path}: {reason}; {kept} of {size} are kept in {part}"
+    fix = "repeat the command: it continues there"
+
+    def __init__(self, exit_: Exit, **facts: object) -> None:
+        super().__init__(**facts)
+        self.exit = exit_
+
+
+class DownloadBusy(DumacleError):
+    """Another process is downloading to the same target."""
+
+    exit = Exit.LOCKED
+    sentence = "another process is downloading to the same target: it holds {part}"
+    fix = "wait until it ends, then repeat the command"
+
+
 # Credentials, and the key that they are encrypted with
 
 

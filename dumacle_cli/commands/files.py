@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +35,7 @@ WATCH_SECONDS = 1
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 AGE = "Only files {} before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y"
+Status = Annotated[files.UploadStatus | None, typer.Option("--status", help="Filter by upload status.")]
 OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('created')}.")]
 
 
@@ -50,7 +53,7 @@ def list_(
     prefix: Annotated[
         str, typer.Option("--prefix", help="Filter by path prefix, sorted by path; needs --owner or --pod.")
     ] = "",
-    status: Annotated[files.UploadStatus | None, typer.Option("--status", help="Filter by upload status.")] = None,
+    status: Status = None,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Show deleted files, which can be restored, sorted by deletion.")
     ] = False,
@@ -146,11 +149,16 @@ def download(
         ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite regular files with different content.")] = False,
+    status: Status = None,
+    older_than: OlderThan = "",
 ) -> Rows[downloads.Downloaded]:
-    """Download a file, or a folder of files with --owner and --to, and verify every byte."""
+    """Download a file, or a folder of files with --owner and --to, and verify every byte.
+
+    If it is interrupted, repeat it: it continues where it stopped.
+    """
     if not file:
-        return _download_many(context, owner, pod, prefix, to, force)
-    if prefix:
+        return _download_many(context, owner, pod, prefix, to, force, status=status, before=_before(older_than))
+    if prefix or status or older_than:
         raise UsageError("give either one FILE or filters", "dumacle files download")
     with context.session() as session:
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
@@ -169,15 +177,34 @@ def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
 
 
 def _download_many(
-    context: Context, owner: str, pod: str, prefix: str, to: str, force: bool
+    context: Context, owner: str, pod: str, prefix: str, to: str, force: bool, **filters: Any
 ) -> Rows[downloads.Downloaded]:
     if not owner or to in ("", *STANDARD_OUTPUT):
         raise UsageError("give a FILE, or --owner USER and --to FOLDER", "dumacle files download")
     with context.session() as session:
-        chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
-    found = list(downloads.to_folder(context.database, context.stores.open, chosen, Path(to), force=force))
-    failed = sum(each.error is not None for each in found)
-    return Result(found, exit=Exit.PARTIAL if failed else Exit.DONE, note=f"{len(found)} files, {failed} failed")
+        chosen = files.select(session, owner=owner, pod=pod, prefix=prefix, **filters)
+    result: Rows[downloads.Downloaded] = Result(())
+    found = _counted(downloads.to_folder(context.database, context.stores.open, chosen, Path(to), force=force), result)
+    if context.options.quiet:
+        failed = (each for each in found if each.error is not None)
+        result.data = chain([first], failed) if (first := next(failed, None)) else ()
+    else:
+        result.data = found
+    return result
+
+
+def _counted(
+    found: Iterator[downloads.Downloaded], result: Rows[downloads.Downloaded]
+) -> Iterator[downloads.Downloaded]:
+    """Yield the results, and count them in `result`."""
+    number = failed = 0
+    for each in found:
+        number += 1
+        if each.error is not None:
+            failed += 1
+            result.exit = Exit.PARTIAL
+        yield each
+    result.note = f"{number} files, {failed} failed"
 
 
 @app.changes("move", example="dumacle files move --owner bob@example.com --to-owner ada@example.com", bulk=True)

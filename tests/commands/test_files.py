@@ -118,7 +118,26 @@ def test_download_many(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
     (tmp_path / "a" / "1").write_bytes(b"mine")
     assert [row["result"] for row in run(*asked, expect=3).data] == ["refused", "unchanged"]
     run("files", "download", "--owner", ADA, expect=2)
-    run("files", "download", "a/1", "--prefix", "a", expect=2)
+    for filters in (("--prefix", "a"), ("--status", "uploaded"), ("--older-than", "1d")):
+        run("files", "download", "a/1", *filters, expect=2)
+
+
+def test_quiet_downloads_print_only_what_failed(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
+    asked = ("files", "download", "--owner", ADA, "--to", tmp_path, "-q")
+    assert run(*asked).out == ""
+    assert (tmp_path / "a" / "22").read_bytes() == b"twotwo"
+    (tmp_path / "a" / "1").write_bytes(b"mine")
+    assert "refused" in run(*asked, expect=3).out
+    assert "unchanged" not in run(*asked, expect=3).out
+
+
+def test_filters_of_downloads(run: "Run", ids: dict[str, int], database: Database, tmp_path: Path) -> None:
+    with database.session() as session:
+        session.get_one(File, ids["a/1"]).created_at = LONG_AGO
+        session.get_one(File, ids["a/22"]).upload_status = "verified"
+    for number, (filters, path) in enumerate(((("--status", "verified"), "a/22"), (("--older-than", "10d"), "a/1"))):
+        asked = ("files", "download", "--owner", ADA, *filters, "--to", tmp_path / str(number), "-o", "json")
+        assert [row["path"] for row in run(*asked).data] == [path]
 
 
 def test_move(run: "Run", ids: dict[str, int]) -> None:

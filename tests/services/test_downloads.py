@@ -293,16 +293,6 @@ def test_many_are_accounted_for_each(database: Database, object_store: ObjectSto
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 3
 
 
-def test_breaking_off_leaves_no_part(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
-    for number in range(40):
-        one(database, object_store, f"f{number}", bytes(3 * 1024**2))
-    found = downloads.to_folder(database, lambda *_: object_store, Selection(), tmp_path, force=False)
-    next(found)
-    found.close()  # type: ignore[attr-defined]
-    assert not [name for name in names(tmp_path) if name.endswith(".part")]
-    assert len(names(tmp_path)) < 40
-
-
 # Verifying
 
 
