@@ -401,6 +401,7 @@ LISTS = {
     "pod": "pods list",
     "plan": "plans list",
     "file": "files list",
+    "version": "files versions",
     "transcode": "transcode list",
     "preset": "transcode presets list",
     "subscription": "plans subscriptions list",

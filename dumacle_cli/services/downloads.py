@@ -24,7 +24,7 @@ from dumacle_cli.errors import (
     OutputFailed,
     StoreUnavailable,
 )
-from dumacle_cli.services import part_files
+from dumacle_cli.services import part_files, versions
 from dumacle_cli.services.outages import Outage
 from dumacle_cli.services.part_files import OtherContent, PartFile
 from dumacle_cli.store import files as store
@@ -79,9 +79,15 @@ class Cancelled(Exception):
     """The other downloads were cancelled."""
 
 
-def content(session: "Session", file_id: int) -> store.Content:
-    """Return the current version of a file; raises Conflict if it is deleted or has none yet."""
-    found = store.contents(session, [file_id])
+def content(session: "Session", file_id: int, version_id: int | None = None) -> store.Content:
+    """Return a version of a file, by default the current one.
+
+    Raises NotFound for a version of another file, and Conflict if the file is deleted, or the version is not or no
+    longer stored.
+    """
+    if version_id:
+        versions.require_stored(session, file_id, version_id)
+    found = store.contents(session, [file_id], version_id)
     if not found:
         reason = f"file {file_id} is deleted, or its upload never ended"
         raise Conflict(reason=reason, advice=f"dumacle files show {file_id}")
