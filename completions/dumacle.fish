@@ -19,7 +19,7 @@ function __dumacle_children
         case ' plans subscriptions'
             printf '%s\t%s\n' 'list' 'List subscriptions, including ended ones.' 'show' 'Show a subscription; for a user, the current or most recent one.'
         case ' files'
-            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.'
+            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'versions' 'List the versions of a file that still exist, latest first.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'rename' 'Rename a file, or replace the prefix of many paths; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet, or an older version of a file with --version.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.'
         case ' transcode'
             printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones.' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'presets' 'Show transcode presets.'
         case ' transcode presets'
@@ -147,20 +147,24 @@ function __dumacle_options
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix, sorted by path; needs --owner or --pod.' '--status' 'Filter by upload status.' '--deleted' 'Show deleted files, which can be restored, sorted by deletion.' '--sort' 'Sort order (path and size need --owner or --pod).' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files show'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--watch' 'Wait until the upload has finished.'
+        case ' files versions'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.'
         case ' files url'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--rendition' 'Link to a rendition, such as hls; see: files show.' '--expires' 'Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--rendition' 'Link to a rendition, such as hls; see: files show.' '--expires' 'Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.' '--version' 'Use this version; see: files versions.' '--dry-run' 'Show what would change; change nothing.'
         case ' files download'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'File, folder or pipe to write to; default: the file\'s name; - is standard output.' '--force' 'Overwrite regular files with different content.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'File, folder or pipe to write to; default: the file\'s name; - is standard output.' '--force' 'Overwrite regular files with different content.' '--status' 'Filter by upload status.' '--older-than' 'Only files created before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y.' '--version' 'Use this version; see: files versions.'
         case ' files move'
             printf '%s\t%s\n' '--to-owner' 'The new owner: e-mail address or id.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+        case ' files rename'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'Replaces --prefix in the paths.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' files delete'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--older-than' 'Only files created before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to change more than this many items.'
         case ' files restore'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--version' 'Use this version; see: files versions.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' files purge'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--older-than' 'Only files deleted before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y; default: retention_days.' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to change more than this many items.'
         case ' files verify'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--read' 'Read all bytes and compare SHA-256.' '--limit' 'Verify at most this many files.' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--read' 'Read all bytes and compare SHA-256.' '--limit' 'Verify at most this many files; default: 1000.' '--slice' 'Verify all files of the I-th of N parts, such as 2/7.' '--sample' 'Verify this many files, chosen at random.' '--full' 'Verify all files.' '--dry-run' 'Show what would change; change nothing.'
         case ' transcode submit'
             printf '%s\t%s\n' '--preset' 'The preset to use.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode list'
@@ -459,6 +463,10 @@ function __dumacle_values
             true
         case ' files show --pod'
             true
+        case ' files versions --owner'
+            true
+        case ' files versions --pod'
+            true
         case ' files url --owner'
             true
         case ' files url --pod'
@@ -467,6 +475,8 @@ function __dumacle_values
             true
         case ' files url --expires'
             true
+        case ' files url --version'
+            true
         case ' files download --owner'
             true
         case ' files download --pod'
@@ -474,6 +484,12 @@ function __dumacle_values
         case ' files download --prefix'
             true
         case ' files download --to'
+            true
+        case ' files download --status'
+            printf '%s\t%s\n' 'planned' '' 'uploading' '' 'completing' '' 'uploaded' '' 'verified' '' 'changed' '' 'refused' '' 'cancelled' '' 'failed' ''
+        case ' files download --older-than'
+            true
+        case ' files download --version'
             true
         case ' files move --to-owner'
             true
@@ -486,6 +502,18 @@ function __dumacle_values
         case ' files move --op-id'
             true
         case ' files move --max'
+            true
+        case ' files rename --owner'
+            true
+        case ' files rename --pod'
+            true
+        case ' files rename --prefix'
+            true
+        case ' files rename --to'
+            true
+        case ' files rename --op-id'
+            true
+        case ' files rename --max'
             true
         case ' files delete --owner'
             true
@@ -504,6 +532,8 @@ function __dumacle_values
         case ' files restore --pod'
             true
         case ' files restore --prefix'
+            true
+        case ' files restore --version'
             true
         case ' files restore --op-id'
             true
@@ -526,6 +556,10 @@ function __dumacle_values
         case ' files verify --prefix'
             true
         case ' files verify --limit'
+            true
+        case ' files verify --slice'
+            true
+        case ' files verify --sample'
             true
         case ' transcode submit --preset'
             printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
@@ -664,11 +698,15 @@ function __dumacle_arguments
             printf '%s\t%s\n' '@files' ''
         case ' files show'
             printf '%s\t%s\n' '@files' ''
+        case ' files versions'
+            printf '%s\t%s\n' '@files' ''
         case ' files url'
             printf '%s\t%s\n' '@files' ''
         case ' files download'
             printf '%s\t%s\n' '@files' ''
         case ' files move'
+            printf '%s\t%s\n' '@files' ''
+        case ' files rename'
             printf '%s\t%s\n' '@files' ''
         case ' files delete'
             printf '%s\t%s\n' '@files' ''

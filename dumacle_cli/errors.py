@@ -401,6 +401,7 @@ LISTS = {
     "pod": "pods list",
     "plan": "plans list",
     "file": "files list",
+    "version": "files versions",
     "transcode": "transcode list",
     "preset": "transcode presets list",
     "subscription": "plans subscriptions list",
@@ -717,6 +718,25 @@ class ContentDiffers(DumacleError):
     exit = Exit.INTEGRITY
     sentence = "{path}: the stored content differs from what was recorded"
     fix = "upload the file again, then: dumacle files verify"
+
+
+class DownloadIncomplete(DumacleError):
+    """A download stopped; what it received is kept in a part file."""
+
+    sentence = "{path}: {reason}; {kept} of {size} are kept in {part}"
+    fix = "repeat the command: it continues there"
+
+    def __init__(self, exit_: Exit, **facts: object) -> None:
+        super().__init__(**facts)
+        self.exit = exit_
+
+
+class DownloadBusy(DumacleError):
+    """Another process is downloading to the same target."""
+
+    exit = Exit.LOCKED
+    sentence = "another process is downloading to the same target: it holds {part}"
+    fix = "wait until it ends, then repeat the command"
 
 
 # Credentials, and the key that they are encrypted with

@@ -136,9 +136,14 @@ class ObjectStore:
         answer = self._call("head_object", key)
         return Head(answer["ContentLength"], _bare(answer["ETag"]), answer.get("ContentType", ""))
 
-    def get(self, key: str) -> Iterator[bytes]:
-        """Return the bytes in chunks of at most 1 MiB; raises StoreUnavailable if the response is cut short."""
-        return self._chunks(key, self._call("get_object", key)["Body"])
+    def get(self, key: str, start: int = 0) -> Iterator[bytes]:
+        """Return the bytes from `start` on, in chunks of at most 1 MiB, also from a store that sends the whole object.
+
+        Raises StoreUnavailable if the response is cut short.
+        """
+        answer = self._call("get_object", key, **({"Range": f"bytes={start}-"} if start else {}))
+        unwanted = 0 if answer.get("ContentRange", "").startswith(f"bytes {start}-") else start
+        return self._chunks(key, answer["Body"], unwanted)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """Yield the objects with the prefix and a key after `after`, sorted by key, in constant memory."""
@@ -206,9 +211,12 @@ class ObjectStore:
         if (promised := _PROMISED.get(operation)) and answer.get(promised) in (None, ""):
             raise _not_a_store(self.location, f"its response to {operation} has no {promised}")
 
-    def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
+    def _chunks(self, key: str, body: Any, unwanted: int) -> Iterator[bytes]:
         with self._translated(key), body:
-            yield from body.iter_chunks(CHUNK)
+            for chunk in body.iter_chunks(CHUNK):
+                if wanted := chunk[unwanted:]:
+                    yield wanted
+                unwanted -= len(chunk) - len(wanted)
 
     def _body(self, body: bytes, sha256: str) -> dict[str, Any]:
         if self._facts.proof == "payload-hash":

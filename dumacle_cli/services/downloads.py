@@ -2,21 +2,33 @@
 
 import hashlib
 import os
-import secrets
 import stat
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from dumacle_cli import paths
-from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, InvalidValue, ObjectMissing, OutputFailed
+from dumacle_cli.errors import (
+    Conflict,
+    ContentDiffers,
+    DownloadIncomplete,
+    DumacleError,
+    Exit,
+    InvalidValue,
+    ObjectMissing,
+    OutputFailed,
+    StoreUnavailable,
+)
+from dumacle_cli.services import part_files, versions
+from dumacle_cli.services.outages import Outage
+from dumacle_cli.services.part_files import OtherContent, PartFile
 from dumacle_cli.store import files as store
-from dumacle_cli.units import Bytes, Url
+from dumacle_cli.units import Bytes, Url, show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -27,8 +39,8 @@ if TYPE_CHECKING:
 
     Stores = Callable[[Place], ObjectStore]
 
-AT_ONCE = 8
-PAGE = 500
+AT_ONCE = 16
+AHEAD = PAGE = 500
 LONGEST_LINK = 604_800
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -67,9 +79,15 @@ class Cancelled(Exception):
     """The other downloads were cancelled."""
 
 
-def content(session: "Session", file_id: int) -> store.Content:
-    """Return the current version of a file; raises Conflict if it is deleted or has none yet."""
-    found = store.contents(session, [file_id])
+def content(session: "Session", file_id: int, version_id: int | None = None) -> store.Content:
+    """Return a version of a file, by default the current one.
+
+    Raises NotFound for a version of another file, and Conflict if the file is deleted, or the version is not or no
+    longer stored.
+    """
+    if version_id:
+        versions.require_stored(session, file_id, version_id)
+    found = store.contents(session, [file_id], version_id)
     if not found:
         reason = f"file {file_id} is deleted, or its upload never ended"
         raise Conflict(reason=reason, advice=f"dumacle files show {file_id}")
@@ -102,19 +120,43 @@ def file_name(path: str) -> str:
 # Bytes
 
 
-def checked(stores: "Stores", wanted: store.Content) -> Iterator[bytes]:
+def checked(stores: "Stores", wanted: store.Content, outage: Outage | None = None) -> Iterator[bytes]:
     """Yield the bytes of a version; raises ContentDiffers at the end, or as soon as there are too many.
 
-    Raises ForeignObject before the first byte.
+    A response that breaks off is continued. Raises ForeignObject before the first byte, and StoreUnavailable if the
+    store is away for too long.
     """
     digest, size = hashlib.sha256(), 0
-    for chunk in stores(wanted.place).get(wanted.own_key()):
+    for chunk in _arriving(stores, wanted, 0, outage or Outage()):
         size += len(chunk)
         if size > wanted.size:
             break
         digest.update(chunk)
         yield chunk
-    if size != wanted.size or (wanted.sha256 and digest.digest() != wanted.sha256):
+    _compare(wanted, size, digest.digest())
+
+
+def _arriving(stores: "Stores", wanted: store.Content, start: int, outage: Outage) -> Iterator[bytes]:
+    """Yield the bytes from `start` on; after a temporary fault, continue where it stopped."""
+    position, failures = start, 0
+    while True:
+        try:
+            for chunk in stores(wanted.place).get(wanted.own_key(), position):
+                position += len(chunk)
+                failures = 0
+                outage.end()
+                yield chunk
+            return
+        except StoreUnavailable:
+            if start < position == wanted.size:
+                return
+            if not outage.wait(failures):
+                raise
+            failures += 1
+
+
+def _compare(wanted: store.Content, size: int, sha256: bytes) -> None:
+    if size != wanted.size or (wanted.sha256 and sha256 != wanted.sha256):
         raise ContentDiffers(path=wanted.path)
 
 
@@ -130,8 +172,8 @@ def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, for
     """Write a version to the target file, or under its own name to the target folder or the working directory.
 
     A target that is a link is followed, and a pipe or character device is written to. Raises OutputFailed if the reader
-    of a pipe leaves, ContentDiffers, and Conflict if something else is in the way: a regular file with other content is
-    replaced with `force`, anything else never.
+    of a pipe leaves, ContentDiffers, DownloadBusy, DownloadIncomplete, and Conflict if something else is in the way: a
+    regular file with other content is replaced with `force`, anything else never.
     """
     file = target or Path()
     if file.is_dir():
@@ -142,7 +184,7 @@ def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, for
         file = Path(os.path.realpath(file))
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, Event())
+        return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, Outage())
     finally:
         os.close(folder)
 
@@ -168,40 +210,48 @@ def to_folder(
     replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    base, stop = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), Event()
+    base, outage = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), Outage()
 
     def one(wanted: store.Content) -> Downloaded:
-        return _reported(stores, wanted, base, folder, force, stop)
+        return _reported(stores, wanted, base, folder, force, outage)
 
     try:
         with ThreadPoolExecutor(AT_ONCE) as pool:
+            begun: deque[Future[Downloaded]] = deque()
             try:
-                for batch in _batches(database, chosen):
-                    yield from pool.map(one, batch)
+                for wanted in _contents(database, chosen):
+                    begun.append(pool.submit(one, wanted))
+                    if len(begun) == AHEAD:
+                        yield begun.popleft().result()
+                while begun:
+                    yield begun.popleft().result()
             finally:
-                stop.set()
+                outage.stop()
+                pool.shutdown(wait=False, cancel_futures=True)
     finally:
         os.close(base)
 
 
-def _batches(database: "Database", chosen: store.Selection) -> Iterator[list[store.Content]]:
+def _contents(database: "Database", chosen: store.Selection) -> Iterator[store.Content]:
     after: str | None = None
     while True:
         with database.session(read_only=True) as session:
             found = store.contents_page(session, chosen, after=after, limit=PAGE)
-        yield found.items
+        yield from found.items
         after = found.after
         if after is None:
             return
 
 
-def _reported(stores: "Stores", wanted: store.Content, base: int, folder: Path, force: bool, stop: Event) -> Downloaded:
+def _reported(
+    stores: "Stores", wanted: store.Content, base: int, folder: Path, force: bool, outage: Outage
+) -> Downloaded:
     """Save one of many files; an error becomes its result and does not stop the others."""
     target = str(folder / os.fsdecode(paths.decode(wanted.path)).lstrip("/"))
     try:
         *parents, name = _parts(wanted.path)
         with _below(base, parents) as inside:
-            return _save(stores, wanted, inside, name, target, force, stop)
+            return _save(stores, wanted, inside, name, target, force, outage)
     except (Conflict, InvalidValue) as error:
         result: Result = "refused"
         reason = str(error)
@@ -239,23 +289,51 @@ def _below(base: int, names: list[bytes]) -> Iterator[int]:
 
 
 def _save(
-    stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, stop: Event
+    stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, outage: Outage
 ) -> Downloaded:
-    """Write to a temporary file, make it durable, and only then rename it."""
+    """Write to a part file, make it durable, and only then rename it."""
     if _same(folder, name, wanted, force):
         return Downloaded(wanted.file_id, wanted.path, wanted.size, "unchanged", target)
     _check_target(folder, name, target, force)
-    part = f".dumacle-{secrets.token_hex(8)}.part"
-    try:
-        _write(checked(stores, wanted), part, folder, wanted.mtime_ns, stop)
+    with part_files.opened(folder, name) as part:
+        try:
+            _fetch(stores, wanted, part, outage)
+        except StoreUnavailable as error:
+            if not part.size:
+                raise
+            raise _incomplete(part, wanted, str(error), Exit.TEMPORARY) from error
+        except OSError as error:
+            raise _incomplete(part, wanted, error.strerror or type(error).__name__, Exit.FAILED) from error
         _check_target(folder, name, target, force)
-        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(part, dir_fd=folder)
-        raise
-    os.fsync(folder)
+        part.finish(name, wanted.mtime_ns)
     return Downloaded(wanted.file_id, wanted.path, wanted.size, "downloaded", target)
+
+
+def _incomplete(part: PartFile, wanted: store.Content, reason: str, exit_: Exit) -> DownloadIncomplete:
+    kept, size = show_size(part.size), show_size(wanted.size)
+    return DownloadIncomplete(exit_, path=wanted.path, reason=reason, kept=kept, size=size, part=part.name)
+
+
+def _fetch(stores: "Stores", wanted: store.Content, part: PartFile, outage: Outage) -> None:
+    """Continue a part file to its end; start over if it turns out to be of another content."""
+    if wanted.sha256 and part.resume(wanted.size):
+        try:
+            return _receive(stores, wanted, part, outage)
+        except (ContentDiffers, OtherContent):
+            part.restart()
+    else:
+        part.restart()
+    return _receive(stores, wanted, part, outage)
+
+
+def _receive(stores: "Stores", wanted: store.Content, part: PartFile, outage: Outage) -> None:
+    for chunk in _arriving(stores, wanted, part.size, outage):
+        if outage.is_stopped:
+            raise Cancelled
+        part.write(chunk)
+        if part.size > wanted.size:
+            break
+    _compare(wanted, part.size, part.sha256)
 
 
 def _check_target(folder: int, name: bytes, target: str, force: bool) -> None:
@@ -273,18 +351,6 @@ def _check_target(folder: int, name: bytes, target: str, force: bool) -> None:
 def _in_the_way(target: str, kind: str) -> Conflict:
     reason = f"{paths.encode(target)} is {kind}, and only regular files are replaced"
     return Conflict(reason=reason, advice="remove it, or download to another place with --to")
-
-
-def _write(chunks: Iterator[bytes], part: str, folder: int, mtime_ns: int | None, stop: Event) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(part, flags, 0o666, dir_fd=folder), "wb") as file:
-        for chunk in chunks:
-            if stop.is_set():
-                raise Cancelled
-            file.write(chunk)
-        file.flush()
-        _set_time(file.fileno(), mtime_ns)
-        os.fsync(file.fileno())
 
 
 def _set_time(descriptor: int, mtime_ns: int | None) -> None:

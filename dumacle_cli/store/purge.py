@@ -50,10 +50,10 @@ def old_versions(chosen: Selection) -> Select[int]:
 
     `chosen.before` applies to when the versions were superseded or started, not to their files.
     """
-    following = aliased(Version)
+    following, began = aliased(Version), tuple_(func.coalesce(Version.stored_at, Version.created_at), Version.id)
     superseded_at = (
         select(func.min(following.stored_at))
-        .where(following.file_id == Version.file_id, following.id > Version.id)
+        .where(following.file_id == Version.file_id, tuple_(following.stored_at, following.id) > began)
         .scalar_subquery()
     )
     query = (

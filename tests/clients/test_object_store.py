@@ -546,3 +546,10 @@ def test_a_repr_tells_no_keys(rclone: Location) -> None:
 def assert_secretless(error: DumacleError, location: Location) -> None:
     told = [repr(error), str(error), error.remedy, repr(error.__cause__), str(error.__cause__)]
     assert not [text for text in told if location.secret_key in text or location.access_key in text]
+
+
+@pytest.mark.parametrize("start", [0, 1, 1024**2, 3 * 1024**2 - 1])
+def test_a_part_of_an_object(store: ObjectStore, prefix: str, start: int) -> None:
+    body = bytes(range(256)) * (3 * 4096)
+    store.put(prefix + "r", body, sha256(body), "text/plain")
+    assert b"".join(store.get(prefix + "r", start)) == body[start:]
