@@ -1,4 +1,4 @@
-"""Translates S3 error responses into Dumacle's errors, whichever client received them."""
+"""Translates S3 error responses into Dumacle's errors, for every client alike."""
 
 import re
 from collections.abc import Mapping

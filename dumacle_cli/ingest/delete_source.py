@@ -2,6 +2,7 @@
 
 import os
 import stat
+from threading import Lock
 
 from dumacle_cli.ingest.items import Attempt, Item, Outcome, Progress, Result, Tally
 from dumacle_cli.ingest.scan import mtime, reason
@@ -10,10 +11,10 @@ _UNVERIFIED = "it was uploaded earlier and is not verified yet; run dumacle file
 
 
 class Deleting:
-    """Passes progress on, deletes each source that is proven to be stored, and counts in the tally what was kept."""
+    """Passes progress on, deletes each source that is proven to be stored, and counts what was kept."""
 
     def __init__(self, progress: Progress, tally: Tally) -> None:
-        self._progress, self._tally = progress, tally
+        self._progress, self._tally, self._lock = progress, tally, Lock()
 
     def planned(self, files: int, size: int) -> None:
         """More files will be uploaded."""
@@ -31,12 +32,16 @@ class Deleting:
         elif outcome.result is Result.UNCHANGED:
             self._count(outcome.path, _UNVERIFIED)
 
+    def say(self, line: str) -> None:
+        """The run waits for something, or goes on."""
+        self._progress.say(line)
+
     def _count(self, path: str, kept: str) -> None:
-        if not kept:
-            self._tally.sources_deleted += 1
-            return
-        self._tally.sources_kept += 1
-        self._tally.first_kept = self._tally.first_kept or f"{path}: {kept}"
+        with self._lock:
+            self._tally.sources_deleted += not kept
+            self._tally.sources_kept += bool(kept)
+            if kept:
+                self._tally.first_kept = self._tally.first_kept or f"{path}: {kept}"
 
 
 def _delete(item: Item) -> str:
