@@ -111,6 +111,7 @@ class Settings(BaseModel):
         description="maximum number of small files uploaded at once",
     )
     large_file_size: Size = _setting("16MiB", "files of this size or larger are uploaded in parts")
+    resume_days: int = Field(7, ge=0, le=365, description="days for which the parts of an interrupted upload are kept")
     url_expiry: int = Field(3600, ge=1, le=604_800, description="seconds for which a presigned link is valid")
     retention_days: int = Field(30, ge=0, le=36_500, description="days for which a deleted file can be restored")
     ffmpeg: OptionalPath = _setting(None, "FFmpeg to use; default: the installed wheel, else PATH", "FFMPEG_PATH")

@@ -44,7 +44,10 @@ class Problem:
 
 @dataclass(slots=True)
 class Attempt:
-    """An item with its committed row, key and lease."""
+    """An item with its committed row, key and lease; with an upload id if it continues an earlier upload in parts.
+
+    `part_etags` are known if all parts were stored, and `stored_sha256` is then what they were made from.
+    """
 
     item: Item
     file_id: int
@@ -58,6 +61,10 @@ class Attempt:
     etag: str = ""
     error: str = ""
     result: Result = Result.UPLOADED
+    upload_id: str = ""
+    part_size: int = 0
+    part_etags: tuple[str, ...] = ()
+    stored_sha256: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
