@@ -68,7 +68,7 @@ def run(database: "Database", stores: "Stores", keep_seconds: float) -> tuple[Re
     attempts = sum(_end_attempts(database, keep_seconds))
     removed, failed = purge.remove_failed(database, stores)
     aborted, unlisted = _abort_strays(database, stores, max(keep_seconds, STRAY_SECONDS))
-    away = {**failed, **unlisted}
+    away: dict[Place | int, DumacleError] = {**failed, **unlisted}
     return Reaped(leases, closed, attempts, removed.versions, aborted, len(away)), list(away.values())
 
 
