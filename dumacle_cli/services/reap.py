@@ -68,7 +68,7 @@ def run(database: "Database", stores: "Stores", keep_seconds: float) -> tuple[Re
     attempts = sum(_end_attempts(database, keep_seconds))
     removed, failed = purge.remove_failed(database, stores)
     aborted, unlisted = _abort_strays(database, stores, max(keep_seconds, STRAY_SECONDS))
-    away: dict[Place | int, DumacleError] = {**failed, **unlisted}
+    away = failed | unlisted
     return Reaped(leases, closed, attempts, removed.versions, aborted, len(away)), list(away.values())
 
 
@@ -80,12 +80,12 @@ def _end_attempts(database: "Database", keep_seconds: float) -> Iterator[int]:
         yield ended
 
 
-def _abort_strays(database: "Database", stores: "Stores", age: float) -> tuple[int, dict[Place, DumacleError]]:
+def _abort_strays(database: "Database", stores: "Stores", age: float) -> tuple[int, dict[Place | int, DumacleError]]:
     """Abort the multipart uploads in the pods' folders that no row names and that are older than `age` (seconds)."""
     with database.session(read_only=True) as session:
         folders = uploads.folders(session)
     before = datetime.now(UTC) - timedelta(seconds=age)
-    aborted, failed = 0, dict[Place, DumacleError]()
+    aborted, failed = 0, dict[Place | int, DumacleError]()
     for place, prefix in folders:
         if place in failed:
             continue

@@ -217,25 +217,36 @@ def continue_attempts(session: Session, run: int, lease: int, versions: Sequence
     )
 
 
-def record_parts(session: Session, version: int, upload_id: str, part_size: int) -> None:
-    """Record a multipart upload before its first part is sent."""
-    session.execute(
-        text("UPDATE app.versions SET upload_id = :upload_id, part_size = :part_size WHERE id = :version"),
-        {"version": version, "upload_id": upload_id, "part_size": part_size},
-    )
-
-
-def record_completing(
-    session: Session, file: int, version: int, etags: Sequence[str] = (), sha256: bytes | None = None
-) -> None:
-    """Record that all parts are stored, with their ETags in order, before the upload is completed."""
+def record_parts(session: Session, version: int, lease: int, upload_id: str, part_size: int) -> None:
+    """Record a multipart upload before its first part is sent, unless another process has continued the attempt."""
     session.execute(
         text(
-            "UPDATE app.versions SET status = 'completing', part_etags = :etags, sha256 = :sha256 WHERE id = :version"
+            f"""
+            UPDATE app.versions SET upload_id = :upload_id, part_size = :part_size, part_etags = NULL
+            WHERE id = :version AND lease_id = :lease AND status IN {UNFINISHED}
+            """  # noqa: S608 - a constant
         ),
-        {"version": version, "etags": "\n".join(etags) or None, "sha256": sha256},
+        {"version": version, "lease": lease, "upload_id": upload_id, "part_size": part_size},
     )
-    session.execute(text("UPDATE app.files SET upload_status = 'completing' WHERE id = :file"), {"file": file})
+
+
+def record_completing(session: Session, version: int, lease: int, etags: Sequence[str], sha256: bytes) -> None:
+    """Record that all parts are stored, with their ETags in order, before the upload is completed.
+
+    It does nothing if another process has continued the attempt.
+    """
+    session.execute(
+        text(
+            f"""
+            WITH ours AS (
+                UPDATE app.versions SET status = 'completing', part_etags = :etags, sha256 = :sha256
+                WHERE id = :version AND lease_id = :lease AND status IN {UNFINISHED} RETURNING file_id
+            )
+            UPDATE app.files AS f SET upload_status = 'completing' FROM ours WHERE f.id = ours.file_id
+            """  # noqa: S608 - a constant
+        ),
+        {"version": version, "lease": lease, "etags": "\n".join(etags), "sha256": sha256},
+    )
 
 
 def record_stored(session: Session, columns: dict[str, list[Any]]) -> None:
@@ -273,16 +284,21 @@ def record_stored(session: Session, columns: dict[str, list[Any]]) -> None:
 def record_failed(session: Session, columns: dict[str, list[Any]]) -> None:
     """Mark attempts as failed: a file keeps its earlier version, or takes the status if it has none.
 
-    A cancelled upload in parts can be continued: its version stays as it is.
+    A cancelled upload in parts can be continued: its version stays as it is. Nothing changes where another process has
+    continued the attempt.
     """
     session.execute(
         text(
             """
-            WITH ended AS (
+            WITH given AS (
                 SELECT * FROM unnest(
-                    CAST(:file_id AS bigint[]), CAST(:version_id AS bigint[]), CAST(:status AS text[]),
+                    CAST(:version_id AS bigint[]), CAST(:lease_id AS bigint[]), CAST(:status AS text[]),
                     CAST(:error AS text[])
-                ) AS e (file_id, version_id, status, error)
+                ) AS e (version_id, lease_id, status, error)
+            ), ended AS (
+                SELECT v.file_id, given.* FROM given
+                JOIN app.versions AS v ON v.id = given.version_id AND v.lease_id = given.lease_id
+                FOR NO KEY UPDATE OF v
             ), given_up AS (
                 UPDATE app.versions AS v SET status = 'failed' FROM ended
                 WHERE v.id = ended.version_id AND NOT (ended.status = 'cancelled' AND v.upload_id IS NOT NULL)
@@ -380,6 +396,24 @@ def record_spent(session: Session, spent: dict[int, int]) -> set[int]:
     rows = session.execute(
         text("SELECT app.spend_leases(CAST(:ids AS bigint[]), CAST(:bytes AS bigint[]))"),
         {"ids": list(spent), "bytes": list(spent.values())},
+    )
+    return set(rows.scalars())
+
+
+def lock_unfinished(session: Session, attempts: dict[int, int]) -> set[int]:
+    """Lock those of these attempts that nobody has given up or continued, and return them; keys are versions, values
+    their leases.
+    """
+    rows = session.execute(
+        text(
+            f"""
+            SELECT v.id FROM app.versions AS v
+            JOIN unnest(CAST(:ids AS bigint[]), CAST(:leases AS bigint[])) AS held (id, lease_id)
+                ON held.id = v.id AND held.lease_id = v.lease_id
+            WHERE v.status IN {UNFINISHED} ORDER BY v.id FOR NO KEY UPDATE OF v
+            """  # noqa: S608 - a constant
+        ),
+        {"ids": list(attempts), "leases": list(attempts.values())},
     )
     return set(rows.scalars())
 
