@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dumacle_cli import errors, paths
 from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.recorded import recorded
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import visible
 from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tally
@@ -52,6 +55,9 @@ def upload(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept folders without files, which are otherwise refused.")
     ] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Share the work with processes that run the same upload, on any machine.")
+    ] = False,
     transcode: Annotated[
         presets.Name | None,
         typer.Option(
@@ -74,6 +80,8 @@ def upload(
         force=force,
         allow_empty=allow_empty,
         transcode=transcode,
+        join=join,
+        parameters=recorded(context.parameters, without=("results", "join")),
         report=True,
     )
     return _result(context, summary, tally, transcode)
@@ -92,6 +100,8 @@ def run_upload(
     force: bool = False,
     allow_empty: bool = False,
     transcode: presets.Name | None = None,
+    join: bool = False,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
     report: bool = False,
 ) -> tuple[Summary, Tally]:
     """Upload, or preview the upload on a dry run, and return the totals; with `report`, warn about each failure."""
@@ -113,6 +123,8 @@ def run_upload(
         force=force,
         allow_empty=allow_empty,
         transcode=_transcode_request(transcode) if transcode else None,
+        join=join,
+        parameters=parameters,
     )
     if context.options.dry_run:
         return uploading.preview(context.database, request, _Reporter(context, None) if report else NoProgress())
