@@ -20,6 +20,7 @@ from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tal
 from dumacle_cli.ingest.scan import LONGEST
 from dumacle_cli.output.result import Result
 from dumacle_cli.transcode import presets
+from dumacle_cli.units import parse_size
 
 if TYPE_CHECKING:
     from dumacle_cli.ingest.items import Attempt
@@ -58,6 +59,9 @@ def upload(
     join: Annotated[
         bool, typer.Option("--join", help="Share the work with processes that run the same upload, on any machine.")
     ] = False,
+    bandwidth: Annotated[
+        str, typer.Option("--bandwidth", metavar="SIZE", help="Most bytes to send in a second, such as 50MiB.")
+    ] = "",
     transcode: Annotated[
         presets.Name | None,
         typer.Option(
@@ -79,6 +83,7 @@ def upload(
         checksum=checksum,
         force=force,
         allow_empty=allow_empty,
+        bandwidth=bandwidth,
         transcode=transcode,
         join=join,
         parameters=recorded(context.parameters, without=("results", "join")),
@@ -99,6 +104,7 @@ def run_upload(
     checksum: bool = False,
     force: bool = False,
     allow_empty: bool = False,
+    bandwidth: str = "",
     transcode: presets.Name | None = None,
     join: bool = False,
     parameters: Mapping[str, Any] = MappingProxyType({}),
@@ -118,6 +124,7 @@ def run_upload(
         large_file_size=context.settings.large_file_size,
         concurrency=0 if context.settings.upload_concurrency == "auto" else context.settings.upload_concurrency,
         patience=context.settings.patience,
+        bandwidth=parse_size(bandwidth, "--bandwidth") if bandwidth else context.settings.upload_bandwidth,
         stop_after=stop_after,
         checksum=checksum,
         force=force,

@@ -103,7 +103,7 @@ def test_resume_repeats_with_the_same_options(
 def test_cancel_a_run_that_was_killed(
     run: Run, begin: Begin, fill: Fill, database: Database, object_store: ObjectStore
 ) -> None:
-    process = begin(many(fill))
+    process = begin(many(fill), "--bandwidth", "4MiB")
     kill(process, database)
     with database.session() as session:
         session.execute(text("UPDATE app.runs SET heartbeat_at = now() - interval '31 seconds'"))
@@ -116,8 +116,8 @@ def test_cancel_a_run_that_was_killed(
 
 
 def test_cancel_a_run_that_is_at_work(run: Run, begin: Begin, upload: Upload, fill: Fill, database: Database) -> None:
-    folder = fill(**{f"film{number}": 300 * 1024**2 for number in range(4)})
-    process = begin(folder, "--set", "upload_bandwidth=20MiB")
+    folder = fill(**{f"film{number}": 100 * 1024**2 for number in range(4)})
+    process = begin(folder, "--bandwidth", "20MiB")
     wait(lambda: count(database, "SELECT count(*) FROM app.versions WHERE upload_id IS NOT NULL") > 0, 60)
     assert [each["status"] for each in run("files", "runs", "cancel", "1", "-o", "json").data] == ["running"]
     assert "run 1 was cancelled" in process.communicate(timeout=60)[1]

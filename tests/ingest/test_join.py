@@ -20,7 +20,7 @@ __all__ = ["program"]
 pytestmark = pytest.mark.integration
 
 SECONDS = 90
-FEW = ("--set", "upload_concurrency=4")
+SLOW = ("--set", "upload_concurrency=4", "--bandwidth", "2MiB")
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def end(process: Process) -> None:
 
 def test_two_share_the_work(begin: Begin, run: Run, fill: Fill, database: Database, object_store: ObjectStore) -> None:
     folder = many(fill)
-    first = begin(folder, *FEW)
+    first = begin(folder, *SLOW)
     wait(lambda: uploaded(database) > 0, SECONDS)
-    second = begin(folder, "--join", *FEW)
+    second = begin(folder, "--join", *SLOW)
     end(first)
     end(second)
     once(database, object_store, folder)
@@ -71,7 +71,7 @@ def test_without_join_a_run_is_busy_and_says_how(
     begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database
 ) -> None:
     folder = many(fill)
-    first = begin(folder, *FEW)
+    first = begin(folder, *SLOW)
     wait(lambda: uploaded(database) > 0, SECONDS)
     error = upload(folder, expect=9).error
     assert (error["code"], "--join" in error["fix"]) == ("run-busy", True)
@@ -91,9 +91,9 @@ def test_one_is_killed_and_the_other_does_all(
     victim: int, begin: Begin, run: Run, fill: Fill, database: Database, object_store: ObjectStore
 ) -> None:
     folder = many(fill, 800)
-    processes = [begin(folder, *FEW)]
+    processes = [begin(folder, *SLOW)]
     wait(lambda: uploaded(database) > 0, SECONDS)
-    processes.append(begin(folder, "--join", *FEW))
+    processes.append(begin(folder, "--join", *SLOW))
     wait(lambda: len(list_parts(database)) == 2, SECONDS)
     processes[victim].kill()
     end(processes[1 - victim])
@@ -110,10 +110,10 @@ def test_one_that_slept_cannot_harm(
     begin: Begin, run: Run, fill: Fill, database: Database, object_store: ObjectStore
 ) -> None:
     folder = many(fill, 600)
-    sleeper = begin(folder, *FEW)
+    sleeper = begin(folder, *SLOW)
     wait(lambda: uploaded(database) > 0, SECONDS)
     sleeper.send_signal(signal.SIGSTOP)
-    other = begin(folder, "--join", *FEW)
+    other = begin(folder, "--join", *SLOW)
     end(other)  # It waits until the leases of the first have run out.
     assert uploaded(database) == 600
     sleeper.send_signal(signal.SIGCONT)
