@@ -403,6 +403,7 @@ LISTS = {
     "file": "files list",
     "version": "files versions",
     "transcode": "transcode list",
+    "run": "files runs list",
     "preset": "transcode presets list",
     "subscription": "plans subscriptions list",
     "event": "webhooks events list",
@@ -536,7 +537,22 @@ class RunBusy(DumacleError):
 
     exit = Exit.LOCKED
     sentence = "this upload is already running: run {run}, process {pid} on {host}"
-    fix = "wait until it ends, then repeat the command; finished files are not uploaded again"
+    fix = "wait until it ends, then repeat the command; or take part in it: add --join"
+
+
+class RunElsewhere(DumacleError):
+    """The sources of a run are on another machine."""
+
+    exit = Exit.CONFLICT
+    sentence = "run {run} was begun on {host}, and {source} is not on this machine"
+    fix = "resume it on {host}, or repeat the upload with the path on this machine"
+
+
+class RunCancelled(DumacleError):
+    """Somebody cancelled the run with `files runs cancel`."""
+
+    sentence = "run {run} was cancelled"
+    fix = "what was uploaded is kept; to upload the rest, repeat the command"
 
 
 class StoppedAfter(DumacleError):

@@ -30,7 +30,7 @@ PIECE = 256 * 1024
 class Puts:
     """Sends PUTs to one bucket; safe to share between threads. `pass_bytes` is called before bytes are sent."""
 
-    def __init__(self, location: Location, pass_bytes: Callable[[int], None] | None = None) -> None:
+    def __init__(self, location: Location, pass_bytes: Callable[[int], object] | None = None) -> None:
         self.location = location
         self._pass = pass_bytes
         self._idle: list[Curl] = []
@@ -111,7 +111,7 @@ class Puts:
 class _Paced:
     """A body that is handed out in pieces, each after it was let through."""
 
-    def __init__(self, body: bytes, pass_bytes: Callable[[int], None]) -> None:
+    def __init__(self, body: bytes, pass_bytes: Callable[[int], object]) -> None:
         self._rest, self._pass = memoryview(body), pass_bytes
 
     def read(self, most: int) -> bytes:

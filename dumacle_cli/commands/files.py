@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from dumacle_cli.commands import uploads
+from dumacle_cli.commands import runs, uploads
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import Descending, File, InPod, Owner, Prefix
@@ -32,6 +32,8 @@ T = TypeVar("T", "downloads.Downloaded", "verification.Verified")
 
 app = CommandGroup("files")
 app.include(uploads.app)
+app.include(runs.app)
+app.add(runs.group)
 
 WATCH_SECONDS = 1
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dumacle_cli import errors, paths
 from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.recorded import recorded
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import visible
 from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tally
@@ -69,6 +71,12 @@ def upload(
         bool, typer.Option("--delete-source", help="Delete source files that are proven stored.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sources are deleted.")] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Share the work with processes that run the same upload, on any machine.")
+    ] = False,
+    bandwidth: Annotated[
+        str, typer.Option("--bandwidth", metavar="SIZE", help="Most bytes to send in a second, such as 50MiB.")
+    ] = "",
     transcode: Annotated[
         presets.Name | None,
         typer.Option("--transcode", metavar="PRESET", help="Transcode uploaded videos (and audio, for audio)."),
@@ -192,7 +200,10 @@ def upload(
             force=force,
             on_change=on_change,
             delete_source=delete_source,
+            bandwidth=bandwidth,
             transcode=transcode,
+            join=join,
+            parameters=recorded(context.parameters, without=("results", "join")),
             report=True,
             lines=progress,
         )
@@ -264,7 +275,10 @@ def run_upload(
     force: bool = False,
     on_change: OnChange = "version",
     delete_source: bool = False,
+    bandwidth: str = "",
     transcode: presets.Name | None = None,
+    join: bool = False,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
     report: bool = False,
     lines: bool = False,
 ) -> tuple[Summary, Tally]:
@@ -283,6 +297,7 @@ def run_upload(
         large_file_size=context.settings.large_file_size,
         concurrency=0 if context.settings.upload_concurrency == "auto" else context.settings.upload_concurrency,
         patience=context.settings.patience,
+        bandwidth=parse_size(bandwidth, "--bandwidth") if bandwidth else context.settings.upload_bandwidth,
         stop_after=stop_after,
         rules=rules or EVERYTHING,
         checksum=checksum,
@@ -290,6 +305,8 @@ def run_upload(
         on_change=on_change,
         delete_source=delete_source,
         transcode=_transcode_request(transcode) if transcode else None,
+        join=join,
+        parameters=parameters,
     )
     if context.options.dry_run:
         return uploading.preview(context.database, request, _Reporter(context, None) if report else NoProgress())

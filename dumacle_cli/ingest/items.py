@@ -50,7 +50,10 @@ class Problem:
 
 @dataclass(slots=True)
 class Attempt:
-    """An item with its committed row, key and lease."""
+    """An item with its committed row, key and lease; with an upload id if it continues an earlier upload in parts.
+
+    `part_etags` are known if all parts were stored, and `stored_sha256` is then what they were made from.
+    """
 
     item: Item
     file_id: int
@@ -67,6 +70,8 @@ class Attempt:
     etag: str = ""
     error: str = ""
     result: Result = Result.UPLOADED
+    part_etags: tuple[str, ...] = ()
+    stored_sha256: bytes = b""
 
 
 @dataclass(slots=True)
@@ -170,8 +175,23 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """Where the time of a run went, in seconds, summed over its threads: together they exceed the time that passed."""
+
+    reading: float = 0.0
+    hashing: float = 0.0
+    network: float = 0.0
+    database: float = 0.0
+    waiting: float = 0.0
+    """Waited for a service that was away, or for the bandwidth that was set."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued."""
+    """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued.
+
+    The seconds of the stages are summed over all threads, so together they exceed `seconds`.
+    """
 
     run: int | None
     planned: int
@@ -189,9 +209,14 @@ class Summary:
     sources_deleted: int
     sources_kept: int
     seconds: float
+    reading_seconds: float
+    hashing_seconds: float
+    network_seconds: float
+    database_seconds: float
+    waiting_seconds: float
 
 
-def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
+def summarise(tally: Tally, run: int | None, seconds: float, times: Times) -> Summary:
     """Return the totals as commands show them; `run` is None for a preview."""
     return Summary(
         run=run,
@@ -203,6 +228,11 @@ def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
         sources_deleted=tally.sources_deleted,
         sources_kept=tally.sources_kept,
         seconds=round(seconds, 3),
+        reading_seconds=round(times.reading, 3),
+        hashing_seconds=round(times.hashing, 3),
+        network_seconds=round(times.network, 3),
+        database_seconds=round(times.database, 3),
+        waiting_seconds=round(times.waiting, 3),
         **totals(tally),
     )
 

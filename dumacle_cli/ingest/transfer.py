@@ -107,17 +107,13 @@ class Lanes:
     journal: Journal
     crew: Crew
     halted: threading.Event
-    stopwatches: list[Stopwatch] = field(default_factory=list)
+    add: Callable[[Stopwatch], None]
+    """Adds what a thread spent to the times of the run."""
     needs_md5: bool = field(init=False)
     """Whether the MD5 of a body is needed to prove its upload."""
 
     def __post_init__(self) -> None:
         self.needs_md5 = providers.known(self.store.location.provider).proof == "md5-etag"
-
-    def stopwatch(self) -> Stopwatch:
-        """Return a new stopwatch, whose times are added to the summary."""
-        self.stopwatches.append(Stopwatch())
-        return self.stopwatches[-1]
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Ask the store until it answers or patience is over; what it could not take slows the pace."""
@@ -228,7 +224,6 @@ class _Large:
 
     def __init__(self, lanes: Lanes, attempt: Attempt, spent: Stopwatch) -> None:
         self.lanes, self.attempt, self.spent = lanes, attempt, spent
-        self._spent_on_parts = lanes.stopwatch()
         self._changed = threading.Condition()
         self._under_way = self._moved = 0
         self._error: BaseException | None = None
@@ -243,6 +238,7 @@ class _Large:
             self._put_parts()
         except errors.UploadLost:
             self.attempt.upload_id, self._error, self._there, self._moved = "", None, {}, 0
+            self.attempt.part_etags = ()
             self._put_parts()
         except (errors.StoreRefused, errors.ContentDiffers, Changed, OSError):
             if self.attempt.upload_id:
@@ -253,7 +249,10 @@ class _Large:
     def _put_parts(self) -> None:
         self._begin()
         self._send()
+        if self.attempt.part_etags and self.attempt.sha256 != self.attempt.stored_sha256:
+            raise Changed("it changed since its parts were sent; run the same command again")
         if not self._completed:
+            self.attempt.part_etags = tuple(part.etag for _, part in sorted(self._there.items()))
             self.lanes.journal.record_completing(self.attempt)
             self._complete()
         head = self.lanes.patiently(lambda: self.lanes.store.head(self.attempt.key))
@@ -265,6 +264,9 @@ class _Large:
     def _begin(self) -> None:
         """Continue the multipart upload of an earlier attempt, or create one."""
         attempt, store = self.attempt, self.lanes.store
+        if attempt.upload_id and attempt.part_etags:
+            self._there = {number: Part(number, etag, 0) for number, etag in enumerate(attempt.part_etags, 1)}
+            return
         if attempt.upload_id:
             try:
                 parts = self.lanes.patiently(lambda: list(store.list_parts(attempt.key, attempt.upload_id)))
@@ -327,8 +329,8 @@ class _Large:
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the file
             self._error = self._error or error
         self.lanes.budget.give(self.attempt.part_size)
+        self.lanes.add(spent)
         with self._changed:
-            self._spent_on_parts.add(spent)
             self._under_way -= 1
             self._changed.notify_all()
 
@@ -346,8 +348,8 @@ class _Large:
 
     def _has(self, number: int, body: bytes) -> bool:
         """Whether the store holds this part already, by its size and MD5."""
-        if self._completed:
-            return True
+        if self._completed or self.attempt.part_etags:
+            return True  # All parts are there; the hash of the whole file says if they are from this content.
         part = self._there.get(number)
         return part is not None and (part.size, part.etag) == (len(body), _md5(body).hex())
 
