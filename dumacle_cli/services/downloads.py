@@ -3,9 +3,7 @@
 import hashlib
 import os
 import stat
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +25,7 @@ from dumacle_cli.errors import (
 from dumacle_cli.services import part_files, versions
 from dumacle_cli.services.outages import Outage
 from dumacle_cli.services.part_files import OtherContent, PartFile
+from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import files as store
 from dumacle_cli.units import Bytes, Url, show_size
 
@@ -210,26 +209,12 @@ def to_folder(
     replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    base, outage = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), Outage()
+    outage = Outage()
 
     def one(wanted: store.Content) -> Downloaded:
-        return _reported(stores, wanted, base, folder, force, outage)
+        return _reported(stores, wanted, folder, force, outage)
 
-    try:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            begun: deque[Future[Downloaded]] = deque()
-            try:
-                for wanted in _contents(database, chosen):
-                    begun.append(pool.submit(one, wanted))
-                    if len(begun) == AHEAD:
-                        yield begun.popleft().result()
-                while begun:
-                    yield begun.popleft().result()
-            finally:
-                outage.stop()
-                pool.shutdown(wait=False, cancel_futures=True)
-    finally:
-        os.close(base)
+    return in_order(one, _contents(database, chosen), threads=AT_ONCE, ahead=AHEAD, stop=outage.stop)
 
 
 def _contents(database: "Database", chosen: store.Selection) -> Iterator[store.Content]:
@@ -243,14 +228,12 @@ def _contents(database: "Database", chosen: store.Selection) -> Iterator[store.C
             return
 
 
-def _reported(
-    stores: "Stores", wanted: store.Content, base: int, folder: Path, force: bool, outage: Outage
-) -> Downloaded:
+def _reported(stores: "Stores", wanted: store.Content, folder: Path, force: bool, outage: Outage) -> Downloaded:
     """Save one of many files; an error becomes its result and does not stop the others."""
     target = str(folder / os.fsdecode(paths.decode(wanted.path)).lstrip("/"))
     try:
         *parents, name = _parts(wanted.path)
-        with _below(base, parents) as inside:
+        with _below(folder, parents) as inside:
             return _save(stores, wanted, inside, name, target, force, outage)
     except (Conflict, InvalidValue) as error:
         result: Result = "refused"
@@ -273,9 +256,9 @@ def _parts(path: str) -> list[bytes]:
 
 
 @contextmanager
-def _below(base: int, names: list[bytes]) -> Iterator[int]:
+def _below(base: Path, names: list[bytes]) -> Iterator[int]:
     """Open the folder below `base`, creating it if needed, without following symbolic links."""
-    here = os.dup(base)
+    here = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in names:
             with suppress(FileExistsError):

@@ -13,7 +13,7 @@ import pytest
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.services import downloads, outages, part_files
+from dumacle_cli.services import downloads, outages, part_files, verification
 from dumacle_cli.services.part_files import OVERLAP
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Content, Selection
@@ -311,3 +311,33 @@ def test_an_outage_is_waited_for_once_and_not_for_each_file(
     monkeypatch.setattr("threading.Event.wait", lambda _, seconds=None: pauses.append(seconds or 0))
     assert set(many(database, objects, tmp_path / "in").values()) == {"failed"}
     assert len([each for each in pauses if each]) < 100
+    found = verification.run(database, lambda *_: objects, Selection(), read=True, record=True)
+    assert {each.result for each in found} == {"failed"}
+    assert len([each for each in pauses if each]) < 200
+
+
+def test_an_interrupted_download_ends_soon_though_the_store_hangs(
+    configured: None,
+    environment: Callable[..., None],
+    database: Database,
+    broken: tuple[Breaking, ObjectStore],
+    tmp_path: Path,
+) -> None:
+    server, objects = broken
+    with database.session() as session:
+        ada, pod = factories.make_user(session, "ada@x"), factories.make_pod(session, bucket=objects.location.bucket)
+        for name in "ab":
+            factories.make_file(session, pod, ada, name, FILM, store=server.behind)
+    environment(DUMACLE_LOCAL_ENDPOINT=objects.location.endpoint)
+    server.hold, server.after = True, MIB
+    asked = (sys.executable, "-m", "dumacle_cli", "files", "download", "--owner", "ada@x", "--to", str(tmp_path / "in"))
+    with subprocess.Popen(asked) as child:
+        until = time.monotonic() + 30
+        while time.monotonic() < until and len(server.starts) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        began = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == errors.Exit.INTERRUPTED
+    assert time.monotonic() - began < 10
+    assert [path.suffix for path in (tmp_path / "in").iterdir()] == [".part", ".part"]
