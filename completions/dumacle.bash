@@ -11,7 +11,7 @@ _dumacle_children() {
         ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
         ' plans subscriptions') REPLY='list show' ;;
-        ' files') REPLY='upload list show versions url download move rename delete restore purge verify' ;;
+        ' files') REPLY='upload list show versions url download move relocate rename delete restore purge verify' ;;
         ' transcode') REPLY='submit list show watch cancel retry reap presets' ;;
         ' transcode presets') REPLY='list show' ;;
         ' webhooks') REPLY='serve events' ;;
@@ -83,6 +83,7 @@ _dumacle_options() {
         ' files url') REPLY='--owner --pod --rendition --expires --version --dry-run' ;;
         ' files download') REPLY='--owner --pod --prefix --to --force --status --older-than --version' ;;
         ' files move') REPLY='--to-owner --owner --pod --prefix --dry-run --op-id --max' ;;
+        ' files relocate') REPLY='--to-pod --owner --pod --prefix --dry-run --max' ;;
         ' files rename') REPLY='--owner --pod --prefix --to --dry-run --op-id --max' ;;
         ' files delete') REPLY='--owner --pod --prefix --older-than --dry-run --op-id --yes -y --max' ;;
         ' files restore') REPLY='--owner --pod --prefix --version --dry-run --op-id --max' ;;
@@ -249,6 +250,11 @@ _dumacle_values() {
         ' files move --prefix') REPLY='' ;;
         ' files move --op-id') REPLY='' ;;
         ' files move --max') REPLY='' ;;
+        ' files relocate --to-pod') REPLY='' ;;
+        ' files relocate --owner') REPLY='' ;;
+        ' files relocate --pod') REPLY='' ;;
+        ' files relocate --prefix') REPLY='' ;;
+        ' files relocate --max') REPLY='' ;;
         ' files rename --owner') REPLY='' ;;
         ' files rename --pod') REPLY='' ;;
         ' files rename --prefix') REPLY='' ;;
@@ -354,6 +360,7 @@ _dumacle_arguments() {
         ' files url') REPLY='@files' ;;
         ' files download') REPLY='@files' ;;
         ' files move') REPLY='@files' ;;
+        ' files relocate') REPLY='@files' ;;
         ' files rename') REPLY='@files' ;;
         ' files delete') REPLY='@files' ;;
         ' files restore') REPLY='@files' ;;

@@ -19,7 +19,7 @@ function __dumacle_children
         case ' plans subscriptions'
             printf '%s\t%s\n' 'list' 'List subscriptions, including ended ones.' 'show' 'Show a subscription; for a user, the current or most recent one.'
         case ' files'
-            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'versions' 'List the versions of a file that still exist, latest first.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'rename' 'Rename a file, or replace the prefix of many paths; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet, or an older version of a file with --version.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.'
+            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'versions' 'List the versions of a file that still exist, latest first.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'relocate' 'Move files into another pod, with their bytes; if interrupted, repeat it.' 'rename' 'Rename a file, or replace the prefix of many paths; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet, or an older version of a file with --version.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.'
         case ' transcode'
             printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones.' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'presets' 'Show transcode presets.'
         case ' transcode presets'
@@ -155,6 +155,8 @@ function __dumacle_options
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'File, folder or pipe to write to; default: the file\'s name; - is standard output.' '--force' 'Overwrite regular files with different content.' '--status' 'Filter by upload status.' '--older-than' 'Only files created before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y.' '--version' 'Use this version; see: files versions.'
         case ' files move'
             printf '%s\t%s\n' '--to-owner' 'The new owner: e-mail address or id.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+        case ' files relocate'
+            printf '%s\t%s\n' '--to-pod' 'The new pod: name or id.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--dry-run' 'Show what would change; change nothing.' '--max' 'Refuse to change more than this many items.'
         case ' files rename'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'Replaces --prefix in the paths.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' files delete'
@@ -481,6 +483,16 @@ function __dumacle_values
             true
         case ' files move --max'
             true
+        case ' files relocate --to-pod'
+            true
+        case ' files relocate --owner'
+            true
+        case ' files relocate --pod'
+            true
+        case ' files relocate --prefix'
+            true
+        case ' files relocate --max'
+            true
         case ' files rename --owner'
             true
         case ' files rename --pod'
@@ -683,6 +695,8 @@ function __dumacle_arguments
         case ' files download'
             printf '%s\t%s\n' '@files' ''
         case ' files move'
+            printf '%s\t%s\n' '@files' ''
+        case ' files relocate'
             printf '%s\t%s\n' '@files' ''
         case ' files rename'
             printf '%s\t%s\n' '@files' ''

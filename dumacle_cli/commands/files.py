@@ -19,7 +19,7 @@ from dumacle_cli.commands.parameters import Descending, File, InPod, Owner, Pref
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, OutputFailed, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import downloads, files, purge, renditions, verification, versions
+from dumacle_cli.services import downloads, files, purge, relocation, renditions, verification, versions
 from dumacle_cli.units import parse_age, parse_duration, show_minute, show_size
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.files import Selection
     from dumacle_cli.store.transcodes import Published
 
-T = TypeVar("T", "downloads.Downloaded", "verification.Verified")
+T = TypeVar("T", "downloads.Downloaded", "relocation.Relocated", "verification.Verified")
 
 app = CommandGroup("files")
 app.include(uploads.app)
@@ -251,6 +251,55 @@ def move(
         return files.move(session, chosen, to_owner, maximum=context.options.maximum)
 
     return context.change(work)
+
+
+@app.acts_outside(
+    "relocate",
+    columns=("id", "new_id", "path", "size", "result", "error"),
+    empty="no files to relocate",
+    example="dumacle files relocate holiday/beach.jpg --owner ada@example.com --to-pod archive",
+    role="superadmin",
+    bulk=True,
+)
+def relocate(
+    context: Context,
+    to_pod: Annotated[str, typer.Option("--to-pod", metavar="POD", help="The new pod: name or id.")],
+    file: File = "",
+    owner: Owner = "",
+    pod: InPod = "",
+    prefix: Prefix = "",
+) -> Rows[relocation.Relocated]:
+    """Move files into another pod, with their bytes; if interrupted, repeat it.
+
+    Each file gets a new id. The old one is deleted, and keeps older versions and renditions until it is purged.
+    """
+    with context.session() as session:
+        chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
+        to = relocation.target(session, to_pod)
+    maximum, write = context.options.maximum, not context.options.dry_run
+    found = relocation.run(context.database, context.stores.open, chosen, to, maximum=maximum, write=write)
+    result: Rows[relocation.Relocated] = Result((), False)
+    return _streamed(context, _relocated(found, result), result)
+
+
+def _relocated(
+    found: Iterator[relocation.Relocated], result: Rows[relocation.Relocated]
+) -> Iterator[relocation.Relocated]:
+    """Yield the results, and count them in `result`."""
+    number = failed = renditions = 0
+    for each in found:
+        number += 1
+        if each.result == "relocated":
+            result.changed = True
+            renditions += each.renditions
+        else:
+            failed += 1
+            result.exit = Exit.PARTIAL
+        yield each
+    again = (
+        f"; {renditions} renditions stay behind: make them again with `dumacle transcode submit`" if renditions else ""
+    )
+    result.note = f"{number} files, {failed} not relocated{again}"
 
 
 @app.changes("rename", example="dumacle files rename --owner ada@example.com --prefix holiday/ --to 2026/", bulk=True)
