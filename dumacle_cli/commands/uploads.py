@@ -17,6 +17,7 @@ from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tal
 from dumacle_cli.ingest.scan import LONGEST
 from dumacle_cli.output.result import Result
 from dumacle_cli.transcode import presets
+from dumacle_cli.units import parse_size
 
 if TYPE_CHECKING:
     from dumacle_cli.ingest.items import Attempt
@@ -52,6 +53,9 @@ def upload(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept folders without files, which are otherwise refused.")
     ] = False,
+    bandwidth: Annotated[
+        str, typer.Option("--bandwidth", metavar="SIZE", help="Most bytes to send in a second, such as 50MiB.")
+    ] = "",
     transcode: Annotated[
         presets.Name | None,
         typer.Option(
@@ -73,6 +77,7 @@ def upload(
         checksum=checksum,
         force=force,
         allow_empty=allow_empty,
+        bandwidth=bandwidth,
         transcode=transcode,
         report=True,
     )
@@ -91,6 +96,7 @@ def run_upload(
     checksum: bool = False,
     force: bool = False,
     allow_empty: bool = False,
+    bandwidth: str = "",
     transcode: presets.Name | None = None,
     report: bool = False,
 ) -> tuple[Summary, Tally]:
@@ -106,7 +112,9 @@ def run_upload(
         operation=context.operation,
         max_file_size=context.settings.max_file_size,
         large_file_size=context.settings.large_file_size,
-        concurrency=context.settings.upload_concurrency,
+        concurrency=0 if context.settings.upload_concurrency == "auto" else context.settings.upload_concurrency,
+        patience=context.settings.patience,
+        bandwidth=parse_size(bandwidth, "--bandwidth") if bandwidth else context.settings.upload_bandwidth,
         stop_after=stop_after,
         checksum=checksum,
         force=force,
@@ -159,6 +167,13 @@ class _Reporter:
             self._bars.ended(outcome)
         if outcome.result in FAILURES:
             self._warn(outcome)
+
+    def say(self, line: str) -> None:
+        """The upload waits for something, or goes on."""
+        if self._bars:
+            self._bars.say(f"dumacle: {line}")
+        else:
+            self._context.console.log(f"dumacle: {line}")
 
     def _warn(self, outcome: Outcome) -> None:
         path, result = visible(outcome.path), str(outcome.result)

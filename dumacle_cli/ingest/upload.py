@@ -4,7 +4,6 @@ An upload spans many transactions: intents, results and heartbeats are committed
 point, running the same command again recovers it.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dumacle_cli import errors, retry
 from dumacle_cli.ingest import decide, items
 from dumacle_cli.ingest.engine import BATCH, Engine
-from dumacle_cli.ingest.items import Progress, Summary, Tally
+from dumacle_cli.ingest.items import Progress, Summary, Tally, Times
 from dumacle_cli.ingest.runs import Run, UploadRequest, opened
 from dumacle_cli.ingest.scan import scan
 from dumacle_cli.services import placement, transcodes
@@ -41,14 +41,15 @@ def upload(
     transcoded, NoSuchSource, RunBusy, and the error that broke the run off.
     """
     started, tally = time.monotonic(), Tally()
-    target = _target(database, request)
+    patience = retry.Patience("the database", request.patience, _is_outage, progress.say)
+    target = patience.call(lambda: _target(database, request))
     store = stores(target.place)
     with (
-        opened(database, request, target, tally) as run,
+        opened(database, request, target, tally, patience) as run,
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
-        asyncio.run(Engine(database, store, run, progress, lines, tally).drive())
-    return items.summarise(tally, run.id, time.monotonic() - started), tally
+        times = Engine(database, store, run, progress, lines, tally, patience).drive()
+    return items.summarise(tally, run.id, time.monotonic() - started, times), tally
 
 
 def preview(database: Database, request: UploadRequest, progress: Progress) -> tuple[Summary, Tally]:
@@ -65,7 +66,7 @@ def preview(database: Database, request: UploadRequest, progress: Progress) -> t
         for outcome in decide.preview(run, compared, free):
             tally.add(outcome)
             progress.ended(outcome)
-    return items.summarise(tally, None, time.monotonic() - started), tally
+    return items.summarise(tally, None, time.monotonic() - started, Times()), tally
 
 
 def _target(database: Database, request: UploadRequest) -> Target:
@@ -74,3 +75,9 @@ def _target(database: Database, request: UploadRequest) -> Target:
         if request.transcode:
             transcodes.check_owners(session, [target.owner_id])
         return target
+
+
+def _is_outage(error: errors.DumacleError) -> bool:
+    """Whether the database is away or busy; what was lost at COMMIT is repeated as the same operation."""
+    broken_off = isinstance(error, errors.BrokenOff) and error.exit is errors.Exit.TEMPORARY
+    return broken_off or isinstance(error, errors.CommitUnknown)
