@@ -25,6 +25,7 @@ from dumacle_cli.units import parse_age, parse_duration, show_minute, show_size
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from dumacle_cli.retry import Patience
     from dumacle_cli.store.files import Selection
     from dumacle_cli.store.transcodes import Published
 
@@ -188,7 +189,12 @@ def download(
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
     if to in STANDARD_OUTPUT:
         return Result([_to_standard_output(context, wanted)])
-    return Result([downloads.to_file(context.stores.open, wanted, Path(to) if to else None, force=force)])
+    target, patience = Path(to) if to else None, _patience(context)
+    return Result([downloads.to_file(context.stores.open, wanted, target, force=force, patience=patience)])
+
+
+def _patience(context: Context) -> Patience:
+    return downloads.patient(context.settings.patience, context.console.say)
 
 
 def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
@@ -197,7 +203,7 @@ def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
     if stream is None:
         raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
     context.console.out = context.console.err
-    return downloads.to_stream(context.stores.open, wanted, stream)
+    return downloads.to_stream(context.stores.open, wanted, stream, _patience(context))
 
 
 def _download_many(
@@ -208,8 +214,9 @@ def _download_many(
     with context.session() as session:
         chosen = files.select(session, owner=owner, pod=pod, prefix=prefix, **filters)
     result: Rows[downloads.Downloaded] = Result(())
-    found = _counted(downloads.to_folder(context.database, context.stores.open, chosen, Path(to), force=force), result)
-    return _streamed(context, found, result)
+    options: dict[str, Any] = {"force": force, "patience": _patience(context)}
+    found = downloads.to_folder(context.database, context.stores.open, chosen, Path(to), **options)
+    return _streamed(context, _counted(found, result), result)
 
 
 def _streamed(context: Context, found: Iterator[T], result: Rows[T]) -> Rows[T]:
@@ -277,7 +284,8 @@ def relocate(
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
         to = relocation.target(session, to_pod)
     maximum, write = context.options.maximum, not context.options.dry_run
-    found = relocation.run(context.database, context.stores.open, chosen, to, maximum=maximum, write=write)
+    options: dict[str, Any] = {"maximum": maximum, "write": write, "patience": _patience(context)}
+    found = relocation.run(context.database, context.stores.open, chosen, to, **options)
     result: Rows[relocation.Relocated] = Result((), False)
     return _streamed(context, _relocated(found, result), result)
 
@@ -479,7 +487,14 @@ def verify(
     most = None if part or sample or full else limit or 1000
     record = not context.options.dry_run
     found = verification.run(
-        context.database, context.stores.open, chosen, most, sample=sample, read=read, record=record
+        context.database,
+        context.stores.open,
+        chosen,
+        most,
+        sample=sample,
+        read=read,
+        record=record,
+        patience=_patience(context),
     )
     result: Rows[verification.Verified] = Result((), False)
     return _streamed(context, _tallied(found, result), result)

@@ -20,9 +20,9 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.object_store import Part
 from dumacle_cli.errors import DumacleError, TooMany
+from dumacle_cli.retry import Patience
 from dumacle_cli.services import pods
-from dumacle_cli.services.downloads import checked
-from dumacle_cli.services.outages import Outage
+from dumacle_cli.services.downloads import checked, patient
 from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import files, places, transcodes, work_units
 from dumacle_cli.store import relocation as store
@@ -75,7 +75,14 @@ def target(session: Session, pod: str) -> Target:
 
 
 def run(
-    database: "Database", stores: "Stores", chosen: Selection, to: Target, *, maximum: int | None, write: bool
+    database: "Database",
+    stores: "Stores",
+    chosen: Selection,
+    to: Target,
+    *,
+    maximum: int | None,
+    write: bool,
+    patience: Patience | None = None,
 ) -> Iterator[Relocated]:
     """Relocate the selected files, and yield their results; without `write` only tell what would happen.
 
@@ -86,7 +93,7 @@ def run(
             number = files.total(session, chosen)[0]
         if number > maximum:
             raise TooMany(count=number, noun="file", maximum=maximum)
-    outage, last = Outage(), 0
+    waiting, last = patience or patient(), 0
     while True:
         with database.session(read_only=True) as session:
             ids = files.following(session, chosen, last, BATCH)
@@ -96,7 +103,7 @@ def run(
             return
         last = ids[-1]
         refused, fitting = _sorted(found, to, left)
-        done = _relocate(database, stores, fitting, to, outage) if write else [_result(each) for each in fitting]
+        done = _relocate(database, stores, fitting, to, waiting) if write else [_result(each) for each in fitting]
         yield from sorted([*refused, *done], key=lambda each: each.id)
 
 
@@ -127,7 +134,7 @@ def _result(
 
 
 def _relocate(
-    database: "Database", stores: "Stores", sources: Sequence[Source], to: Target, outage: Outage
+    database: "Database", stores: "Stores", sources: Sequence[Source], to: Target, patience: Patience
 ) -> list[Relocated]:
     with database.session() as session:
         ids = [each.file_id for each in sources]
@@ -135,7 +142,7 @@ def _relocate(
         keys = [_proposed_key(to, contents[each].key) if each in contents else "" for each in ids]
         copies = store.begin(session, to.id, ids, keys)
     by_id = {each.file_id: each for each in sources}
-    work = partial(_copied, database, stores, contents, to, outage)
+    work = partial(_copied, database, stores, contents, to, patience)
     made = dict(zip(copies, in_order(work, copies, threads=AT_ONCE, ahead=BATCH), strict=True))
     errors = {copy: error for copy, (_, error) in made.items() if error}
     proven = [copy for copy in copies if copy not in errors]
@@ -180,7 +187,7 @@ def _finished(database: "Database", to: Target, copies: Sequence[Copy], etags: S
 
 
 def _copied(
-    database: "Database", stores: "Stores", contents: dict[int, Content], to: Target, outage: Outage, copy: Copy
+    database: "Database", stores: "Stores", contents: dict[int, Content], to: Target, patience: Patience, copy: Copy
 ) -> tuple[str, str | None]:
     """Copy one content and read it back; returns the ETag, and why it failed."""
     content = contents[copy.source_id]
@@ -189,17 +196,17 @@ def _copied(
         if content.place == to.place and content.size <= LARGEST_COPY:
             etag = stores(to.place).copy(content.own_key(), copy.key, content.content_type)
         else:
-            etag = _streamed(database, stores, content, new, copy.version_id, outage)
-        deque(checked(stores, new, outage), maxlen=0)
+            etag = _streamed(database, stores, content, new, copy.version_id, patience)
+        deque(checked(stores, new, patience), maxlen=0)
     except DumacleError as error:
         return "", str(error)
     return etag, None
 
 
 def _streamed(
-    database: "Database", stores: "Stores", content: Content, new: Content, version: int, outage: Outage
+    database: "Database", stores: "Stores", content: Content, new: Content, version: int, patience: Patience
 ) -> str:
-    chunks, objects = checked(stores, content, outage), stores(new.place)
+    chunks, objects = checked(stores, content, patience), stores(new.place)
     if content.size <= PART:
         body = b"".join(chunks)
         return objects.put(new.key, body, hashlib.sha256(body).hexdigest(), new.content_type)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from dumacle_cli.clients.providers import known
 from dumacle_cli.errors import ContentDiffers, DumacleError, InvalidValue, ObjectMissing
-from dumacle_cli.services.downloads import checked
-from dumacle_cli.services.outages import Outage
+from dumacle_cli.retry import Patience
+from dumacle_cli.services.downloads import checked, patient
 from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import files as store
 from dumacle_cli.units import Bytes
@@ -55,6 +55,7 @@ def run(
     sample: int | None = None,
     read: bool,
     record: bool,
+    patience: Patience | None = None,
 ) -> Iterator[Verified]:
     """Verify the selected files, in constant memory, and yield their results.
 
@@ -62,11 +63,11 @@ def run(
     `read` the SHA-256 of all bytes. With `record` the results are stored, and files that were replaced or deleted
     meanwhile are left out.
     """
-    outage = Outage()
+    waiting = patience or patient()
     for ids in _batches(database, chosen, limit, sample):
         with database.session(read_only=True) as session:
             contents, before = store.contents(session, ids), store.verified_times(session, ids)
-        found = list(in_order(partial(_verify, stores, read, outage), contents, threads=AT_ONCE, ahead=BATCH))
+        found = list(in_order(partial(_verify, stores, read, waiting), contents, threads=AT_ONCE, ahead=BATCH))
         dated = [_dated(each, before) for each in found]
         current = _record(database, contents, dated) if record else set(ids)
         yield from (each for each in dated if each.id in current)
@@ -112,12 +113,12 @@ def _record(database: "Database", contents: list[store.Content], found: list[Ver
         return store.record_verified(session, recorded) | {each.id for each in found if each.result == "failed"}
 
 
-def _verify(stores: "Stores", read: bool, outage: Outage, content: store.Content) -> Verified:
+def _verify(stores: "Stores", read: bool, patience: Patience, content: store.Content) -> Verified:
     result: Result = "verified"
     error = None
     try:
         if read:
-            deque(checked(stores, content, outage), maxlen=0)
+            deque(checked(stores, content, patience), maxlen=0)
         else:
             _compare_head(stores, content)
     except ObjectMissing as fault:
