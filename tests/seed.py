@@ -14,7 +14,7 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.services import credentials
 from dumacle_cli.services.seed import PLANS
-from dumacle_cli.store.models import File, Login, QuotaClosing, Run, StripeEvent, StripeObject, StripePayload
+from dumacle_cli.store.models import File, Login, QuotaClosing, Run, StripeEvent, StripeObject, StripePayload, User
 from tests.factories import (
     GIB,
     make_file,
@@ -54,7 +54,7 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     session.add(QuotaClosing(user_id=ada.id, metric="upload", used=GIB, **JANUARY))
     make_file(session, films, ada, "old/lost.txt", b"lost", store=store, deleted_at=DELETED)
     _event(session)
-    _archive(session, store.location)
+    _archive(session, store.location, ada)
 
 
 def _run(session: Session, pod: int, owner: int) -> None:
@@ -68,9 +68,10 @@ def _run(session: Session, pod: int, owner: int) -> None:
     session.add(File(pod_id=pod, owner_id=owner, run_id=run.id, path="holiday/gone.jpg", size=1, **status))
 
 
-def _archive(session: Session, location: Location) -> None:
+def _archive(session: Session, location: Location, ada: User) -> None:
     """Insert a pod at s3 that uses keys of its own, and has keys for another provider, too."""
     archive = make_pod(session, "archive", bucket=location.bucket, primary_provider="s3", prefix="archive")
+    make_grant(session, archive, ada)
     keys = Keys(location.access_key, location.secret_key, location.endpoint, location.region)
     for provider in ("s3", "wasabi"):
         credentials.put(session, KEY, archive.name, provider, keys)

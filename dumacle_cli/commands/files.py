@@ -19,16 +19,17 @@ from dumacle_cli.commands.parameters import Descending, File, InPod, Owner, Pref
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, OutputFailed, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import downloads, files, purge, renditions, verification, versions
+from dumacle_cli.services import downloads, files, purge, relocation, renditions, verification, versions
 from dumacle_cli.units import parse_age, parse_duration, show_minute, show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from dumacle_cli.retry import Patience
     from dumacle_cli.store.files import Selection
     from dumacle_cli.store.transcodes import Published
 
-T = TypeVar("T", "downloads.Downloaded", "verification.Verified")
+T = TypeVar("T", "downloads.Downloaded", "relocation.Relocated", "verification.Verified")
 
 app = CommandGroup("files")
 app.include(uploads.app)
@@ -190,7 +191,12 @@ def download(
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
     if to in STANDARD_OUTPUT:
         return Result([_to_standard_output(context, wanted)])
-    return Result([downloads.to_file(context.stores.open, wanted, Path(to) if to else None, force=force)])
+    target, patience = Path(to) if to else None, _patience(context)
+    return Result([downloads.to_file(context.stores.open, wanted, target, force=force, patience=patience)])
+
+
+def _patience(context: Context) -> Patience:
+    return downloads.patient(context.settings.patience, context.console.say)
 
 
 def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
@@ -199,7 +205,7 @@ def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
     if stream is None:
         raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
     context.console.out = context.console.err
-    return downloads.to_stream(context.stores.open, wanted, stream)
+    return downloads.to_stream(context.stores.open, wanted, stream, _patience(context))
 
 
 def _download_many(
@@ -210,8 +216,9 @@ def _download_many(
     with context.session() as session:
         chosen = files.select(session, owner=owner, pod=pod, prefix=prefix, **filters)
     result: Rows[downloads.Downloaded] = Result(())
-    found = _counted(downloads.to_folder(context.database, context.stores.open, chosen, Path(to), force=force), result)
-    return _streamed(context, found, result)
+    options: dict[str, Any] = {"force": force, "patience": _patience(context)}
+    found = downloads.to_folder(context.database, context.stores.open, chosen, Path(to), **options)
+    return _streamed(context, _counted(found, result), result)
 
 
 def _streamed(context: Context, found: Iterator[T], result: Rows[T]) -> Rows[T]:
@@ -253,6 +260,56 @@ def move(
         return files.move(session, chosen, to_owner, maximum=context.options.maximum)
 
     return context.change(work)
+
+
+@app.acts_outside(
+    "relocate",
+    columns=("id", "new_id", "path", "size", "result", "error"),
+    empty="no files to relocate",
+    example="dumacle files relocate holiday/beach.jpg --owner ada@example.com --to-pod archive",
+    role="superadmin",
+    bulk=True,
+)
+def relocate(
+    context: Context,
+    to_pod: Annotated[str, typer.Option("--to-pod", metavar="POD", help="The new pod: name or id.")],
+    file: File = "",
+    owner: Owner = "",
+    pod: InPod = "",
+    prefix: Prefix = "",
+) -> Rows[relocation.Relocated]:
+    """Move files into another pod, with their bytes; if interrupted, repeat it.
+
+    Each file gets a new id. The old one is deleted, and keeps older versions and renditions until it is purged.
+    """
+    with context.session() as session:
+        chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
+        to = relocation.target(session, to_pod)
+    maximum, write = context.options.maximum, not context.options.dry_run
+    options: dict[str, Any] = {"maximum": maximum, "write": write, "patience": _patience(context)}
+    found = relocation.run(context.database, context.stores.open, chosen, to, **options)
+    result: Rows[relocation.Relocated] = Result((), False)
+    return _streamed(context, _relocated(found, result), result)
+
+
+def _relocated(
+    found: Iterator[relocation.Relocated], result: Rows[relocation.Relocated]
+) -> Iterator[relocation.Relocated]:
+    """Yield the results, and count them in `result`."""
+    number = failed = renditions = 0
+    for each in found:
+        number += 1
+        if each.result == "relocated":
+            result.changed = True
+            renditions += each.renditions
+        else:
+            failed += 1
+            result.exit = Exit.PARTIAL
+        yield each
+    again = (
+        f"; {renditions} renditions stay behind: make them again with `dumacle transcode submit`" if renditions else ""
+    )
+    result.note = f"{number} files, {failed} not relocated{again}"
 
 
 @app.changes("rename", example="dumacle files rename --owner ada@example.com --prefix holiday/ --to 2026/", bulk=True)
@@ -432,7 +489,14 @@ def verify(
     most = None if part or sample or full else limit or 1000
     record = not context.options.dry_run
     found = verification.run(
-        context.database, context.stores.open, chosen, most, sample=sample, read=read, record=record
+        context.database,
+        context.stores.open,
+        chosen,
+        most,
+        sample=sample,
+        read=read,
+        record=record,
+        patience=_patience(context),
     )
     result: Rows[verification.Verified] = Result((), False)
     return _streamed(context, _tallied(found, result), result)

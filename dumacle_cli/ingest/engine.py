@@ -107,7 +107,7 @@ class Engine:
         where = store.location
         name = f"the store {where.provider} at {where.endpoint or 'AWS'}"
         return transfer.Lanes(
-            Puts(where, self.bandwidth.take if request.bandwidth else None),
+            Puts(where, self.bandwidth.take if self.request.bandwidth else None),
             store,
             transfer.Budget(transfer.IN_FLIGHT),
             self.pace,

@@ -3,9 +3,7 @@
 import hashlib
 import os
 import stat
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,9 +22,10 @@ from dumacle_cli.errors import (
     OutputFailed,
     StoreUnavailable,
 )
+from dumacle_cli.retry import Patience
 from dumacle_cli.services import part_files, versions
-from dumacle_cli.services.outages import Outage
 from dumacle_cli.services.part_files import OtherContent, PartFile
+from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import files as store
 from dumacle_cli.units import Bytes, Url, show_size
 
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16
 AHEAD = PAGE = 500
+PATIENCE = 300.0
 LONGEST_LINK = 604_800
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -120,14 +120,20 @@ def file_name(path: str) -> str:
 # Bytes
 
 
-def checked(stores: "Stores", wanted: store.Content, outage: Outage | None = None) -> Iterator[bytes]:
+def patient(seconds: float | None = None, tell: Callable[[str], None] = lambda _: None) -> Patience:
+    """Return how a command waits out the outages of its stores: for this long, by default five minutes."""
+    budget = PATIENCE if seconds is None else seconds
+    return Patience("the store", budget, lambda error: isinstance(error, StoreUnavailable), tell)
+
+
+def checked(stores: "Stores", wanted: store.Content, patience: Patience | None = None) -> Iterator[bytes]:
     """Yield the bytes of a version; raises ContentDiffers at the end, or as soon as there are too many.
 
     A response that breaks off is continued. Raises ForeignObject before the first byte, and StoreUnavailable if the
     store is away for too long.
     """
     digest, size = hashlib.sha256(), 0
-    for chunk in _arriving(stores, wanted, 0, outage or Outage()):
+    for chunk in _arriving(stores, wanted, 0, patience or patient()):
         size += len(chunk)
         if size > wanted.size:
             break
@@ -136,23 +142,25 @@ def checked(stores: "Stores", wanted: store.Content, outage: Outage | None = Non
     _compare(wanted, size, digest.digest())
 
 
-def _arriving(stores: "Stores", wanted: store.Content, start: int, outage: Outage) -> Iterator[bytes]:
+def _arriving(stores: "Stores", wanted: store.Content, start: int, patience: Patience) -> Iterator[bytes]:
     """Yield the bytes from `start` on; after a temporary fault, continue where it stopped."""
-    position, failures = start, 0
-    while True:
+    position, response = start, None
+
+    def more() -> bytes:
+        nonlocal response
         try:
-            for chunk in stores(wanted.place).get(wanted.own_key(), position):
-                position += len(chunk)
-                failures = 0
-                outage.end()
-                yield chunk
-            return
+            if response is None:
+                response = stores(wanted.place).get(wanted.own_key(), position)
+            return next(response, b"")
         except StoreUnavailable:
+            response = None
             if start < position == wanted.size:
-                return
-            if not outage.wait(failures):
-                raise
-            failures += 1
+                return b""
+            raise
+
+    while chunk := patience.call(more):
+        position += len(chunk)
+        yield chunk
 
 
 def _compare(wanted: store.Content, size: int, sha256: bytes) -> None:
@@ -160,15 +168,19 @@ def _compare(wanted: store.Content, size: int, sha256: bytes) -> None:
         raise ContentDiffers(path=wanted.path)
 
 
-def to_stream(stores: "Stores", wanted: store.Content, stream: BinaryIO) -> Downloaded:
+def to_stream(
+    stores: "Stores", wanted: store.Content, stream: BinaryIO, patience: Patience | None = None
+) -> Downloaded:
     """Write a version to a stream; raises ContentDiffers after wrong bytes were written."""
-    for chunk in checked(stores, wanted):
+    for chunk in checked(stores, wanted, patience):
         stream.write(chunk)
     stream.flush()
     return Downloaded(wanted.file_id, wanted.path, wanted.size, "downloaded", "-")
 
 
-def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, force: bool) -> Downloaded:
+def to_file(
+    stores: "Stores", wanted: store.Content, target: Path | None, *, force: bool, patience: Patience | None = None
+) -> Downloaded:
     """Write a version to the target file, or under its own name to the target folder or the working directory.
 
     A target that is a link is followed, and a pipe or character device is written to. Raises OutputFailed if the reader
@@ -179,22 +191,22 @@ def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, for
     if file.is_dir():
         file /= os.fsdecode(_parts(wanted.path)[-1])
     elif file.is_fifo() or file.is_char_device():
-        return _to_pipe(stores, wanted, file)
+        return _to_pipe(stores, wanted, file, patience)
     elif file.exists():
         file = Path(os.path.realpath(file))
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, Outage())
+        return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, patience or patient())
     finally:
         os.close(folder)
 
 
-def _to_pipe(stores: "Stores", wanted: store.Content, file: Path) -> Downloaded:
+def _to_pipe(stores: "Stores", wanted: store.Content, file: Path, patience: Patience | None) -> Downloaded:
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_NOCTTY), "wb") as stream:
             if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise _in_the_way(str(file), "no longer a pipe or device")
-            to_stream(stores, wanted, stream)
+            to_stream(stores, wanted, stream, patience)
     except BrokenPipeError:  # also when closing
         reason = f"the reader of {paths.encode(str(file))} left"
         raise OutputFailed(reason=reason, outcome="the download is incomplete") from None
@@ -202,7 +214,13 @@ def _to_pipe(stores: "Stores", wanted: store.Content, file: Path) -> Downloaded:
 
 
 def to_folder(
-    database: "Database", stores: "Stores", chosen: store.Selection, folder: Path, *, force: bool
+    database: "Database",
+    stores: "Stores",
+    chosen: store.Selection,
+    folder: Path,
+    *,
+    force: bool,
+    patience: Patience | None = None,
 ) -> Iterator[Downloaded]:
     """Write the selected files below a folder, several at once, and yield their results.
 
@@ -210,26 +228,12 @@ def to_folder(
     replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    base, outage = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), Outage()
+    waiting = patience or patient()
 
     def one(wanted: store.Content) -> Downloaded:
-        return _reported(stores, wanted, base, folder, force, outage)
+        return _reported(stores, wanted, folder, force, waiting)
 
-    try:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            begun: deque[Future[Downloaded]] = deque()
-            try:
-                for wanted in _contents(database, chosen):
-                    begun.append(pool.submit(one, wanted))
-                    if len(begun) == AHEAD:
-                        yield begun.popleft().result()
-                while begun:
-                    yield begun.popleft().result()
-            finally:
-                outage.stop()
-                pool.shutdown(wait=False, cancel_futures=True)
-    finally:
-        os.close(base)
+    return in_order(one, _contents(database, chosen), threads=AT_ONCE, ahead=AHEAD, stop=waiting.halted.set)
 
 
 def _contents(database: "Database", chosen: store.Selection) -> Iterator[store.Content]:
@@ -243,15 +247,13 @@ def _contents(database: "Database", chosen: store.Selection) -> Iterator[store.C
             return
 
 
-def _reported(
-    stores: "Stores", wanted: store.Content, base: int, folder: Path, force: bool, outage: Outage
-) -> Downloaded:
+def _reported(stores: "Stores", wanted: store.Content, folder: Path, force: bool, patience: Patience) -> Downloaded:
     """Save one of many files; an error becomes its result and does not stop the others."""
     target = str(folder / os.fsdecode(paths.decode(wanted.path)).lstrip("/"))
     try:
         *parents, name = _parts(wanted.path)
-        with _below(base, parents) as inside:
-            return _save(stores, wanted, inside, name, target, force, outage)
+        with _below(folder, parents) as inside:
+            return _save(stores, wanted, inside, name, target, force, patience)
     except (Conflict, InvalidValue) as error:
         result: Result = "refused"
         reason = str(error)
@@ -273,9 +275,9 @@ def _parts(path: str) -> list[bytes]:
 
 
 @contextmanager
-def _below(base: int, names: list[bytes]) -> Iterator[int]:
+def _below(base: Path, names: list[bytes]) -> Iterator[int]:
     """Open the folder below `base`, creating it if needed, without following symbolic links."""
-    here = os.dup(base)
+    here = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in names:
             with suppress(FileExistsError):
@@ -289,7 +291,7 @@ def _below(base: int, names: list[bytes]) -> Iterator[int]:
 
 
 def _save(
-    stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, outage: Outage
+    stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, patience: Patience
 ) -> Downloaded:
     """Write to a part file, make it durable, and only then rename it."""
     if _same(folder, name, wanted, force):
@@ -297,7 +299,7 @@ def _save(
     _check_target(folder, name, target, force)
     with part_files.opened(folder, name) as part:
         try:
-            _fetch(stores, wanted, part, outage)
+            _fetch(stores, wanted, part, patience)
         except StoreUnavailable as error:
             if not part.size:
                 raise
@@ -314,21 +316,21 @@ def _incomplete(part: PartFile, wanted: store.Content, reason: str, exit_: Exit)
     return DownloadIncomplete(exit_, path=wanted.path, reason=reason, kept=kept, size=size, part=part.name)
 
 
-def _fetch(stores: "Stores", wanted: store.Content, part: PartFile, outage: Outage) -> None:
+def _fetch(stores: "Stores", wanted: store.Content, part: PartFile, patience: Patience) -> None:
     """Continue a part file to its end; start over if it turns out to be of another content."""
     if wanted.sha256 and part.resume(wanted.size):
         try:
-            return _receive(stores, wanted, part, outage)
+            return _receive(stores, wanted, part, patience)
         except (ContentDiffers, OtherContent):
             part.restart()
     else:
         part.restart()
-    return _receive(stores, wanted, part, outage)
+    return _receive(stores, wanted, part, patience)
 
 
-def _receive(stores: "Stores", wanted: store.Content, part: PartFile, outage: Outage) -> None:
-    for chunk in _arriving(stores, wanted, part.size, outage):
-        if outage.is_stopped:
+def _receive(stores: "Stores", wanted: store.Content, part: PartFile, patience: Patience) -> None:
+    for chunk in _arriving(stores, wanted, part.size, patience):
+        if patience.halted.is_set():
             raise Cancelled
         part.write(chunk)
         if part.size > wanted.size:

@@ -1,14 +1,17 @@
 """Verification: check that the stores still hold what the database says. It spans several transactions."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from dumacle_cli.clients.providers import known
 from dumacle_cli.errors import ContentDiffers, DumacleError, InvalidValue, ObjectMissing
-from dumacle_cli.services.downloads import checked
+from dumacle_cli.retry import Patience
+from dumacle_cli.services.downloads import checked, patient
+from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import files as store
 from dumacle_cli.units import Bytes
 
@@ -52,6 +55,7 @@ def run(
     sample: int | None = None,
     read: bool,
     record: bool,
+    patience: Patience | None = None,
 ) -> Iterator[Verified]:
     """Verify the selected files, in constant memory, and yield their results.
 
@@ -59,14 +63,14 @@ def run(
     `read` the SHA-256 of all bytes. With `record` the results are stored, and files that were replaced or deleted
     meanwhile are left out.
     """
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for ids in _batches(database, chosen, limit, sample):
-            with database.session(read_only=True) as session:
-                contents, before = store.contents(session, ids), store.verified_times(session, ids)
-            found = list(pool.map(lambda content: _verify(stores, content, read), contents))
-            dated = [_dated(each, before) for each in found]
-            current = _record(database, contents, dated) if record else set(ids)
-            yield from (each for each in dated if each.id in current)
+    waiting = patience or patient()
+    for ids in _batches(database, chosen, limit, sample):
+        with database.session(read_only=True) as session:
+            contents, before = store.contents(session, ids), store.verified_times(session, ids)
+        found = list(in_order(partial(_verify, stores, read, waiting), contents, threads=AT_ONCE, ahead=BATCH))
+        dated = [_dated(each, before) for each in found]
+        current = _record(database, contents, dated) if record else set(ids)
+        yield from (each for each in dated if each.id in current)
 
 
 def parse_part(text: str) -> tuple[int, int]:
@@ -109,11 +113,14 @@ def _record(database: "Database", contents: list[store.Content], found: list[Ver
         return store.record_verified(session, recorded) | {each.id for each in found if each.result == "failed"}
 
 
-def _verify(stores: "Stores", content: store.Content, read: bool) -> Verified:
+def _verify(stores: "Stores", read: bool, patience: Patience, content: store.Content) -> Verified:
     result: Result = "verified"
     error = None
     try:
-        (_read if read else _compare_head)(stores, content)
+        if read:
+            deque(checked(stores, content, patience), maxlen=0)
+        else:
+            _compare_head(stores, content)
     except ObjectMissing as fault:
         result, error = "missing", str(fault)
     except ContentDiffers as fault:
@@ -121,11 +128,6 @@ def _verify(stores: "Stores", content: store.Content, read: bool) -> Verified:
     except DumacleError as fault:
         result, error = "failed", str(fault)
     return Verified(content.file_id, content.path, content.size, result, None, error)
-
-
-def _read(stores: "Stores", content: store.Content) -> None:
-    for _ in checked(stores, content):
-        pass
 
 
 def _compare_head(stores: "Stores", content: store.Content) -> None:

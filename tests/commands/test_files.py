@@ -13,7 +13,7 @@ from sqlalchemy import select
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.store.database import Database
-from dumacle_cli.store.models import File, Version
+from dumacle_cli.store.models import File, Pod, User, Version
 from tests import factories
 from tests.terminal import ask
 
@@ -190,6 +190,27 @@ def test_rename(run: "Run", ids: dict[str, int]) -> None:
     run("files", "rename", "--owner", ADA, "--prefix", "b/", "--to", "c/", "--max", "1")
     for wrong in (("one",), ("--prefix", "b/"), ("--to", "b/"), ("one", "two", "--prefix", "b/"), ()):
         run("files", "rename", *wrong, "--owner", ADA, expect=2)
+
+
+def test_relocate(run: "Run", ids: dict[str, int], database: Database, bucket: Location, tmp_path: Path) -> None:
+    with database.session() as session:
+        pod, file = factories.make_pod(session, "clips", bucket=bucket.bucket, prefix="clips"), ids["a/1"]
+        factories.make_rendition(session, factories.make_transcode(session, session.get_one(File, file)))
+        owner = session.get_one(File, file).owner_id
+    asked = ("files", "relocate", "--owner", ADA, "--prefix", "a/", "--to-pod", "clips", "-o", "json")
+    refused = run(*asked, expect=3)
+    assert {row["error"] for row in refused.data} == {f"{ADA} has no grant on pod clips"}
+    with database.session() as session:
+        factories.make_grant(session, session.get_one(Pod, pod.id), session.get_one(User, owner))
+    run(*asked, "--max", "1", expect=8)
+    foreseen = run(*asked, "--dry-run")
+    assert paths(run, "--pod", "clips") == []
+    done = run(*asked)
+    assert [row | {"new_id": None} for row in done.data] == foreseen.data
+    assert (done.json["changed"], foreseen.json["changed"], run(*asked).json["changed"]) == (True, True, False)
+    assert (paths(run, "--pod", "clips"), paths(run, "--pod", "films")) == (["a/1", "a/22"], [])
+    run("files", "download", "a/1", "--owner", ADA, "--to", tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == b"one"
 
 
 def test_delete_asks_and_takes_effect_once(run: "Run", ids: dict[str, int]) -> None:

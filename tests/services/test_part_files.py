@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dumacle_cli import errors
+from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.services import downloads, outages, part_files
+from dumacle_cli.services import downloads, part_files, verification
 from dumacle_cli.services.part_files import OVERLAP
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Content, Selection
@@ -37,13 +37,14 @@ def broken(object_store: ObjectStore) -> Iterator[tuple[Breaking, ObjectStore]]:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait shortly between tries."""
-    monkeypatch.setattr(outages, "FIRST", 0.01)
+    monkeypatch.setattr(retry, "FIRST_DELAY", 0.01)
+    monkeypatch.setattr(retry, "LONGEST_DELAY", 0.1)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for a store that is away."""
-    monkeypatch.setattr(outages.Outage.__init__, "__defaults__", (0.0,))
+    monkeypatch.setattr(downloads, "PATIENCE", 0.0)
 
 
 def part(folder: Path) -> Path:
@@ -87,12 +88,11 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(
     server.away = True
     waited: list[int] = []
 
-    def wait(outage: outages.Outage, failures: int) -> bool:
-        waited.append(failures)
-        server.away = failures < 1
-        return True
+    def wait(patience: retry.Patience, tries: int) -> None:
+        waited.append(tries)
+        server.away = tries < 1
 
-    monkeypatch.setattr(outages.Outage, "wait", wait)
+    monkeypatch.setattr(retry.Patience, "_wait", wait)
     assert download(objects, content, tmp_path / "x") == "downloaded"
     assert waited == [0, 1]
 
@@ -300,7 +300,7 @@ def test_many_come_in_order_and_several_at_once(
 def test_an_outage_is_waited_for_once_and_not_for_each_file(
     database: Database, broken: tuple[Breaking, ObjectStore], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outages.Outage.__init__, "__defaults__", (0.5,))
+    monkeypatch.setattr(downloads, "PATIENCE", 0.5)
     server, objects = broken
     with database.session() as session:
         ada, pod = factories.make_user(session), factories.make_pod(session)
@@ -311,3 +311,33 @@ def test_an_outage_is_waited_for_once_and_not_for_each_file(
     monkeypatch.setattr("threading.Event.wait", lambda _, seconds=None: pauses.append(seconds or 0))
     assert set(many(database, objects, tmp_path / "in").values()) == {"failed"}
     assert len([each for each in pauses if each]) < 100
+    found = verification.run(database, lambda *_: objects, Selection(), read=True, record=True)
+    assert {each.result for each in found} == {"failed"}
+    assert len([each for each in pauses if each]) < 200
+
+
+def test_an_interrupted_download_ends_soon_though_the_store_hangs(
+    configured: None,
+    environment: Callable[..., None],
+    database: Database,
+    broken: tuple[Breaking, ObjectStore],
+    tmp_path: Path,
+) -> None:
+    server, objects = broken
+    with database.session() as session:
+        ada, pod = factories.make_user(session, "ada@x"), factories.make_pod(session, bucket=objects.location.bucket)
+        for name in "ab":
+            factories.make_file(session, pod, ada, name, FILM, store=server.behind)
+    environment(DUMACLE_LOCAL_ENDPOINT=objects.location.endpoint)
+    server.hold, server.after = True, MIB
+    asked = (sys.executable, "-m", "dumacle_cli", "files", "download", "--owner", "ada@x", "--to", str(tmp_path / "in"))
+    with subprocess.Popen(asked) as child:
+        until = time.monotonic() + 30
+        while time.monotonic() < until and len(server.starts) < 2:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        began = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(30) == errors.Exit.INTERRUPTED
+    assert time.monotonic() - began < 10
+    assert [path.suffix for path in (tmp_path / "in").iterdir()] == [".part", ".part"]
