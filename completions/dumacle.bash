@@ -76,7 +76,7 @@ _dumacle_options() {
         ' plans cancel') REPLY='--now --dry-run --op-id --yes -y' ;;
         ' plans sync') REPLY='--user --dry-run' ;;
         ' plans subscriptions list') REPLY='--status --plan --user --limit --after --all' ;;
-        ' files upload') REPLY='--owner --pod --prefix --results --stop-after --checksum --force --allow-empty --transcode --dry-run' ;;
+        ' files upload') REPLY='--owner --pod --prefix --results --stop-after --checksum --force --allow-empty --bandwidth --transcode --dry-run' ;;
         ' files list') REPLY='--owner --pod --prefix --status --deleted --sort --desc --limit --after --all' ;;
         ' files show') REPLY='--owner --pod --watch' ;;
         ' files url') REPLY='--owner --pod --rendition --expires --dry-run' ;;
@@ -217,6 +217,7 @@ _dumacle_values() {
         ' files upload --prefix') REPLY='' ;;
         ' files upload --results') REPLY='@files' ;;
         ' files upload --stop-after') REPLY='' ;;
+        ' files upload --bandwidth') REPLY='' ;;
         ' files upload --transcode') REPLY='hls mp4 audio poster' ;;
         ' files list --owner') REPLY='' ;;
         ' files list --pod') REPLY='' ;;

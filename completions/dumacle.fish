@@ -142,7 +142,7 @@ function __dumacle_options
         case ' plans subscriptions list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--plan' 'Filter by plan.' '--user' 'Filter by user: e-mail address or id.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files upload'
-            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--prefix' 'Prefix for each path, such as 2026/holiday.' '--results' 'Write the result of each file to this file.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents (SHA-256), not only size and modification time.' '--force' 'Upload unchanged files too, each as a new version.' '--allow-empty' 'Accept folders without files, which are otherwise refused.' '--transcode' 'Transcode uploaded videos (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--prefix' 'Prefix for each path, such as 2026/holiday.' '--results' 'Write the result of each file to this file.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents (SHA-256), not only size and modification time.' '--force' 'Upload unchanged files too, each as a new version.' '--allow-empty' 'Accept folders without files, which are otherwise refused.' '--bandwidth' 'Most bytes to send in a second, such as 50MiB.' '--transcode' 'Transcode uploaded videos (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix, sorted by path; needs --owner or --pod.' '--status' 'Filter by upload status.' '--deleted' 'Show deleted files, which can be restored, sorted by deletion.' '--sort' 'Sort order (path and size need --owner or --pod).' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files show'
@@ -416,6 +416,8 @@ function __dumacle_values
         case ' files upload --results'
             printf '%s\t%s\n' '@files' ''
         case ' files upload --stop-after'
+            true
+        case ' files upload --bandwidth'
             true
         case ' files upload --transcode'
             printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''

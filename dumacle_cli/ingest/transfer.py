@@ -24,7 +24,7 @@ from dumacle_cli.retry import Patience
 
 T = TypeVar("T")
 MIB = 1024**2
-IN_FLIGHT = 64 * MIB
+IN_FLIGHT = 48 * MIB
 """Bytes of bodies held in memory at once, in both lanes together."""
 PART = 8 * MIB
 MOST_PARTS = 9_000
