@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import pytest
 from sqlalchemy import text
@@ -163,9 +164,9 @@ def test_an_upload_that_the_store_forgot_starts_over(
 def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Home, attempt: Attempt) -> Attempt:
     location = Location("local", stub.url, "us-east-1", bucket.bucket, "k", "s")
     patience = Patience("the store", 5, lambda _: False, print)
-    with ObjectStore(location) as store:
+    with ObjectStore(location) as store, closing(Puts(location)) as puts:
         lanes = transfer.Lanes(
-            Puts(location),
+            puts,
             store,
             transfer.Budget(transfer.IN_FLIGHT),
             Pace(4),
