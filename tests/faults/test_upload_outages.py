@@ -70,7 +70,7 @@ def during(seconds: float, fault: Fault, *methods: str) -> Callable[[str, str], 
     began: list[float] = []
 
     def decide(method: str, _path: str) -> Fault | None:
-        if method not in methods:
+        if method not in methods or (method == "HEAD" and fault.status == 200):  # its answer has no body
             return None
         began.append(time.monotonic())
         return fault if time.monotonic() - began[0] < seconds else None
