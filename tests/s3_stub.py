@@ -80,7 +80,7 @@ class _Asked(BaseHTTPRequestHandler):
             uploads[upload := uuid.uuid4().hex] = {}
             return 200, _xml("InitiateMultipartUploadResult", f"<UploadId>{upload}</UploadId>"), {}
         if upload and upload not in uploads:
-            return 404, _xml("Error", "<Code>NoSuchUpload</Code>"), {}
+            return 404, b"<Error><Code>NoSuchUpload</Code></Error>", {}
         if self.command == "PUT" and upload:
             uploads[upload][int(asked["partNumber"][0])] = body
             return 200, b"", {"ETag": _etag(body)}
@@ -100,7 +100,7 @@ class _Asked(BaseHTTPRequestHandler):
         if self.command == "PUT":
             objects[key] = body
         elif key not in objects:
-            return 404, _xml("Error", "<Code>NoSuchKey</Code>"), {}
+            return 404, b"<Error><Code>NoSuchKey</Code></Error>", {}
         found = objects[key]
         return 200, b"" if self.command == "PUT" else found, {"ETag": _etag(found)}
 

@@ -96,7 +96,7 @@ class Engine:
         self._planning = 0.0
         self._lock = threading.Lock()
         self._more, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._planned_all = False
+        self._planned_all = self._over = False
         self._threads: list[threading.Thread] = []
         self._sent_all = threading.Event()
         self._error: BaseException | None = None
@@ -132,7 +132,7 @@ class Engine:
             self._break_off(recording)
             raise
         finally:
-            self.halted.set()
+            self._over = True
             self.lanes.crew.close()
             self.lanes.puts.close()
         if self._fault and not self.tally.counts[Result.UPLOADED]:
@@ -304,7 +304,7 @@ class Engine:
     def _beat(self) -> None:
         """Keep the run and its leases alive, and publish the progress of large files."""
         beat = 0.0
-        while not self.halted.wait(1):
+        while not (self.halted.wait(1) or self._over):
             percents = dict(self.journal.percents)
             beat += 1
             if percents or beat >= HEARTBEAT:

@@ -24,11 +24,13 @@ from dumacle_cli.retry import Patience
 
 T = TypeVar("T")
 MIB = 1024**2
-IN_FLIGHT = 64 * MIB
+IN_FLIGHT = 48 * MIB
 """Bytes of bodies held in memory at once, in both lanes together."""
 PART = 8 * MIB
 MOST_PARTS = 9_000
 PART_SENDERS = IN_FLIGHT // PART
+_GONE = (errors.UploadLost, errors.ObjectMissing)
+"""What stores answer about a multipart upload that they do not know."""
 BROKEN_OFF = "the run was broken off"
 
 
@@ -272,7 +274,7 @@ class _Large:
                 parts = self.lanes.patiently(lambda: list(store.list_parts(attempt.key, attempt.upload_id)))
                 self._there = {part.number: part for part in parts}
                 return
-            except errors.UploadLost:
+            except _GONE:
                 self._completed = self._is_there()
                 if self._completed:
                     return
@@ -372,9 +374,9 @@ class _Large:
         attempt, store, parts = self.attempt, self.lanes.store, self._there.values()
         try:
             self.lanes.patiently(lambda: store.complete_multipart(attempt.key, attempt.upload_id, parts))
-        except errors.UploadLost:
+        except _GONE:
             if not self._is_there():
-                raise
+                raise errors.UploadLost(key=attempt.key, provider=store.location.provider) from None
 
     def _is_there(self) -> bool:
         """Whether the object is there: its key is written once, by this upload, and only as a whole."""

@@ -361,6 +361,40 @@ def test_every_row_is_there_after_postgresql_was_killed(
         shutil.rmtree(scratch)
 
 
+def test_postgresql_is_away_for_a_while(
+    invoke: Run, program: Begin, environment: Callable[..., None], fill: Fill, tmp_path: Path
+) -> None:
+    scratch = scratch_folder()
+    data = scratch / "data"
+    environment(DUMACLE_DATA_DIR=str(data), DUMACLE_CONFIG=str(tmp_path / "config.toml"))
+    try:
+        invoke("local", "start")
+        with own(data) as database:
+            with database.session() as session:
+                owner = make_user(session, "ada@example.com")
+                pod = make_pod(session, "films", bucket=servers.start(data).bucket)
+                make_grant(session, pod, owner)
+                make_subscription(session, owner, make_plan(session))
+            folder = many(fill, 3000)
+            process = program("files", "upload", folder, "--pod", "films", "--owner", "ada@example.com")
+            await_uploaded(database, process, 300)
+        (pid,) = (each.pid for each in servers.status(data) if each.server == "postgresql")
+        assert pid
+        os.kill(pid, signal.SIGINT)
+        wait(lambda: not is_alive(pid), SECONDS)
+        time.sleep(3)
+        servers.start(data)
+        code, said = finish(process)
+        assert code == 0, said
+        assert said.count("waiting for the database") == said.count("the database is back") == 1
+        with own(data) as database:
+            assert uploaded(database) == 3000
+            checker.books(database)
+    finally:
+        servers.stop(data)
+        shutil.rmtree(scratch)
+
+
 @contextmanager
 def own(data: Path) -> Iterator[Database]:
     """The database of a data folder, which is started where it is down."""
