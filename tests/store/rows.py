@@ -62,6 +62,9 @@ ROWS = {
     "0019": """
         INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files;
         SELECT app.prune_operations(1)""",
+    "0020": """
+        INSERT INTO app.probes (pod_id, provider, endpoint, bucket, proof, found, measured)
+        SELECT id, 'local', '', 'photos', 'md5-etag', '{}', '{}' FROM app.pods""",
 }
 
 
