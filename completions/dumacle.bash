@@ -7,7 +7,7 @@ _dumacle_children() {
         ' auth') REPLY='login logout whoami status passwd sessions' ;;
         ' auth sessions') REPLY='list revoke limit' ;;
         ' users') REPLY='create list show update disable enable delete restore purge import grant-login revoke-login set-role' ;;
-        ' pods') REPLY='create list show update grant revoke delete restore usage check credentials' ;;
+        ' pods') REPLY='probe create list show update grant revoke delete restore usage check credentials' ;;
         ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
         ' plans subscriptions') REPLY='list show' ;;
@@ -51,6 +51,7 @@ _dumacle_options() {
         ' users grant-login') REPLY='--service --password-file --dry-run --op-id' ;;
         ' users revoke-login') REPLY='--service --dry-run' ;;
         ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
+        ' pods probe') REPLY='--dry-run' ;;
         ' pods create') REPLY='--capacity --provider --bucket --prefix --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
         ' pods update') REPLY='--name --capacity --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -64,10 +65,18 @@ class Stores:
         with self._lock:
             store, since = self._opened.get(place, (None, 0.0))
             if store is None or time.monotonic() - since > KEYS_SECONDS:
-                location = self.location(place)
+                location = self._probed(self.location(place))
                 store = store if store and store.location == location else ObjectStore(location)
                 self._opened[place] = store, time.monotonic()
         return store
+
+    def _probed(self, location: "Location") -> "Location":
+        """Add what a probe found to prove uploads into a bucket."""
+        from dumacle_cli.store import probes
+
+        with self._context.session() as session:
+            proof = probes.proof(session, location.provider, location.endpoint or "", location.bucket)
+        return replace(location, probed=proof)
 
     def close(self) -> None:
         """Close every client."""

@@ -11,7 +11,7 @@ import os
 import ssl
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -20,10 +20,10 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from dumacle_cli.clients.providers import known
+from dumacle_cli.clients.providers import Proof, known
 from dumacle_cli.clients.proxies import SCHEMES, proxy_of
 from dumacle_cli.clients.store_errors import is_web_page, store_error
-from dumacle_cli.errors import DumacleError, NotAStore
+from dumacle_cli.errors import DumacleError, NotAStore, NotSupported
 
 CHUNK = 1024**2
 CONNECTIONS = 64
@@ -46,7 +46,7 @@ _PROMISED = {
 
 @dataclass(frozen=True)
 class Location:
-    """A bucket with its endpoint (None is AWS's own) and credentials."""
+    """A bucket with its endpoint (None is AWS's own), its credentials, and what a probe found to prove uploads."""
 
     provider: str
     endpoint: str | None
@@ -54,6 +54,12 @@ class Location:
     bucket: str
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
+    probed: Proof | None = None
+
+    @property
+    def proof(self) -> Proof:
+        """What proves an upload here: as a probe found it, else as the table of providers says."""
+        return self.probed or known(self.provider).proof
 
     @property
     def path_style(self) -> bool:
@@ -160,6 +166,13 @@ class ObjectStore:
         answer = self._call("copy_object", key, ContentType=content_type, **taken)
         return _bare(answer["CopyObjectResult"]["ETag"])
 
+    def holds(self, key: str, sha256: str) -> bool:
+        """Read the object back, and return whether its bytes have this SHA-256 (hex)."""
+        found = hashlib.sha256()
+        for chunk in self.get(key):
+            found.update(chunk)
+        return found.hexdigest() == sha256
+
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """Yield the objects with the prefix and a key after `after`, sorted by key, in constant memory."""
         with self._translated(""):
@@ -174,10 +187,11 @@ class ObjectStore:
         remaining = iter(keys)
         while batch := list(islice(remaining, BULK)):
             if self._facts.bulk_delete:
-                self._delete_bulk(batch)
-            else:
-                with ThreadPoolExecutor(DELETES_AT_ONCE) as pool:
-                    list(pool.map(lambda key: self._call("delete_object", key), batch))
+                with suppress(NotSupported):
+                    self._delete_bulk(batch)
+                    continue
+            with ThreadPoolExecutor(DELETES_AT_ONCE) as pool:
+                list(pool.map(lambda key: self._call("delete_object", key), batch))
 
     def presign_get(self, key: str, expires_s: int, filename: str, content_type: str) -> str:
         """Return a presigned URL, valid for `expires_s` seconds, that downloads the object as `filename`."""
@@ -228,6 +242,15 @@ class ObjectStore:
                 for item in page.get("Uploads", ()):
                     yield Unfinished(item["Key"], item["UploadId"], item["Initiated"])
 
+    def request(self, operation: str, key: str = "", **params: Any) -> dict[str, Any]:
+        """Send any request by its name in boto3, for what only a probe asks; raises as all methods do."""
+        return self._call(operation, key, **params)
+
+    def link(self, operation: str, key: str, expires_s: int) -> str:
+        """Return a presigned URL for a request that only a probe sends."""
+        params = {"Bucket": self.location.bucket, "Key": key}
+        return str(self._client.generate_presigned_url(operation, params, expires_s))
+
     def _call(self, operation: str, key: str = "", **params: Any) -> dict[str, Any]:
         """Send one request (with boto3's limited retries) about the key, or about the bucket if it is empty."""
         if key:
@@ -250,7 +273,7 @@ class ObjectStore:
                 unwanted -= len(chunk) - len(wanted)
 
     def _body(self, body: bytes, sha256: str) -> dict[str, Any]:
-        if self._facts.proof == "payload-hash":
+        if self.location.proof == "payload-hash":
             return {"Body": body, "SHA256": sha256}
         md5 = hashlib.md5(body, usedforsecurity=False).digest()
         return {"Body": body, "SHA256": sha256, "ContentMD5": base64.b64encode(md5).decode()}

@@ -14,7 +14,7 @@ from dumacle_cli.clients import providers
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import names, users
-from dumacle_cli.store import models, paging
+from dumacle_cli.store import models, paging, probes
 from dumacle_cli.store import pods as store
 from dumacle_cli.store.places import CUSTOM, folder
 from dumacle_cli.units import Bytes, show_size
@@ -51,9 +51,14 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Detail(Pod):
-    """A pod with the e-mails of the first hundred users who may upload into it."""
+    """A pod with the e-mails of the first hundred users who may upload into it, and what proves an upload.
+
+    `proof` and `probed_at` are null if the pod was never probed.
+    """
 
     granted_to: list[str]
+    proof: str | None
+    probed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +145,9 @@ def get_for_files(session: Session, reference: str) -> models.Pod:
 def show(session: Session, reference: str) -> Detail:
     """Return a pod with its users; raises NotFound."""
     pod = get(session, reference)
-    return Detail(**asdict(view(pod)), granted_to=store.granted_to(session, pod.id, GRANTEES))
+    probe = probes.of(session, pod.id, pod.primary_provider)
+    found = {"proof": probe.proof, "probed_at": probe.probed_at} if probe else {"proof": None, "probed_at": None}
+    return Detail(**asdict(view(pod)), granted_to=store.granted_to(session, pod.id, GRANTEES), **found)
 
 
 def list_(

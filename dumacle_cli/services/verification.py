@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from dumacle_cli.clients.providers import known
 from dumacle_cli.errors import ContentDiffers, DumacleError, InvalidValue, ObjectMissing
 from dumacle_cli.retry import Patience
 from dumacle_cli.services.downloads import checked, patient
@@ -132,16 +131,15 @@ def _verify(stores: "Stores", read: bool, patience: Patience, content: store.Con
 
 def _compare_head(stores: "Stores", content: store.Content) -> None:
     head = stores(content.place).head(content.own_key())
-    expected = _etag(content)
-    if head.size != content.size or (expected and head.etag != expected):
+    expected = _etags(content)
+    if head.size != content.size or (expected and head.etag not in expected):
         raise ContentDiffers(path=content.path)
 
 
-def _etag(content: store.Content) -> str | None:
-    """Return the ETag that the object must have, or None if it is unknown.
+def _etags(content: store.Content) -> set[str]:
+    """Return the ETags of which the object must have one, or none if they are unknown.
 
-    If the provider's ETags are MD5s, use the MD5: completing a multipart upload there returns another ETag.
+    If the provider's ETags are MD5s, the MD5 is another: completing a multipart upload there returns another ETag.
     """
-    if known(content.place.provider).proof == "md5-etag":
-        return content.md5.hex() if content.md5 else None
-    return content.etag
+    found = {content.etag} if content.etag else set()
+    return found | {content.md5.hex()} if content.md5 else found

@@ -35,7 +35,7 @@ class SmallStore(ThreadingHTTPServer):
         self.after: Callable[[str, str, Answer], Answer | None] = lambda method, path, answer: answer
         self.etag: Callable[[bytes], str] = lambda body: hashlib.md5(body).hexdigest()
         self.corrupts = False
-        self.heeds = {"payload", "md5", "conditions", "types"}
+        self.heeds = {"payload", "md5", "conditions", "types", "metadata"}
 
     @property
     def url(self) -> str:
@@ -124,6 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
         if key in self.server.objects and self.headers.get("If-None-Match") and "conditions" in self.server.heeds:
             return _error(412, "PreconditionFailed")
         about = {name: value for name, value in self.headers.items() if name.lower().startswith("x-amz-meta-")}
+        about = about if "metadata" in self.server.heeds else {}
         if "types" in self.server.heeds:
             about["Content-Type"] = self.headers.get("Content-Type", "")
         kept = bytes([body[0] ^ 1]) + body[1:] if self.server.corrupts and body else body

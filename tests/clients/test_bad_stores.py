@@ -181,3 +181,95 @@ def test_a_success_without_what_it_must_hold_is_none(store: SmallStore, answer: 
         ):
             with pytest.raises(errors.NotAStore):
                 ask()
+
+
+# Stores that say yes, and do something else
+
+
+def originals(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+def verified(run: Run, *options: str, expect: int = 0) -> list[str]:
+    found = run("files", "verify", "--owner", ADA, *options, "-o", "json", expect=expect).data
+    return [row["result"] for row in found]
+
+
+def settled(run: Run, store: SmallStore, folder: Path, *options: str) -> None:
+    """Probe the store, upload, and check that what the rows say is true."""
+    run("pods", "probe", "far")
+    upload(run, folder, 0, *options)
+    assert uploaded(run) == 3
+    assert sorted(body for body, _ in store.objects.values()) == originals(folder)
+    assert verified(run) == ["verified"] * 3
+    assert verified(run, "--read") == ["verified"] * 3
+
+
+@pytest.mark.parametrize("heedless", ["conditions", "metadata", "types", "md5", "payload"])
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_store_that_does_not_heed_something(
+    far: Run, store: SmallStore, folder: Path, environment: Callable[..., None], heedless: str, in_parts: bool
+) -> None:
+    if in_parts:
+        environment(DUMACLE_LARGE_FILE_SIZE="100")
+    store.heeds -= {heedless}
+    settled(far, store, folder)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_store_whose_etags_are_no_md5_and_that_enforces_nothing_is_read_back(
+    far: Run, store: SmallStore, folder: Path, environment: Callable[..., None], in_parts: bool
+) -> None:
+    if in_parts:
+        environment(DUMACLE_LARGE_FILE_SIZE="100")
+    store.heeds.clear()
+    store.etag = lambda body: f"etag-{len(body)}"
+    settled(far, store, folder)
+
+
+@pytest.mark.parametrize("etag", ["md5", "other"])
+def test_a_store_that_alters_what_it_is_given(far: Run, store: SmallStore, folder: Path, etag: str) -> None:
+    store.heeds -= {"payload", "md5"}
+    if etag == "other":
+        store.etag = lambda body: f"etag-{len(body)}"
+    far("pods", "probe", "far")
+    store.corrupts = True
+    assert "differs" in upload(far, folder, Exit.PARTIAL)
+    assert uploaded(far) == 0
+    store.corrupts = False
+    upload(far, folder, 0)
+    assert uploaded(far) == 3
+
+
+def test_a_store_that_breaks_off_what_is_read(far: Run, store: SmallStore, folder: Path, tmp_path: Path) -> None:
+    upload(far, folder, 0)
+
+    def cut(method: str, path: str, answer: Answer) -> Answer:
+        status, body, headers = answer
+        return (status, body[:-1], headers | {"Content-Length": str(len(body))}) if method == "GET" else answer
+
+    store.after = cut
+    (one, *_) = far("files", "list", "--owner", ADA, "-o", "json").data
+    refused = far("files", "download", one["id"], "--to", tmp_path / "cut.jpg", "-o", "json", expect=Exit.TEMPORARY)
+    assert refused.error["code"] == "store-unavailable"
+    assert not (tmp_path / "cut.jpg").exists()
+
+
+def test_an_answer_to_complete_that_is_lost(
+    far: Run, store: SmallStore, folder: Path, environment: Callable[..., None]
+) -> None:
+    environment(DUMACLE_LARGE_FILE_SIZE="100")
+    lost: set[str] = set()
+
+    def lose(method: str, path: str, answer: Answer) -> Answer | None:
+        if method == "POST" and "uploadId" in path and path.split("?")[0] not in lost:
+            lost.add(path.split("?")[0])
+            return None
+        return answer
+
+    store.after = lose
+    upload(far, folder, Exit.PARTIAL)
+    store.after = lambda method, path, answer: answer
+    upload(far, folder, 0)
+    assert uploaded(far) == 3
+    assert verified(far, "--read") == ["verified"] * 3

@@ -24,6 +24,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
     /* listener   */ '',
     /* cron       */ 'S'),
 ('table', 'pod_grants',                    'S I U D',            'S I U D',         'S', 'S',           'S I',         '',              'S I'),
+('table', 'probes',                        'S I U',              'S I U',             'S', 'S',           'S',           '',              'S I U'),
 ('table', 'provider_defaults',             'S I U D',            'S',               '',  'S',           'S',           '',              'S'),
 ('table', 'credentials',                   'S I(*) U(*) D',      '',                '',  'S',           'S',           '',              'S'),
 ('table', 'plans',                         'S I(*) U(*) D',      'S U(updated_at)', 'S', 'S',           'S',           '',              'S U(updated_at)'),
