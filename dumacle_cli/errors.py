@@ -502,6 +502,14 @@ class PodFull(DumacleError):
     fix = "enlarge it: dumacle pods update {pod!q} --capacity SIZE; or free space: dumacle files purge"
 
 
+class FileTooLarge(DumacleError):
+    """A file is larger than the limit for one file."""
+
+    exit = Exit.LIMIT
+    sentence = "{path} has {size}, and a file may have {limit} at most"
+    fix = "raise the setting max_file_size, or send a smaller file"
+
+
 class SessionsFull(DumacleError):
     """The user has as many open sessions as allowed."""
 
@@ -595,6 +603,13 @@ class UploadLost(DumacleError):
     fix = "repeat the command; the file is uploaded from the start"
 
 
+class CorsUnsupported(DumacleError):
+    """The store keeps no CORS rules."""
+
+    sentence = "{provider} keeps no CORS rules for a bucket"
+    fix = "set them in the provider's console, or let browsers reach the store through a proxy that answers for it"
+
+
 class ForeignObject(DumacleError):
     """A row names an object outside of its pod; nothing is read, signed or deleted there."""
 
@@ -609,6 +624,13 @@ class ContentDiffers(DumacleError):
     exit = Exit.INTEGRITY
     sentence = "{path}: the stored content differs from what was recorded"
     fix = "upload the file again, then: dumacle files verify"
+
+
+class UploadDiffers(ContentDiffers):
+    """A client stored other bytes than were announced; they were removed."""
+
+    sentence = "{path}: the client stored other bytes than announced: {reason}; they were removed"
+    fix = "start again: dumacle files initiate {path!q} --owner {owner!q}"
 
 
 # Credentials, and the key that they are encrypted with

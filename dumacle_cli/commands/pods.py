@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dumacle_cli.commands import credentials
+from dumacle_cli.commands import cors, credentials
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import Pod, User
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 app = CommandGroup("pods")
 app.add(credentials.app)
+app.add(cors.app)
 
 OWN = "Use the pod's own credential; see: pods credentials."
 

@@ -62,6 +62,7 @@ ROWS = {
     "0019": """
         INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files;
         SELECT app.prune_operations(1)""",
+    "0020": "SELECT app.keep_upload(1, 60)",
 }
 
 

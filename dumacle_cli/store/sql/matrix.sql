@@ -139,6 +139,8 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('function', 'take_lease',          'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'keep_leases',         'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'spend_leases',        'X', 'X', '',  'X', '',  '',  ''),
+('function', 'reserve_upload',      'X', 'X', '',  'X', '',  '',  ''),
+('function', 'keep_upload',         'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'trim_lease',          'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'close_lease',         'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'reap_leases',         'X', 'X', '',  'X', '',  '',  'X'),
