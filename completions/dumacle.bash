@@ -51,9 +51,9 @@ _dumacle_options() {
         ' users grant-login') REPLY='--service --password-file --dry-run --op-id' ;;
         ' users revoke-login') REPLY='--service --dry-run' ;;
         ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
-        ' pods create') REPLY='--capacity --provider --bucket --prefix --dry-run --op-id' ;;
+        ' pods create') REPLY='--capacity --provider --bucket --prefix --allow-types --max-file-size --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
-        ' pods update') REPLY='--name --capacity --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
+        ' pods update') REPLY='--name --capacity --allow-types --max-file-size --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
         ' pods grant') REPLY='--default --dry-run --op-id' ;;
         ' pods revoke') REPLY='--dry-run --op-id' ;;
         ' pods delete') REPLY='--dry-run --op-id --yes -y' ;;
@@ -67,9 +67,9 @@ _dumacle_options() {
         ' pods credentials rotate-key') REPLY='--to --dry-run' ;;
         ' pods cors set') REPLY='--origin --dry-run' ;;
         ' pods cors check') REPLY='--origin' ;;
-        ' plans create') REPLY='--price --storage --upload --transcode-minutes --currency --interval --default-pod --dry-run --op-id' ;;
+        ' plans create') REPLY='--price --storage --upload --transcode-minutes --currency --interval --default-pod --allow-types --max-file-size --dry-run --op-id' ;;
         ' plans list') REPLY='--archived --limit --after --all' ;;
-        ' plans update') REPLY='--name --price --currency --interval --storage --upload --transcode-minutes --default-pod --dry-run --op-id' ;;
+        ' plans update') REPLY='--name --price --currency --interval --storage --upload --transcode-minutes --default-pod --allow-types --max-file-size --dry-run --op-id' ;;
         ' plans archive') REPLY='--dry-run --op-id' ;;
         ' plans restore') REPLY='--dry-run --op-id' ;;
         ' plans push') REPLY='--dry-run' ;;
@@ -166,6 +166,8 @@ _dumacle_values() {
         ' pods create --provider') REPLY='s3 wasabi oracle local' ;;
         ' pods create --bucket') REPLY='' ;;
         ' pods create --prefix') REPLY='' ;;
+        ' pods create --allow-types') REPLY='' ;;
+        ' pods create --max-file-size') REPLY='' ;;
         ' pods create --op-id') REPLY='' ;;
         ' pods list --provider') REPLY='s3 wasabi oracle local' ;;
         ' pods list --sort') REPLY='id name' ;;
@@ -173,6 +175,8 @@ _dumacle_values() {
         ' pods list --after') REPLY='' ;;
         ' pods update --name') REPLY='' ;;
         ' pods update --capacity') REPLY='' ;;
+        ' pods update --allow-types') REPLY='' ;;
+        ' pods update --max-file-size') REPLY='' ;;
         ' pods update --op-id') REPLY='' ;;
         ' pods grant --op-id') REPLY='' ;;
         ' pods revoke --op-id') REPLY='' ;;
@@ -199,6 +203,8 @@ _dumacle_values() {
         ' plans create --currency') REPLY='' ;;
         ' plans create --interval') REPLY='month year' ;;
         ' plans create --default-pod') REPLY='' ;;
+        ' plans create --allow-types') REPLY='' ;;
+        ' plans create --max-file-size') REPLY='' ;;
         ' plans create --op-id') REPLY='' ;;
         ' plans list --limit') REPLY='' ;;
         ' plans list --after') REPLY='' ;;
@@ -210,6 +216,8 @@ _dumacle_values() {
         ' plans update --upload') REPLY='' ;;
         ' plans update --transcode-minutes') REPLY='' ;;
         ' plans update --default-pod') REPLY='' ;;
+        ' plans update --allow-types') REPLY='' ;;
+        ' plans update --max-file-size') REPLY='' ;;
         ' plans update --op-id') REPLY='' ;;
         ' plans archive --op-id') REPLY='' ;;
         ' plans restore --op-id') REPLY='' ;;

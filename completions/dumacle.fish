@@ -92,11 +92,11 @@ function __dumacle_options
         case ' users set-role'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' pods create'
-            printf '%s\t%s\n' '--capacity' 'Capacity, such as 500GiB or 500GB; a bare number is bytes.' '--provider' 'Where to store files, if not at the default provider.' '--bucket' 'The bucket; default: the provider\'s setting.' '--prefix' 'Prefix of its object keys; default: made from its name.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--capacity' 'Capacity, such as 500GiB or 500GB; a bare number is bytes.' '--provider' 'Where to store files, if not at the default provider.' '--bucket' 'The bucket; default: the provider\'s setting.' '--prefix' 'Prefix of its object keys; default: made from its name.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods list'
             printf '%s\t%s\n' '--provider' 'Filter by provider.' '--deleted' 'Show deleted pods, which can be restored.' '--sort' 'Sort by this column.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' pods update'
-            printf '%s\t%s\n' '--name' 'The new name; object keys do not change.' '--capacity' 'Capacity, such as 2TiB; a bare number is bytes.' '--use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--name' 'The new name; object keys do not change.' '--capacity' 'Capacity, such as 2TiB; a bare number is bytes.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods grant'
             printf '%s\t%s\n' '--default' 'Make it the user\'s default pod; the first grant always is.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods revoke'
@@ -124,11 +124,11 @@ function __dumacle_options
         case ' pods cors check'
             printf '%s\t%s\n' '--origin' 'Origin of a page, such as https://app.example.com; can be given several times; default: all that the rules name.'
         case ' plans create'
-            printf '%s\t%s\n' '--price' 'Price per interval, such as 9.99.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--default-pod' 'Pod to grant to new subscribers.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--price' 'Price per interval, such as 9.99.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--default-pod' 'Pod to grant to new subscribers.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans list'
             printf '%s\t%s\n' '--archived' 'Show archived plans.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' plans update'
-            printf '%s\t%s\n' '--name' 'The new name.' '--price' 'Price per interval, such as 9.99.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--default-pod' 'Pod to grant to new subscribers; \'\' for none.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--name' 'The new name.' '--price' 'Price per interval, such as 9.99.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--default-pod' 'Pod to grant to new subscribers; \'\' for none.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans archive'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans restore'
@@ -315,6 +315,10 @@ function __dumacle_values
             true
         case ' pods create --prefix'
             true
+        case ' pods create --allow-types'
+            true
+        case ' pods create --max-file-size'
+            true
         case ' pods create --op-id'
             true
         case ' pods list --provider'
@@ -328,6 +332,10 @@ function __dumacle_values
         case ' pods update --name'
             true
         case ' pods update --capacity'
+            true
+        case ' pods update --allow-types'
+            true
+        case ' pods update --max-file-size'
             true
         case ' pods update --op-id'
             true
@@ -381,6 +389,10 @@ function __dumacle_values
             printf '%s\t%s\n' 'month' '' 'year' ''
         case ' plans create --default-pod'
             true
+        case ' plans create --allow-types'
+            true
+        case ' plans create --max-file-size'
+            true
         case ' plans create --op-id'
             true
         case ' plans list --limit'
@@ -402,6 +414,10 @@ function __dumacle_values
         case ' plans update --transcode-minutes'
             true
         case ' plans update --default-pod'
+            true
+        case ' plans update --allow-types'
+            true
+        case ' plans update --max-file-size'
             true
         case ' plans update --op-id'
             true

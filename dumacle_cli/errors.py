@@ -506,8 +506,16 @@ class FileTooLarge(DumacleError):
     """A file is larger than the limit for one file."""
 
     exit = Exit.LIMIT
-    sentence = "{path} has {size}, and a file may have {limit} at most"
-    fix = "raise the setting max_file_size, or send a smaller file"
+    sentence = "{path} has {size}, and {source} takes files of {limit} at most"
+    fix = "{advice}"
+
+
+class TypeNotAllowed(DumacleError):
+    """A pod or plan does not take files of this media type."""
+
+    exit = Exit.LIMIT
+    sentence = "{path} is {type}, and {source} takes only {allowed}"
+    fix = "{advice}"
 
 
 class SessionsFull(DumacleError):

@@ -20,7 +20,6 @@ from dumacle_cli.errors import (
     Conflict,
     ContentDiffers,
     DumacleError,
-    FileTooLarge,
     InvalidValue,
     NotFound,
     ObjectMissing,
@@ -30,7 +29,7 @@ from dumacle_cli.errors import (
     UploadLost,
 )
 from dumacle_cli.escapes import quoted
-from dumacle_cli.services import placement, transcodes
+from dumacle_cli.services import limits, placement, transcodes
 from dumacle_cli.store import direct as store
 from dumacle_cli.store import places, uploads
 from dumacle_cli.store.direct import Upload
@@ -192,8 +191,9 @@ def initiate(
 ) -> tuple[Links, bool]:
     """Reserve capacity and quota for a file, and return links to send it; a dry run makes none.
 
-    A repeat of the operation returns new links for the same upload. Raises InvalidValue, FileTooLarge, NotFound,
-    UserDisabled, NotGranted, PodFull, QuotaExceeded, and Conflict if another upload to the path has not ended.
+    A repeat of the operation returns new links for the same upload. Raises InvalidValue, FileTooLarge,
+    TypeNotAllowed, NotFound, UserDisabled, NotGranted, PodFull, QuotaExceeded, and Conflict if another upload to the
+    path has not ended.
     """
     _check(announced)
     if dry_run:
@@ -207,8 +207,7 @@ def initiate(
 
 def _check(announced: Announced) -> None:
     if announced.size > announced.max_file_size:
-        limit = show_size(announced.max_file_size)
-        raise FileTooLarge(path=announced.path, size=show_size(announced.size), limit=limit)
+        raise limits.too_large(announced.path, announced.size, limits.of_setting(announced.max_file_size))
     if not 1 <= announced.seconds <= DAY:
         reason = "links for an upload can be valid for 1 s to 1 d, as long as its reservation"
         raise InvalidValue(name="--expires", value=f"{announced.seconds}s", reason=reason)
@@ -224,6 +223,7 @@ def _check(announced: Announced) -> None:
 def _intend(session: "Session", announced: Announced) -> Upload:
     """Reserve the bytes and write the rows, so that whatever follows can be found and ended."""
     target = placement.target(session, announced.owner, announced.pod or None)
+    limits.require(session, target.pod_id, target.owner_id, announced.path, announced.size, announced.content_type)
     uploads.reap_leases(session)
     where: dict[str, Any] = {"pod": target.pod_id, "owner": target.owner_id, "path": announced.path}
     store.lock_target(session, target.pod_id, target.owner_id)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
@@ -14,7 +14,7 @@ from dumacle_cli.clients import providers
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import names, users
-from dumacle_cli.store import models, paging
+from dumacle_cli.store import limits, models, paging
 from dumacle_cli.store import pods as store
 from dumacle_cli.store.places import CUSTOM, folder
 from dumacle_cli.units import Bytes, show_size
@@ -54,6 +54,8 @@ class Detail(Pod):
     """A pod with the e-mails of the first hundred users who may upload into it."""
 
     granted_to: list[str]
+    allowed_types: list[str] | None
+    max_file_size: Bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,8 @@ def get_for_files(session: Session, reference: str) -> models.Pod:
 def show(session: Session, reference: str) -> Detail:
     """Return a pod with its users; raises NotFound."""
     pod = get(session, reference)
-    return Detail(**asdict(view(pod)), granted_to=store.granted_to(session, pod.id, GRANTEES))
+    accepted = limits.of_pod(session, pod.id)
+    return Detail(**asdict(view(pod)), granted_to=store.granted_to(session, pod.id, GRANTEES), **asdict(accepted))
 
 
 def list_(
@@ -162,8 +165,11 @@ def create(
     provider: str,
     bucket: str,
     prefix: str | None = None,
+    accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
     """Create a pod with a capacity in bytes; the default prefix is unique and made from its name.
+
+    `accepted` are the columns that limit its files.
 
     Raises InvalidValue, AlreadyExists, or Conflict if another pod has the prefix.
     """
@@ -175,7 +181,7 @@ def create(
         )
     prefix = _prefix(session, name, provider, bucket, prefix)
     location = {"primary_provider": provider, "bucket": bucket, "prefix": prefix}
-    made = store.create(session, name=name, capacity=capacity, **location)
+    made = store.create(session, name=name, capacity=capacity, **location, **(accepted or {}))
     if made is None:
         raise AlreadyExists(noun="pod", name=name)
     return view(made), True
@@ -228,13 +234,15 @@ def update(
     name: str | None = None,
     capacity: int | None = None,
     own_credentials: Mapping[str, bool] | None = None,
+    accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
     """Change a pod; `own_credentials` says for which providers it uses its own credentials, tested by the caller.
 
     Raises NotFound, InvalidValue, AlreadyExists, or Conflict if the capacity would be less than what the pod holds.
     """
     pod = get(session, reference, lock=True)
-    wanted: dict[str, str | int | None] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
+    wanted: dict[str, Any] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
+    wanted |= accepted or {}
     if name is not None:
         wanted["name"] = _checked_name(name)
     if capacity is not None:

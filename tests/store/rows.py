@@ -62,7 +62,10 @@ ROWS = {
     "0019": """
         INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files;
         SELECT app.prune_operations(1)""",
-    "0020": "SELECT app.keep_upload(1, 60)",
+    "0020": """
+        UPDATE app.pods SET allowed_types = ARRAY['video/*'], max_file_size = 9;
+        UPDATE app.plans SET allowed_types = ARRAY['image/png'];
+        SELECT app.keep_upload(1, 60)""",
 }
 
 

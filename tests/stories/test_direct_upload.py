@@ -12,6 +12,7 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import Any
+from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
@@ -20,10 +21,11 @@ import dumacle_cli
 from dumacle_cli.clients.object_store import Location
 from tests import buckets
 from tests.clients.conftest import moto
+from tests.commands.test_duties import by, log_in
 from tests.conftest import Run
 from tests.deploy.grammar import FENCED, TOP, fenced
 
-__all__ = ["moto"]
+__all__ = ["by", "log_in", "moto"]
 
 pytestmark = pytest.mark.e2e
 
@@ -113,6 +115,48 @@ def test_a_mistake_is_told_and_can_be_repeated(ada: Run) -> None:
     assert ada("files", "sign-parts", "a.mp4", "--owner", ADA, "--parts", "x", *JSON, expect=2)
     assert ada("files", "abort", "a.mp4", "--owner", ADA, *JSON).data["released"] == 1024**2
     assert ada("pods", "show", "films", *JSON).data["reserved"] == 0
+
+
+def test_a_pod_takes_only_what_it_accepts(ada: Run) -> None:
+    ada("pods", "create", "films", "--capacity", "1GiB", "--allow-types", "video/*", "--max-file-size", "2MiB")
+    ada("pods", "grant", "films", ADA)
+    wanted = ("files", "initiate", "a.mp4", "--owner", ADA, *JSON)
+    refused = ada(*wanted, "--size", "1MiB", "--type", "image/png", expect=8).error
+    assert (refused["code"], refused["fix"].split(": ")[1]) == (
+        "type-not-allowed",
+        "dumacle pods update films --allow-types LIST",
+    )
+    assert ada(*wanted, "--size", "3MiB", "--type", "video/mp4", expect=8).error["code"] == "file-too-large"
+    assert ada("files", "list", "--owner", ADA, *JSON).data == []
+    ada("pods", "update", "films", "--allow-types", "any", "--max-file-size", "unlimited")
+    ada(*wanted, "--size", "3MiB", "--type", "image/png")
+
+
+def send(links: Any) -> None:
+    with urlopen(Request(links["url"], data=FILM, headers=links["headers"], method="PUT"), timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_only_those_who_may_upload_make_links(ada: Run, by: Callable[..., Any]) -> None:
+    ada("pods", "create", "films", "--capacity", "1GiB")
+    ada("pods", "grant", "films", ADA)
+    ada("users", "create", "admin@example.com", "--role", "admin")
+    wanted = ("files", "initiate", "a.mp4", "--owner", ADA, "--size", len(FILM), "--type", "video/mp4")
+    for who in ("ingest", "admin@example.com"):
+        links = by(who, *map(str, wanted)).data
+        send(links)
+        by(who, "files", "sign-parts", str(links["id"]))
+        assert by(who, "files", "progress", str(links["id"])).data["progress"] == 100
+        assert by(who, "files", "confirm", str(links["id"])).data["size"] == len(FILM)
+        file_id = by(who, *map(str, wanted)).data["id"]
+        assert by(who, "files", "abort", str(file_id)).data["released"] == len(FILM)
+    links = by("ingest", *map(str, wanted)).data
+    send(links)
+    for who in (ADA, "worker", "cron", "listener"):
+        by(who, *map(str, wanted), expect=5)
+        by(who, "files", "confirm", str(links["id"]), expect=5)
+        by(who, "files", "abort", str(links["id"]), expect=5)
+    assert by("ingest", "files", "confirm", str(links["id"])).data["size"] == len(FILM)
 
 
 # A browser
