@@ -602,8 +602,7 @@ def _wrong(database: "Database", objects: "ObjectStore", upload: Upload, reason:
 def _end(session: "Session", upload: Upload, status: str, error: str) -> int:
     """Mark an upload as ended if it is open, and close its reservation; returns the bytes that were released."""
     if upload.status in OPEN:
-        row: dict[str, list[Any]] = {"file_id": [upload.file_id], "version_id": [upload.version_id]}
-        uploads.record_failed(session, row | {"status": [status], "error": [error]})
+        store.give_up(session, upload, status, error)
     if upload.reserved_until is None:
         return 0
     store.close(session, [upload.lease_id])

@@ -202,6 +202,22 @@ def complete(session: Session, upload: Upload) -> None:
         session.execute(text(query), {"id": row})
 
 
+def give_up(session: Session, upload: Upload, status: str, error: str) -> None:
+    """Mark an upload as failed: its file keeps an earlier content, or takes the status if it has none."""
+    session.execute(text("UPDATE app.versions SET status = 'failed' WHERE id = :id"), {"id": upload.version_id})
+    session.execute(
+        text(
+            """
+            UPDATE app.files
+            SET upload_status = CASE WHEN version_id IS NULL THEN :status ELSE 'uploaded' END,
+                upload_progress = CASE WHEN version_id IS NULL THEN 0 ELSE 100 END, error = left(:error, 2000)
+            WHERE id = :id
+            """
+        ),
+        {"id": upload.file_id, "status": status, "error": error},
+    )
+
+
 def close(session: Session, leases: Sequence[int]) -> None:
     """Close reservations: book what they spent and give the rest back."""
     query = text("SELECT app.close_lease(id) FROM unnest(CAST(:leases AS bigint[])) AS l (id) ORDER BY id")

@@ -8,12 +8,16 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+DIRECT = 0
 UNFINISHED = "('planned', 'uploading', 'completing')"
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the database knows about a path: its current version, and another run that is uploading to it now."""
+    """What the database knows about a path: its current version, and another run that is uploading to it now.
+
+    `busy_run` is DIRECT while a client is sending it to the store itself.
+    """
 
     file_id: int
     version_id: int | None
@@ -143,9 +147,9 @@ def known(session: Session, pod: int, owner: int, run: int, paths: Sequence[str]
         text(
             f"""
             SELECT f.path, f.id, f.version_id, f.size, f.mtime_ns, f.sha256, f.upload_status,
-                (SELECT l.run_id FROM app.versions AS v JOIN app.leases AS l ON l.id = v.lease_id
+                (SELECT coalesce(l.run_id, {DIRECT}) FROM app.versions AS v JOIN app.leases AS l ON l.id = v.lease_id
                  WHERE f.upload_status IN {UNFINISHED} AND v.file_id = f.id AND v.status IN {UNFINISHED}
-                     AND l.closed_at IS NULL AND l.until > now() AND l.run_id <> :run LIMIT 1)
+                     AND l.closed_at IS NULL AND l.until > now() AND l.run_id IS DISTINCT FROM :run LIMIT 1)
             FROM app.files AS f
             WHERE f.pod_id = :pod AND f.owner_id = :owner AND f.deleted_at IS NULL
                 AND f.path = ANY (CAST(:paths AS text[]))

@@ -117,6 +117,23 @@ def test_a_mistake_is_told_and_can_be_repeated(ada: Run) -> None:
     assert ada("pods", "show", "films", *JSON).data["reserved"] == 0
 
 
+def test_an_upload_leaves_a_path_that_a_client_is_sending(ada: Run, tmp_path: Path) -> None:
+    ada("pods", "create", "films", "--capacity", "1GiB")
+    ada("pods", "grant", "films", ADA)
+    (tmp_path / "a.mp4").write_bytes(FILM)
+    upload = ("files", "upload", tmp_path / "a.mp4", "--owner", ADA, *JSON)
+    wanted = ("files", "initiate", "a.mp4", "--owner", ADA, "--size", len(FILM), "--type", "video/mp4", *JSON)
+    links = ada(*map(str, wanted)).data
+    assert f"dumacle files abort {links['id']}" in ada(*upload, expect=3).err
+    send(links)
+    ada("files", "confirm", str(links["id"]))
+    assert ada(*upload).data["unchanged"] == 1
+    links = ada(*map(str, wanted)).data
+    ada("files", "abort", str(links["id"]))
+    (tmp_path / "a.mp4").write_bytes(FILM[:-1])
+    assert ada(*upload).data["uploaded"] == 1
+
+
 def test_a_pod_takes_only_what_it_accepts(ada: Run) -> None:
     ada("pods", "create", "films", "--capacity", "1GiB", "--allow-types", "video/*", "--max-file-size", "2MiB")
     ada("pods", "grant", "films", ADA)
