@@ -12,7 +12,7 @@ from dumacle_cli.commands.parameters import File, InPod, Owner
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.output.result import Result
-from dumacle_cli.services import direct, files
+from dumacle_cli.services import direct, direct_ends, direct_links, files
 from dumacle_cli.transcode import presets
 from dumacle_cli.units import parse_duration, parse_size
 
@@ -49,7 +49,7 @@ def initiate(
         str, typer.Option("--part-size", metavar="SIZE", help="Size of each part, 5MiB to 5GiB; implies --parts.")
     ] = "",
     expires: Expires = "",
-) -> Result[direct.Links]:
+) -> Result[direct_links.Links]:
     """Reserve room for a file, and create links with which a client sends it to the store itself."""
     total = parse_size(size, "--size")
     announced = direct.Announced(
@@ -75,7 +75,7 @@ def _part_size(total: int, parts: bool, given: str) -> int | None:
 
 
 def _seconds(context: Context, expires: str) -> int:
-    return parse_duration(expires, "--expires") if expires else min(context.settings.url_expiry, direct.DAY)
+    return parse_duration(expires, "--expires") if expires else min(context.settings.url_expiry, direct_links.DAY)
 
 
 def _request(context: Context) -> Request:
@@ -103,12 +103,12 @@ def sign_parts(
         str, typer.Option("--parts", metavar="LIST", help="Parts such as 3,7-20; default: the next 100 missing ones.")
     ] = "",
     expires: Expires = "",
-) -> Result[direct.Links]:
+) -> Result[direct_links.Links]:
     """Create new links for parts of a direct upload, and keep its reservation as long as they are valid."""
     file_id, seconds = _find(context, file, owner, pod), _seconds(context, expires)
     dry_run = context.options.dry_run
     return Result(
-        *direct.sign_parts(
+        *direct_links.sign_parts(
             context.database,
             context.stores.open,
             _request(context),
@@ -132,9 +132,9 @@ def _numbers(parts: str) -> list[int]:
 
 
 @app.reads("progress", example="dumacle files progress clips/dance.mp4 --owner ada@example.com")
-def progress(context: Context, file: File, owner: Owner = "", pod: InPod = "") -> Result[direct.Progress]:
+def progress(context: Context, file: File, owner: Owner = "", pod: InPod = "") -> Result[direct_links.Progress]:
     """Show how much of a direct upload the store has."""
-    return Result(direct.progress(context.database, context.stores.open, _find(context, file, owner, pod)))
+    return Result(direct_links.progress(context.database, context.stores.open, _find(context, file, owner, pod)))
 
 
 @app.acts_outside("confirm", takes_op_id=True, example="dumacle files confirm clips/dance.mp4 --owner ada@example.com")
@@ -148,12 +148,12 @@ def confirm(
         presets.Name | None,
         typer.Option("--transcode", metavar="PRESET", help="Transcode a video (and audio, for the preset audio)."),
     ] = None,
-) -> Result[direct.Confirmed]:
+) -> Result[direct_ends.Confirmed]:
     """Verify what a client sent, by reading it back, and make it the content of the file."""
     wanted = direct.checked_hash(sha256, "--sha256", 32)
     file_id = _find(context, file, owner, pod)
     return Result(
-        *direct.confirm(
+        *direct_ends.confirm(
             context.database,
             context.stores.open,
             _request(context),
@@ -174,7 +174,8 @@ def _transcode(preset: str | None) -> TranscodeRequest | None:
 
 
 @app.acts_outside("abort", takes_op_id=True, example="dumacle files abort clips/dance.mp4 --owner ada@example.com")
-def abort(context: Context, file: File, owner: Owner = "", pod: InPod = "") -> Result[direct.Aborted]:
+def abort(context: Context, file: File, owner: Owner = "", pod: InPod = "") -> Result[direct_ends.Aborted]:
     """End a direct upload: its links stop working, what was sent is removed, and the room is released."""
-    file_id, dry_run = _find(context, file, owner, pod), context.options.dry_run
-    return Result(*direct.abort(context.database, context.stores.open, _request(context), file_id, dry_run=dry_run))
+    file_id, request = _find(context, file, owner, pod), _request(context)
+    dry_run = context.options.dry_run
+    return Result(*direct_ends.abort(context.database, context.stores.open, request, file_id, dry_run=dry_run))

@@ -15,8 +15,9 @@ from sqlalchemy import select, text
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.services import direct, files, pods, users
-from dumacle_cli.services.direct import Announced, Links
+from dumacle_cli.services import direct, direct_ends, direct_links, files, pods, users
+from dumacle_cli.services.direct import Announced
+from dumacle_cli.services.direct_links import Links
 from dumacle_cli.services.transcodes import TranscodeRequest
 from dumacle_cli.store import direct as store
 from dumacle_cli.store.database import Database
@@ -53,18 +54,18 @@ class Site:
 
     def confirm(self, file_id: int, sha256: bytes | None = None, transcode: Any = None) -> tuple[Any, bool]:
         request = Request(uuid4().hex, "files.confirm", {})
-        return direct.confirm(self.database, self.stores, request, file_id, sha256, transcode, dry_run=False)
+        return direct_ends.confirm(self.database, self.stores, request, file_id, sha256, transcode, dry_run=False)
 
     def abort(self, file_id: int) -> tuple[Any, bool]:
         request = Request(uuid4().hex, "files.abort", {})
-        return direct.abort(self.database, self.stores, request, file_id, dry_run=False)
+        return direct_ends.abort(self.database, self.stores, request, file_id, dry_run=False)
 
     def sign(self, file_id: int, *numbers: int, seconds: int = 600) -> Links:
         request = Request(uuid4().hex, "files.sign-parts", {})
-        return direct.sign_parts(self.database, self.stores, request, file_id, numbers, seconds, dry_run=False)[0]
+        return direct_links.sign_parts(self.database, self.stores, request, file_id, numbers, seconds, dry_run=False)[0]
 
-    def progress(self, file_id: int) -> direct.Progress:
-        return direct.progress(self.database, self.stores, file_id)
+    def progress(self, file_id: int) -> direct_links.Progress:
+        return direct_links.progress(self.database, self.stores, file_id)
 
     def stores(self, *_: Any) -> ObjectStore:
         return self.objects
