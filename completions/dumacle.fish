@@ -11,15 +11,17 @@ function __dumacle_children
         case ' users'
             printf '%s\t%s\n' 'create' 'Create a user, and grant the plan\'s default pod.' 'list' 'List users.' 'show' 'Show a user\'s plan, pods and quotas, and why they cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Disable a user; their files and pods are kept.' 'enable' 'Enable a disabled user.' 'delete' 'Delete a user; their files are kept, and `restore` undoes it.' 'restore' 'Restore and enable a deleted user.' 'purge' 'Permanently erase a user and all their files; if interrupted, repeat it to continue.' 'import' 'Create many users, one per line; existing users are not modified.' 'grant-login' 'Give a user or a service a PostgreSQL login, or a new password if they have one.' 'revoke-login' 'Remove all logins of a user or a service, and end their running queries immediately.' 'set-role' 'Change a user\'s role: their sessions end, and a higher role also voids their password.'
         case ' pods'
-            printf '%s\t%s\n' 'probe' 'Find out what a pod\'s store keeps and enforces, and remember it.' 'create' 'Create a pod.' 'list' 'List pods.' 'show' 'Show a pod and its first hundred grants.' 'update' 'Change a pod; a credential is tested against its bucket before the pod uses it.' 'grant' 'Allow a user to upload into a pod.' 'revoke' 'Stop a user from uploading into a pod; existing files are kept.' 'delete' 'Delete a pod; it accepts no uploads or grants until it is restored.' 'restore' 'Restore a deleted pod.' 'usage' 'Show how full pods are, including deleted files that are not purged yet.' 'check' 'Recount storage and quotas and compare them with the counters; exit 12 if they differ.' 'credentials' 'Manage access keys for a provider: a pod\'s own, or the default.'
+            printf '%s\t%s\n' 'probe' 'Find out what a pod\'s store keeps and enforces, and remember it.' 'create' 'Create a pod.' 'list' 'List pods.' 'show' 'Show a pod and its first hundred grants.' 'update' 'Change a pod; a credential is tested against its bucket before the pod uses it.' 'grant' 'Allow a user to upload into a pod.' 'revoke' 'Stop a user from uploading into a pod; existing files are kept.' 'delete' 'Delete a pod; it accepts no uploads or grants until it is restored.' 'restore' 'Restore a deleted pod.' 'usage' 'Show how full pods are, including deleted files that are not purged yet.' 'check' 'Recount storage and quotas and compare them with the counters; exit 12 if they differ.' 'credentials' 'Manage access keys for a provider: a pod\'s own, or the default.' 'cors' 'Which web pages may send files to the bucket of a pod.'
         case ' pods credentials'
             printf '%s\t%s\n' 'set' 'Encrypt and store access keys; they are tested first if the pod uses its own.' 'show' 'Show the credentials of a pod or the defaults, without secrets.' 'test' 'Test a credential against the bucket: put, get and delete an object.' 'clear' 'Delete a credential; refused while a pod uses it.' 'rotate-key' 'Re-encrypt all credentials with a new key; if interrupted, repeat it to continue.'
+        case ' pods cors'
+            printf '%s\t%s\n' 'show' 'Show the CORS rules of a pod\'s bucket, which all pods in the bucket share.' 'set' 'Let pages from exactly these origins send files to a pod\'s bucket; rules without PUT are kept.' 'check' 'Check that pages from these origins may send files to a pod\'s bucket; exit 12 if not.'
         case ' plans'
             printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan and its number of live subscriptions.' 'update' 'Change a plan; new limits apply to its subscribers immediately.' 'archive' 'Archive a plan; its subscribers keep it.' 'restore' 'Restore an archived plan.' 'push' 'Publish plans to Stripe; repeating it writes only what differs.' 'subscribe' 'Subscribe a user to a plan; a plan with a price needs --checkout or --direct.' 'portal' 'Create a link to Stripe\'s customer portal: payment methods and invoices.' 'change' 'Move a user to another plan immediately; Stripe prorates the next invoice of a paid plan.' 'cancel' 'End a user\'s subscription after the paid period; a free one ends immediately.' 'sync' 'Compare subscriptions with Stripe and correct differences; for cron, needs no worker.' 'subscriptions' 'Show subscriptions: users and their plans.'
         case ' plans subscriptions'
             printf '%s\t%s\n' 'list' 'List subscriptions, including ended ones.' 'show' 'Show a subscription; for a user, the current or most recent one.'
         case ' files'
-            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'reap' 'End what interrupted uploads left behind and nobody repeated; for cron, safe to repeat.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'versions' 'List the versions of a file that still exist, latest first.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'relocate' 'Move files into another pod, with their bytes; if interrupted, repeat it.' 'rename' 'Rename a file, or replace the prefix of many paths; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet, or an older version of a file with --version.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.' 'runs' 'List, show, resume and cancel uploads.'
+            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'reap' 'End what interrupted uploads left behind and nobody repeated; for cron, safe to repeat.' 'initiate' 'Reserve room for a file, and create links with which a client sends it to the store itself.' 'sign-parts' 'Create new links for parts of a direct upload, and keep its reservation as long as they are valid.' 'progress' 'Show how much of a direct upload the store has.' 'confirm' 'Verify what a client sent, by reading it back, and make it the content of the file.' 'abort' 'End a direct upload: its links stop working, what was sent is removed, and the room is released.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'versions' 'List the versions of a file that still exist, latest first.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'relocate' 'Move files into another pod, with their bytes; if interrupted, repeat it.' 'rename' 'Rename a file, or replace the prefix of many paths; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet, or an older version of a file with --version.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.' 'runs' 'List, show, resume and cancel uploads.'
         case ' files runs'
             printf '%s\t%s\n' 'list' 'List uploads in the order in which they began.' 'show' 'Show an upload with its totals, progress and processes.' 'report' 'List the files that an upload began and did not finish; --results also lists what was refused or...' 'resume' 'Repeat an upload with the sources and options that it had; what is uploaded is not sent again.' 'cancel' 'Cancel uploads: their processes end within seconds and their parts are given up; uploaded files...'
         case ' transcode'
@@ -94,11 +96,11 @@ function __dumacle_options
         case ' pods probe'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' pods create'
-            printf '%s\t%s\n' '--capacity' 'Capacity, such as 500GiB or 500GB; a bare number is bytes.' '--provider' 'Where to store files, if not at the default provider.' '--bucket' 'The bucket; default: the provider\'s setting.' '--prefix' 'Prefix of its object keys; default: made from its name.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--capacity' 'Capacity, such as 500GiB or 500GB; a bare number is bytes.' '--provider' 'Where to store files, if not at the default provider.' '--bucket' 'The bucket; default: the provider\'s setting.' '--prefix' 'Prefix of its object keys; default: made from its name.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods list'
             printf '%s\t%s\n' '--provider' 'Filter by provider.' '--deleted' 'Show deleted pods, which can be restored.' '--sort' 'Sort by this column.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' pods update'
-            printf '%s\t%s\n' '--name' 'The new name; object keys do not change.' '--capacity' 'Capacity, such as 2TiB; a bare number is bytes.' '--use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--name' 'The new name; object keys do not change.' '--capacity' 'Capacity, such as 2TiB; a bare number is bytes.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods grant'
             printf '%s\t%s\n' '--default' 'Make it the user\'s default pod; the first grant always is.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods revoke'
@@ -121,12 +123,16 @@ function __dumacle_options
             printf '%s\t%s\n' '--provider' 'The provider that issued the keys.' '--default' 'Use the default credential, of all pods without their own.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' pods credentials rotate-key'
             printf '%s\t%s\n' '--to' 'The new key: file:/path, credential:NAME or keyring:NAME.' '--dry-run' 'Show what would change; change nothing.'
+        case ' pods cors set'
+            printf '%s\t%s\n' '--origin' 'Origin of a page, such as https://app.example.com; can be given several times.' '--dry-run' 'Show what would change; change nothing.'
+        case ' pods cors check'
+            printf '%s\t%s\n' '--origin' 'Origin of a page, such as https://app.example.com; can be given several times; default: all that the rules name.'
         case ' plans create'
-            printf '%s\t%s\n' '--price' 'Price per interval, such as 9.99.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--default-pod' 'Pod to grant to new subscribers.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--price' 'Price per interval, such as 9.99.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--default-pod' 'Pod to grant to new subscribers.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans list'
             printf '%s\t%s\n' '--archived' 'Show archived plans.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' plans update'
-            printf '%s\t%s\n' '--name' 'The new name.' '--price' 'Price per interval, such as 9.99.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--default-pod' 'Pod to grant to new subscribers; \'\' for none.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--name' 'The new name.' '--price' 'Price per interval, such as 9.99.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--default-pod' 'Pod to grant to new subscribers; \'\' for none.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans archive'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans restore'
@@ -149,6 +155,16 @@ function __dumacle_options
             printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--results' 'Write the result of each file here.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents, not only size and time.' '--force' 'Upload unchanged files, too.' '--on-change' 'Other content at a path becomes a version, or.' '--delete-source' 'Delete source files that are proven stored.' '--yes' 'Do not ask before sources are deleted.' '-y' 'Do not ask before sources are deleted.' '--join' 'Share the work with processes that run the same upload, on any machine.' '--bandwidth' 'Most bytes to send in a second, such as 50MiB.' '--transcode' 'Transcode uploaded videos (and audio, for audio).' '--progress' 'Write a line a second without a terminal, too.' '--include' 'Take only what matches.' '--exclude' 'Leave out what matches.' '--min-size' 'Only this size or larger.' '--max-size' 'Only this size or smaller.' '--newer-than' 'Only modified since then.' '--older-than' 'Only modified before then.' '--no-hidden' 'Leave out names that start with a dot.' '--links' 'Symbolic links in folders.' '--allow-empty' 'Accept folders without files.' '--prefix' 'Put this before each path.' '--keep-name' 'Keep the names of the given folders.' '--flatten' 'Drop all folders from the paths.' '--files-from' 'Take the listed files; - is standard input.' '--null' 'The list has NUL after each path.' '-0' 'The list has NUL after each path.' '--manifest' 'CSV or JSONL: path, key, content_type.' '--stdin-name' 'Upload standard input to this path.' '--dry-run' 'Show what would change; change nothing.'
         case ' files reap'
             printf '%s\t%s\n' '--older-than' 'Keep parts of large files for this long; default: resume_days.' '--dry-run' 'Show what would change; change nothing.'
+        case ' files initiate'
+            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--size' 'The exact size; a bare number is bytes.' '--type' 'The media type, such as video/mp4.' '--pod' 'The pod; default: the owner\'s default pod.' '--sha256' 'The SHA-256 that the content must have.' '--md5' 'The MD5, which the store then enforces for a file sent whole.' '--parts' 'Send the file in parts, each with its own link.' '--part-size' 'Size of each part, 5MiB to 5GiB; implies --parts.' '--expires' 'Lifetime of links and reservation, up to 1d: 15min, 1h.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' files sign-parts'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--parts' 'Parts such as 3,7-20; default: the next 100 missing ones.' '--expires' 'Lifetime of links and reservation, up to 1d: 15min, 1h.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' files progress'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.'
+        case ' files confirm'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--sha256' 'The SHA-256 that the content must have.' '--transcode' 'Transcode a video (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' files abort'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix, sorted by path; needs --owner or --pod.' '--status' 'Filter by upload status.' '--deleted' 'Show deleted files, which can be restored, sorted by deletion.' '--sort' 'Sort order (path and size need --owner or --pod).' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files show'
@@ -319,6 +335,10 @@ function __dumacle_values
             true
         case ' pods create --prefix'
             true
+        case ' pods create --allow-types'
+            true
+        case ' pods create --max-file-size'
+            true
         case ' pods create --op-id'
             true
         case ' pods list --provider'
@@ -332,6 +352,10 @@ function __dumacle_values
         case ' pods update --name'
             true
         case ' pods update --capacity'
+            true
+        case ' pods update --allow-types'
+            true
+        case ' pods update --max-file-size'
             true
         case ' pods update --op-id'
             true
@@ -367,6 +391,10 @@ function __dumacle_values
             true
         case ' pods credentials rotate-key --to'
             true
+        case ' pods cors set --origin'
+            true
+        case ' pods cors check --origin'
+            true
         case ' plans create --price'
             true
         case ' plans create --storage'
@@ -380,6 +408,10 @@ function __dumacle_values
         case ' plans create --interval'
             printf '%s\t%s\n' 'month' '' 'year' ''
         case ' plans create --default-pod'
+            true
+        case ' plans create --allow-types'
+            true
+        case ' plans create --max-file-size'
             true
         case ' plans create --op-id'
             true
@@ -402,6 +434,10 @@ function __dumacle_values
         case ' plans update --transcode-minutes'
             true
         case ' plans update --default-pod'
+            true
+        case ' plans update --allow-types'
+            true
+        case ' plans update --max-file-size'
             true
         case ' plans update --op-id'
             true
@@ -464,6 +500,54 @@ function __dumacle_values
         case ' files upload --stdin-name'
             true
         case ' files reap --older-than'
+            true
+        case ' files initiate --owner'
+            true
+        case ' files initiate --size'
+            true
+        case ' files initiate --type'
+            true
+        case ' files initiate --pod'
+            true
+        case ' files initiate --sha256'
+            true
+        case ' files initiate --md5'
+            true
+        case ' files initiate --part-size'
+            true
+        case ' files initiate --expires'
+            true
+        case ' files initiate --op-id'
+            true
+        case ' files sign-parts --owner'
+            true
+        case ' files sign-parts --pod'
+            true
+        case ' files sign-parts --parts'
+            true
+        case ' files sign-parts --expires'
+            true
+        case ' files sign-parts --op-id'
+            true
+        case ' files progress --owner'
+            true
+        case ' files progress --pod'
+            true
+        case ' files confirm --owner'
+            true
+        case ' files confirm --pod'
+            true
+        case ' files confirm --sha256'
+            true
+        case ' files confirm --transcode'
+            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+        case ' files confirm --op-id'
+            true
+        case ' files abort --owner'
+            true
+        case ' files abort --pod'
+            true
+        case ' files abort --op-id'
             true
         case ' files list --owner'
             true
@@ -743,6 +827,14 @@ function __dumacle_arguments
         case ' users set-role'
             printf '%s\t%s\n' 'superadmin' '' 'admin' '' 'enduser' ''
         case ' files upload'
+            printf '%s\t%s\n' '@files' ''
+        case ' files sign-parts'
+            printf '%s\t%s\n' '@files' ''
+        case ' files progress'
+            printf '%s\t%s\n' '@files' ''
+        case ' files confirm'
+            printf '%s\t%s\n' '@files' ''
+        case ' files abort'
             printf '%s\t%s\n' '@files' ''
         case ' files show'
             printf '%s\t%s\n' '@files' ''

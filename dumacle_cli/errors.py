@@ -504,6 +504,22 @@ class PodFull(DumacleError):
     fix = "enlarge it: dumacle pods update {pod!q} --capacity SIZE; or free space: dumacle files purge"
 
 
+class FileTooLarge(DumacleError):
+    """A file is larger than the limit for one file."""
+
+    exit = Exit.LIMIT
+    sentence = "{path} has {size}, and {source} takes files of {limit} at most"
+    fix = "{advice}"
+
+
+class TypeNotAllowed(DumacleError):
+    """A pod or plan does not take files of this media type."""
+
+    exit = Exit.LIMIT
+    sentence = "{path} is {type}, and {source} takes only {allowed}"
+    fix = "{advice}"
+
+
 class SessionsFull(DumacleError):
     """The user has as many open sessions as allowed."""
 
@@ -720,6 +736,13 @@ class UploadLost(DumacleError):
     fix = "repeat the command; the file is uploaded from the start"
 
 
+class CorsUnsupported(DumacleError):
+    """The store keeps no CORS rules."""
+
+    sentence = "{provider} keeps no CORS rules for a bucket"
+    fix = "set them in the provider's console, or let browsers reach the store through a proxy that answers for it"
+
+
 class ForeignObject(DumacleError):
     """A row names an object outside of its pod; nothing is read, signed or deleted there."""
 
@@ -753,6 +776,13 @@ class DownloadBusy(DumacleError):
     exit = Exit.LOCKED
     sentence = "another process is downloading to the same target: it holds {part}"
     fix = "wait until it ends, then repeat the command"
+
+
+class UploadDiffers(ContentDiffers):
+    """A client stored other bytes than were announced; they were removed."""
+
+    sentence = "{path}: the client stored other bytes than announced: {reason}; they were removed"
+    fix = "start again: dumacle files initiate {path!q} --owner {owner!q}"
 
 
 # Credentials, and the key that they are encrypted with

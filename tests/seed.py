@@ -17,6 +17,7 @@ from dumacle_cli.services.seed import PLANS
 from dumacle_cli.store.models import File, Login, QuotaClosing, Run, StripeEvent, StripeObject, StripePayload, User
 from tests.factories import (
     GIB,
+    make_direct_upload,
     make_file,
     make_grant,
     make_plan,
@@ -51,6 +52,7 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     film = make_file(session, films, ada, "holiday/film.mp4", FILM, store=store)
     _transcode(session, film, store)
     _run(session, films.id, ada.id)
+    make_direct_upload(session, films, ada, "clips/dance.mp4", FILM, store=store)
     session.add(QuotaClosing(user_id=ada.id, metric="upload", used=GIB, **JANUARY))
     make_file(session, films, ada, "old/lost.txt", b"lost", store=store, deleted_at=DELETED)
     _event(session)

@@ -23,7 +23,7 @@ from urllib.parse import quote
 from dumacle_cli.clients.providers import Proof, known
 from dumacle_cli.clients.proxies import SCHEMES, proxy_of
 from dumacle_cli.clients.store_errors import is_web_page, store_error
-from dumacle_cli.errors import DumacleError, NotAStore, NotSupported
+from dumacle_cli.errors import CorsUnsupported, DumacleError, NotAStore, NotSupported, StoreRefused
 
 CHUNK = 1024**2
 CONNECTIONS = 64
@@ -213,6 +213,54 @@ class ObjectStore:
         answer = self._call("upload_part", key, UploadId=upload_id, PartNumber=number, **self._body(body, sha256))
         return _bare(answer["ETag"])
 
+    def presign_part(
+        self, key: str, upload_id: str, number: int, size: int, expires_s: int, md5: bytes | None = None
+    ) -> str:
+        """Return a presigned URL, valid for `expires_s` seconds, that stores one part of exactly `size` bytes.
+
+        With an MD5 the client must send it as Content-MD5, so that the store refuses other bytes. The URL stops working
+        as soon as the upload is completed or aborted.
+        """
+        bound = {"ContentLength": size} | ({"ContentMD5": base64.b64encode(md5).decode()} if md5 else {})
+        params = {"Bucket": self.location.bucket, "Key": key, "UploadId": upload_id, "PartNumber": number, **bound}
+        return str(self._client.generate_presigned_url("upload_part", params, expires_s))
+
+    def list_parts(self, key: str, upload_id: str) -> Iterator[Part]:
+        """Yield the parts that are stored, in order; raises UploadLost if the upload was completed or aborted."""
+        with self._translated(key):
+            pages = self._client.get_paginator("list_parts")
+            for page in pages.paginate(Bucket=self.location.bucket, Key=key, UploadId=upload_id):
+                for item in page.get("Parts", ()):
+                    yield Part(item["PartNumber"], _bare(item["ETag"]), item["Size"])
+
+    def cors(self) -> tuple[dict[str, Any], ...]:
+        """Return the bucket's CORS rules as S3 names them; raises CorsUnsupported."""
+        try:
+            with self._cors_errors():
+                return tuple(self._call("get_bucket_cors").get("CORSRules", ()))
+        except StoreRefused as error:
+            if "NoSuchCORSConfiguration" in str(error):
+                return ()
+            raise
+
+    def set_cors(self, rules: Iterable[dict[str, Any]]) -> None:
+        """Replace the bucket's CORS rules; raises CorsUnsupported, also if the store does not keep them."""
+        wanted = [*rules]
+        with self._cors_errors():
+            self._call("put_bucket_cors", CORSConfiguration={"CORSRules": wanted})
+        if len(self.cors()) != len(wanted):
+            raise CorsUnsupported(provider=self.location.provider)
+
+    @contextmanager
+    def _cors_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreRefused as error:
+            # rclone's server takes the request for one that makes the bucket.
+            if any(code in str(error) for code in ("NotImplemented", "MethodNotAllowed", "BucketAlreadyExists")):
+                raise CorsUnsupported(provider=self.location.provider) from error
+            raise
+
     def complete_multipart(self, key: str, upload_id: str, parts: Iterable[Part]) -> str:
         """Make the object from these parts and return its ETag.
 
@@ -221,14 +269,6 @@ class ObjectStore:
         ordered = sorted(parts, key=lambda part: part.number)
         chosen = {"Parts": [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in ordered]}
         return _bare(self._call("complete_multipart_upload", key, UploadId=upload_id, MultipartUpload=chosen)["ETag"])
-
-    def list_parts(self, key: str, upload_id: str) -> Iterator[Part]:
-        """Yield the parts that a multipart upload has received, in the order of their numbers."""
-        with self._translated(key):
-            pages = self._client.get_paginator("list_parts")
-            for page in pages.paginate(Bucket=self.location.bucket, Key=key, UploadId=upload_id):
-                for item in page.get("Parts", ()):
-                    yield Part(item["PartNumber"], _bare(item["ETag"]), item["Size"])
 
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort the upload and remove its parts."""

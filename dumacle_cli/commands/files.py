@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from dumacle_cli.commands import runs, uploads
+from dumacle_cli.commands import direct, runs, uploads
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import Descending, File, InPod, Owner, Prefix
@@ -35,6 +35,7 @@ app = CommandGroup("files")
 app.include(uploads.app)
 app.include(runs.app)
 app.add(runs.group)
+app.include(direct.app)
 
 WATCH_SECONDS = 1
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

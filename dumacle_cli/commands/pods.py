@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dumacle_cli.commands import credentials, probes
+from dumacle_cli.commands import cors, credentials, probes
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
-from dumacle_cli.commands.parameters import Pod, User
+from dumacle_cli.commands.parameters import AllowTypes, MaxFileSize, Pod, User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotConfigured, UsageError
 from dumacle_cli.escapes import visible
@@ -19,7 +19,7 @@ from dumacle_cli.output.bar import bar
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.plain import plain
 from dumacle_cli.services import credentials as stored_credentials
-from dumacle_cli.services import pods
+from dumacle_cli.services import limits, pods
 from dumacle_cli.units import parse_size
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 app = CommandGroup("pods")
 app.add(credentials.app)
 app.include(probes.app)
+app.add(cors.app)
 
 OWN = "Use the pod's own credential; see: pods credentials."
 
@@ -50,12 +51,15 @@ def create(
     prefix: Annotated[
         str | None, typer.Option("--prefix", help="Prefix of its object keys; default: made from its name.")
     ] = None,
+    allow_types: AllowTypes = None,
+    max_file_size: MaxFileSize = None,
 ) -> Result[pods.Pod]:
     """Create a pod."""
     _refuse_secondary(secondary)
     size = parse_size(capacity, "capacity")
     chosen = provider or context.settings.default_provider
     places: dict[str, Any] = {"provider": chosen, "prefix": prefix}
+    places["accepted"] = limits.columns(allow_types, max_file_size)
 
     def work(session: Session) -> tuple[pods.Pod, bool]:
         return pods.create(session, name, capacity=size, bucket=bucket or _bucket(context, chosen), **places)
@@ -115,6 +119,8 @@ def update(
         typer.Option("--capacity", metavar="SIZE", help="Capacity, such as 2TiB; a bare number is bytes."),
     ] = None,
     secondary: Secondary = "",
+    allow_types: AllowTypes = None,
+    max_file_size: MaxFileSize = None,
     s3: Annotated[bool | None, typer.Option("--use-custom-s3/--no-use-custom-s3", help=OWN)] = None,
     wasabi: Annotated[bool | None, typer.Option("--use-custom-wasabi/--no-use-custom-wasabi", help=OWN)] = None,
     oracle: Annotated[bool | None, typer.Option("--use-custom-oracle/--no-use-custom-oracle", help=OWN)] = None,
@@ -124,13 +130,15 @@ def update(
     own = {
         provider: wish for provider, wish in (("s3", s3), ("wasabi", wasabi), ("oracle", oracle)) if wish is not None
     }
-    if name is None and capacity is None and not own:
-        reason = "nothing to change: give --name, --capacity or --use-custom-PROVIDER"
+    accepted = limits.columns(allow_types, max_file_size)
+    if name is None and capacity is None and not own and not accepted:
+        reason = "nothing to change: give --name, --capacity or another option"
         raise UsageError(reason, "dumacle pods update")
     wanted = {
         "name": name,
         "capacity": None if capacity is None else parse_size(capacity, "capacity"),
         "own_credentials": own,
+        "accepted": accepted,
     }
     trials = credentials.switched(context, pod, own)
 

@@ -116,12 +116,18 @@ def _compare(run: Run, result: Compared, item: Item, found: uploads.Known | None
     elif found.held:
         result.held.append(item)
     elif found.busy_run is not None:
-        error = f"run {found.busy_run} is uploading it now"
-        result.outcomes.append(Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error))
+        result.outcomes.append(_busy(item, found))
     elif found.version_id is None or found.lost or run.request.force:
         result.wanted.append((item, found.version_id is not None))
     else:
         _compare_content(run.request, result, item, found, halted)
+
+
+def _busy(item: Item, found: uploads.Known) -> Outcome:
+    error = f"run {found.busy_run} is uploading it now"
+    if found.busy_run == uploads.DIRECT:
+        error = f"a client is sending it to the store now; to end that: dumacle files abort {found.file_id}"
+    return Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error)
 
 
 def _compare_content(

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
@@ -14,7 +14,7 @@ from dumacle_cli.clients import providers
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import names, users
-from dumacle_cli.store import models, paging, probes
+from dumacle_cli.store import limits, models, paging, probes
 from dumacle_cli.store import pods as store
 from dumacle_cli.store.places import CUSTOM, folder
 from dumacle_cli.units import Bytes, show_size
@@ -59,6 +59,8 @@ class Detail(Pod):
     granted_to: list[str]
     proof: str | None
     probed_at: datetime | None
+    allowed_types: list[str] | None
+    max_file_size: Bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ def show(session: Session, reference: str) -> Detail:
     pod = get(session, reference)
     probe = probes.of(session, pod.id, pod.primary_provider)
     found = {"proof": probe.proof, "probed_at": probe.probed_at} if probe else {"proof": None, "probed_at": None}
+    found |= asdict(limits.of_pod(session, pod.id))
     return Detail(**asdict(view(pod)), granted_to=store.granted_to(session, pod.id, GRANTEES), **found)
 
 
@@ -169,8 +172,11 @@ def create(
     provider: str,
     bucket: str,
     prefix: str | None = None,
+    accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
     """Create a pod with a capacity in bytes; the default prefix is unique and made from its name.
+
+    `accepted` are the columns that limit its files.
 
     Raises InvalidValue, AlreadyExists, or Conflict if another pod has the prefix.
     """
@@ -182,7 +188,7 @@ def create(
         )
     prefix = _prefix(session, name, provider, bucket, prefix)
     location = {"primary_provider": provider, "bucket": bucket, "prefix": prefix}
-    made = store.create(session, name=name, capacity=capacity, **location)
+    made = store.create(session, name=name, capacity=capacity, **location, **(accepted or {}))
     if made is None:
         raise AlreadyExists(noun="pod", name=name)
     return view(made), True
@@ -235,13 +241,15 @@ def update(
     name: str | None = None,
     capacity: int | None = None,
     own_credentials: Mapping[str, bool] | None = None,
+    accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
     """Change a pod; `own_credentials` says for which providers it uses its own credentials, tested by the caller.
 
     Raises NotFound, InvalidValue, AlreadyExists, or Conflict if the capacity would be less than what the pod holds.
     """
     pod = get(session, reference, lock=True)
-    wanted: dict[str, str | int | None] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
+    wanted: dict[str, Any] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
+    wanted |= accepted or {}
     if name is not None:
         wanted["name"] = _checked_name(name)
     if capacity is not None:

@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 from dumacle_cli.store.models import Pod
 from dumacle_cli.store.places import PLACE, Place
 
+DIRECT = 0
+"""Stands for the run of a file that a client is sending to the store itself."""
 UNFINISHED = "('planned', 'uploading', 'completing')"
 
 
@@ -18,9 +20,9 @@ UNFINISHED = "('planned', 'uploading', 'completing')"
 class Known:
     """What the database knows about a path: its current version, and who else is uploading to it.
 
-    `busy_run` is another run that is uploading to it now. Another process of the same run is uploading to it now
-    (`held`), or has ended with it (`ended`). `lost`: the object of the current version was found missing or
-    different.
+    `busy_run` is another run that is uploading to it now, or DIRECT while a client sends it. Another process of the
+    same run is uploading to it now (`held`), or has ended with it (`ended`). `lost`: the object of the current version
+    was found missing or different.
     """
 
     file_id: int
@@ -71,9 +73,10 @@ def known(session: Session, pod: int, owner: int, run: int, first: int, paths: S
                 f.run_id <> :run AND f.upload_status NOT IN {UNFINISHED} AND f.run_id IN (SELECT id FROM ours),
                 f.version_id IS NOT NULL AND f.version_id IS NOT DISTINCT FROM f.lost_version_id
             FROM app.files AS f LEFT JOIN LATERAL (
-                SELECT l.run_id FROM app.versions AS v JOIN app.leases AS l ON l.id = v.lease_id
+                SELECT coalesce(l.run_id, {DIRECT}) AS run_id
+                FROM app.versions AS v JOIN app.leases AS l ON l.id = v.lease_id
                 WHERE f.upload_status IN {UNFINISHED} AND v.file_id = f.id AND v.status IN {UNFINISHED}
-                    AND l.closed_at IS NULL AND l.until > now() AND l.run_id <> :run LIMIT 1
+                    AND l.closed_at IS NULL AND l.until > now() AND l.run_id IS DISTINCT FROM :run LIMIT 1
             ) AS busy ON true
             WHERE f.pod_id = :pod AND f.owner_id = :owner AND f.deleted_at IS NULL
                 AND f.path = ANY (CAST(:paths AS text[]))

@@ -73,6 +73,10 @@ ROWS = {
     "0022": """
         INSERT INTO app.probes (pod_id, provider, endpoint, bucket, proof, found, measured)
         SELECT id, 'local', '', 'photos', 'md5-etag', '{}', '{}' FROM app.pods""",
+    "0023": """
+        UPDATE app.pods SET allowed_types = ARRAY['video/*'], max_file_size = 9;
+        UPDATE app.plans SET allowed_types = ARRAY['image/png'];
+        SELECT app.keep_upload(1, 60)""",
 }
 
 

@@ -7,7 +7,21 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, fal
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, Updated, documents, one_of, texts, times
+from dumacle_cli.store.models.base import (
+    KIB,
+    AllowedTypes,
+    Base,
+    Created,
+    Id,
+    MaxFileSize,
+    Sorted,
+    Updated,
+    documents,
+    file_limits,
+    one_of,
+    texts,
+    times,
+)
 
 PROVIDERS = ("s3", "wasabi", "oracle", "local")
 PROOFS = ("payload-hash", "md5-etag")
@@ -30,6 +44,8 @@ class Pod(Base):
     use_custom_s3: Mapped[bool] = mapped_column(server_default=false())
     use_custom_wasabi: Mapped[bool] = mapped_column(server_default=false())
     use_custom_oracle: Mapped[bool] = mapped_column(server_default=false())
+    allowed_types: Mapped[AllowedTypes]
+    max_file_size: Mapped[MaxFileSize]
     created_at: Mapped[Created]
     updated_at: Mapped[Updated]
     deleted_at: Mapped[datetime | None]
@@ -41,6 +57,7 @@ class Pod(Base):
         CheckConstraint("used >= 0", name="used"),
         CheckConstraint("reserved >= 0", name="reserved"),
         CheckConstraint("used + reserved <= capacity", name="capacity"),
+        *file_limits(),
         one_of("primary_provider", PROVIDERS),
         one_of("secondary_provider", PROVIDERS),
         CheckConstraint("secondary_provider <> primary_provider", name="two_providers"),
