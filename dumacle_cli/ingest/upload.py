@@ -38,12 +38,13 @@ def upload(
 ) -> tuple[Summary, Tally]:
     """Upload the files of a request and return the totals; `results` gets one JSON line per file.
 
-    Raises NotFound, UserDisabled, NotGranted or Conflict for the owner and pod, QuotaExceeded if nothing can be
-    transcoded, NoSuchSource, RunBusy, and the error that broke the run off.
+    An outage of the database is waited out once it has answered for the first time. Raises NotFound, UserDisabled,
+    NotGranted or Conflict for the owner and pod, QuotaExceeded if nothing can be transcoded, NoSuchSource, RunBusy, and
+    the error that broke the run off.
     """
     started, tally = time.monotonic(), Tally()
     patience = retry.Patience("the database", request.patience, _is_outage, progress.say)
-    target = patience.call(lambda: _target(database, request))
+    target = _target(database, request)
     store = stores(target.place)
     if request.delete_source:
         progress = Deleting(progress, tally)
