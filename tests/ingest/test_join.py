@@ -19,7 +19,7 @@ from tests.processes import Begin, Process, program
 __all__ = ["program"]
 pytestmark = pytest.mark.integration
 
-SECONDS = 90
+SECONDS = 180
 SLOW = ("--set", "upload_concurrency=4", "--bandwidth", "700KiB")
 
 
