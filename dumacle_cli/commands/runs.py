@@ -51,19 +51,19 @@ def reap_(
     seconds = (now - before).total_seconds()
     if context.options.dry_run:
         with context.database.rehearsal() as session:
-            return Result(reap.plan(session, seconds), False)
+            planned = reap.plan(session, seconds)
+            return Result(planned, planned != reap.NOTHING)
     done, failed = reap.run(context.database, context.stores.open, seconds)
     for error in failed:
         context.console.warn(str(error), fix=error.remedy)
-    changed = replace(done, stores=0) != reap.Reaped(0, 0, 0, 0, 0, 0)
-    return Result(done, changed, exit=Exit.PARTIAL if failed else Exit.DONE)
+    return Result(done, replace(done, stores=0) != reap.NOTHING, exit=Exit.PARTIAL if failed else Exit.DONE)
 
 
 @group.lists(
     "list",
     columns=COLUMNS,
     empty="no runs found",
-    example="dumacle files runs list --owner ada@example.com --status interrupted",
+    example="dumacle files runs list --owner ada@example.com",
     role="enduser",
 )
 def list_(

@@ -49,6 +49,9 @@ class Reaped:
     stores: int
 
 
+NOTHING = Reaped(0, 0, 0, 0, 0, 0)
+
+
 def plan(session: "Session", keep_seconds: float) -> Reaped:
     """Return what a reaping would end now, without asking the stores; the caller rolls this back."""
     leases, closed = quotas.reap_leases(session), runs.close_silent(session)

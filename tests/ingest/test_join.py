@@ -19,8 +19,8 @@ from tests.processes import Begin, Process, program
 __all__ = ["program"]
 pytestmark = pytest.mark.integration
 
-SECONDS = 90
-SLOW = ("--set", "upload_concurrency=4", "--bandwidth", "2MiB")
+SECONDS = 180
+SLOW = ("--set", "upload_concurrency=4", "--bandwidth", "700KiB")
 
 
 @pytest.fixture
@@ -53,11 +53,9 @@ def end(process: Process) -> None:
 
 def test_two_share_the_work(begin: Begin, run: Run, fill: Fill, database: Database, object_store: ObjectStore) -> None:
     folder = many(fill)
-    first = begin(folder, *SLOW)
-    wait(lambda: uploaded(database) > 0, SECONDS)
-    second = begin(folder, "--join", *SLOW)
-    end(first)
-    end(second)
+    processes = [begin(folder, "--join", *SLOW) for _ in range(2)]
+    for process in processes:
+        end(process)
     once(database, object_store, folder)
     shown = run("files", "runs", "show", "1", "-o", "json").data
     assert (shown["status"], shown["uploaded"], shown["missing"]) == ("done", 1000, 0)
