@@ -61,10 +61,11 @@ def _opened(listing: Listing) -> Iterator[BinaryIO]:
     if listing.file == STANDARD_INPUT:
         if sys.stdin is None:
             raise InvalidValue(name=option, value="-", reason="standard input is closed")
-        yield sys.stdin.buffer
+        # Without a buffer: a thread that waits in one keeps the program from ending.
+        yield getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         return
     try:
-        stream = open(listing.file, "rb")  # noqa: SIM115, PTH123 - closed below
+        stream = open(listing.file, "rb", buffering=0)  # noqa: SIM115, PTH123 - closed below
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         raise InvalidValue(name=option, value=repr(listing.file), reason=reason) from None
@@ -74,7 +75,7 @@ def _opened(listing: Listing) -> Iterator[BinaryIO]:
 
 def _split(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
     rest = b""
-    while chunk := stream.read1(_CHUNK):  # type: ignore[attr-defined]
+    while chunk := stream.read(_CHUNK):
         *whole, rest = (rest + chunk).split(end)
         yield from whole
     yield rest

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -270,3 +271,16 @@ def test_standard_input_that_is_refused(
     for bad in ("../film.mp4", "a/./b"):
         assert run("files", "upload", "--stdin-name", bad, *TO, expect=2).error["code"] == "invalid-value"
     assert list(spools.iterdir()) == []
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("options", [("--files-from", "-"), ("--manifest", "-")])
+def test_a_list_that_never_comes_does_not_keep_the_program_from_ending(
+    options: tuple[str, str], run: conftest.Run, home: object
+) -> None:
+    code = "import sys; from dumacle_cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "files", "upload", *options, *TO, "--timeout", "2"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
+        assert waiting.stderr
+        err = waiting.stderr.read()
+        assert (waiting.wait(60), b"Fatal" in err) == (10, False)

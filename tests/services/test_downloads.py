@@ -12,7 +12,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import text
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
@@ -326,7 +326,7 @@ def test_verifying_tells_what_is_missing_or_differs(database: Database, object_s
     bad = ("uploaded", False, True)
     assert found == {"ok": ("verified", True, False), "missing": bad, "longer": bad, "etag": bad}
     with database.session() as session:
-        lost = session.scalars(select(File.path).where(File.lost_version_id == File.version_id)).all()
+        lost = session.scalars(text("SELECT path FROM app.files WHERE lost_version_id = version_id")).all()
     assert set(lost) == {"missing", "longer", "etag"}
 
 

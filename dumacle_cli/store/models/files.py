@@ -2,7 +2,17 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
@@ -43,7 +53,6 @@ class File(Base):
     pod_id: Mapped[int] = mapped_column(ForeignKey("app.pods.id", ondelete="RESTRICT"))
     owner_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="RESTRICT"))
     version_id: Mapped[int | None]
-    lost_version_id: Mapped[int | None] = mapped_column(deferred=True)
     run_id: Mapped[int | None]
     size: Mapped[int]
     mtime_ns: Mapped[int | None]
@@ -59,7 +68,10 @@ class File(Base):
     content_type: Mapped[str] = mapped_column(server_default="application/octet-stream")
     error: Mapped[str | None]
 
+    # Not an attribute, so that other statements leave it out: the schema of the release before has no such column.
+    __mapper_args__ = {"exclude_properties": ["lost_version_id"]}  # noqa: RUF012 - its type is the base class's
     __table_args__ = (
+        Column("lost_version_id", BigInteger),
         times("created_at", "uploaded_at", "verified_at", "deleted_at", "purging_at"),
         texts(content_type=255, error=ERROR_BYTES),
         # run_id, and lease_id of versions, are no foreign keys: an index on each would serve nothing but the rare
