@@ -23,6 +23,7 @@ from dumacle_cli.store.models import (
     Lease,
     Login,
     Operation,
+    Probe,
     ProviderDefault,
     QuotaAnchor,
     QuotaClosing,
@@ -167,6 +168,8 @@ def _belongings(session: Session, user: User, plan: Any) -> dict[str, int]:
     make_rendition(session, make_transcode(session, file))
     run = Run(name=f"of {user.email}", pod_id=pod.id, owner_id=user.id, selection_hash=b"h", host="h", pid=1)
     keys = {"provider": "s3", "ciphertext": b"c", "wrapped_key": b"k", "key_id": "id"}
+    facts: dict[str, Any] = {"proof": "md5-etag", "found": {"multipart": True}, "measured": {}}
+    session.add(Probe(pod_id=pod.id, provider="local", endpoint="", bucket=pod.bucket, **facts))
     session.add_all([run, Copy(version_id=file.version_id, provider="local"), Credential(pod_id=pod.id, **keys)])
     session.flush()
     mine: dict[str, Any] = {"user_id": user.id}
