@@ -23,6 +23,7 @@ from dumacle_cli.store.models import (
     Lease,
     Login,
     Operation,
+    Pod,
     Probe,
     ProviderDefault,
     QuotaAnchor,
@@ -124,6 +125,11 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
             Operation(id=f"of {who}", command="c", fingerprint="f", login=login, user_id=users.get(login, 0))
             for who, login in made.logins.items()
         )
+        found: dict[str, Any] = {"proof": "md5-etag", "found": {"multipart": True}, "measured": {}}
+        session.add_all(
+            Probe(pod_id=pod_id, provider="local", endpoint="", bucket="b", **found)
+            for pod_id in session.scalars(select(Pod.id))
+        )
     database.close()
     made.as_("owner").execute("ANALYZE")
     try:
@@ -168,8 +174,6 @@ def _belongings(session: Session, user: User, plan: Any) -> dict[str, int]:
     make_rendition(session, make_transcode(session, file))
     run = Run(name=f"of {user.email}", pod_id=pod.id, owner_id=user.id, selection_hash=b"h", host="h", pid=1)
     keys = {"provider": "s3", "ciphertext": b"c", "wrapped_key": b"k", "key_id": "id"}
-    facts: dict[str, Any] = {"proof": "md5-etag", "found": {"multipart": True}, "measured": {}}
-    session.add(Probe(pod_id=pod.id, provider="local", endpoint="", bucket=pod.bucket, **facts))
     session.add_all([run, Copy(version_id=file.version_id, provider="local"), Credential(pod_id=pod.id, **keys)])
     session.flush()
     mine: dict[str, Any] = {"user_id": user.id}
