@@ -23,6 +23,8 @@ from dumacle_cli.store.models import (
     Lease,
     Login,
     Operation,
+    Pod,
+    Probe,
     ProviderDefault,
     QuotaAnchor,
     QuotaClosing,
@@ -122,6 +124,11 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
         session.add_all(
             Operation(id=f"of {who}", command="c", fingerprint="f", login=login, user_id=users.get(login, 0))
             for who, login in made.logins.items()
+        )
+        found: dict[str, Any] = {"proof": "md5-etag", "found": {"multipart": True}, "measured": {}}
+        session.add_all(
+            Probe(pod_id=pod_id, provider="local", endpoint="", bucket="b", **found)
+            for pod_id in session.scalars(select(Pod.id))
         )
     database.close()
     made.as_("owner").execute("ANALYZE")

@@ -349,6 +349,7 @@ MACHINE = (
     carry storage | ada, worker, ingest, cron | SELECT app.carry_storage(ARRAY[{ada}], ARRAY[1], ARRAY[0], {bob}) | admin
     a pod that holds nothing | admin, ingest, worker | UPDATE app.pods SET used = 0 | root
     prices | admin, worker, ada | UPDATE app.plans SET price = 0 | root
+    what a store proves | ada, worker, ingest | UPDATE app.probes SET proof = 'payload-hash' | cron
     another provider | admin, worker | UPDATE app.provider_defaults SET endpoint = 'https://example.com' | root
     an event of Stripe | admin, ada, ingest | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()) | listener
     apply an event | listener | UPDATE app.stripe_events SET applied_at = now() | worker
