@@ -276,6 +276,7 @@ def test_cron_closes_reaps_compares_and_purges(seeded: Run, by: By, refused: Ref
 
 
 def test_an_admin_manages_endusers(seeded: Run, by: By, refused: Refused) -> None:
+    by(ADMIN, "files", "abort", "clips/dance.mp4", "--owner", ADA)
     for argv in (
         ("create", "new@example.com", "--name", "New", "--plan", "free"),
         ("update", "new@example.com", "--name", "Newer"),
