@@ -31,7 +31,7 @@ def _bucket(context: Context, pod: str) -> tuple[str, ObjectStore]:
     return name, context.stores.open(place)
 
 
-@app.reads("show", example="dumacle pods cors show films")
+@app.reads("show", example="dumacle pods cors show films", role="enduser")
 def show(context: Context, pod: Pod) -> Result[cors.Cors]:
     """Show the CORS rules of a pod's bucket, which all pods in the bucket share."""
     name, objects = _bucket(context, pod)
@@ -42,7 +42,9 @@ def show(context: Context, pod: Pod) -> Result[cors.Cors]:
 def set_(context: Context, pod: Pod, origins: Origins) -> Result[cors.Cors]:
     """Let pages from exactly these origins send files to a pod's bucket; rules without PUT are kept."""
     wanted = [cors.checked_origin(origin) for origin in origins]
-    name, objects = _bucket(context, pod)
+    with context.database.session() as session:
+        name, place = cors.place(session, pod, changing=True)
+    objects = context.stores.open(place)
     return Result(*cors.allow(objects, name, wanted, dry_run=context.options.dry_run))
 
 
@@ -51,6 +53,7 @@ def set_(context: Context, pod: Pod, origins: Origins) -> Result[cors.Cors]:
     columns=("pod", "origin", "allowed", "missing"),
     empty="no rule names an origin",
     example="dumacle pods cors check films",
+    role="enduser",
 )
 def check(context: Context, pod: Pod, origins: SomeOrigins = None) -> Rows[cors.Origin]:
     """Check that pages from these origins may send files to a pod's bucket; exit 12 if not."""

@@ -62,9 +62,9 @@ def checked_origin(origin: str) -> str:
     return origin
 
 
-def place(session: "Session", pod: str) -> "tuple[str, Place]":
-    """Return the name of a pod and its bucket; raises NotFound."""
-    found = pods.get(session, pod)
+def place(session: "Session", pod: str, *, changing: bool = False) -> "tuple[str, Place]":
+    """Return the name of a pod and its bucket; `changing` is only for those who may change the pod. Raises NotFound."""
+    found = pods.get(session, pod, lock=changing)
     return found.name, places.of(found)
 
 
