@@ -173,6 +173,14 @@ class ObjectStore:
         chosen = {"Parts": [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in ordered]}
         return _bare(self._call("complete_multipart_upload", key, UploadId=upload_id, MultipartUpload=chosen)["ETag"])
 
+    def list_parts(self, key: str, upload_id: str) -> Iterator[Part]:
+        """Yield the parts that a multipart upload has received, in the order of their numbers."""
+        with self._translated(key):
+            pages = self._client.get_paginator("list_parts")
+            for page in pages.paginate(Bucket=self.location.bucket, Key=key, UploadId=upload_id):
+                for item in page.get("Parts", ()):
+                    yield Part(item["PartNumber"], _bare(item["ETag"]), item["Size"])
+
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort the upload and remove its parts."""
         self._call("abort_multipart_upload", key, UploadId=upload_id)

@@ -1,4 +1,4 @@
-"""Translates S3 error responses into Dumacle's errors, for boto3 and pycurl alike."""
+"""Translates S3 error responses into Dumacle's errors, for every client alike."""
 
 from dumacle_cli.errors import DumacleError, ObjectMissing, StoreRefused, StoreUnavailable, UploadLost
 

@@ -106,7 +106,8 @@ def run_upload(
         operation=context.operation,
         max_file_size=context.settings.max_file_size,
         large_file_size=context.settings.large_file_size,
-        concurrency=context.settings.upload_concurrency,
+        concurrency=0 if context.settings.upload_concurrency == "auto" else context.settings.upload_concurrency,
+        patience=context.settings.patience,
         stop_after=stop_after,
         checksum=checksum,
         force=force,
@@ -159,6 +160,13 @@ class _Reporter:
             self._bars.ended(outcome)
         if outcome.result in FAILURES:
             self._warn(outcome)
+
+    def say(self, line: str) -> None:
+        """The upload waits for something, or goes on."""
+        if self._bars:
+            self._bars.say(f"dumacle: {line}")
+        else:
+            self._context.console.log(f"dumacle: {line}")
 
     def _warn(self, outcome: Outcome) -> None:
         path, result = visible(outcome.path), str(outcome.result)

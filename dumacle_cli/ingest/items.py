@@ -1,5 +1,6 @@
 """What passes through the engine: the items found, the attempts to upload them, and the result of each."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -52,12 +53,51 @@ class Attempt:
     lease_id: int
     key: str
     new_version: bool
+    upload_id: str = ""
+    """The multipart upload to continue, with parts of `part_size` bytes; or the one that was begun."""
+    part_size: int = 0
     content_type: str = ""
     sha256: bytes = b""
     md5: bytes | None = None
     etag: str = ""
     error: str = ""
     result: Result = Result.UPLOADED
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """The seconds that one thread spent in each stage; `start` begins a stage, the others end it and begin the next."""
+
+    reading: float = 0.0
+    hashing: float = 0.0
+    sending: float = 0.0
+    _at: float = 0.0
+
+    def start(self) -> None:
+        """Begin a stage now."""
+        self._at = time.perf_counter()
+
+    def read(self) -> None:
+        """The stage that ends was reading."""
+        self.reading += self._lap()
+
+    def hashed(self) -> None:
+        """The stage that ends was hashing."""
+        self.hashing += self._lap()
+
+    def sent(self) -> None:
+        """The stage that ends was sending."""
+        self.sending += self._lap()
+
+    def add(self, other: "Stopwatch") -> None:
+        """Add the times of another one."""
+        self.reading += other.reading
+        self.hashing += other.hashing
+        self.sending += other.sending
+
+    def _lap(self) -> float:
+        before, self._at = self._at, time.perf_counter()
+        return self._at - before
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +198,7 @@ def totals(tally: Tally) -> dict[str, int]:
 
 
 class Progress(Protocol):
-    """Receives the progress of a run; called often, from the event loop's thread."""
+    """Receives the progress of a run; called often, from several threads at once."""
 
     def planned(self, files: int, size: int) -> None:
         """More files, with `size` bytes in total, will be uploaded."""
@@ -168,6 +208,9 @@ class Progress(Protocol):
 
     def ended(self, outcome: Outcome) -> None:
         """An item ended, and its result is committed."""
+
+    def say(self, line: str) -> None:
+        """The run waits for something, or goes on."""
 
 
 class NoProgress:
@@ -180,4 +223,7 @@ class NoProgress:
         """Ignore it."""
 
     def ended(self, outcome: Outcome) -> None:
+        """Ignore it."""
+
+    def say(self, line: str) -> None:
         """Ignore it."""

@@ -38,6 +38,11 @@ class UploadRequest:
     max_file_size: int
     large_file_size: int
     concurrency: int
+    """The most small files sent at once; 0 is as many as help."""
+    patience: float = 300
+    """Seconds for which an outage of the store or the database is waited out."""
+    bandwidth: int = 0
+    """The most bytes sent in a second; 0 is no limit."""
     stop_after: int = 0
     allow_empty: bool = False
     checksum: bool = False
@@ -66,19 +71,21 @@ def this_process() -> tuple[str, int]:
 
 
 @contextmanager
-def opened(database: Database, request: UploadRequest, target: Target, tally: Tally) -> Iterator[Run]:
+def opened(
+    database: Database, request: UploadRequest, target: Target, tally: Tally, patience: retry.Patience
+) -> Iterator[Run]:
     """Open a run, or take over one with a dead process, and close it with its totals; raises RunBusy.
 
     If closing fails as well, the next run of the same command closes it.
     """
-    run = retry.on_lock(lambda: _open(database, request, target))
+    run = patience.call(lambda: retry.on_lock(lambda: _open(database, request, target)))
     try:
         yield run
     except BaseException as error:
         with suppress(errors.DumacleError):
             _close(database, run, "failed" if isinstance(error, Exception) else "interrupted", tally)
         raise
-    _close(database, run, "partial" if tally.failures else "done", tally)
+    patience.call(lambda: _close(database, run, "partial" if tally.failures else "done", tally))
 
 
 def _open(database: Database, request: UploadRequest, target: Target) -> Run:

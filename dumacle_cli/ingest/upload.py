@@ -4,7 +4,6 @@ An upload spans many transactions: intents, results and heartbeats are committed
 point, running the same command again recovers it.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dumacle_cli import errors, retry
 from dumacle_cli.ingest import decide, items
 from dumacle_cli.ingest.engine import BATCH, Engine
 from dumacle_cli.ingest.items import Progress, Summary, Tally
@@ -41,13 +41,14 @@ def upload(
     transcoded, NoSuchSource, RunBusy, and the error that broke the run off.
     """
     started, tally = time.monotonic(), Tally()
-    target = _target(database, request)
+    patience = retry.Patience("the database", request.patience, _is_outage, progress.say)
+    target = patience.call(lambda: _target(database, request))
     store = stores(target.place)
     with (
-        opened(database, request, target, tally) as run,
+        opened(database, request, target, tally, patience) as run,
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
-        asyncio.run(Engine(database, store, run, progress, lines, tally).drive())
+        Engine(database, store, run, progress, lines, tally, patience).drive()
     return items.summarise(tally, run.id, time.monotonic() - started), tally
 
 
@@ -74,3 +75,9 @@ def _target(database: Database, request: UploadRequest) -> Target:
         if request.transcode:
             transcodes.check_owners(session, [target.owner_id])
         return target
+
+
+def _is_outage(error: errors.DumacleError) -> bool:
+    """Whether the database is away or busy; what was lost at COMMIT is repeated as the same operation."""
+    broken_off = isinstance(error, errors.BrokenOff) and error.exit is errors.Exit.TEMPORARY
+    return broken_off or isinstance(error, errors.CommitUnknown)

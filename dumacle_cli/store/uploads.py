@@ -323,6 +323,18 @@ def record_spent(session: Session, spent: dict[int, int]) -> set[int]:
     return set(rows.scalars())
 
 
+def lock_unfinished(session: Session, versions: Sequence[int]) -> set[int]:
+    """Lock those of these attempts that nobody has given up, and return them."""
+    rows = session.execute(
+        text(
+            f"SELECT id FROM app.versions WHERE id = ANY (CAST(:ids AS bigint[])) AND status IN {UNFINISHED} "  # noqa: S608
+            "ORDER BY id FOR NO KEY UPDATE"
+        ),
+        {"ids": list(versions)},
+    )
+    return set(rows.scalars())
+
+
 def record_progress(session: Session, percents: dict[int, int]) -> None:
     """Write the progress of uploads (0 to 100) for `files show --watch`."""
     session.execute(
