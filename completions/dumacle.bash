@@ -11,7 +11,7 @@ _dumacle_children() {
         ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
         ' plans subscriptions') REPLY='list show' ;;
-        ' files') REPLY='upload list show url download move delete restore purge verify' ;;
+        ' files') REPLY='upload reap list show url download move delete restore purge verify' ;;
         ' transcode') REPLY='submit list show watch cancel retry reap presets' ;;
         ' transcode presets') REPLY='list show' ;;
         ' webhooks') REPLY='serve events' ;;
@@ -77,6 +77,7 @@ _dumacle_options() {
         ' plans sync') REPLY='--user --dry-run' ;;
         ' plans subscriptions list') REPLY='--status --plan --user --limit --after --all' ;;
         ' files upload') REPLY='--owner --pod --prefix --results --stop-after --checksum --force --allow-empty --transcode --dry-run' ;;
+        ' files reap') REPLY='--older-than --dry-run' ;;
         ' files list') REPLY='--owner --pod --prefix --status --deleted --sort --desc --limit --after --all' ;;
         ' files show') REPLY='--owner --pod --watch' ;;
         ' files url') REPLY='--owner --pod --rendition --expires --dry-run' ;;
@@ -218,6 +219,7 @@ _dumacle_values() {
         ' files upload --results') REPLY='@files' ;;
         ' files upload --stop-after') REPLY='' ;;
         ' files upload --transcode') REPLY='hls mp4 audio poster' ;;
+        ' files reap --older-than') REPLY='' ;;
         ' files list --owner') REPLY='' ;;
         ' files list --pod') REPLY='' ;;
         ' files list --prefix') REPLY='' ;;

@@ -19,7 +19,7 @@ function __dumacle_children
         case ' plans subscriptions'
             printf '%s\t%s\n' 'list' 'List subscriptions, including ended ones.' 'show' 'Show a subscription; for a user, the current or most recent one.'
         case ' files'
-            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.'
+            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'reap' 'End what interrupted uploads left behind and nobody repeated; for cron, safe to repeat.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.'
         case ' transcode'
             printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones.' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'presets' 'Show transcode presets.'
         case ' transcode presets'
@@ -143,6 +143,8 @@ function __dumacle_options
             printf '%s\t%s\n' '--status' 'Filter by status.' '--plan' 'Filter by plan.' '--user' 'Filter by user: e-mail address or id.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files upload'
             printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--prefix' 'Prefix for each path, such as 2026/holiday.' '--results' 'Write the result of each file to this file.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents (SHA-256), not only size and modification time.' '--force' 'Upload unchanged files too, each as a new version.' '--allow-empty' 'Accept folders without files, which are otherwise refused.' '--transcode' 'Transcode uploaded videos (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.'
+        case ' files reap'
+            printf '%s\t%s\n' '--older-than' 'Keep parts of large files for this long; default: resume_days.' '--dry-run' 'Show what would change; change nothing.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix, sorted by path; needs --owner or --pod.' '--status' 'Filter by upload status.' '--deleted' 'Show deleted files, which can be restored, sorted by deletion.' '--sort' 'Sort order (path and size need --owner or --pod).' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files show'
@@ -419,6 +421,8 @@ function __dumacle_values
             true
         case ' files upload --transcode'
             printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+        case ' files reap --older-than'
+            true
         case ' files list --owner'
             true
         case ' files list --pod'

@@ -535,7 +535,14 @@ class RunBusy(DumacleError):
 
     exit = Exit.LOCKED
     sentence = "this upload is already running: run {run}, process {pid} on {host}"
-    fix = "wait until it ends, then repeat the command; finished files are not uploaded again"
+    fix = "wait until it ends, then repeat the command; or take part in it: add --join"
+
+
+class RunCancelled(DumacleError):
+    """Somebody cancelled the run with `files runs cancel`."""
+
+    sentence = "run {run} was cancelled"
+    fix = "what was uploaded is kept; to upload the rest, repeat the command"
 
 
 class StoppedAfter(DumacleError):

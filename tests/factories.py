@@ -15,11 +15,13 @@ from dumacle_cli.services import placement
 from dumacle_cli.store import places
 from dumacle_cli.store.models import (
     File,
+    Lease,
     Plan,
     Pod,
     PodGrant,
     QuotaCounter,
     Rendition,
+    Run,
     Subscription,
     Transcode,
     Unit,
@@ -95,6 +97,20 @@ def make_version(
     if version.stored_at:
         _book(session, file, version.size)
     return version
+
+
+def make_interrupted(
+    session: Session, file: File, body: bytes = b"content", *, hours: int = 1, **values: Any
+) -> Version:
+    """Insert an upload to a file by a run whose process was killed hours ago; its lease ran out then."""
+    when = datetime.now(UTC) - timedelta(hours=hours)
+    run = Run(name="killed", pod_id=file.pod_id, owner_id=file.owner_id, selection_hash=uuid4().bytes, host="h", pid=1)
+    run.heartbeat_at = when
+    _added(session, run)
+    lease = Lease(pod_id=file.pod_id, user_id=file.owner_id, run_id=run.id, granted=0, until=when, period_start=when)
+    known = {"status": "uploading", "stored_at": None, "lease_id": _added(session, lease).id, "run_id": run.id}
+    file.upload_status, file.run_id = "uploading", run.id
+    return make_version(session, file, body, **(known | values))
 
 
 def make_transcode(

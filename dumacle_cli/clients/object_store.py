@@ -74,6 +74,15 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """A multipart upload that was neither completed nor aborted; started in UTC."""
+
+    key: str
+    upload_id: str
+    started: datetime
+
+
+@dataclass(frozen=True)
 class Part:
     """One part of a multipart upload; numbers start at 1, size in bytes."""
 
@@ -184,6 +193,14 @@ class ObjectStore:
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort the upload and remove its parts."""
         self._call("abort_multipart_upload", key, UploadId=upload_id)
+
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield the multipart uploads of keys with the prefix that were neither completed nor aborted."""
+        with self._translated(""):
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self.location.bucket, Prefix=prefix):
+                for item in page.get("Uploads", ()):
+                    yield Unfinished(item["Key"], item["UploadId"], item["Initiated"])
 
     def _call(self, operation: str, key: str = "", **params: Any) -> dict[str, Any]:
         """Send one request (with boto3's limited retries) about the key, or about the bucket if it is empty."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumacle_cli.commands import uploads
+from dumacle_cli.commands import runs, uploads
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import Descending, File, InPod, Owner, Prefix
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 app = CommandGroup("files")
 app.include(uploads.app)
+app.include(runs.app)
 
 WATCH_SECONDS = 1
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

@@ -17,7 +17,7 @@ from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import decide, runs, transfer
 from dumacle_cli.ingest.interruption import LOOK, join, start
-from dumacle_cli.ingest.items import Attempt, Progress, Result, Stopwatch, Tally
+from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch, Tally
 from dumacle_cli.ingest.pace import MOST, Pace, affordable
 from dumacle_cli.ingest.record import Journal, Recorder
 from dumacle_cli.ingest.scan import Found, scan
@@ -26,8 +26,11 @@ from dumacle_cli.store.database import Database
 
 BATCH = 1000
 """Items planned in one transaction, and leased for in one statement."""
-AHEAD = 2 * BATCH
-"""Files that are planned before they are read."""
+LEAST_BATCH = 64
+BATCH_PER_SENDER = 4
+"""Items planned in one transaction for each request at once, so that a process leaves work to others that join."""
+HELD_PAUSE = 1.0
+"""Seconds until what other processes of the run hold is looked at again."""
 TOGETHER = 16
 """The most files that a sender takes at once."""
 TOGETHER_SIZE = 2 * transfer.MIB
@@ -79,6 +82,7 @@ class Engine:
         request = self.request = run.request
         self.recorder = Recorder(database, run, progress, results, tally, patience, self._stop_after)
         self.journal = Journal(database, patience)
+        self.batch = min(BATCH, max(LEAST_BATCH, BATCH_PER_SENDER * (request.concurrency or MOST)))
         self.pace = Pace(affordable(request.concurrency or MOST))
         self.lanes = self._lanes(store)
         # A body that is not sent in parts must fit the budget; an empty file has no parts.
@@ -168,15 +172,24 @@ class Engine:
 
     def _plan(self) -> None:
         found = scan(self.request.sources, self.request.prefix, allow_empty=self.request.allow_empty)
-        while not self.halted.is_set() and (batch := list(islice(found, BATCH))):
-            planned = self._plan_batch(batch)
-            self._begin(planned.attempts)
-            self.recorder.report(planned.outcomes)
-            self.recorder.caught_up(self.halted)
+        held: list[Item] = []
+        while not self.halted.is_set() and (batch := list(islice(found, self.batch))):
+            held += self._plan_and_begin(batch)
+        # What other processes of the run were uploading: it has ended when they have, or they are silent.
+        while held and not self.halted.wait(HELD_PAUSE):
+            held = held[BATCH:] + self._plan_and_begin(held[:BATCH])
         with self._lock:
             self._planned_all = True
             self._more.notify_all()
             self._end_if_all_is_sent()
+
+    def _plan_and_begin(self, batch: Sequence[Found]) -> list[Item]:
+        """Plan a batch, queue its attempts, and return what other processes of the run hold."""
+        planned = self._plan_batch(batch)
+        self._begin(planned.attempts)
+        self.recorder.report(planned.outcomes)
+        self.recorder.caught_up(self.halted)
+        return planned.held
 
     def _plan_batch(self, batch: Sequence[Found]) -> decide.Planned:
         def read() -> dict[str, uploads.Known]:
@@ -189,7 +202,7 @@ class Engine:
 
         compared = decide.compare(self.run, batch, self.patience.call(read), self.halted.is_set)
         if not (compared.wanted or compared.touched):
-            return decide.Planned(outcomes=compared.outcomes)
+            return decide.Planned(outcomes=compared.outcomes, held=compared.held)
         return self.patience.call(lambda: retry.on_lock(write))
 
     def _begin(self, attempts: Sequence[Attempt]) -> None:
@@ -198,12 +211,13 @@ class Engine:
         self.progress.planned(len(attempts), sum(attempt.item.size for attempt in attempts))
         with self._lock:
             for attempt in attempts:
-                lane = self.large if attempt.item.size >= self.large_from else self.small
+                in_parts = attempt.item.size >= self.large_from or attempt.upload_id
+                lane = self.large if in_parts else self.small
                 lane.waiting.append(attempt)
             self._staff(self.small)
             self._staff(self.large)
             self._more.notify_all()
-            while len(self.small.waiting) + len(self.large.waiting) > AHEAD and not self.halted.is_set():
+            while len(self.small.waiting) + len(self.large.waiting) > 2 * self.batch and not self.halted.is_set():
                 self._room.wait(LOOK)
 
     # Sending

@@ -45,7 +45,10 @@ class Problem:
 
 @dataclass(slots=True)
 class Attempt:
-    """An item with its committed row, key and lease."""
+    """An item with its committed row, key and lease; with an upload id if it continues an earlier upload in parts.
+
+    `part_etags` are known if all parts were stored, and `stored_sha256` is then what they were made from.
+    """
 
     item: Item
     file_id: int
@@ -62,6 +65,8 @@ class Attempt:
     etag: str = ""
     error: str = ""
     result: Result = Result.UPLOADED
+    part_etags: tuple[str, ...] = ()
+    stored_sha256: bytes = b""
 
 
 @dataclass(slots=True)

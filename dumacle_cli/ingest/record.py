@@ -20,7 +20,7 @@ from dumacle_cli import retry
 from dumacle_cli.ingest.items import Attempt, Outcome, Progress, Result, Tally
 from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, this_process
 from dumacle_cli.services import transcodes
-from dumacle_cli.store import uploads
+from dumacle_cli.store import runs, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
 
@@ -153,12 +153,13 @@ class Journal:
 
     def record_parts(self, attempt: Attempt) -> None:
         """Commit the multipart upload before its first part."""
-        upload_id, part_size = attempt.upload_id, attempt.part_size
-        self._commit(lambda session: uploads.record_parts(session, attempt.version_id, upload_id, part_size))
+        held, begun = (attempt.version_id, attempt.lease_id), (attempt.upload_id, attempt.part_size)
+        self._commit(lambda session: uploads.record_parts(session, *held, *begun))
 
     def record_completing(self, attempt: Attempt) -> None:
-        """Commit that the upload is about to be completed."""
-        self._commit(lambda session: uploads.record_completing(session, attempt.file_id, attempt.version_id))
+        """Commit that the upload is about to be completed from its parts."""
+        held, made = (attempt.version_id, attempt.lease_id), (attempt.part_etags, attempt.sha256)
+        self._commit(lambda session: uploads.record_completing(session, *held, *made))
 
     def record_percent(self, attempt: Attempt, percent: int) -> None:
         """Note the progress for the next heartbeat."""
@@ -215,9 +216,9 @@ def _charge_anew(session: Session, run: Run, expired: Sequence[Attempt]) -> set[
     Only a process that still holds its run may do so, and only for attempts that nobody gave up meanwhile.
     """
     target = run.target
-    if not uploads.heartbeat(session, run.id, *this_process(), LEASE_SECONDS):
+    if runs.heartbeat(session, run.id, run.first, *this_process(), LEASE_SECONDS) is not False:
         return set()
-    unfinished = uploads.lock_unfinished(session, [attempt.version_id for attempt in expired])
+    unfinished = uploads.lock_unfinished(session, {attempt.version_id: attempt.lease_id for attempt in expired})
     rest = [attempt for attempt in expired if attempt.version_id in unfinished]
     while rest:
         size = sum(attempt.item.size for attempt in rest)
@@ -258,8 +259,8 @@ def _columns(attempts: Sequence[Attempt], wanted: dict[str, Callable[[Attempt], 
 
 def _failures(ended: Sequence[tuple[Attempt, str, str]]) -> dict[str, list[Any]]:
     return {
-        "file_id": [attempt.file_id for attempt, _, _ in ended],
         "version_id": [attempt.version_id for attempt, _, _ in ended],
+        "lease_id": [attempt.lease_id for attempt, _, _ in ended],
         "status": [status for _, status, _ in ended],
         "error": [error for _, _, error in ended],
     }

@@ -1,25 +1,28 @@
-"""Runs: open, keep alive and close the row of an upload.
+"""Runs: open, join, keep alive and close the rows of an upload.
 
-One process holds a run, over many transactions. If that process is killed, repeating its command takes the run over.
+Each process of a run holds a row of its own, over many transactions. If all of them are killed, repeating the command
+takes the run over. A process that was silent for longer than its leases last is passed over: what it still records is
+refused.
 """
 
 import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from dumacle_cli import errors, retry
 from dumacle_cli.ingest.items import Tally, totals
 from dumacle_cli.services.placement import Target
 from dumacle_cli.services.transcodes import TranscodeRequest
-from dumacle_cli.store import uploads
+from dumacle_cli.store import runs, uploads
 from dumacle_cli.store.database import Database
 
-LEASE_SECONDS = 30.0
-"""How long a run and its leases stay valid after the last heartbeat."""
+LEASE_SECONDS = runs.LEASE_SECONDS
+"""How long a process of a run, and its leases, stay valid after its last heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class UploadRequest:
     """The sources, owner and target of an upload, and its limits (bytes); an empty pod is the owner's default.
 
     `allow_empty` accepts folders without files. `checksum` compares contents even if size and mtime are equal, and
-    `force` uploads without comparing.
+    `force` uploads without comparing. `join` takes part in a run that other processes have open. `parameters` is what
+    was typed, with which the run can be repeated.
     """
 
     sources: Sequence[bytes]
@@ -48,6 +52,8 @@ class UploadRequest:
     checksum: bool = False
     force: bool = False
     transcode: TranscodeRequest | None = None
+    join: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def selection(self) -> bytes:
@@ -58,11 +64,12 @@ class UploadRequest:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that this process holds, or a preview with the id 0."""
+    """This process's part in a run, or a preview with the id 0; `first` is the id of the run as a whole."""
 
     id: int
     request: UploadRequest
     target: Target
+    first: int = 0
 
 
 def this_process() -> tuple[str, int]:
@@ -74,25 +81,25 @@ def this_process() -> tuple[str, int]:
 def opened(
     database: Database, request: UploadRequest, target: Target, tally: Tally, patience: retry.Patience
 ) -> Iterator[Run]:
-    """Open a run, or take over one with a dead process, and close it with its totals; raises RunBusy.
+    """Open a run, join it or take over one with dead processes, and leave it with the totals; raises RunBusy.
 
-    If closing fails as well, the next run of the same command closes it.
+    The last process closes the run. If that fails as well, the next run of the same command or `files reap` closes it.
     """
     run = patience.call(lambda: retry.on_lock(lambda: _open(database, request, target)))
     try:
         yield run
     except BaseException as error:
         with suppress(errors.DumacleError):
-            _close(database, run, "failed" if isinstance(error, Exception) else "interrupted", tally)
+            _leave(database, run, "failed" if isinstance(error, Exception) else "interrupted", tally, str(error))
         raise
-    patience.call(lambda: _close(database, run, "partial" if tally.failures else "done", tally))
+    patience.call(lambda: _leave(database, run, "partial" if tally.failures else "done", tally))
 
 
 def _open(database: Database, request: UploadRequest, target: Target) -> Run:
-    host, pid = this_process()
+    (host, pid), parameters = this_process(), json.dumps(dict(request.parameters))
     with database.session() as session:
         uploads.reap_leases(session)
-        row = uploads.open_run(
+        first = runs.open_run(
             session,
             name=f"{target.owner} to {target.pod}",
             pod=target.pod_id,
@@ -101,13 +108,23 @@ def _open(database: Database, request: UploadRequest, target: Target) -> Run:
             selection=request.selection,
             host=host,
             pid=pid,
+            parameters=parameters,
         )
-        if not row.made:
-            is_gone = row.host == host and not _is_alive(row.pid)
-            if row.silent < LEASE_SECONDS and not is_gone:
-                raise errors.RunBusy(run=row.id, host=row.host, pid=row.pid)
-            uploads.take_over_run(session, row.id, host, pid)
-        return Run(int(row.id), request, target)
+        if first.made:
+            return Run(first.id, request, target, first.id)
+        others = runs.processes(session, first.id)
+        live = [each for each in others if not _is_gone(each)]
+        if live and not request.join:
+            raise errors.RunBusy(run=first.id, host=live[0].host, pid=live[0].pid)
+        runs.expel(session, [each.id for each in others if _is_gone(each)])
+        if live:
+            return Run(runs.join(session, first.id, host, pid), request, target, first.id)
+        runs.take_over(session, first.id, host=host, pid=pid, parameters=parameters)
+        return Run(first.id, request, target, first.id)
+
+
+def _is_gone(process: Any) -> bool:
+    return process.silent >= LEASE_SECONDS or (process.host == socket.gethostname() and not _is_alive(process.pid))
 
 
 def _is_alive(pid: int) -> bool:
@@ -121,22 +138,36 @@ def _is_alive(pid: int) -> bool:
 
 
 def keep_alive(database: Database, run: Run, percents: dict[int, int]) -> None:
-    """Send a heartbeat, and the progress of large files in percent; raises RunBusy if another process holds the run."""
+    """Send a heartbeat, and the progress of large files in percent.
+
+    Raises RunBusy if another process took the run over, and RunCancelled.
+    """
     host, pid = this_process()
     with database.session() as session:
         if percents:
             uploads.record_progress(session, percents)
-        if not uploads.heartbeat(session, run.id, host, pid, LEASE_SECONDS):
-            holder = uploads.holder(session, run.id)
+        cancelled = runs.heartbeat(session, run.id, run.first, host, pid, LEASE_SECONDS)
+        if cancelled is None:
+            holder = runs.holder(session, run.id)
             raise errors.RunBusy(run=run.id, host=holder.host, pid=holder.pid)
+    if cancelled:
+        raise errors.RunCancelled(run=run.first)
 
 
-def _close(database: Database, run: Run, status: str, tally: Tally) -> None:
+def _leave(database: Database, run: Run, status: str, tally: Tally, error: str | None = None) -> None:
     host, pid = this_process()
-    values = {"host": host, "pid": pid, "status": status, "files": tally.planned, "size": tally.planned_bytes}
+    values = {"host": host, "pid": pid, "files": tally.planned, "size": tally.planned_bytes, "error": error or None}
 
-    def close() -> None:
+    def leave() -> None:
         with database.session() as session:
-            uploads.close_run(session, run.id, **values, totals=json.dumps(totals(tally)))
+            first = runs.lock(session, run.first)
+            totals_ = json.dumps(totals(tally))
+            if not runs.leave(session, run.id, status=status, totals=totals_, **values):
+                return
+            others = runs.processes(session, run.first)
+            runs.expel(session, [each.id for each in others if _is_gone(each)])
+            uploads.end_attempts(session, run.first, keep_parts=not first.cancelled)
+            if all(_is_gone(each) for each in others):
+                runs.close(session, run.first, "cancelled" if first.cancelled else status)
 
-    retry.on_lock(close)
+    retry.on_lock(leave)

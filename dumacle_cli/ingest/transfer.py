@@ -243,6 +243,7 @@ class _Large:
             self._put_parts()
         except errors.UploadLost:
             self.attempt.upload_id, self._error, self._there, self._moved = "", None, {}, 0
+            self.attempt.part_etags = ()
             self._put_parts()
         except (errors.StoreRefused, errors.ContentDiffers, Changed, OSError):
             if self.attempt.upload_id:
@@ -253,7 +254,10 @@ class _Large:
     def _put_parts(self) -> None:
         self._begin()
         self._send()
+        if self.attempt.part_etags and self.attempt.sha256 != self.attempt.stored_sha256:
+            raise Changed("it changed since its parts were sent; run the same command again")
         if not self._completed:
+            self.attempt.part_etags = tuple(part.etag for _, part in sorted(self._there.items()))
             self.lanes.journal.record_completing(self.attempt)
             self._complete()
         head = self.lanes.patiently(lambda: self.lanes.store.head(self.attempt.key))
@@ -265,6 +269,9 @@ class _Large:
     def _begin(self) -> None:
         """Continue the multipart upload of an earlier attempt, or create one."""
         attempt, store = self.attempt, self.lanes.store
+        if attempt.upload_id and attempt.part_etags:
+            self._there = {number: Part(number, etag, 0) for number, etag in enumerate(attempt.part_etags, 1)}
+            return
         if attempt.upload_id:
             try:
                 parts = self.lanes.patiently(lambda: list(store.list_parts(attempt.key, attempt.upload_id)))
@@ -346,8 +353,8 @@ class _Large:
 
     def _has(self, number: int, body: bytes) -> bool:
         """Whether the store holds this part already, by its size and MD5."""
-        if self._completed:
-            return True
+        if self._completed or self.attempt.part_etags:
+            return True  # All parts are there; the hash of the whole file says if they are from this content.
         part = self._there.get(number)
         return part is not None and (part.size, part.etag) == (len(body), _md5(body).hex())
 

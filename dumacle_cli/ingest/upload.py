@@ -49,7 +49,7 @@ def upload(
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
         Engine(database, store, run, progress, lines, tally, patience).drive()
-    return items.summarise(tally, run.id, time.monotonic() - started), tally
+    return items.summarise(tally, run.first, time.monotonic() - started), tally
 
 
 def preview(database: Database, request: UploadRequest, progress: Progress) -> tuple[Summary, Tally]:

@@ -119,6 +119,23 @@ def mark_old_versions(session: Session, chosen: Selection, limit: int) -> bool:
     return bool(ids)
 
 
+def failed_versions() -> Select[int]:
+    """Select the versions that failed uploads left behind."""
+    return old_versions(Selection()).where(Version.status == "failed")
+
+
+def mark_failed_versions(session: Session, limit: int) -> bool:
+    """Mark the next failed versions, skipping locked ones; returns whether there were any."""
+    ids = list(session.scalars(failed_versions().limit(limit).with_for_update(of=Version, skip_locked=True)))
+    session.execute(update(Version).where(one_of(Version.id, ids)).values(status="purging"))
+    return bool(ids)
+
+
+def count_failed_versions(session: Session) -> int:
+    """Count the versions that failed uploads left behind."""
+    return session.scalars(select(func.count()).select_from(failed_versions().order_by(None).subquery())).one()
+
+
 def remaining(session: Session, chosen: Selection) -> int:
     """Count the files and old versions that a purge could still remove."""
     unfinished = select(File.id).where(File.purging_at.is_not(None))

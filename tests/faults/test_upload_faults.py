@@ -21,7 +21,7 @@ from dumacle_cli.ingest.items import NoProgress
 from dumacle_cli.local import servers
 from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers
-from dumacle_cli.store import uploads
+from dumacle_cli.store import runs
 from dumacle_cli.store.database import Database, Timeouts
 from tests import buckets
 from tests.conftest import Result, Run
@@ -478,7 +478,8 @@ def test_run_that_was_taken_over_ends_and_closes_nothing(
 
     def take_over() -> None:
         with database.session() as session:
-            uploads.take_over_run(session, 1, "elsewhere", 1)
+            runs.expel(session, [1])
+            runs.take_over(session, 1, host="elsewhere", pid=1, parameters="{}")
 
     with suppress(RunBusy):  # which it notices with its next heartbeat, if it lives that long
         assert drive(folder, Meddler(when_planned=take_over)).failed == 6
@@ -492,12 +493,13 @@ def test_run_that_was_taken_over_ends_and_closes_nothing(
 def test_heartbeat_of_a_run_that_another_has(database: Database, home: Home) -> None:
     with database.session() as session:
         identity = {"pod": home.pod_id, "owner": home.owner_id, "prefix": "", "selection": b"", "name": "films"}
-        run = uploads.open_run(session, host="here", pid=1, **identity).id
-        assert uploads.heartbeat(session, run, "here", 1, 30)
-        uploads.take_over_run(session, run, "elsewhere", 1)
-        assert not uploads.heartbeat(session, run, "here", 1, 30)
-        assert tuple(uploads.holder(session, run)) == ("elsewhere", 1)
-        uploads.close_run(session, run, host="here", pid=1, status="done", files=0, size=0, totals="{}")
+        run = runs.open_run(session, host="here", pid=1, parameters="{}", **identity).id
+        assert runs.heartbeat(session, run, run, "here", 1, 30) is False
+        runs.take_over(session, run, host="elsewhere", pid=1, parameters="{}")
+        assert runs.heartbeat(session, run, run, "here", 1, 30) is None
+        assert tuple(runs.holder(session, run)) == ("elsewhere", 1)
+        values = {"status": "done", "files": 0, "size": 0, "totals": "{}", "error": None}
+        assert not runs.leave(session, run, host="here", pid=1, **values)
         assert session.scalar(text("SELECT status FROM app.runs")) == "running"
 
 

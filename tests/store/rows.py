@@ -62,6 +62,13 @@ ROWS = {
     "0019": """
         INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files;
         SELECT app.prune_operations(1)""",
+    "0020": """
+        INSERT INTO app.runs (name, pod_id, owner_id, selection_hash, host, pid, status, joined_id, parameters)
+        SELECT 'joined', pod_id, owner_id, 'h', 'h', 2, 'joined', id, '{"sources": []}' FROM app.runs
+        WHERE status = 'running';
+        UPDATE app.runs SET left_at = now(), cancelled_at = now(), error = 'e', status = 'cancelled', ended_at = now()
+        WHERE joined_id IS NULL;
+        UPDATE app.versions SET part_etags = 'a' WHERE upload_id IS NOT NULL""",
 }
 
 

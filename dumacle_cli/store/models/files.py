@@ -6,7 +6,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import ERROR_BYTES, Base, Created, Id, Sorted, one_of, texts, times
+from dumacle_cli.store.models.base import ERROR_BYTES, KIB, Base, Created, Id, Sorted, one_of, texts, times
 from dumacle_cli.store.models.pods import PROVIDERS
 
 UPLOAD_STATUSES = (
@@ -24,6 +24,7 @@ VERSION_STATUSES = ("planned", "uploading", "completing", "stored", "superseded"
 COPY_STATUSES = ("pending", "stored", "failed", "missing")
 # A B-tree entry holds at most 2,704 bytes, and the path is part of three.
 PATH_BYTES = 2048
+PART_ETAGS_BYTES = 1024 * KIB
 
 _LIVE = text("deleted_at IS NULL")
 _DELETED = text("deleted_at IS NOT NULL")
@@ -121,10 +122,12 @@ class Version(Base):
     etag: Mapped[str | None]
     content_type: Mapped[str] = mapped_column(server_default="application/octet-stream")
     upload_id: Mapped[str | None]
+    part_etags: Mapped[str | None]
+    """The ETags of all parts, one a line, from when they are stored until the upload is completed."""
 
     __table_args__ = (
         times("created_at", "stored_at"),
-        texts(etag=1024, content_type=255, upload_id=2048),
+        texts(etag=1024, content_type=255, upload_id=2048, part_etags=PART_ETAGS_BYTES),
         UniqueConstraint("file_id", "id"),
         UniqueConstraint("key"),
         CheckConstraint("octet_length(key) BETWEEN 1 AND 1024", name="key"),
