@@ -77,10 +77,10 @@ class Proxy:
             if self.is_down:
                 return
             self._open.add(client)
-            server.connect(self.server)
             committing = _Committing()
-            threading.Thread(target=self._answer, args=(server, client, committing), daemon=True).start()
             with suppress(OSError, Cut):
+                server.connect(self.server)
+                threading.Thread(target=self._answer, args=(server, client, committing), daemon=True).start()
                 while said := client.recv(65536):
                     self._passes.wait()
                     committing.hear(said)

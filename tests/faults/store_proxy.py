@@ -157,6 +157,21 @@ def error(status: int, code: str, **headers: str) -> Action:
     return lambda exchange: exchange.reply(_answer(status, body, **headers))
 
 
+def chunked_error(exchange: Exchange) -> None:
+    """Answer SlowDown in chunks over a connection that stays open, as AWS does."""
+    body = b"<Error><Code>SlowDown</Code></Error>"
+    head = b"HTTP/1.1 503 Slow Down\r\nTransfer-Encoding: chunked\r\nContent-Type: application/xml\r\n\r\n"
+    exchange.reply(Answer(head, b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)))
+
+
+def trickle(exchange: Exchange) -> None:
+    """Answer byte by byte."""
+    answer = exchange.forward()
+    for place in range(len(answer.head)):
+        exchange.client.sendall(answer.head[place : place + 1])
+    exchange.reply(Answer(b"", answer.body))
+
+
 def corrupt_store(exchange: Exchange) -> None:
     """Store other bytes, and answer as if they were the right ones: 200, and the ETag of nothing."""
     exchange.forward(replace(exchange.request, body=_flipped(exchange.request.body)))
