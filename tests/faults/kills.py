@@ -175,13 +175,10 @@ class Driver:
         """Upload a new tree, killed so many times at most and sometimes changed in between; check it and remove it."""
         self.history.clear()
         self._grow()
-        killed, done = 0, False
-        while killed < kills and not done:
-            done = not self._kill()
-            killed += not done
-            if self.random.random() < 0.3:
+        before = self.report.kills
+        while self.report.kills < before + kills:
+            if not self._kill() or self.random.random() < 0.3:
                 self._change()
-                done = False
         self._finish()
         self._check()
         self._clear()
@@ -225,7 +222,7 @@ class Driver:
         rare = min(STATES, key=lambda state: (self.report.states[state], self.random.random()))
         if way < 0.8 and (led := self.report.led[rare]):
             point = self.random.choice(sorted(set(led) & set(self.trigger.known)) or [point])
-        return point, self.random.randint(1, max(1, self.trigger.known[point]))
+        return point, 1 if way < 0.6 else self.random.randint(1, self.trigger.known[point])
 
     def _settle(self) -> None:
         """Wait until what the dead process had sent took effect."""
@@ -268,7 +265,7 @@ class Driver:
     def _change(self) -> None:
         """Change a file, add one, or change the film."""
         new = f"new{self.random.randrange(10**6)}.jpg"
-        name = self.random.choice(("deep/1.jpg", "deep/er/twin.bin", new, "film.mp4"))
+        name = self.random.choice(("deep/1.jpg", "deep/er/twin.bin", new, "film.mp4", "film.mp4"))
         self.history.append(f"changed {name}")
         self._write(name, (FILM if name == "film.mp4" else 0) + self.random.randrange(100_000))
 
