@@ -11,7 +11,8 @@ _dumacle_children() {
         ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
         ' plans subscriptions') REPLY='list show' ;;
-        ' files') REPLY='upload reap list show url download move delete restore purge verify' ;;
+        ' files') REPLY='upload reap list show url download move delete restore purge verify runs' ;;
+        ' files runs') REPLY='list show report resume cancel' ;;
         ' transcode') REPLY='submit list show watch cancel retry reap presets' ;;
         ' transcode presets') REPLY='list show' ;;
         ' webhooks') REPLY='serve events' ;;
@@ -76,7 +77,7 @@ _dumacle_options() {
         ' plans cancel') REPLY='--now --dry-run --op-id --yes -y' ;;
         ' plans sync') REPLY='--user --dry-run' ;;
         ' plans subscriptions list') REPLY='--status --plan --user --limit --after --all' ;;
-        ' files upload') REPLY='--owner --pod --prefix --results --stop-after --checksum --force --allow-empty --transcode --dry-run' ;;
+        ' files upload') REPLY='--owner --pod --prefix --results --stop-after --checksum --force --allow-empty --join --bandwidth --transcode --dry-run' ;;
         ' files reap') REPLY='--older-than --dry-run' ;;
         ' files list') REPLY='--owner --pod --prefix --status --deleted --sort --desc --limit --after --all' ;;
         ' files show') REPLY='--owner --pod --watch' ;;
@@ -87,6 +88,10 @@ _dumacle_options() {
         ' files restore') REPLY='--owner --pod --prefix --dry-run --op-id --max' ;;
         ' files purge') REPLY='--owner --pod --prefix --older-than --dry-run --yes -y --max' ;;
         ' files verify') REPLY='--owner --pod --prefix --read --limit --dry-run' ;;
+        ' files runs list') REPLY='--owner --pod --status --desc --limit --after --all' ;;
+        ' files runs report') REPLY='--status --limit --after --all' ;;
+        ' files runs resume') REPLY='--dry-run' ;;
+        ' files runs cancel') REPLY='--dry-run --op-id' ;;
         ' transcode submit') REPLY='--preset --owner --pod --dry-run --op-id' ;;
         ' transcode list') REPLY='--status --preset --owner --pod --file --desc --limit --after --all' ;;
         ' transcode cancel') REPLY='--dry-run --op-id' ;;
@@ -218,6 +223,7 @@ _dumacle_values() {
         ' files upload --prefix') REPLY='' ;;
         ' files upload --results') REPLY='@files' ;;
         ' files upload --stop-after') REPLY='' ;;
+        ' files upload --bandwidth') REPLY='' ;;
         ' files upload --transcode') REPLY='hls mp4 audio poster' ;;
         ' files reap --older-than') REPLY='' ;;
         ' files list --owner') REPLY='' ;;
@@ -263,6 +269,15 @@ _dumacle_values() {
         ' files verify --pod') REPLY='' ;;
         ' files verify --prefix') REPLY='' ;;
         ' files verify --limit') REPLY='' ;;
+        ' files runs list --owner') REPLY='' ;;
+        ' files runs list --pod') REPLY='' ;;
+        ' files runs list --status') REPLY='running done partial failed interrupted cancelled' ;;
+        ' files runs list --limit') REPLY='' ;;
+        ' files runs list --after') REPLY='' ;;
+        ' files runs report --status') REPLY='uploading completing changed refused cancelled failed' ;;
+        ' files runs report --limit') REPLY='' ;;
+        ' files runs report --after') REPLY='' ;;
+        ' files runs cancel --op-id') REPLY='' ;;
         ' transcode submit --preset') REPLY='hls mp4 audio poster' ;;
         ' transcode submit --owner') REPLY='' ;;
         ' transcode submit --pod') REPLY='' ;;

@@ -19,7 +19,9 @@ function __dumacle_children
         case ' plans subscriptions'
             printf '%s\t%s\n' 'list' 'List subscriptions, including ended ones.' 'show' 'Show a subscription; for a user, the current or most recent one.'
         case ' files'
-            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'reap' 'End what interrupted uploads left behind and nobody repeated; for cron, safe to repeat.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.'
+            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'reap' 'End what interrupted uploads left behind and nobody repeated; for cron, safe to repeat.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.' 'runs' 'List, show, resume and cancel uploads.'
+        case ' files runs'
+            printf '%s\t%s\n' 'list' 'List uploads in the order in which they began.' 'show' 'Show an upload with its totals, progress and processes.' 'report' 'List the files that an upload began and did not finish; --results also lists what was refused or...' 'resume' 'Repeat an upload with the sources and options that it had; what is uploaded is not sent again.' 'cancel' 'Cancel uploads: their processes end within seconds and their parts are given up; uploaded files...'
         case ' transcode'
             printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones.' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'presets' 'Show transcode presets.'
         case ' transcode presets'
@@ -142,7 +144,7 @@ function __dumacle_options
         case ' plans subscriptions list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--plan' 'Filter by plan.' '--user' 'Filter by user: e-mail address or id.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files upload'
-            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--prefix' 'Prefix for each path, such as 2026/holiday.' '--results' 'Write the result of each file to this file.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents (SHA-256), not only size and modification time.' '--force' 'Upload unchanged files too, each as a new version.' '--allow-empty' 'Accept folders without files, which are otherwise refused.' '--transcode' 'Transcode uploaded videos (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--prefix' 'Prefix for each path, such as 2026/holiday.' '--results' 'Write the result of each file to this file.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents (SHA-256), not only size and modification time.' '--force' 'Upload unchanged files too, each as a new version.' '--allow-empty' 'Accept folders without files, which are otherwise refused.' '--join' 'Share the work with processes that run the same upload, on any machine.' '--bandwidth' 'Most bytes to send in a second, such as 50MiB.' '--transcode' 'Transcode uploaded videos (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.'
         case ' files reap'
             printf '%s\t%s\n' '--older-than' 'Keep parts of large files for this long; default: resume_days.' '--dry-run' 'Show what would change; change nothing.'
         case ' files list'
@@ -163,6 +165,14 @@ function __dumacle_options
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--older-than' 'Only files deleted before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y; default: retention_days.' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to change more than this many items.'
         case ' files verify'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--read' 'Read all bytes and compare SHA-256.' '--limit' 'Verify at most this many files.' '--dry-run' 'Show what would change; change nothing.'
+        case ' files runs list'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--status' 'Filter by status.' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
+        case ' files runs report'
+            printf '%s\t%s\n' '--status' 'Filter by upload status.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
+        case ' files runs resume'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
+        case ' files runs cancel'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode submit'
             printf '%s\t%s\n' '--preset' 'The preset to use.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode list'
@@ -419,6 +429,8 @@ function __dumacle_values
             printf '%s\t%s\n' '@files' ''
         case ' files upload --stop-after'
             true
+        case ' files upload --bandwidth'
+            true
         case ' files upload --transcode'
             printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
         case ' files reap --older-than'
@@ -508,6 +520,24 @@ function __dumacle_values
         case ' files verify --prefix'
             true
         case ' files verify --limit'
+            true
+        case ' files runs list --owner'
+            true
+        case ' files runs list --pod'
+            true
+        case ' files runs list --status'
+            printf '%s\t%s\n' 'running' '' 'done' '' 'partial' '' 'failed' '' 'interrupted' '' 'cancelled' ''
+        case ' files runs list --limit'
+            true
+        case ' files runs list --after'
+            true
+        case ' files runs report --status'
+            printf '%s\t%s\n' 'uploading' '' 'completing' '' 'changed' '' 'refused' '' 'cancelled' '' 'failed' ''
+        case ' files runs report --limit'
+            true
+        case ' files runs report --after'
+            true
+        case ' files runs cancel --op-id'
             true
         case ' transcode submit --preset'
             printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''

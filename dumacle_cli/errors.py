@@ -402,6 +402,7 @@ LISTS = {
     "plan": "plans list",
     "file": "files list",
     "transcode": "transcode list",
+    "run": "files runs list",
     "preset": "transcode presets list",
     "subscription": "plans subscriptions list",
     "event": "webhooks events list",
@@ -536,6 +537,14 @@ class RunBusy(DumacleError):
     exit = Exit.LOCKED
     sentence = "this upload is already running: run {run}, process {pid} on {host}"
     fix = "wait until it ends, then repeat the command; or take part in it: add --join"
+
+
+class RunElsewhere(DumacleError):
+    """The sources of a run are on another machine."""
+
+    exit = Exit.CONFLICT
+    sentence = "run {run} was begun on {host}, and {source} is not on this machine"
+    fix = "resume it on {host}, or repeat the upload with the path on this machine"
 
 
 class RunCancelled(DumacleError):

@@ -118,6 +118,7 @@ class Settings(BaseModel):
     patience: Patience = _setting(
         "5min", "how long an outage of the store or of PostgreSQL is waited out, such as 90s or 5min; 0: not at all"
     )
+    upload_bandwidth: Size = _setting("0", "most bytes uploaded in a second, such as 50MiB; 0: no limit")
     large_file_size: Size = _setting("16MiB", "files of this size or larger are uploaded in parts")
     resume_days: int = Field(7, ge=0, le=365, description="days for which the parts of an interrupted upload are kept")
     url_expiry: int = Field(3600, ge=1, le=604_800, description="seconds for which a presigned link is valid")

@@ -36,7 +36,7 @@ MOST_HEADERS = 100
 class Puts:
     """Sends PUTs to one bucket; safe to share between threads. `pass_bytes` is called before bytes are sent."""
 
-    def __init__(self, location: Location, pass_bytes: Callable[[int], None] | None = None) -> None:
+    def __init__(self, location: Location, pass_bytes: Callable[[int], object] = lambda _: None) -> None:
         self.location = location
         self._pass = pass_bytes
         parts = urlsplit(location.url)
@@ -152,7 +152,7 @@ class _Connection:
         self._answers.close()
         self._link.close()
 
-    def exchange(self, head: bytes, body: bytes, pass_bytes: Callable[[int], None] | None) -> _Answer:
+    def exchange(self, head: bytes, body: bytes, pass_bytes: Callable[[int], object]) -> _Answer:
         try:
             self._send(head, body, pass_bytes)
         except (BrokenPipeError, ConnectionResetError):
@@ -160,14 +160,12 @@ class _Connection:
             return _read(self._answers)
         return _read(self._answers)
 
-    def _send(self, head: bytes, body: bytes, pass_bytes: Callable[[int], None] | None) -> None:
-        if pass_bytes:
-            pass_bytes(min(len(body), PIECE))
+    def _send(self, head: bytes, body: bytes, pass_bytes: Callable[[int], object]) -> None:
+        pass_bytes(min(len(body), PIECE))
         self._link.sendall(head + body[:PIECE])
         rest = memoryview(body)[PIECE:]
         while rest:
-            if pass_bytes:
-                pass_bytes(min(len(rest), PIECE))
+            pass_bytes(min(len(rest), PIECE))
             self._link.sendall(rest[:PIECE])
             rest = rest[PIECE:]
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 app = CommandGroup("files")
 app.include(uploads.app)
 app.include(runs.app)
+app.add(runs.group)
 
 WATCH_SECONDS = 1
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")

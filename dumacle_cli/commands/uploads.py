@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dumacle_cli import errors, paths
 from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.recorded import recorded
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import visible
 from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tally
 from dumacle_cli.ingest.scan import LONGEST
 from dumacle_cli.output.result import Result
 from dumacle_cli.transcode import presets
+from dumacle_cli.units import parse_size
 
 if TYPE_CHECKING:
     from dumacle_cli.ingest.items import Attempt
@@ -52,6 +56,12 @@ def upload(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Accept folders without files, which are otherwise refused.")
     ] = False,
+    join: Annotated[
+        bool, typer.Option("--join", help="Share the work with processes that run the same upload, on any machine.")
+    ] = False,
+    bandwidth: Annotated[
+        str, typer.Option("--bandwidth", metavar="SIZE", help="Most bytes to send in a second, such as 50MiB.")
+    ] = "",
     transcode: Annotated[
         presets.Name | None,
         typer.Option(
@@ -73,7 +83,10 @@ def upload(
         checksum=checksum,
         force=force,
         allow_empty=allow_empty,
+        bandwidth=bandwidth,
         transcode=transcode,
+        join=join,
+        parameters=recorded(context.parameters, without=("results", "join")),
         report=True,
     )
     return _result(context, summary, tally, transcode)
@@ -91,7 +104,10 @@ def run_upload(
     checksum: bool = False,
     force: bool = False,
     allow_empty: bool = False,
+    bandwidth: str = "",
     transcode: presets.Name | None = None,
+    join: bool = False,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
     report: bool = False,
 ) -> tuple[Summary, Tally]:
     """Upload, or preview the upload on a dry run, and return the totals; with `report`, warn about each failure."""
@@ -108,11 +124,14 @@ def run_upload(
         large_file_size=context.settings.large_file_size,
         concurrency=0 if context.settings.upload_concurrency == "auto" else context.settings.upload_concurrency,
         patience=context.settings.patience,
+        bandwidth=parse_size(bandwidth, "--bandwidth") if bandwidth else context.settings.upload_bandwidth,
         stop_after=stop_after,
         checksum=checksum,
         force=force,
         allow_empty=allow_empty,
         transcode=_transcode_request(transcode) if transcode else None,
+        join=join,
+        parameters=parameters,
     )
     if context.options.dry_run:
         return uploading.preview(context.database, request, _Reporter(context, None) if report else NoProgress())

@@ -5,25 +5,27 @@ main thread only waits, so that it can act on signals. The engine spans many tra
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import decide, runs, transfer
 from dumacle_cli.ingest.interruption import LOOK, join, start
-from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch, Tally
-from dumacle_cli.ingest.pace import MOST, Pace, affordable
+from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch, Tally, Times
+from dumacle_cli.ingest.pace import MOST, Bandwidth, Pace, affordable
 from dumacle_cli.ingest.record import Journal, Recorder
 from dumacle_cli.ingest.scan import Found, scan
 from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 
+T = TypeVar("T")
 BATCH = 1000
 """Items planned in one transaction, and leased for in one statement."""
 LEAST_BATCH = 64
@@ -84,12 +86,14 @@ class Engine:
         self.journal = Journal(database, patience)
         self.batch = min(BATCH, max(LEAST_BATCH, BATCH_PER_SENDER * (request.concurrency or MOST)))
         self.pace = Pace(affordable(request.concurrency or MOST))
+        self.bandwidth = Bandwidth(request.bandwidth, self.halted)
         self.lanes = self._lanes(store)
         # A body that is not sent in parts must fit the budget; an empty file has no parts.
         self.large_from = min(max(1, request.large_file_size), transfer.IN_FLIGHT)
         self.small, self.large = _Lane(False, lambda: self.pace.limit), _Lane(True, lambda: LARGE_AT_ONCE)
         self.under_way: dict[int, Attempt] = {}
         self.spent = Stopwatch()
+        self._planning = 0.0
         self._lock = threading.Lock()
         self._more, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
         self._planned_all = False
@@ -103,7 +107,7 @@ class Engine:
         where = store.location
         name = f"the store {where.provider} at {where.endpoint or 'AWS'}"
         return transfer.Lanes(
-            Puts(where),
+            Puts(where, self.bandwidth.take),
             store,
             transfer.Budget(transfer.IN_FLIGHT),
             self.pace,
@@ -112,10 +116,11 @@ class Engine:
             self.journal,
             transfer.Crew(transfer.PART_SENDERS, self._fail),
             self.halted,
+            self._add,
         )
 
-    def drive(self) -> None:
-        """Run all stages; results are recorded even if an error or a signal breaks them off."""
+    def drive(self) -> Times:
+        """Run all stages and return their times; results are recorded even if an error or a signal breaks them off."""
         recording = start(self.recorder.run, "recorder", self._fail)
         start(self._beat, "heartbeat", self._fail)
         try:
@@ -132,6 +137,17 @@ class Engine:
             self.lanes.puts.close()
         if self._fault and not self.tally.counts[Result.UPLOADED]:
             raise self._fault
+        return self._times()
+
+    def _times(self) -> Times:
+        waiting = self.lanes.patience.waited + self.bandwidth.waited
+        return Times(
+            reading=self.spent.reading,
+            hashing=self.spent.hashing,
+            network=max(0.0, self.spent.sending - waiting),
+            database=self._planning + self.recorder.seconds,
+            waiting=waiting + self.patience.waited,
+        )
 
     def _start(self, work: Callable[[], None], name: str) -> None:
         self._threads.append(start(work, name, self._fail))
@@ -200,10 +216,18 @@ class Engine:
             with self.database.session() as session:
                 return decide.plan(session, self.run, compared)
 
-        compared = decide.compare(self.run, batch, self.patience.call(read), self.halted.is_set)
+        known = self._timed(lambda: self.patience.call(read))
+        compared = decide.compare(self.run, batch, known, self.halted.is_set)
         if not (compared.wanted or compared.touched):
             return decide.Planned(outcomes=compared.outcomes, held=compared.held)
-        return self.patience.call(lambda: retry.on_lock(write))
+        return self._timed(lambda: self.patience.call(lambda: retry.on_lock(write)))
+
+    def _timed(self, work: Callable[[], T]) -> T:
+        began = time.monotonic()
+        try:
+            return work()
+        finally:
+            self._planning += time.monotonic() - began
 
     def _begin(self, attempts: Sequence[Attempt]) -> None:
         self.recorder.expect(attempts)
@@ -237,6 +261,9 @@ class Engine:
                 fault = transfer.put(self.lanes, attempt, lane.large, spent)
                 self.pace.done(attempt.item.size, bool(lane.waiting))
                 self._end(attempt, fault)
+        self._add(spent)
+
+    def _add(self, spent: Stopwatch) -> None:
         with self._lock:
             self.spent.add(spent)
 

@@ -164,8 +164,23 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """Where the time of a run went, in seconds, summed over its threads: together they exceed the time that passed."""
+
+    reading: float = 0.0
+    hashing: float = 0.0
+    network: float = 0.0
+    database: float = 0.0
+    waiting: float = 0.0
+    """Waited for a service that was away, or for the bandwidth that was set."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued."""
+    """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued.
+
+    The seconds of the stages are summed over all threads, so together they exceed `seconds`.
+    """
 
     run: int | None
     planned: int
@@ -181,9 +196,14 @@ class Summary:
     uploaded_size: Bytes
     transcodes: int
     seconds: float
+    reading_seconds: float
+    hashing_seconds: float
+    network_seconds: float
+    database_seconds: float
+    waiting_seconds: float
 
 
-def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
+def summarise(tally: Tally, run: int | None, seconds: float, times: Times) -> Summary:
     """Return the totals as commands show them; `run` is None for a preview."""
     return Summary(
         run=run,
@@ -193,6 +213,11 @@ def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
         uploaded_size=tally.uploaded_bytes,
         transcodes=tally.transcodes,
         seconds=round(seconds, 3),
+        reading_seconds=round(times.reading, 3),
+        hashing_seconds=round(times.hashing, 3),
+        network_seconds=round(times.network, 3),
+        database_seconds=round(times.database, 3),
+        waiting_seconds=round(times.waiting, 3),
         **totals(tally),
     )
 

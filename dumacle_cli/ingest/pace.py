@@ -76,6 +76,27 @@ class Pace:
             self._resting = REST
 
 
+class Bandwidth:
+    """Lets `rate` bytes pass in a second, for all threads together; 0 is no limit. It does not wait once `halted`."""
+
+    def __init__(self, rate: int, halted: threading.Event) -> None:
+        self.waited = 0.0
+        """Seconds waited, summed over all threads."""
+        self._rate, self._halted, self._lock = rate, halted, threading.Lock()
+        self._free_at = time.monotonic()
+
+    def take(self, size: int) -> None:
+        """Wait until so many bytes may pass."""
+        if not self._rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            delay = max(0.0, self._free_at - now)
+            self._free_at = now + delay + size / self._rate
+            self.waited += delay
+        self._halted.wait(delay)
+
+
 def affordable(wanted: int) -> int:
     """Return how many senders, each with two file descriptors, this process can have; raises its soft limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

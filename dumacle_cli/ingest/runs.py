@@ -70,6 +70,7 @@ class Run:
     request: UploadRequest
     target: Target
     first: int = 0
+    tally: Tally = field(default_factory=Tally)
 
 
 def this_process() -> tuple[str, int]:
@@ -85,7 +86,7 @@ def opened(
 
     The last process closes the run. If that fails as well, the next run of the same command or `files reap` closes it.
     """
-    run = patience.call(lambda: retry.on_lock(lambda: _open(database, request, target)))
+    run = patience.call(lambda: retry.on_lock(lambda: _open(database, request, target, tally)))
     try:
         yield run
     except BaseException as error:
@@ -95,7 +96,7 @@ def opened(
     patience.call(lambda: _leave(database, run, "partial" if tally.failures else "done", tally))
 
 
-def _open(database: Database, request: UploadRequest, target: Target) -> Run:
+def _open(database: Database, request: UploadRequest, target: Target, tally: Tally) -> Run:
     (host, pid), parameters = this_process(), json.dumps(dict(request.parameters))
     with database.session() as session:
         uploads.reap_leases(session)
@@ -111,16 +112,16 @@ def _open(database: Database, request: UploadRequest, target: Target) -> Run:
             parameters=parameters,
         )
         if first.made:
-            return Run(first.id, request, target, first.id)
+            return Run(first.id, request, target, first.id, tally)
         others = runs.processes(session, first.id)
         live = [each for each in others if not _is_gone(each)]
         if live and not request.join:
             raise errors.RunBusy(run=first.id, host=live[0].host, pid=live[0].pid)
         runs.expel(session, [each.id for each in others if _is_gone(each)])
         if live:
-            return Run(runs.join(session, first.id, host, pid), request, target, first.id)
+            return Run(runs.join(session, first.id, host, pid), request, target, first.id, tally)
         runs.take_over(session, first.id, host=host, pid=pid, parameters=parameters)
-        return Run(first.id, request, target, first.id)
+        return Run(first.id, request, target, first.id, tally)
 
 
 def _is_gone(process: Any) -> bool:
@@ -150,19 +151,19 @@ def keep_alive(database: Database, run: Run, percents: dict[int, int]) -> None:
         if cancelled is None:
             holder = runs.holder(session, run.id)
             raise errors.RunBusy(run=run.id, host=holder.host, pid=holder.pid)
+        runs.report(session, run.id, **_counted(run.tally))
     if cancelled:
         raise errors.RunCancelled(run=run.first)
 
 
 def _leave(database: Database, run: Run, status: str, tally: Tally, error: str | None = None) -> None:
     host, pid = this_process()
-    values = {"host": host, "pid": pid, "files": tally.planned, "size": tally.planned_bytes, "error": error or None}
+    values = {"host": host, "pid": pid, "error": error or None, **_counted(tally)}
 
     def leave() -> None:
         with database.session() as session:
             first = runs.lock(session, run.first)
-            totals_ = json.dumps(totals(tally))
-            if not runs.leave(session, run.id, status=status, totals=totals_, **values):
+            if not runs.leave(session, run.id, status=status, **values):
                 return
             others = runs.processes(session, run.first)
             runs.expel(session, [each.id for each in others if _is_gone(each)])
@@ -171,3 +172,7 @@ def _leave(database: Database, run: Run, status: str, tally: Tally, error: str |
                 runs.close(session, run.first, "cancelled" if first.cancelled else status)
 
     retry.on_lock(leave)
+
+
+def _counted(tally: Tally) -> dict[str, Any]:
+    return {"files": tally.planned, "size": tally.planned_bytes, "totals": json.dumps(totals(tally))}

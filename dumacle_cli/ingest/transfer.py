@@ -107,17 +107,13 @@ class Lanes:
     journal: Journal
     crew: Crew
     halted: threading.Event
-    stopwatches: list[Stopwatch] = field(default_factory=list)
+    add: Callable[[Stopwatch], None]
+    """Adds what a thread spent to the times of the run."""
     needs_md5: bool = field(init=False)
     """Whether the MD5 of a body is needed to prove its upload."""
 
     def __post_init__(self) -> None:
         self.needs_md5 = providers.known(self.store.location.provider).proof == "md5-etag"
-
-    def stopwatch(self) -> Stopwatch:
-        """Return a new stopwatch, whose times are added to the summary."""
-        self.stopwatches.append(Stopwatch())
-        return self.stopwatches[-1]
 
     def patiently(self, work: Callable[[], T]) -> T:
         """Ask the store until it answers or patience is over; what it could not take slows the pace."""
@@ -228,7 +224,6 @@ class _Large:
 
     def __init__(self, lanes: Lanes, attempt: Attempt, spent: Stopwatch) -> None:
         self.lanes, self.attempt, self.spent = lanes, attempt, spent
-        self._spent_on_parts = lanes.stopwatch()
         self._changed = threading.Condition()
         self._under_way = self._moved = 0
         self._error: BaseException | None = None
@@ -334,8 +329,8 @@ class _Large:
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the file
             self._error = self._error or error
         self.lanes.budget.give(self.attempt.part_size)
+        self.lanes.add(spent)
         with self._changed:
-            self._spent_on_parts.add(spent)
             self._under_way -= 1
             self._changed.notify_all()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dumacle_cli import errors, retry
 from dumacle_cli.ingest import decide, items
 from dumacle_cli.ingest.engine import BATCH, Engine
-from dumacle_cli.ingest.items import Progress, Summary, Tally
+from dumacle_cli.ingest.items import Progress, Summary, Tally, Times
 from dumacle_cli.ingest.runs import Run, UploadRequest, opened
 from dumacle_cli.ingest.scan import scan
 from dumacle_cli.services import placement, transcodes
@@ -48,8 +48,8 @@ def upload(
         opened(database, request, target, tally, patience) as run,
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
-        Engine(database, store, run, progress, lines, tally, patience).drive()
-    return items.summarise(tally, run.first, time.monotonic() - started), tally
+        times = Engine(database, store, run, progress, lines, tally, patience).drive()
+    return items.summarise(tally, run.first, time.monotonic() - started, times), tally
 
 
 def preview(database: Database, request: UploadRequest, progress: Progress) -> tuple[Summary, Tally]:
@@ -66,7 +66,7 @@ def preview(database: Database, request: UploadRequest, progress: Progress) -> t
         for outcome in decide.preview(run, compared, free):
             tally.add(outcome)
             progress.ended(outcome)
-    return items.summarise(tally, None, time.monotonic() - started), tally
+    return items.summarise(tally, None, time.monotonic() - started, Times()), tally
 
 
 def _target(database: Database, request: UploadRequest) -> Target:
