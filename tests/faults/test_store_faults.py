@@ -191,3 +191,13 @@ def test_a_storm(
     assert upload(folder).data["uploaded"] == 21
     assert time.monotonic() - began > 8
     whole(database, object_store, folder)
+
+
+def test_an_error_in_chunks_is_read(
+    fill: Fill, upload: Upload, proxy: StoreProxy, environment: Callable[..., None]
+) -> None:
+    """AWS answers most errors in chunks over a connection that stays open; what it says must not be waited for."""
+    environment(DUMACLE_PATIENCE="0s")
+    proxy.inject("put", store_proxy.chunked_error, times=FOR_EVER)
+    with pytest.raises(AssertionError, match="SlowDown"):
+        upload(fill(n1=1000))
