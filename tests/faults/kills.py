@@ -27,6 +27,7 @@ import boto3
 from botocore.config import Config
 from sqlalchemy import text
 
+from dumacle_cli import paths
 from dumacle_cli.__main__ import main
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.errors import ObjectMissing
@@ -320,8 +321,16 @@ class Driver:
         if unfinished:
             return found | ({"half of the files recorded"} if uploaded else set())
         if runs == ["running"]:
-            return found | {"all recorded, run not closed" if uploaded else "nothing planned"}
-        return found | {"run closed" if uploaded else "before the run"}
+            return found | {"all recorded, run not closed" if self._is_recorded() else "nothing planned"}
+        return found | {"run closed" if self._is_recorded() else "before the run"}
+
+    def _is_recorded(self) -> bool:
+        """Whether the rows have every file of the source as it is now."""
+        with self.place.database.session() as session:
+            rows = session.execute(text("SELECT path, mtime_ns FROM app.files WHERE version_id IS NOT NULL")).all()
+        recorded = {(paths.decode(path), mtime) for path, mtime in rows}
+        files = (path for path in self.tree.rglob("*") if path.is_file())
+        return {(os.fsencode(path.relative_to(self.tree)), path.stat().st_mtime_ns) for path in files} <= recorded
 
     def _given_up(self) -> set[str]:
         with self.place.database.session() as session:
