@@ -1,13 +1,17 @@
-"""A proxy before PostgreSQL that loses the connection at COMMIT, before or after the server hears it."""
+"""A proxy before PostgreSQL that loses connections: at COMMIT, before or after the server hears it, or for a while."""
 
+import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from tests.faults.store_proxy import Cut
+
 COMMIT = b"COMMIT"
+WRITES = re.compile(rb"(?:INSERT INTO|UPDATE|DELETE FROM|SELECT) app\.(\w+)")
 PORT = "5432"
 
 
@@ -22,6 +26,11 @@ class Proxy:
         self.before = self.after = 0
         self.is_down = self.goes_down = False
         self.commits = 0
+        self.point: Callable[[str], None] = lambda _: None
+        """Called with `before commit of …` and `after commit of …` (the tables written); may raise Cut."""
+        self._passes = threading.Event()
+        self._passes.set()
+        self._open: set[socket.socket] = set()
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(f"{folder}/.s.PGSQL.{PORT}")
         self._listening.listen()
@@ -31,6 +40,31 @@ class Proxy:
         """Take no more connections."""
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
+        self._passes.set()
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        _hang_up(*list(self._open))
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Cut all connections, and take none while inside."""
+        self.is_down = True
+        self.cut()
+        try:
+            yield
+        finally:
+            self.is_down = False
+
+    @contextmanager
+    def half_open(self) -> Iterator[None]:
+        """Pass nothing on while inside, as a network does that lost a route; then cut all connections."""
+        self._passes.clear()
+        try:
+            yield
+        finally:
+            self.cut()
+            self._passes.set()
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -42,13 +76,33 @@ class Proxy:
         with client, socket.socket(socket.AF_UNIX) as server:
             if self.is_down:
                 return
-            server.connect(self.server)
-            threading.Thread(target=_copy, args=(server, client), daemon=True).start()
-            with suppress(OSError):
+            self._open.add(client)
+            committing = _Committing()
+            with suppress(OSError, Cut):
+                server.connect(self.server)
+                threading.Thread(target=self._answer, args=(server, client, committing), daemon=True).start()
                 while said := client.recv(65536):
-                    if COMMIT in said and self._cuts(said, client, server):
-                        return
+                    self._passes.wait()
+                    committing.hear(said)
+                    if COMMIT in said:
+                        self.point(f"before {committing}")
+                        if self._cuts(said, client, server):
+                            break
+                        committing.sent = True
                     server.sendall(said)
+            _hang_up(server)
+            self._open.discard(client)
+
+    def _answer(self, server: socket.socket, client: socket.socket, committing: "_Committing") -> None:
+        with suppress(OSError, Cut):
+            while said := server.recv(65536):
+                self._passes.wait()
+                if committing.sent:
+                    name = str(committing)
+                    committing.forget()
+                    self.point(f"after {name}")
+                client.sendall(said)
+        _hang_up(server, client)
 
     def _cuts(self, said: bytes, client: socket.socket, server: socket.socket) -> bool:
         """Lose this COMMIT, or only its answer, if that is what was asked for."""
@@ -67,11 +121,21 @@ class Proxy:
         return True
 
 
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while said := source.recv(65536):
-            target.sendall(said)
-    _hang_up(source, target)
+class _Committing:
+    """What a connection wrote since its last COMMIT, and whether a COMMIT was sent."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.sent = False
+        self._written: set[str] = set()
+
+    def hear(self, said: bytes) -> None:
+        self._written |= {name.decode() for name in WRITES.findall(said)}
+
+    def __str__(self) -> str:
+        return f"commit of {', '.join(sorted(self._written)) or 'nothing'}"
 
 
 def _drain(source: socket.socket) -> None:

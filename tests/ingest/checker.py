@@ -11,6 +11,7 @@ from sqlalchemy import text
 from dumacle_cli import paths
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.store.database import Database
+from tests import buckets
 
 
 def tree(*roots: Path, prefix: bytes = b"") -> dict[bytes, str]:
@@ -81,3 +82,54 @@ def books(database: Database) -> None:
             f"app.versions WHERE status IN {unfinished} AND upload_id IS NULL",
         ):
             assert rows(f"SELECT count(*) FROM {left_open}") == [(0,)], left_open
+
+
+def once(database: Database) -> None:
+    """Check that no path has two live files, and that no content of a file was stored twice."""
+    with database.session() as session:
+        twice = session.scalars(
+            text(
+                "SELECT path FROM app.files WHERE deleted_at IS NULL "
+                "GROUP BY pod_id, owner_id, path HAVING count(*) > 1 "
+                "UNION ALL SELECT min(key) FROM app.versions WHERE status IN ('stored', 'superseded') "
+                "GROUP BY file_id, sha256 HAVING count(*) > 1"
+            )
+        ).all()
+    assert twice == []
+
+
+def no_orphans(database: Database, store: ObjectStore, below: str = "") -> None:
+    """Check that the bucket holds no object `below` a prefix, and no parts, that no stored version needs."""
+    with database.session() as session:
+        stored = set(session.scalars(text("SELECT key FROM app.versions WHERE status IN ('stored', 'superseded')")))
+    assert {entry.key for entry in store.list(below)} <= stored
+    assert buckets.unfinished_uploads(store.location, below) == []
+
+
+class Claims:
+    """Checks whatever the rows claim to be uploaded against the bucket, each version once."""
+
+    def __init__(self, database: Database, store: ObjectStore) -> None:
+        self.database, self.store = database, store
+        self.proven: set[int] = set()
+
+    def check(self) -> None:
+        """Read the objects of versions that were not proven yet; each must be there with its bytes."""
+        with self.database.session() as session:
+            rows = session.execute(
+                text(
+                    "SELECT v.id, v.key, v.sha256, v.size FROM app.versions AS v LEFT JOIN app.files AS f "
+                    "ON f.version_id = v.id WHERE v.status IN ('stored', 'superseded') OR f.version_id IS NOT NULL"
+                )
+            ).all()
+            empty = session.scalars(
+                text(
+                    "SELECT path FROM app.files WHERE upload_status IN ('uploaded', 'verified') AND version_id IS NULL"
+                )
+            ).all()
+        assert empty == []
+        for number, key, sha256, size in rows:
+            if number not in self.proven:
+                body = b"".join(self.store.get(key))
+                assert (len(body), hashlib.sha256(body).digest()) == (size, sha256)
+                self.proven.add(number)
