@@ -614,7 +614,7 @@ class StoreBusy(StoreUnavailable):
     """The object store asks for fewer requests."""
 
     sentence = "{provider} at {endpoint} asks for fewer requests: {reason}"
-    fix = "repeat the command later, or with a smaller --concurrency; finished work is kept"
+    fix = "repeat the command later, or with --concurrency N; finished work is kept"
 
 
 class StoreUnreachable(StoreUnavailable):

@@ -1,5 +1,6 @@
 """What was typed, as a JSON document that is kept with a run, so that the run can be repeated."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +9,17 @@ from typing import Any
 from dumacle_cli import paths
 
 STANDARD_INPUT = "-"
+LONGEST = 128 * 1024
+"""Bytes of the longest document that is kept."""
 
 
 def recorded(given: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, Any]:
-    """Return parameters as JSON values; paths become absolute, except that of standard input."""
-    return {name: _recorded(value) for name, value in given.items() if name not in without}
+    """Return parameters as JSON values; paths become absolute, except that of standard input.
+
+    What would be too long is not kept: the document is then empty.
+    """
+    document = {name: _recorded(value) for name, value in given.items() if name not in without}
+    return document if len(json.dumps(document)) <= LONGEST else {}
 
 
 def typed(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,6 +31,8 @@ def _recorded(value: Any) -> Any:
     if isinstance(value, Path):
         absolute = value if str(value) == STANDARD_INPUT else value.absolute()
         return {"path": paths.encode(os.fsencode(absolute))}
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        return {"text": paths.encode(os.fsencode(value))}
     if isinstance(value, list | tuple):
         return [_recorded(each) for each in value]
     return value
@@ -31,5 +40,7 @@ def _recorded(value: Any) -> Any:
 
 def _typed(value: Any) -> Any:
     if isinstance(value, dict):
-        return Path(os.fsdecode(paths.decode(value["path"])))
+        ((kind, text),) = value.items()
+        plain = os.fsdecode(paths.decode(text))
+        return Path(plain) if kind == "path" else plain
     return [_typed(each) for each in value] if isinstance(value, list) else value

@@ -74,6 +74,9 @@ def upload(
     join: Annotated[
         bool, typer.Option("--join", help="Share the work with processes that run the same upload, on any machine.")
     ] = False,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", metavar="N", min=1, help="Most small files sent at once.")
+    ] = None,
     bandwidth: Annotated[
         str, typer.Option("--bandwidth", metavar="SIZE", help="Most bytes to send in a second, such as 50MiB.")
     ] = "",
@@ -200,6 +203,7 @@ def upload(
             force=force,
             on_change=on_change,
             delete_source=delete_source,
+            concurrency=concurrency,
             bandwidth=bandwidth,
             transcode=transcode,
             join=join,
@@ -261,6 +265,11 @@ def _standard_input(context: Context, rules: Rules) -> Iterator[Path | None]:
         yield Path(os.fsdecode(file))
 
 
+def _concurrency(context: Context) -> int:
+    chosen = context.settings.upload_concurrency
+    return 0 if chosen == "auto" else chosen
+
+
 def run_upload(
     context: Context,
     sources: list[Path],
@@ -275,6 +284,7 @@ def run_upload(
     force: bool = False,
     on_change: OnChange = "version",
     delete_source: bool = False,
+    concurrency: int | None = None,
     bandwidth: str = "",
     transcode: presets.Name | None = None,
     join: bool = False,
@@ -295,7 +305,7 @@ def run_upload(
         operation=context.operation,
         max_file_size=context.settings.max_file_size,
         large_file_size=context.settings.large_file_size,
-        concurrency=0 if context.settings.upload_concurrency == "auto" else context.settings.upload_concurrency,
+        concurrency=concurrency or _concurrency(context),
         patience=context.settings.patience,
         bandwidth=parse_size(bandwidth, "--bandwidth") if bandwidth else context.settings.upload_bandwidth,
         stop_after=stop_after,

@@ -36,7 +36,11 @@ def store() -> Iterator[SmallStore]:
 def far(run: Run, store: SmallStore, environment: Callable[..., None]) -> Run:
     """The program with a pod at the store, and a user who may upload into it."""
     environment(
-        DUMACLE_S3_ENDPOINT=store.url, DUMACLE_S3_BUCKET="media", DUMACLE_S3_ACCESS_KEY="k", DUMACLE_S3_SECRET_KEY="s"
+        DUMACLE_PATIENCE="1s",
+        DUMACLE_S3_ENDPOINT=store.url,
+        DUMACLE_S3_BUCKET="media",
+        DUMACLE_S3_ACCESS_KEY="k",
+        DUMACLE_S3_SECRET_KEY="s",
     )
     run("users", "create", ADA)
     run("quotas", "set", ADA, "--storage", "unlimited", "--upload", "unlimited")
@@ -70,37 +74,42 @@ def examined(run: Run) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence", "fix"),
+    ("wrong", "sentence", "fix", "status"),
     [
-        (fault("InvalidAccessKeyId", 403), "does not accept the keys", "s3_access_key"),
-        (fault("SignatureDoesNotMatch", 403), "does not accept the keys", "s3_secret_key"),
-        (fault("ExpiredToken", 400), "does not accept the keys", "s3_access_key"),
-        (fault("AccessDenied", 403), "refused access", "allow these keys"),
-        (fault("NoSuchBucket", 404), "has no such bucket", "s3_bucket"),
-        (fault("InvalidBucketName", 400), "does not accept the bucket", "s3_bucket"),
-        (fault("QuotaExceeded", 403), "accepts no more data", "raise the quota"),
-        (fault("MethodNotAllowed", 405), "does not support the request", "s3_endpoint"),
-        (fault("NotImplemented", 501), "does not support the request", "s3_endpoint"),
-        (fault("SlowDown", 503), "asks for fewer requests", "--concurrency"),
-        (fault("InternalError", 500), "is unavailable", "repeat the command"),
-        (fault("RequestTimeTooSkewed", 403, date=HOUR), "behind the store's", "NTP"),
-        (fault("AccessDenied", 403, date=HOUR), "behind the store's", "NTP"),
-        (fault("PermanentRedirect", 301, x_amz_bucket_region="eu-west-1"), "region eu-west-1", "s3_region eu-west-1"),
-        (fault("TemporaryRedirect", 307, location="http://127.0.0.1:9/"), "not followed", "s3_region"),
-        (lambda method, path: PAGE, "did not respond as S3 does", "login page"),
-        (lambda method, path: (404, *PAGE[1:]), "did not respond as S3 does", "login page"),
-        (lambda method, path: (200, b"", {}), "did not respond as S3 does", "login page"),
-        (lambda method, path: (502, *PAGE[1:]), "502, a web page", "repeat the command"),
+        (fault("InvalidAccessKeyId", 403), "does not accept the keys", "s3_access_key", Exit.FORBIDDEN),
+        (fault("SignatureDoesNotMatch", 403), "does not accept the keys", "s3_secret_key", Exit.FORBIDDEN),
+        (fault("ExpiredToken", 400), "does not accept the keys", "s3_access_key", Exit.FORBIDDEN),
+        (fault("AccessDenied", 403), "refused access", "allow these keys", Exit.FORBIDDEN),
+        (fault("NoSuchBucket", 404), "has no such bucket", "s3_bucket", Exit.NOT_FOUND),
+        (fault("InvalidBucketName", 400), "does not accept the bucket", "s3_bucket", Exit.USAGE),
+        (fault("QuotaExceeded", 403), "accepts no more data", "raise the quota", Exit.LIMIT),
+        (fault("MethodNotAllowed", 405), "does not support the request", "s3_endpoint", Exit.USAGE),
+        (fault("NotImplemented", 501), "does not support the request", "s3_endpoint", Exit.USAGE),
+        (fault("SlowDown", 503), "asks for fewer requests", "--concurrency N", Exit.TEMPORARY),
+        (fault("InternalError", 500), "is unavailable", "repeat the command", Exit.TEMPORARY),
+        (fault("RequestTimeTooSkewed", 403, date=HOUR), "behind the store's", "NTP", Exit.FAILED),
+        (fault("AccessDenied", 403, date=HOUR), "behind the store's", "NTP", Exit.FAILED),
+        (
+            fault("PermanentRedirect", 301, x_amz_bucket_region="eu-west-1"),
+            "region eu-west-1",
+            "s3_region eu-west-1",
+            Exit.USAGE,
+        ),
+        (fault("TemporaryRedirect", 307, location="http://127.0.0.1:9/"), "not followed", "s3_region", Exit.USAGE),
+        (lambda method, path: PAGE, "did not respond as S3 does", "login page", Exit.USAGE),
+        (lambda method, path: (404, *PAGE[1:]), "did not respond as S3 does", "login page", Exit.USAGE),
+        (lambda method, path: (200, b"", {}), "did not respond as S3 does", "login page", Exit.USAGE),
+        (lambda method, path: (502, *PAGE[1:]), "502, a web page", "repeat the command", Exit.TEMPORARY),
     ],
 )
 def test_each_fault_has_its_sentence_and_its_fix(
-    far: Run, store: SmallStore, folder: Path, wrong: Callable[[str, str], Answer], sentence: str, fix: str
+    far: Run, store: SmallStore, folder: Path, wrong: Callable[[str, str], Answer], sentence: str, fix: str, status: int
 ) -> None:
     store.fault = wrong
     found = examined(far)
     assert sentence in found["finding"]
     assert fix in found["fix"]
-    assert sentence in " ".join(upload(far, folder, Exit.PARTIAL).split())
+    assert sentence in " ".join(upload(far, folder, status).split())
     assert uploaded(far) == 0
 
 
@@ -121,7 +130,7 @@ def test_redirects_are_never_followed(far: Run, store: SmallStore, folder: Path)
             headers = {"Location": f"{trap.url}/media/k", "x-amz-bucket-region": "eu-west-1"}
             store.fault = lambda method, path, status=status, headers=headers: (status, b"", dict(headers))
             examined(far)
-            upload(far, folder, Exit.PARTIAL)
+            upload(far, folder, Exit.USAGE)
         assert trap.seen == []
 
 
@@ -234,7 +243,7 @@ def test_a_store_that_alters_what_it_is_given(far: Run, store: SmallStore, folde
         store.etag = lambda body: f"etag-{len(body)}"
     far("pods", "probe", "far")
     store.corrupts = True
-    assert "differs" in upload(far, folder, Exit.PARTIAL)
+    assert "differs" in upload(far, folder, Exit.INTEGRITY)
     assert uploaded(far) == 0
     store.corrupts = False
     upload(far, folder, 0)
@@ -268,8 +277,8 @@ def test_an_answer_to_complete_that_is_lost(
         return answer
 
     store.after = lose
-    upload(far, folder, Exit.PARTIAL)
-    store.after = lambda method, path, answer: answer
     upload(far, folder, 0)
+    assert len(lost) == 3
+    store.after = lambda method, path, answer: answer
     assert uploaded(far) == 3
     assert verified(far, "--read") == ["verified"] * 3

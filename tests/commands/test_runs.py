@@ -1,5 +1,6 @@
 """Runs of uploads as people see them: listed, shown, reported, resumed and cancelled."""
 
+import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.commands.recorded import recorded, typed
 from dumacle_cli.local.process import wait
 from dumacle_cli.store.database import Database
 from tests.conftest import Result, Run
@@ -125,3 +127,15 @@ def test_cancel_a_run_that_is_at_work(run: Run, begin: Begin, upload: Upload, fi
     assert run("files", "runs", "show", "1", "-o", "json").data["status"] == "cancelled"
     assert count(database, "SELECT count(*) FROM app.versions WHERE status IN ('uploading', 'completing')") == 0
     checker.books(database)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("value", ["caf\udce9", ["a", "\udcff"], Path("/caf\udce9"), "a\\b", True, None, 3])
+def test_what_was_typed_is_typed_again(value: object) -> None:
+    kept = recorded({"value": value, "join": True}, without=("join",))
+    assert typed(json.loads(json.dumps(kept).encode().decode())) == {"value": value}
+
+
+@pytest.mark.unit
+def test_too_many_sources_are_not_kept() -> None:
+    assert recorded({"sources": [Path(f"/a/{number}" * 20) for number in range(5000)]}, without=()) == {}
