@@ -47,6 +47,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def say(self, status: int, body: bytes, place: str = "") -> None:
         self.send_response_only(status)
+        self.send_header("ETag", '"x"')
         self.send_header("Content-Length", str(len(body)))
         if place:
             self.send_header("Content-Range", place)
