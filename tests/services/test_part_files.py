@@ -13,6 +13,7 @@ import pytest
 
 from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.local.process import wait
 from dumacle_cli.services import downloads, part_files, verification
 from dumacle_cli.services.part_files import OVERLAP
 from dumacle_cli.store.database import Database
@@ -236,6 +237,10 @@ downloads.to_file(lambda *_: ObjectStore(location), content, Path(target), force
 """
 
 
+def received(folder: Path) -> bool:
+    return any(path.stat().st_size >= 2 * MIB for path in folder.glob(".dumacle-*.part"))
+
+
 def test_a_killed_download_leaves_one_part_file_that_the_next_one_continues(
     database: Database, broken: tuple[Breaking, ObjectStore], tmp_path: Path
 ) -> None:
@@ -246,17 +251,15 @@ def test_a_killed_download_leaves_one_part_file_that_the_next_one_continues(
     keys = f"access_key={at.access_key!r}, secret_key={at.secret_key!r}"
     place = f"Location({at.provider!r}, {at.endpoint!r}, {at.region!r}, {at.bucket!r}, {keys})"
     for kills in (1, 2):
-        child = subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE)
-        assert child.stdin
-        child.stdin.write(f"{place}, {content!r}, {str(target)!r}".encode())
-        child.stdin.close()
-        until = time.monotonic() + 20
-        while time.monotonic() < until and (len(server.starts) < kills or not names(tmp_path)):
-            time.sleep(0.02)
-        while part(tmp_path).stat().st_size < 2 * MIB:
-            time.sleep(0.02)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        with subprocess.Popen([sys.executable, "-c", KILLED], stdin=subprocess.PIPE) as child:
+            try:
+                assert child.stdin
+                child.stdin.write(f"{place}, {content!r}, {str(target)!r}".encode())
+                child.stdin.close()
+                wait(lambda: child.poll() is not None or (len(server.starts) >= kills and received(tmp_path)), 60)  # noqa: B023
+                assert (child.poll(), received(tmp_path)) == (None, True)
+            finally:
+                child.kill()
         assert names(tmp_path) == [part(tmp_path).name]
     server.hold = False
     assert download(objects, content, target) == "downloaded"
