@@ -24,6 +24,7 @@ class Stores:
     def __init__(self, context: "Context") -> None:
         self._context = context
         self._opened: dict[Place, tuple[ObjectStore, float]] = {}
+        self._reading: dict[Place, ObjectStore] = {}
         self._lock = threading.Lock()
 
     @cached_property
@@ -68,6 +69,14 @@ class Stores:
                 store = store if store and store.location == location else ObjectStore(location)
                 self._opened[place] = store, time.monotonic()
         return store
+
+    def read(self, place: "Place") -> "ObjectStore":
+        """Return the objects of a bucket for reading: copies at the secondary provider stand in for them."""
+        from dumacle_cli.services.failover import Failover
+
+        if place not in self._reading:
+            self._reading[place] = Failover(self.open(place), self._context.database, self.open, place)
+        return self._reading[place]
 
     def close(self) -> None:
         """Close every client."""

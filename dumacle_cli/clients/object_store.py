@@ -22,7 +22,7 @@ from urllib.parse import quote
 from dumacle_cli.clients.providers import known
 from dumacle_cli.clients.proxies import SCHEMES, proxy_of
 from dumacle_cli.clients.store_errors import store_error
-from dumacle_cli.errors import DumacleError
+from dumacle_cli.errors import DumacleError, UploadLost
 
 CHUNK = 1024**2
 CONNECTIONS = 64
@@ -176,6 +176,15 @@ class ObjectStore:
     def abort_multipart(self, key: str, upload_id: str) -> None:
         """Abort the upload and remove its parts."""
         self._call("abort_multipart_upload", key, UploadId=upload_id)
+
+    def abort_unfinished(self, key: str) -> None:
+        """Abort every multipart upload of this key that was neither completed nor aborted."""
+        try:
+            found = self._call("list_multipart_uploads", Prefix=key).get("Uploads", ())
+        except UploadLost:  # what rclone answers where there is none
+            return
+        for upload_id in (each["UploadId"] for each in found if each["Key"] == key):
+            self.abort_multipart(key, upload_id)
 
     def _call(self, operation: str, key: str = "", **params: Any) -> dict[str, Any]:
         """Send one request (with boto3's limited retries) about the key, or about the bucket if it is empty."""

@@ -112,16 +112,16 @@ def url(
         return _rendition_url(context, published, seconds)
     with context.session() as session:
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
-    return Result(downloads.link(context.stores.open, wanted, seconds), False)
+    return Result(downloads.link(context.stores.read, wanted, seconds), False)
 
 
 def _rendition_url(context: Context, published: Published, seconds: int) -> Result[downloads.Link]:
     if published.kind != "hls":
-        return Result(renditions.link(context.stores.open, published, seconds), False)
+        return Result(renditions.link(context.stores.read, published, seconds), False)
     from dumacle_cli.transcode import playlists
 
     write = not context.options.dry_run
-    link = renditions.playing_link(context.stores.open, published, seconds, playlists.signed, write=write)
+    link = renditions.playing_link(context.stores.read, published, seconds, playlists.signed, write=write)
     return Result(link, True)
 
 
@@ -156,7 +156,7 @@ def download(
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
     if to in STANDARD_OUTPUT:
         return Result([_to_standard_output(context, wanted)])
-    return Result([downloads.to_file(context.stores.open, wanted, Path(to) if to else None, force=force)])
+    return Result([downloads.to_file(context.stores.read, wanted, Path(to) if to else None, force=force)])
 
 
 def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
@@ -165,7 +165,7 @@ def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
     if stream is None:
         raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
     context.console.out = context.console.err
-    return downloads.to_stream(context.stores.open, wanted, stream)
+    return downloads.to_stream(context.stores.read, wanted, stream)
 
 
 def _download_many(
@@ -175,7 +175,7 @@ def _download_many(
         raise UsageError("give a FILE, or --owner USER and --to FOLDER", "dumacle files download")
     with context.session() as session:
         chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
-    found = list(downloads.to_folder(context.database, context.stores.open, chosen, Path(to), force=force))
+    found = list(downloads.to_folder(context.database, context.stores.read, chosen, Path(to), force=force))
     failed = sum(each.error is not None for each in found)
     return Result(found, exit=Exit.PARTIAL if failed else Exit.DONE, note=f"{len(found)} files, {failed} failed")
 

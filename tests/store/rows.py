@@ -62,6 +62,10 @@ ROWS = {
     "0019": """
         INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files;
         SELECT app.prune_operations(1)""",
+    "0020": """
+        INSERT INTO app.copies (version_id, provider) SELECT id, 'wasabi' FROM app.versions;
+        INSERT INTO app.rendition_copies (rendition_id, provider) SELECT id, 's3' FROM app.renditions;
+        INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'it does not answer' FROM app.pods""",
 }
 
 
