@@ -11,9 +11,10 @@ from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.parameters import Pod
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit
-from dumacle_cli.output.result import Result
-from dumacle_cli.services import copies, pods
+from dumacle_cli.output.result import Result, Rows
+from dumacle_cli.services import copies, pods, reconcile
 from dumacle_cli.services.copies import Progress, Replicated
+from dumacle_cli.services.reconcile import Finding
 from dumacle_cli.units import show_size
 
 app = CommandGroup("pods")
@@ -35,6 +36,25 @@ def replicate(
         return Result(planned, planned.waiting > 0)
     done = copies.replicate(context.database, context.stores.open, pod, at_once=concurrency, progress=_lines(context))
     return Result(done, done.copied > 0, exit=Exit.PARTIAL if done.waiting else Exit.DONE)
+
+
+@app.acts_outside(
+    "reconcile",
+    columns=("provider", "problem", "key", "path", "size", "repair", "repaired"),
+    empty="rows and buckets agree",
+    example="dumacle pods reconcile mirrored",
+    cron=True,
+)
+def reconcile_(
+    context: Context,
+    pod: Pod,
+    apply: Annotated[bool, typer.Option("--apply", help="Repair: copy what is missing, delete orphans.")] = False,
+) -> Rows[Finding]:
+    """Compare a pod's rows with the objects at its providers, both ways; exit 12 if something is left to repair."""
+    apply = apply and not context.options.dry_run
+    found = reconcile.run(context.database, context.stores.open, pod, apply=apply)
+    left = sum(not each.repaired for each in found)
+    return Result(found, apply and left < len(found), exit=Exit.INTEGRITY if left else Exit.DONE)
 
 
 def _lines(context: Context) -> Progress:

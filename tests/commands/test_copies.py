@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -15,7 +16,7 @@ from botocore.exceptions import ClientError
 from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.services import copies, pods, users
+from dumacle_cli.services import copies, pods, reconcile, users
 from dumacle_cli.store import copies as store
 from dumacle_cli.store.database import Database
 from tests import buckets, factories
@@ -334,6 +335,56 @@ def test_a_missing_primary_object_keeps_the_secondary(
     assert refused["message"] == "1 objects of pod films are stored only at s3"
     run("pods", "replicate", pod)
     assert contents(bucket) == contents(second)
+    run("pods", "update", pod, "--no-secondary")
+
+
+def test_reconcile_compares_both_ways_at_both_places(
+    run: Run, pod: str, second: Location, bucket: Location, database: Database, tmp_path: Path, monkeypatch: Any
+) -> None:
+    upload(run, tmp_path / "in", lone=b"only here")
+    with ObjectStore(bucket) as objects:
+        objects.delete(contents(bucket))
+    lost = run("pods", "reconcile", pod, "--apply", *JSON, expect=12).data
+    assert [(each["problem"], each["repaired"]) for each in lost] == [("missing", False)]
+    assert "dumacle files upload --force" in lost[0]["repair"]
+    run("files", "upload", tmp_path / "in", "--pod", "films", "--owner", ADA, "--force")
+    run("files", "purge", "--older-than", "0s", "--yes", "--max", "10")
+    run("pods", "update", pod, "--secondary", "s3")
+    upload(run, tmp_path / "in", **{name: name.encode() * 9 for name in "abcd"})
+    with database.session() as session, ObjectStore(bucket) as objects:
+        film = factories.make_file(session, pods.get(session, pod), users.get(session, ADA), "film", store=objects)
+        factories.make_rendition(session, factories.make_transcode(session, film), store=objects)
+    run("pods", "replicate", pod)
+    assert run("pods", "reconcile", pod, *JSON).data == []
+    good = contents(bucket)
+    lone, a, b, c, *_ = sorted(key for key in good if "renditions" not in key)
+    segment = next(key for key in good if key.endswith("0.m4s"))
+    orphan, foreign = "0a/" + "0" * 32 + ".bin", "notes/of-somebody.txt"
+    with ObjectStore(bucket) as first, ObjectStore(second) as other:
+        first.delete([lone, segment])
+        factories.put(first, a, b"damaged")
+        other.delete([b])
+        factories.put(other, c, b"x" * len(good[c]))
+        for objects in (first, other):
+            factories.put(objects, orphan)
+            factories.put(objects, foreign)
+    expected = {
+        ("local", "missing", lone),
+        ("local", "differs", a),
+        ("local", "differs", segment.removesuffix("v0/0.m4s")),
+        ("s3", "missing", b),
+        ("s3", "differs", c),
+    }
+    found = run("pods", "reconcile", pod, *JSON, expect=12).data
+    assert {(each["provider"], each["problem"], each["key"]) for each in found} == expected
+    monkeypatch.setattr(reconcile, "SETTLED", -timedelta(days=1))
+    found = run("pods", "reconcile", pod, "--apply", "--dry-run", *JSON, expect=12).data
+    orphans = {("local", "orphan", orphan), ("s3", "orphan", orphan)}
+    assert {(each["provider"], each["problem"], each["key"]) for each in found} == expected | orphans
+    assert not any(each["repaired"] for each in found)
+    assert all(each["repaired"] for each in run("pods", "reconcile", pod, "--apply", *JSON).data)
+    assert contents(bucket) == contents(second) == good | {foreign: b"content"}
+    assert run("pods", "reconcile", pod, *JSON).data == []
     run("pods", "update", pod, "--no-secondary")
 
 
