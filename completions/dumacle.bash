@@ -7,7 +7,7 @@ _dumacle_children() {
         ' auth') REPLY='login logout whoami status passwd sessions' ;;
         ' auth sessions') REPLY='list revoke limit' ;;
         ' users') REPLY='create list show update disable enable delete restore purge import grant-login revoke-login set-role' ;;
-        ' pods') REPLY='replicate promote create list show update grant revoke delete restore usage check credentials' ;;
+        ' pods') REPLY='replicate reconcile promote create list show update grant revoke delete restore usage check credentials' ;;
         ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
         ' plans subscriptions') REPLY='list show' ;;
@@ -51,6 +51,7 @@ _dumacle_options() {
         ' users revoke-login') REPLY='--service --dry-run' ;;
         ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
         ' pods replicate') REPLY='--concurrency --dry-run' ;;
+        ' pods reconcile') REPLY='--apply --dry-run' ;;
         ' pods promote') REPLY='--dry-run --op-id' ;;
         ' pods create') REPLY='--capacity --provider --bucket --secondary --secondary-bucket --prefix --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;

@@ -21,7 +21,7 @@ app = CommandGroup("pods")
 LINE_SECONDS = 5.0
 
 
-@app.acts_outside("replicate", example="dumacle pods replicate mirrored", cron=True)
+@app.acts_outside("replicate", example="dumacle pods replicate mirrored")
 def replicate(
     context: Context,
     pod: Pod,
@@ -43,7 +43,6 @@ def replicate(
     columns=("provider", "problem", "key", "path", "size", "repair", "repaired"),
     empty="rows and buckets agree",
     example="dumacle pods reconcile mirrored",
-    cron=True,
 )
 def reconcile_(
     context: Context,

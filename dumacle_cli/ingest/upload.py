@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dumacle_cli.errors import Conflict
 from dumacle_cli.ingest import decide, items
 from dumacle_cli.ingest.engine import BATCH, Engine
 from dumacle_cli.ingest.items import Progress, Summary, Tally
@@ -47,8 +48,15 @@ def upload(
         opened(database, request, target, tally) as run,
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
+        _require_place(database, request, target)
         asyncio.run(Engine(database, store, run, progress, lines, tally).drive())
     return items.summarise(tally, run.id, time.monotonic() - started), tally
+
+
+def _require_place(database: Database, request: UploadRequest, target: Target) -> None:
+    """Raise Conflict if the pod was promoted before the run was open, which since then prevents it."""
+    if _target(database, request).place != target.place:
+        raise Conflict(reason=f"pod {target.pod} was moved to another provider just now", advice="repeat the command")
 
 
 def preview(database: Database, request: UploadRequest, progress: Progress) -> tuple[Summary, Tally]:

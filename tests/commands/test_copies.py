@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.ingest import upload as upload_module
 from dumacle_cli.services import copies, pods, reconcile, users
 from dumacle_cli.store import copies as store
 from dumacle_cli.store.database import Database
@@ -315,6 +316,25 @@ def test_promote_waits_for_work_in_progress(run: Run, pod: str, second: Location
     swapped = run("pods", "promote", pod, *JSON).data
     assert (swapped["provider"], swapped["secondary"]) == ("s3", "local")
     assert run("pods", "promote", pod, *JSON).data["provider"] == "local"
+
+
+def test_an_upload_does_not_begin_at_the_place_that_the_pod_had(
+    run: Run, pod: str, second: Location, bucket: Location, database: Database, tmp_path: Path, monkeypatch: Any
+) -> None:
+    run("pods", "update", pod, "--secondary", "s3")
+    (tmp_path / "a.bin").write_bytes(b"a")
+    began = upload_module.opened
+
+    def promoted(*given: Any) -> Any:
+        with database.session() as session:
+            pods.promote(session, pod)
+        return began(*given)
+
+    monkeypatch.setattr(upload_module, "opened", promoted)
+    asked = ("files", "upload", tmp_path / "a.bin", "--pod", pod, "--owner", ADA)
+    assert "moved to another provider" in run(*asked, expect=7).err
+    monkeypatch.undo()
+    assert contents(bucket) == {}
 
 
 def test_a_missing_primary_object_keeps_the_secondary(
