@@ -13,8 +13,6 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import copies, pods, reconcile
-from dumacle_cli.services.copies import Progress, Replicated
-from dumacle_cli.services.reconcile import Finding
 from dumacle_cli.units import show_size
 
 app = CommandGroup("pods")
@@ -28,7 +26,7 @@ def replicate(
     concurrency: Annotated[
         int, typer.Option("--concurrency", metavar="N", min=1, max=64, help="Copies at the same time.")
     ] = 8,
-) -> Result[Replicated]:
+) -> Result[copies.Replicated]:
     """Copy everything that is missing at a pod's secondary provider now; if interrupted, repeat it to continue."""
     if context.options.dry_run:
         with context.session() as session:
@@ -48,7 +46,7 @@ def reconcile_(
     context: Context,
     pod: Pod,
     apply: Annotated[bool, typer.Option("--apply", help="Repair: copy what is missing, delete orphans.")] = False,
-) -> Rows[Finding]:
+) -> Rows[reconcile.Finding]:
     """Compare a pod's rows with the objects at its providers, both ways; exit 12 if something is left to repair."""
     apply = apply and not context.options.dry_run
     found = reconcile.run(context.database, context.stores.open, pod, apply=apply)
@@ -56,7 +54,7 @@ def reconcile_(
     return Result(found, apply and left < len(found), exit=Exit.INTEGRITY if left else Exit.DONE)
 
 
-def _lines(context: Context) -> Progress:
+def _lines(context: Context) -> copies.Progress:
     """Return a function that says every few seconds how far the copying is."""
     said = time.monotonic()
 
