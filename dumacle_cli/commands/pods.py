@@ -33,9 +33,7 @@ app.include(copies.app)
 
 OWN = "Use the pod's own credential; see: pods credentials."
 
-Secondary = Annotated[
-    pods.Provider | None, typer.Option("--secondary", help="Copy everything to this second provider, too.")
-]
+SECONDARY = "Copy everything to this second provider, too."
 SecondaryBucket = Annotated[
     str, typer.Option("--secondary-bucket", metavar="BUCKET", help="Its bucket; default: the provider's setting.")
 ]
@@ -53,7 +51,7 @@ def create(
         pods.Provider | None, typer.Option("--provider", help="Where to store files, if not at the default provider.")
     ] = None,
     bucket: Annotated[str, typer.Option("--bucket", help="The bucket; default: the provider's setting.")] = "",
-    secondary: Secondary = None,
+    secondary: Annotated[pods.Provider | None, typer.Option("--secondary", help=SECONDARY)] = None,
     secondary_bucket: SecondaryBucket = "",
     prefix: Annotated[
         str | None, typer.Option("--prefix", help="Prefix of its object keys; default: made from its name.")
@@ -136,7 +134,7 @@ def update(
         str | None,
         typer.Option("--capacity", metavar="SIZE", help="Capacity, such as 2TiB; a bare number is bytes."),
     ] = None,
-    secondary: Secondary = None,
+    secondary: Annotated[pods.Provider | None, typer.Option("--secondary", help=SECONDARY)] = None,
     secondary_bucket: SecondaryBucket = "",
     no_secondary: Annotated[
         bool, typer.Option("--no-secondary", help="Stop copying to the secondary provider; objects stay there.")
