@@ -11,15 +11,19 @@ function __dumacle_children
         case ' users'
             printf '%s\t%s\n' 'create' 'Create a user, and grant the plan\'s default pod.' 'list' 'List users.' 'show' 'Show a user\'s plan, pods and quotas, and why they cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Disable a user; their files and pods are kept.' 'enable' 'Enable a disabled user.' 'delete' 'Delete a user; their files are kept, and `restore` undoes it.' 'restore' 'Restore and enable a deleted user.' 'purge' 'Permanently erase a user and all their files; if interrupted, repeat it to continue.' 'import' 'Create many users, one per line; existing users are not modified.' 'grant-login' 'Give a user or a service a PostgreSQL login, or a new password if they have one.' 'revoke-login' 'Remove all logins of a user or a service, and end their running queries immediately.' 'set-role' 'Change a user\'s role: their sessions end, and a higher role also voids their password.'
         case ' pods'
-            printf '%s\t%s\n' 'replicate' 'Copy everything that is missing at a pod\'s secondary provider now; if interrupted, repeat it to...' 'reconcile' 'Compare a pod\'s rows with the objects at its providers, both ways; exit 12 if something is left...' 'promote' 'Make a pod\'s secondary provider the primary and the primary the secondary; every object must be...' 'create' 'Create a pod; a secondary bucket is tested before the pod uses it.' 'list' 'List pods.' 'show' 'Show a pod and its first hundred grants.' 'update' 'Change a pod; a credential or secondary bucket is tested before the pod uses it.' 'grant' 'Allow a user to upload into a pod.' 'revoke' 'Stop a user from uploading into a pod; existing files are kept.' 'delete' 'Delete a pod; it accepts no uploads or grants until it is restored.' 'restore' 'Restore a deleted pod.' 'usage' 'Show how full pods are, including deleted files that are not purged yet.' 'check' 'Recount storage and quotas and compare them with the counters; exit 12 if they differ.' 'credentials' 'Manage access keys for a provider: a pod\'s own, or the default.'
+            printf '%s\t%s\n' 'replicate' 'Copy everything that is missing at a pod\'s secondary provider now; if interrupted, repeat it to...' 'reconcile' 'Compare a pod\'s rows with the objects at its providers, both ways; exit 12 if something is left...' 'promote' 'Make a pod\'s secondary provider the primary and the primary the secondary; every object must be...' 'probe' 'Find out what a pod\'s store keeps and enforces, and remember it.' 'create' 'Create a pod; a secondary bucket is tested before the pod uses it.' 'list' 'List pods.' 'show' 'Show a pod and its first hundred grants.' 'update' 'Change a pod; a credential or secondary bucket is tested before the pod uses it.' 'grant' 'Allow a user to upload into a pod.' 'revoke' 'Stop a user from uploading into a pod; existing files are kept.' 'delete' 'Delete a pod; it accepts no uploads or grants until it is restored.' 'restore' 'Restore a deleted pod.' 'usage' 'Show how full pods are, including deleted files that are not purged yet.' 'check' 'Recount storage and quotas and compare them with the counters; exit 12 if they differ.' 'credentials' 'Manage access keys for a provider: a pod\'s own, or the default.' 'cors' 'Which web pages may send files to the bucket of a pod.'
         case ' pods credentials'
             printf '%s\t%s\n' 'set' 'Encrypt and store access keys; they are tested first if the pod uses its own.' 'show' 'Show the credentials of a pod or the defaults, without secrets.' 'test' 'Test a credential against the bucket: put, get and delete an object.' 'clear' 'Delete a credential; refused while a pod uses it.' 'rotate-key' 'Re-encrypt all credentials with a new key; if interrupted, repeat it to continue.'
+        case ' pods cors'
+            printf '%s\t%s\n' 'show' 'Show the CORS rules of a pod\'s bucket, which all pods in the bucket share.' 'set' 'Let pages from exactly these origins send files to a pod\'s bucket; rules without PUT are kept.' 'check' 'Check that pages from these origins may send files to a pod\'s bucket; exit 12 if not.'
         case ' plans'
             printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan and its number of live subscriptions.' 'update' 'Change a plan; new limits apply to its subscribers immediately.' 'archive' 'Archive a plan; its subscribers keep it.' 'restore' 'Restore an archived plan.' 'push' 'Publish plans to Stripe; repeating it writes only what differs.' 'subscribe' 'Subscribe a user to a plan; a plan with a price needs --checkout or --direct.' 'portal' 'Create a link to Stripe\'s customer portal: payment methods and invoices.' 'change' 'Move a user to another plan immediately; Stripe prorates the next invoice of a paid plan.' 'cancel' 'End a user\'s subscription after the paid period; a free one ends immediately.' 'sync' 'Compare subscriptions with Stripe and correct differences; for cron, needs no worker.' 'subscriptions' 'Show subscriptions: users and their plans.'
         case ' plans subscriptions'
             printf '%s\t%s\n' 'list' 'List subscriptions, including ended ones.' 'show' 'Show a subscription; for a user, the current or most recent one.'
         case ' files'
-            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.'
+            printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'reap' 'End what interrupted uploads left behind and nobody repeated; for cron, safe to repeat.' 'initiate' 'Reserve room for a file, and create links with which a client sends it to the store itself.' 'sign-parts' 'Create new links for parts of a direct upload, and keep its reservation as long as they are valid.' 'progress' 'Show how much of a direct upload the store has.' 'confirm' 'Verify what a client sent, by reading it back, and make it the content of the file.' 'abort' 'End a direct upload: its links stop working, what was sent is removed, and the room is released.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'versions' 'List the versions of a file that still exist, latest first.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'relocate' 'Move files into another pod, with their bytes; if interrupted, repeat it.' 'rename' 'Rename a file, or replace the prefix of many paths; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet, or an older version of a file with --version.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.' 'runs' 'List, show, resume and cancel uploads.'
+        case ' files runs'
+            printf '%s\t%s\n' 'list' 'List uploads in the order in which they began.' 'show' 'Show an upload with its totals, progress and processes.' 'report' 'List the files that an upload began and did not finish; --results also lists what was refused or...' 'resume' 'Repeat an upload with the sources and options that it had; what is uploaded is not sent again.' 'cancel' 'Cancel uploads: their processes end within seconds and their parts are given up; uploaded files...'
         case ' transcode'
             printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones.' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'presets' 'Show transcode presets.'
         case ' transcode presets'
@@ -95,12 +99,14 @@ function __dumacle_options
             printf '%s\t%s\n' '--apply' 'Repair: copy what is missing, delete orphans.' '--dry-run' 'Show what would change; change nothing.'
         case ' pods promote'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' pods probe'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' pods create'
-            printf '%s\t%s\n' '--capacity' 'Capacity, such as 500GiB or 500GB; a bare number is bytes.' '--provider' 'Where to store files, if not at the default provider.' '--bucket' 'The bucket; default: the provider\'s setting.' '--secondary' 'Copy everything to this second provider, too.' '--secondary-bucket' 'Its bucket; default: the provider\'s setting.' '--prefix' 'Prefix of its object keys; default: made from its name.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--capacity' 'Capacity, such as 500GiB or 500GB; a bare number is bytes.' '--provider' 'Where to store files, if not at the default provider.' '--bucket' 'The bucket; default: the provider\'s setting.' '--secondary' 'Copy everything to this second provider, too.' '--secondary-bucket' 'Its bucket; default: the provider\'s setting.' '--prefix' 'Prefix of its object keys; default: made from its name.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods list'
             printf '%s\t%s\n' '--provider' 'Filter by provider.' '--deleted' 'Show deleted pods, which can be restored.' '--sort' 'Sort by this column.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' pods update'
-            printf '%s\t%s\n' '--name' 'The new name; object keys do not change.' '--capacity' 'Capacity, such as 2TiB; a bare number is bytes.' '--secondary' 'Copy everything to this second provider, too.' '--secondary-bucket' 'Its bucket; default: the provider\'s setting.' '--no-secondary' 'Stop copying to the secondary provider; objects stay there.' '--use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--name' 'The new name; object keys do not change.' '--capacity' 'Capacity, such as 2TiB; a bare number is bytes.' '--secondary' 'Copy everything to this second provider, too.' '--secondary-bucket' 'Its bucket; default: the provider\'s setting.' '--no-secondary' 'Stop copying to the secondary provider; objects stay there.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods grant'
             printf '%s\t%s\n' '--default' 'Make it the user\'s default pod; the first grant always is.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods revoke'
@@ -123,12 +129,16 @@ function __dumacle_options
             printf '%s\t%s\n' '--provider' 'The provider that issued the keys.' '--default' 'Use the default credential, of all pods without their own.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' pods credentials rotate-key'
             printf '%s\t%s\n' '--to' 'The new key: file:/path, credential:NAME or keyring:NAME.' '--dry-run' 'Show what would change; change nothing.'
+        case ' pods cors set'
+            printf '%s\t%s\n' '--origin' 'Origin of a page, such as https://app.example.com; can be given several times.' '--dry-run' 'Show what would change; change nothing.'
+        case ' pods cors check'
+            printf '%s\t%s\n' '--origin' 'Origin of a page, such as https://app.example.com; can be given several times; default: all that the rules name.'
         case ' plans create'
-            printf '%s\t%s\n' '--price' 'Price per interval, such as 9.99.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--default-pod' 'Pod to grant to new subscribers.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--price' 'Price per interval, such as 9.99.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--default-pod' 'Pod to grant to new subscribers.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans list'
             printf '%s\t%s\n' '--archived' 'Show archived plans.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' plans update'
-            printf '%s\t%s\n' '--name' 'The new name.' '--price' 'Price per interval, such as 9.99.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--default-pod' 'Pod to grant to new subscribers; \'\' for none.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--name' 'The new name.' '--price' 'Price per interval, such as 9.99.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--default-pod' 'Pod to grant to new subscribers; \'\' for none.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans archive'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans restore'
@@ -148,25 +158,51 @@ function __dumacle_options
         case ' plans subscriptions list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--plan' 'Filter by plan.' '--user' 'Filter by user: e-mail address or id.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files upload'
-            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--prefix' 'Prefix for each path, such as 2026/holiday.' '--results' 'Write the result of each file to this file.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents (SHA-256), not only size and modification time.' '--force' 'Upload unchanged files too, each as a new version.' '--allow-empty' 'Accept folders without files, which are otherwise refused.' '--transcode' 'Transcode uploaded videos (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--results' 'Write the result of each file here.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents, not only size and time.' '--force' 'Upload unchanged files, too.' '--on-change' 'Other content at a path becomes a version, or.' '--delete-source' 'Delete source files that are proven stored.' '--yes' 'Do not ask before sources are deleted.' '-y' 'Do not ask before sources are deleted.' '--join' 'Share the work with processes that run the same upload, on any machine.' '--bandwidth' 'Most bytes to send in a second, such as 50MiB.' '--transcode' 'Transcode uploaded videos (and audio, for audio).' '--progress' 'Write a line a second without a terminal, too.' '--include' 'Take only what matches.' '--exclude' 'Leave out what matches.' '--min-size' 'Only this size or larger.' '--max-size' 'Only this size or smaller.' '--newer-than' 'Only modified since then.' '--older-than' 'Only modified before then.' '--no-hidden' 'Leave out names that start with a dot.' '--links' 'Symbolic links in folders.' '--allow-empty' 'Accept folders without files.' '--prefix' 'Put this before each path.' '--keep-name' 'Keep the names of the given folders.' '--flatten' 'Drop all folders from the paths.' '--files-from' 'Take the listed files; - is standard input.' '--null' 'The list has NUL after each path.' '-0' 'The list has NUL after each path.' '--manifest' 'CSV or JSONL: path, key, content_type.' '--stdin-name' 'Upload standard input to this path.' '--dry-run' 'Show what would change; change nothing.'
+        case ' files reap'
+            printf '%s\t%s\n' '--older-than' 'Keep parts of large files for this long; default: resume_days.' '--dry-run' 'Show what would change; change nothing.'
+        case ' files initiate'
+            printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--size' 'The exact size; a bare number is bytes.' '--type' 'The media type, such as video/mp4.' '--pod' 'The pod; default: the owner\'s default pod.' '--sha256' 'The SHA-256 that the content must have.' '--md5' 'The MD5, which the store then enforces for a file sent whole.' '--parts' 'Send the file in parts, each with its own link.' '--part-size' 'Size of each part, 5MiB to 5GiB; implies --parts.' '--expires' 'Lifetime of links and reservation, up to 1d: 15min, 1h.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' files sign-parts'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--parts' 'Parts such as 3,7-20; default: the next 100 missing ones.' '--expires' 'Lifetime of links and reservation, up to 1d: 15min, 1h.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' files progress'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.'
+        case ' files confirm'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--sha256' 'The SHA-256 that the content must have.' '--transcode' 'Transcode a video (and audio, for the preset audio).' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' files abort'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' files list'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix, sorted by path; needs --owner or --pod.' '--status' 'Filter by upload status.' '--deleted' 'Show deleted files, which can be restored, sorted by deletion.' '--sort' 'Sort order (path and size need --owner or --pod).' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' files show'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--watch' 'Wait until the upload has finished.'
+        case ' files versions'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.'
         case ' files url'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--rendition' 'Link to a rendition, such as hls; see: files show.' '--expires' 'Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--rendition' 'Link to a rendition, such as hls; see: files show.' '--expires' 'Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.' '--version' 'Use this version; see: files versions.' '--dry-run' 'Show what would change; change nothing.'
         case ' files download'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'File, folder or pipe to write to; default: the file\'s name; - is standard output.' '--force' 'Overwrite regular files with different content.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'File, folder or pipe to write to; default: the file\'s name; - is standard output.' '--force' 'Overwrite regular files with different content.' '--status' 'Filter by upload status.' '--older-than' 'Only files created before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y.' '--version' 'Use this version; see: files versions.'
         case ' files move'
             printf '%s\t%s\n' '--to-owner' 'The new owner: e-mail address or id.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+        case ' files relocate'
+            printf '%s\t%s\n' '--to-pod' 'The new pod: name or id.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--dry-run' 'Show what would change; change nothing.' '--max' 'Refuse to change more than this many items.'
+        case ' files rename'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--to' 'Replaces --prefix in the paths.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' files delete'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--older-than' 'Only files created before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to change more than this many items.'
         case ' files restore'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--version' 'Use this version; see: files versions.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' files purge'
             printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--older-than' 'Only files deleted before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y; default: retention_days.' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to change more than this many items.'
         case ' files verify'
-            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--read' 'Read all bytes and compare SHA-256.' '--limit' 'Verify at most this many files.' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--read' 'Read all bytes and compare SHA-256.' '--limit' 'Verify at most this many files; default: 1000.' '--slice' 'Verify all files of the I-th of N parts, such as 2/7.' '--sample' 'Verify this many files, chosen at random.' '--full' 'Verify all files.' '--dry-run' 'Show what would change; change nothing.'
+        case ' files runs list'
+            printf '%s\t%s\n' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--status' 'Filter by status.' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
+        case ' files runs report'
+            printf '%s\t%s\n' '--status' 'Filter by upload status.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
+        case ' files runs resume'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
+        case ' files runs cancel'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode submit'
             printf '%s\t%s\n' '--preset' 'The preset to use.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode list'
@@ -313,6 +349,10 @@ function __dumacle_values
             true
         case ' pods create --prefix'
             true
+        case ' pods create --allow-types'
+            true
+        case ' pods create --max-file-size'
+            true
         case ' pods create --op-id'
             true
         case ' pods list --provider'
@@ -330,6 +370,10 @@ function __dumacle_values
         case ' pods update --secondary'
             printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' '' 'local' ''
         case ' pods update --secondary-bucket'
+            true
+        case ' pods update --allow-types'
+            true
+        case ' pods update --max-file-size'
             true
         case ' pods update --op-id'
             true
@@ -365,6 +409,10 @@ function __dumacle_values
             true
         case ' pods credentials rotate-key --to'
             true
+        case ' pods cors set --origin'
+            true
+        case ' pods cors check --origin'
+            true
         case ' plans create --price'
             true
         case ' plans create --storage'
@@ -378,6 +426,10 @@ function __dumacle_values
         case ' plans create --interval'
             printf '%s\t%s\n' 'month' '' 'year' ''
         case ' plans create --default-pod'
+            true
+        case ' plans create --allow-types'
+            true
+        case ' plans create --max-file-size'
             true
         case ' plans create --op-id'
             true
@@ -400,6 +452,10 @@ function __dumacle_values
         case ' plans update --transcode-minutes'
             true
         case ' plans update --default-pod'
+            true
+        case ' plans update --allow-types'
+            true
+        case ' plans update --max-file-size'
             true
         case ' plans update --op-id'
             true
@@ -429,14 +485,88 @@ function __dumacle_values
             true
         case ' files upload --pod'
             true
-        case ' files upload --prefix'
-            true
         case ' files upload --results'
             printf '%s\t%s\n' '@files' ''
         case ' files upload --stop-after'
             true
+        case ' files upload --on-change'
+            printf '%s\t%s\n' 'version' '' 'keep' '' 'fail' ''
+        case ' files upload --bandwidth'
+            true
         case ' files upload --transcode'
             printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+        case ' files upload --include'
+            true
+        case ' files upload --exclude'
+            true
+        case ' files upload --min-size'
+            true
+        case ' files upload --max-size'
+            true
+        case ' files upload --newer-than'
+            true
+        case ' files upload --older-than'
+            true
+        case ' files upload --links'
+            printf '%s\t%s\n' 'skip' '' 'follow' ''
+        case ' files upload --prefix'
+            true
+        case ' files upload --files-from'
+            printf '%s\t%s\n' '@files' ''
+        case ' files upload --manifest'
+            printf '%s\t%s\n' '@files' ''
+        case ' files upload --stdin-name'
+            true
+        case ' files reap --older-than'
+            true
+        case ' files initiate --owner'
+            true
+        case ' files initiate --size'
+            true
+        case ' files initiate --type'
+            true
+        case ' files initiate --pod'
+            true
+        case ' files initiate --sha256'
+            true
+        case ' files initiate --md5'
+            true
+        case ' files initiate --part-size'
+            true
+        case ' files initiate --expires'
+            true
+        case ' files initiate --op-id'
+            true
+        case ' files sign-parts --owner'
+            true
+        case ' files sign-parts --pod'
+            true
+        case ' files sign-parts --parts'
+            true
+        case ' files sign-parts --expires'
+            true
+        case ' files sign-parts --op-id'
+            true
+        case ' files progress --owner'
+            true
+        case ' files progress --pod'
+            true
+        case ' files confirm --owner'
+            true
+        case ' files confirm --pod'
+            true
+        case ' files confirm --sha256'
+            true
+        case ' files confirm --transcode'
+            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+        case ' files confirm --op-id'
+            true
+        case ' files abort --owner'
+            true
+        case ' files abort --pod'
+            true
+        case ' files abort --op-id'
+            true
         case ' files list --owner'
             true
         case ' files list --pod'
@@ -455,6 +585,10 @@ function __dumacle_values
             true
         case ' files show --pod'
             true
+        case ' files versions --owner'
+            true
+        case ' files versions --pod'
+            true
         case ' files url --owner'
             true
         case ' files url --pod'
@@ -463,6 +597,8 @@ function __dumacle_values
             true
         case ' files url --expires'
             true
+        case ' files url --version'
+            true
         case ' files download --owner'
             true
         case ' files download --pod'
@@ -470,6 +606,12 @@ function __dumacle_values
         case ' files download --prefix'
             true
         case ' files download --to'
+            true
+        case ' files download --status'
+            printf '%s\t%s\n' 'planned' '' 'uploading' '' 'completing' '' 'uploaded' '' 'verified' '' 'changed' '' 'refused' '' 'cancelled' '' 'failed' ''
+        case ' files download --older-than'
+            true
+        case ' files download --version'
             true
         case ' files move --to-owner'
             true
@@ -482,6 +624,28 @@ function __dumacle_values
         case ' files move --op-id'
             true
         case ' files move --max'
+            true
+        case ' files relocate --to-pod'
+            true
+        case ' files relocate --owner'
+            true
+        case ' files relocate --pod'
+            true
+        case ' files relocate --prefix'
+            true
+        case ' files relocate --max'
+            true
+        case ' files rename --owner'
+            true
+        case ' files rename --pod'
+            true
+        case ' files rename --prefix'
+            true
+        case ' files rename --to'
+            true
+        case ' files rename --op-id'
+            true
+        case ' files rename --max'
             true
         case ' files delete --owner'
             true
@@ -500,6 +664,8 @@ function __dumacle_values
         case ' files restore --pod'
             true
         case ' files restore --prefix'
+            true
+        case ' files restore --version'
             true
         case ' files restore --op-id'
             true
@@ -522,6 +688,28 @@ function __dumacle_values
         case ' files verify --prefix'
             true
         case ' files verify --limit'
+            true
+        case ' files verify --slice'
+            true
+        case ' files verify --sample'
+            true
+        case ' files runs list --owner'
+            true
+        case ' files runs list --pod'
+            true
+        case ' files runs list --status'
+            printf '%s\t%s\n' 'running' '' 'done' '' 'partial' '' 'failed' '' 'interrupted' '' 'cancelled' ''
+        case ' files runs list --limit'
+            true
+        case ' files runs list --after'
+            true
+        case ' files runs report --status'
+            printf '%s\t%s\n' 'uploading' '' 'completing' '' 'changed' '' 'refused' '' 'cancelled' '' 'failed' ''
+        case ' files runs report --limit'
+            true
+        case ' files runs report --after'
+            true
+        case ' files runs cancel --op-id'
             true
         case ' transcode submit --preset'
             printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
@@ -658,13 +846,27 @@ function __dumacle_arguments
             printf '%s\t%s\n' 'superadmin' '' 'admin' '' 'enduser' ''
         case ' files upload'
             printf '%s\t%s\n' '@files' ''
+        case ' files sign-parts'
+            printf '%s\t%s\n' '@files' ''
+        case ' files progress'
+            printf '%s\t%s\n' '@files' ''
+        case ' files confirm'
+            printf '%s\t%s\n' '@files' ''
+        case ' files abort'
+            printf '%s\t%s\n' '@files' ''
         case ' files show'
+            printf '%s\t%s\n' '@files' ''
+        case ' files versions'
             printf '%s\t%s\n' '@files' ''
         case ' files url'
             printf '%s\t%s\n' '@files' ''
         case ' files download'
             printf '%s\t%s\n' '@files' ''
         case ' files move'
+            printf '%s\t%s\n' '@files' ''
+        case ' files relocate'
+            printf '%s\t%s\n' '@files' ''
+        case ' files rename'
             printf '%s\t%s\n' '@files' ''
         case ' files delete'
             printf '%s\t%s\n' '@files' ''

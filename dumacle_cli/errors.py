@@ -401,7 +401,9 @@ LISTS = {
     "pod": "pods list",
     "plan": "plans list",
     "file": "files list",
+    "version": "files versions",
     "transcode": "transcode list",
+    "run": "files runs list",
     "preset": "transcode presets list",
     "subscription": "plans subscriptions list",
     "event": "webhooks events list",
@@ -502,6 +504,22 @@ class PodFull(DumacleError):
     fix = "enlarge it: dumacle pods update {pod!q} --capacity SIZE; or free space: dumacle files purge"
 
 
+class FileTooLarge(DumacleError):
+    """A file is larger than the limit for one file."""
+
+    exit = Exit.LIMIT
+    sentence = "{path} has {size}, and {source} takes files of {limit} at most"
+    fix = "{advice}"
+
+
+class TypeNotAllowed(DumacleError):
+    """A pod or plan does not take files of this media type."""
+
+    exit = Exit.LIMIT
+    sentence = "{path} is {type}, and {source} takes only {allowed}"
+    fix = "{advice}"
+
+
 class SessionsFull(DumacleError):
     """The user has as many open sessions as allowed."""
 
@@ -535,7 +553,22 @@ class RunBusy(DumacleError):
 
     exit = Exit.LOCKED
     sentence = "this upload is already running: run {run}, process {pid} on {host}"
-    fix = "wait until it ends, then repeat the command; finished files are not uploaded again"
+    fix = "wait until it ends, then repeat the command; or take part in it: add --join"
+
+
+class RunElsewhere(DumacleError):
+    """The sources of a run are on another machine."""
+
+    exit = Exit.CONFLICT
+    sentence = "run {run} was begun on {host}, and {source} is not on this machine"
+    fix = "resume it on {host}, or repeat the upload with the path on this machine"
+
+
+class RunCancelled(DumacleError):
+    """Somebody cancelled the run with `files runs cancel`."""
+
+    sentence = "run {run} was cancelled"
+    fix = "what was uploaded is kept; to upload the rest, repeat the command"
 
 
 class StoppedAfter(DumacleError):
@@ -563,20 +596,128 @@ class UploadRefused(UploadIncomplete):
 # Object stores
 
 
-class StoreUnavailable(DumacleError):
-    """The object store cannot be reached, or reported a temporary fault."""
+class StoreFault(DumacleError):
+    """An object store cannot be reached, or refused a request."""
+
+    sentence = "{provider} at {endpoint} refused the request: {reason}"
+
+
+class StoreUnavailable(StoreFault):
+    """The object store reported a temporary fault, or did not respond."""
 
     exit = Exit.TEMPORARY
     sentence = "{provider} at {endpoint} is unavailable: {reason}"
     fix = "repeat the command; finished work is kept"
 
 
-class StoreRefused(DumacleError):
-    """The object store refused the keys or the request."""
+class StoreBusy(StoreUnavailable):
+    """The object store asks for fewer requests."""
+
+    sentence = "{provider} at {endpoint} asks for fewer requests: {reason}"
+    fix = "repeat the command later, or with a smaller --concurrency; finished work is kept"
+
+
+class StoreUnreachable(StoreUnavailable):
+    """No connection to the object store could be made."""
+
+    sentence = "{provider} at {endpoint} cannot be reached: {reason}"
+    fix = "check {provider}_endpoint, the network and the proxy, then repeat the command; finished work is kept"
+
+
+class StoreRefused(StoreFault):
+    """The object store refused the request."""
 
     exit = Exit.FORBIDDEN
-    sentence = "{provider} at {endpoint} refused the request: {reason}"
     fix = "check the keys and the bucket with: dumacle doctor"
+
+
+class KeysRefused(StoreRefused):
+    """The object store does not accept the keys."""
+
+    sentence = "{provider} at {endpoint} does not accept the keys: {reason}"
+    fix = "set valid keys: {provider}_access_key and {provider}_secret_key, or: dumacle pods credentials set"
+
+
+class AccessRefused(StoreRefused):
+    """The keys are valid, but may not do this."""
+
+    sentence = "{provider} at {endpoint} refused access: {reason}"
+    fix = "at the provider, allow these keys to list, read, write and delete objects in the bucket"
+
+
+class ClockWrong(StoreRefused):
+    """This machine's clock differs too much from the object store's, which refuses each signature."""
+
+    exit = Exit.FAILED
+    sentence = "{provider} at {endpoint} refused the signature: this machine's clock is {skew}"
+    fix = "set the clock by NTP (timedatectl set-ntp true), then repeat the command; finished work is kept"
+
+
+class WrongRegion(StoreRefused):
+    """The bucket is in another region than the configured one."""
+
+    exit = Exit.USAGE
+    sentence = "the bucket is in region {region}, not in the one that was asked: {provider} at {endpoint}"
+    fix = (
+        "dumacle config set {provider}_region {region!q}, and {provider}_endpoint if it is set; for a pod's own keys: "
+        "dumacle pods credentials set POD --provider {provider} --region {region!q}"
+    )
+
+
+class Redirected(StoreRefused):
+    """The object store redirects to another address, which is not followed."""
+
+    exit = Exit.USAGE
+    sentence = "{provider} at {endpoint} redirects to another address ({reason}), which is not followed"
+    fix = "correct {provider}_region and {provider}_endpoint; a proxy's login page may be redirecting, too"
+
+
+class NoSuchBucket(StoreRefused):
+    """The bucket does not exist at this endpoint."""
+
+    exit = Exit.NOT_FOUND
+    sentence = "{provider} at {endpoint} has no such bucket: {reason}"
+    fix = "create the bucket at the provider, or correct {provider}_bucket, {provider}_region and {provider}_endpoint"
+
+
+class BucketUnusable(StoreRefused):
+    """The bucket's name or state is not valid at this object store."""
+
+    exit = Exit.USAGE
+    sentence = "{provider} at {endpoint} does not accept the bucket: {reason}"
+    fix = "correct {provider}_bucket, or create a pod with another --bucket"
+
+
+class StoreFull(StoreRefused):
+    """The provider's own quota is used up."""
+
+    exit = Exit.LIMIT
+    sentence = "{provider} at {endpoint} accepts no more data: {reason}"
+    fix = "raise the quota of the bucket or account at the provider, or free space there"
+
+
+class NotSupported(StoreRefused):
+    """The object store does not support a request that Dumacle needs."""
+
+    exit = Exit.USAGE
+    sentence = "{provider} at {endpoint} does not support the request: {reason}"
+    fix = "check that {provider}_endpoint is the provider's S3 address, then: dumacle pods probe POD"
+
+
+class CertificateRefused(StoreRefused):
+    """The certificate of the object store is not trusted."""
+
+    exit = Exit.USAGE
+    sentence = "the certificate of {provider} at {endpoint} is not trusted: {reason}"
+    fix = "correct {provider}_endpoint, or set AWS_CA_BUNDLE to the file of the authority that signed the certificate"
+
+
+class NotAStore(StoreRefused):
+    """What responded is not an S3 store: a proxy, a login page or a website."""
+
+    exit = Exit.USAGE
+    sentence = "{provider} at {endpoint} did not respond as S3 does: {reason}"
+    fix = "check {provider}_endpoint and the proxy: a login page, a console or a website may have responded"
 
 
 class ObjectMissing(DumacleError):
@@ -595,6 +736,13 @@ class UploadLost(DumacleError):
     fix = "repeat the command; the file is uploaded from the start"
 
 
+class CorsUnsupported(DumacleError):
+    """The store keeps no CORS rules."""
+
+    sentence = "{provider} keeps no CORS rules for a bucket"
+    fix = "set them in the provider's console, or let browsers reach the store through a proxy that answers for it"
+
+
 class ForeignObject(DumacleError):
     """A row names an object outside of its pod; nothing is read, signed or deleted there."""
 
@@ -609,6 +757,32 @@ class ContentDiffers(DumacleError):
     exit = Exit.INTEGRITY
     sentence = "{path}: the stored content differs from what was recorded"
     fix = "upload the file again, then: dumacle files verify"
+
+
+class DownloadIncomplete(DumacleError):
+    """A download stopped; what it received is kept in a part file."""
+
+    sentence = "{path}: {reason}; {kept} of {size} are kept in {part}"
+    fix = "repeat the command: it continues there"
+
+    def __init__(self, exit_: Exit, **facts: object) -> None:
+        super().__init__(**facts)
+        self.exit = exit_
+
+
+class DownloadBusy(DumacleError):
+    """Another process is downloading to the same target."""
+
+    exit = Exit.LOCKED
+    sentence = "another process is downloading to the same target: it holds {part}"
+    fix = "wait until it ends, then repeat the command"
+
+
+class UploadDiffers(ContentDiffers):
+    """A client stored other bytes than were announced; they were removed."""
+
+    sentence = "{path}: the client stored other bytes than announced: {reason}; they were removed"
+    fix = "start again: dumacle files initiate {path!q} --owner {owner!q}"
 
 
 # Credentials, and the key that they are encrypted with

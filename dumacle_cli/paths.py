@@ -5,10 +5,25 @@ import re
 
 from dumacle_cli.escapes import readings, unescape
 
+PART = re.compile(rb"\.dumacle-[0-9a-f]{16}\.part")
+"""The names of part files of downloads."""
 _ESCAPE = re.compile(r"\\(\\|x[0-9a-f]{2})")
 # Control characters, marks that change the text direction, and surrogates. Not `str.isprintable`: that changes with
 # the version of Python, and the same tree must have the same paths everywhere.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def is_part(path: bytes) -> bool:
+    """Return whether a path on disk has the name of a part file of a download."""
+    return path.endswith(b".part") and PART.fullmatch(path.rpartition(b"/")[2]) is not None
+
+
+def in_pod(given: str) -> str:
+    """Return the stored form of a path in a pod that a person gave; raises ValueError for . or .. as a folder."""
+    parts = [part for part in given.split("/") if part]
+    if any(part in (".", "..") for part in parts):
+        raise ValueError("it must not contain . or .. as a folder")
+    return "/".join(map(encode, parts))
 
 
 def candidates(path: str) -> list[str]:

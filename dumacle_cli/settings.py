@@ -18,12 +18,19 @@ from pydantic import (
 
 from dumacle_cli import addresses
 from dumacle_cli.errors import InvalidValue
-from dumacle_cli.units import exact_size, parse_size
+from dumacle_cli.units import exact_size, parse_duration, parse_size
 
 
 def _size(given: Any) -> int:
     try:
         return parse_size(given)
+    except InvalidValue as error:
+        raise ValueError(error.facts["reason"]) from None
+
+
+def _duration(given: Any) -> int:
+    try:
+        return 0 if str(given) == "0" else given if isinstance(given, int) else parse_duration(given)
     except InvalidValue as error:
         raise ValueError(error.facts["reason"]) from None
 
@@ -35,6 +42,7 @@ def _database(url: SecretStr | None) -> SecretStr | None:
 
 
 Size = Annotated[int, BeforeValidator(_size)]
+Patience = Annotated[int, BeforeValidator(_duration)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 # As a path, the empty text would be the working directory.
 OptionalPath = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
@@ -104,13 +112,15 @@ class Settings(BaseModel):
     max_file_size: Size = _setting(
         "5TiB", "largest file that can be uploaded, in bytes or as 50GiB", "MAX_FILE_SIZE_MB"
     )
-    upload_concurrency: int = Field(
-        128,
-        ge=1,
-        le=1024,
-        description="maximum number of small files uploaded at once",
+    upload_concurrency: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = _setting(
+        "auto", "maximum number of small files uploaded at once; auto: as many as help"
     )
+    patience: Patience = _setting(
+        "5min", "how long an outage of the store or of PostgreSQL is waited out, such as 90s or 5min; 0: not at all"
+    )
+    upload_bandwidth: Size = _setting("0", "most bytes uploaded in a second, such as 50MiB; 0: no limit")
     large_file_size: Size = _setting("16MiB", "files of this size or larger are uploaded in parts")
+    resume_days: int = Field(7, ge=0, le=365, description="days for which the parts of an interrupted upload are kept")
     url_expiry: int = Field(3600, ge=1, le=604_800, description="seconds for which a presigned link is valid")
     retention_days: int = Field(30, ge=0, le=36_500, description="days for which a deleted file can be restored")
     ffmpeg: OptionalPath = _setting(None, "FFmpeg to use; default: the installed wheel, else PATH", "FFMPEG_PATH")

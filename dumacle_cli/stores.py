@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.locations import Keys
     from dumacle_cli.clients.object_store import Location, ObjectStore
     from dumacle_cli.context import Context
+    from dumacle_cli.services.failover import Failover
     from dumacle_cli.store.places import Place
 
 KEYS_SECONDS = 60.0
@@ -24,7 +26,7 @@ class Stores:
     def __init__(self, context: "Context") -> None:
         self._context = context
         self._opened: dict[Place, tuple[ObjectStore, float]] = {}
-        self._reading: dict[Place, ObjectStore] = {}
+        self._reading: dict[Place, Failover] = {}
         self._lock = threading.Lock()
 
     @cached_property
@@ -65,7 +67,7 @@ class Stores:
         with self._lock:
             store, since = self._opened.get(place, (None, 0.0))
             if store is None or time.monotonic() - since > KEYS_SECONDS:
-                location = self.location(place)
+                location = self._probed(self.location(place))
                 store = store if store and store.location == location else ObjectStore(location)
                 self._opened[place] = store, time.monotonic()
         return store
@@ -74,9 +76,18 @@ class Stores:
         """Return the objects of a bucket for reading: copies at the secondary provider stand in for them."""
         from dumacle_cli.services.failover import Failover
 
-        if place not in self._reading:
-            self._reading[place] = Failover(self.open(place), self._context.database, self.open, place)
-        return self._reading[place]
+        primary, reading = self.open(place), self._reading.get(place)
+        if reading is None or reading.primary is not primary:
+            reading = self._reading[place] = Failover(primary, self._context.database, self.open, place)
+        return reading
+
+    def _probed(self, location: "Location") -> "Location":
+        """Add what a probe found to prove uploads into a bucket."""
+        from dumacle_cli.store import probes
+
+        with self._context.session() as session:
+            proof = probes.proof(session, location.provider, location.endpoint or "", location.bucket)
+        return replace(location, probed=proof)
 
     def close(self) -> None:
         """Close every client."""

@@ -12,14 +12,16 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.services import placement
-from dumacle_cli.store import places
+from dumacle_cli.store import direct, places
 from dumacle_cli.store.models import (
     File,
+    Lease,
     Plan,
     Pod,
     PodGrant,
     QuotaCounter,
     Rendition,
+    Run,
     Subscription,
     Transcode,
     Unit,
@@ -98,6 +100,20 @@ def make_version(
     return version
 
 
+def make_interrupted(
+    session: Session, file: File, body: bytes = b"content", *, hours: int = 1, **values: Any
+) -> Version:
+    """Insert an upload to a file by a run whose process was killed hours ago; its lease ran out then."""
+    when = datetime.now(UTC) - timedelta(hours=hours)
+    run = Run(name="killed", pod_id=file.pod_id, owner_id=file.owner_id, selection_hash=uuid4().bytes, host="h", pid=1)
+    run.heartbeat_at = when
+    _added(session, run)
+    lease = Lease(pod_id=file.pod_id, user_id=file.owner_id, run_id=run.id, granted=0, until=when, period_start=when)
+    known = {"status": "uploading", "stored_at": None, "lease_id": _added(session, lease).id, "run_id": run.id}
+    file.upload_status, file.run_id = "uploading", run.id
+    return make_version(session, file, body, **(known | values))
+
+
 def make_transcode(
     session: Session, file: File, preset: str = "hls", status: str = "done", *, reserved: int = 0, **values: Any
 ) -> Transcode:
@@ -135,6 +151,23 @@ def make_rendition(
     rendition = _added(session, Rendition(**(known | values)))
     _book(session, file, rendition.size)
     return rendition
+
+
+def make_direct_upload(
+    session: Session, pod: Pod, owner: User, path: str, body: bytes = b"content", *, store: ObjectStore
+) -> int:
+    """Insert an open direct upload of which the store has every byte; returns the id of its file."""
+    place = (pod.id, owner.id)
+    reserved = direct.reserve(session, *place, len(body), 3600)
+    digest, token = hashlib.sha256(body), uuid4().hex
+    key = f"{places.folder(pod.prefix)}{token[:2]}/{token}"
+    facts = {"size": len(body), "part_size": len(body), "content_type": "video/mp4", "sha256": digest.digest()}
+    where = {"pod": pod.id, "owner": owner.id, "path": path, "key": key, "lease": reserved.lease_id}
+    version = direct.intend(session, **where, **facts, md5=None)
+    upload_id = store.create_multipart(key, "video/mp4")
+    store.put_part(key, upload_id, 1, body, digest.hexdigest())
+    direct.start(session, version, upload_id)
+    return direct.find(session, version).file_id
 
 
 def put(store: ObjectStore, key: str, body: bytes = b"content") -> str:

@@ -23,6 +23,8 @@ from dumacle_cli.store.models import (
     Lease,
     Login,
     Operation,
+    Pod,
+    Probe,
     ProviderDefault,
     QuotaAnchor,
     QuotaClosing,
@@ -127,6 +129,11 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
             text("INSERT INTO app.rendition_copies (rendition_id, provider) SELECT id, 's3' FROM app.renditions")
         )
         session.execute(text("INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'away' FROM app.pods"))
+        found: dict[str, Any] = {"proof": "md5-etag", "found": {"multipart": True}, "measured": {}}
+        session.add_all(
+            Probe(pod_id=pod_id, provider="local", endpoint="", bucket="b", **found)
+            for pod_id in session.scalars(select(Pod.id))
+        )
     database.close()
     made.as_("owner").execute("ANALYZE")
     try:

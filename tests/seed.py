@@ -14,9 +14,10 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.services import credentials
 from dumacle_cli.services.seed import PLANS
-from dumacle_cli.store.models import File, Login, QuotaClosing, StripeEvent, StripeObject, StripePayload
+from dumacle_cli.store.models import File, Login, QuotaClosing, Run, StripeEvent, StripeObject, StripePayload, User
 from tests.factories import (
     GIB,
+    make_direct_upload,
     make_file,
     make_grant,
     make_plan,
@@ -50,16 +51,30 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     make_file(session, films, ada, "holiday/beach.jpg", PICTURE, store=store)
     film = make_file(session, films, ada, "holiday/film.mp4", FILM, store=store)
     _transcode(session, film, store)
+    _run(session, films.id, ada.id)
+    make_direct_upload(session, films, ada, "clips/dance.mp4", FILM, store=store)
     session.add(QuotaClosing(user_id=ada.id, metric="upload", used=GIB, **JANUARY))
     make_file(session, films, ada, "old/lost.txt", b"lost", store=store, deleted_at=DELETED)
     _event(session)
-    _archive(session, store.location)
+    _archive(session, store.location, ada)
     _mirrored(session, store.location)
 
 
-def _archive(session: Session, location: Location) -> None:
+def _run(session: Session, pod: int, owner: int) -> None:
+    """Insert an upload whose process was killed, and a file that it did not upload."""
+    parameters = {"sources": [{"path": "photos"}], "owner": "ada@example.com", "pod": "films"}
+    known = {"host": "laptop", "pid": 1, "heartbeat_at": DELETED, "parameters": parameters}
+    run = Run(name="ada@example.com to films", pod_id=pod, owner_id=owner, selection_hash=b"photos", **known)
+    session.add(run)
+    session.flush()
+    status = {"upload_status": "failed", "error": "it vanished"}
+    session.add(File(pod_id=pod, owner_id=owner, run_id=run.id, path="holiday/gone.jpg", size=1, **status))
+
+
+def _archive(session: Session, location: Location, ada: User) -> None:
     """Insert a pod at s3 that uses keys of its own, and has keys for another provider, too."""
     archive = make_pod(session, "archive", bucket=location.bucket, primary_provider="s3", prefix="archive")
+    make_grant(session, archive, ada)
     keys = Keys(location.access_key, location.secret_key, location.endpoint, location.region)
     for provider in ("s3", "wasabi"):
         credentials.put(session, KEY, archive.name, provider, keys)

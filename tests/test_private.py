@@ -21,7 +21,7 @@ OTHER_WRITERS = {
     "commands/completion.py": "a script that everybody may read",
     "ingest/upload.py": "results, where the user wants them",
     "local/cluster.py": "a line that is added to initdb's own file",
-    "services/downloads.py": "downloads, with the modes of the umask",
+    "services/part_files.py": "downloads, with the modes of the umask",
     "transcode/encode.py": "renditions, in a scratch folder",
     "transcode/job.py": "media, in a scratch folder",
 }

@@ -1,6 +1,7 @@
 """Retrying what failed for a temporary reason."""
 
-import asyncio
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -28,29 +29,17 @@ def blocking(work: Callable[[], str], tries: int) -> str:
     return retry.call(work, lambda error: error is BUSY, [0.0] * (tries - 1))
 
 
-def on_the_loop(work: Callable[[], str], tries: int) -> str:
-    async def work_async() -> str:
-        return work()
-
-    return asyncio.run(retry.call_async(work_async, lambda error: error is BUSY, [0.0] * (tries - 1)))
-
-
-each_way = pytest.mark.parametrize("repeat", [blocking, on_the_loop])
-
-
-@each_way
 @pytest.mark.parametrize("tries", [1, 2, 4])
-def test_the_last_try_counts(repeat: Callable[[Callable[[], str], int], str], tries: int) -> None:
-    assert repeat(failing(*[BUSY] * (tries - 1)), tries) == "done"
+def test_the_last_try_counts(tries: int) -> None:
+    assert blocking(failing(*[BUSY] * (tries - 1)), tries) == "done"
     with pytest.raises(errors.DatabaseBusy):
-        repeat(failing(*[BUSY] * tries), tries)
+        blocking(failing(*[BUSY] * tries), tries)
 
 
-@each_way
-def test_other_errors_are_raised_at_once(repeat: Callable[[Callable[[], str], int], str]) -> None:
+def test_other_errors_are_raised_at_once() -> None:
     work = failing(errors.NoDatabase(), BUSY)
     with pytest.raises(errors.NoDatabase):
-        repeat(work, 3)
+        blocking(work, 3)
     with pytest.raises(errors.DatabaseBusy):
         work()
 
@@ -59,3 +48,90 @@ def test_a_lock_is_tried_four_times() -> None:
     assert retry.on_lock(failing(BUSY, BUSY, BUSY)) == "done"
     with pytest.raises(errors.DatabaseBusy):
         retry.on_lock(failing(BUSY, BUSY, BUSY, BUSY))
+
+
+# Patience
+
+
+class Outage:
+    """A service that is away for so many calls; what was said about it is kept."""
+
+    def __init__(self, calls: int, budget: float = 60) -> None:
+        self.left, self.said = calls, list[str]()
+        self.patience = retry.Patience("the store", budget, lambda error: error is BUSY, self.said.append)
+
+    def ask(self) -> str:
+        self.left -= 1
+        if self.left >= 0:
+            raise BUSY
+        return "done"
+
+
+def test_an_outage_is_waited_out_and_told_once() -> None:
+    outage = Outage(4)
+    assert outage.patience.call(outage.ask) == "done"
+    assert [line.split(",")[0].split(" after")[0] for line in outage.said] == [
+        "waiting for the store",
+        "the store is back",
+    ]
+    assert outage.patience.waited > 0.3
+    assert not outage.patience.is_out
+    assert outage.patience.call(outage.ask) == "done"
+    assert len(outage.said) == 2
+
+
+def test_patience_is_over_after_its_budget() -> None:
+    outage = Outage(10_000, budget=0.5)
+    begun = time.monotonic()
+    with pytest.raises(errors.DatabaseBusy):
+        outage.patience.call(outage.ask)
+    assert 0.5 <= time.monotonic() - begun < 3
+    assert outage.patience.is_out
+
+
+def test_no_patience() -> None:
+    outage = Outage(1, budget=0)
+    with pytest.raises(errors.DatabaseBusy):
+        outage.patience.call(outage.ask)
+    assert outage.said == []
+
+
+def test_other_errors_are_not_waited_out() -> None:
+    outage = Outage(0)
+    with pytest.raises(errors.NoDatabase):
+        outage.patience.call(failing(errors.NoDatabase()))
+
+
+def test_one_that_always_fails_gives_up_while_others_succeed() -> None:
+    outage = Outage(10_000, budget=0.6)
+    stop = threading.Event()
+
+    def succeed() -> None:
+        while not stop.wait(0.01):
+            outage.patience.call(lambda: "done")
+
+    others = threading.Thread(target=succeed)
+    others.start()
+    with pytest.raises(errors.DatabaseBusy):
+        outage.patience.call(outage.ask)
+    stop.set()
+    others.join()
+
+
+def test_an_outage_that_others_waited_for_is_not_waited_for_again() -> None:
+    outage = Outage(10_000, budget=0.5)
+    with pytest.raises(errors.DatabaseBusy):
+        outage.patience.call(outage.ask)
+    before = outage.left
+    with pytest.raises(errors.DatabaseBusy):
+        outage.patience.call(outage.ask)
+    assert before - outage.left == 1
+
+
+def test_a_halted_run_waits_for_nothing() -> None:
+    outage = Outage(10_000)
+    threading.Timer(0.2, outage.patience.halted.set).start()
+    begun = time.monotonic()
+    with pytest.raises(errors.DatabaseBusy):
+        outage.patience.call(outage.ask)
+    assert time.monotonic() - begun < 5

@@ -1,16 +1,17 @@
 """The object store: one bucket, with the same promises at every provider. The only importer of boto3 and botocore.
 
-Every method raises StoreUnavailable (temporary: retry), StoreRefused (credentials, bucket or request), and
-ObjectMissing or UploadLost if it names a key or an upload. Each key is written only once.
+Every method raises StoreUnavailable (temporary: retry), StoreRefused (credentials, bucket, clock, region or request),
+and ObjectMissing or UploadLost if it names a key or an upload. Each key is written only once.
 An ObjectStore is safe to share between threads.
 """
 
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+import ssl
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -19,20 +20,33 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from dumacle_cli.clients.providers import known
+from dumacle_cli.clients.providers import Proof, known
 from dumacle_cli.clients.proxies import SCHEMES, proxy_of
-from dumacle_cli.clients.store_errors import store_error
-from dumacle_cli.errors import DumacleError, UploadLost
+from dumacle_cli.clients.store_errors import is_web_page, store_error
+from dumacle_cli.errors import CorsUnsupported, DumacleError, NotAStore, NotSupported, StoreRefused
 
 CHUNK = 1024**2
 CONNECTIONS = 64
 DELETES_AT_ONCE = 16
 BULK = 1000
+FAULT_BYTES = 64 * 1024
+ANSWER_BYTES = 32 * CHUNK
+"""The most that is read of a response that is no object: a page of 1,000 long keys has a few MiB."""
+_PROMISED = {
+    "put_object": "ETag",
+    "upload_part": "ETag",
+    "head_object": "ETag",
+    "get_object": "ETag",
+    "create_multipart_upload": "UploadId",
+    "complete_multipart_upload": "ETag",
+    "list_objects_v2": "IsTruncated",
+}
+"""What a response holds if it comes from an S3 store, and not from a proxy or a login page."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """A bucket with its endpoint (None is AWS's own) and credentials."""
+    """A bucket with its endpoint (None is AWS's own), its credentials, and what a probe found to prove uploads."""
 
     provider: str
     endpoint: str | None
@@ -40,6 +54,12 @@ class Location:
     bucket: str
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
+    probed: Proof | None = None
+
+    @property
+    def proof(self) -> Proof:
+        """What proves an upload here: as a probe found it, else as the table of providers says."""
+        return self.probed or known(self.provider).proof
 
     @property
     def path_style(self) -> bool:
@@ -71,6 +91,15 @@ class Entry:
     size: int
     etag: str
     modified: datetime
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """A multipart upload that was neither completed nor aborted; started in UTC."""
+
+    key: str
+    upload_id: str
+    started: datetime
 
 
 @dataclass(frozen=True)
@@ -122,15 +151,34 @@ class ObjectStore:
         answer = self._call("head_object", key)
         return Head(answer["ContentLength"], _bare(answer["ETag"]), answer.get("ContentType", ""))
 
-    def get(self, key: str) -> Iterator[bytes]:
-        """Return the bytes in chunks of at most 1 MiB; raises StoreUnavailable if the response is cut short."""
-        return self._chunks(key, self._call("get_object", key)["Body"])
+    def get(self, key: str, start: int = 0) -> Iterator[bytes]:
+        """Return the bytes from `start` on, in chunks of at most 1 MiB, also from a store that sends the whole object.
+
+        Raises StoreUnavailable if the response is cut short.
+        """
+        answer = self._call("get_object", key, **({"Range": f"bytes={start}-"} if start else {}))
+        unwanted = 0 if answer.get("ContentRange", "").startswith(f"bytes {start}-") else start
+        return self._chunks(key, answer["Body"], unwanted)
+
+    def copy(self, source: str, key: str, content_type: str) -> str:
+        """Copy an object of up to 5 GiB within the bucket and return the new ETag."""
+        taken = {"CopySource": {"Bucket": self.location.bucket, "Key": source}, "MetadataDirective": "REPLACE"}
+        answer = self._call("copy_object", key, ContentType=content_type, **taken)
+        return _bare(answer["CopyObjectResult"]["ETag"])
+
+    def holds(self, key: str, sha256: str) -> bool:
+        """Read the object back, and return whether its bytes have this SHA-256 (hex)."""
+        found = hashlib.sha256()
+        for chunk in self.get(key):
+            found.update(chunk)
+        return found.hexdigest() == sha256
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """Yield the objects with the prefix and a key after `after`, sorted by key, in constant memory."""
         with self._translated(""):
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.location.bucket, Prefix=prefix, StartAfter=after):
+                self._check("list_objects_v2", page)
                 for item in page.get("Contents", ()):
                     yield Entry(item["Key"], item["Size"], _bare(item["ETag"]), item["LastModified"])
 
@@ -139,10 +187,11 @@ class ObjectStore:
         remaining = iter(keys)
         while batch := list(islice(remaining, BULK)):
             if self._facts.bulk_delete:
-                self._delete_bulk(batch)
-            else:
-                with ThreadPoolExecutor(DELETES_AT_ONCE) as pool:
-                    list(pool.map(lambda key: self._call("delete_object", key), batch))
+                with suppress(NotSupported):
+                    self._delete_bulk(batch)
+                    continue
+            with ThreadPoolExecutor(DELETES_AT_ONCE) as pool:
+                list(pool.map(lambda key: self._call("delete_object", key), batch))
 
     def presign_get(self, key: str, expires_s: int, filename: str, content_type: str) -> str:
         """Return a presigned URL, valid for `expires_s` seconds, that downloads the object as `filename`."""
@@ -164,6 +213,54 @@ class ObjectStore:
         answer = self._call("upload_part", key, UploadId=upload_id, PartNumber=number, **self._body(body, sha256))
         return _bare(answer["ETag"])
 
+    def presign_part(
+        self, key: str, upload_id: str, number: int, size: int, expires_s: int, md5: bytes | None = None
+    ) -> str:
+        """Return a presigned URL, valid for `expires_s` seconds, that stores one part of exactly `size` bytes.
+
+        With an MD5 the client must send it as Content-MD5, so that the store refuses other bytes. The URL stops working
+        as soon as the upload is completed or aborted.
+        """
+        bound = {"ContentLength": size} | ({"ContentMD5": base64.b64encode(md5).decode()} if md5 else {})
+        params = {"Bucket": self.location.bucket, "Key": key, "UploadId": upload_id, "PartNumber": number, **bound}
+        return str(self._client.generate_presigned_url("upload_part", params, expires_s))
+
+    def list_parts(self, key: str, upload_id: str) -> Iterator[Part]:
+        """Yield the parts that are stored, in order; raises UploadLost if the upload was completed or aborted."""
+        with self._translated(key):
+            pages = self._client.get_paginator("list_parts")
+            for page in pages.paginate(Bucket=self.location.bucket, Key=key, UploadId=upload_id):
+                for item in page.get("Parts", ()):
+                    yield Part(item["PartNumber"], _bare(item["ETag"]), item["Size"])
+
+    def cors(self) -> tuple[dict[str, Any], ...]:
+        """Return the bucket's CORS rules as S3 names them; raises CorsUnsupported."""
+        try:
+            with self._cors_errors():
+                return tuple(self._call("get_bucket_cors").get("CORSRules", ()))
+        except StoreRefused as error:
+            if "NoSuchCORSConfiguration" in str(error):
+                return ()
+            raise
+
+    def set_cors(self, rules: Iterable[dict[str, Any]]) -> None:
+        """Replace the bucket's CORS rules; raises CorsUnsupported, also if the store does not keep them."""
+        wanted = [*rules]
+        with self._cors_errors():
+            self._call("put_bucket_cors", CORSConfiguration={"CORSRules": wanted})
+        if len(self.cors()) != len(wanted):
+            raise CorsUnsupported(provider=self.location.provider)
+
+    @contextmanager
+    def _cors_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreRefused as error:
+            # rclone's server takes the request for one that makes the bucket.
+            if any(code in str(error) for code in ("NotImplemented", "MethodNotAllowed", "BucketAlreadyExists")):
+                raise CorsUnsupported(provider=self.location.provider) from error
+            raise
+
     def complete_multipart(self, key: str, upload_id: str, parts: Iterable[Part]) -> str:
         """Make the object from these parts and return its ETag.
 
@@ -177,14 +274,22 @@ class ObjectStore:
         """Abort the upload and remove its parts."""
         self._call("abort_multipart_upload", key, UploadId=upload_id)
 
-    def abort_unfinished(self, key: str) -> None:
-        """Abort every multipart upload of this key that was neither completed nor aborted."""
-        try:
-            found = self._call("list_multipart_uploads", Prefix=key).get("Uploads", ())
-        except UploadLost:  # what rclone answers where there is none
-            return
-        for upload_id in (each["UploadId"] for each in found if each["Key"] == key):
-            self.abort_multipart(key, upload_id)
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Yield the multipart uploads of keys with the prefix that were neither completed nor aborted."""
+        with self._translated(""):
+            pages = self._client.get_paginator("list_multipart_uploads")
+            for page in pages.paginate(Bucket=self.location.bucket, Prefix=prefix):
+                for item in page.get("Uploads", ()):
+                    yield Unfinished(item["Key"], item["UploadId"], item["Initiated"])
+
+    def request(self, operation: str, key: str = "", **params: Any) -> dict[str, Any]:
+        """Send any request by its name in boto3, for what only a probe asks; raises as all methods do."""
+        return self._call(operation, key, **params)
+
+    def link(self, operation: str, key: str, expires_s: int) -> str:
+        """Return a presigned URL for a request that only a probe sends."""
+        params = {"Bucket": self.location.bucket, "Key": key}
+        return str(self._client.generate_presigned_url(operation, params, expires_s))
 
     def _call(self, operation: str, key: str = "", **params: Any) -> dict[str, Any]:
         """Send one request (with boto3's limited retries) about the key, or about the bucket if it is empty."""
@@ -192,14 +297,23 @@ class ObjectStore:
             params["Key"] = key
         with self._translated(key):
             answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.location.bucket, **params)
+        self._check(operation, answer)
         return answer
 
-    def _chunks(self, key: str, body: Any) -> Iterator[bytes]:
+    def _check(self, operation: str, answer: Mapping[str, Any]) -> None:
+        """Raise NotAStore for a success that lacks what every S3 store says: it may be a proxy's login page."""
+        if (promised := _PROMISED.get(operation)) and answer.get(promised) in (None, ""):
+            raise _not_a_store(self.location, f"its response to {operation} has no {promised}")
+
+    def _chunks(self, key: str, body: Any, unwanted: int) -> Iterator[bytes]:
         with self._translated(key), body:
-            yield from body.iter_chunks(CHUNK)
+            for chunk in body.iter_chunks(CHUNK):
+                if wanted := chunk[unwanted:]:
+                    yield wanted
+                unwanted -= len(chunk) - len(wanted)
 
     def _body(self, body: bytes, sha256: str) -> dict[str, Any]:
-        if self._facts.proof == "payload-hash":
+        if self.location.proof == "payload-hash":
             return {"Body": body, "SHA256": sha256}
         md5 = hashlib.md5(body, usedforsecurity=False).digest()
         return {"Body": body, "SHA256": sha256, "ContentMD5": base64.b64encode(md5).decode()}
@@ -213,20 +327,26 @@ class ObjectStore:
     def _translated(self, key: str) -> Iterator[None]:
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, IncompleteReadError
         from botocore.exceptions import ConnectionError as NoConnection
+        from botocore.parsers import ResponseParserError
 
         try:
             yield
         except ClientError as error:
-            details, status = error.response["Error"], error.response["ResponseMetadata"]["HTTPStatusCode"]
-            raise self._error(key, details.get("Code", str(status)), status, details.get("Message", "")) from error
+            details, (status, headers) = error.response["Error"], _told(error.response)
+            region = details.get("Region") or details.get("Endpoint") or ""
+            message = f"{details.get('Message', '')} {region}".strip()
+            raise self._error(key, details.get("Code", str(status)), status, message, headers) from error
         except (NoConnection, HTTPClientError, IncompleteReadError) as error:
-            # Their messages may contain a URL with a signature; the class name is enough.
-            raise self._error(key, type(error).__name__, 0, "") from error
+            raise self._error(key, _cause(error) or type(error).__name__, 0, "") from error
+        except ResponseParserError as error:
+            raise _not_a_store(self.location, "its response is not XML") from error
         except BotoCoreError as error:
             raise self._error(key, type(error).__name__, 400, " ".join(str(error).split())) from error
 
-    def _error(self, key: str, code: str, status: int, message: str) -> DumacleError:
-        return store_error(self.location.provider, self.location.endpoint, key, code, status, message)
+    def _error(
+        self, key: str, code: str, status: int, message: str, headers: Mapping[str, str] | None = None
+    ) -> DumacleError:
+        return store_error(self.location.provider, self.location.endpoint, key, code, status, message, headers or {})
 
 
 def disposition(filename: str) -> str:
@@ -240,6 +360,30 @@ def authorities() -> str:
     from botocore.httpsession import where
 
     return os.environ.get("AWS_CA_BUNDLE") or str(where())
+
+
+def _not_a_store(location: Location, reason: str) -> NotAStore:
+    return NotAStore(provider=location.provider, endpoint=location.endpoint or "AWS", reason=reason)
+
+
+def _told(answer: Mapping[str, Any]) -> tuple[int, Mapping[str, str]]:
+    """Return the status and the headers of a response."""
+    about = answer["ResponseMetadata"]
+    return about.get("HTTPStatusCode", 0), about.get("HTTPHeaders", {})
+
+
+def _cause(error: BaseException) -> str:
+    """Return in words why there was no response. The messages of botocore may contain a URL with a signature."""
+    found, cause = getattr(error, "kwargs", {}).get("error", error), ""
+    while found is not None:
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return f"certificate: {found.verify_message}"
+        if type(found).__name__ == "CertificateError":
+            return "certificate: it is for another host"
+        if isinstance(found, OSError) and found.strerror:
+            cause = found.strerror
+        found = getattr(found, "reason", None) or found.__cause__ or found.__context__
+    return cause
 
 
 def _bare(etag: str) -> str:
@@ -282,6 +426,8 @@ def _client(location: Location) -> Any:
         config=config,
     )
     _sign_given_hash(client)
+    _stay_here(client)
+    _bound_answers(client, location)
     return client
 
 
@@ -304,3 +450,54 @@ def _sign_given_hash(client: Any) -> None:
     for operation in ("PutObject", "UploadPart"):
         client.meta.events.register(f"before-parameter-build.s3.{operation}", take)
         client.meta.events.register(f"choose-signer.s3.{operation}", choose)
+
+
+def _stay_here(client: Any) -> None:
+    """Never follow a redirect: the request is signed, and a wrong region is to be corrected in the settings."""
+
+    def mark(context: dict[str, Any], **_: object) -> None:
+        context.setdefault("s3_redirect", {})["redirected"] = True
+
+    client.meta.events.register_last("before-parameter-build.s3", mark)
+
+
+def _bound_answers(client: Any, location: Location) -> None:
+    """Read at most so much of a response that is no object, and refuse web pages.
+
+    botocore would read an endless response into memory, and repeat a request that a login page answered.
+    """
+    http = client._endpoint.http_session
+
+    def send(request: Any, **_: object) -> Any:
+        whole, request.stream_output = not request.stream_output, True
+        answer = http.send(request)
+        succeeded = answer.status_code < 300
+        if whole or not succeeded:
+            answer.raw = _Bounded(answer.raw, ANSWER_BYTES if succeeded else FAULT_BYTES)
+            answer.content  # noqa: B018 - read now, so that the connection is free again
+        if succeeded and is_web_page({name.lower(): value for name, value in answer.headers.items()}):
+            answer.raw.close()
+            raise _not_a_store(location, "it sent a web page")
+        return answer
+
+    client.meta.events.register("before-send.s3", send)
+
+
+class _Bounded:
+    """A response's body up to a limit; the rest is not read, and its connection is closed."""
+
+    def __init__(self, raw: Any, limit: int) -> None:
+        self._raw, self._limit = raw, limit
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._raw.close()
+
+    def stream(self) -> Iterator[bytes]:
+        """Yield the body in pieces."""
+        for piece in self._raw.stream(FAULT_BYTES):
+            yield piece[: self._limit]
+            self._limit -= len(piece)
+            if self._limit <= 0:
+                self.close()
+                return

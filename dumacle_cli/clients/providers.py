@@ -8,21 +8,25 @@ from typing import Literal
 
 from dumacle_cli.errors import InvalidValue, NotConfigured
 
+Proof = Literal["payload-hash", "md5-etag"]
+"""What proves an upload: with `payload-hash` the store rejects a body that does not match its signed SHA-256; with
+`md5-etag` an ETag that is the MD5 of the bytes, and for any other ETag reading the object back."""
+
 
 @dataclass(frozen=True)
 class Provider:
-    """How to reach a provider, and what its responses prove.
+    """How to reach a provider, and what its responses prove, unless a probe found something else.
 
-    `proof` is what proves an upload: with `payload-hash` the store rejects a body that does not match its signed
-    SHA-256; with `md5-etag` it enforces Content-MD5, and an object's ETag is the MD5 of its bytes.
+    `minimum_days` is how long each object is billed at least, also after it is deleted.
     """
 
     name: str
     endpoint_form: str | None
     default_region: str
     addressing: Literal["path", "virtual"]
-    proof: Literal["payload-hash", "md5-etag"]
+    proof: Proof
     bulk_delete: bool
+    minimum_days: int = 0
 
 
 PROVIDERS: dict[str, Provider] = {
@@ -37,7 +41,7 @@ PROVIDERS: dict[str, Provider] = {
             proof="payload-hash",
             bulk_delete=True,
         ),
-        # docs.wasabi.com: service URLs. Bulk deletes with CRC32 are untested.
+        # docs.wasabi.com: service URLs, minimum storage duration. Bulk deletes with CRC32 are untested.
         Provider(
             name="wasabi",
             endpoint_form="https://s3.{region}.wasabisys.com",
@@ -45,6 +49,7 @@ PROVIDERS: dict[str, Provider] = {
             addressing="path",
             proof="payload-hash",
             bulk_delete=False,
+            minimum_days=90,
         ),
         # docs.oracle.com: S3 compatibility API. It rejects aws-chunked bodies; its ETag is not an MD5.
         Provider(

@@ -1,38 +1,50 @@
-"""`dumacle files`: list, link, download, move, delete and verify files."""
+"""`dumacle files`: list, link, download, move, rename, delete and verify files."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from dumacle_cli.commands import uploads
+from dumacle_cli.commands import direct, runs, uploads
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import Descending, File, InPod, Owner, Prefix
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, OutputFailed, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import downloads, files, purge, renditions, verification
+from dumacle_cli.services import downloads, files, purge, relocation, renditions, verification, versions
 from dumacle_cli.units import parse_age, parse_duration, show_minute, show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from dumacle_cli.retry import Patience
     from dumacle_cli.store.files import Selection
     from dumacle_cli.store.transcodes import Published
 
+T = TypeVar("T", "downloads.Downloaded", "relocation.Relocated", "verification.Verified")
+
 app = CommandGroup("files")
 app.include(uploads.app)
+app.include(runs.app)
+app.add(runs.group)
+app.include(direct.app)
 
 WATCH_SECONDS = 1
 STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
 
 AGE = "Only files {} before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y"
+Status = Annotated["files.UploadStatus | None", typer.Option("--status", help="Filter by upload status.")]
+VersionId = Annotated[
+    int | None, typer.Option("--version", metavar="ID", min=1, help="Use this version; see: files versions.")
+]
 OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('created')}.")]
 
 
@@ -50,7 +62,7 @@ def list_(
     prefix: Annotated[
         str, typer.Option("--prefix", help="Filter by path prefix, sorted by path; needs --owner or --pod.")
     ] = "",
-    status: Annotated[files.UploadStatus | None, typer.Option("--status", help="Filter by upload status.")] = None,
+    status: Status = None,
     deleted: Annotated[
         bool, typer.Option("--deleted", help="Show deleted files, which can be restored, sorted by deletion.")
     ] = False,
@@ -86,6 +98,19 @@ def show(
     return Result(detail)
 
 
+@app.reads(
+    "versions",
+    columns=("id", "current", "status", "size", "created_at", "key"),
+    empty="no versions found",
+    example="dumacle files versions holiday/beach.jpg --owner ada@example.com",
+    role="enduser",
+)
+def versions_(context: Context, file: File, owner: Owner = "", pod: InPod = "") -> Rows[versions.Version]:
+    """List the versions of a file that still exist, latest first."""
+    with context.session() as session:
+        return Result(versions.list_(session, files.find(session, file, owner=owner, pod=pod)))
+
+
 @app.acts_outside(
     "url",
     example="dumacle files url holiday/beach.jpg --owner ada@example.com --expires 1h",
@@ -102,16 +127,19 @@ def url(
     expires: Annotated[
         str, typer.Option("--expires", metavar="AGE", help="Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.")
     ] = "",
+    version: VersionId = None,
 ) -> Result[downloads.Link]:
     """Create a link to download a file or play a rendition without a login; HLS gets its own playlists."""
     seconds = parse_duration(expires, "--expires") if expires else context.settings.url_expiry
+    if rendition and version:
+        raise UsageError("give either --rendition or --version", "dumacle files url")
     if rendition:
         with context.session() as session:
             file_id = files.find(session, file, owner=owner, pod=pod)
             published = renditions.published(session, file_id, rendition)
         return _rendition_url(context, published, seconds)
     with context.session() as session:
-        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
+        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
     return Result(downloads.link(context.stores.read, wanted, seconds), False)
 
 
@@ -146,17 +174,30 @@ def download(
         ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite regular files with different content.")] = False,
+    status: Status = None,
+    older_than: OlderThan = "",
+    version: VersionId = None,
 ) -> Rows[downloads.Downloaded]:
-    """Download a file, or a folder of files with --owner and --to, and verify every byte."""
+    """Download a file, or a folder of files with --owner and --to, and verify every byte.
+
+    If it is interrupted, repeat it: it continues where it stopped.
+    """
+    if version and not file:
+        raise UsageError("--version needs a FILE", "dumacle files download")
     if not file:
-        return _download_many(context, owner, pod, prefix, to, force)
-    if prefix:
+        return _download_many(context, owner, pod, prefix, to, force, status=status, before=_before(older_than))
+    if prefix or status or older_than:
         raise UsageError("give either one FILE or filters", "dumacle files download")
     with context.session() as session:
-        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod))
+        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
     if to in STANDARD_OUTPUT:
         return Result([_to_standard_output(context, wanted)])
-    return Result([downloads.to_file(context.stores.read, wanted, Path(to) if to else None, force=force)])
+    target, patience = Path(to) if to else None, _patience(context)
+    return Result([downloads.to_file(context.stores.read, wanted, target, force=force, patience=patience)])
+
+
+def _patience(context: Context) -> Patience:
+    return downloads.patient(context.settings.patience, context.console.say)
 
 
 def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
@@ -165,19 +206,43 @@ def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
     if stream is None:
         raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
     context.console.out = context.console.err
-    return downloads.to_stream(context.stores.read, wanted, stream)
+    return downloads.to_stream(context.stores.read, wanted, stream, _patience(context))
 
 
 def _download_many(
-    context: Context, owner: str, pod: str, prefix: str, to: str, force: bool
+    context: Context, owner: str, pod: str, prefix: str, to: str, force: bool, **filters: Any
 ) -> Rows[downloads.Downloaded]:
     if not owner or to in ("", *STANDARD_OUTPUT):
         raise UsageError("give a FILE, or --owner USER and --to FOLDER", "dumacle files download")
     with context.session() as session:
-        chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
-    found = list(downloads.to_folder(context.database, context.stores.read, chosen, Path(to), force=force))
-    failed = sum(each.error is not None for each in found)
-    return Result(found, exit=Exit.PARTIAL if failed else Exit.DONE, note=f"{len(found)} files, {failed} failed")
+        chosen = files.select(session, owner=owner, pod=pod, prefix=prefix, **filters)
+    result: Rows[downloads.Downloaded] = Result(())
+    options: dict[str, Any] = {"force": force, "patience": _patience(context)}
+    found = downloads.to_folder(context.database, context.stores.read, chosen, Path(to), **options)
+    return _streamed(context, _counted(found, result), result)
+
+
+def _streamed(context: Context, found: Iterator[T], result: Rows[T]) -> Rows[T]:
+    """Let the rows be computed while they are written; with --quiet only those with an error are."""
+    result.data = found
+    if context.options.quiet:
+        failed = (each for each in found if each.error is not None)
+        result.data = chain([first], failed) if (first := next(failed, None)) else ()
+    return result
+
+
+def _counted(
+    found: Iterator[downloads.Downloaded], result: Rows[downloads.Downloaded]
+) -> Iterator[downloads.Downloaded]:
+    """Yield the results, and count them in `result`."""
+    number = failed = 0
+    for each in found:
+        number += 1
+        if each.error is not None:
+            failed += 1
+            result.exit = Exit.PARTIAL
+        yield each
+    result.note = f"{number} files, {failed} failed"
 
 
 @app.changes("move", example="dumacle files move --owner bob@example.com --to-owner ada@example.com", bulk=True)
@@ -194,6 +259,81 @@ def move(
     def work(session: Session) -> tuple[files.Affected, bool]:
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
         return files.move(session, chosen, to_owner, maximum=context.options.maximum)
+
+    return context.change(work)
+
+
+@app.acts_outside(
+    "relocate",
+    columns=("id", "new_id", "path", "size", "result", "error"),
+    empty="no files to relocate",
+    example="dumacle files relocate holiday/beach.jpg --owner ada@example.com --to-pod archive",
+    role="superadmin",
+    bulk=True,
+)
+def relocate(
+    context: Context,
+    to_pod: Annotated[str, typer.Option("--to-pod", metavar="POD", help="The new pod: name or id.")],
+    file: File = "",
+    owner: Owner = "",
+    pod: InPod = "",
+    prefix: Prefix = "",
+) -> Rows[relocation.Relocated]:
+    """Move files into another pod, with their bytes; if interrupted, repeat it.
+
+    Each file gets a new id. The old one is deleted, and keeps older versions and renditions until it is purged.
+    """
+    with context.session() as session:
+        chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
+        to = relocation.target(session, to_pod)
+    maximum, write = context.options.maximum, not context.options.dry_run
+    options: dict[str, Any] = {"maximum": maximum, "write": write, "patience": _patience(context)}
+    options["reading"] = context.stores.read
+    found = relocation.run(context.database, context.stores.open, chosen, to, **options)
+    result: Rows[relocation.Relocated] = Result((), False)
+    return _streamed(context, _relocated(found, result), result)
+
+
+def _relocated(
+    found: Iterator[relocation.Relocated], result: Rows[relocation.Relocated]
+) -> Iterator[relocation.Relocated]:
+    """Yield the results, and count them in `result`."""
+    number = failed = renditions = 0
+    for each in found:
+        number += 1
+        if each.result == "relocated":
+            result.changed = True
+            renditions += each.renditions
+        else:
+            failed += 1
+            result.exit = Exit.PARTIAL
+        yield each
+    again = (
+        f"; {renditions} renditions stay behind: make them again with `dumacle transcode submit`" if renditions else ""
+    )
+    result.note = f"{number} files, {failed} not relocated{again}"
+
+
+@app.changes("rename", example="dumacle files rename --owner ada@example.com --prefix holiday/ --to 2026/", bulk=True)
+def rename(
+    context: Context,
+    file: File = "",
+    path: Annotated[str, typer.Argument(metavar="PATH", help="The new path of FILE.")] = "",
+    owner: Owner = "",
+    pod: InPod = "",
+    prefix: Prefix = "",
+    to: Annotated[str, typer.Option("--to", metavar="PREFIX", help="Replaces --prefix in the paths.")] = "",
+) -> Result[files.Affected]:
+    """Rename a file, or replace the prefix of many paths; no bytes are moved."""
+    if not (file and path and not prefix and not to) and not (prefix and to and not file):
+        raise UsageError("give FILE and PATH, or --prefix and --to", "dumacle files rename")
+
+    def work(session: Session) -> tuple[files.Affected, bool]:
+        maximum = context.options.maximum
+        if file:
+            return files.rename(session, files.find(session, file, owner=owner, pod=pod, deleted=False), path)
+        chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
+        return files.rename_prefix(session, chosen, to, maximum=maximum)
 
     return context.change(work)
 
@@ -235,10 +375,15 @@ def restore(
     owner: Owner = "",
     pod: InPod = "",
     prefix: Prefix = "",
+    version: VersionId = None,
 ) -> Result[files.Affected]:
-    """Restore deleted files that are not purged yet."""
+    """Restore deleted files that are not purged yet, or an older version of a file with --version."""
+    if version and (prefix or not file):
+        raise UsageError("--version needs one FILE", "dumacle files restore")
 
     def work(session: Session) -> tuple[files.Affected, bool]:
+        if version:
+            return files.restore_version(session, files.find(session, file, owner=owner, pod=pod), version)
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, deleted=True)
         return files.restore(session, chosen, maximum=context.options.maximum)
 
@@ -319,18 +464,57 @@ def verify(
     pod: InPod = "",
     prefix: Prefix = "",
     read: Annotated[bool, typer.Option("--read", help="Read all bytes and compare SHA-256.")] = False,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Verify at most this many files.")] = 1000,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="Verify at most this many files; default: 1000."),
+    ] = None,
+    part: Annotated[
+        str, typer.Option("--slice", metavar="I/N", help="Verify all files of the I-th of N parts, such as 2/7.")
+    ] = "",
+    sample: Annotated[
+        int | None, typer.Option("--sample", metavar="N", min=1, help="Verify this many files, chosen at random.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Verify all files.")] = False,
 ) -> Rows[verification.Verified]:
-    """Compare files with their objects in the store, least recently verified first."""
+    """Compare files with their objects in the store, least recently verified first.
+
+    With --slice or --full in the order of their ids. A file that is missing or differs is uploaded again with --force.
+    """
+    if sum(map(bool, (limit, part, sample, full))) > 1:
+        raise UsageError("give one of --limit, --slice, --sample and --full", "dumacle files verify")
     with context.session() as session:
         if file:
             chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
         else:
             chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
+    chosen = replace(chosen, part=verification.parse_part(part) if part else None)
+    most = None if part or sample or full else limit or 1000
     record = not context.options.dry_run
-    found = list(verification.run(context.database, context.stores.open, chosen, limit, read=read, record=record))
-    bad = [each for each in found if each.result in ("missing", "differs")]
-    failed = [each for each in found if each.result == "failed"]
-    exit_ = Exit.INTEGRITY if bad else Exit.PARTIAL if failed else Exit.DONE
-    note = f"{len(found)} files, {len(bad)} missing or different, {len(failed)} not checked"
-    return Result(found, len(found) > len(failed), exit=exit_, note=note)
+    found = verification.run(
+        context.database,
+        context.stores.open,
+        chosen,
+        most,
+        sample=sample,
+        read=read,
+        record=record,
+        patience=_patience(context),
+    )
+    result: Rows[verification.Verified] = Result((), False)
+    return _streamed(context, _tallied(found, result), result)
+
+
+def _tallied(
+    found: Iterator[verification.Verified], result: Rows[verification.Verified]
+) -> Iterator[verification.Verified]:
+    """Yield the results, and count them in `result`."""
+    number = bad = failed = 0
+    for each in found:
+        number += 1
+        bad += each.result in ("missing", "differs")
+        failed += each.result == "failed"
+        result.exit = Exit.INTEGRITY if bad else Exit.PARTIAL if failed else Exit.DONE
+        result.changed = number > failed
+        yield each
+    repair = f"\n{verification.REPAIR}" if bad else ""
+    result.note = f"{number} files, {bad} missing or different, {failed} not checked{repair}"

@@ -43,6 +43,14 @@ def rows(params: Iterable[Any], kind: str) -> Rows:
     ]
 
 
+def panels(params: Iterable[Any]) -> Iterable[tuple[str, list[Any]]]:
+    """Return the titles under which parameters are listed, each with its parameters."""
+    found: dict[str, list[Any]] = {"Options": []}
+    for param in params:
+        found.setdefault(getattr(param, "rich_help_panel", None) or "Options", []).append(param)
+    return found.items()
+
+
 def pieces(params: Iterable[Any]) -> list[str]:
     """Return what follows the command in its usage line."""
     mine = list(params)

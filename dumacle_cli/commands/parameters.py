@@ -12,4 +12,11 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="A file's id, or its p
 Owner = Annotated[str, typer.Option("--owner", metavar="USER", help="The owner of the files: e-mail address or id.")]
 InPod = Annotated[str, typer.Option("--pod", metavar="POD", help="Filter by pod: name or id.")]
 Prefix = Annotated[str, typer.Option("--prefix", help="Filter by path prefix.")]
+AllowTypes = Annotated[
+    str | None,
+    typer.Option("--allow-types", metavar="LIST", help="Media types that are accepted: video/*,image/png; or any."),
+]
+MaxFileSize = Annotated[
+    str | None, typer.Option("--max-file-size", metavar="SIZE", help="Largest file, such as 2GiB; or unlimited.")
+]
 Descending = Annotated[bool, typer.Option("--desc", help="Sort descending.")]

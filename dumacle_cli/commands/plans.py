@@ -10,11 +10,11 @@ import typer
 from dumacle_cli.commands import selling, subscriptions
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
-from dumacle_cli.commands.parameters import Plan
+from dumacle_cli.commands.parameters import AllowTypes, MaxFileSize, Plan
 from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import plans
+from dumacle_cli.services import limits, plans
 from dumacle_cli.units import parse_price, parse_size
 
 app = CommandGroup("plans")
@@ -45,9 +45,12 @@ def create(
     default_pod: Annotated[
         str | None, typer.Option("--default-pod", metavar="POD", help="Pod to grant to new subscribers.")
     ] = None,
+    allow_types: AllowTypes = None,
+    max_file_size: MaxFileSize = None,
 ) -> Result[plans.Plan]:
     """Create a plan."""
     values = _values(price, currency, interval, storage, upload, transcode_minutes)
+    values |= limits.columns(allow_types, max_file_size)
     return context.change(lambda session: plans.create(session, name, values, default_pod))
 
 
@@ -101,11 +104,14 @@ def update(
     default_pod: Annotated[
         str | None, typer.Option("--default-pod", metavar="POD", help="Pod to grant to new subscribers; '' for none.")
     ] = None,
+    allow_types: AllowTypes = None,
+    max_file_size: MaxFileSize = None,
 ) -> Result[plans.Plan]:
     """Change a plan; new limits apply to its subscribers immediately."""
     if (price is None) is not (currency is None):
         raise UsageError("--price and --currency must be given together", "dumacle plans update")
     values = _values(price, currency, interval, storage, upload, transcode_minutes)
+    values |= limits.columns(allow_types, max_file_size)
     return context.change(lambda session: plans.update(session, plan, values, name, default_pod))
 
 

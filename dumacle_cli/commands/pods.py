@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dumacle_cli.commands import copies, credentials
+from dumacle_cli.commands import copies, cors, credentials, probes
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
-from dumacle_cli.commands.parameters import Pod, User
+from dumacle_cli.commands.parameters import AllowTypes, MaxFileSize, Pod, User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, NotConfigured, UsageError
 from dumacle_cli.escapes import visible
@@ -19,7 +19,7 @@ from dumacle_cli.output.bar import bar
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.plain import plain
 from dumacle_cli.services import credentials as stored_credentials
-from dumacle_cli.services import pods
+from dumacle_cli.services import limits, pods
 from dumacle_cli.units import parse_size
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 app = CommandGroup("pods")
 app.add(credentials.app)
 app.include(copies.app)
+app.include(probes.app)
+app.add(cors.app)
 
 OWN = "Use the pod's own credential; see: pods credentials."
 
@@ -56,6 +58,8 @@ def create(
     prefix: Annotated[
         str | None, typer.Option("--prefix", help="Prefix of its object keys; default: made from its name.")
     ] = None,
+    allow_types: AllowTypes = None,
+    max_file_size: MaxFileSize = None,
 ) -> Result[pods.Pod]:
     """Create a pod; a secondary bucket is tested before the pod uses it."""
     size = parse_size(capacity, "capacity")
@@ -64,6 +68,7 @@ def create(
     if second and not context.options.dry_run:
         _prove(context, second, "")
     places: dict[str, Any] = {"provider": chosen, "prefix": prefix, "secondary": second}
+    places["accepted"] = limits.columns(allow_types, max_file_size)
 
     def work(session: Session) -> tuple[pods.Pod, bool]:
         return pods.create(session, name, capacity=size, bucket=bucket or _bucket(context, chosen), **places)
@@ -139,6 +144,8 @@ def update(
     no_secondary: Annotated[
         bool, typer.Option("--no-secondary", help="Stop copying to the secondary provider; objects stay there.")
     ] = False,
+    allow_types: AllowTypes = None,
+    max_file_size: MaxFileSize = None,
     s3: Annotated[bool | None, typer.Option("--use-custom-s3/--no-use-custom-s3", help=OWN)] = None,
     wasabi: Annotated[bool | None, typer.Option("--use-custom-wasabi/--no-use-custom-wasabi", help=OWN)] = None,
     oracle: Annotated[bool | None, typer.Option("--use-custom-oracle/--no-use-custom-oracle", help=OWN)] = None,
@@ -147,8 +154,9 @@ def update(
     own = {
         provider: wish for provider, wish in (("s3", s3), ("wasabi", wasabi), ("oracle", oracle)) if wish is not None
     }
-    if name is None and capacity is None and not own and secondary is None and not no_secondary:
-        reason = "nothing to change: give --name, --capacity, --secondary or --use-custom-PROVIDER"
+    accepted = limits.columns(allow_types, max_file_size)
+    if name is None and capacity is None and not own and not accepted and secondary is None and not no_secondary:
+        reason = "nothing to change: give --name, --capacity or another option"
         raise UsageError(reason, "dumacle pods update")
     if secondary and no_secondary:
         raise UsageError("give either --secondary or --no-secondary", "dumacle pods update")
@@ -158,6 +166,7 @@ def update(
         "capacity": None if capacity is None else parse_size(capacity, "capacity"),
         "own_credentials": own,
         "secondary": second,
+        "accepted": accepted,
     }
     trials = credentials.switched(context, pod, own)
     if second:

@@ -46,7 +46,8 @@ class Node:
         """Write the command's own arguments and options; the shared ones follow at the end."""
         own = [param for param in self.params if param.name not in options.SHARED]
         help.write(formatter, "Arguments", help.rows(own, "argument"))
-        help.write(formatter, "Options", help.rows(own, "option"))
+        for title, some in help.panels(own):
+            help.write(formatter, title, help.rows(some, "option"))
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write the example on one line so that it can be copied, and the shared options: in full only at the top."""

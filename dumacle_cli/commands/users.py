@@ -127,7 +127,7 @@ def restore(context: Context, user: User) -> Result[users.User]:
     return context.change(lambda session: users.restore(session, user))
 
 
-@app.acts_outside("purge", example="dumacle users purge ada@example.com --yes", takes_op_id=True, confirms=True)
+@app.acts_outside("purge", example="dumacle users purge bob@example.com --yes", takes_op_id=True, confirms=True)
 def purge(context: Context, user: User) -> Result[erasure.Erased]:
     """Permanently erase a user and all their files; if interrupted, repeat it to continue.
 

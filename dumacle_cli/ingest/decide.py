@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.escapes import quoted
 from dumacle_cli.ingest.content import HEAD, content_type, extension
 from dumacle_cli.ingest.items import Attempt, Item, Outcome, Problem, Result
-from dumacle_cli.ingest.runs import LEASE_SECONDS, Run
+from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, UploadRequest
 from dumacle_cli.ingest.scan import Found, opened, reason
 from dumacle_cli.store import uploads
 from dumacle_cli.units import show_size
@@ -20,21 +20,28 @@ _BLOCK = 1024**2
 
 @dataclass(slots=True)
 class Planned:
-    """The attempts of a batch that are to be transferred, and the outcomes of its other items."""
+    """The attempts of a batch that are to be transferred, the outcomes of other items, and the items that are held.
+
+    Another process of the run is uploading what is held; look at it again later.
+    """
 
     attempts: list[Attempt] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    held: list[Item] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Compared:
     """A batch compared with the database.
 
-    `wanted` are the items to upload and whether each is a new version, `touched` file ids with their new mtimes (ns).
+    `wanted` are the items to upload and whether each is a new version, `touched` file ids with their new mtimes (ns),
+    `held` the items that another process of the run is uploading; what others of the run have ended is left out.
     """
 
     wanted: list[tuple[Item, bool]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+    held: list[Item] = field(default_factory=list)
+    known: dict[str, uploads.Known] = field(default_factory=dict)
     touched: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -45,7 +52,7 @@ class Halted(Exception):
 def known(session: Session, run: Run, batch: Sequence[Found]) -> dict[str, uploads.Known]:
     """Return what the database knows about the paths of a batch."""
     paths = [found.path for found in batch]
-    return uploads.known(session, run.target.pod_id, run.target.owner_id, run.id, paths)
+    return uploads.known(session, run.target.pod_id, run.target.owner_id, run.id, run.first, paths)
 
 
 def plan(session: Session, run: Run, compared: Compared) -> Planned:
@@ -53,10 +60,10 @@ def plan(session: Session, run: Run, compared: Compared) -> Planned:
     if compared.touched:
         ids, mtimes = zip(*compared.touched, strict=True)
         uploads.record_unchanged(session, ids, mtimes)
-    planned = Planned(outcomes=list(compared.outcomes))
+    planned = Planned(outcomes=list(compared.outcomes), held=list(compared.held))
     rest = compared.wanted
     while rest:
-        rest = _claim(session, run, rest, planned)
+        rest = _claim(session, run, rest, planned, compared.known)
     return planned
 
 
@@ -70,7 +77,7 @@ def preview(run: Run, compared: Compared, space: dict[str, int | None]) -> list[
             outcomes.append(_refused(run, item, name, free))
             continue
         space.update({name: None if free is None else free - item.size for name, free in space.items()})
-        taken = transcode is not None and transcode.takes(_content_type(item))
+        taken = transcode is not None and transcode.takes(item.content_type or _content_type(item))
         outcomes.append(Outcome(item.path, Result.UPLOADED, item.size, new_version=new_version, transcode=taken))
     return outcomes
 
@@ -86,10 +93,10 @@ def _content_type(item: Item) -> str:
 def compare(run: Run, batch: Sequence[Found], known: dict[str, uploads.Known], halted: Callable[[], bool]) -> Compared:
     """Return what to upload of a batch; files that differ only in mtime are hashed, outside of any transaction.
 
-    With `checksum` every file of the same size is hashed, and with `force` none.
+    With `checksum` every file of the same size is hashed, and with `force` none. A lost object is uploaded again.
     Raises Halted as soon as `halted` returns true.
     """
-    result = Compared()
+    result = Compared(known=known)
     for found in batch:
         if isinstance(found, Problem):
             result.outcomes.append(Outcome(found.path, found.result, error=found.reason))
@@ -104,19 +111,31 @@ def compare(run: Run, batch: Sequence[Found], known: dict[str, uploads.Known], h
 def _compare(run: Run, result: Compared, item: Item, found: uploads.Known | None, halted: Callable[[], bool]) -> None:
     if found is None:
         result.wanted.append((item, False))
+    elif found.ended:
+        return
+    elif found.held:
+        result.held.append(item)
     elif found.busy_run is not None:
-        error = f"run {found.busy_run} is uploading it now"
-        result.outcomes.append(Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error))
-    elif found.version_id is None or run.request.force:
+        result.outcomes.append(_busy(item, found))
+    elif found.version_id is None or found.lost or run.request.force:
         result.wanted.append((item, found.version_id is not None))
     else:
-        _compare_content(result, item, found, run.request.checksum, halted)
+        _compare_content(run.request, result, item, found, halted)
+
+
+def _busy(item: Item, found: uploads.Known) -> Outcome:
+    error = f"run {found.busy_run} is uploading it now"
+    if found.busy_run == uploads.DIRECT:
+        error = f"a client is sending it to the store now; to end that: dumacle files abort {found.file_id}"
+    return Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error)
 
 
 def _compare_content(
-    result: Compared, item: Item, found: uploads.Known, checksum: bool, halted: Callable[[], bool]
+    request: UploadRequest, result: Compared, item: Item, found: uploads.Known, halted: Callable[[], bool]
 ) -> None:
     same_time = found.mtime_ns == item.mtime_ns
+    # A source is deleted only if its bytes are compared with what is stored, not its size and time.
+    checksum = request.checksum or request.delete_source
     try:
         trusted = same_time and not checksum
         same = found.size == item.size and (trusted or _digest(item.source, halted) == found.sha256)
@@ -124,11 +143,23 @@ def _compare_content(
         result.outcomes.append(Outcome(item.path, Result.FAILED, item.size, found.file_id, error=reason(error)))
         return
     if not same:
-        result.wanted.append((item, True))
+        _take_changed(request, result, item, found)
         return
-    result.outcomes.append(Outcome(item.path, Result.UNCHANGED, item.size, found.file_id))
+    proven = item if checksum and found.upload_status == "verified" else None
+    result.outcomes.append(Outcome(item.path, Result.UNCHANGED, item.size, found.file_id, proven=proven))
     if not same_time or found.upload_status not in ("uploaded", "verified"):
         result.touched.append((found.file_id, item.mtime_ns))
+
+
+def _take_changed(request: UploadRequest, result: Compared, item: Item, found: uploads.Known) -> None:
+    if request.on_change == "version":
+        result.wanted.append((item, True))
+        return
+    kept = request.on_change == "keep"
+    error = f"its content differs from what is stored, and --on-change is {request.on_change}"
+    result.outcomes.append(
+        Outcome(item.path, Result.SKIPPED if kept else Result.REFUSED, item.size, found.file_id, error=error)
+    )
 
 
 def _digest(source: bytes, halted: Callable[[], bool]) -> bytes:
@@ -141,7 +172,9 @@ def _digest(source: bytes, halted: Callable[[], bool]) -> bytes:
     return digest.digest()
 
 
-def _claim(session: Session, run: Run, rest: list[tuple[Item, bool]], planned: Planned) -> list[tuple[Item, bool]]:
+def _claim(
+    session: Session, run: Run, rest: list[tuple[Item, bool]], planned: Planned, known: dict[str, uploads.Known]
+) -> list[tuple[Item, bool]]:
     """Lease capacity for as many of the first items as fit, and return the rest."""
     wanted, target = sum(item.size for item, _ in rest), run.target
     lease = uploads.take_lease(session, target.pod_id, target.owner_id, run.id, wanted, rest[0][0].size, LEASE_SECONDS)
@@ -149,20 +182,27 @@ def _claim(session: Session, run: Run, rest: list[tuple[Item, bool]], planned: P
         refused_by, free = lease.refused_by or "pod", lease.free
         planned.outcomes += [_refused(run, item, refused_by, free) for item, _ in rest if item.size > free]
         return [(item, new) for item, new in rest if item.size <= free]
-    fitting, size = _fitting(rest, lease.granted)
-    planned.attempts += _intend(session, run, lease.id, rest[:fitting])
+    fitting = _fitting(rest, lease.granted)
+    attempts = _intend(session, run, lease.id, rest[:fitting], known)
+    taken = {attempt.item.path for attempt in attempts}
+    planned.attempts += attempts
+    planned.held += [item for item, _ in rest[:fitting] if item.path not in taken]
+    size = sum(attempt.item.size for attempt in attempts)
     if size < lease.granted:
         uploads.trim_lease(session, lease.id, size)
+    if not attempts:
+        uploads.close_leases(session, [lease.id])
     return rest[fitting:]
 
 
-def _fitting(rest: Iterable[tuple[Item, bool]], granted: int) -> tuple[int, int]:
+def _fitting(rest: Iterable[tuple[Item, bool]], granted: int) -> int:
     count = size = 0
     for item, _ in rest:
-        if size + item.size > granted:
+        size += item.size
+        if size > granted:
             break
-        count, size = count + 1, size + item.size
-    return count, size
+        count += 1
+    return count
 
 
 def _refused(run: Run, item: Item, refused_by: str, free: int) -> Outcome:
@@ -179,19 +219,65 @@ def _limited(run: Run, item: Item, error: str) -> Outcome:
     return Outcome(item.path, Result.REFUSED, item.size, error=error, fix=fix)
 
 
-def _intend(session: Session, run: Run, lease: int, wanted: Sequence[tuple[Item, bool]]) -> list[Attempt]:
+def _intend(
+    session: Session, run: Run, lease: int, wanted: Sequence[tuple[Item, bool]], known: dict[str, uploads.Known]
+) -> list[Attempt]:
+    """Write the intents of what nobody holds and nobody changed since it was compared; the rest has no attempt."""
+    target = run.target
+    present = uploads.lock_present(session, target.pod_id, target.owner_id, [item.path for item, _ in wanted])
+    free = [(item, new) for item, new in wanted if _is_free(present.get(item.path), known.get(item.path))]
+    # Whoever held these was silent for too long: its leases are closed, so that nothing more is recorded under them.
+    silent = {each.lease_id for item, _ in free if (each := present.get(item.path)) and each.lease_open}
+    uploads.close_leases(session, [each for each in silent if each is not None])
+    continued = {item.path: each for item, _ in free if (each := present.get(item.path)) and _goes_on(item, each)}
     columns: dict[str, list[object]] = {
-        "path": [item.path for item, _ in wanted],
-        "size": [item.size for item, _ in wanted],
-        "mtime_ns": [item.mtime_ns for item, _ in wanted],
-        "key": [_new_key(run.target.key_prefix, item.path) for item, _ in wanted],
-        "content_type": ["application/octet-stream"] * len(wanted),
+        "path": [item.path for item, _ in free],
+        "size": [item.size for item, _ in free],
+        "mtime_ns": [item.mtime_ns for item, _ in free],
+        "key": [_new_key(target.key_prefix, item.path) for item, _ in free],
+        "content_type": ["application/octet-stream"] * len(free),
+        "file_id": [present[item.path].file_id if item.path in present else None for item, _ in free],
+        "continued": [continued[item.path].version_id if item.path in continued else None for item, _ in free],
     }
-    rows = uploads.intend(session, run.target.pod_id, run.target.owner_id, run.id, lease, columns)
-    return [
-        Attempt(item, row.file_id, row.version_id, lease, row.key, new)
-        for (item, new), row in zip(wanted, rows, strict=True)
-    ]
+    made = uploads.intend(session, target.pod_id, target.owner_id, run.id, lease, columns)
+    if continued:
+        versions = [each.version_id for each in continued.values() if each.version_id is not None]
+        uploads.continue_attempts(session, run.id, lease, versions)
+    attempts = [_attempt(item, new, lease, made.get(item.path), continued.get(item.path)) for item, new in free]
+    return [attempt for attempt in attempts if attempt]
+
+
+def _is_free(present: uploads.Present | None, known: uploads.Known | None) -> bool:
+    """Return whether an item can be claimed; that a file is locked by others only shows when it is to be made."""
+    if present is None:
+        return True
+    return not present.held and present.current == (known.version_id if known else None)
+
+
+def _goes_on(item: Item, present: uploads.Present) -> bool:
+    same = (present.size, present.mtime_ns) == (item.size, item.mtime_ns)
+    return same and bool(present.upload_id and present.part_size)
+
+
+def _attempt(
+    item: Item, new: bool, lease: int, made: uploads.Attempt | None, present: uploads.Present | None
+) -> Attempt | None:
+    if made:
+        return Attempt(item, made.file_id, made.version_id, lease, made.key, new)
+    if present is None or present.version_id is None:
+        return None
+    return Attempt(
+        item,
+        present.file_id,
+        present.version_id,
+        lease,
+        present.key,
+        new,
+        upload_id=present.upload_id or "",
+        part_size=present.part_size or 0,
+        part_etags=tuple((present.part_etags or "").split()),
+        stored_sha256=present.sha256 or b"",
+    )
 
 
 def _new_key(prefix: str, path: str) -> str:

@@ -1,38 +1,69 @@
-"""The upload engine: scans, decides, transfers and records at the same time, in one event loop.
+"""The upload engine: threads that scan and decide, that read, hash and send, and that record, all at the same time.
 
-It spans many transactions; each stage commits its own.
+A sender takes a few files at once and does all that a file needs, so that no file passes from thread to thread. The
+main thread only waits, so that it can act on signals. The engine spans many transactions; each stage commits its own.
 """
 
-import asyncio
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import decide, runs, transfer
-from dumacle_cli.ingest.interruption import cancelling
-from dumacle_cli.ingest.items import Attempt, Progress, Result, Tally
-from dumacle_cli.ingest.pace import Pace
+from dumacle_cli.ingest.interruption import LOOK, join, start
+from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch, Tally, Times
+from dumacle_cli.ingest.pace import MOST, Bandwidth, Pace, affordable
 from dumacle_cli.ingest.record import Journal, Recorder
 from dumacle_cli.ingest.scan import Found, scan
+from dumacle_cli.store import uploads
 from dumacle_cli.store.database import Database
 
+T = TypeVar("T")
 BATCH = 1000
 """Items planned in one transaction, and leased for in one statement."""
-AHEAD = 2
-"""Batches that are planned before their files are read."""
-READERS = 2
-READ_MOST = 32
+LEAST_BATCH = 64
+BATCH_PER_SENDER = 4
+"""Items planned in one transaction for each request at once, so that a process leaves work to others that join."""
+HELD_PAUSE = 1.0
+"""Seconds until what other processes of the run hold is looked at again."""
+TOGETHER = 16
+"""The most files that a sender takes at once."""
+TOGETHER_SIZE = 2 * transfer.MIB
+LARGE_AT_ONCE = 4
 HEARTBEAT = 5.0
 """Seconds between heartbeats."""
 FAULTS_IN_A_ROW = 64
-"""Consecutive store errors after which the run gives up."""
-THREADS = 24
+"""Consecutive refusals of the store after which the run gives up."""
+GRACE = 7.0
+"""Seconds for which requests in flight may still end after a signal or an error."""
+LAST_RECORDS = 2.0
+"""Seconds for which the last results may then be recorded."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Files that wait to be sent, and the number of threads that send them."""
+
+    large: bool
+    most: Callable[[], int]
+    waiting: deque[Attempt] = field(default_factory=deque)
+    senders: int = 0
+
+    def take(self) -> list[Attempt]:
+        """Take a few files: fewer near the end, so that all senders end at the same time."""
+        share = 1 if self.large else min(TOGETHER, 1 + len(self.waiting) // (2 * self.senders))
+        taken, size = [self.waiting.popleft()], 0
+        while self.waiting and len(taken) < share and size < TOGETHER_SIZE:
+            taken.append(self.waiting.popleft())
+            size += taken[-1].item.size
+        return taken
 
 
 class Engine:
@@ -46,187 +77,241 @@ class Engine:
         progress: Progress,
         results: TextIO | None,
         tally: Tally,
+        patience: retry.Patience,
     ) -> None:
-        self.database, self.store, self.run, self.progress, self.tally = database, store, run, progress, tally
+        self.database, self.run, self.progress, self.tally, self.patience = database, run, progress, tally, patience
+        self.halted = patience.halted
         request = self.request = run.request
-        self.recorder = Recorder(database, request.operation, progress, results, tally, request.transcode)
-        self.journal = Journal(database)
-        self.small: asyncio.Queue[Attempt | None] = asyncio.Queue(maxsize=BATCH * AHEAD)
-        self.large: asyncio.Queue[Attempt | None] = asyncio.Queue(maxsize=BATCH * AHEAD)
+        self.recorder = Recorder(database, run, progress, results, tally, patience, self._stop_after)
+        self.journal = Journal(database, patience)
+        self.batch = min(BATCH, max(LEAST_BATCH, BATCH_PER_SENDER * (request.concurrency or MOST)))
+        self.pace = Pace(affordable(request.concurrency or MOST))
+        self.bandwidth = Bandwidth(request.bandwidth, self.halted)
+        self.lanes = self._lanes(store)
         # A body that is not sent in parts must fit the budget; an empty file has no parts.
         self.large_from = min(max(1, request.large_file_size), transfer.IN_FLIGHT)
-        self.pace = Pace(request.concurrency)
+        self.small, self.large = _Lane(False, lambda: self.pace.limit), _Lane(True, lambda: LARGE_AT_ONCE)
         self.under_way: dict[int, Attempt] = {}
-        self.halted = threading.Event()
-        self.faults = 0
+        self.spent = Stopwatch()
+        self._planning = 0.0
+        self._lock = threading.Lock()
+        self._more, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
+        self._planned_all = self._over = False
+        self._threads: list[threading.Thread] = []
+        self._sent_all = threading.Event()
+        self._error: BaseException | None = None
+        self._faults = 0
+        self._fault: errors.DumacleError | None = None
 
-    async def drive(self) -> None:
-        """Run all stages; results are recorded even if an error or a signal breaks them off."""
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="upload"))
-        with cancelling():
-            recording = asyncio.create_task(self.recorder.run())
-            try:
-                await self._stages(recording)
-            finally:
-                await self._finish(recording)
-        self._stop_after()
-
-    async def _stages(self, recording: asyncio.Task[None]) -> None:
-        beating = asyncio.create_task(self._beat())
-        working = asyncio.create_task(self._work())
-        try:
-            await asyncio.wait({recording, beating, working}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (recording, beating, working):
-                if task.done():
-                    task.result()
-        finally:
-            self.halted.set()
-            await _stop(working, beating)
-
-    async def _work(self) -> None:
-        try:
-            async with Puts(self.store.location, self.request.concurrency) as puts, asyncio.TaskGroup() as group:
-                lanes = self._lanes(puts)
-                group.create_task(self._plan())
-                for _ in range(READERS):
-                    group.create_task(self._read_small(lanes))
-                for _ in range(transfer.LARGE_AT_ONCE):
-                    group.create_task(self._send_large(lanes))
-        except BaseExceptionGroup as broken:
-            raise transfer.first(broken) from None
-
-    def _lanes(self, puts: Puts) -> transfer.Lanes:
+    def _lanes(self, store: ObjectStore) -> transfer.Lanes:
+        where = store.location
+        name = f"the store {where.provider} at {where.endpoint or 'AWS'}"
         return transfer.Lanes(
-            puts,
-            self.store,
-            self.request.concurrency,
+            Puts(where, self.bandwidth.take if self.request.bandwidth else None),
+            store,
             transfer.Budget(transfer.IN_FLIGHT),
+            self.pace,
+            retry.Patience(name, self.request.patience, _is_outage, self.progress.say, self.halted),
             self.progress,
             self.journal,
+            transfer.Crew(transfer.PART_SENDERS, self._fail),
+            self.halted,
+            self._add,
         )
 
-    async def _finish(self, recording: asyncio.Task[None]) -> None:
-        """Cancel what is still under way, and commit all results."""
-        for attempt in self.under_way.values():
-            attempt.result, attempt.error = Result.CANCELLED, "the run was broken off"
-            self.recorder.take(attempt)
-        self.recorder.finish()
-        await recording
-
-    async def _plan(self) -> None:
-        found = scan(self.request.sources, self.request.prefix, allow_empty=self.request.allow_empty)
-        while batch := await asyncio.to_thread(_next, found):
-            attempts = await self._planned(batch)
-            for attempt in attempts:
-                lane = self.large if attempt.item.size >= self.large_from else self.small
-                await lane.put(attempt)
-            await self.recorder.caught_up()
-        for _ in range(READERS):
-            await self.small.put(None)
-        for _ in range(transfer.LARGE_AT_ONCE):
-            await self.large.put(None)
-
-    async def _planned(self, batch: Sequence[Found]) -> list[Attempt]:
-        """Plan in a thread and wait for it even if cancelled, because what it commits is under way."""
-        planning = asyncio.create_task(asyncio.to_thread(self._plan_batch, batch))
+    def drive(self) -> Times:
+        """Run all stages and return their times; results are recorded even if an error or a signal breaks them off."""
+        recording = start(self.recorder.run, "recorder", self._fail)
+        start(self._beat, "heartbeat", self._fail)
         try:
-            planned = await asyncio.shield(planning)
+            self._start(self._plan, "planner")
+            self._await(self._sent_all.is_set)
+            self.recorder.finish()
+            self._await(lambda: not recording.is_alive())
+        except BaseException:
+            self._break_off(recording)
+            raise
         finally:
-            await asyncio.wait([planning])
-            if not planning.exception():
-                self._begin(planning.result().attempts)
-        self.recorder.report(planned.outcomes)
-        return planned.attempts
+            self._over = True
+            self.lanes.crew.close()
+            self.lanes.puts.close()
+        if self._fault and not self.tally.counts[Result.UPLOADED]:
+            raise self._fault
+        return self._times()
 
-    def _begin(self, attempts: Sequence[Attempt]) -> None:
-        self.recorder.expect(attempts)
-        self.under_way.update((attempt.version_id, attempt) for attempt in attempts)
-        self.progress.planned(len(attempts), sum(attempt.item.size for attempt in attempts))
+    def _times(self) -> Times:
+        waiting = self.lanes.patience.waited + self.bandwidth.waited
+        return Times(
+            reading=self.spent.reading,
+            hashing=self.spent.hashing,
+            network=max(0.0, self.spent.sending - waiting),
+            database=self._planning + self.recorder.seconds,
+            waiting=waiting + self.patience.waited,
+        )
+
+    def _start(self, work: Callable[[], None], name: str) -> None:
+        self._threads.append(start(work, name, self._fail))
+
+    def _await(self, is_done: Callable[[], bool]) -> None:
+        """Wait for the other threads; raises the first error of any of them, and what a signal raises."""
+        with self._lock:
+            while not (is_done() or self._error):
+                self._more.wait(LOOK)
+        if self._error:
+            raise self._error
+
+    def _break_off(self, recording: threading.Thread) -> None:
+        """Let what is in flight end, cancel what does not end in time, and commit all results."""
+        self.halted.set()
+        with self._lock:
+            self._more.notify_all()
+            self._room.notify_all()
+        join(self._threads, GRACE)
+        while self.under_way:
+            _, attempt = self.under_way.popitem()
+            # A copy: its thread may hang in a request, and change the attempt later.
+            self.recorder.take(replace(attempt, result=Result.CANCELLED, error=transfer.BROKEN_OFF))
+        self.recorder.finish()
+        join([recording], LAST_RECORDS)
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self.halted.set()
+        with self._lock:
+            self._more.notify_all()
+
+    def _stop_after(self) -> None:
+        if self.request.stop_after and self.tally.failures >= self.request.stop_after:
+            self._fail(errors.StoppedAfter(count=self.tally.failures, first=self.tally.first_error))
+
+    # Planning
+
+    def _plan(self) -> None:
+        found = scan(self.request.sources, self.request.prefix, self.request.rules)
+        held: list[Item] = []
+        while not self.halted.is_set() and (batch := list(islice(found, self.batch))):
+            held += self._plan_and_begin(batch)
+        # What other processes of the run were uploading: it has ended when they have, or they are silent.
+        while held and not self.halted.wait(HELD_PAUSE):
+            held = held[BATCH:] + self._plan_and_begin(held[:BATCH])
+        with self._lock:
+            self._planned_all = True
+            self._more.notify_all()
+            self._end_if_all_is_sent()
+
+    def _plan_and_begin(self, batch: Sequence[Found]) -> list[Item]:
+        """Plan a batch, queue its attempts, and return what other processes of the run hold."""
+        planned = self._plan_batch(batch)
+        self._begin(planned.attempts)
+        self.recorder.report(planned.outcomes)
+        self.recorder.caught_up(self.halted)
+        return planned.held
 
     def _plan_batch(self, batch: Sequence[Found]) -> decide.Planned:
-        with self.database.session(read_only=True) as session:
-            known = decide.known(session, self.run, batch)
-        compared = decide.compare(self.run, batch, known, self.halted.is_set)
-        if not (compared.wanted or compared.touched):
-            return decide.Planned(outcomes=compared.outcomes)
+        def read() -> dict[str, uploads.Known]:
+            with self.database.session(read_only=True) as session:
+                return decide.known(session, self.run, batch)
 
         def write() -> decide.Planned:
             with self.database.session() as session:
                 return decide.plan(session, self.run, compared)
 
-        return retry.on_lock(write)
+        known = self._timed(lambda: self.patience.call(read))
+        compared = decide.compare(self.run, batch, known, self.halted.is_set)
+        if not (compared.wanted or compared.touched):
+            return decide.Planned(outcomes=compared.outcomes, held=compared.held)
+        return self._timed(lambda: self.patience.call(lambda: retry.on_lock(write)))
 
-    async def _read_small(self, lanes: transfer.Lanes) -> None:
-        async with asyncio.TaskGroup() as puts:
-            while attempts := await _some(self.small):
-                await lanes.budget.take(sum(lanes.cost(attempt.item.size) for attempt in attempts))
-                bodies = await asyncio.to_thread(transfer.read_small, attempts, lanes.needs_md5)
-                for attempt, body in zip(attempts, bodies, strict=True):
-                    puts.create_task(self._put_small(lanes, attempt, body))
-                del bodies, body
-
-    async def _put_small(self, lanes: transfer.Lanes, attempt: Attempt, body: bytes | None) -> None:
+    def _timed(self, work: Callable[[], T]) -> T:
+        began = time.monotonic()
         try:
-            async with self.pace.slot(attempt.item.size):
-                fault = await transfer.put_small(lanes, attempt, body)
+            return work()
         finally:
-            lanes.budget.give(lanes.cost(attempt.item.size))
-        self._ended(attempt, fault)
+            self._planning += time.monotonic() - began
 
-    async def _send_large(self, lanes: transfer.Lanes) -> None:
-        while attempt := await self.large.get():
-            fault = await transfer.put_large(lanes, attempt)
-            self.journal.percents.pop(attempt.file_id, None)
-            self._ended(attempt, fault)
+    def _begin(self, attempts: Sequence[Attempt]) -> None:
+        self.recorder.expect(attempts)
+        self.under_way.update((attempt.version_id, attempt) for attempt in attempts)
+        self.progress.planned(len(attempts), sum(attempt.item.size for attempt in attempts))
+        with self._lock:
+            for attempt in attempts:
+                in_parts = attempt.item.size >= self.large_from or attempt.upload_id
+                lane = self.large if in_parts else self.small
+                lane.waiting.append(attempt)
+            self._staff(self.small)
+            self._staff(self.large)
+            self._more.notify_all()
+            while len(self.small.waiting) + len(self.large.waiting) > 2 * self.batch and not self.halted.is_set():
+                self._room.wait(LOOK)
 
-    def _ended(self, attempt: Attempt, fault: errors.DumacleError | None) -> None:
-        del self.under_way[attempt.version_id]
+    # Sending
+
+    def _staff(self, lane: _Lane) -> None:
+        """Start senders, as many as there is work for and the pace allows; the caller holds the lock."""
+        while lane.senders < min(lane.most(), len(lane.waiting)):
+            lane.senders += 1
+            self._start(partial(self._send, lane), "sender")
+
+    def _send(self, lane: _Lane) -> None:
+        spent = Stopwatch()
+        while attempts := self._take(lane):
+            for attempt in attempts:
+                if self.halted.is_set():
+                    break
+                fault = transfer.put(self.lanes, attempt, lane.large, spent)
+                self.pace.done(attempt.item.size, bool(lane.waiting))
+                self._end(attempt, fault)
+        self._add(spent)
+
+    def _add(self, spent: Stopwatch) -> None:
+        with self._lock:
+            self.spent.add(spent)
+
+    def _take(self, lane: _Lane) -> list[Attempt]:
+        """Wait for files and take a few; if there are none any more, or too many senders, this one ends."""
+        with self._lock:
+            while not (lane.waiting or self._planned_all or self.halted.is_set()):
+                self._more.wait()
+            if self.halted.is_set() or not lane.waiting or lane.senders > lane.most():
+                lane.senders -= 1
+                self._end_if_all_is_sent()
+                return []
+            self._staff(lane)
+            self._room.notify()
+            return lane.take()
+
+    def _end_if_all_is_sent(self) -> None:
+        busy = any(lane.waiting or lane.senders for lane in (self.small, self.large))
+        if self._planned_all and not busy:
+            self._sent_all.set()
+            self._more.notify_all()
+
+    def _end(self, attempt: Attempt, fault: errors.DumacleError | None) -> None:
+        self.journal.percents.pop(attempt.file_id, None)
+        if self.under_way.pop(attempt.version_id, None) is None:
+            return  # It was cancelled meanwhile.
         self.recorder.take(attempt)
         if attempt.result is Result.UPLOADED:
-            self.faults = 0
-        elif fault:
-            self.faults += 1
-            if self.faults >= FAULTS_IN_A_ROW:
-                raise fault
-        self._stop_after()
+            self._faults = 0
+        elif fault and not self.halted.is_set():
+            self._faults, self._fault = self._faults + 1, fault
+            patience_is_over = self.request.patience > 0 and self.lanes.patience.is_out and _is_outage(fault)
+            if patience_is_over or self._faults >= FAULTS_IN_A_ROW:
+                self._fail(fault)
 
-    def _stop_after(self) -> None:
-        if self.request.stop_after and self.tally.failures >= self.request.stop_after:
-            raise errors.StoppedAfter(count=self.tally.failures, first=self.tally.first_error)
+    # Heartbeats
 
-    async def _beat(self) -> None:
+    def _beat(self) -> None:
         """Keep the run and its leases alive, and publish the progress of large files."""
         beat = 0.0
-        while True:
-            await asyncio.sleep(1)
+        while not (self.halted.wait(1) or self._over):
             percents = dict(self.journal.percents)
             beat += 1
             if percents or beat >= HEARTBEAT:
-                await asyncio.to_thread(retry.on_lock, partial(runs.keep_alive, self.database, self.run, percents))
+                keep_alive = partial(runs.keep_alive, self.database, self.run, percents)
+                self.patience.call(partial(retry.on_lock, keep_alive))
                 beat = 0.0
 
 
-def _next(found: Iterator[Found]) -> list[Found]:
-    return list(islice(found, BATCH))
-
-
-async def _some(queue: asyncio.Queue[Attempt | None]) -> list[Attempt]:
-    """Take the attempts that are queued, up to what is read together; an empty list is the end."""
-    first = await queue.get()
-    if first is None:
-        return []
-    attempts, size = [first], first.item.size
-    while len(attempts) < READ_MOST and size < transfer.READ_TOGETHER and not queue.empty():
-        attempt = queue.get_nowait()
-        if attempt is None:
-            queue.put_nowait(None)
-            break
-        attempts.append(attempt)
-        size += attempt.item.size
-    return attempts
-
-
-async def _stop(*tasks: asyncio.Task[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _is_outage(error: errors.DumacleError) -> bool:
+    return isinstance(error, errors.StoreUnavailable)

@@ -1,58 +1,31 @@
-"""Signals while an event loop runs: the first one cancels the task so that it can clean up; a second one raises."""
+"""Waiting in the main thread, which alone receives signals, for threads that may hang."""
 
-import asyncio
-import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import Any
+import time
+from collections.abc import Callable, Iterable
 
-WANTED = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
-
-
-@contextmanager
-def cancelling() -> Iterator[None]:
-    """Cancel this task when a signal handler raises, and raise the handler's exception once the task has ended.
-
-    An exception raised by a handler would otherwise break off an arbitrary callback, such as that of one file.
-    """
-    raised: list[BaseException] = []
-    before = _handlers()
-    for number, handler in before.items():
-        signal.signal(number, _deferred(handler, raised))
-    try:
-        yield
-    except asyncio.CancelledError:
-        if raised:
-            raise raised[0] from None
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+LOOK = 0.5
+"""Seconds between two looks at threads that are awaited."""
 
 
-def _handlers() -> dict[signal.Signals, Callable[[int, FrameType | None], Any]]:
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    found = {number: signal.getsignal(number) for number in WANTED}
-    return {number: handler for number, handler in found.items() if callable(handler)}
+def start(work: Callable[[], None], name: str, failed: Callable[[BaseException], None]) -> threading.Thread:
+    """Start a thread that does not keep the process alive, and hand the error that ends it to `failed`."""
 
-
-def _deferred(
-    handler: Callable[[int, FrameType | None], Any], raised: list[BaseException]
-) -> Callable[[int, FrameType | None], None]:
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-
-    def handle(number: int, frame: FrameType | None) -> None:
+    def run() -> None:
         try:
-            handler(number, frame)
-        except BaseException as broken:
-            if raised:
-                raise
-            raised.append(broken)
-            if task:
-                task.cancel()
-            loop.call_soon_threadsafe(lambda: None)  # wakes the loop if it is waiting for a socket
+            work()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the main thread
+            failed(error)
 
-    return handle
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+def join(threads: Iterable[threading.Thread], seconds: float) -> bool:
+    """Wait for threads for so many seconds in all, and return whether all have ended."""
+    until = time.monotonic() + seconds
+    for thread in list(threads):
+        while thread.is_alive() and (left := until - time.monotonic()) > 0:
+            thread.join(min(LOOK, left))
+    return not any(thread.is_alive() for thread in list(threads))

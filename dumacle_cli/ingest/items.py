@@ -1,5 +1,6 @@
 """What passes through the engine: the items found, the attempts to upload them, and the result of each."""
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,12 +26,17 @@ FAILURES = (Result.CHANGED, Result.REFUSED, Result.CANCELLED, Result.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A file to upload: its path in the pod, its path on this machine, size (bytes) and mtime (ns)."""
+    """A file to upload: its path in the pod, its path on this machine, size (bytes) and mtime (ns).
+
+    The inode is 0 if a symbolic link leads there; the content type is empty unless it was given.
+    """
 
     path: str
     source: bytes
     size: int
     mtime_ns: int
+    inode: int = 0
+    content_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +50,10 @@ class Problem:
 
 @dataclass(slots=True)
 class Attempt:
-    """An item with its committed row, key and lease."""
+    """An item with its committed row, key and lease; with an upload id if it continues an earlier upload in parts.
+
+    `part_etags` are known if all parts were stored, and `stored_sha256` is then what they were made from.
+    """
 
     item: Item
     file_id: int
@@ -52,19 +61,61 @@ class Attempt:
     lease_id: int
     key: str
     new_version: bool
+    upload_id: str = ""
+    """The multipart upload to continue, with parts of `part_size` bytes; or the one that was begun."""
+    part_size: int = 0
     content_type: str = ""
     sha256: bytes = b""
     md5: bytes | None = None
     etag: str = ""
     error: str = ""
     result: Result = Result.UPLOADED
+    part_etags: tuple[str, ...] = ()
+    stored_sha256: bytes = b""
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """The seconds that one thread spent in each stage; `start` begins a stage, the others end it and begin the next."""
+
+    reading: float = 0.0
+    hashing: float = 0.0
+    sending: float = 0.0
+    _at: float = 0.0
+
+    def start(self) -> None:
+        """Begin a stage now."""
+        self._at = time.perf_counter()
+
+    def read(self) -> None:
+        """The stage that ends was reading."""
+        self.reading += self._lap()
+
+    def hashed(self) -> None:
+        """The stage that ends was hashing."""
+        self.hashing += self._lap()
+
+    def sent(self) -> None:
+        """The stage that ends was sending."""
+        self.sending += self._lap()
+
+    def add(self, other: "Stopwatch") -> None:
+        """Add the times of another one."""
+        self.reading += other.reading
+        self.hashing += other.hashing
+        self.sending += other.sending
+
+    def _lap(self) -> float:
+        before, self._at = self._at, time.perf_counter()
+        return self._at - before
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of one item, as in a line of `--results`.
 
-    If a limit refused the item, `fix` is the command that explains the limit.
+    If a limit refused the item, `fix` is the command that explains the limit. `proven` is the item if its content is
+    proven to be stored.
     """
 
     path: str
@@ -77,6 +128,7 @@ class Outcome:
     fix: str = ""
     new_version: bool = False
     transcode: bool = False
+    proven: Item | None = None
 
 
 @dataclass(slots=True)
@@ -92,6 +144,10 @@ class Tally:
     """Files that a limit refused."""
     first_fix: str = ""
     first_error: str = ""
+    sources_deleted: int = 0
+    sources_kept: int = 0
+    first_kept: str = ""
+    """The first source that should have been deleted and was kept, with the reason."""
 
     @property
     def planned(self) -> int:
@@ -119,8 +175,23 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """Where the time of a run went, in seconds, summed over its threads: together they exceed the time that passed."""
+
+    reading: float = 0.0
+    hashing: float = 0.0
+    network: float = 0.0
+    database: float = 0.0
+    waiting: float = 0.0
+    """Waited for a service that was away, or for the bandwidth that was set."""
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
-    """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued."""
+    """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued.
+
+    The seconds of the stages are summed over all threads, so together they exceed `seconds`.
+    """
 
     run: int | None
     planned: int
@@ -135,10 +206,17 @@ class Summary:
     planned_size: Bytes
     uploaded_size: Bytes
     transcodes: int
+    sources_deleted: int
+    sources_kept: int
     seconds: float
+    reading_seconds: float
+    hashing_seconds: float
+    network_seconds: float
+    database_seconds: float
+    waiting_seconds: float
 
 
-def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
+def summarise(tally: Tally, run: int | None, seconds: float, times: Times) -> Summary:
     """Return the totals as commands show them; `run` is None for a preview."""
     return Summary(
         run=run,
@@ -147,7 +225,14 @@ def summarise(tally: Tally, run: int | None, seconds: float) -> Summary:
         planned_size=tally.planned_bytes,
         uploaded_size=tally.uploaded_bytes,
         transcodes=tally.transcodes,
+        sources_deleted=tally.sources_deleted,
+        sources_kept=tally.sources_kept,
         seconds=round(seconds, 3),
+        reading_seconds=round(times.reading, 3),
+        hashing_seconds=round(times.hashing, 3),
+        network_seconds=round(times.network, 3),
+        database_seconds=round(times.database, 3),
+        waiting_seconds=round(times.waiting, 3),
         **totals(tally),
     )
 
@@ -158,7 +243,7 @@ def totals(tally: Tally) -> dict[str, int]:
 
 
 class Progress(Protocol):
-    """Receives the progress of a run; called often, from the event loop's thread."""
+    """Receives the progress of a run; called often, from several threads at once."""
 
     def planned(self, files: int, size: int) -> None:
         """More files, with `size` bytes in total, will be uploaded."""
@@ -168,6 +253,9 @@ class Progress(Protocol):
 
     def ended(self, outcome: Outcome) -> None:
         """An item ended, and its result is committed."""
+
+    def say(self, line: str) -> None:
+        """The run waits for something, or goes on."""
 
 
 class NoProgress:
@@ -180,4 +268,7 @@ class NoProgress:
         """Ignore it."""
 
     def ended(self, outcome: Outcome) -> None:
+        """Ignore it."""
+
+    def say(self, line: str) -> None:
         """Ignore it."""

@@ -1,77 +1,107 @@
-"""How many small objects are in flight at once: doubled while that raises throughput."""
+"""How many requests are in flight at once: doubled while that raises throughput, halved when the store asks for it."""
 
-import asyncio
+import resource
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
-LEAST = 96
-WINDOW = 0.5
+START = 64
+MOST = 512
+"""The most requests in flight unless a number is set."""
+WINDOW = 0.4
 """Seconds over which a rate is measured, at least; each slot must also have been used once."""
 MIN_GAIN = 1.15
 """Doubling the slots must raise the rate by this factor."""
 REST = 20
-"""Windows until doubling is tried again, starting one step lower."""
+"""Windows until doubling is tried again, from one step lower."""
 REQUEST = 64 * 1024
 """The overhead of a request, in bytes."""
+CALM = 1.0
+"""Seconds between two halvings: what was in flight at the first one still fails."""
+OTHER_FILES = 40
+"""File descriptors that are not a sender's: the database, the scan, standard streams, large files."""
 
 
 class Pace:
-    """Slots for requests, `LEAST` to `most` of them, adjusted to the measured rate."""
+    """The number of requests that may be in flight, up to `most`; safe to share between threads."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
-        self.limit = min(LEAST, most)
-        self._slots = asyncio.Semaphore(self.limit)
-        self._owed = 0
-        self._clock = clock
-        self._begin()
-        self._slower, self._slower_rate = self.limit, 0.0
-        self._resting = 1
+        self.limit = min(START, most)
+        self._clock, self._lock = clock, threading.Lock()
+        self._begin(clock())
+        self._halved = self._since
+        self._before, self._rate_before = self.limit, 0.0
+        self._resting = 0
 
-    @asynccontextmanager
-    async def slot(self, size: int) -> AsyncIterator[None]:
-        """Wait for a slot and hold it for a request with `size` bytes."""
-        await self._slots.acquire()
-        try:
-            yield
-        finally:
-            self._give(size)
+    def done(self, size: int, waiting: bool) -> None:
+        """Count a request of `size` bytes; `waiting` tells whether more are waiting for a slot."""
+        with self._lock:
+            self._done += 1
+            self._moved += size + REQUEST
+            now = self._clock()
+            if self._done < self.limit:
+                return
+            if self._settling:
+                self._begin(now)
+            elif now - self._since >= WINDOW:
+                limit = self.limit
+                if waiting:
+                    self._judge(self._moved / (now - self._since))
+                self._begin(now, settling=self.limit != limit)
 
-    def _give(self, size: int) -> None:
-        self._done += 1
-        self._moved += size + REQUEST
-        if self._done >= self.limit and self._clock() - self._since >= WINDOW:
-            self._judge(self._moved / (self._clock() - self._since))
-            self._begin()
-        if self._owed:
-            self._owed -= 1
-        else:
-            self._slots.release()
+    def slow_down(self) -> None:
+        """Halve the limit, because the store is overloaded or does not answer."""
+        with self._lock:
+            now = self._clock()
+            if now - self._halved >= CALM:
+                self.limit, self._resting, self._halved = max(1, self.limit // 2), REST, now
+                self._begin(now, settling=True)
 
-    def _begin(self) -> None:
-        self._since, self._done, self._moved = self._clock(), 0, 0
+    def _begin(self, now: float, *, settling: bool = False) -> None:
+        """Begin a window; the first one after a change still sees answers to what was sent before."""
+        self._since, self._done, self._moved, self._settling = now, 0, 0, settling
 
     def _judge(self, rate: float) -> None:
-        if not self._slots.locked():
-            return
         if self._resting:
             self._resting -= 1
             if not self._resting:
-                self._resize(self.limit // 2)
-        elif rate <= MIN_GAIN * self._slower_rate:
-            self._slower_rate, self._resting = 0.0, REST
-            self._resize(self._slower)
+                self.limit, self._rate_before = max(self.limit // 2, min(START, self.limit)), 0.0
+        elif rate <= MIN_GAIN * self._rate_before:
+            self.limit, self._resting = self._before, REST
         elif self.limit < self.most:
-            self._slower, self._slower_rate = self.limit, rate
-            self._resize(self.limit * 2)
+            self._before, self._rate_before = self.limit, rate
+            self.limit = min(self.most, self.limit * 2)
+        else:
+            self._resting = REST
 
-    def _resize(self, limit: int) -> None:
-        limit = min(max(limit, LEAST), self.most)
-        for _ in range(limit - self.limit):
-            if self._owed:
-                self._owed -= 1
-            else:
-                self._slots.release()
-        self._owed += max(0, self.limit - limit)
-        self.limit = limit
+
+class Bandwidth:
+    """Lets `rate` bytes pass in a second, for all threads together; 0 is no limit. It does not wait once `halted`."""
+
+    def __init__(self, rate: int, halted: threading.Event) -> None:
+        self.waited = 0.0
+        """Seconds waited, summed over all threads."""
+        self._rate, self._halted, self._lock = rate, halted, threading.Lock()
+        self._free_at = time.monotonic()
+
+    def take(self, size: int) -> None:
+        """Wait until so many bytes may pass."""
+        if not self._rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            delay = max(0.0, self._free_at - now)
+            self._free_at = now + delay + size / self._rate
+            self.waited += delay
+        self._halted.wait(delay)
+
+
+def affordable(wanted: int) -> int:
+    """Return how many senders, each with two file descriptors, this process can have; raises its soft limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = 2 * wanted + OTHER_FILES
+    if soft < needed:
+        soft = min(needed, hard) if hard != resource.RLIM_INFINITY else needed
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(wanted, (soft - OTHER_FILES) // 2))

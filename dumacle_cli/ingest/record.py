@@ -1,121 +1,146 @@
 """Recording: commit results in sets of up to 500 files or 200 ms, and report them only once they are committed.
 
-The recorder spans many transactions: each set is one transaction and one operation.
+The recorder spans many transactions: each set is one transaction and one operation, so that a set whose COMMIT was
+lost is repeated safely.
 """
 
-import asyncio
 import json
+import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any, TextIO
 
 from sqlalchemy.orm import Session
 
 from dumacle_cli import retry
-from dumacle_cli.errors import CommitUnknown, DatabaseUnavailable
 from dumacle_cli.ingest.items import Attempt, Outcome, Progress, Result, Tally
+from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, this_process
 from dumacle_cli.services import transcodes
-from dumacle_cli.store import uploads
+from dumacle_cli.store import runs, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
 
 MOST = 500
 BEHIND = 4 * MOST
-"""The number of uncommitted results at which planning waits."""
+"""The number of uncommitted results at which no more are made."""
 MAX_DELAY = 0.2
 """Seconds until a result is committed."""
+LEASE_LOST = "its lease expired, and it was taken over or there is no room for it now; run the same command again"
 
 
 class Recorder:
-    """Commits attempts that ended in sets, and reports outcomes."""
+    """Commits attempts that ended in sets, and reports outcomes; safe to share between threads."""
 
     def __init__(
         self,
         database: Database,
-        operation: str,
+        run: Run,
         progress: Progress,
         results: TextIO | None,
         tally: Tally,
-        transcode: transcodes.TranscodeRequest | None = None,
+        patience: retry.Patience,
+        reported: Callable[[], None],
     ) -> None:
-        self._database = database
+        self._reported = reported
+        self._database, self._run, self._patience = database, run, patience
+        self._transcode = run.request.transcode
         # An upload repeated with the same --op-id uploads other files, so its sets need other operation ids.
-        self._operation = f"{operation}:{uuid.uuid4().hex}"
+        self._operation = f"{run.request.operation}:{uuid.uuid4().hex}"
         self._sets = 0
-        self._progress, self._results, self.tally, self._transcode = progress, results, tally, transcode
-        self._queue: asyncio.Queue[Attempt | None] = asyncio.Queue()
-        self._committed = asyncio.Event()
+        self._progress, self._results, self.tally = progress, results, tally
+        self._queue: SimpleQueue[Attempt] = SimpleQueue()
+        self._wake, self._finished = threading.Event(), threading.Event()
+        self._reporting, self._room = threading.Lock(), threading.Condition()
         self._left: Counter[int] = Counter()
+        self.seconds = 0.0
+        """Seconds spent in the database."""
 
     def expect(self, attempts: Sequence[Attempt]) -> None:
         """Register attempts, so that each lease is closed with its last one."""
-        self._left.update(attempt.lease_id for attempt in attempts)
+        with self._room:
+            self._left.update(attempt.lease_id for attempt in attempts)
 
     def take(self, ended: Attempt) -> None:
-        """Add an attempt that ended; it is recorded even if the run is cancelled."""
-        self._queue.put_nowait(ended)
+        """Add an attempt that ended; it is recorded even if the run is broken off."""
+        self._queue.put(ended)
+        if self._queue.qsize() >= MOST:
+            self._wake.set()
 
     def finish(self) -> None:
         """Announce that no more results will come."""
-        self._queue.put_nowait(None)
+        self._finished.set()
+        self._wake.set()
 
-    async def caught_up(self) -> None:
-        """Wait while the database is far behind."""
-        while self._queue.qsize() > BEHIND:
-            self._committed.clear()
-            await self._committed.wait()
+    def caught_up(self, halted: threading.Event) -> None:
+        """Wait while the database is far behind, unless the run is halted."""
+        with self._room:
+            while self._queue.qsize() > BEHIND and not halted.is_set():
+                self._room.wait(MAX_DELAY)
 
-    async def run(self) -> None:
-        """Commit sets until `finish`; raises what the database raises."""
-        more = True
-        while more:
-            attempts, more = await self._gather()
+    def run(self) -> None:
+        """Commit sets until `finish`; raises what the database raises when patience is over."""
+        while True:
+            last = self._finished.is_set()
+            attempts = self._gather()
             if attempts:
-                done = Counter(attempt.lease_id for attempt in attempts)
-                self._left -= done
-                await asyncio.to_thread(self._commit, attempts, [lease for lease in done if lease not in self._left])
-                self.report([_outcome(attempt, self._transcode) for attempt in attempts])
-            self._committed.set()
+                self._record(attempts)
+            elif last:
+                return
+            with self._room:
+                self._room.notify_all()
+            if len(attempts) < MOST and not last:
+                self._wake.wait(MAX_DELAY)
+                self._wake.clear()
 
-    async def _gather(self) -> tuple[list[Attempt], bool]:
-        ended = await self._queue.get()
+    def _gather(self) -> list[Attempt]:
         attempts: list[Attempt] = []
-        with suppress(TimeoutError):
-            async with asyncio.timeout(MAX_DELAY):
-                while ended is not None:
-                    attempts.append(ended)
-                    if len(attempts) == MOST:
-                        break
-                    ended = await self._queue.get()
-        return attempts, ended is not None
+        while len(attempts) < MOST:
+            try:
+                attempts.append(self._queue.get_nowait())
+            except Empty:
+                break
+        return attempts
 
-    def _commit(self, attempts: list[Attempt], finished: list[int]) -> None:
+    def _record(self, attempts: list[Attempt]) -> None:
+        done = Counter(attempt.lease_id for attempt in attempts)
+        with self._room:
+            self._left -= done
+            finished = [lease for lease in done if lease not in self._left]
+        began = time.monotonic()
+        without_room = set(self._commit(attempts, finished))
+        self.seconds += time.monotonic() - began
+        for attempt in attempts:
+            if attempt.version_id in without_room:
+                attempt.result, attempt.error = Result.FAILED, LEASE_LOST
+        self.report([_outcome(attempt, self._transcode) for attempt in attempts])
+
+    def _commit(self, attempts: list[Attempt], finished: list[int]) -> list[int]:
+        """Commit one set, and return the versions that found no room."""
         self._sets += 1
         request = Request(f"{self._operation}:{self._sets}", "files.upload", {})
 
-        def work(session: Session) -> tuple[None, bool]:
-            record(session, attempts, self._transcode)
+        def work(session: Session) -> tuple[list[int], bool]:
+            without_room = record(session, self._run, attempts)
             uploads.close_leases(session, finished)
-            return None, True
+            return without_room, True
 
-        try:
-            self._database.change(request, work)
-        except CommitUnknown:
-            # Repeating the command is safe: it finds the files recorded, or uploads them again.
-            raise DatabaseUnavailable(reason="the connection was lost at COMMIT") from None
+        return list(self._patience.call(lambda: self._database.change(request, work)).data)
 
     def report(self, outcomes: Sequence[Outcome]) -> None:
         """Count and show outcomes that are committed or need no row."""
-        for outcome in outcomes:
-            self.tally.add(outcome)
-            self._progress.ended(outcome)
+        with self._reporting:
+            for outcome in outcomes:
+                self.tally.add(outcome)
+                self._progress.ended(outcome)
+                if self._results:
+                    self._results.write(_line(outcome))
             if self._results:
-                self._results.write(_line(outcome))
-        if self._results:
-            self._results.flush()
+                self._results.flush()
+        self._reported()
 
 
 @dataclass(slots=True)
@@ -123,15 +148,18 @@ class Journal:
     """Commits what a large attempt is about to do, and keeps its progress in percent."""
 
     database: Database
+    patience: retry.Patience
     percents: dict[int, int] = field(default_factory=dict)
 
-    def record_parts(self, attempt: Attempt, upload_id: str, part_size: int) -> None:
+    def record_parts(self, attempt: Attempt) -> None:
         """Commit the multipart upload before its first part."""
-        self._commit(lambda session: uploads.record_parts(session, attempt.version_id, upload_id, part_size))
+        held, begun = (attempt.version_id, attempt.lease_id), (attempt.upload_id, attempt.part_size)
+        self._commit(lambda session: uploads.record_parts(session, *held, *begun))
 
     def record_completing(self, attempt: Attempt) -> None:
-        """Commit that the upload is about to be completed."""
-        self._commit(lambda session: uploads.record_completing(session, attempt.file_id, attempt.version_id))
+        """Commit that the upload is about to be completed from its parts."""
+        held, made = (attempt.version_id, attempt.lease_id), (attempt.part_etags, attempt.sha256)
+        self._commit(lambda session: uploads.record_completing(session, *held, *made))
 
     def record_percent(self, attempt: Attempt, percent: int) -> None:
         """Note the progress for the next heartbeat."""
@@ -142,31 +170,75 @@ class Journal:
             with self.database.session() as session:
                 work(session)
 
-        retry.on_lock(once)
+        self.patience.call(lambda: retry.on_lock(once))
 
 
-def record(session: Session, attempts: Sequence[Attempt], transcode: transcodes.TranscodeRequest | None = None) -> None:
-    """Write the results of these attempts and what they used of their leases, and submit transcodes."""
-    _spend(session, [attempt for attempt in attempts if attempt.result is Result.UPLOADED])
-    stored = [attempt for attempt in attempts if attempt.result is Result.UPLOADED]
-    failed = [attempt for attempt in attempts if attempt.result is not Result.UPLOADED]
+def record(session: Session, run: Run, attempts: Sequence[Attempt]) -> list[int]:
+    """Write the results of these attempts and what they used of their leases, and submit transcodes.
+
+    Attempts whose lease expired get a new one; the versions for which there is no room fail, and are returned.
+    """
+    arrived = [attempt for attempt in attempts if attempt.result is Result.UPLOADED]
+    without_room = _spend(session, run, arrived)
+    stored = [attempt for attempt in arrived if attempt.version_id not in without_room]
     if stored:
         uploads.record_stored(session, _columns(stored, _STORED))
+    transcode = run.request.transcode
     if transcode and (media := [each.version_id for each in stored if transcode.takes(each.content_type)]):
         transcodes.arrived(session, media, transcode.preset)
-    if failed:
-        uploads.record_failed(session, _columns(failed, _FAILED))
+    failed = [attempt for attempt in attempts if attempt.result is not Result.UPLOADED and not _goes_on(attempt)]
+    ended = [(each, str(each.result), each.error) for each in failed]
+    ended += [(each, str(Result.FAILED), LEASE_LOST) for each in arrived if each.version_id in without_room]
+    if ended:
+        uploads.record_failed(session, _failures(ended))
+    return sorted(without_room)
 
 
-def _spend(session: Session, stored: Sequence[Attempt]) -> None:
-    """Charge the bytes of attempts to their leases; attempts whose lease was closed meanwhile fail."""
+def _goes_on(attempt: Attempt) -> bool:
+    """Whether a later run can continue it: the rows then keep its multipart upload."""
+    return attempt.result is Result.CANCELLED and bool(attempt.upload_id)
+
+
+def _spend(session: Session, run: Run, arrived: Sequence[Attempt]) -> set[int]:
+    """Charge the bytes of attempts to their leases, or to a new one, and return the versions without room."""
     spent: Counter[int] = Counter()
-    for attempt in stored:
+    for attempt in arrived:
         spent[attempt.lease_id] += attempt.item.size
     still_open = uploads.record_spent(session, spent) if spent else set()
-    for attempt in stored:
-        if attempt.lease_id not in still_open:
-            attempt.result, attempt.error = Result.FAILED, "the file's lease expired; run the same command again"
+    expired = [attempt for attempt in arrived if attempt.lease_id not in still_open]
+    charged = _charge_anew(session, run, expired) if expired else set()
+    return {attempt.version_id for attempt in expired} - charged
+
+
+def _charge_anew(session: Session, run: Run, expired: Sequence[Attempt]) -> set[int]:
+    """Charge attempts whose leases expired to a new lease, as far as there is room, and return their versions.
+
+    Only a process that still holds its run may do so, and only for attempts that nobody gave up meanwhile.
+    """
+    target = run.target
+    if runs.heartbeat(session, run.id, run.first, *this_process(), LEASE_SECONDS) is not False:
+        return set()
+    unfinished = uploads.lock_unfinished(session, {attempt.version_id: attempt.lease_id for attempt in expired})
+    rest = [attempt for attempt in expired if attempt.version_id in unfinished]
+    while rest:
+        size = sum(attempt.item.size for attempt in rest)
+        lease = uploads.take_lease(session, target.pod_id, target.owner_id, run.id, size, size, LEASE_SECONDS)
+        if lease.id is not None:
+            uploads.record_spent(session, {lease.id: size})
+            uploads.close_leases(session, [lease.id])
+            break
+        rest = _fitting(rest, lease.free)
+    return {attempt.version_id for attempt in rest}
+
+
+def _fitting(attempts: Sequence[Attempt], free: int) -> list[Attempt]:
+    """Return the first attempts that fit, at least one fewer than there are."""
+    count = size = 0
+    for attempt in attempts[:-1]:
+        if size + attempt.item.size > free:
+            break
+        count, size = count + 1, size + attempt.item.size
+    return list(attempts[:count])
 
 
 _STORED: dict[str, Callable[[Attempt], Any]] = {
@@ -179,16 +251,19 @@ _STORED: dict[str, Callable[[Attempt], Any]] = {
     "etag": lambda attempt: attempt.etag,
     "content_type": lambda attempt: attempt.content_type,
 }
-_FAILED: dict[str, Callable[[Attempt], Any]] = {
-    "file_id": lambda attempt: attempt.file_id,
-    "version_id": lambda attempt: attempt.version_id,
-    "status": lambda attempt: str(attempt.result),
-    "error": lambda attempt: attempt.error,
-}
 
 
 def _columns(attempts: Sequence[Attempt], wanted: dict[str, Callable[[Attempt], Any]]) -> dict[str, list[Any]]:
     return {name: [value(attempt) for attempt in attempts] for name, value in wanted.items()}
+
+
+def _failures(ended: Sequence[tuple[Attempt, str, str]]) -> dict[str, list[Any]]:
+    return {
+        "version_id": [attempt.version_id for attempt, _, _ in ended],
+        "lease_id": [attempt.lease_id for attempt, _, _ in ended],
+        "status": [status for _, status, _ in ended],
+        "error": [error for _, _, error in ended],
+    }
 
 
 def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) -> Outcome:
@@ -203,6 +278,7 @@ def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) ->
         attempt.error or None,
         new_version=attempt.new_version,
         transcode=transcode is not None and transcode.takes(attempt.content_type),
+        proven=attempt.item if stored else None,
     )
 
 

@@ -1,33 +1,39 @@
-"""Runs: open, keep alive and close the row of an upload.
+"""Runs: open, join, keep alive and close the rows of an upload.
 
-One process holds a run, over many transactions. If that process is killed, repeating its command takes the run over.
+Each process of a run holds a row of its own, over many transactions. If all of them are killed, repeating the command
+takes the run over. A process that was silent for longer than its leases last is passed over: what it still records is
+refused.
 """
 
-import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 from dumacle_cli import errors, retry
 from dumacle_cli.ingest.items import Tally, totals
+from dumacle_cli.ingest.selection import EVERYTHING, Rules
 from dumacle_cli.services.placement import Target
 from dumacle_cli.services.transcodes import TranscodeRequest
-from dumacle_cli.store import uploads
+from dumacle_cli.store import runs, uploads
 from dumacle_cli.store.database import Database
 
-LEASE_SECONDS = 30.0
-"""How long a run and its leases stay valid after the last heartbeat."""
+OnChange: TypeAlias = Literal["version", "keep", "fail"]
+LEASE_SECONDS = runs.LEASE_SECONDS
+"""How long a process of a run, and its leases, stay valid after its last heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadRequest:
     """The sources, owner and target of an upload, and its limits (bytes); an empty pod is the owner's default.
 
-    `allow_empty` accepts folders without files. `checksum` compares contents even if size and mtime are equal, and
-    `force` uploads without comparing.
+    `rules` say what is taken of the sources. `checksum` compares contents even if size and mtime are equal, and
+    `force` uploads without comparing. `on_change` says what happens to other content at a path: a new version, kept as
+    it is, or refused. `delete_source` deletes sources that are proven to be stored. `join` takes part in a run
+    that other processes have open. `parameters` is what was typed, with which the run can be repeated.
     """
 
     sources: Sequence[bytes]
@@ -38,26 +44,36 @@ class UploadRequest:
     max_file_size: int
     large_file_size: int
     concurrency: int
+    """The most small files sent at once; 0 is as many as help."""
+    patience: float = 300
+    """Seconds for which an outage of the store or the database is waited out."""
+    bandwidth: int = 0
+    """The most bytes sent in a second; 0 is no limit."""
     stop_after: int = 0
-    allow_empty: bool = False
+    rules: Rules = EVERYTHING
     checksum: bool = False
     force: bool = False
+    on_change: OnChange = "version"
+    delete_source: bool = False
     transcode: TranscodeRequest | None = None
+    join: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def selection(self) -> bytes:
-        """A hash of the sources, which distinguishes runs with the same owner, pod and prefix."""
-        absolute = b"\0".join(sorted(os.path.abspath(source) for source in self.sources))  # noqa: PTH100 - bytes
-        return hashlib.sha256(absolute).digest()
+        """A hash of the sources and rules, which distinguishes runs with the same owner, pod and prefix."""
+        return self.rules.identity(self.sources)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run that this process holds, or a preview with the id 0."""
+    """This process's part in a run, or a preview with the id 0; `first` is the id of the run as a whole."""
 
     id: int
     request: UploadRequest
     target: Target
+    first: int = 0
+    tally: Tally = field(default_factory=Tally)
 
 
 def this_process() -> tuple[str, int]:
@@ -66,26 +82,28 @@ def this_process() -> tuple[str, int]:
 
 
 @contextmanager
-def opened(database: Database, request: UploadRequest, target: Target, tally: Tally) -> Iterator[Run]:
-    """Open a run, or take over one with a dead process, and close it with its totals; raises RunBusy.
+def opened(
+    database: Database, request: UploadRequest, target: Target, tally: Tally, patience: retry.Patience
+) -> Iterator[Run]:
+    """Open a run, join it or take over one with dead processes, and leave it with the totals; raises RunBusy.
 
-    If closing fails as well, the next run of the same command closes it.
+    The last process closes the run. If that fails as well, the next run of the same command or `files reap` closes it.
     """
-    run = retry.on_lock(lambda: _open(database, request, target))
+    run = patience.call(lambda: retry.on_lock(lambda: _open(database, request, target, tally)))
     try:
         yield run
     except BaseException as error:
         with suppress(errors.DumacleError):
-            _close(database, run, "failed" if isinstance(error, Exception) else "interrupted", tally)
+            _leave(database, run, "failed" if isinstance(error, Exception) else "interrupted", tally, str(error))
         raise
-    _close(database, run, "partial" if tally.failures else "done", tally)
+    patience.call(lambda: _leave(database, run, "partial" if tally.failures else "done", tally))
 
 
-def _open(database: Database, request: UploadRequest, target: Target) -> Run:
-    host, pid = this_process()
+def _open(database: Database, request: UploadRequest, target: Target, tally: Tally) -> Run:
+    (host, pid), parameters = this_process(), json.dumps(dict(request.parameters))
     with database.session() as session:
         uploads.reap_leases(session)
-        row = uploads.open_run(
+        first = runs.open_run(
             session,
             name=f"{target.owner} to {target.pod}",
             pod=target.pod_id,
@@ -94,13 +112,23 @@ def _open(database: Database, request: UploadRequest, target: Target) -> Run:
             selection=request.selection,
             host=host,
             pid=pid,
+            parameters=parameters,
         )
-        if not row.made:
-            is_gone = row.host == host and not _is_alive(row.pid)
-            if row.silent < LEASE_SECONDS and not is_gone:
-                raise errors.RunBusy(run=row.id, host=row.host, pid=row.pid)
-            uploads.take_over_run(session, row.id, host, pid)
-        return Run(int(row.id), request, target)
+        if first.made:
+            return Run(first.id, request, target, first.id, tally)
+        others = runs.processes(session, first.id)
+        live = [each for each in others if not _is_gone(each)]
+        if live and not request.join:
+            raise errors.RunBusy(run=first.id, host=live[0].host, pid=live[0].pid)
+        runs.expel(session, [each.id for each in others if _is_gone(each)])
+        if live:
+            return Run(runs.join(session, first.id, host, pid), request, target, first.id, tally)
+        runs.take_over(session, first.id, host=host, pid=pid, parameters=parameters)
+        return Run(first.id, request, target, first.id, tally)
+
+
+def _is_gone(process: Any) -> bool:
+    return process.silent >= LEASE_SECONDS or (process.host == socket.gethostname() and not _is_alive(process.pid))
 
 
 def _is_alive(pid: int) -> bool:
@@ -114,22 +142,40 @@ def _is_alive(pid: int) -> bool:
 
 
 def keep_alive(database: Database, run: Run, percents: dict[int, int]) -> None:
-    """Send a heartbeat, and the progress of large files in percent; raises RunBusy if another process holds the run."""
+    """Send a heartbeat, and the progress of large files in percent.
+
+    Raises RunBusy if another process took the run over, and RunCancelled.
+    """
     host, pid = this_process()
     with database.session() as session:
         if percents:
             uploads.record_progress(session, percents)
-        if not uploads.heartbeat(session, run.id, host, pid, LEASE_SECONDS):
-            holder = uploads.holder(session, run.id)
+        cancelled = runs.heartbeat(session, run.id, run.first, host, pid, LEASE_SECONDS)
+        if cancelled is None:
+            holder = runs.holder(session, run.id)
             raise errors.RunBusy(run=run.id, host=holder.host, pid=holder.pid)
+        runs.report(session, run.id, **_counted(run.tally))
+    if cancelled:
+        raise errors.RunCancelled(run=run.first)
 
 
-def _close(database: Database, run: Run, status: str, tally: Tally) -> None:
+def _leave(database: Database, run: Run, status: str, tally: Tally, error: str | None = None) -> None:
     host, pid = this_process()
-    values = {"host": host, "pid": pid, "status": status, "files": tally.planned, "size": tally.planned_bytes}
+    values = {"host": host, "pid": pid, "error": error or None, **_counted(tally)}
 
-    def close() -> None:
+    def leave() -> None:
         with database.session() as session:
-            uploads.close_run(session, run.id, **values, totals=json.dumps(totals(tally)))
+            first = runs.lock(session, run.first)
+            if not runs.leave(session, run.id, status=status, **values):
+                return
+            others = runs.processes(session, run.first)
+            runs.expel(session, [each.id for each in others if _is_gone(each)])
+            uploads.end_attempts(session, run.first, keep_parts=not first.cancelled)
+            if all(_is_gone(each) for each in others):
+                runs.close(session, run.first, "cancelled" if first.cancelled else status)
 
-    retry.on_lock(close)
+    retry.on_lock(leave)
+
+
+def _counted(tally: Tally) -> dict[str, Any]:
+    return {"files": tally.planned, "size": tally.planned_bytes, "totals": json.dumps(totals(tally))}

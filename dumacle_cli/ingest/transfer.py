@@ -1,35 +1,44 @@
-"""Transfer: send small files by the hundreds and large ones in parts; each is hashed as it is read."""
+"""Transfer: send small files whole and large ones in parts; each is hashed as it is read."""
 
-import asyncio
 import hashlib
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import partial
+from queue import SimpleQueue
+from typing import IO, TypeVar
 
 from dumacle_cli import errors
-from dumacle_cli.clients import providers
 from dumacle_cli.clients.object_store import ObjectStore, Part
+from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest.content import HEAD, content_type
-from dumacle_cli.ingest.items import Attempt, Progress, Result
+from dumacle_cli.ingest.interruption import start
+from dumacle_cli.ingest.items import Attempt, Progress, Result, Stopwatch
+from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Journal
 from dumacle_cli.ingest.scan import mtime, opened, reason
+from dumacle_cli.retry import Patience
 
-if TYPE_CHECKING:
-    from dumacle_cli.clients.puts import Puts
-
+T = TypeVar("T")
 MIB = 1024**2
-IN_FLIGHT = 64 * MIB
+IN_FLIGHT = 48 * MIB
 """Bytes of bodies held in memory at once, in both lanes together."""
-PART = 16 * MIB
+PART = 8 * MIB
 MOST_PARTS = 9_000
-READ_TOGETHER = 2 * MIB
-LARGE_AT_ONCE = 4
+PART_SENDERS = IN_FLIGHT // PART
+_GONE = (errors.UploadLost, errors.ObjectMissing)
+"""What stores answer about a multipart upload that they do not know."""
+BROKEN_OFF = "the run was broken off"
 
 
 class Changed(Exception):
     """The file changed since the scan, or while it was read."""
+
+
+class Halted(Exception):
+    """The run is ending, so this attempt was not finished."""
 
 
 class Budget:
@@ -37,43 +46,108 @@ class Budget:
 
     def __init__(self, size: int) -> None:
         self._size = self._free = size
-        self._turn = asyncio.Lock()
-        self._given = asyncio.Event()
+        self._changed = threading.Condition()
+        self._line: list[object] = []
 
-    async def take(self, size: int) -> None:
+    def take(self, size: int) -> None:
         """Wait in line for memory and take it; a size above the whole budget waits until all of it is free."""
-        size = min(size, self._size)
-        async with self._turn:
-            while self._free < size:
-                self._given.clear()
-                await self._given.wait()
+        size, ticket = min(size, self._size), object()
+        with self._changed:
+            self._line.append(ticket)
+            while self._line[0] is not ticket or self._free < size:
+                self._changed.wait()
+            self._line.pop(0)
             self._free -= size
+            if self._line:
+                self._changed.notify_all()
 
     def give(self, size: int) -> None:
         """Give memory back."""
-        self._free = min(self._size, self._free + size)
-        self._given.set()
+        with self._changed:
+            self._free = min(self._size, self._free + size)
+            if self._line:
+                self._changed.notify_all()
+
+
+class Crew:
+    """Threads that do what is handed to them, started as needed, up to `most`."""
+
+    def __init__(self, most: int, failed: Callable[[BaseException], None]) -> None:
+        self._most, self._failed = most, failed
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._lock, self._count = threading.Lock(), 0
+
+    def hand(self, work: Callable[[], None]) -> None:
+        """Have a thread do this."""
+        self._queue.put(work)
+        with self._lock:
+            if self._count < self._most:
+                self._count += 1
+                start(self._run, "part", self._failed)
+
+    def close(self) -> None:
+        """Let the threads end once they have done all."""
+        for _ in range(self._count):
+            self._queue.put(None)
+
+    def _run(self) -> None:
+        while work := self._queue.get():
+            work()
 
 
 @dataclass(slots=True)
 class Lanes:
     """What the small and the large lane share."""
 
-    puts: "Puts"
+    puts: Puts
     store: ObjectStore
-    concurrency: int
     budget: Budget
+    pace: Pace
+    patience: Patience
     progress: Progress
     journal: Journal
+    crew: Crew
+    halted: threading.Event
+    add: Callable[[Stopwatch], None]
+    """Adds what a thread spent to the times of the run."""
+    needs_md5: bool = field(init=False)
+    """Whether the MD5 of a body is needed to prove its upload."""
 
-    @property
-    def needs_md5(self) -> bool:
-        """Whether the MD5 of a body is needed to prove its upload."""
-        return providers.known(self.store.location.provider).proof == "md5-etag"
+    def __post_init__(self) -> None:
+        self.needs_md5 = self.store.location.proof == "md5-etag"
 
-    def cost(self, size: int) -> int:
-        """Return what a body takes of the budget (bytes), with a minimum that limits the number of bodies."""
-        return max(size, IN_FLIGHT // (2 * self.concurrency))
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Ask the store until it answers or patience is over; what it could not take slows the pace."""
+
+        def once() -> T:
+            try:
+                return work()
+            except errors.StoreUnavailable:
+                self.pace.slow_down()
+                raise
+
+        return self.patience.call(once)
+
+
+def put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> errors.DumacleError | None:
+    """Store one file and set the attempt's result; an error of the store is also returned."""
+    try:
+        if large:
+            _Large(lanes, attempt, spent).put()
+        else:
+            _put_small(lanes, attempt, spent)
+    except Halted:
+        attempt.result, attempt.error = Result.CANCELLED, BROKEN_OFF
+    except Changed as error:
+        attempt.result, attempt.error = Result.CHANGED, str(error)
+    except OSError as error:
+        attempt.result, attempt.error = Result.FAILED, reason(error)
+    except errors.DumacleError as error:
+        # The parts of a large file are kept, so that repeating the command sends the others only.
+        goes_on = error.exit is errors.Exit.TEMPORARY and (large or lanes.halted.is_set())
+        attempt.result, attempt.error = Result.CANCELLED if goes_on else Result.FAILED, str(error)
+        return error
+    return None
 
 
 @contextmanager
@@ -81,8 +155,6 @@ def _opened(attempt: Attempt) -> Iterator[IO[bytes]]:
     """Open a source, and check before and after reading that it is unchanged; raises Changed or OSError."""
     with opened(attempt.item.source) as handle:
         _check_unchanged(handle, attempt)
-        with suppress(AttributeError):
-            os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         yield handle
         _check_unchanged(handle, attempt)
 
@@ -103,98 +175,43 @@ def _read_exactly(handle: IO[bytes], size: int) -> bytes:
     return body
 
 
-def _end(attempt: Attempt, error: Exception) -> None:
-    changed = isinstance(error, Changed)
-    attempt.result = Result.CHANGED if changed else Result.FAILED
-    attempt.error = reason(error) if isinstance(error, OSError) else str(error)
+def _md5(body: bytes) -> bytes:
+    return hashlib.md5(body, usedforsecurity=False).digest()
 
 
-def first(broken: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group of tasks."""
-    cause = broken.exceptions[0]
-    return first(cause) if isinstance(cause, BaseExceptionGroup) else cause
-
-
-def _hasher(wanted: bool) -> Any:
-    return hashlib.md5(usedforsecurity=False) if wanted else None
+def _prove(lanes: Lanes, attempt: Attempt) -> None:
+    """Check that the store holds the bytes: by an ETag that is their MD5, or by reading them back."""
+    if attempt.md5 is None or attempt.etag == attempt.md5.hex():
+        return
+    if not lanes.patiently(lambda: lanes.store.holds(attempt.key, attempt.sha256.hex())):
+        raise errors.ContentDiffers(path=attempt.item.path)
 
 
 # The small lane
 
 
-def read_small(attempts: list[Attempt], needs_md5: bool) -> list[bytes | None]:
-    """Read and hash whole files; if one cannot be read, its attempt ends and its body is None."""
-    return [_read_small(attempt, needs_md5) for attempt in attempts]
-
-
-def _read_small(attempt: Attempt, needs_md5: bool) -> bytes | None:
+def _put_small(lanes: Lanes, attempt: Attempt, spent: Stopwatch) -> None:
+    size = attempt.item.size
+    lanes.budget.take(size)
+    spent.start()
     try:
         with _opened(attempt) as handle:
-            body = _read_exactly(handle, attempt.item.size)
-    except (OSError, Changed) as error:
-        _end(attempt, error)
-        return None
-    attempt.content_type = content_type(attempt.item.path, body[:HEAD])
-    attempt.sha256 = hashlib.sha256(body).digest()
-    if digest := _hasher(needs_md5):
-        digest.update(body)
-        attempt.md5 = digest.digest()
-    return body
-
-
-async def put_small(lanes: Lanes, attempt: Attempt, body: bytes | None) -> errors.DumacleError | None:
-    """Store one small body and set the attempt's result; an error of the store is also returned."""
-    if body is None:
-        return None
-    try:
-        attempt.etag = await lanes.puts.put(attempt.key, body, attempt.sha256.hex(), attempt.content_type)
-    except errors.DumacleError as error:
-        _end(attempt, error)
-        return error
-    _prove(lanes, attempt, attempt.etag)
-    lanes.progress.moved(attempt, attempt.item.size)
-    return None
-
-
-def _prove(lanes: Lanes, attempt: Attempt, etag: str) -> None:
-    if attempt.md5 is not None and not providers.proves(lanes.store.location.provider, etag, attempt.md5.hex()):
-        _end(attempt, errors.ContentDiffers(path=attempt.item.path))
+            body = _read_exactly(handle, size)
+        spent.read()
+        attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, body[:HEAD])
+        attempt.sha256 = hashlib.sha256(body).digest()
+        attempt.md5 = _md5(body) if lanes.needs_md5 else None
+        spent.hashed()
+        digest = attempt.sha256.hex()
+        attempt.etag = lanes.patiently(lambda: lanes.puts.put(attempt.key, body, digest, attempt.content_type))
+    finally:
+        spent.sent()
+        lanes.budget.give(size)
+    _prove(lanes, attempt)
+    lanes.progress.moved(attempt, size)
 
 
 # The large lane
-
-
-async def put_large(lanes: Lanes, attempt: Attempt) -> errors.DumacleError | None:
-    """Store one large file in parts and set the attempt's result; an error of the store is also returned."""
-    try:
-        await _in_parts(lanes, attempt)
-    except (OSError, Changed) as error:
-        _end(attempt, error)
-    except errors.DumacleError as error:
-        _end(attempt, error)
-        return error
-    return None
-
-
-async def _in_parts(lanes: Lanes, attempt: Attempt) -> None:
-    store, part_size = lanes.store, size_of_parts(attempt.item.size)
-    with opened(attempt.item.source) as handle:
-        attempt.content_type = content_type(attempt.item.path, handle.read(HEAD))
-    upload_id = await asyncio.to_thread(store.create_multipart, attempt.key, attempt.content_type)
-    await asyncio.to_thread(lanes.journal.record_parts, attempt, upload_id, part_size)
-    try:
-        parts = await _send(lanes, attempt, upload_id, part_size)
-        await asyncio.to_thread(lanes.journal.record_completing, attempt)
-        await asyncio.to_thread(store.complete_multipart, attempt.key, upload_id, parts)
-    except BaseException:
-        with suppress(errors.DumacleError):
-            await asyncio.shield(asyncio.to_thread(store.abort_multipart, attempt.key, upload_id))
-        raise
-    head = await asyncio.to_thread(store.head, attempt.key)
-    attempt.etag = head.etag
-    if head.size != attempt.item.size:
-        raise errors.ContentDiffers(path=attempt.item.path)
-    _prove(lanes, attempt, head.etag)
 
 
 def size_of_parts(size: int) -> int:
@@ -202,47 +219,170 @@ def size_of_parts(size: int) -> int:
     return max(PART, -(-size // MOST_PARTS // MIB) * MIB)
 
 
-async def _send(lanes: Lanes, attempt: Attempt, upload_id: str, part_size: int) -> list[Part]:
-    whole, whole_md5 = hashlib.sha256(), _hasher(lanes.needs_md5)
-    moved = 0
+class _Large:
+    """One large file: its thread reads it and hashes the whole, the crew hashes and sends its parts.
 
-    async def send(number: int, body: bytes, digest: str) -> Part:
-        nonlocal moved
-        size = len(body)
+    The multipart upload is aborted only if it can never be completed: the source changed, or the store refused it.
+    """
+
+    def __init__(self, lanes: Lanes, attempt: Attempt, spent: Stopwatch) -> None:
+        self.lanes, self.attempt, self.spent = lanes, attempt, spent
+        self._changed = threading.Condition()
+        self._under_way = self._moved = 0
+        self._error: BaseException | None = None
+        self._there: dict[int, Part] = {}
+        self._completed = False
+
+    def put(self) -> None:
+        """Send all parts that the store does not have, complete the upload, and prove it."""
+        with opened(self.attempt.item.source) as handle:
+            self.attempt.content_type = content_type(self.attempt.item.path, handle.read(HEAD))
         try:
-            etag = await lanes.puts.put_part(attempt.key, upload_id, number, body, digest)
-        finally:
-            del body  # before its memory is given to another
-            lanes.budget.give(part_size)
-        moved += size
-        lanes.progress.moved(attempt, size)
-        lanes.journal.record_percent(attempt, min(99, moved * 100 // attempt.item.size))
-        return Part(number, etag, size)
-
-    def read(handle: IO[bytes], size: int) -> tuple[bytes, str]:
-        body = _read_exactly(handle, size)
-        whole.update(body)
-        if whole_md5:
-            whole_md5.update(body)
-        return body, hashlib.sha256(body).hexdigest()
-
-    async def read_next(handle: IO[bytes], size: int) -> tuple[bytes, str]:
-        await lanes.budget.take(part_size)
-        try:
-            return await asyncio.to_thread(read, handle, size)
-        except BaseException:
-            lanes.budget.give(part_size)
+            self._put_parts()
+        except errors.UploadLost:
+            self.attempt.upload_id, self._error, self._there, self._moved = "", None, {}, 0
+            self.attempt.part_etags = ()
+            self._put_parts()
+        except (errors.StoreRefused, errors.ContentDiffers, Changed, OSError):
+            if self.attempt.upload_id:
+                with suppress(errors.DumacleError):
+                    self.lanes.store.abort_multipart(self.attempt.key, self.attempt.upload_id)
             raise
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            with _opened(attempt) as handle:
-                sent = [
-                    group.create_task(send(number, *await read_next(handle, min(part_size, attempt.item.size - start))))
-                    for number, start in enumerate(range(0, attempt.item.size, part_size), 1)
-                ]
-    except BaseExceptionGroup as broken:
-        raise first(broken) from None
-    attempt.sha256 = whole.digest()
-    attempt.md5 = whole_md5.digest() if whole_md5 else None
-    return [task.result() for task in sent]
+    def _put_parts(self) -> None:
+        self._begin()
+        self._send()
+        if self.attempt.part_etags and self.attempt.sha256 != self.attempt.stored_sha256:
+            raise Changed("it changed since its parts were sent; run the same command again")
+        if not self._completed:
+            self.attempt.part_etags = tuple(part.etag for _, part in sorted(self._there.items()))
+            self.lanes.journal.record_completing(self.attempt)
+            self._complete()
+        head = self.lanes.patiently(lambda: self.lanes.store.head(self.attempt.key))
+        self.attempt.etag = head.etag
+        if head.size != self.attempt.item.size:
+            raise errors.ContentDiffers(path=self.attempt.item.path)
+        _prove(self.lanes, self.attempt)
+
+    def _begin(self) -> None:
+        """Continue the multipart upload of an earlier attempt, or create one."""
+        attempt, store = self.attempt, self.lanes.store
+        if attempt.upload_id and attempt.part_etags:
+            self._there = {number: Part(number, etag, 0) for number, etag in enumerate(attempt.part_etags, 1)}
+            return
+        if attempt.upload_id:
+            try:
+                parts = self.lanes.patiently(lambda: list(store.list_parts(attempt.key, attempt.upload_id)))
+                self._there = {part.number: part for part in parts}
+                return
+            except _GONE:
+                self._completed = self._is_there()
+                if self._completed:
+                    return
+        attempt.part_size = size_of_parts(attempt.item.size)
+        attempt.upload_id = self.lanes.patiently(lambda: store.create_multipart(attempt.key, attempt.content_type))
+        self.lanes.journal.record_parts(attempt)
+
+    def _send(self) -> None:
+        size, part_size = self.attempt.item.size, self.attempt.part_size
+        whole, whole_md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        try:
+            with _opened(self.attempt) as handle:
+                with suppress(AttributeError):
+                    os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+                for number, start_at in enumerate(range(0, size, part_size), 1):
+                    body = self._read(handle, min(part_size, size - start_at))
+                    self.lanes.crew.hand(partial(self._send_part, number, [body]))
+                    whole.update(body)
+                    if self.lanes.needs_md5:
+                        whole_md5.update(body)
+                    del body
+                    self.spent.hashed()
+        finally:
+            self._await_parts()
+        self.attempt.sha256 = whole.digest()
+        self.attempt.md5 = whole_md5.digest() if self.lanes.needs_md5 else None
+
+    def _read(self, handle: IO[bytes], size: int) -> bytes:
+        """Read the next part; its memory is given back when it was sent."""
+        self.lanes.budget.take(self.attempt.part_size)
+        self.spent.start()
+        try:
+            self._check()
+            body = _read_exactly(handle, size)
+        except BaseException:
+            self.lanes.budget.give(self.attempt.part_size)
+            raise
+        self.spent.read()
+        with self._changed:
+            self._under_way += 1
+        return body
+
+    def _check(self) -> None:
+        if self.lanes.halted.is_set():
+            raise Halted
+        if self._error:
+            raise self._error
+
+    def _send_part(self, number: int, holder: list[bytes]) -> None:
+        """Send a part in a thread of the crew; the body is released before its memory is given to another."""
+        spent = Stopwatch()
+        try:
+            self._put_part(number, holder.pop(), spent)
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the file
+            self._error = self._error or error
+        self.lanes.budget.give(self.attempt.part_size)
+        self.lanes.add(spent)
+        with self._changed:
+            self._under_way -= 1
+            self._changed.notify_all()
+
+    def _put_part(self, number: int, body: bytes, spent: Stopwatch) -> None:
+        attempt, size = self.attempt, len(body)
+        if not self._has(number, body):
+            spent.start()
+            digest = hashlib.sha256(body).hexdigest()
+            spent.hashed()
+            put = partial(self.lanes.puts.put_part, attempt.key, attempt.upload_id, number, body, digest)
+            etag = self.lanes.patiently(put)
+            spent.sent()
+            self._there[number] = Part(number, etag, size)
+        self._progress(size)
+
+    def _has(self, number: int, body: bytes) -> bool:
+        """Whether the store holds this part already, by its size and MD5."""
+        if self._completed or self.attempt.part_etags:
+            return True  # All parts are there; the hash of the whole file says if they are from this content.
+        part = self._there.get(number)
+        return part is not None and (part.size, part.etag) == (len(body), _md5(body).hex())
+
+    def _progress(self, size: int) -> None:
+        with self._changed:
+            self._moved += size
+            percent = min(99, self._moved * 100 // self.attempt.item.size)
+        self.lanes.progress.moved(self.attempt, size)
+        self.lanes.journal.record_percent(self.attempt, percent)
+
+    def _await_parts(self) -> None:
+        with self._changed:
+            while self._under_way:
+                self._changed.wait()
+        if self._error:
+            raise self._error
+
+    def _complete(self) -> None:
+        """Complete the upload; if the store no longer knows it, an earlier answer was lost, or the parts were."""
+        attempt, store, parts = self.attempt, self.lanes.store, self._there.values()
+        try:
+            self.lanes.patiently(lambda: store.complete_multipart(attempt.key, attempt.upload_id, parts))
+        except _GONE:
+            if not self._is_there():
+                raise errors.UploadLost(key=attempt.key, provider=store.location.provider) from None
+
+    def _is_there(self) -> bool:
+        """Whether the object is there: its key is written once, by this upload, and only as a whole."""
+        try:
+            head = self.lanes.patiently(lambda: self.lanes.store.head(self.attempt.key))
+        except errors.ObjectMissing:
+            return False
+        return head.size == self.attempt.item.size

@@ -4,7 +4,6 @@ An upload spans many transactions: intents, results and heartbeats are committed
 point, running the same command again recovers it.
 """
 
-import asyncio
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,10 +12,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dumacle_cli.errors import Conflict
+from dumacle_cli import errors, retry
 from dumacle_cli.ingest import decide, items
+from dumacle_cli.ingest.delete_source import Deleting
 from dumacle_cli.ingest.engine import BATCH, Engine
-from dumacle_cli.ingest.items import Progress, Summary, Tally
+from dumacle_cli.ingest.items import Progress, Summary, Tally, Times
 from dumacle_cli.ingest.runs import Run, UploadRequest, opened
 from dumacle_cli.ingest.scan import scan
 from dumacle_cli.services import placement, transcodes
@@ -38,32 +38,37 @@ def upload(
 ) -> tuple[Summary, Tally]:
     """Upload the files of a request and return the totals; `results` gets one JSON line per file.
 
-    Raises NotFound, UserDisabled, NotGranted or Conflict for the owner and pod, QuotaExceeded if nothing can be
-    transcoded, NoSuchSource, RunBusy, and the error that broke the run off.
+    An outage of the database is waited out once it has answered for the first time. Raises NotFound, UserDisabled,
+    NotGranted or Conflict for the owner and pod, QuotaExceeded if nothing can be transcoded, NoSuchSource, RunBusy, and
+    the error that broke the run off.
     """
     started, tally = time.monotonic(), Tally()
+    patience = retry.Patience("the database", request.patience, _is_outage, progress.say)
     target = _target(database, request)
     store = stores(target.place)
+    if request.delete_source:
+        progress = Deleting(progress, tally)
     with (
-        opened(database, request, target, tally) as run,
+        opened(database, request, target, tally, patience) as run,
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
         _require_place(database, request, target)
-        asyncio.run(Engine(database, store, run, progress, lines, tally).drive())
-    return items.summarise(tally, run.id, time.monotonic() - started), tally
+        times = Engine(database, store, run, progress, lines, tally, patience).drive()
+    return items.summarise(tally, run.first, time.monotonic() - started, times), tally
 
 
 def _require_place(database: Database, request: UploadRequest, target: Target) -> None:
     """Raise Conflict if the pod was promoted before the run was open, which since then prevents it."""
     if _target(database, request).place != target.place:
-        raise Conflict(reason=f"pod {target.pod} was moved to another provider just now", advice="repeat the command")
+        reason = f"pod {target.pod} was moved to another provider just now"
+        raise errors.Conflict(reason=reason, advice="repeat the command")
 
 
 def preview(database: Database, request: UploadRequest, progress: Progress) -> tuple[Summary, Tally]:
     """Return the totals that an upload would have, without writing anything; raises what `upload` raises."""
     started, tally = time.monotonic(), Tally()
     run = Run(0, request, _target(database, request))
-    found = scan(request.sources, request.prefix, allow_empty=request.allow_empty)
+    found = scan(request.sources, request.prefix, request.rules)
     with database.session(read_only=True) as session:
         free = uploads.free_space(session, run.target.pod_id, run.target.owner_id, datetime.now(UTC))
     while batch := list(islice(found, BATCH)):
@@ -73,7 +78,7 @@ def preview(database: Database, request: UploadRequest, progress: Progress) -> t
         for outcome in decide.preview(run, compared, free):
             tally.add(outcome)
             progress.ended(outcome)
-    return items.summarise(tally, None, time.monotonic() - started), tally
+    return items.summarise(tally, None, time.monotonic() - started, Times()), tally
 
 
 def _target(database: Database, request: UploadRequest) -> Target:
@@ -82,3 +87,9 @@ def _target(database: Database, request: UploadRequest) -> Target:
         if request.transcode:
             transcodes.check_owners(session, [target.owner_id])
         return target
+
+
+def _is_outage(error: errors.DumacleError) -> bool:
+    """Whether the database is away or busy; what was lost at COMMIT is repeated as the same operation."""
+    broken_off = isinstance(error, errors.BrokenOff) and error.exit is errors.Exit.TEMPORARY
+    return broken_off or isinstance(error, errors.CommitUnknown)

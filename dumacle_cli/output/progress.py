@@ -1,5 +1,6 @@
 """Progress on standard error: one line for the whole, one for each large file, on a terminal only."""
 
+import threading
 from types import TracebackType
 from typing import Self
 
@@ -52,7 +53,7 @@ class _Live:
 
 
 class Bars(_Live):
-    """Bars for an upload, drawn at most ten times a second."""
+    """Bars for an upload, drawn at most ten times a second; safe to share between threads."""
 
     def __init__(self, err: Outlet, color: bool | None) -> None:
         self._bars = Progress(
@@ -66,32 +67,36 @@ class Bars(_Live):
         )
         self._files: dict[int, TaskID] = {}
         self._ended = self._planned = self._size = 0
+        self._lock = threading.Lock()
         self._whole = self._bars.add_task("files 0/0", total=None)
 
     def planned(self, files: int, size: int) -> None:
         """More files, of `size` bytes in all, will be uploaded."""
-        self._planned, self._size = self._planned + files, self._size + size
-        self._bars.update(self._whole, total=self._size, description=self._text())
+        with self._lock:
+            self._planned, self._size = self._planned + files, self._size + size
+            self._bars.update(self._whole, total=self._size, description=self._text())
 
     def moved(self, attempt: Attempt, size: int) -> None:
         """The store received `size` bytes of an attempt."""
         self._bars.advance(self._whole, size)
         if attempt.item.size < LARGE:
             return
-        if attempt.file_id not in self._files:
-            name = visible(attempt.item.path)
-            short = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
-            self._files[attempt.file_id] = self._bars.add_task(f"  {short}", total=attempt.item.size)
-        self._bars.advance(self._files[attempt.file_id], size)
+        with self._lock:
+            if attempt.file_id not in self._files:
+                name = visible(attempt.item.path)
+                short = name if len(name) <= WIDEST else "…" + name[1 - WIDEST :]
+                self._files[attempt.file_id] = self._bars.add_task(f"  {short}", total=attempt.item.size)
+            self._bars.advance(self._files[attempt.file_id], size)
 
     def ended(self, outcome: Outcome) -> None:
         """An item ended, and its result is committed."""
         if outcome.file_id is None or outcome.result not in _PLANNED:
             return
-        self._ended += 1
-        self._bars.update(self._whole, description=self._text())
-        if outcome.file_id in self._files:
-            self._bars.remove_task(self._files.pop(outcome.file_id))
+        with self._lock:
+            self._ended += 1
+            self._bars.update(self._whole, description=self._text())
+            if outcome.file_id in self._files:
+                self._bars.remove_task(self._files.pop(outcome.file_id))
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models import Pod
 
 CLOCK_SECONDS = 5
+PROBE = "dumacle pods probe "
+PROBE_DAYS = 90
+MOST_PODS = 20
 SECRETS = "give secrets by environment or by a file of mode 0600"
 LITTLE_DISK = 5 * 1024**3
 NO_DISK = 256 * 1024**2
@@ -103,6 +106,25 @@ def disk(folder: Path) -> Check:
     status: CheckStatus = "failed" if usage.free < NO_DISK else "warning" if usage.free < LITTLE_DISK else "ok"
     fix = "" if status == "ok" else "free disk space"
     return Check("disk", status, f"{show_size(usage.free)} free at {folder}", fix)
+
+
+def probes(connection: "Connection") -> list[Check]:
+    """Name the pods whose store was not probed lately, or lost what an earlier probe found."""
+    from dumacle_cli.store import probes as store
+
+    since = datetime.now(UTC) - timedelta(days=PROBE_DAYS)
+    return [
+        Check("probe", "warning", f"pod {row.name} {_doubt(row.probed_at, row.lost)}", PROBE + quoted(row.name))
+        for row in store.doubtful(connection, since, MOST_PODS)
+    ]
+
+
+def _doubt(probed_at: datetime | None, lost: dict[str, Any] | None) -> str:
+    if probed_at is None:
+        return "was never probed"
+    if lost:
+        return f"lost what its store did before: {', '.join(sorted(lost))}"
+    return f"was last probed on {probed_at:%Y-%m-%d}"
 
 
 def provider(name: str, locate: Callable[[], "Location"], prefix: str = "") -> Check:

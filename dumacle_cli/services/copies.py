@@ -16,9 +16,8 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from dumacle_cli.clients import providers
 from dumacle_cli.clients.object_store import Part
-from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, StoreUnavailable
+from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, StoreUnavailable, UploadLost
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import pods, renditions
 from dumacle_cli.store import copies as store
@@ -305,7 +304,7 @@ class _Proof:
     """Hashes what is copied, and compares it with what it must be."""
 
     def __init__(self, wanted: _Object, target: "ObjectStore") -> None:
-        self._wanted, self._provider = wanted, target.location.provider
+        self._wanted, self._target = wanted, target
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
 
     def add(self, body: bytes) -> None:
@@ -318,8 +317,9 @@ class _Proof:
             raise ContentDiffers(path=self._wanted.key)
 
     def check_copy(self, etag: str) -> str:
-        """Return the ETag of the copy; raises ContentDiffers if it proves that the store holds something else."""
-        if not providers.proves(self._provider, etag, self._md5.hexdigest()):
+        """Return the ETag of the copy, which is read back if nothing else proves it; raises ContentDiffers."""
+        proven = self._target.location.proof == "payload-hash" or etag == self._md5.hexdigest()
+        if not proven and not self._target.holds(self._wanted.key, self._sha256.hexdigest()):
             raise ContentDiffers(path=self._wanted.key)
         return etag
 
@@ -351,9 +351,17 @@ def _bodies(source: "ObjectStore", wanted: _Object, check: Callable[[], None]) -
         yield bytes(body)
 
 
+def _abort_unfinished(target: "ObjectStore", key: str) -> None:
+    """Abort the multipart uploads of this key that were neither completed nor aborted."""
+    with suppress(UploadLost):  # The server of rclone says so if a bucket has none.
+        for found in list(target.unfinished(key)):
+            if found.key == key:
+                target.abort_multipart(key, found.upload_id)
+
+
 def _in_parts(target: "ObjectStore", wanted: _Object, bodies: Iterable[bytes], proof: _Proof) -> str:
     """Send bodies as parts, and complete the upload only if they are all of the source and unchanged."""
-    target.abort_unfinished(wanted.key)  # of a process that was killed
+    _abort_unfinished(target, wanted.key)  # of a process that was killed
     upload_id, parts = target.create_multipart(wanted.key, wanted.content_type), []
     try:
         for number, body in enumerate(bodies, 1):

@@ -2,21 +2,32 @@
 
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from dumacle_cli import paths
-from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, InvalidValue, ObjectMissing, OutputFailed
+from dumacle_cli.errors import (
+    Conflict,
+    ContentDiffers,
+    DownloadIncomplete,
+    DumacleError,
+    Exit,
+    InvalidValue,
+    ObjectMissing,
+    OutputFailed,
+    StoreUnavailable,
+)
+from dumacle_cli.retry import Patience
+from dumacle_cli.services import part_files, versions
+from dumacle_cli.services.part_files import OtherContent, PartFile
+from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import files as store
-from dumacle_cli.units import Bytes, Url
+from dumacle_cli.units import Bytes, Url, show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -27,8 +38,9 @@ if TYPE_CHECKING:
 
     Stores = Callable[[Place], ObjectStore]
 
-AT_ONCE = 8
-PAGE = 500
+AT_ONCE = 16
+AHEAD = PAGE = 500
+PATIENCE = 300.0
 LONGEST_LINK = 604_800
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -67,9 +79,15 @@ class Cancelled(Exception):
     """The other downloads were cancelled."""
 
 
-def content(session: "Session", file_id: int) -> store.Content:
-    """Return the current version of a file; raises Conflict if it is deleted or has none yet."""
-    found = store.contents(session, [file_id])
+def content(session: "Session", file_id: int, version_id: int | None = None) -> store.Content:
+    """Return a version of a file, by default the current one.
+
+    Raises NotFound for a version of another file, and Conflict if the file is deleted, or the version is not or no
+    longer stored.
+    """
+    if version_id:
+        versions.require_stored(session, file_id, version_id)
+    found = store.contents(session, [file_id], version_id)
     if not found:
         reason = f"file {file_id} is deleted, or its upload never ended"
         raise Conflict(reason=reason, advice=f"dumacle files show {file_id}")
@@ -102,57 +120,93 @@ def file_name(path: str) -> str:
 # Bytes
 
 
-def checked(stores: "Stores", wanted: store.Content) -> Iterator[bytes]:
+def patient(seconds: float | None = None, tell: Callable[[str], None] = lambda _: None) -> Patience:
+    """Return how a command waits out the outages of its stores: for this long, by default five minutes."""
+    budget = PATIENCE if seconds is None else seconds
+    return Patience("the store", budget, lambda error: isinstance(error, StoreUnavailable), tell)
+
+
+def checked(stores: "Stores", wanted: store.Content, patience: Patience | None = None) -> Iterator[bytes]:
     """Yield the bytes of a version; raises ContentDiffers at the end, or as soon as there are too many.
 
-    Raises ForeignObject before the first byte.
+    A response that breaks off is continued. Raises ForeignObject before the first byte, and StoreUnavailable if the
+    store is away for too long.
     """
     digest, size = hashlib.sha256(), 0
-    for chunk in stores(wanted.place).get(wanted.own_key()):
+    for chunk in _arriving(stores, wanted, 0, patience or patient()):
         size += len(chunk)
         if size > wanted.size:
             break
         digest.update(chunk)
         yield chunk
-    if size != wanted.size or (wanted.sha256 and digest.digest() != wanted.sha256):
+    _compare(wanted, size, digest.digest())
+
+
+def _arriving(stores: "Stores", wanted: store.Content, start: int, patience: Patience) -> Iterator[bytes]:
+    """Yield the bytes from `start` on; after a temporary fault, continue where it stopped."""
+    position, response = start, None
+
+    def more() -> bytes:
+        nonlocal response
+        try:
+            if response is None:
+                response = stores(wanted.place).get(wanted.own_key(), position)
+            return next(response, b"")
+        except StoreUnavailable:
+            response = None
+            if start < position == wanted.size:
+                return b""
+            raise
+
+    while chunk := patience.call(more):
+        position += len(chunk)
+        yield chunk
+
+
+def _compare(wanted: store.Content, size: int, sha256: bytes) -> None:
+    if size != wanted.size or (wanted.sha256 and sha256 != wanted.sha256):
         raise ContentDiffers(path=wanted.path)
 
 
-def to_stream(stores: "Stores", wanted: store.Content, stream: BinaryIO) -> Downloaded:
+def to_stream(
+    stores: "Stores", wanted: store.Content, stream: BinaryIO, patience: Patience | None = None
+) -> Downloaded:
     """Write a version to a stream; raises ContentDiffers after wrong bytes were written."""
-    for chunk in checked(stores, wanted):
+    for chunk in checked(stores, wanted, patience):
         stream.write(chunk)
     stream.flush()
     return Downloaded(wanted.file_id, wanted.path, wanted.size, "downloaded", "-")
 
 
-def to_file(stores: "Stores", wanted: store.Content, target: Path | None, *, force: bool) -> Downloaded:
+def to_file(
+    stores: "Stores", wanted: store.Content, target: Path | None, *, force: bool, patience: Patience | None = None
+) -> Downloaded:
     """Write a version to the target file, or under its own name to the target folder or the working directory.
 
     A target that is a link is followed, and a pipe or character device is written to. Raises OutputFailed if the reader
-    of a pipe leaves, ContentDiffers, and Conflict if something else is in the way: a regular file with other content is
-    replaced with `force`, anything else never.
+    of a pipe leaves, ContentDiffers, DownloadBusy, DownloadIncomplete, and Conflict if something else is in the way: a
+    regular file with other content is replaced with `force`, anything else never.
     """
     file = target or Path()
     if file.is_dir():
         file /= os.fsdecode(_parts(wanted.path)[-1])
     elif file.is_fifo() or file.is_char_device():
-        return _to_pipe(stores, wanted, file)
+        return _to_pipe(stores, wanted, file, patience)
     elif file.exists():
         file = Path(os.path.realpath(file))
     folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, Event())
+        return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, patience or patient())
     finally:
         os.close(folder)
 
 
-def _to_pipe(stores: "Stores", wanted: store.Content, file: Path) -> Downloaded:
+def _to_pipe(stores: "Stores", wanted: store.Content, file: Path, patience: Patience | None) -> Downloaded:
     try:
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_NOCTTY), "wb") as stream:
             if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise _in_the_way(str(file), "no longer a pipe or device")
-            to_stream(stores, wanted, stream)
+            to_stream(stores, wanted, stream, patience)
     except BrokenPipeError:  # also when closing
         reason = f"the reader of {paths.encode(str(file))} left"
         raise OutputFailed(reason=reason, outcome="the download is incomplete") from None
@@ -160,7 +214,13 @@ def _to_pipe(stores: "Stores", wanted: store.Content, file: Path) -> Downloaded:
 
 
 def to_folder(
-    database: "Database", stores: "Stores", chosen: store.Selection, folder: Path, *, force: bool
+    database: "Database",
+    stores: "Stores",
+    chosen: store.Selection,
+    folder: Path,
+    *,
+    force: bool,
+    patience: Patience | None = None,
 ) -> Iterator[Downloaded]:
     """Write the selected files below a folder, several at once, and yield their results.
 
@@ -168,40 +228,32 @@ def to_folder(
     replaced.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    base, stop = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), Event()
+    waiting = patience or patient()
 
     def one(wanted: store.Content) -> Downloaded:
-        return _reported(stores, wanted, base, folder, force, stop)
+        return _reported(stores, wanted, folder, force, waiting)
 
-    try:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            try:
-                for batch in _batches(database, chosen):
-                    yield from pool.map(one, batch)
-            finally:
-                stop.set()
-    finally:
-        os.close(base)
+    return in_order(one, _contents(database, chosen), threads=AT_ONCE, ahead=AHEAD, stop=waiting.halted.set)
 
 
-def _batches(database: "Database", chosen: store.Selection) -> Iterator[list[store.Content]]:
+def _contents(database: "Database", chosen: store.Selection) -> Iterator[store.Content]:
     after: str | None = None
     while True:
         with database.session(read_only=True) as session:
             found = store.contents_page(session, chosen, after=after, limit=PAGE)
-        yield found.items
+        yield from found.items
         after = found.after
         if after is None:
             return
 
 
-def _reported(stores: "Stores", wanted: store.Content, base: int, folder: Path, force: bool, stop: Event) -> Downloaded:
+def _reported(stores: "Stores", wanted: store.Content, folder: Path, force: bool, patience: Patience) -> Downloaded:
     """Save one of many files; an error becomes its result and does not stop the others."""
     target = str(folder / os.fsdecode(paths.decode(wanted.path)).lstrip("/"))
     try:
         *parents, name = _parts(wanted.path)
-        with _below(base, parents) as inside:
-            return _save(stores, wanted, inside, name, target, force, stop)
+        with _below(folder, parents) as inside:
+            return _save(stores, wanted, inside, name, target, force, patience)
     except (Conflict, InvalidValue) as error:
         result: Result = "refused"
         reason = str(error)
@@ -223,9 +275,9 @@ def _parts(path: str) -> list[bytes]:
 
 
 @contextmanager
-def _below(base: int, names: list[bytes]) -> Iterator[int]:
+def _below(base: Path, names: list[bytes]) -> Iterator[int]:
     """Open the folder below `base`, creating it if needed, without following symbolic links."""
-    here = os.dup(base)
+    here = os.open(base, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for name in names:
             with suppress(FileExistsError):
@@ -239,23 +291,51 @@ def _below(base: int, names: list[bytes]) -> Iterator[int]:
 
 
 def _save(
-    stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, stop: Event
+    stores: "Stores", wanted: store.Content, folder: int, name: bytes, target: str, force: bool, patience: Patience
 ) -> Downloaded:
-    """Write to a temporary file, make it durable, and only then rename it."""
+    """Write to a part file, make it durable, and only then rename it."""
     if _same(folder, name, wanted, force):
         return Downloaded(wanted.file_id, wanted.path, wanted.size, "unchanged", target)
     _check_target(folder, name, target, force)
-    part = f".dumacle-{secrets.token_hex(8)}.part"
-    try:
-        _write(checked(stores, wanted), part, folder, wanted.mtime_ns, stop)
+    with part_files.opened(folder, name) as part:
+        try:
+            _fetch(stores, wanted, part, patience)
+        except StoreUnavailable as error:
+            if not part.size:
+                raise
+            raise _incomplete(part, wanted, str(error), Exit.TEMPORARY) from error
+        except OSError as error:
+            raise _incomplete(part, wanted, error.strerror or type(error).__name__, Exit.FAILED) from error
         _check_target(folder, name, target, force)
-        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(part, dir_fd=folder)
-        raise
-    os.fsync(folder)
+        part.finish(name, wanted.mtime_ns)
     return Downloaded(wanted.file_id, wanted.path, wanted.size, "downloaded", target)
+
+
+def _incomplete(part: PartFile, wanted: store.Content, reason: str, exit_: Exit) -> DownloadIncomplete:
+    kept, size = show_size(part.size), show_size(wanted.size)
+    return DownloadIncomplete(exit_, path=wanted.path, reason=reason, kept=kept, size=size, part=part.name)
+
+
+def _fetch(stores: "Stores", wanted: store.Content, part: PartFile, patience: Patience) -> None:
+    """Continue a part file to its end; start over if it turns out to be of another content."""
+    if wanted.sha256 and part.resume(wanted.size):
+        try:
+            return _receive(stores, wanted, part, patience)
+        except (ContentDiffers, OtherContent):
+            part.restart()
+    else:
+        part.restart()
+    return _receive(stores, wanted, part, patience)
+
+
+def _receive(stores: "Stores", wanted: store.Content, part: PartFile, patience: Patience) -> None:
+    for chunk in _arriving(stores, wanted, part.size, patience):
+        if patience.halted.is_set():
+            raise Cancelled
+        part.write(chunk)
+        if part.size > wanted.size:
+            break
+    _compare(wanted, part.size, part.sha256)
 
 
 def _check_target(folder: int, name: bytes, target: str, force: bool) -> None:
@@ -273,18 +353,6 @@ def _check_target(folder: int, name: bytes, target: str, force: bool) -> None:
 def _in_the_way(target: str, kind: str) -> Conflict:
     reason = f"{paths.encode(target)} is {kind}, and only regular files are replaced"
     return Conflict(reason=reason, advice="remove it, or download to another place with --to")
-
-
-def _write(chunks: Iterator[bytes], part: str, folder: int, mtime_ns: int | None, stop: Event) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with os.fdopen(os.open(part, flags, 0o666, dir_fd=folder), "wb") as file:
-        for chunk in chunks:
-            if stop.is_set():
-                raise Cancelled
-            file.write(chunk)
-        file.flush()
-        _set_time(file.fileno(), mtime_ns)
-        os.fsync(file.fileno())
 
 
 def _set_time(descriptor: int, mtime_ns: int | None) -> None:

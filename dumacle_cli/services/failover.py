@@ -32,7 +32,7 @@ class Failover(ObjectStore):
 
     def __init__(self, primary: ObjectStore, database: "Database", stores: "Stores", place: "Place") -> None:
         super().__init__(primary.location)
-        self._primary, self._database, self._stores = primary, database, stores
+        self.primary, self._database, self._stores = primary, database, stores
         self._asked_again = time.monotonic() + (store.LOOK_AGAIN_SECONDS if self._is_known_away(place) else 0)
         self._proven_until = 0.0
 
@@ -40,22 +40,20 @@ class Failover(ObjectStore):
         """Return size, ETag and content type of the object."""
         return self._ask(key, lambda objects: objects.head(key))
 
-    def get(self, key: str) -> Iterator[bytes]:
-        """Yield the bytes in chunks; if the primary store breaks off, the rest is read from the secondary."""
-        read = 0
+    def get(self, key: str, start: int = 0) -> Iterator[bytes]:
+        """Yield the bytes from `start` on; if the primary store breaks off, the rest is read from the secondary."""
+        read = start
         try:
             if not self._is_away():
-                for chunk in self._primary.get(key):
+                for chunk in self.primary.get(key, start):
                     read += len(chunk)
                     yield chunk
                 return
         except (StoreUnavailable, ObjectMissing) as error:
             copy = self._instead(key, error)
         else:
-            copy = self._copy(key) or self._primary
-        for chunk in copy.get(key):
-            yield chunk[read:]
-            read = max(0, read - len(chunk))
+            copy = self._copy(key) or self.primary
+        yield from copy.get(key, read)
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """Yield the objects with the prefix, sorted by key."""
@@ -76,25 +74,25 @@ class Failover(ObjectStore):
 
     def _answering(self, key: str) -> ObjectStore:
         if not self._is_away() and time.monotonic() < self._proven_until:
-            return self._primary
+            return self.primary
         copy = self._copy(key)
         if copy is None or self._is_away():
-            return copy or self._primary
+            return copy or self.primary
         try:
-            self._primary.head(key)
+            self.primary.head(key)
         except StoreUnavailable as error:
             self._note(key, error)
             return copy
         except DumacleError:
             return copy
         self._proven_until = time.monotonic() + PROVEN_SECONDS
-        return self._primary
+        return self.primary
 
     def _ask(self, key: str, work: Callable[[ObjectStore], T]) -> T:
         if self._is_away() and (copy := self._copy(key)):
             return work(copy)
         try:
-            return work(self._primary)
+            return work(self.primary)
         except (StoreUnavailable, ObjectMissing) as error:
             return work(self._instead(key, error))
 

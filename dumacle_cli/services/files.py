@@ -8,10 +8,10 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dumacle_cli import paths
-from dumacle_cli.errors import Conflict, NotFound, NotGranted, QuotaExceeded, TooMany, UsageError
+from dumacle_cli.errors import Conflict, InvalidValue, NotFound, NotGranted, QuotaExceeded, TooMany, UsageError
 from dumacle_cli.escapes import quoted, visible
 from dumacle_cli.ids import looks_like_id, parse_id
-from dumacle_cli.services import pods, renditions, users
+from dumacle_cli.services import pods, renditions, users, versions
 from dumacle_cli.store import files as store
 from dumacle_cli.store import logins, models, paging, transcodes, work_units
 from dumacle_cli.store.files import Selection
@@ -44,23 +44,12 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
-    """A version of a file, stored under its own key."""
-
-    id: int
-    status: str
-    size: Bytes
-    key: str
-    created_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Detail(File):
     """A file with the key of its current version, its last error, and all its versions and renditions."""
 
     key: str | None
     error: str | None
-    versions: list[Version]
+    versions: list[versions.Version]
     renditions: list[renditions.Rendition]
 
 
@@ -224,11 +213,10 @@ def show(session: Session, file_id: int) -> Detail:
     row = store.find(session, file_id)
     if row is None:
         raise NotFound("file", file_id)
-    versions = store.versions(session, file_id)
-    key = next((version.key for version in versions if version.id == row.File.version_id), None)
-    shown = [Version(each.id, each.status, each.size, each.key, each.created_at) for each in versions]
+    found = versions.of_file(session, row.File)
+    key = next((version.key for version in found if version.current), None)
     made = renditions.of_file(session, file_id)
-    return Detail(**_columns(row), key=key, error=row.File.error, versions=shown, renditions=made)
+    return Detail(**_columns(row), key=key, error=row.File.error, versions=found, renditions=made)
 
 
 # Changing
@@ -269,6 +257,58 @@ def restore(session: Session, chosen: Selection, *, maximum: int | None = None) 
     return _affected(session, ids, deleted=False), bool(ids)
 
 
+def restore_version(session: Session, file_id: int, version_id: int) -> tuple[Affected, bool]:
+    """Make a stored version the current one again; the present one is kept like one that an upload replaced.
+
+    Raises NotFound, and Conflict if the version is not or no longer stored, or the file is deleted or being uploaded.
+    """
+    file = Selection(ids=(file_id,))
+    if not store.lock(session, file, None):
+        raise Conflict(reason=f"file {file_id} is deleted", advice=f"dumacle files restore {file_id}")
+    _check_idle(session, [file_id])
+    wanted = versions.require_stored(session, file_id, version_id, lock=True)
+    if wanted.status == "stored":
+        return Affected(0, 0), False
+    store.make_current(session, file_id, version_id)
+    return Affected(1, wanted.size), True
+
+
+def rename(session: Session, file_id: int, path: str) -> tuple[Affected, bool]:
+    """Give a file another path in its pod; raises NotFound, InvalidValue, Conflict if it is taken or being uploaded."""
+    store.lock(session, Selection(ids=(file_id,)), None)
+    row = store.find(session, file_id)
+    if row is None:
+        raise NotFound("file", file_id)
+    return _rename(session, Selection(ids=(file_id,)), row.File.path, paths.stored_prefix(path), None)
+
+
+def rename_prefix(session: Session, chosen: Selection, to: str, *, maximum: int | None = None) -> tuple[Affected, bool]:
+    """Replace the prefix of the selected paths; raises like `rename`, and TooMany."""
+    return _rename(session, chosen, chosen.prefix, paths.stored_prefix(to), maximum)
+
+
+def _rename(session: Session, chosen: Selection, before: str, after: str, maximum: int | None) -> tuple[Affected, bool]:
+    if before == after:
+        return Affected(0, 0), False
+    ids = _locked(session, chosen, maximum)
+    renaming = store.Renaming(ids, len(before), after)
+    if path := store.unusable_path(session, renaming):
+        reason = "a path has at most 2048 bytes, and no empty part, . or .."
+        raise InvalidValue(name="the new path", value=path, reason=reason)
+    _check_idle(session, ids)
+    number, path = store.taken_paths(session, renaming)
+    if number or not store.rename(session, renaming):
+        more = f" and {number - 1} more" if number > 1 else ""
+        advice = "rename or delete those first, or choose other paths"
+        raise Conflict(reason=f"there is another file at {path or 'one of the new paths'}{more}", advice=advice)
+    return _affected(session, ids, deleted=False), bool(ids)
+
+
+def _check_idle(session: Session, ids: list[int]) -> None:
+    if path := store.busy(session, ids):
+        raise Conflict(reason=f"{path} is being uploaded", advice="retry when the upload has ended")
+
+
 def move(session: Session, chosen: Selection, to_owner: str, *, maximum: int | None = None) -> tuple[Affected, bool]:
     """Move files to another owner, with the storage of all their versions and renditions; the bytes stay in place.
 
@@ -290,8 +330,7 @@ def _check_recipient(session: Session, ids: list[int], owner: models.User) -> No
     users.require_active(session, owner)
     if pod := store.not_granted(session, ids, owner.id):
         raise NotGranted(user=owner.email, pod=pod)
-    if path := store.busy(session, ids):
-        raise Conflict(reason=f"{path} is being uploaded", advice="retry when the upload has ended")
+    _check_idle(session, ids)
     if path := store.taken(session, ids, owner.id):
         raise _taken(path, owner)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import names
-from dumacle_cli.store import models, paging, pods, subscriptions
+from dumacle_cli.store import limits, models, paging, pods, subscriptions
 from dumacle_cli.store import plans as store
 from dumacle_cli.units import Bytes, Seconds, show_price
 
@@ -40,6 +40,8 @@ class PlanDetail(Plan):
     """A plan with the number of its current subscriptions."""
 
     subscribers: int
+    allowed_types: list[str] | None
+    max_file_size: Bytes | None
 
 
 def _facts(plan: models.Plan, default_pod: str | None) -> dict[str, Any]:
@@ -69,7 +71,8 @@ def get(session: Session, name: str, *, lock: store.Lock | None = None) -> model
 def show(session: Session, name: str) -> PlanDetail:
     """Return a plan with its number of subscribers; raises NotFound."""
     plan, default_pod = store.with_pod(session, get(session, name).id)
-    return PlanDetail(**_facts(plan, default_pod), subscribers=store.subscribers(session, plan.id))
+    accepted = asdict(limits.of_plan(session, plan.id))
+    return PlanDetail(**_facts(plan, default_pod), subscribers=store.subscribers(session, plan.id), **accepted)
 
 
 def list_(session: Session, *, archived: bool, after: str | None, limit: int) -> paging.Page[Plan]:

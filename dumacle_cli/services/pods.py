@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
 from dumacle_cli.escapes import quoted
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import names, users
-from dumacle_cli.store import copies, models, paging, places
+from dumacle_cli.store import copies, limits, models, paging, places, probes
 from dumacle_cli.store import pods as store
 from dumacle_cli.store.places import CUSTOM, Place, folder
 from dumacle_cli.units import Bytes, show_size
@@ -54,13 +54,18 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Detail(Pod):
-    """A pod with the e-mails of the first hundred users who may upload into it.
+    """A pod with the e-mails of the first hundred users who may upload into it, and what proves an upload.
 
-    `copies_waiting` are not stored at the secondary provider yet, the oldest since `copies_waiting_since`;
-    `copies_failed` of them were tried. `outages` are providers that do not answer.
+    `proof` and `probed_at` are null if the pod was never probed. `copies_waiting` are not stored at the secondary
+    provider yet, the oldest since `copies_waiting_since`; `copies_failed` of them were tried. `outages` are providers
+    that do not answer.
     """
 
     granted_to: list[str]
+    proof: str | None
+    probed_at: datetime | None
+    allowed_types: list[str] | None
+    max_file_size: Bytes | None
     copies_waiting: int | None
     copies_failed: int | None
     copies_waiting_since: datetime | None
@@ -155,9 +160,13 @@ def show(session: Session, reference: str) -> Detail:
     """Return a pod with its users and the state of its copies; raises NotFound."""
     pod = get(session, reference)
     waiting = copies.state(session, pod) if pod.secondary_provider else None
+    probe = probes.of(session, pod.id, pod.primary_provider)
     return Detail(
         **asdict(view(pod)),
         granted_to=store.granted_to(session, pod.id, GRANTEES),
+        proof=probe.proof if probe else None,
+        probed_at=probe.probed_at if probe else None,
+        **asdict(limits.of_pod(session, pod.id)),
         copies_waiting=waiting.waiting if waiting else None,
         copies_failed=waiting.failed if waiting else None,
         copies_waiting_since=waiting.since if waiting else None,
@@ -186,18 +195,19 @@ def create(
     bucket: str,
     prefix: str | None = None,
     secondary: Place | None = None,
+    accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
     """Create a pod with a capacity in bytes; the default prefix is unique and made from its name.
 
-    The secondary place was tested by the caller. Raises InvalidValue, AlreadyExists, or Conflict if another pod has the
-    prefix.
+    The secondary place was tested by the caller; `accepted` are the columns that limit its files. Raises InvalidValue,
+    AlreadyExists, or Conflict if another pod has the prefix.
     """
     name = _checked_name(name)
     providers.known(provider)
     _check_bucket(bucket)
     prefix = _prefix(session, name, [Place(provider, bucket), *([secondary] if secondary else [])], prefix)
     location = {"primary_provider": provider, "bucket": bucket, "prefix": prefix}
-    made = store.create(session, name=name, capacity=capacity, **location)
+    made = store.create(session, name=name, capacity=capacity, **location, **(accepted or {}))
     if made is None:
         raise AlreadyExists(noun="pod", name=name)
     if secondary:
@@ -256,7 +266,10 @@ def promote(session: Session, reference: str) -> tuple[Pod, bool]:
         raise Conflict(reason=reason, advice=f"first: dumacle pods replicate {quoted(pod.name)}")
     if busy:
         reason = f"uploads or transcodes in pod {pod.name} are in progress"
-        raise Conflict(reason=reason, advice="repeat the command when they have ended")
+        raise Conflict(
+            reason=reason,
+            advice="repeat the command when they have ended; of killed ones: dumacle files reap --older-than 0s",
+        )
     return view(pod), True
 
 
@@ -309,6 +322,7 @@ def update(
     capacity: int | None = None,
     own_credentials: Mapping[str, bool] | None = None,
     secondary: Place | None = None,
+    accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
     """Change a pod; `own_credentials` says for which providers it uses its own credentials.
 
@@ -317,7 +331,8 @@ def update(
     Raises NotFound, InvalidValue, AlreadyExists, or Conflict if the capacity would be less than what the pod holds.
     """
     pod = get(session, reference, lock=True)
-    wanted: dict[str, str | int | None] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
+    wanted: dict[str, Any] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
+    wanted |= accepted or {}
     if name is not None:
         wanted["name"] = _checked_name(name)
     if capacity is not None:

@@ -110,6 +110,23 @@ def run(
         return replace(done, skipped=store.remaining(session, chosen))
 
 
+def remove_failed(database: "Database", stores: "Stores") -> tuple[Purged, dict[Place | int, DumacleError]]:
+    """Remove what failed uploads left behind and finish the work of earlier purges.
+
+    Also returns the error of each bucket that could not be reached, and of each version whose key Dumacle did not make.
+    """
+    failed: dict[Place | int, DumacleError] = {}
+    done = _finish(database, stores, failed)
+    while _mark_failed(database):
+        done = _sum(done, _finish(database, stores, failed))
+    return done, failed
+
+
+def _mark_failed(database: "Database") -> bool:
+    with database.session() as session:
+        return store.mark_failed_versions(session, BATCH)
+
+
 def _mark(database: "Database", chosen: Selection) -> bool:
     with database.session() as session:
         return store.mark_files(session, chosen, BATCH) or store.mark_old_versions(session, chosen, BATCH)

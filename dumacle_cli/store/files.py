@@ -1,11 +1,25 @@
 """Queries about files and their versions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, Row, Select, any_, exists, func, literal, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    Row,
+    Select,
+    Text,
+    any_,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
@@ -13,6 +27,7 @@ from sqlalchemy.orm import Session, aliased
 from dumacle_cli.errors import ForeignObject
 from dumacle_cli.store import paging, storage
 from dumacle_cli.store.models import Copy, File, Lease, Pod, PodGrant, User, Version
+from dumacle_cli.store.models.files import PATH_BYTES
 from dumacle_cli.store.places import PLACE, Place, is_own
 
 SORTS: dict[str, list[Any]] = {
@@ -27,7 +42,10 @@ SEARCH_LIMIT = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A filter for live or deleted files; `before` compares when they were created or deleted (UTC)."""
+    """A filter for live or deleted files; `before` compares when they were created or deleted (UTC).
+
+    `part` (i, n) selects the i-th of n parts of about the same number of files, by their ids.
+    """
 
     ids: tuple[int, ...] | None = None
     owner_id: int | None = None
@@ -36,6 +54,7 @@ class Selection:
     status: str | None = None
     before: datetime | None = None
     deleted: bool = False
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +110,8 @@ def conditions(chosen: Selection) -> list[ColumnElement[bool]]:
         found.append(File.upload_status == chosen.status)
     if chosen.before:
         found.append((File.deleted_at if chosen.deleted else File.created_at) < chosen.before)
+    if chosen.part:
+        found.append(File.id % chosen.part[1] == chosen.part[0] - 1)
     return [*found, *_with_prefix(chosen.prefix)]
 
 
@@ -164,7 +185,8 @@ def alike(session: Session, path: str, chosen: Selection) -> str | None:
 
 def versions(session: Session, file_id: int) -> Sequence[Version]:
     """Return the versions of a file that still exist, latest first."""
-    return session.scalars(select(Version).where(Version.file_id == file_id).order_by(Version.id.desc())).all()
+    query = select(Version).where(Version.file_id == file_id).order_by(Version.id.desc())
+    return session.scalars(query.execution_options(populate_existing=True)).all()
 
 
 def total(session: Session, chosen: Selection) -> tuple[int, int]:
@@ -180,21 +202,23 @@ def sample(session: Session, chosen: Selection) -> Sequence[str]:
     return session.scalars(select(File.path).where(*conditions(chosen)).order_by(File.id).limit(SAMPLE)).all()
 
 
-def _contents() -> Select[Any]:
+def _contents(version_id: int | None = None) -> Select[Any]:
     at_primary = (Copy.version_id == Version.id) & (Copy.provider == Pod.primary_provider)
     etag = func.coalesce(select(Copy.etag).where(at_primary).scalar_subquery(), Version.etag)
     version = (Version.key, Version.size, Version.sha256, Version.md5, etag, Version.content_type)
-    columns: list[Any] = [File.id, Version.id, File.path, PLACE, *version, File.mtime_ns, Pod.prefix]
+    mtime = Version.mtime_ns if version_id else File.mtime_ns
+    columns: list[Any] = [File.id, Version.id, File.path, PLACE, *version, mtime, Pod.prefix]
+    wanted = version_id or File.version_id
     return (
         select(*columns)
-        .join(Version, (Version.file_id == File.id) & (Version.id == File.version_id))
+        .join(Version, (Version.file_id == File.id) & (Version.id == wanted))
         .join(Pod, Pod.id == File.pod_id)
     )
 
 
-def contents(session: Session, ids: Sequence[int]) -> list[Content]:
-    """Return the current versions of these files, except deleted ones and those without a version."""
-    query = _contents().where(one_of(File.id, ids), File.deleted_at.is_(None))
+def contents(session: Session, ids: Sequence[int], version_id: int | None = None) -> list[Content]:
+    """Return the current versions of these files, or this one, except of deleted files and those without a version."""
+    query = _contents(version_id).where(one_of(File.id, ids), File.deleted_at.is_(None))
     return [Content(*row) for row in session.execute(query)]
 
 
@@ -255,6 +279,99 @@ def change(session: Session, ids: Sequence[int], **values: Any) -> bool:
     return True
 
 
+def version(session: Session, file_id: int, version_id: int, *, lock: bool = False) -> Version | None:
+    """Return a version of a file, or None; with `lock` it is locked until the transaction ends."""
+    query = select(Version).where(Version.file_id == file_id, Version.id == version_id)
+    query = query.execution_options(populate_existing=True)
+    return session.scalars(query.with_for_update(key_share=True) if lock else query).one_or_none()
+
+
+def make_current(session: Session, file_id: int, version_id: int) -> None:
+    """Point a file to another of its stored versions; the present one is superseded as by an upload.
+
+    `stored_at` becomes the present time, since the time until a purge is counted from it.
+    """
+    session.execute(
+        text(
+            """
+            WITH before AS (
+                UPDATE app.versions AS v SET status = 'superseded' FROM app.files AS f
+                WHERE f.id = :file AND v.id = f.version_id
+            ), after AS (
+                UPDATE app.versions SET status = 'stored', stored_at = now() WHERE id = :version
+            )
+            UPDATE app.files AS f
+            SET version_id = v.id, size = v.size, mtime_ns = v.mtime_ns, sha256 = v.sha256,
+                content_type = v.content_type, upload_status = 'uploaded', upload_progress = 100,
+                uploaded_at = v.stored_at, verified_at = NULL, error = NULL
+            FROM app.versions AS v WHERE v.id = :version AND f.id = :file
+            """
+        ),
+        {"file": file_id, "version": version_id},
+    )
+
+
+# Renaming
+
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """New paths of files: all after the first `cut` characters is appended to `start`."""
+
+    ids: Sequence[int]
+    cut: int
+    start: str
+
+    @property
+    def path(self) -> ColumnElement[str]:
+        """The new path of a file."""
+        return literal(self.start, Text).concat(func.substr(File.path, self.cut + 1))
+
+
+def unusable_path(session: Session, renaming: Renaming) -> str | None:
+    """Return a new path that is too long, empty, or has a part that is empty, `.` or `..`; or None."""
+    path = renaming.path
+    odd = (func.octet_length(path) > PATH_BYTES) | path.regexp_match(r"(^|/)\.{0,2}(/|$)")
+    query = select(path).where(one_of(File.id, renaming.ids), odd).order_by(File.id)
+    return session.scalars(query.limit(1)).one_or_none()
+
+
+def taken_paths(session: Session, renaming: Renaming) -> tuple[int, str | None]:
+    """Return how many new paths other live files of the same owner and pod have, and the first of them."""
+    there = aliased(File)
+    clash = (there.pod_id == File.pod_id) & (there.owner_id == File.owner_id) & (there.path == renaming.path)
+    others = there.deleted_at.is_(None) & ~one_of(there.id, renaming.ids)
+    query = (
+        select(func.count(), func.min(there.path))
+        .select_from(File)
+        .join(there, clash)
+        .where(one_of(File.id, renaming.ids), others)
+    )
+    number, first = session.execute(query).one()
+    return number, first
+
+
+def rename(session: Session, renaming: Renaming) -> bool:
+    """Give files their new paths; returns false if another live file now has one of them.
+
+    A path that one file takes over from another of them becomes free first: unique indexes compare each row at once.
+    """
+    left = set(renaming.ids)
+    while left:
+        now = _whose_paths_are_free(session, replace(renaming, ids=sorted(left)))
+        if not now or not change(session, now, path=renaming.path):
+            return False
+        left.difference_update(now)
+    return True
+
+
+def _whose_paths_are_free(session: Session, renaming: Renaming) -> list[int]:
+    there = aliased(File)
+    clash = (there.pod_id == File.pod_id) & (there.owner_id == File.owner_id) & (there.path == renaming.path)
+    taken = exists().where(clash, there.deleted_at.is_(None))
+    return list(session.scalars(select(File.id).where(one_of(File.id, renaming.ids), ~taken)))
+
+
 def not_granted(session: Session, ids: Sequence[int], user_id: int) -> str | None:
     """Return the name of a pod with some of these files that is not granted to the user, or None."""
     granted = exists().where(PodGrant.pod_id == Pod.id, PodGrant.user_id == user_id)
@@ -296,10 +413,29 @@ def stalest(session: Session, chosen: Selection, limit: int) -> list[int]:
     return list(session.scalars(query.order_by(File.verified_at.asc().nulls_first(), File.id).limit(limit)))
 
 
+def sampled(session: Session, chosen: Selection, number: int) -> list[int]:
+    """Return this many of the selected files with a version, at random."""
+    query = select(File.id).where(*conditions(chosen), File.version_id.is_not(None))
+    return list(session.scalars(query.order_by(func.random()).limit(number)))
+
+
+def following(session: Session, chosen: Selection, after: int, limit: int) -> list[int]:
+    """Return the selected files with a version and an id above `after`, in the order of their ids."""
+    query = select(File.id).where(*conditions(chosen), File.version_id.is_not(None), File.id > after)
+    return list(session.scalars(query.order_by(File.id).limit(limit)))
+
+
+def verified_times(session: Session, ids: Sequence[int]) -> dict[int, datetime | None]:
+    """Return when each of these files was last verified."""
+    rows = session.execute(select(File.id, File.verified_at).where(one_of(File.id, ids)))
+    return {row[0]: row[1] for row in rows}
+
+
 _RECORD_VERIFIED = text("""
     UPDATE app.files SET
         verified_at = CASE WHEN seen.fault IS NULL THEN now() END,
         upload_status = CASE WHEN seen.fault IS NULL THEN 'verified' ELSE 'uploaded' END,
+        lost_version_id = CASE WHEN seen.fault IS NOT NULL THEN seen.version END,
         error = left(seen.fault, 2000)
     FROM unnest(CAST(:ids AS bigint[]), CAST(:versions AS bigint[]), CAST(:faults AS text[]))
         AS seen (id, version, fault)
@@ -310,7 +446,10 @@ _RECORD_VERIFIED = text("""
 
 
 def record_verified(session: Session, faults: Sequence[tuple[Content, str | None]]) -> set[int]:
-    """Record verification results, with None for no error; returns the files that still had that version."""
+    """Record verification results, with None for no error; returns the files that still had that version.
+
+    A version with an error is lost: the next upload of its path replaces it.
+    """
     columns = {
         "ids": [content.file_id for content, _ in faults],
         "versions": [content.version_id for content, _ in faults],

@@ -58,10 +58,10 @@ def old_versions(chosen: Selection) -> Select[int]:
 
     `chosen.before` applies to when the versions were superseded or started, not to their files.
     """
-    following = aliased(Version)
+    following, began = aliased(Version), tuple_(func.coalesce(Version.stored_at, Version.created_at), Version.id)
     superseded_at = (
         select(func.min(following.stored_at))
-        .where(following.file_id == Version.file_id, following.id > Version.id)
+        .where(following.file_id == Version.file_id, tuple_(following.stored_at, following.id) > began)
         .scalar_subquery()
     )
     query = (
@@ -125,6 +125,23 @@ def mark_old_versions(session: Session, chosen: Selection, limit: int) -> bool:
     ids = list(session.scalars(query))
     session.execute(update(Version).where(one_of(Version.id, ids)).values(status="purging"))
     return bool(ids)
+
+
+def failed_versions() -> Select[int]:
+    """Select the versions that failed uploads left behind."""
+    return old_versions(Selection()).where(Version.status == "failed")
+
+
+def mark_failed_versions(session: Session, limit: int) -> bool:
+    """Mark the next failed versions, skipping locked ones; returns whether there were any."""
+    ids = list(session.scalars(failed_versions().limit(limit).with_for_update(of=Version, skip_locked=True)))
+    session.execute(update(Version).where(one_of(Version.id, ids)).values(status="purging"))
+    return bool(ids)
+
+
+def count_failed_versions(session: Session) -> int:
+    """Count the versions that failed uploads left behind."""
+    return session.scalars(select(func.count()).select_from(failed_versions().order_by(None).subquery())).one()
 
 
 def remaining(session: Session, chosen: Selection) -> int:

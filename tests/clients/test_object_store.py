@@ -1,11 +1,12 @@
 """What every store promises, on rclone `serve s3` and on moto; where one of them promises less, the test says so."""
 
-import asyncio
 import hashlib
 import re
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import Message
@@ -28,7 +29,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 from dumacle_cli.clients.object_store import Location, ObjectStore, Part, disposition
 from dumacle_cli.clients.providers import proves
 from dumacle_cli.clients.puts import Puts
-from dumacle_cli.errors import DumacleError, InvalidValue, ObjectMissing, StoreRefused, StoreUnavailable, UploadLost
+from dumacle_cli.errors import (
+    CertificateRefused,
+    DumacleError,
+    InvalidValue,
+    ObjectMissing,
+    StoreRefused,
+    StoreUnavailable,
+    UploadLost,
+)
 from tests import buckets
 from tests.clients.conftest import serving
 
@@ -62,11 +71,8 @@ def put(store: ObjectStore, key: str, body: bytes, content_type: str = "image/jp
 
 
 def small(location: Location, key: str, body: bytes) -> str:
-    async def send() -> str:
-        async with Puts(location, 4) as lane:
-            return await lane.put(key, body, sha256(body), "image/png")
-
-    return asyncio.run(send())
+    with closing(Puts(location)) as lane:
+        return lane.put(key, body, sha256(body), "image/png")
 
 
 def status_of(url: str | Request) -> int:
@@ -113,13 +119,8 @@ def test_missing_object(store: ObjectStore, prefix: str) -> None:
 def test_list_pages_in_order_and_resumes_after_a_key(store: ObjectStore, location: Location, prefix: str) -> None:
     names = [f"{prefix}{number:04}" for number in range(1010)]
 
-    async def fill() -> None:
-        async with Puts(location, 32) as lane:
-            for start in range(0, len(names), 32):
-                chosen = names[start : start + 32]
-                await asyncio.gather(*(lane.put(name, b"xy", sha256(b"xy"), "image/png") for name in chosen))
-
-    asyncio.run(fill())
+    with closing(Puts(location)) as lane, ThreadPoolExecutor(32) as pool:
+        list(pool.map(lambda name: lane.put(name, b"xy", sha256(b"xy"), "image/png"), names))
     entries = list(store.list(prefix))
     assert [entry.key for entry in entries] == names
     assert {(entry.size, entry.etag, entry.modified.utcoffset() is not None) for entry in entries} == {
@@ -303,14 +304,12 @@ def test_small_lane_keeps_the_promise_of_put(store: ObjectStore, location: Locat
 
 
 def send_parts(location: Location, key: str, upload: str, *bodies: bytes) -> list[Part]:
-    async def send() -> list[Part]:
-        async with Puts(location, 4) as puts:
-            etags = await asyncio.gather(
-                *(puts.put_part(key, upload, number, body, sha256(body)) for number, body in enumerate(bodies, 1))
-            )
-        return [Part(number, etag, len(body)) for number, (etag, body) in enumerate(zip(etags, bodies, strict=True), 1)]
+    with closing(Puts(location)) as lane, ThreadPoolExecutor(4) as pool:
 
-    return asyncio.run(send())
+        def send(number: int, body: bytes) -> Part:
+            return Part(number, lane.put_part(key, upload, number, body, sha256(body)), len(body))
+
+        return list(pool.map(send, range(1, len(bodies) + 1), bodies))
 
 
 def test_parts_go_up_side_by_side(store: ObjectStore, location: Location, prefix: str) -> None:
@@ -349,31 +348,12 @@ def test_puts_are_signed_as_botocore_would(
     assert signature == signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
 
 
-def test_small_lane_waits_out_what_passes(wired: Location, wire: "Wire", prefix: str) -> None:
-    wire.failing = 2
-    assert small(wired, prefix + "a", b"body") == md5(b"body")
-    assert len(wire.puts) == 3
-    wire.failing = 9
+def test_small_lane_sends_once_and_names_the_fault(wired: Location, wire: "Wire", prefix: str) -> None:
+    wire.failing = 1
     with pytest.raises(StoreUnavailable, match="SlowDown: later"):
-        small(wired, prefix + "b", b"body")
-    assert (len(wire.puts), wire.failing) == (7, 5)
-
-
-def test_small_lane_lets_go_of_what_is_cancelled(wired: Location, wire: "Wire", prefix: str) -> None:
-    async def give_up() -> list[str]:
-        async with Puts(wired, 4) as lane:
-            puts = [
-                asyncio.create_task(lane.put(f"{prefix}{number}", b"body", sha256(b"body"), "image/png"))
-                for number in range(8)
-            ]
-            await asyncio.sleep(0)
-            for put in puts[::2]:
-                put.cancel()
-            ended = await asyncio.gather(*puts, return_exceptions=True)
-            assert all(isinstance(end, asyncio.CancelledError) for end in ended[::2])
-            return [str(end) for end in ended[1::2]]
-
-    assert asyncio.run(give_up()) == [md5(b"body")] * 4
+        small(wired, prefix + "a", b"body")
+    assert len(wire.puts) == 1
+    assert small(wired, prefix + "a", b"body") == md5(b"body")
 
 
 @pytest.mark.parametrize("key", ["a/../b", "./a", "a/..", ""])
@@ -457,11 +437,11 @@ def test_a_certificate_that_is_named_is_trusted_and_no_other(
     monkeypatch: pytest.MonkeyPatch, certified: tuple[Location, Path], ask: Put
 ) -> None:
     location, certificate = certified
-    with pytest.raises(StoreUnavailable, match=r"(?i)ssl|certificate"):
+    with pytest.raises(CertificateRefused):
         ask(location)
     monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
     ask(location)
-    with pytest.raises(StoreUnavailable, match=r"(?i)ssl|certificate|subject name"):
+    with pytest.raises(CertificateRefused):
         ask(replace(location, endpoint=str(location.endpoint).replace("127.0.0.1", "localhost")))
 
 
@@ -511,26 +491,29 @@ def test_answer_that_breaks_off_is_unavailable(rclone: Location) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         location = replace(rclone, endpoint=f"http://127.0.0.1:{server.getsockname()[1]}")
         with ObjectStore(location) as store:
-            asyncio.run(_answer_short(server, store))
+            _answer_short(server, store)
 
 
-async def _answer_short(server: socket.socket, store: ObjectStore) -> None:
+def _answer_short(server: socket.socket, store: ObjectStore) -> None:
     def serve() -> None:
         peer, _ = server.accept()
         with peer:
             peer.recv(65536)
-            peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
+            peer.sendall(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 100\r\n\r\nonly this')
 
     def read() -> None:
         with pytest.raises(StoreUnavailable):
             list(store.get("k"))
 
-    await asyncio.gather(asyncio.to_thread(serve), asyncio.to_thread(read))
+    with ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(serve)
+        read()
+        serving.result()
 
 
 def test_a_repr_tells_no_keys(rclone: Location) -> None:
     with ObjectStore(rclone) as store:
-        for shown in (repr(rclone), repr(store), repr(Puts(rclone, 1))):
+        for shown in (repr(rclone), repr(store), repr(Puts(rclone))):
             assert rclone.secret_key not in shown
             assert rclone.access_key not in shown
 
@@ -538,3 +521,10 @@ def test_a_repr_tells_no_keys(rclone: Location) -> None:
 def assert_secretless(error: DumacleError, location: Location) -> None:
     told = [repr(error), str(error), error.remedy, repr(error.__cause__), str(error.__cause__)]
     assert not [text for text in told if location.secret_key in text or location.access_key in text]
+
+
+@pytest.mark.parametrize("start", [0, 1, 1024**2, 3 * 1024**2 - 1])
+def test_a_part_of_an_object(store: ObjectStore, prefix: str, start: int) -> None:
+    body = bytes(range(256)) * (3 * 4096)
+    store.put(prefix + "r", body, sha256(body), "text/plain")
+    assert b"".join(store.get(prefix + "r", start)) == body[start:]

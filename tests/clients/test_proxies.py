@@ -1,9 +1,9 @@
 """Through which proxy each of our clients goes: none on this machine, and the same one for all others."""
 
-import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -138,11 +138,8 @@ def server() -> Iterator[Callable[[], Recording]]:
 
 
 def upload(endpoint: str) -> None:
-    async def put() -> None:
-        async with Puts(location(endpoint), 2) as puts:
-            await puts.put("a", b"a", hashlib.sha256(b"a").hexdigest(), "text/plain")
-
-    asyncio.run(put())
+    with closing(Puts(location(endpoint))) as puts:
+        puts.put("a", b"a", hashlib.sha256(b"a").hexdigest(), "text/plain")
 
 
 def download(endpoint: str) -> None:

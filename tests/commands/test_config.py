@@ -49,7 +49,7 @@ def test_a_person_reads_values_as_he_writes_them(invoke: Run, config_file: Path)
     typed = ("--set", "large_file_size=1000", "--set", "lock_timeout=0.5")
     said = dict(line.split() for line in invoke("config", "list", *typed).out.splitlines())
     assert (said["max_file_size"], said["large_file_size"]) == ("5TiB", "1000B")
-    assert (said["connect_timeout"], said["lock_timeout"], said["upload_concurrency"]) == ("5", "0.5", "128")
+    assert (said["connect_timeout"], said["lock_timeout"], said["upload_concurrency"]) == ("5", "0.5", "auto")
     assert setting(invoke, "max_file_size")["value"] == str(5 * 1024**4)
 
 

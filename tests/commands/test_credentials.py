@@ -96,7 +96,7 @@ def test_wrong_keys_are_refused_and_change_nothing(
 ) -> None:
     put(run, WRONG, "--endpoint", bucket.endpoint or "", provider=provider)
     refused = use(run, provider=provider, expect=5)
-    assert refused.error["code"] == "store-refused"
+    assert refused.error["code"] == "keys-refused"
     assert "wrong-secret-key" not in refused.err
     assert run("pods", "show", "films", *JSON).data["own_credentials"] == []
     run("pods", "credentials", "test", "films", "--provider", provider, expect=5)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.store.database import Database
-from dumacle_cli.store.models import File
+from dumacle_cli.store.models import File, Pod, User, Version
 from tests import factories
 from tests.terminal import ask
 
@@ -118,7 +118,26 @@ def test_download_many(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
     (tmp_path / "a" / "1").write_bytes(b"mine")
     assert [row["result"] for row in run(*asked, expect=3).data] == ["refused", "unchanged"]
     run("files", "download", "--owner", ADA, expect=2)
-    run("files", "download", "a/1", "--prefix", "a", expect=2)
+    for filters in (("--prefix", "a"), ("--status", "uploaded"), ("--older-than", "1d")):
+        run("files", "download", "a/1", *filters, expect=2)
+
+
+def test_quiet_downloads_print_only_what_failed(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
+    asked = ("files", "download", "--owner", ADA, "--to", tmp_path, "-q")
+    assert run(*asked).out == ""
+    assert (tmp_path / "a" / "22").read_bytes() == b"twotwo"
+    (tmp_path / "a" / "1").write_bytes(b"mine")
+    assert "refused" in run(*asked, expect=3).out
+    assert "unchanged" not in run(*asked, expect=3).out
+
+
+def test_filters_of_downloads(run: "Run", ids: dict[str, int], database: Database, tmp_path: Path) -> None:
+    with database.session() as session:
+        session.get_one(File, ids["a/1"]).created_at = LONG_AGO
+        session.get_one(File, ids["a/22"]).upload_status = "verified"
+    for number, (filters, path) in enumerate(((("--status", "verified"), "a/22"), (("--older-than", "10d"), "a/1"))):
+        asked = ("files", "download", "--owner", ADA, *filters, "--to", tmp_path / str(number), "-o", "json")
+        assert [row["path"] for row in run(*asked).data] == [path]
 
 
 def test_move(run: "Run", ids: dict[str, int]) -> None:
@@ -128,6 +147,70 @@ def test_move(run: "Run", ids: dict[str, int]) -> None:
     moved = run("files", "move", "--owner", ADA, "--to-owner", BOB, "-o", "json")
     assert moved.data == foreseen.data == {"files": 2, "bytes": 9}
     assert paths(run, "--owner", BOB) == ["a/1", "a/22"]
+
+
+def test_versions(
+    run: "Run", ids: dict[str, int], database: Database, object_store: ObjectStore, tmp_path: Path
+) -> None:
+    with database.session() as session:
+        file = session.get_one(File, ids["a/1"])
+        first = file.version_id
+        second = factories.make_version(session, file, b"newer", store=object_store)
+        session.get_one(Version, first).status = "superseded"
+        file.version_id, file.size, file.sha256 = second.id, second.size, second.sha256
+    asked = ("a/1", "--owner", ADA)
+    listed = run("files", "versions", *asked, "-o", "json").data
+    assert [(each["size"], each["current"]) for each in listed] == [(5, True), (3, False)]
+    run("files", "download", *asked, "--version", str(first), "--to", tmp_path / "old")
+    assert (tmp_path / "old").read_bytes() == b"one"
+    assert run("files", "download", *asked, "--version", str(first), "--to", "-").raw == b"one"
+    with urlopen(run("files", "url", *asked, "--version", str(first), "-o", "json").data["url"]) as answer:
+        assert answer.read() == b"one"
+    for wrong in (("download", "--owner", ADA, "--to", str(tmp_path)), ("restore", "--owner", ADA)):
+        run("files", *wrong, "--version", str(first), expect=2)
+    run("files", "url", *asked, "--version", str(first), "--rendition", "hls", expect=2)
+    run("files", "download", *asked, "--version", "999", expect=6)
+    foreseen = run("files", "restore", *asked, "--version", str(first), "--dry-run", "-o", "json")
+    assert run("files", "show", *asked, "-o", "json").data["size"] == 5
+    restored = run("files", "restore", *asked, "--version", str(first), "--op-id", "once", "-o", "json")
+    assert restored.data == foreseen.data == {"files": 1, "bytes": 3}
+    assert run("files", "show", *asked, "-o", "json").data["size"] == 3
+    assert run("files", "restore", *asked, "--version", str(first), "-o", "json").json["changed"] is False
+
+
+def test_rename(run: "Run", ids: dict[str, int]) -> None:
+    run("files", "rename", "a/1", "one", "--owner", ADA)
+    assert paths(run, "--owner", ADA) == ["one", "a/22"]
+    run("files", "rename", "--owner", ADA, "--prefix", "a/", "--to", "b/", "--dry-run")
+    assert paths(run, "--owner", ADA) == ["one", "a/22"]
+    renamed = run("files", "rename", "--owner", ADA, "--prefix", "a/", "--to", "b/", "-o", "json").json
+    assert (renamed["data"], renamed["changed"]) == ({"files": 1, "bytes": 6}, True)
+    assert paths(run, "--owner", ADA) == ["one", "b/22"]
+    run("files", "rename", "one", "b/22", "--owner", ADA, expect=7)
+    run("files", "rename", "--owner", ADA, "--prefix", "b/", "--to", "c/", "--max", "1")
+    for wrong in (("one",), ("--prefix", "b/"), ("--to", "b/"), ("one", "two", "--prefix", "b/"), ()):
+        run("files", "rename", *wrong, "--owner", ADA, expect=2)
+
+
+def test_relocate(run: "Run", ids: dict[str, int], database: Database, bucket: Location, tmp_path: Path) -> None:
+    with database.session() as session:
+        pod, file = factories.make_pod(session, "clips", bucket=bucket.bucket, prefix="clips"), ids["a/1"]
+        factories.make_rendition(session, factories.make_transcode(session, session.get_one(File, file)))
+        owner = session.get_one(File, file).owner_id
+    asked = ("files", "relocate", "--owner", ADA, "--prefix", "a/", "--to-pod", "clips", "-o", "json")
+    refused = run(*asked, expect=3)
+    assert {row["error"] for row in refused.data} == {f"{ADA} has no grant on pod clips"}
+    with database.session() as session:
+        factories.make_grant(session, session.get_one(Pod, pod.id), session.get_one(User, owner))
+    run(*asked, "--max", "1", expect=8)
+    foreseen = run(*asked, "--dry-run")
+    assert paths(run, "--pod", "clips") == []
+    done = run(*asked)
+    assert [row | {"new_id": None} for row in done.data] == foreseen.data
+    assert (done.json["changed"], foreseen.json["changed"], run(*asked).json["changed"]) == (True, True, False)
+    assert (paths(run, "--pod", "clips"), paths(run, "--pod", "films")) == (["a/1", "a/22"], [])
+    run("files", "download", "a/1", "--owner", ADA, "--to", tmp_path / "one")
+    assert (tmp_path / "one").read_bytes() == b"one"
 
 
 def test_delete_asks_and_takes_effect_once(run: "Run", ids: dict[str, int]) -> None:
@@ -288,6 +371,18 @@ def test_verify(run: "Run", ids: dict[str, int], database: Database, object_stor
     assert {row["path"]: row["result"] for row in found.data} == {"a/1": "differs", "a/22": "verified"}
     assert run("files", "verify", "a/22", "--owner", ADA, "-o", "json").data[0]["path"] == "a/22"
     run("files", "verify", "--limit", "0", expect=2)
+    bad = ids["a/1"] % 2 + 1
+    halves = [
+        run("files", "verify", "--slice", f"{part}/2", "-o", "json", expect=12 if part == bad else 0).data
+        for part in (1, 2)
+    ]
+    assert sorted(row["path"] for half in halves for row in half) == ["a/1", "a/22"]
+    for wrong in (("--slice", "3/2"), ("--full", "--sample", "1"), ("--slice", "1/2", "--limit", "5")):
+        run("files", "verify", *wrong, expect=2)
+    quiet = run("files", "verify", "--read", "--full", "-q", expect=12)
+    assert "a/1" in quiet.out
+    assert "a/22" not in quiet.out
+    assert "files upload --force" in run("files", "verify", "--read", "--sample", "9", expect=12).err
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,8 @@ def services_work(site: Site, folder: Path) -> None:
     with started(site.listener, "dumacle-webhooks.service", folder) as listener:
         assert deliver(listener, "whsec_...") == 200
     end_a_month(site.owner_url)
-    assert run_jobs(site.cron, folder) == {"dumacle-quotas-reset", "dumacle-transcode-reap", "dumacle-files-purge"}
+    names = {"quotas-reset", "transcode-reap", "files-reap", "files-purge"}
+    assert run_jobs(site.cron, folder) == {f"dumacle-{name}" for name in names}
     with psycopg.connect(site.owner_url) as owner:
         noted = "SELECT (SELECT count(*) FROM app.stripe_events), (SELECT count(*) FROM app.quota_closings)"
         assert owner.execute(noted).fetchone() == (1, 1)

@@ -20,7 +20,7 @@ from dumacle_cli.store import logins
 from dumacle_cli.store.database import Database
 from tests.deploy import starters
 from tests.deploy.starters import Start
-from tests.factories import make_file, make_grant, make_plan, make_pod, make_transcode, make_user
+from tests.factories import make_file, make_grant, make_interrupted, make_plan, make_pod, make_transcode, make_user
 from tests.films import Films, Submit, await_status, check, films, submit
 from tests.promises import PROMISES
 from tests.stripe_double.double import StripeDouble, sign
@@ -36,6 +36,7 @@ Begin = Callable[..., "subprocess.Popen[str]"]
 DONE = {
     "quotas reset": "SELECT count(*) = 1 FROM app.quota_closings",
     "transcode reap": "SELECT status = 'queued' AND crashes = 1 FROM app.units",
+    "files reap": "SELECT count(*) = 0 FROM app.versions WHERE status IN ('uploading', 'failed')",
     "plans sync": "SELECT count(*) = 1 FROM app.subscriptions WHERE stripe_subscription_id IS NOT NULL",
     "files purge": "SELECT count(*) = 0 FROM app.files WHERE deleted_at IS NOT NULL",
 }
@@ -58,7 +59,7 @@ def due(
     object_store: ObjectStore,
     stripe_double: StripeDouble,
 ) -> None:
-    """A month that ended, a lease that lapsed, a subscription without an event, a file whose retention is over."""
+    """A month that ended, leases that lapsed, a subscription without an event, a file whose retention is over."""
     environment(**stripe_double.settings)
     with database.session() as session:
         ada = make_user(session, "ada@example.com")
@@ -67,6 +68,7 @@ def due(
         _bought(stripe_double, str(ada.id), make_plan(session, "pro"))
         make_transcode(session, make_file(session, pod, ada, store=object_store), status="running")
         make_file(session, pod, ada, store=object_store, deleted_at="2026-01-01T00:00:00Z")
+        make_interrupted(session, make_file(session, pod, ada, store=object_store), store=object_store)
         session.execute(text("UPDATE app.units SET lease_until = now() - interval '1 hour'"))
         session.execute(
             text("""

@@ -322,6 +322,8 @@ MACHINE = (
     end leases that are held | admin, root, ingest, cron | SELECT app.reap_leases(now() + interval '1 year') | owner
     end leases that ran out | ada, worker, listener | SELECT app.reap_leases(now()) | cron
     a lease | ada, session, worker, cron, listener | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now()) | ingest
+    reserve room for a client | ada, session, worker, cron, listener | SELECT app.reserve_upload({pod_ada}, {ada}, 1, 60) | ingest
+    keep a client's room | ada, session, worker, cron, listener | SELECT app.keep_upload(1, 60) | ingest
     spend another's lease | ada, worker | SELECT app.spend_leases(ARRAY[1], ARRAY[0]) | ingest
     take work by hand | admin, worker, ingest | UPDATE app.units SET status = 'done' | worker | SELECT app.claim_unit((SELECT id FROM app.units WHERE transcode_id = {transcode_ada}), gen_random_uuid(), 'w', 60, 3)
     claim work | admin, ada, ingest, cron, listener | SELECT app.claim_unit(1, gen_random_uuid(), 'w', 60, 3) | worker
@@ -347,6 +349,7 @@ MACHINE = (
     carry storage | ada, worker, ingest, cron | SELECT app.carry_storage(ARRAY[{ada}], ARRAY[1], ARRAY[0], {bob}) | admin
     a pod that holds nothing | admin, ingest, worker | UPDATE app.pods SET used = 0 | root
     prices | admin, worker, ada | UPDATE app.plans SET price = 0 | root
+    what a store proves | ada, worker, ingest | UPDATE app.probes SET proof = 'payload-hash' | cron
     another provider | admin, worker | UPDATE app.provider_defaults SET endpoint = 'https://example.com' | root
     an event of Stripe | admin, ada, ingest | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()) | listener
     apply an event | listener | UPDATE app.stripe_events SET applied_at = now() | worker
@@ -365,6 +368,7 @@ MACHINE = (
     + _attacks(
         """
     end leases by keeping them | admin, root, ingest | SELECT app.keep_leases({run_ada}, -1e6) | ingest | SELECT app.keep_leases({run_ada}, 60)
+    end a client's room by keeping it | admin, root, ingest | SELECT app.keep_upload(1, -1e6) | ingest | SELECT app.keep_upload(1, 60)
     spend backwards | admin, root, ingest | SELECT app.spend_leases(ARRAY[1], ARRAY[-1]) | ingest | SELECT app.spend_leases(ARRAY[1], ARRAY[0])
     claim less than nothing | admin, root, ingest | SELECT app.take_lease({pod_ada}, {ada}, NULL, -1, -1, 60, now()) | ingest | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now())
 """,

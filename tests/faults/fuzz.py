@@ -375,7 +375,7 @@ def _working(place: Path, up: Servers) -> Path:
 def preload() -> None:
     """Import what commands import when they run, so that no child has to."""
     assert list(commands.walk())
-    for name in ("boto3.session", "pycurl", "sqlalchemy.orm", "stripe", "psycopg", "keyring"):
+    for name in ("boto3.session", "sqlalchemy.orm", "stripe", "psycopg", "keyring"):
         importlib.import_module(name)
 
 

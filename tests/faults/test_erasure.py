@@ -202,6 +202,7 @@ NOT_PERSONAL = {
     "logins": {"kind", "duty"},
     "installation": {"prefix"},
     "pods": {"name", "primary_provider", "secondary_provider", "bucket", "prefix"},
+    "probes": {"provider", "endpoint", "bucket", "proof", "found", "measured", "lost"},
     "provider_defaults": {"provider", "endpoint", "region", "bucket"},
     "credentials": {"provider", "endpoint", "region", "key_id"},
     "plans": {"name", "description", "currency", "interval", "stripe_product_id", "stripe_price_id", "lookup_key"},

@@ -78,6 +78,6 @@ def books(database: Database) -> None:
             "app.leases WHERE closed_at IS NULL",
             "app.runs WHERE status = 'running'",
             f"app.files WHERE upload_status IN {unfinished}",
-            f"app.versions WHERE status IN {unfinished}",
+            f"app.versions WHERE status IN {unfinished} AND upload_id IS NULL",
         ):
             assert rows(f"SELECT count(*) FROM {left_open}") == [(0,)], left_open

@@ -11,6 +11,7 @@ from dumacle_cli import paths
 from dumacle_cli.errors import NotFound
 from dumacle_cli.ingest.items import Item, Problem, Result
 from dumacle_cli.ingest.scan import LONGEST, opened, reason, scan
+from dumacle_cli.ingest.selection import Rules
 
 pytestmark = pytest.mark.unit
 
@@ -130,7 +131,7 @@ def test_a_named_folder_without_files_is_refused(tmp_path: Path) -> None:
     assert isinstance(listed.pop("2026/one.jpg"), Item)
     assert {path: each.result for path, each in listed.items()} == dict.fromkeys(map(str, empty), Result.REFUSED)
     sources = [os.fsencode(source) for source in empty]
-    assert list(scan(sources, "", allow_empty=True)) == []
+    assert list(scan(sources, "", Rules(allow_empty=True))) == []
 
 
 def test_a_folder_in_which_something_is_skipped_is_not_empty(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """The budget of bytes in flight: never passed, never leaked, and fair."""
 
-import asyncio
+import threading
+import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from dumacle_cli.ingest.transfer import MIB, MOST_PARTS, PART, Budget, size_of_parts
@@ -11,47 +12,51 @@ from dumacle_cli.ingest.transfer import MIB, MOST_PARTS, PART, Budget, size_of_p
 pytestmark = pytest.mark.unit
 
 
+def run_all(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@settings(max_examples=30)
 @given(some.lists(some.integers(0, 150), max_size=40))
 def test_budget_is_never_passed_and_all_get_their_turn(sizes: list[int]) -> None:
     held: list[int] = []
-    most = 0
+    seen: list[int] = []
+    budget = Budget(100)
 
-    async def hold(budget: Budget, size: int) -> None:
-        nonlocal most
-        await budget.take(size)
+    def hold(size: int) -> None:
+        budget.take(size)
         held.append(min(size, 100))
-        most = max(most, sum(held))
-        await asyncio.sleep(0)
+        seen.append(sum(held))
+        time.sleep(0)
         held.remove(min(size, 100))
         budget.give(size)
 
-    async def all_at_once() -> None:
-        budget = Budget(100)
-        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
-            for size in sizes:
-                group.create_task(hold(budget, size))
-
-    asyncio.run(all_at_once())
-    assert most <= 100
+    run_all([threading.Thread(target=hold, args=(size,), daemon=True) for size in sizes])
+    assert max(seen, default=0) <= 100
 
 
 def test_large_body_is_not_overtaken_for_ever() -> None:
     order: list[int] = []
+    budget = Budget(100)
+    budget.take(60)
 
-    async def hold(budget: Budget, size: int) -> None:
-        await budget.take(size)
+    def hold(size: int) -> None:
+        budget.take(size)
         order.append(size)
-        await asyncio.sleep(0)
         budget.give(size)
 
-    async def crowd() -> None:
-        budget = Budget(100)
-        async with asyncio.TaskGroup() as group:
-            for size in (60, 100, *[10] * 20):
-                group.create_task(hold(budget, size))
-
-    asyncio.run(crowd())
-    assert order[:2] == [60, 100]
+    threads = [threading.Thread(target=hold, args=(size,), daemon=True) for size in (100, *[10] * 20)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.005)  # so that they stand in line in this order
+    budget.give(60)
+    for thread in threads:
+        thread.join(10)
+    assert order == [100, *[10] * 20]
 
 
 @given(some.integers(0, 50 * 1024**4))

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from sqlalchemy import text
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
@@ -293,22 +294,18 @@ def test_many_are_accounted_for_each(database: Database, object_store: ObjectSto
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 3
 
 
-def test_breaking_off_leaves_no_part(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:
-    for number in range(40):
-        one(database, object_store, f"f{number}", bytes(3 * 1024**2))
-    found = downloads.to_folder(database, lambda *_: object_store, Selection(), tmp_path, force=False)
-    next(found)
-    found.close()  # type: ignore[attr-defined]
-    assert not [name for name in names(tmp_path) if name.endswith(".part")]
-    assert len(names(tmp_path)) < 40
-
-
 # Verifying
 
 
-def verify(database: Database, objects: ObjectStore, limit: int = 9, **how: bool) -> dict[str, verification.Result]:
+def verify(
+    database: Database,
+    objects: ObjectStore,
+    limit: int | None = 9,
+    chosen: Selection = Selection(),  # noqa: B008 - it cannot be changed
+    **how: Any,
+) -> dict[str, verification.Result]:
     options = {"read": False, "record": True} | how
-    found = verification.run(database, lambda *_: objects, Selection(), limit, **options)
+    found = verification.run(database, lambda *_: objects, chosen, limit, **options)
     return {each.path: each.result for each in found}
 
 
@@ -328,6 +325,9 @@ def test_verifying_tells_what_is_missing_or_differs(database: Database, object_s
         }
     bad = ("uploaded", False, True)
     assert found == {"ok": ("verified", True, False), "missing": bad, "longer": bad, "etag": bad}
+    with database.session() as session:
+        lost = session.scalars(text("SELECT path FROM app.files WHERE lost_version_id = version_id")).all()
+    assert set(lost) == {"missing", "longer", "etag"}
 
 
 def test_reading_finds_what_the_etag_does_not_show(database: Database, object_store: ObjectStore) -> None:
@@ -361,3 +361,44 @@ def test_a_store_that_is_down_records_nothing(database: Database, object_store: 
     with ObjectStore(Location("local", "http://127.0.0.1:9", "us-east-1", "b", "a" * 16, "s" * 32)) as down:
         assert verify(database, down) == {"a/b.txt": "failed"}
     assert verify(database, object_store) == {"a/b.txt": "verified"}
+
+
+def test_slices_are_all_files_and_no_file_twice(
+    database: Database, object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "BATCH", 2)
+    made = {one(database, object_store, f"f{number}").path for number in range(9)}
+    slices = [verify(database, object_store, None, Selection(part=(part, 4))) for part in range(1, 5)]
+    assert sorted(path for found in slices for path in found) == sorted(made)
+    assert max(map(len, slices)) <= 3
+    assert set(verify(database, object_store, None)) == made
+    sample = verify(database, object_store, None, sample=4)
+    assert len(sample) == 4
+    assert made >= set(sample)
+    assert any(verify(database, object_store, None, sample=4) != sample for _ in range(9))
+
+
+@pytest.mark.parametrize("text", ["0/7", "8/7", "1", "1/", "/7", "a/7", "1/0", "-1/7", "1/7/7", "1.0/7"])
+def test_what_is_no_slice_is_refused(text: str) -> None:
+    with pytest.raises(errors.InvalidValue):
+        verification.parse_part(text)
+
+
+def test_findings_have_a_date_and_a_repair(database: Database, object_store: ObjectStore) -> None:
+    one(database, object_store, "right")
+    wrong = one(database, object_store, "wrong")
+
+    def found() -> dict[str, verification.Verified]:
+        results = verification.run(database, lambda *_: object_store, Selection(), read=False, record=True)
+        return {each.path: each for each in results}
+
+    before = found()
+    assert {each.fix for each in before.values()} == {None}
+    object_store.delete([wrong.key])
+    after = found()
+    known, told = before["wrong"].verified_at, after["wrong"].verified_at
+    assert known
+    assert told
+    assert abs(told - known).total_seconds() < 5
+    assert "upload" in str(after["wrong"].fix)
+    assert (found()["wrong"].verified_at, after["right"].fix) == (None, None)

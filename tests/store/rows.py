@@ -62,7 +62,22 @@ ROWS = {
     "0019": """
         INSERT INTO app.versions (file_id, size, key) SELECT id, 1, '0a/0a' || md5(id::text) FROM app.files;
         SELECT app.prune_operations(1)""",
-    "0020": """
+    "0020": "UPDATE app.files SET lost_version_id = version_id",
+    "0021": """
+        INSERT INTO app.runs (name, pod_id, owner_id, selection_hash, host, pid, status, joined_id, parameters)
+        SELECT 'joined', pod_id, owner_id, 'h', 'h', 2, 'joined', id, '{"sources": []}' FROM app.runs
+        WHERE status = 'running';
+        UPDATE app.runs SET left_at = now(), cancelled_at = now(), error = 'e', status = 'cancelled', ended_at = now()
+        WHERE joined_id IS NULL;
+        UPDATE app.versions SET part_etags = 'a' WHERE upload_id IS NOT NULL""",
+    "0022": """
+        INSERT INTO app.probes (pod_id, provider, endpoint, bucket, proof, found, measured)
+        SELECT id, 'local', '', 'photos', 'md5-etag', '{}', '{}' FROM app.pods""",
+    "0023": """
+        UPDATE app.pods SET allowed_types = ARRAY['video/*'], max_file_size = 9;
+        UPDATE app.plans SET allowed_types = ARRAY['image/png'];
+        SELECT app.keep_upload(1, 60)""",
+    "0024": """
         INSERT INTO app.copies (version_id, provider) SELECT id, 'wasabi' FROM app.versions;
         INSERT INTO app.rendition_copies (rendition_id, provider) SELECT id, 's3' FROM app.renditions;
         INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'it does not answer' FROM app.pods""",

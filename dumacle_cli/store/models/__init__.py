@@ -27,6 +27,9 @@ if TYPE_CHECKING:
         PodGrant as PodGrant,
     )
     from dumacle_cli.store.models.pods import (
+        Probe as Probe,
+    )
+    from dumacle_cli.store.models.pods import (
         ProviderDefault as ProviderDefault,
     )
     from dumacle_cli.store.models.quotas import (
@@ -71,7 +74,7 @@ _MODULES = {
     "files": ("File", "Version"),
     "operations": ("Acting", "Audit", "Operation"),
     "plans": ("Customer", "Plan", "Subscription"),
-    "pods": ("Credential", "Pod", "PodGrant", "ProviderDefault"),
+    "pods": ("Credential", "Pod", "PodGrant", "Probe", "ProviderDefault"),
     "quotas": ("QuotaAnchor", "QuotaClosing", "QuotaCounter", "QuotaEntry", "QuotaGrant", "QuotaLimit"),
     "runs": ("Lease", "Run"),
     "transcodes": ("Rendition", "Transcode", "Unit"),

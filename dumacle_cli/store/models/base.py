@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, Identity, LargeBinary, MetaData, Text, func
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, Identity, LargeBinary, MetaData, Text, func
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 
@@ -33,6 +33,21 @@ class Base(DeclarativeBase):
         datetime: TIMESTAMP(timezone=True),
         dict[str, Any]: JSONB,
     }
+
+
+# Deferred, because the schema of the previous release lacks them.
+AllowedTypes = Annotated[list[str] | None, mapped_column(ARRAY(Text), deferred=True)]
+MaxFileSize = Annotated[int | None, mapped_column(BigInteger, deferred=True)]
+
+
+def file_limits() -> tuple[CheckConstraint, CheckConstraint]:
+    """Return the CHECKs on which files are accepted: some media types of limited length, and a size in bytes."""
+    return (
+        CheckConstraint(
+            "cardinality(allowed_types) > 0 AND octet_length(allowed_types::text) <= 4096", name="allowed_types"
+        ),
+        CheckConstraint("max_file_size >= 0", name="max_file_size"),
+    )
 
 
 # Times that every client can read, and add days to.

@@ -2,11 +2,21 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import ERROR_BYTES, Base, Created, Id, Sorted, one_of, texts, times
+from dumacle_cli.store.models.base import ERROR_BYTES, KIB, Base, Created, Id, Sorted, one_of, texts, times
 
 UPLOAD_STATUSES = (
     "planned",
@@ -22,6 +32,7 @@ UPLOAD_STATUSES = (
 VERSION_STATUSES = ("planned", "uploading", "completing", "stored", "superseded", "failed", "purging")
 # A B-tree entry holds at most 2,704 bytes, and the path is part of three.
 PATH_BYTES = 2048
+PART_ETAGS_BYTES = 1024 * KIB
 
 _LIVE = text("deleted_at IS NULL")
 _DELETED = text("deleted_at IS NOT NULL")
@@ -29,7 +40,10 @@ _UNFINISHED = "upload_status NOT IN ('uploaded', 'verified')"
 
 
 class File(Base):
-    """One media object of one owner in one pod at one path; `version_id` is its present content."""
+    """One media object of one owner in one pod at one path; `version_id` is its present content.
+
+    `lost_version_id` is the version whose object was last found missing or different; it may be an earlier one.
+    """
 
     __tablename__ = "files"
 
@@ -52,7 +66,10 @@ class File(Base):
     content_type: Mapped[str] = mapped_column(server_default="application/octet-stream")
     error: Mapped[str | None]
 
+    # Not an attribute, so that other statements leave it out: the schema of the release before has no such column.
+    __mapper_args__ = {"exclude_properties": ["lost_version_id"]}  # noqa: RUF012 - its type is the base class's
     __table_args__ = (
+        Column("lost_version_id", BigInteger),
         times("created_at", "uploaded_at", "verified_at", "deleted_at", "purging_at"),
         texts(content_type=255, error=ERROR_BYTES),
         # run_id, and lease_id of versions, are no foreign keys: an index on each would serve nothing but the rare
@@ -119,10 +136,12 @@ class Version(Base):
     etag: Mapped[str | None]
     content_type: Mapped[str] = mapped_column(server_default="application/octet-stream")
     upload_id: Mapped[str | None]
+    part_etags: Mapped[str | None]
+    """The ETags of all parts, one a line, from when they are stored until the upload is completed."""
 
     __table_args__ = (
         times("created_at", "stored_at"),
-        texts(etag=1024, content_type=255, upload_id=2048),
+        texts(etag=1024, content_type=255, upload_id=2048, part_etags=PART_ETAGS_BYTES),
         UniqueConstraint("file_id", "id"),
         UniqueConstraint("key"),
         CheckConstraint("octet_length(key) BETWEEN 1 AND 1024", name="key"),

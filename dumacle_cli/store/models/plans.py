@@ -6,7 +6,20 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, fal
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, Updated, one_of, texts, times
+from dumacle_cli.store.models.base import (
+    KIB,
+    AllowedTypes,
+    Base,
+    Created,
+    Id,
+    MaxFileSize,
+    Sorted,
+    Updated,
+    file_limits,
+    one_of,
+    texts,
+    times,
+)
 
 INTERVALS = ("month", "year")
 # Stripe's own names, so that a status from Stripe is stored as it is.
@@ -39,6 +52,8 @@ class Plan(Base):
     storage_limit: Mapped[int | None]
     upload_limit: Mapped[int | None]
     transcode_limit: Mapped[int | None]
+    allowed_types: Mapped[AllowedTypes]
+    max_file_size: Mapped[MaxFileSize]
     stripe_product_id: Mapped[str | None]
     stripe_price_id: Mapped[str | None]
     lookup_key: Mapped[str | None]
@@ -56,6 +71,7 @@ class Plan(Base):
         CheckConstraint("storage_limit >= 0", name="storage_limit"),
         CheckConstraint("upload_limit >= 0", name="upload_limit"),
         CheckConstraint("transcode_limit >= 0", name="transcode_limit"),
+        *file_limits(),
         UniqueConstraint("name"),
         UniqueConstraint("stripe_price_id"),
         UniqueConstraint("lookup_key"),

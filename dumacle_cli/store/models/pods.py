@@ -1,14 +1,30 @@
-"""Pods, their grants, and the credentials of their providers."""
+"""Pods, their grants, the probes of their stores, and the credentials of their providers."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, Updated, one_of, texts, times
+from dumacle_cli.store.models.base import (
+    KIB,
+    AllowedTypes,
+    Base,
+    Created,
+    Id,
+    MaxFileSize,
+    Sorted,
+    Updated,
+    documents,
+    file_limits,
+    one_of,
+    texts,
+    times,
+)
 
 PROVIDERS = ("s3", "wasabi", "oracle", "local")
+PROOFS = ("payload-hash", "md5-etag")
 
 
 class Pod(Base):
@@ -32,6 +48,8 @@ class Pod(Base):
     use_custom_s3: Mapped[bool] = mapped_column(server_default=false())
     use_custom_wasabi: Mapped[bool] = mapped_column(server_default=false())
     use_custom_oracle: Mapped[bool] = mapped_column(server_default=false())
+    allowed_types: Mapped[AllowedTypes]
+    max_file_size: Mapped[MaxFileSize]
     created_at: Mapped[Created]
     updated_at: Mapped[Updated]
     deleted_at: Mapped[datetime | None]
@@ -43,6 +61,7 @@ class Pod(Base):
         CheckConstraint("used >= 0", name="used"),
         CheckConstraint("reserved >= 0", name="reserved"),
         CheckConstraint("used + reserved <= capacity", name="capacity"),
+        *file_limits(),
         one_of("primary_provider", PROVIDERS),
         one_of("secondary_provider", PROVIDERS),
         CheckConstraint("secondary_provider <> primary_provider", name="two_providers"),
@@ -66,6 +85,31 @@ class PodGrant(Base):
         times("granted_at"),
         Index(None, "user_id", "pod_id"),
         Index("uq_pod_grants_default", "user_id", unique=True, postgresql_where=text("is_default")),
+    )
+
+
+class Probe(Base):
+    """What a pod's store was last found to keep and to enforce; `lost` is what an earlier probe still found."""
+
+    __tablename__ = "probes"
+
+    pod_id: Mapped[int] = mapped_column(ForeignKey("app.pods.id", ondelete="CASCADE"), primary_key=True)
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    endpoint: Mapped[str]
+    bucket: Mapped[str]
+    proof: Mapped[str]
+    found: Mapped[dict[str, Any]]
+    measured: Mapped[dict[str, Any]]
+    lost: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    probed_at: Mapped[Updated]
+
+    __table_args__ = (
+        times("probed_at"),
+        texts(endpoint=2048, bucket=255),
+        documents(found=8 * KIB, measured=8 * KIB, lost=8 * KIB),
+        one_of("provider", PROVIDERS),
+        one_of("proof", PROOFS),
+        Index(None, "provider", "bucket"),
     )
 
 

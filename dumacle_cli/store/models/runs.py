@@ -7,13 +7,17 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
-from dumacle_cli.store.models.base import KIB, Base, Created, Id, Sorted, documents, one_of, texts, times
+from dumacle_cli.store.models.base import ERROR_BYTES, KIB, Base, Created, Id, Sorted, documents, one_of, texts, times
 
-RUN_STATUSES = ("running", "done", "partial", "failed", "interrupted")
+RUN_STATUSES = ("running", "joined", "done", "partial", "failed", "interrupted", "cancelled")
 
 
 class Run(Base):
-    """One bulk command; at most one with the same pod, owner, prefix and selection runs, and others join it."""
+    """One bulk command; at most one with the same pod, owner, prefix and selection runs, and others join it.
+
+    Each process has a row of its own, with a heartbeat and leases: the first is `running`, the others are `joined` to
+    it. The first may leave at `left_at`, before the others have ended. `parameters` is what was typed.
+    """
 
     __tablename__ = "runs"
 
@@ -32,13 +36,18 @@ class Run(Base):
     started_at: Mapped[Created]
     heartbeat_at: Mapped[Created]
     ended_at: Mapped[datetime | None]
+    joined_id: Mapped[int | None] = mapped_column(ForeignKey("app.runs.id", ondelete="NO ACTION"))
+    left_at: Mapped[datetime | None]
+    cancelled_at: Mapped[datetime | None]
+    error: Mapped[str | None]
+    parameters: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'::jsonb"))
 
     __table_args__ = (
-        times("started_at", "heartbeat_at", "ended_at"),
-        texts(name=1024, prefix=2048, host=255, selection_hash=255),
-        documents(totals=64 * KIB),
+        times("started_at", "heartbeat_at", "ended_at", "left_at", "cancelled_at"),
+        texts(name=1024, prefix=2048, host=255, selection_hash=255, error=ERROR_BYTES),
+        documents(totals=64 * KIB, parameters=256 * KIB),
         one_of("status", RUN_STATUSES),
-        CheckConstraint("(status = 'running') = (ended_at IS NULL)", name="ended_at"),
+        CheckConstraint("(status IN ('running', 'joined')) = (ended_at IS NULL)", name="ended_at"),
         Index(
             "uq_runs_running",
             "pod_id",
@@ -48,10 +57,11 @@ class Run(Base):
             unique=True,
             postgresql_where=text("status = 'running'"),
         ),
+        Index(None, "joined_id", postgresql_where=text("joined_id IS NOT NULL")),
         Index(None, "name", "id"),
         Index(None, "owner_id", "id"),
         Index(None, "pod_id", "id"),
-        Index("ix_runs_heartbeat_running", "heartbeat_at", postgresql_where=text("status = 'running'")),
+        Index("ix_runs_heartbeat_running", "heartbeat_at", postgresql_where=text("status IN ('running', 'joined')")),
         {"postgresql_with": {"fillfactor": "70"}},
     )
 

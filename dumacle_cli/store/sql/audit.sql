@@ -322,6 +322,8 @@ CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.installa
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'id');
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.pod_grants
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('user_id', 'pod_id', 'user_id');
+CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.probes
+    FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'pod_id', 'provider');
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.provider_defaults
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'provider');
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.credentials
@@ -342,7 +344,7 @@ CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.quota_gr
 -- The bytes in a pod are counted at every lease: that is no change of the pod.
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF
     id, name, capacity, primary_provider, secondary_provider, bucket, secondary_bucket, prefix, use_custom_s3,
-    use_custom_wasabi, use_custom_oracle, created_at, deleted_at ON app.pods
+    use_custom_wasabi, use_custom_oracle, allowed_types, max_file_size, created_at, deleted_at ON app.pods
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'id');
 
 CREATE OR REPLACE TRIGGER audit_insert AFTER INSERT ON app.files

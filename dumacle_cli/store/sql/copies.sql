@@ -85,14 +85,23 @@ CREATE OR REPLACE FUNCTION app.promote_pod(p_pod bigint, OUT missing bigint, OUT
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     pod app.pods := app.lock_places(p_pod);
+    silent bigint[];
 BEGIN
     IF pod.secondary_provider IS NULL THEN
         RAISE EXCEPTION 'the pod has no secondary provider' USING ERRCODE = 'check_violation';
     END IF;
-    busy := EXISTS (SELECT FROM app.leases WHERE pod_id = pod.id AND closed_at IS NULL AND until > now())
+    -- Who takes over a silent run waits for this lock, or holds it.
+    silent := ARRAY(SELECT id FROM app.runs WHERE pod_id = pod.id AND ended_at IS NULL FOR NO KEY UPDATE SKIP LOCKED);
+    -- An attempt whose process is dead has parts at the present place, so reaping must end it there first.
+    busy := EXISTS (SELECT FROM app.leases WHERE pod_id = pod.id AND closed_at IS NULL)
         OR EXISTS (
             SELECT FROM app.runs
-            WHERE pod_id = pod.id AND status = 'running' AND heartbeat_at > now() - interval '60 seconds')
+            WHERE pod_id = pod.id AND ended_at IS NULL
+                AND (id <> ALL (silent) OR (left_at IS NULL AND heartbeat_at > now() - interval '60 seconds')))
+        OR EXISTS (
+            SELECT FROM app.versions AS v JOIN app.files AS f ON f.id = v.file_id
+            WHERE f.pod_id = pod.id AND v.stored_at IS NULL
+                AND (v.upload_id IS NOT NULL OR v.status IN ('planned', 'uploading', 'completing')))
         OR EXISTS (
             SELECT FROM app.units AS u JOIN app.transcodes AS t ON t.id = u.transcode_id
             JOIN app.files AS f ON f.id = t.file_id

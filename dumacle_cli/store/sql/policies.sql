@@ -65,6 +65,9 @@ CREATE POLICY granted ON app.outages USING ((SELECT app.sees_all()) OR EXISTS (
 CREATE POLICY granted ON app.pods USING ((SELECT app.sees_all()) OR EXISTS (
     SELECT FROM app.pod_grants AS g WHERE g.pod_id = id AND g.user_id = (SELECT app.actor())));
 
+CREATE POLICY granted ON app.probes USING ((SELECT app.sees_all()) OR EXISTS (
+    SELECT FROM app.pod_grants AS g WHERE g.pod_id = probes.pod_id AND g.user_id = (SELECT app.actor())));
+
 -- Keys, and the audit log: not for admins.
 CREATE POLICY keys ON app.credentials USING ((SELECT app.actor_role()) NOT IN ('admin', 'enduser', 'listener'));
 CREATE POLICY record ON app.audit FOR SELECT USING ((SELECT app.is_superadmin()));

@@ -6,8 +6,8 @@ from alembic import op
 
 from dumacle_cli.store import identity, sql
 
-revision = "0020"
-down_revision = "0019"
+revision = "0024"
+down_revision = "0023"
 
 MIGRATIONS = Path(__file__).parents[1]
 READ, BEFORE = sql.frozen(MIGRATIONS, revision), sql.frozen(MIGRATIONS, down_revision)
