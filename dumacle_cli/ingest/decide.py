@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
+from dumacle_cli.errors import FileTooLarge, TypeNotAllowed
 from dumacle_cli.escapes import quoted
 from dumacle_cli.ingest.content import HEAD, content_type, extension
 from dumacle_cli.ingest.items import Attempt, Item, Outcome, Problem, Result
 from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, UploadRequest
 from dumacle_cli.ingest.scan import Found, opened, reason
+from dumacle_cli.services import limits
 from dumacle_cli.store import uploads
 from dumacle_cli.units import show_size
 
@@ -76,8 +78,14 @@ def preview(run: Run, compared: Compared, space: dict[str, int | None]) -> list[
         if item.size > free:
             outcomes.append(_refused(run, item, name, free))
             continue
+        kind = item.content_type or _content_type(item)
+        try:
+            limits.require_type(run.target.limits, item.path, kind)
+        except TypeNotAllowed as error:
+            outcomes.append(Outcome(item.path, Result.REFUSED, item.size, error=str(error), fix=error.remedy))
+            continue
         space.update({name: None if free is None else free - item.size for name, free in space.items()})
-        taken = transcode is not None and transcode.takes(item.content_type or _content_type(item))
+        taken = transcode is not None and transcode.takes(kind)
         outcomes.append(Outcome(item.path, Result.UPLOADED, item.size, new_version=new_version, transcode=taken))
     return outcomes
 
@@ -103,9 +111,19 @@ def compare(run: Run, batch: Sequence[Found], known: dict[str, uploads.Known], h
         elif found.size > run.request.max_file_size:
             error = f"it is {show_size(found.size)}, and the limit is {show_size(run.request.max_file_size)}"
             result.outcomes.append(_limited(run, found, error))
+        elif refused := _too_large(run, found):
+            result.outcomes.append(refused)
         else:
             _compare(run, result, found, known.get(found.path), halted)
     return result
+
+
+def _too_large(run: Run, item: Item) -> Outcome | None:
+    try:
+        limits.require_size(run.target.limits, item.path, item.size)
+    except FileTooLarge as error:
+        return Outcome(item.path, Result.REFUSED, item.size, error=str(error), fix=error.remedy)
+    return None
 
 
 def _compare(run: Run, result: Compared, item: Item, found: uploads.Known | None, halted: Callable[[], bool]) -> None:

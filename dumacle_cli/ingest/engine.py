@@ -116,6 +116,7 @@ class Engine:
             self.journal,
             transfer.Crew(transfer.PART_SENDERS, self._fail),
             self.halted,
+            self.run.target.limits,
             self._add,
         )
 

@@ -69,6 +69,7 @@ class Attempt:
     md5: bytes | None = None
     etag: str = ""
     error: str = ""
+    fix: str = ""
     result: Result = Result.UPLOADED
     part_etags: tuple[str, ...] = ()
     stored_sha256: bytes = b""

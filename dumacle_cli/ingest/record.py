@@ -276,6 +276,7 @@ def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) ->
         attempt.key if stored else None,
         attempt.sha256.hex() if stored else None,
         attempt.error or None,
+        attempt.fix,
         new_version=attempt.new_version,
         transcode=transcode is not None and transcode.takes(attempt.content_type),
         proven=attempt.item if stored else None,

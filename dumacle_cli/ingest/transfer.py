@@ -3,7 +3,7 @@
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +20,7 @@ from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Journal
 from dumacle_cli.ingest.scan import mtime, opened, reason
 from dumacle_cli.retry import Patience
+from dumacle_cli.services.limits import Limit, require_type
 
 T = TypeVar("T")
 MIB = 1024**2
@@ -108,6 +109,7 @@ class Lanes:
     journal: Journal
     crew: Crew
     halted: threading.Event
+    limits: Sequence[Limit]
     add: Callable[[Stopwatch], None]
     """Adds what a thread spent to the times of the run."""
     needs_md5: bool = field(init=False)
@@ -142,6 +144,8 @@ def put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> errors
         attempt.result, attempt.error = Result.CHANGED, str(error)
     except OSError as error:
         attempt.result, attempt.error = Result.FAILED, reason(error)
+    except errors.TypeNotAllowed as error:
+        attempt.result, attempt.error, attempt.fix = Result.REFUSED, str(error), error.remedy
     except errors.DumacleError as error:
         # The parts of a large file are kept, so that repeating the command sends the others only.
         goes_on = error.exit is errors.Exit.TEMPORARY and (large or lanes.halted.is_set())
@@ -179,6 +183,12 @@ def _md5(body: bytes) -> bytes:
     return hashlib.md5(body, usedforsecurity=False).digest()
 
 
+def _find_type(lanes: Lanes, attempt: Attempt, head: bytes) -> None:
+    """Set the media type of an attempt; raises TypeNotAllowed if the pod or the owner's plan does not take it."""
+    attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, head)
+    require_type(lanes.limits, attempt.item.path, attempt.content_type)
+
+
 def _prove(lanes: Lanes, attempt: Attempt) -> None:
     """Check that the store holds the bytes: by an ETag that is their MD5, or by reading them back."""
     if attempt.md5 is None or attempt.etag == attempt.md5.hex():
@@ -198,7 +208,7 @@ def _put_small(lanes: Lanes, attempt: Attempt, spent: Stopwatch) -> None:
         with _opened(attempt) as handle:
             body = _read_exactly(handle, size)
         spent.read()
-        attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, body[:HEAD])
+        _find_type(lanes, attempt, body[:HEAD])
         attempt.sha256 = hashlib.sha256(body).digest()
         attempt.md5 = _md5(body) if lanes.needs_md5 else None
         spent.hashed()
@@ -236,7 +246,7 @@ class _Large:
     def put(self) -> None:
         """Send all parts that the store does not have, complete the upload, and prove it."""
         with opened(self.attempt.item.source) as handle:
-            self.attempt.content_type = content_type(self.attempt.item.path, handle.read(HEAD))
+            _find_type(self.lanes, self.attempt, handle.read(HEAD))
         try:
             self._put_parts()
         except errors.UploadLost:

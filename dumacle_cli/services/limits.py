@@ -1,7 +1,7 @@
 """Limits of single files: which media types and sizes the settings, a pod and its owner's plan accept."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,9 +73,22 @@ def of(session: Session, pod_id: int, user_id: int) -> list[Limit]:
 def require(session: Session, pod_id: int, user_id: int, path: str, size: int, content_type: str) -> None:
     """Check a file against the limits of its pod and its owner's plan; raises FileTooLarge, TypeNotAllowed."""
     for limit in of(session, pod_id, user_id):
-        most, types = limit.accepted.max_file_size, limit.accepted.allowed_types
+        require_size([limit], path, size)
+        require_type([limit], path, content_type)
+
+
+def require_size(found: Iterable[Limit], path: str, size: int) -> None:
+    """Check a size (bytes) against limits; raises FileTooLarge."""
+    for limit in found:
+        most = limit.accepted.max_file_size
         if most is not None and size > most:
             raise too_large(path, size, limit)
+
+
+def require_type(found: Iterable[Limit], path: str, content_type: str) -> None:
+    """Check a media type against limits; raises TypeNotAllowed."""
+    for limit in found:
+        types = limit.accepted.allowed_types
         if types is not None and not allowed(types, content_type):
             what = {"path": path, "type": content_type, "source": limit.source, "allowed": ", ".join(types)}
             raise TypeNotAllowed(**what, advice=f"{limit.advice} --allow-types LIST")

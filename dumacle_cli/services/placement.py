@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NotGranted, UserDisabled
+from dumacle_cli.services import limits as file_limits
 from dumacle_cli.services import pods, users
 from dumacle_cli.store import places
 from dumacle_cli.store import pods as store
@@ -13,7 +14,7 @@ from dumacle_cli.store.places import Place
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The pod and bucket that a user uploads to."""
+    """The pod and bucket that a user uploads to, and what the pod and the user's plan accept."""
 
     owner_id: int
     owner: str
@@ -21,6 +22,7 @@ class Target:
     pod: str
     place: Place
     key_prefix: str
+    limits: tuple[file_limits.Limit, ...] = ()
 
 
 def target(session: Session, owner: str, pod: str | None) -> Target:
@@ -36,7 +38,8 @@ def target(session: Session, owner: str, pod: str | None) -> Target:
     found = pods.get(session, pod)
     if store.find_grant(session, found.id, user.id) is None:
         raise NotGranted(user=user.email, pod=found.name)
-    return Target(user.id, user.email, found.id, found.name, places.of(found), places.folder(found.prefix))
+    accepted = tuple(file_limits.of(session, found.id, user.id))
+    return Target(user.id, user.email, found.id, found.name, places.of(found), places.folder(found.prefix), accepted)
 
 
 def renditions(pod_prefix: str, file_id: int, *parts: object) -> str:
