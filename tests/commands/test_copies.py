@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.ingest import upload as upload_module
-from dumacle_cli.services import copies, pods, reconcile, users
+from dumacle_cli.services import copies, pods, reconcile, relocation, users
 from dumacle_cli.store import copies as store
 from dumacle_cli.store.database import Database
 from tests import buckets, factories
@@ -234,7 +234,7 @@ def test_reads_fail_over_and_operators_see_it(
     upload(run, tmp_path / "in", **bodies)
     run("worker", "--once")
     upload(run, tmp_path / "in", late=b"not copied yet")
-    environment(DUMACLE_LOCAL_ENDPOINT=NOWHERE)
+    environment(DUMACLE_LOCAL_ENDPOINT=NOWHERE, DUMACLE_PATIENCE="0s")
     for name, body in bodies.items():
         got = run("files", "download", f"{name}.bin", "--owner", ADA, "--to", "-")
         assert got.raw == body
@@ -306,6 +306,11 @@ def test_promote_waits_for_work_in_progress(run: Run, pod: str, second: Location
         " WHERE u.email = 'ada@example.com'": "SELECT app.close_lease(id) FROM app.leases",
         "INSERT INTO app.runs (name, pod_id, owner_id, selection_hash, host, pid) SELECT 'r', p.id, u.id, 'h', 'h', 1"
         " FROM app.pods AS p, app.users AS u LIMIT 1": "UPDATE app.runs SET heartbeat_at = now() - interval '1 hour'",
+        "INSERT INTO app.runs (name, pod_id, owner_id, selection_hash, host, pid, status, joined_id)"
+        " SELECT 'r', pod_id, owner_id, 'h', 'h', 2, 'joined', id FROM app.runs": "UPDATE app.runs SET left_at = now()",
+        "WITH f AS (INSERT INTO app.files (pod_id, owner_id, path, size) SELECT p.id, u.id, 'a', 1 FROM app.pods AS p,"
+        " app.users AS u LIMIT 1 RETURNING id) INSERT INTO app.versions (file_id, size, key, status, upload_id)"
+        " SELECT id, 1, 'k', 'failed', 'u' FROM f": "DELETE FROM app.versions",
     }
     for begin, end in busy.items():
         with database.session() as session:
@@ -316,6 +321,72 @@ def test_promote_waits_for_work_in_progress(run: Run, pod: str, second: Location
     swapped = run("pods", "promote", pod, *JSON).data
     assert (swapped["provider"], swapped["secondary"]) == ("s3", "local")
     assert run("pods", "promote", pod, *JSON).data["provider"] == "local"
+
+
+def test_promote_does_not_overtake_who_takes_over_a_run(
+    run: Run, pod: str, second: Location, database: Database
+) -> None:
+    run("pods", "update", pod, "--secondary", "s3")
+    with database.session() as session:
+        session.execute(
+            text(
+                "INSERT INTO app.runs (name, pod_id, owner_id, selection_hash, host, pid, heartbeat_at)"
+                " SELECT 'r', p.id, u.id, 'h', 'h', 1, now() - interval '1 hour'"
+                " FROM app.pods AS p, app.users AS u LIMIT 1"
+            )
+        )
+    with database.session() as session:
+        session.execute(text("UPDATE app.runs SET heartbeat_at = now()"))
+        assert "in progress" in run("pods", "promote", pod, *JSON, expect=7).error["message"]
+        session.rollback()
+    assert run("pods", "promote", pod, *JSON).data["provider"] == "s3"
+
+
+def test_relocated_files_are_read_at_either_place_and_get_to_both(
+    run: Run, pod: str, second: Location, bucket: Location, database: Database, tmp_path: Path
+) -> None:
+    run("pods", "update", pod, "--secondary", "s3")
+    upload(run, tmp_path / "in", a=b"precious")
+    run("worker", "--once")
+    other = replace(bucket, bucket=f"{bucket.bucket}-other")
+    buckets.create(other)
+    with database.session() as session:
+        made, ada = factories.make_pod(session, "other", bucket=other.bucket), users.get(session, ADA)
+        factories.make_grant(session, made, ada)
+    with ObjectStore(bucket) as objects:
+        objects.delete(contents(bucket))
+    asked = ("files", "relocate", "--owner", ADA)
+    assert run(*asked, "--pod", pod, "--to-pod", "other", *JSON).data[0]["result"] == "relocated"
+    assert [*contents(other).values()] == [b"precious"]
+    run("files", "purge", "--older-than", "0s", "--yes")
+    assert run(*asked, "--pod", "other", "--to-pod", pod, *JSON).data[0]["result"] == "relocated"
+    assert run("pods", "show", pod, *JSON).data["copies_waiting"] == 1
+    run("worker", "--once")
+    assert contents(second) == contents(bucket)
+    assert [*contents(second).values()] == [b"precious"]
+
+
+def test_no_file_is_relocated_to_the_place_that_the_pod_had(
+    run: Run, pod: str, second: Location, bucket: Location, database: Database, tmp_path: Path, monkeypatch: Any
+) -> None:
+    upload(run, tmp_path / "in", a=b"precious")
+    with database.session() as session:
+        made, ada = factories.make_pod(session, "other", bucket=bucket.bucket), users.get(session, ADA)
+        factories.make_grant(session, made, ada)
+    run("pods", "update", "other", "--secondary", "s3")
+    began = relocation.store.begin
+
+    def promoted(*given: Any) -> Any:
+        with database.session() as session:
+            pods.promote(session, "other")
+        return began(*given)
+
+    asked = ("files", "relocate", "--owner", ADA, "--pod", pod, "--to-pod", "other", *JSON)
+    with monkeypatch.context() as patched:
+        patched.setattr(relocation.store, "begin", promoted)
+        assert "moved" in run(*asked, expect=3).data[0]["error"]
+    assert run(*asked).data[0]["result"] == "relocated"
+    assert [*contents(second).values()] == [b"precious"]
 
 
 def test_an_upload_does_not_begin_at_the_place_that_the_pod_had(
@@ -414,4 +485,4 @@ def test_places_do_not_overlap(run: Run, pod: str, second: Location) -> None:
     run("pods", "create", "other", "--capacity", "1GiB", "--provider", "s3", "--prefix", "")
     refused = run("pods", "update", pod, "--secondary", "s3", *JSON, expect=7)
     assert "another pod has the prefix" in refused.error["message"]
-    run("pods", "update", pod, "--secondary", "s3", "--secondary-bucket", "nothing-there", expect=5)
+    run("pods", "update", pod, "--secondary", "s3", "--secondary-bucket", "nothing-there", expect=6)
