@@ -18,8 +18,10 @@ from sqlalchemy import text
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.ingest import upload as upload_module
 from dumacle_cli.services import copies, pods, reconcile, relocation, users
+from dumacle_cli.services.failover import Failover
 from dumacle_cli.store import copies as store
 from dumacle_cli.store.database import Database
+from dumacle_cli.store.places import Place
 from tests import buckets, factories
 from tests.clients.conftest import moto
 from tests.conftest import Result, Run
@@ -252,7 +254,7 @@ def test_reads_fail_over_and_operators_see_it(
 
 
 def test_a_lost_object_is_read_at_the_secondary(
-    run: Run, pod: str, second: Location, bucket: Location, tmp_path: Path
+    run: Run, pod: str, second: Location, bucket: Location, database: Database, tmp_path: Path
 ) -> None:
     run("pods", "update", pod, "--secondary", "s3")
     upload(run, tmp_path / "in", a=b"precious")
@@ -262,6 +264,9 @@ def test_a_lost_object_is_read_at_the_secondary(
     assert run("files", "download", "a.bin", "--owner", ADA, "--to", "-").raw == b"precious"
     link = run("files", "url", "a.bin", "--owner", ADA, *JSON).data["url"]
     assert second.bucket in link
+    with ObjectStore(bucket) as lost, ObjectStore(second) as copy:
+        reading = Failover(lost, database, lambda _: copy, Place("local", bucket.bucket))
+        assert b"".join(reading.get(*contents(second), 3)) == b"cious"  # as a download that continues asks
 
 
 def commands(heading: str) -> list[list[str]]:
