@@ -95,6 +95,8 @@ def run(
             number = files.total(session, chosen)[0]
         if number > maximum:
             raise TooMany(count=number, noun="file", maximum=maximum)
+    if write:
+        stores(to.place)  # who has no rights to its keys is refused before any row is written
     waiting, last = patience or patient(), 0
     while True:
         with database.session(read_only=True) as session:
