@@ -7,7 +7,7 @@ _dumacle_children() {
         ' auth') REPLY='login logout whoami status passwd sessions' ;;
         ' auth sessions') REPLY='list revoke limit' ;;
         ' users') REPLY='create list show update disable enable delete restore purge import grant-login revoke-login set-role' ;;
-        ' pods') REPLY='probe create list show update grant revoke delete restore usage check credentials cors' ;;
+        ' pods') REPLY='replicate reconcile promote probe create list show update grant revoke delete restore usage check credentials cors' ;;
         ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' pods cors') REPLY='show set check' ;;
         ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
@@ -52,10 +52,13 @@ _dumacle_options() {
         ' users grant-login') REPLY='--service --password-file --dry-run --op-id' ;;
         ' users revoke-login') REPLY='--service --dry-run' ;;
         ' users set-role') REPLY='--dry-run --op-id --yes -y' ;;
+        ' pods replicate') REPLY='--concurrency --dry-run' ;;
+        ' pods reconcile') REPLY='--apply --dry-run' ;;
+        ' pods promote') REPLY='--dry-run --op-id' ;;
         ' pods probe') REPLY='--dry-run' ;;
-        ' pods create') REPLY='--capacity --provider --bucket --prefix --allow-types --max-file-size --dry-run --op-id' ;;
+        ' pods create') REPLY='--capacity --provider --bucket --secondary --secondary-bucket --prefix --allow-types --max-file-size --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
-        ' pods update') REPLY='--name --capacity --allow-types --max-file-size --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
+        ' pods update') REPLY='--name --capacity --secondary --secondary-bucket --no-secondary --allow-types --max-file-size --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
         ' pods grant') REPLY='--default --dry-run --op-id' ;;
         ' pods revoke') REPLY='--dry-run --op-id' ;;
         ' pods delete') REPLY='--dry-run --op-id --yes -y' ;;
@@ -172,9 +175,13 @@ _dumacle_values() {
         ' users grant-login --op-id') REPLY='' ;;
         ' users revoke-login --service') REPLY='worker listener cron ingest' ;;
         ' users set-role --op-id') REPLY='' ;;
+        ' pods replicate --concurrency') REPLY='' ;;
+        ' pods promote --op-id') REPLY='' ;;
         ' pods create --capacity') REPLY='' ;;
         ' pods create --provider') REPLY='s3 wasabi oracle local' ;;
         ' pods create --bucket') REPLY='' ;;
+        ' pods create --secondary') REPLY='s3 wasabi oracle local' ;;
+        ' pods create --secondary-bucket') REPLY='' ;;
         ' pods create --prefix') REPLY='' ;;
         ' pods create --allow-types') REPLY='' ;;
         ' pods create --max-file-size') REPLY='' ;;
@@ -185,6 +192,8 @@ _dumacle_values() {
         ' pods list --after') REPLY='' ;;
         ' pods update --name') REPLY='' ;;
         ' pods update --capacity') REPLY='' ;;
+        ' pods update --secondary') REPLY='s3 wasabi oracle local' ;;
+        ' pods update --secondary-bucket') REPLY='' ;;
         ' pods update --allow-types') REPLY='' ;;
         ' pods update --max-file-size') REPLY='' ;;
         ' pods update --op-id') REPLY='' ;;

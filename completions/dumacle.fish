@@ -3,7 +3,7 @@
 function __dumacle_children
     switch $argv[1]
         case ''
-            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.' 'auth' 'Log in and out, and manage your sessions.' 'users' 'Create, show, change and remove users.' 'pods' 'Manage storage pods: capacity, providers, grants.' 'plans' 'Manage plans: prices, limits, subscriptions.' 'files' 'Upload, list, share, download, move and remove files.' 'transcode' 'Transcode uploaded video and audio for playback.' 'webhooks' 'Receive webhooks from Stripe and inspect them.' 'worker' 'Run queued jobs until SIGTERM: transcodes and Stripe updates.' 'key' 'Manage the key that encrypts credentials.' 'audit' 'Search the audit log: who changed what, and when.' 'quotas' 'Manage monthly limits and their counters.' 'db' 'Manage the database: create, upgrade, seed, check.' 'local' 'Manage the embedded PostgreSQL and S3 server on this machine.' 'config' 'Show and change settings.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 if a check fails.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Install shell completion for bash, zsh, fish or PowerShell.'
+            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.' 'auth' 'Log in and out, and manage your sessions.' 'users' 'Create, show, change and remove users.' 'pods' 'Manage storage pods: capacity, providers, grants.' 'plans' 'Manage plans: prices, limits, subscriptions.' 'files' 'Upload, list, share, download, move and remove files.' 'transcode' 'Transcode uploaded video and audio for playback.' 'webhooks' 'Receive webhooks from Stripe and inspect them.' 'worker' 'Run queued jobs until SIGTERM: transcodes, copies to secondary providers, and Stripe updates.' 'key' 'Manage the key that encrypts credentials.' 'audit' 'Search the audit log: who changed what, and when.' 'quotas' 'Manage monthly limits and their counters.' 'db' 'Manage the database: create, upgrade, seed, check.' 'local' 'Manage the embedded PostgreSQL and S3 server on this machine.' 'config' 'Show and change settings.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 if a check fails.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Install shell completion for bash, zsh, fish or PowerShell.'
         case ' auth'
             printf '%s\t%s\n' 'login' 'Log in with your own password; only a session, which expires, is kept.' 'logout' 'End your session at the server and remove it here, even if it has expired.' 'whoami' 'Show your user, role and login.' 'status' 'Show where your password comes from and whether the server accepts it; exit 4 if it does not.' 'passwd' 'Change your own password; open sessions stay open.' 'sessions' 'Manage your open sessions.'
         case ' auth sessions'
@@ -11,7 +11,7 @@ function __dumacle_children
         case ' users'
             printf '%s\t%s\n' 'create' 'Create a user, and grant the plan\'s default pod.' 'list' 'List users.' 'show' 'Show a user\'s plan, pods and quotas, and why they cannot upload.' 'update' 'Change a user\'s plan, name, e-mail address or role.' 'disable' 'Disable a user; their files and pods are kept.' 'enable' 'Enable a disabled user.' 'delete' 'Delete a user; their files are kept, and `restore` undoes it.' 'restore' 'Restore and enable a deleted user.' 'purge' 'Permanently erase a user and all their files; if interrupted, repeat it to continue.' 'import' 'Create many users, one per line; existing users are not modified.' 'grant-login' 'Give a user or a service a PostgreSQL login, or a new password if they have one.' 'revoke-login' 'Remove all logins of a user or a service, and end their running queries immediately.' 'set-role' 'Change a user\'s role: their sessions end, and a higher role also voids their password.'
         case ' pods'
-            printf '%s\t%s\n' 'probe' 'Find out what a pod\'s store keeps and enforces, and remember it.' 'create' 'Create a pod.' 'list' 'List pods.' 'show' 'Show a pod and its first hundred grants.' 'update' 'Change a pod; a credential is tested against its bucket before the pod uses it.' 'grant' 'Allow a user to upload into a pod.' 'revoke' 'Stop a user from uploading into a pod; existing files are kept.' 'delete' 'Delete a pod; it accepts no uploads or grants until it is restored.' 'restore' 'Restore a deleted pod.' 'usage' 'Show how full pods are, including deleted files that are not purged yet.' 'check' 'Recount storage and quotas and compare them with the counters; exit 12 if they differ.' 'credentials' 'Manage access keys for a provider: a pod\'s own, or the default.' 'cors' 'Which web pages may send files to the bucket of a pod.'
+            printf '%s\t%s\n' 'replicate' 'Copy everything that is missing at a pod\'s secondary provider now; if interrupted, repeat it to...' 'reconcile' 'Compare a pod\'s rows with the objects at its providers, both ways; exit 12 if something is left...' 'promote' 'Make a pod\'s secondary provider the primary and the primary the secondary; every object must be...' 'probe' 'Find out what a pod\'s store keeps and enforces, and remember it.' 'create' 'Create a pod; a secondary bucket is tested before the pod uses it.' 'list' 'List pods.' 'show' 'Show a pod and its first hundred grants.' 'update' 'Change a pod; a credential or secondary bucket is tested before the pod uses it.' 'grant' 'Allow a user to upload into a pod.' 'revoke' 'Stop a user from uploading into a pod; existing files are kept.' 'delete' 'Delete a pod; it accepts no uploads or grants until it is restored.' 'restore' 'Restore a deleted pod.' 'usage' 'Show how full pods are, including deleted files that are not purged yet.' 'check' 'Recount storage and quotas and compare them with the counters; exit 12 if they differ.' 'credentials' 'Manage access keys for a provider: a pod\'s own, or the default.' 'cors' 'Which web pages may send files to the bucket of a pod.'
         case ' pods credentials'
             printf '%s\t%s\n' 'set' 'Encrypt and store access keys; they are tested first if the pod uses its own.' 'show' 'Show the credentials of a pod or the defaults, without secrets.' 'test' 'Test a credential against the bucket: put, get and delete an object.' 'clear' 'Delete a credential; refused while a pod uses it.' 'rotate-key' 'Re-encrypt all credentials with a new key; if interrupted, repeat it to continue.'
         case ' pods cors'
@@ -93,14 +93,20 @@ function __dumacle_options
             printf '%s\t%s\n' '--service' 'A service instead of a user.' '--dry-run' 'Show what would change; change nothing.'
         case ' users set-role'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' pods replicate'
+            printf '%s\t%s\n' '--concurrency' 'Copies at the same time.' '--dry-run' 'Show what would change; change nothing.'
+        case ' pods reconcile'
+            printf '%s\t%s\n' '--apply' 'Repair: copy what is missing, delete orphans.' '--dry-run' 'Show what would change; change nothing.'
+        case ' pods promote'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods probe'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' pods create'
-            printf '%s\t%s\n' '--capacity' 'Capacity, such as 500GiB or 500GB; a bare number is bytes.' '--provider' 'Where to store files, if not at the default provider.' '--bucket' 'The bucket; default: the provider\'s setting.' '--prefix' 'Prefix of its object keys; default: made from its name.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--capacity' 'Capacity, such as 500GiB or 500GB; a bare number is bytes.' '--provider' 'Where to store files, if not at the default provider.' '--bucket' 'The bucket; default: the provider\'s setting.' '--secondary' 'Copy everything to this second provider, too.' '--secondary-bucket' 'Its bucket; default: the provider\'s setting.' '--prefix' 'Prefix of its object keys; default: made from its name.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods list'
             printf '%s\t%s\n' '--provider' 'Filter by provider.' '--deleted' 'Show deleted pods, which can be restored.' '--sort' 'Sort by this column.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' pods update'
-            printf '%s\t%s\n' '--name' 'The new name; object keys do not change.' '--capacity' 'Capacity, such as 2TiB; a bare number is bytes.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--name' 'The new name; object keys do not change.' '--capacity' 'Capacity, such as 2TiB; a bare number is bytes.' '--secondary' 'Copy everything to this second provider, too.' '--secondary-bucket' 'Its bucket; default: the provider\'s setting.' '--no-secondary' 'Stop copying to the secondary provider; objects stay there.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-s3' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-wasabi' 'Use the pod\'s own credential; see: pods credentials.' '--use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--no-use-custom-oracle' 'Use the pod\'s own credential; see: pods credentials.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods grant'
             printf '%s\t%s\n' '--default' 'Make it the user\'s default pod; the first grant always is.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' pods revoke'
@@ -212,7 +218,7 @@ function __dumacle_options
         case ' webhooks events retry'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' worker'
-            printf '%s\t%s\n' '--queues' 'Comma-separated queues: transcode, webhooks; default: all.' '--slots' 'Parallel units; default: the worker_slots setting.' '--once' 'Exit when the queues are empty.' '--drain-timeout' 'How long running units may continue after SIGTERM.'
+            printf '%s\t%s\n' '--queues' 'Comma-separated: transcode, copies, webhooks; default: all.' '--slots' 'Parallel units; default: the worker_slots setting.' '--once' 'Exit when the queues are empty.' '--drain-timeout' 'How long running units may continue after SIGTERM.'
         case ' key create'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' audit list'
@@ -327,11 +333,19 @@ function __dumacle_values
             printf '%s\t%s\n' 'worker' '' 'listener' '' 'cron' '' 'ingest' ''
         case ' users set-role --op-id'
             true
+        case ' pods replicate --concurrency'
+            true
+        case ' pods promote --op-id'
+            true
         case ' pods create --capacity'
             true
         case ' pods create --provider'
             printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' '' 'local' ''
         case ' pods create --bucket'
+            true
+        case ' pods create --secondary'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' '' 'local' ''
+        case ' pods create --secondary-bucket'
             true
         case ' pods create --prefix'
             true
@@ -352,6 +366,10 @@ function __dumacle_values
         case ' pods update --name'
             true
         case ' pods update --capacity'
+            true
+        case ' pods update --secondary'
+            printf '%s\t%s\n' 's3' '' 'wasabi' '' 'oracle' '' 'local' ''
+        case ' pods update --secondary-bucket'
             true
         case ' pods update --allow-types'
             true

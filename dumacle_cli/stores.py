@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.locations import Keys
     from dumacle_cli.clients.object_store import Location, ObjectStore
     from dumacle_cli.context import Context
+    from dumacle_cli.services.failover import Failover
     from dumacle_cli.store.places import Place
 
 KEYS_SECONDS = 60.0
@@ -25,6 +26,7 @@ class Stores:
     def __init__(self, context: "Context") -> None:
         self._context = context
         self._opened: dict[Place, tuple[ObjectStore, float]] = {}
+        self._reading: dict[Place, Failover] = {}
         self._lock = threading.Lock()
 
     @cached_property
@@ -69,6 +71,15 @@ class Stores:
                 store = store if store and store.location == location else ObjectStore(location)
                 self._opened[place] = store, time.monotonic()
         return store
+
+    def read(self, place: "Place") -> "ObjectStore":
+        """Return the objects of a bucket for reading: copies at the secondary provider stand in for them."""
+        from dumacle_cli.services.failover import Failover
+
+        primary, reading = self.open(place), self._reading.get(place)
+        if reading is None or reading.primary is not primary:
+            reading = self._reading[place] = Failover(primary, self._context.database, self.open, place)
+        return reading
 
     def _probed(self, location: "Location") -> "Location":
         """Add what a probe found to prove uploads into a bucket."""

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import psycopg
 from psycopg import sql
-from sqlalchemy import select
+from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
 from dumacle_cli.local import servers
@@ -125,6 +125,10 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
             Operation(id=f"of {who}", command="c", fingerprint="f", login=login, user_id=users.get(login, 0))
             for who, login in made.logins.items()
         )
+        session.execute(
+            text("INSERT INTO app.rendition_copies (rendition_id, provider) SELECT id, 's3' FROM app.renditions")
+        )
+        session.execute(text("INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'away' FROM app.pods"))
         found: dict[str, Any] = {"proof": "md5-etag", "found": {"multipart": True}, "measured": {}}
         session.add_all(
             Probe(pod_id=pod_id, provider="local", endpoint="", bucket="b", **found)
@@ -174,7 +178,8 @@ def _belongings(session: Session, user: User, plan: Any) -> dict[str, int]:
     make_rendition(session, make_transcode(session, file))
     run = Run(name=f"of {user.email}", pod_id=pod.id, owner_id=user.id, selection_hash=b"h", host="h", pid=1)
     keys = {"provider": "s3", "ciphertext": b"c", "wrapped_key": b"k", "key_id": "id"}
-    session.add_all([run, Copy(version_id=file.version_id, provider="local"), Credential(pod_id=pod.id, **keys)])
+    session.add_all([run, Credential(pod_id=pod.id, **keys)])
+    session.execute(insert(Copy).values(version_id=file.version_id, provider="local"))
     session.flush()
     mine: dict[str, Any] = {"user_id": user.id}
     monthly = mine | {"metric": "upload", "period_start": JANUARY["period_start"]}

@@ -57,6 +57,7 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     make_file(session, films, ada, "old/lost.txt", b"lost", store=store, deleted_at=DELETED)
     _event(session)
     _archive(session, store.location, ada)
+    _mirrored(session, store.location)
 
 
 def _run(session: Session, pod: int, owner: int) -> None:
@@ -78,6 +79,15 @@ def _archive(session: Session, location: Location, ada: User) -> None:
     for provider in ("s3", "wasabi"):
         credentials.put(session, KEY, archive.name, provider, keys)
     archive.use_custom_s3 = True
+
+
+def _mirrored(session: Session, location: Location) -> None:
+    """Insert a pod that is copied to a bucket at s3 with keys of its own."""
+    places = {"secondary_provider": "s3", "secondary_bucket": location.bucket, "prefix": "mirrored"}
+    mirrored = make_pod(session, "mirrored", bucket=location.bucket, **places)
+    keys = Keys(location.access_key, location.secret_key, location.endpoint, location.region)
+    credentials.put(session, KEY, mirrored.name, "s3", keys)
+    mirrored.use_custom_s3 = True
 
 
 def _transcode(session: Session, film: File, store: ObjectStore) -> None:

@@ -68,7 +68,7 @@ def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
         with context.connection() as connection:
             found += [checks.server(connection), checks.clock(connection)]
             found.append(checks.schema(connection))
-            found += [*checks.shared(connection), *checks.probes(connection)]
+            found += [*checks.shared(connection), *checks.probes(connection), *checks.copies(connection)]
             return found, catalog.buckets(connection)
     except NoDatabase:
         raise

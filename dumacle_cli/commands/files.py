@@ -140,16 +140,16 @@ def url(
         return _rendition_url(context, published, seconds)
     with context.session() as session:
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
-    return Result(downloads.link(context.stores.open, wanted, seconds), False)
+    return Result(downloads.link(context.stores.read, wanted, seconds), False)
 
 
 def _rendition_url(context: Context, published: Published, seconds: int) -> Result[downloads.Link]:
     if published.kind != "hls":
-        return Result(renditions.link(context.stores.open, published, seconds), False)
+        return Result(renditions.link(context.stores.read, published, seconds), False)
     from dumacle_cli.transcode import playlists
 
     write = not context.options.dry_run
-    link = renditions.playing_link(context.stores.open, published, seconds, playlists.signed, write=write)
+    link = renditions.playing_link(context.stores.read, published, seconds, playlists.signed, write=write)
     return Result(link, True)
 
 
@@ -193,7 +193,7 @@ def download(
     if to in STANDARD_OUTPUT:
         return Result([_to_standard_output(context, wanted)])
     target, patience = Path(to) if to else None, _patience(context)
-    return Result([downloads.to_file(context.stores.open, wanted, target, force=force, patience=patience)])
+    return Result([downloads.to_file(context.stores.read, wanted, target, force=force, patience=patience)])
 
 
 def _patience(context: Context) -> Patience:
@@ -206,7 +206,7 @@ def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
     if stream is None:
         raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
     context.console.out = context.console.err
-    return downloads.to_stream(context.stores.open, wanted, stream, _patience(context))
+    return downloads.to_stream(context.stores.read, wanted, stream, _patience(context))
 
 
 def _download_many(
@@ -218,7 +218,7 @@ def _download_many(
         chosen = files.select(session, owner=owner, pod=pod, prefix=prefix, **filters)
     result: Rows[downloads.Downloaded] = Result(())
     options: dict[str, Any] = {"force": force, "patience": _patience(context)}
-    found = downloads.to_folder(context.database, context.stores.open, chosen, Path(to), **options)
+    found = downloads.to_folder(context.database, context.stores.read, chosen, Path(to), **options)
     return _streamed(context, _counted(found, result), result)
 
 
@@ -288,6 +288,7 @@ def relocate(
         to = relocation.target(session, to_pod)
     maximum, write = context.options.maximum, not context.options.dry_run
     options: dict[str, Any] = {"maximum": maximum, "write": write, "patience": _patience(context)}
+    options["reading"] = context.stores.read
     found = relocation.run(context.database, context.stores.open, chosen, to, **options)
     result: Rows[relocation.Relocated] = Result((), False)
     return _streamed(context, _relocated(found, result), result)

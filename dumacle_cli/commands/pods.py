@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dumacle_cli.commands import cors, credentials, probes
+from dumacle_cli.commands import copies, cors, credentials, probes
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import AllowTypes, MaxFileSize, Pod, User
@@ -25,14 +25,20 @@ from dumacle_cli.units import parse_size
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from dumacle_cli.store.places import Place
+
 app = CommandGroup("pods")
 app.add(credentials.app)
+app.include(copies.app)
 app.include(probes.app)
 app.add(cors.app)
 
 OWN = "Use the pod's own credential; see: pods credentials."
 
-Secondary = Annotated[str, typer.Option("--secondary", metavar="PROVIDER", hidden=True, help="Not supported yet.")]
+SECONDARY = "Copy everything to this second provider, too."
+SecondaryBucket = Annotated[
+    str, typer.Option("--secondary-bucket", metavar="BUCKET", help="Its bucket; default: the provider's setting.")
+]
 
 
 @app.changes("create", example="dumacle pods create photos --capacity 500GiB", may_be_empty=("prefix",))
@@ -46,19 +52,22 @@ def create(
     provider: Annotated[
         pods.Provider | None, typer.Option("--provider", help="Where to store files, if not at the default provider.")
     ] = None,
-    secondary: Secondary = "",
     bucket: Annotated[str, typer.Option("--bucket", help="The bucket; default: the provider's setting.")] = "",
+    secondary: Annotated[pods.Provider | None, typer.Option("--secondary", help=SECONDARY)] = None,
+    secondary_bucket: SecondaryBucket = "",
     prefix: Annotated[
         str | None, typer.Option("--prefix", help="Prefix of its object keys; default: made from its name.")
     ] = None,
     allow_types: AllowTypes = None,
     max_file_size: MaxFileSize = None,
 ) -> Result[pods.Pod]:
-    """Create a pod."""
-    _refuse_secondary(secondary)
+    """Create a pod; a secondary bucket is tested before the pod uses it."""
     size = parse_size(capacity, "capacity")
     chosen = provider or context.settings.default_provider
-    places: dict[str, Any] = {"provider": chosen, "prefix": prefix}
+    second = _secondary(context, secondary, secondary_bucket)
+    if second and not context.options.dry_run:
+        _prove(context, second, "")
+    places: dict[str, Any] = {"provider": chosen, "prefix": prefix, "secondary": second}
     places["accepted"] = limits.columns(allow_types, max_file_size)
 
     def work(session: Session) -> tuple[pods.Pod, bool]:
@@ -67,10 +76,22 @@ def create(
     return context.change(work)
 
 
-def _refuse_secondary(provider: str) -> None:
+def _secondary(context: Context, provider: str | None, bucket: str) -> Place | None:
+    """Return the secondary bucket that was asked for, if any; raises UsageError, NotConfigured."""
+    from dumacle_cli.store.places import Place
+
     if provider:
-        reason = "--secondary is not supported yet: files are not copied to a second provider"
-        raise UsageError(reason, "dumacle pods")
+        return Place(provider, bucket or _bucket(context, provider))
+    if bucket:
+        raise UsageError("--secondary-bucket needs --secondary PROVIDER", "dumacle pods")
+    return None
+
+
+def _prove(context: Context, place: Place, prefix: str) -> None:
+    """Put, get and delete an object in a bucket; raises the errors of the store."""
+    from dumacle_cli.clients import probe
+
+    probe.round_trip(context.stores.location(place), f"{prefix}/" if prefix else "")
 
 
 def _bucket(context: Context, provider: str) -> str:
@@ -118,37 +139,57 @@ def update(
         str | None,
         typer.Option("--capacity", metavar="SIZE", help="Capacity, such as 2TiB; a bare number is bytes."),
     ] = None,
-    secondary: Secondary = "",
+    secondary: Annotated[pods.Provider | None, typer.Option("--secondary", help=SECONDARY)] = None,
+    secondary_bucket: SecondaryBucket = "",
+    no_secondary: Annotated[
+        bool, typer.Option("--no-secondary", help="Stop copying to the secondary provider; objects stay there.")
+    ] = False,
     allow_types: AllowTypes = None,
     max_file_size: MaxFileSize = None,
     s3: Annotated[bool | None, typer.Option("--use-custom-s3/--no-use-custom-s3", help=OWN)] = None,
     wasabi: Annotated[bool | None, typer.Option("--use-custom-wasabi/--no-use-custom-wasabi", help=OWN)] = None,
     oracle: Annotated[bool | None, typer.Option("--use-custom-oracle/--no-use-custom-oracle", help=OWN)] = None,
 ) -> Result[pods.Pod]:
-    """Change a pod; a credential is tested against its bucket before the pod uses it."""
-    _refuse_secondary(secondary)
+    """Change a pod; a credential or secondary bucket is tested before the pod uses it."""
     own = {
         provider: wish for provider, wish in (("s3", s3), ("wasabi", wasabi), ("oracle", oracle)) if wish is not None
     }
     accepted = limits.columns(allow_types, max_file_size)
-    if name is None and capacity is None and not own and not accepted:
+    if name is None and capacity is None and not own and not accepted and secondary is None and not no_secondary:
         reason = "nothing to change: give --name, --capacity or another option"
         raise UsageError(reason, "dumacle pods update")
-    wanted = {
+    if secondary and no_secondary:
+        raise UsageError("give either --secondary or --no-secondary", "dumacle pods update")
+    second = _secondary(context, secondary, secondary_bucket)
+    wanted: dict[str, Any] = {
         "name": name,
         "capacity": None if capacity is None else parse_size(capacity, "capacity"),
         "own_credentials": own,
+        "secondary": second,
         "accepted": accepted,
     }
     trials = credentials.switched(context, pod, own)
+    if second:
+        _prove_for(context, pod, second)
 
     def work(session: Session) -> tuple[pods.Pod, bool]:
-        updated = pods.update(session, pod, **wanted)  # type: ignore[arg-type]
+        updated, changed = pods.update(session, pod, **wanted)
         for tried in trials:
             stored_credentials.stand(session, tried)
-        return updated
+        if no_secondary:
+            updated, removed = pods.remove_secondary(session, str(updated.id))
+            changed |= removed
+        return updated, changed
 
     return context.change(work)
+
+
+def _prove_for(context: Context, pod: str, second: Place) -> None:
+    """Test a secondary bucket with the keys that a pod would use; a dry run tests nothing."""
+    with context.session() as session:
+        place, prefix = pods.secondary_place(session, pod, second.provider, second.bucket)
+    if not context.options.dry_run:
+        _prove(context, place, prefix)
 
 
 @app.changes("grant", example="dumacle pods grant films bob@example.com")

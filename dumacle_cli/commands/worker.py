@@ -35,7 +35,7 @@ def worker(
     context: Context,
     queues: Annotated[
         str,
-        typer.Option("--queues", metavar="NAMES", help="Comma-separated queues: transcode, webhooks; default: all."),
+        typer.Option("--queues", metavar="NAMES", help="Comma-separated: transcode, copies, webhooks; default: all."),
     ] = "",
     slots: Annotated[
         int | None,
@@ -49,7 +49,7 @@ def worker(
         ),
     ] = 20,
 ) -> int:
-    """Run queued jobs until SIGTERM: transcodes and Stripe updates.
+    """Run queued jobs until SIGTERM: transcodes, copies to secondary providers, and Stripe updates.
 
     Any number of workers on any machines share the work. A worker needs a direct connection to PostgreSQL, because it
     uses LISTEN. A unit that has not finished by the drain timeout is released for another worker.
@@ -95,7 +95,7 @@ def _database(context: Context, slots: int) -> Iterator[Database]:
 
 def _sweep(database: Database, tasks: Mapping[str, Task]) -> int:
     """Release the work of dead workers and queue jobs for all waiting work; returns how many jobs were missing."""
-    from dumacle_cli.store import stripe, work_units
+    from dumacle_cli.store import copies, stripe, work_units
 
     woken = 0
     with database.session() as session:
@@ -103,6 +103,8 @@ def _sweep(database: Database, tasks: Mapping[str, Task]) -> int:
         if queue.TRANSCODE in tasks:
             work_units.reap(session)
             woken += queue.wake_waiting_units(session)
+        if queue.COPY in tasks:
+            woken += queue.wake_copies(session, copies.due_pods(session))
         if queue.STRIPE in tasks:
             woken += queue.wake_stripe(session, stripe.due(session, queue.BATCH))
     return woken
@@ -118,6 +120,8 @@ def _tasks(context: Context, database: Database, names: str, give_back: threadin
     tasks: dict[str, Task] = {}
     if queue.STRIPE in wanted:
         tasks[queue.STRIPE] = _stripe(context, database)
+    if queue.COPY in wanted:
+        tasks[queue.COPY] = partial(_copy, context, database, give_back)
     if queue.TRANSCODE not in wanted:
         yield tasks
         return
@@ -129,11 +133,22 @@ def _wanted(context: Context, names: str) -> set[str]:
     """Return the tasks of these queues, by default all that are configured."""
     known = {name: task for task, name in queue.QUEUES.items()}
     if not names:
-        return {queue.TRANSCODE} | ({queue.STRIPE} if context.settings.stripe_secret_key else set())
+        return {queue.TRANSCODE, queue.COPY} | ({queue.STRIPE} if context.settings.stripe_secret_key else set())
     chosen = [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
-        raise InvalidValue(name="--queues", value=repr(unknown[0]), reason=f"there are {' and '.join(known)}")
+        raise InvalidValue(name="--queues", value=repr(unknown[0]), reason=f"there are {', '.join(known)}")
     return {known[name] for name in chosen}
+
+
+def _copy(context: Context, database: Database, give_back: threading.Event, pod_id: str) -> None:
+    from dumacle_cli.services import copies
+
+    done = copies.run(database, context.stores.open, int(pod_id), stop=give_back)
+    away = str(done.away) if done.away else None
+    if done.copied or done.failed or away:
+        _logger(context)(
+            "copies done", pod=done.pod, copied=done.copied, bytes=done.bytes, failed=done.failed, error=away
+        )
 
 
 def _stripe(context: Context, database: Database) -> Task:

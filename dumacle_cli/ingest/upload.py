@@ -52,8 +52,16 @@ def upload(
         opened(database, request, target, tally, patience) as run,
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
+        _require_place(database, request, target)
         times = Engine(database, store, run, progress, lines, tally, patience).drive()
     return items.summarise(tally, run.first, time.monotonic() - started, times), tally
+
+
+def _require_place(database: Database, request: UploadRequest, target: Target) -> None:
+    """Raise Conflict if the pod was promoted before the run was open, which since then prevents it."""
+    if _target(database, request).place != target.place:
+        reason = f"pod {target.pod} was moved to another provider just now"
+        raise errors.Conflict(reason=reason, advice="repeat the command")
 
 
 def preview(database: Database, request: UploadRequest, progress: Progress) -> tuple[Summary, Tally]:

@@ -1,7 +1,7 @@
 """Checks of an installation: each returns a finding with its fix."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +14,12 @@ from dumacle_cli.local import ffmpeg as programs
 from dumacle_cli.units import show_size
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
     from dumacle_cli.clients.object_store import Location
+    from dumacle_cli.store.copies import State
     from dumacle_cli.store.lints import Fault, Lint
+    from dumacle_cli.store.models import Pod
 
 CLOCK_SECONDS = 5
 PROBE = "dumacle pods probe "
@@ -175,6 +177,27 @@ def shared(connection: "Connection") -> list[Check]:
     if logins.role_of(connection) not in ("owner", "superadmin", "admin"):
         return []
     return _judged_by(connection, lints.SHARED)
+
+
+def copies(connection: "Connection") -> list[Check]:
+    """Check that each pod with a secondary provider has its copies there, and that both of its providers answer."""
+    from sqlalchemy.orm import Session
+
+    from dumacle_cli.store import copies as store
+
+    with Session(connection) as session:
+        pods = store.with_secondary(session) if store.are_known(session) else []
+        return [_copies(pod, store.state(session, pod), store.outages(session, pod.id)) for pod in pods]
+
+
+def _copies(pod: "Pod", left: "State", outages: "Sequence[Row[Any]]") -> Check:
+    found = [f"{row.provider} does not answer since {row.since:%Y-%m-%d %H:%M} UTC: {row.error}" for row in outages]
+    if left.waiting and left.since:
+        oldest = f"the oldest since {left.since:%Y-%m-%d %H:%M} UTC"
+        found.append(f"{left.waiting} copies wait, {left.failed} of them failed, {oldest}")
+    status: CheckStatus = "warning" if outages or left.failed else "ok"
+    finding = f"pod {pod.name} at {pod.secondary_provider}: " + ("; ".join(found) or "all copies are stored")
+    return Check("copies", status, finding, f"dumacle pods replicate {quoted(pod.name)}" if status != "ok" else "")
 
 
 def _judged_by(connection: "Connection", lint: "Lint") -> list[Check]:

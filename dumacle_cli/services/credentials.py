@@ -82,7 +82,7 @@ def owner(session: Session, reference: str, provider: str, *, lock: bool = False
     if not reference:
         return Owner(None, None, Place(provider), "", in_use=False)
     pod = pods.get(session, reference, lock=lock)
-    place = Place(provider, pod.bucket, pod.id)
+    place = Place(provider, places.bucket_at(pod, provider), pod.id)
     return Owner(pod.id, pod.name, place, pod.prefix, in_use=getattr(pod, places.CUSTOM[provider]))
 
 

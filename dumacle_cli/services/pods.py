@@ -1,7 +1,7 @@
 """Pods: creation and changes, grants, usage, and checks of the counters."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -12,11 +12,12 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients import providers
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
+from dumacle_cli.escapes import quoted
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import names, users
-from dumacle_cli.store import limits, models, paging, probes
+from dumacle_cli.store import copies, limits, models, paging, places, probes
 from dumacle_cli.store import pods as store
-from dumacle_cli.store.places import CUSTOM, folder
+from dumacle_cli.store.places import CUSTOM, Place, folder
 from dumacle_cli.units import Bytes, show_size
 
 Provider = Literal["s3", "wasabi", "oracle", "local"]
@@ -44,6 +45,8 @@ class Pod:
     provider: str
     bucket: str
     prefix: str
+    secondary: str | None
+    secondary_bucket: str | None
     own_credentials: list[str]
     created_at: datetime
     deleted_at: datetime | None
@@ -53,7 +56,9 @@ class Pod:
 class Detail(Pod):
     """A pod with the e-mails of the first hundred users who may upload into it, and what proves an upload.
 
-    `proof` and `probed_at` are null if the pod was never probed.
+    `proof` and `probed_at` are null if the pod was never probed. `copies_waiting` are not stored at the secondary
+    provider yet, the oldest since `copies_waiting_since`; `copies_failed` of them were tried. `outages` are providers
+    that do not answer.
     """
 
     granted_to: list[str]
@@ -61,6 +66,11 @@ class Detail(Pod):
     probed_at: datetime | None
     allowed_types: list[str] | None
     max_file_size: Bytes | None
+    copies_waiting: int | None
+    copies_failed: int | None
+    copies_waiting_since: datetime | None
+    copies_error: str | None
+    outages: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,8 @@ def view(pod: models.Pod) -> Pod:
         provider=pod.primary_provider,
         bucket=pod.bucket,
         prefix=pod.prefix,
+        secondary=pod.secondary_provider,
+        secondary_bucket=pod.secondary_bucket if pod.secondary_provider else None,
         own_credentials=[provider for provider, column in CUSTOM.items() if getattr(pod, column)],
         created_at=pod.created_at,
         deleted_at=pod.deleted_at,
@@ -145,12 +157,22 @@ def get_for_files(session: Session, reference: str) -> models.Pod:
 
 
 def show(session: Session, reference: str) -> Detail:
-    """Return a pod with its users; raises NotFound."""
+    """Return a pod with its users and the state of its copies; raises NotFound."""
     pod = get(session, reference)
+    waiting = copies.state(session, pod) if pod.secondary_provider else None
     probe = probes.of(session, pod.id, pod.primary_provider)
-    found = {"proof": probe.proof, "probed_at": probe.probed_at} if probe else {"proof": None, "probed_at": None}
-    found |= asdict(limits.of_pod(session, pod.id))
-    return Detail(**asdict(view(pod)), granted_to=store.granted_to(session, pod.id, GRANTEES), **found)
+    return Detail(
+        **asdict(view(pod)),
+        granted_to=store.granted_to(session, pod.id, GRANTEES),
+        proof=probe.proof if probe else None,
+        probed_at=probe.probed_at if probe else None,
+        **asdict(limits.of_pod(session, pod.id)),
+        copies_waiting=waiting.waiting if waiting else None,
+        copies_failed=waiting.failed if waiting else None,
+        copies_waiting_since=waiting.since if waiting else None,
+        copies_error=waiting.error if waiting else None,
+        outages=[f"{row.provider} since {row.since:%Y-%m-%d %H:%M} UTC" for row in copies.outages(session, pod.id)],
+    )
 
 
 def list_(
@@ -172,26 +194,83 @@ def create(
     provider: str,
     bucket: str,
     prefix: str | None = None,
+    secondary: Place | None = None,
     accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
     """Create a pod with a capacity in bytes; the default prefix is unique and made from its name.
 
-    `accepted` are the columns that limit its files.
-
-    Raises InvalidValue, AlreadyExists, or Conflict if another pod has the prefix.
+    The secondary place was tested by the caller; `accepted` are the columns that limit its files. Raises InvalidValue,
+    AlreadyExists, or Conflict if another pod has the prefix.
     """
     name = _checked_name(name)
     providers.known(provider)
-    if bucket and not _BUCKET.fullmatch(bucket):
-        raise InvalidValue(
-            name="bucket", value=repr(bucket), reason="only letters, digits, dots, hyphens and _ are allowed"
-        )
-    prefix = _prefix(session, name, provider, bucket, prefix)
+    _check_bucket(bucket)
+    prefix = _prefix(session, name, [Place(provider, bucket), *([secondary] if secondary else [])], prefix)
     location = {"primary_provider": provider, "bucket": bucket, "prefix": prefix}
     made = store.create(session, name=name, capacity=capacity, **location, **(accepted or {}))
     if made is None:
         raise AlreadyExists(noun="pod", name=name)
+    if secondary:
+        _add_secondary(session, made, secondary)
     return view(made), True
+
+
+def _check_bucket(bucket: str) -> None:
+    if bucket and not _BUCKET.fullmatch(bucket):
+        raise InvalidValue(
+            name="bucket", value=repr(bucket), reason="only letters, digits, dots, hyphens and _ are allowed"
+        )
+
+
+def _add_secondary(session: Session, pod: models.Pod, place: Place) -> None:
+    """Give a locked pod a secondary place."""
+    _check_bucket(place.bucket)
+    if place.provider == pod.primary_provider:
+        reason = f"{place.provider} is the primary provider of pod {pod.name}"
+        raise Conflict(reason=reason, advice="choose another provider as --secondary")
+    if pod.secondary_provider:
+        reason = f"pod {pod.name} has the secondary provider {pod.secondary_provider}"
+        raise Conflict(reason=reason, advice=f"first: dumacle pods update {quoted(pod.name)} --no-secondary")
+    taken = store.prefixes(session, place.provider, place.bucket, but=pod.id)
+    if overlapping := _overlapping(pod.prefix, taken):
+        reason = f"another pod has the prefix {overlapping[0]!r} in bucket {place.bucket}"
+        raise Conflict(reason=reason, advice="choose another --secondary-bucket")
+    copies.set_secondary(session, pod, place.provider, place.bucket)
+
+
+def remove_secondary(session: Session, reference: str) -> tuple[Pod, bool]:
+    """Take the secondary place away from a pod; the objects stay there. Raises NotFound, or Conflict if some are
+    missing at the primary provider.
+    """
+    pod = get(session, reference, lock=True)
+    if pod.secondary_provider is None:
+        return view(pod), False
+    if missing := copies.missing_at_primary(session, pod):
+        reason = f"{missing} objects of pod {pod.name} are stored only at {pod.secondary_provider}"
+        raise Conflict(reason=reason, advice=f"first: dumacle pods replicate {quoted(pod.name)}")
+    copies.set_secondary(session, pod, None, None)
+    return view(pod), True
+
+
+def promote(session: Session, reference: str) -> tuple[Pod, bool]:
+    """Swap the primary and the secondary provider of a pod; raises NotFound, or Conflict if some copy is missing, or
+    uploads or transcodes are in progress.
+    """
+    pod = get(session, reference)
+    if pod.secondary_provider is None:
+        advice = f"dumacle pods update {quoted(pod.name)} --secondary PROVIDER"
+        raise Conflict(reason=f"pod {pod.name} has no secondary provider", advice=advice)
+    missing, busy = copies.promote(session, pod)
+    if missing:
+        reason = f"{missing} objects of pod {pod.name} are not stored at {pod.secondary_provider}"
+        raise Conflict(reason=reason, advice=f"first: dumacle pods replicate {quoted(pod.name)}")
+    if busy:
+        reason = f"uploads or transcodes in pod {pod.name} are in progress"
+        raise Conflict(
+            reason=reason,
+            advice="repeat the command when they have ended; of killed ones: dumacle files reap --older-than 0s",
+        )
+    return view(pod), True
 
 
 def _checked_name(name: str) -> str:
@@ -203,8 +282,8 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _prefix(session: Session, name: str, provider: str, bucket: str, wanted: str | None) -> str:
-    taken = store.prefixes(session, provider, bucket)
+def _prefix(session: Session, name: str, buckets: Sequence[Place], wanted: str | None) -> str:
+    taken = {prefix for each in buckets for prefix in store.prefixes(session, each.provider, each.bucket)}
     if wanted is None:
         base = re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:100].strip(".-") or "pod"
         return next(free for free in _numbered(base) if _PREFIX.fullmatch(free) and not _overlapping(free, taken))
@@ -213,7 +292,8 @@ def _prefix(session: Session, name: str, provider: str, bucket: str, wanted: str
         raise InvalidValue(name="prefix", value=repr(wanted), reason=reason)
     if overlapping := _overlapping(wanted, taken):
         raise Conflict(
-            reason=f"another pod has the prefix {overlapping[0]!r} in bucket {bucket}", advice="give another --prefix"
+            reason=f"another pod has the prefix {overlapping[0]!r} in bucket {buckets[0].bucket}",
+            advice="give another --prefix",
         )
     return wanted
 
@@ -241,9 +321,12 @@ def update(
     name: str | None = None,
     capacity: int | None = None,
     own_credentials: Mapping[str, bool] | None = None,
+    secondary: Place | None = None,
     accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
-    """Change a pod; `own_credentials` says for which providers it uses its own credentials, tested by the caller.
+    """Change a pod; `own_credentials` says for which providers it uses its own credentials.
+
+    The caller tested these and the secondary place.
 
     Raises NotFound, InvalidValue, AlreadyExists, or Conflict if the capacity would be less than what the pod holds.
     """
@@ -257,7 +340,20 @@ def update(
     wanted = {column: value for column, value in wanted.items() if getattr(pod, column) != value}
     if wanted and not store.change(session, pod, **wanted):
         raise AlreadyExists(noun="pod", name=wanted["name"])
-    return view(pod), bool(wanted)
+    if secondary and (pod.secondary_provider, pod.secondary_bucket) == (secondary.provider, secondary.bucket):
+        secondary = None
+    if secondary:
+        _add_secondary(session, pod, secondary)
+    return view(pod), bool(wanted or secondary)
+
+
+def secondary_place(session: Session, reference: str, provider: str, bucket: str) -> tuple[Place, str]:
+    """Return a bucket that is to become a pod's secondary place, with the keys it would use, and the pod's prefix.
+
+    Raises NotFound.
+    """
+    pod = get(session, reference)
+    return places.at(pod, provider, bucket), pod.prefix
 
 
 def _checked_capacity(pod: models.Pod, capacity: int) -> int:

@@ -168,19 +168,22 @@ def _delete_objects(
     stores: "Stores", found: list[store.MarkedVersion], failed: dict[Place | int, DumacleError]
 ) -> list[store.MarkedVersion]:
     """Delete the objects of these versions, bucket by bucket; returns the versions for which that succeeded."""
-    deleted: list[store.MarkedVersion] = []
+    left: set[int] = set()
     for version in found:
         if not version.is_own:
             failed[version.version_id] = ForeignObject(what=f"content {version.version_id}", key=version.key)
-    own = (version for version in found if version.is_own)
-    for place, group in groupby(sorted(own, key=_bucket_order), attrgetter("place")):
+    own = [version for version in found if version.is_own]
+    everywhere = (each for version in own for each in version.everywhere())
+    for place, group in groupby(sorted(everywhere, key=_bucket_order), attrgetter("place")):
         versions = list(group)
         try:
-            _delete_in_bucket(stores(place), versions)
-            deleted += versions
+            if place not in failed:
+                _delete_in_bucket(stores(place), versions)
         except (StoreUnavailable, StoreRefused, NotConfigured, NoKeys) as error:
             failed[place] = error
-    return deleted
+        if place in failed:
+            left |= {version.version_id for version in versions}
+    return [version for version in own if version.version_id not in left]
 
 
 def _bucket_order(version: store.MarkedVersion) -> tuple[str, str, int]:

@@ -24,7 +24,7 @@ from dumacle_cli.retry import Patience
 from dumacle_cli.services import pods
 from dumacle_cli.services.downloads import checked, patient
 from dumacle_cli.services.side_by_side import in_order
-from dumacle_cli.store import files, places, transcodes, work_units
+from dumacle_cli.store import files, models, places, transcodes, work_units
 from dumacle_cli.store import relocation as store
 from dumacle_cli.store.files import Content, Selection
 from dumacle_cli.store.places import Place
@@ -80,19 +80,23 @@ def run(
     chosen: Selection,
     to: Target,
     *,
+    reading: "Stores",
     maximum: int | None,
     write: bool,
     patience: Patience | None = None,
 ) -> Iterator[Relocated]:
     """Relocate the selected files, and yield their results; without `write` only tell what would happen.
 
-    Files that are in the pod already are left out, so a repeated run goes on where it stopped. Raises TooMany.
+    Files are read from `reading`, which may open copies. Files that are in the pod already are left out, so a repeated
+    run goes on where it stopped. Raises TooMany.
     """
     if maximum is not None:
         with database.session(read_only=True) as session:
             number = files.total(session, chosen)[0]
         if number > maximum:
             raise TooMany(count=number, noun="file", maximum=maximum)
+    if write:
+        stores(to.place)  # who has no rights to its keys is refused before any row is written
     waiting, last = patience or patient(), 0
     while True:
         with database.session(read_only=True) as session:
@@ -103,7 +107,9 @@ def run(
             return
         last = ids[-1]
         refused, fitting = _sorted(found, to, left)
-        done = _relocate(database, stores, fitting, to, waiting) if write else [_result(each) for each in fitting]
+        done = (
+            _relocate(database, stores, reading, fitting, to, waiting) if write else [_result(each) for each in fitting]
+        )
         yield from sorted([*refused, *done], key=lambda each: each.id)
 
 
@@ -134,7 +140,12 @@ def _result(
 
 
 def _relocate(
-    database: "Database", stores: "Stores", sources: Sequence[Source], to: Target, patience: Patience
+    database: "Database",
+    stores: "Stores",
+    reading: "Stores",
+    sources: Sequence[Source],
+    to: Target,
+    patience: Patience,
 ) -> list[Relocated]:
     with database.session() as session:
         ids = [each.file_id for each in sources]
@@ -142,12 +153,14 @@ def _relocate(
         keys = [_proposed_key(to, contents[each].key) if each in contents else "" for each in ids]
         copies = store.begin(session, to.id, ids, keys)
     by_id = {each.file_id: each for each in sources}
-    work = partial(_copied, database, stores, contents, to, patience)
+    work = partial(_copied, database, stores, reading, contents, to, patience)
     made = dict(zip(copies, in_order(work, copies, threads=AT_ONCE, ahead=BATCH), strict=True))
     errors = {copy: error for copy, (_, error) in made.items() if error}
     proven = [copy for copy in copies if copy not in errors]
     moved = _finished(database, to, proven, [made[copy][0] for copy in proven])
-    errors |= {copy: "it was changed, or the pod became full, meanwhile" for copy in proven if copy not in moved}
+    errors |= {
+        copy: "it was changed, or the pod became full or moved, meanwhile" for copy in proven if copy not in moved
+    }
     for copy, error in errors.items():
         with database.session() as session:
             store.fail(session, [copy.version_id], error)
@@ -163,13 +176,19 @@ def _proposed_key(to: Target, key: str) -> str:
     return f"{places.folder(to.prefix)}{token[:2]}/{token}{PurePosixPath(key).suffix}"
 
 
+def _is_at_place(session: Session, to: Target) -> bool:
+    """Return whether the locked pod is still where bytes were copied to."""
+    pod = session.get_one(models.Pod, to.id)
+    return (pod.primary_provider, pod.bucket) == (to.place.provider, to.place.bucket)
+
+
 def _finished(database: "Database", to: Target, copies: Sequence[Copy], etags: Sequence[str]) -> list[Copy]:
-    """Let the copies that still fit take the place of their sources, in one transaction."""
+    """Let the copies that still fit take the place of their sources, in one transaction; none if the pod moved."""
     if not copies:
         return []
     with database.session() as session:
         store.lock(session, to.id, copies)
-        still = store.valid(session, to.id, copies)
+        still = store.valid(session, to.id, copies) if _is_at_place(session, to) else set()
         left, moved = store.free(session, to.id), []
         sizes = {each.file_id: each.size for each in files.contents(session, list(still))}
         for copy, etag in zip(copies, etags, strict=True):
@@ -187,7 +206,13 @@ def _finished(database: "Database", to: Target, copies: Sequence[Copy], etags: S
 
 
 def _copied(
-    database: "Database", stores: "Stores", contents: dict[int, Content], to: Target, patience: Patience, copy: Copy
+    database: "Database",
+    stores: "Stores",
+    reading: "Stores",
+    contents: dict[int, Content],
+    to: Target,
+    patience: Patience,
+    copy: Copy,
 ) -> tuple[str, str | None]:
     """Copy one content and read it back; returns the ETag, and why it failed."""
     content = contents[copy.source_id]
@@ -196,22 +221,20 @@ def _copied(
         if content.place == to.place and content.size <= LARGEST_COPY:
             etag = stores(to.place).copy(content.own_key(), copy.key, content.content_type)
         else:
-            etag = _streamed(database, stores, content, new, copy.version_id, patience)
+            bodies = checked(reading, content, patience)
+            etag = _streamed(database, stores(new.place), bodies, new, copy.version_id)
         deque(checked(stores, new, patience), maxlen=0)
     except DumacleError as error:
         return "", str(error)
     return etag, None
 
 
-def _streamed(
-    database: "Database", stores: "Stores", content: Content, new: Content, version: int, patience: Patience
-) -> str:
-    chunks, objects = checked(stores, content, patience), stores(new.place)
-    if content.size <= PART:
+def _streamed(database: "Database", objects: "ObjectStore", chunks: Iterator[bytes], new: Content, version: int) -> str:
+    if new.size <= PART:
         body = b"".join(chunks)
         return objects.put(new.key, body, hashlib.sha256(body).hexdigest(), new.content_type)
     upload = objects.create_multipart(new.key, new.content_type)
-    size = max(PART, -(-content.size // MOST_PARTS))
+    size = max(PART, -(-new.size // MOST_PARTS))
     try:
         with database.session() as session:
             store.record_upload(session, version, upload, size)

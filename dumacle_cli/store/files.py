@@ -26,7 +26,7 @@ from sqlalchemy.orm import Session, aliased
 
 from dumacle_cli.errors import ForeignObject
 from dumacle_cli.store import paging, storage
-from dumacle_cli.store.models import File, Lease, Pod, PodGrant, User, Version
+from dumacle_cli.store.models import Copy, File, Lease, Pod, PodGrant, User, Version
 from dumacle_cli.store.models.files import PATH_BYTES
 from dumacle_cli.store.places import PLACE, Place, is_own
 
@@ -203,7 +203,9 @@ def sample(session: Session, chosen: Selection) -> Sequence[str]:
 
 
 def _contents(version_id: int | None = None) -> Select[Any]:
-    version = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
+    at_primary = (Copy.version_id == Version.id) & (Copy.provider == Pod.primary_provider)
+    etag = func.coalesce(select(Copy.etag).where(at_primary).scalar_subquery(), Version.etag)
+    version = (Version.key, Version.size, Version.sha256, Version.md5, etag, Version.content_type)
     mtime = Version.mtime_ns if version_id else File.mtime_ns
     columns: list[Any] = [File.id, Version.id, File.path, PLACE, *version, mtime, Pod.prefix]
     wanted = version_id or File.version_id

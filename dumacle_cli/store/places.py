@@ -27,8 +27,25 @@ class Place:
 
 def of(pod: Pod) -> Place:
     """Return the place of a pod's objects."""
-    own = pod.primary_provider in CUSTOM and getattr(pod, CUSTOM[pod.primary_provider])
-    return Place(pod.primary_provider, pod.bucket, pod.id if own else None)
+    return at(pod, pod.primary_provider, pod.bucket)
+
+
+def second(pod: Pod) -> Place | None:
+    """Return the secondary place of a pod's objects, where they have the same keys, or None."""
+    if pod.secondary_provider is None or pod.secondary_bucket is None:
+        return None
+    return at(pod, pod.secondary_provider, pod.secondary_bucket)
+
+
+def bucket_at(pod: Pod, provider: str) -> str:
+    """Return the bucket of a pod at a provider: the secondary one at its secondary provider."""
+    return pod.secondary_bucket or "" if provider == pod.secondary_provider else pod.bucket
+
+
+def at(pod: Pod, provider: str, bucket: str) -> Place:
+    """Return the place of a pod's objects in a bucket of a provider, with the pod's own keys if it uses such."""
+    own = provider in CUSTOM and getattr(pod, CUSTOM[provider])
+    return Place(provider, bucket, pod.id if own else None)
 
 
 def folder(prefix: str) -> str:

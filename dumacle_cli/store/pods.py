@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dumacle_cli.ids import parse_id
-from dumacle_cli.store import functions, models, paging, storage
+from dumacle_cli.store import copies, functions, models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
 
 
@@ -57,14 +57,16 @@ def delete(session: Session, pod: Pod) -> None:
     session.refresh(pod)
 
 
-def prefixes(session: Session, provider: str, bucket: str) -> set[str]:
-    """Return the prefixes of all pods in a bucket, including deleted pods, whose bytes are still there.
+def prefixes(session: Session, provider: str, bucket: str, *, but: int | None = None) -> set[str]:
+    """Return the prefixes of all pods in a bucket but one, including deleted pods, whose bytes are still there.
 
     No other transaction chooses one until this one ends.
     """
     lock_installation(session)
-    query = select(Pod.prefix).where(Pod.primary_provider == provider, Pod.bucket == bucket)
-    return set(session.scalars(query))
+    there = (Pod.primary_provider == provider) & (Pod.bucket == bucket)
+    if copies.are_known(session):
+        there |= (Pod.secondary_provider == provider) & (Pod.secondary_bucket == bucket)
+    return set(session.scalars(select(Pod.prefix).where(there, Pod.id.is_distinct_from(but))))
 
 
 def page(

@@ -1,12 +1,13 @@
 """Queries of the purge: what can be purged, what is marked, and removing it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, exists, func, or_, select, text, tuple_, union_all, update
 from sqlalchemy.orm import Session, aliased
 
+from dumacle_cli.store import copies
 from dumacle_cli.store.files import Selection, conditions, one_of
 from dumacle_cli.store.models import File, Lease, Pod, Rendition, Transcode, Version
 from dumacle_cli.store.places import KEYHOLDER, PLACE, Place, is_own
@@ -26,6 +27,13 @@ class MarkedVersion:
     prefix: str
     transcodes: list[int]
     whole_file: bool
+    second: Place | None = None
+
+    def everywhere(self) -> Iterator["MarkedVersion"]:
+        """Yield it for each of its places; a multipart upload is open at the first only."""
+        yield self
+        if self.second:
+            yield replace(self, place=self.second, upload_id=None)
 
     @property
     def is_own(self) -> bool:
@@ -161,7 +169,9 @@ def marked(session: Session, limit: int, without: Iterable[Place], after: int = 
         .order_by(Version.id)
         .limit(limit)
     )
-    return [MarkedVersion(*row) for row in session.execute(query)]
+    found = [MarkedVersion(*row) for row in session.execute(query)]
+    second = copies.second_places(session, [version.version_id for version in found])
+    return [replace(version, second=second.get(version.version_id)) for version in found]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, TimeoutError
 from sqlalchemy.orm import Session
 
-TRANSCODE, STRIPE = "transcode", "stripe"
-QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks"}
+TRANSCODE, STRIPE, COPY = "transcode", "stripe", "copy"
+QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks", COPY: "copies"}
 """The queue of each task."""
 BATCH = 1000
 SILENT_SECONDS = 60
@@ -63,6 +63,12 @@ def wake_stripe(session: Session, object_ids: Collection[str]) -> int:
     """Add jobs for these objects at Stripe, which wake a worker at COMMIT; returns how many had no job yet."""
     given = {"queue": QUEUES[STRIPE], "task": STRIPE, "ids": list(object_ids)}
     return _woken(session, STRIPE, session.scalars(_WAKE, given).one())
+
+
+def wake_copies(session: Session, pod_ids: Collection[int]) -> int:
+    """Add jobs for the copies of these pods, which wake a worker at COMMIT; returns how many had no job yet."""
+    given = {"queue": QUEUES[COPY], "task": COPY, "ids": [str(pod_id) for pod_id in pod_ids]}
+    return _woken(session, COPY, session.scalars(_WAKE, given).one())
 
 
 def wake_waiting_units(session: Session) -> int:

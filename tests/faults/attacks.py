@@ -392,7 +392,11 @@ BYTES = (
     a pod where others lie | admin, root, ingest | UPDATE app.pods SET prefix = 'other' WHERE id = {pod_ada} | owner
     a pod in another bucket | admin, root, ingest | UPDATE app.pods SET bucket = 'other' WHERE id = {pod_ada} | owner
     a pod at another provider | admin, root, ingest | UPDATE app.pods SET primary_provider = 's3' WHERE id = {pod_ada} | owner
-    a pod with a second provider | admin, root | UPDATE app.pods SET secondary_provider = 's3' WHERE id = {pod_bob} | owner
+    a pod with a second provider | admin, root | UPDATE app.pods SET secondary_provider = 's3', secondary_bucket = 'b' WHERE id = {pod_bob} | owner
+    a second provider by a user | ada, session, worker, ingest, cron | SELECT app.set_secondary({pod_ada}, 's3', 'b') | admin
+    promote a second provider | ada, session, worker, ingest, cron | SELECT app.promote_pod({pod_ada}) | admin | SELECT app.set_secondary({pod_ada}, 's3', 'b'); SELECT app.promote_pod({pod_ada})
+    lock places by the inner function | admin, root | SELECT app.lock_places({pod_ada}) | owner
+    pretend that a provider is away | ada, session | INSERT INTO app.outages (pod_id, provider, error) VALUES ({pod_bob}, 'wasabi', 'x') | worker
     a pod with others' keys | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix, use_custom_s3) VALUES ('x', 1, 's3', 'b', 'x', true) | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'x')
     a pod that is full | admin, root | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix, used) VALUES ('x', 1, 's3', 'b', 'x', 1) | admin | INSERT INTO app.pods (name, capacity, primary_provider, bucket, prefix) VALUES ('x', 1, 's3', 'b', 'x')
     another hash of what is stored | admin, root, ingest | UPDATE app.versions SET sha256 = sha256('x') WHERE id = {version_bob} | owner

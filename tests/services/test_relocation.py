@@ -47,7 +47,9 @@ class Two:
         with self.database.session() as session:
             to = relocation.target(session, "new")
             chosen = files.select(session, owner="ada@x", pod="old")
-        return list(relocation.run(self.database, self.store, chosen, to, maximum=maximum, write=write))
+        return list(
+            relocation.run(self.database, self.store, chosen, to, reading=self.store, maximum=maximum, write=write)
+        )
 
     def paths(self, pod: str) -> list[str]:
         with self.database.session() as session:

@@ -77,6 +77,10 @@ ROWS = {
         UPDATE app.pods SET allowed_types = ARRAY['video/*'], max_file_size = 9;
         UPDATE app.plans SET allowed_types = ARRAY['image/png'];
         SELECT app.keep_upload(1, 60)""",
+    "0024": """
+        INSERT INTO app.copies (version_id, provider) SELECT id, 'wasabi' FROM app.versions;
+        INSERT INTO app.rendition_copies (rendition_id, provider) SELECT id, 's3' FROM app.renditions;
+        INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'it does not answer' FROM app.pods""",
 }
 
 

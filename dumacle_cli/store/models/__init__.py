@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dumacle_cli.store.models.base import SCHEMA as SCHEMA
     from dumacle_cli.store.models.base import Base as Base
-    from dumacle_cli.store.models.files import Copy as Copy
+    from dumacle_cli.store.models.copies import Copy as Copy
+    from dumacle_cli.store.models.copies import Outage as Outage
+    from dumacle_cli.store.models.copies import RenditionCopy as RenditionCopy
     from dumacle_cli.store.models.files import File as File
     from dumacle_cli.store.models.files import Version as Version
     from dumacle_cli.store.models.operations import Acting as Acting
@@ -68,7 +70,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "base": ("SCHEMA", "Base"),
-    "files": ("Copy", "File", "Version"),
+    "copies": ("Copy", "Outage", "RenditionCopy"),
+    "files": ("File", "Version"),
     "operations": ("Acting", "Audit", "Operation"),
     "plans": ("Customer", "Plan", "Subscription"),
     "pods": ("Credential", "Pod", "PodGrant", "Probe", "ProviderDefault"),

@@ -1,4 +1,4 @@
-"""Files, the versions of their content, and where copies of these lie."""
+"""Files, and the versions of their content."""
 
 from datetime import datetime
 
@@ -17,7 +17,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.base import ERROR_BYTES, KIB, Base, Created, Id, Sorted, one_of, texts, times
-from dumacle_cli.store.models.pods import PROVIDERS
 
 UPLOAD_STATUSES = (
     "planned",
@@ -31,7 +30,6 @@ UPLOAD_STATUSES = (
     "failed",
 )
 VERSION_STATUSES = ("planned", "uploading", "completing", "stored", "superseded", "failed", "purging")
-COPY_STATUSES = ("pending", "stored", "failed", "missing")
 # A B-tree entry holds at most 2,704 bytes, and the path is part of three.
 PATH_BYTES = 2048
 PART_ETAGS_BYTES = 1024 * KIB
@@ -166,24 +164,4 @@ class Version(Base):
             postgresql_where=text("status IN ('superseded', 'failed', 'purging')"),
         ),
         {"postgresql_with": {"fillfactor": "90"}},
-    )
-
-
-class Copy(Base):
-    """The state of a version's bytes at one provider."""
-
-    __tablename__ = "copies"
-
-    version_id: Mapped[int] = mapped_column(ForeignKey("app.versions.id", ondelete="CASCADE"), primary_key=True)
-    provider: Mapped[str] = mapped_column(primary_key=True)
-    status: Mapped[str] = mapped_column(server_default="pending")
-    etag: Mapped[str | None]
-    checked_at: Mapped[datetime | None]
-
-    __table_args__ = (
-        times("checked_at"),
-        texts(etag=1024),
-        one_of("provider", PROVIDERS),
-        one_of("status", COPY_STATUSES),
-        Index("ix_copies_status_unstored", "status", "version_id", postgresql_where=text("status <> 'stored'")),
     )

@@ -28,7 +28,10 @@ PROOFS = ("payload-hash", "md5-etag")
 
 
 class Pod(Base):
-    """A storage plan; `used` and `reserved` never exceed `capacity` (bytes)."""
+    """A storage plan; `used` and `reserved` never exceed `capacity` (bytes).
+
+    `secondary_bucket` is read only where there is a secondary provider: the previous schema does not have it.
+    """
 
     __tablename__ = "pods"
 
@@ -40,6 +43,7 @@ class Pod(Base):
     primary_provider: Mapped[str]
     secondary_provider: Mapped[str | None]
     bucket: Mapped[str]
+    secondary_bucket: Mapped[str | None] = mapped_column(deferred=True)
     prefix: Mapped[str] = mapped_column(server_default="")
     use_custom_s3: Mapped[bool] = mapped_column(server_default=false())
     use_custom_wasabi: Mapped[bool] = mapped_column(server_default=false())
@@ -52,7 +56,7 @@ class Pod(Base):
 
     __table_args__ = (
         times("created_at", "updated_at", "deleted_at"),
-        texts(bucket=255, prefix=1024),
+        texts(bucket=255, secondary_bucket=255, prefix=1024),
         CheckConstraint("octet_length(name) BETWEEN 1 AND 255", name="name"),
         CheckConstraint("used >= 0", name="used"),
         CheckConstraint("reserved >= 0", name="reserved"),
@@ -61,6 +65,7 @@ class Pod(Base):
         one_of("primary_provider", PROVIDERS),
         one_of("secondary_provider", PROVIDERS),
         CheckConstraint("secondary_provider <> primary_provider", name="two_providers"),
+        CheckConstraint("(secondary_provider IS NULL) = (secondary_bucket IS NULL)", name="secondary"),
         Index("uq_pods_name_live", "name", unique=True, postgresql_where=text("deleted_at IS NULL")),
         {"postgresql_with": {"fillfactor": "50"}},
     )

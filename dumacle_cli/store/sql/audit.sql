@@ -301,9 +301,11 @@ BEGIN ATOMIC
         ('copies', 'machine state: where the bytes of a version are, checked again at the providers'),
         ('leases', 'machine state: capacity that a run holds for minutes'),
         ('operations', 'a log of its own: each mutation with its login'),
+        ('outages', 'machine state: a provider of a pod that did not answer, until it does'),
         ('quota_closings', 'a ledger of its own: written once a period'),
         ('quota_counters', 'a ledger of its own: the checks recompute it from the rows'),
         ('quota_entries', 'a ledger of its own: one row per consumption, by its idempotency key'),
+        ('rendition_copies', 'machine state: where the bytes of a rendition are, checked again at the providers'),
         ('runs', 'machine state: a bulk command and its heartbeat; its changes of files are audited'),
         ('schema_version', 'only the owner changes it, with the schema'),
         ('stripe_events', 'machine state: what Stripe delivered; its effects are audited'),
@@ -341,8 +343,8 @@ CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.quota_gr
 
 -- The bytes in a pod are counted at every lease: that is no change of the pod.
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF
-    id, name, capacity, primary_provider, secondary_provider, bucket, prefix, use_custom_s3, use_custom_wasabi,
-    use_custom_oracle, allowed_types, max_file_size, created_at, deleted_at ON app.pods
+    id, name, capacity, primary_provider, secondary_provider, bucket, secondary_bucket, prefix, use_custom_s3,
+    use_custom_wasabi, use_custom_oracle, allowed_types, max_file_size, created_at, deleted_at ON app.pods
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'id');
 
 CREATE OR REPLACE TRIGGER audit_insert AFTER INSERT ON app.files

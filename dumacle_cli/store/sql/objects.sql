@@ -47,8 +47,26 @@ CREATE OR REPLACE TRIGGER keep_proof BEFORE UPDATE ON app.versions FOR EACH ROW 
     )
 ) EXECUTE FUNCTION app.keep_proof();
 
+-- Whether a prefix overlaps that of another pod which has its primary or secondary place in this bucket.
+CREATE OR REPLACE FUNCTION app.pod_overlaps(p_provider text, p_bucket text, p_prefix text, p_pod bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    folder text := app.pod_folder(p_prefix);
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM app.pods AS p
+        WHERE p.id IS DISTINCT FROM p_pod AND (
+            (p.primary_provider = p_provider AND p.bucket = p_bucket)
+            OR (p.secondary_provider = p_provider AND p.secondary_bucket = p_bucket)
+        ) AND (
+            app.pod_folder(p.prefix) = folder
+            OR (folder <> '' AND starts_with(app.pod_folder(p.prefix), folder))
+            OR (btrim(p.prefix, '/') <> '' AND starts_with(folder, app.pod_folder(p.prefix))))
+    );
+END $$;
+
 -- A new pod does not overlap the others of its bucket, so that emptying the folder of one removes nothing of another.
--- No login changes the place of a pod later.
+-- A login changes the places of a pod by functions only (copies.sql).
 CREATE OR REPLACE FUNCTION app.keep_pods_apart() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -67,13 +85,7 @@ BEGIN
         RAISE EXCEPTION 'no pod may have the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'check_violation';
     END IF;
     PERFORM FROM app.installation FOR NO KEY UPDATE;
-    IF EXISTS (
-        SELECT FROM app.pods AS p
-        WHERE p.primary_provider = NEW.primary_provider AND p.bucket = NEW.bucket AND (
-            app.pod_folder(p.prefix) = folder
-            OR (folder <> '' AND starts_with(app.pod_folder(p.prefix), folder))
-            OR (btrim(p.prefix, '/') <> '' AND starts_with(folder, app.pod_folder(p.prefix))))
-    ) THEN
+    IF app.pod_overlaps(NEW.primary_provider, NEW.bucket, NEW.prefix, NEW.id) THEN
         RAISE EXCEPTION 'another pod overlaps the prefix %', quote_literal(NEW.prefix) USING ERRCODE = 'exclusion_violation';
     END IF;
     RETURN NEW;

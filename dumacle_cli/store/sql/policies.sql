@@ -57,6 +57,11 @@ CREATE POLICY own ON app.units USING ((SELECT app.sees_all()) OR EXISTS (
 CREATE POLICY own ON app.copies USING ((SELECT app.sees_all()) OR EXISTS (
     SELECT FROM app.versions AS v JOIN app.files AS f ON f.id = v.file_id
     WHERE v.id = copies.version_id AND f.owner_id = (SELECT app.actor())));
+CREATE POLICY own ON app.rendition_copies USING ((SELECT app.sees_all()) OR EXISTS (
+    SELECT FROM app.renditions AS r JOIN app.files AS f ON f.id = r.file_id
+    WHERE r.id = rendition_copies.rendition_id AND f.owner_id = (SELECT app.actor())));
+CREATE POLICY granted ON app.outages USING ((SELECT app.sees_all()) OR EXISTS (
+    SELECT FROM app.pod_grants AS g WHERE g.pod_id = outages.pod_id AND g.user_id = (SELECT app.actor())));
 CREATE POLICY granted ON app.pods USING ((SELECT app.sees_all()) OR EXISTS (
     SELECT FROM app.pod_grants AS g WHERE g.pod_id = id AND g.user_id = (SELECT app.actor())));
 
