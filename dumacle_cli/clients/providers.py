@@ -91,11 +91,3 @@ def known(provider: str) -> Provider:
     if provider not in PROVIDERS:
         raise InvalidValue(name="provider", value=provider, reason=f"it is not one of {', '.join(PROVIDERS)}")
     return PROVIDERS[provider]
-
-
-def proves(provider: str, etag: str, md5_hex: str) -> bool:
-    """Return whether the response to a PUT proves that the store holds the bytes with this MD5.
-
-    If the store enforces the payload hash, success is the proof and the ETag may be anything.
-    """
-    return known(provider).proof == "payload-hash" or etag == md5_hex

@@ -45,7 +45,7 @@ class Puts:
                 self._idle.pop().close()
 
     def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
-        """Store bytes, let the store check their SHA-256 (hex), and return the ETag; `providers.proves` tells its use.
+        """Store bytes, let the store check their SHA-256 (hex), and return the ETag; `Location.proof` tells its use.
 
         Raises InvalidValue for an empty key or one with a . or .. segment, which libcurl would change.
         """

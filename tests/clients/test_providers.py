@@ -2,7 +2,7 @@
 
 import pytest
 
-from dumacle_cli.clients.providers import endpoint, known, proves
+from dumacle_cli.clients.providers import endpoint, known
 from dumacle_cli.errors import InvalidValue, NotConfigured
 
 pytestmark = pytest.mark.unit
@@ -29,9 +29,3 @@ def test_oracle_needs_a_namespace() -> None:
 def test_unknown_provider_names_the_known_ones() -> None:
     with pytest.raises(InvalidValue, match="s3, wasabi, oracle, local"):
         known("gcs")
-
-
-def test_only_an_enforced_payload_hash_is_proof_without_the_md5() -> None:
-    assert proves("local", "abc", "abc")
-    assert not proves("local", "abd", "abc")
-    assert proves("oracle", "some-uuid", "abc")

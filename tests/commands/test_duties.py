@@ -370,7 +370,7 @@ def test_an_enduser_has_what_is_his(seeded: Run, by: By, database: Database) -> 
     beach = ("holiday/beach.jpg", "--owner", ADA)
     film = ("holiday/film.mp4", "--owner", ADA)
     assert by(ADA, "files", "show", *film).data["path"] == "holiday/film.mp4"
-    assert [pod["name"] for pod in by(ADA, "pods", "list").data] == ["films"]
+    assert [pod["name"] for pod in by(ADA, "pods", "list").data] == ["films", "archive"]
     assert by(ADA, "transcode", "cancel", "2").json["changed"]
     for argv in (("delete", *beach, "--yes"), ("restore", *beach), ("delete", *film, "--yes")):
         assert by(ADA, "files", *argv).json["changed"], argv
@@ -390,7 +390,7 @@ def test_what_is_anothers_is_not_there_for_an_enduser(
         ("files", "restore", hers),
         ("files", "url", hers),
         ("quotas", "show", BOB),
-        ("pods", "show", "archive"),
+        ("pods", "show", "mirrored"),
     ):
         by(ADA, *argv, expect=Exit.NOT_FOUND)
     for argv in (

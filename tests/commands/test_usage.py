@@ -79,7 +79,7 @@ def test_logins_come_behind_what_users_are() -> None:
 @pytest.mark.parametrize(
     ("path", "line"),
     [
-        ("files upload", "[OPTIONS] --owner USER PATH..."),
+        ("files upload", "[OPTIONS] --owner USER [PATH...]"),
         ("files download", "[OPTIONS] [FILE]"),
         ("plans push", "[OPTIONS] [PLAN...]"),
         ("config list", "[OPTIONS]"),
@@ -107,8 +107,8 @@ def test_an_option_that_does_not_exist(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "record"),
     [
-        ("files upload", "--prefix PREFIX Prefix for each path, such as 2026/holiday. --results"),
-        ("files upload", "--stop-after N Stop after N failures; 0 never stops. --transcode"),
+        ("files upload", "--prefix PREFIX Put this before each path. --keep-name"),
+        ("files upload", "--stop-after N Stop after N failures; 0 never stops. --checksum"),
         ("files upload", "--owner USER The owner: e-mail address or id. [required]"),
         ("files list", "--limit N Rows per page. [default: 50, at most 1000]"),
         ("files list", "--prefix PREFIX Filter by path prefix, sorted by path; needs --owner or --pod."),
@@ -152,7 +152,7 @@ def test_no_choice_is_told_twice() -> None:
         ("completion show", "completion show needs SHELL: bash, zsh, fish or powershell"),
         ("completion show ksh", "SHELL cannot be 'ksh': it is bash, zsh, fish or powershell"),
         ("files upload photos", "files upload needs --owner USER"),
-        ("files upload --owner ada", "files upload needs PATH..."),
+        ("files upload --owner ada", "give a PATH, --files-from, --manifest or --stdin-name"),
         (
             "config list --set url_expiry=0",
             "url_expiry cannot be '0': it must be greater than or equal to 1 (from --set)",
