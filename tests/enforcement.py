@@ -86,6 +86,7 @@ COLUMNS = {
     ("files", "enduser", "UPDATE"): {"deleted_at"},
     ("files", "worker", "UPDATE"): {"error"},
     ("files", "cron", "UPDATE"): {
+        "upload_progress",
         "upload_status",
         "verified_at",
         "error",

@@ -43,7 +43,8 @@ def make_user(session: Session, email: str = "", **values: Any) -> User:
 def make_plan(session: Session, name: str = "", **values: Any) -> Plan:
     """Insert a plan; without limits it allows everything."""
     values = {"price": 0, "currency": "eur", "interval": "month"} | values
-    return _added(session, Plan(name=name or f"plan{next(_numbers)}", **values))
+    plan: Plan = _added(session, Plan(name=name or f"plan{next(_numbers)}", **values))
+    return plan
 
 
 def make_subscription(session: Session, user: User, plan: Plan, **values: Any) -> Subscription:
@@ -55,8 +56,8 @@ def make_subscription(session: Session, user: User, plan: Plan, **values: Any) -
 def make_pod(session: Session, name: str = "", **values: Any) -> Pod:
     """Insert a pod of 1 GiB in the embedded store."""
     values = {"capacity": GIB, "primary_provider": "local", "bucket": "media"} | values
-    made = insert(Pod).values(name=name or f"pod{next(_numbers)}", **values).returning(Pod)
-    return session.scalars(made).one()  # by a statement, which names no column that an old schema lacks
+    pod: Pod = _added(session, Pod(name=name or f"pod{next(_numbers)}", **values))
+    return pod
 
 
 def make_grant(session: Session, pod: Pod, user: User, **values: Any) -> PodGrant:
@@ -107,7 +108,7 @@ def make_interrupted(
     when = datetime.now(UTC) - timedelta(hours=hours)
     run = Run(name="killed", pod_id=file.pod_id, owner_id=file.owner_id, selection_hash=uuid4().bytes, host="h", pid=1)
     run.heartbeat_at = when
-    _added(session, run)
+    run = _added(session, run)
     lease = Lease(pod_id=file.pod_id, user_id=file.owner_id, run_id=run.id, granted=0, until=when, period_start=when)
     known = {"status": "uploading", "stored_at": None, "lease_id": _added(session, lease).id, "run_id": run.id}
     file.upload_status, file.run_id = "uploading", run.id
@@ -185,6 +186,6 @@ def _book(session: Session, file: File, size: int, counter: str = "used") -> Non
 
 
 def _added(session: Session, row: Any) -> Any:
-    session.add(row)
-    session.flush()
-    return row
+    """Insert a row by a statement, which names no column that an older schema lacks, and return it."""
+    values = {name: value for name, value in vars(row).items() if not name.startswith("_")}
+    return session.scalars(insert(type(row)).values(values).returning(type(row))).one()

@@ -176,9 +176,10 @@ def _belongings(session: Session, user: User, plan: Any) -> dict[str, int]:
     waiting = make_transcode(session, file, "audio", "queued")
     unit = session.scalars(select(Unit).where(Unit.transcode_id == waiting.id)).one()
     make_rendition(session, make_transcode(session, file))
-    run = Run(name=f"of {user.email}", pod_id=pod.id, owner_id=user.id, selection_hash=b"h", host="h", pid=1)
+    known = {"name": f"of {user.email}", "pod_id": pod.id, "owner_id": user.id, "selection_hash": b"h"}
+    run = session.scalars(insert(Run).values(**known, host="h", pid=1).returning(Run.id)).one()
     keys = {"provider": "s3", "ciphertext": b"c", "wrapped_key": b"k", "key_id": "id"}
-    session.add_all([run, Credential(pod_id=pod.id, **keys)])
+    session.add(Credential(pod_id=pod.id, **keys))
     session.execute(insert(Copy).values(version_id=file.version_id, provider="local"))
     session.flush()
     mine: dict[str, Any] = {"user_id": user.id}
@@ -193,7 +194,7 @@ def _belongings(session: Session, user: User, plan: Any) -> dict[str, int]:
             QuotaClosing(period_end=JANUARY["period_end"], used=1, **monthly),
             Lease(
                 pod_id=pod.id,
-                run_id=run.id,
+                run_id=run,
                 granted=0,
                 until=datetime.now(UTC) + timedelta(hours=1),
                 period_start=JANUARY["period_start"],
@@ -208,7 +209,7 @@ def _belongings(session: Session, user: User, plan: Any) -> dict[str, int]:
         "transcode": waiting.id,
         "unit": unit.id,
         "version": file.version_id,
-        "run": run.id,
+        "run": run,
     }
 
 

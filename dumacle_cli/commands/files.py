@@ -314,7 +314,9 @@ def _relocated(
     result.note = f"{number} files, {failed} not relocated{again}"
 
 
-@app.changes("rename", example="dumacle files rename --owner ada@example.com --prefix holiday/ --to 2026/", bulk=True)
+@app.changes(
+    "rename", example="dumacle files rename holiday/beach.jpg 2026/beach.jpg --owner ada@example.com", bulk=True
+)
 def rename(
     context: Context,
     file: File = "",

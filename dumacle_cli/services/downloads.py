@@ -305,6 +305,8 @@ def _save(
                 raise
             raise _incomplete(part, wanted, str(error), Exit.TEMPORARY) from error
         except OSError as error:
+            if not part.size:
+                raise
             raise _incomplete(part, wanted, error.strerror or type(error).__name__, Exit.FAILED) from error
         _check_target(folder, name, target, force)
         part.finish(name, wanted.mtime_ns)

@@ -146,6 +146,8 @@ def find(session: Session, file: str, *, owner: str = "", pod: str = "", deleted
     chosen = select(session, owner=owner, pod=pod, deleted=bool(deleted))
     # A name on disk can look like the escaped form of another one, which takes precedence.
     found = store.at(session, paths.candidates(file), chosen) or store.at(session, [paths.encode(file)], chosen)
+    # What was never uploaded, or not relocated to its end, does not make a path ambiguous.
+    found = [each for each in found if each.version_id is not None] or found
     if len({each.path for each in found}) > 1:
         raise Conflict(reason=f"{file} matches several files", advice="use its id instead")
     if len(found) > 1:

@@ -167,10 +167,15 @@ def find(session: Session, file_id: int) -> Row[Any] | None:
 
 
 def at(session: Session, paths: Sequence[str], chosen: Selection) -> Sequence[File]:
-    """Return at most two selected files at these paths; of deleted files, the last one deleted at each path."""
+    """Return at most two selected files at these paths, those with a content first.
+
+    Of deleted files, it is the last one deleted at each path.
+    """
     query = select(File).where(*conditions(chosen), File.path.in_(paths))
     if chosen.deleted:
         query = query.ext(distinct_on(File.path)).order_by(File.path, File.deleted_at.desc(), File.id.desc())
+    else:
+        query = query.order_by(File.version_id.is_(None), File.id)
     return session.scalars(query.limit(2)).all()
 
 

@@ -504,6 +504,7 @@ UNBOUNDED = {
     "audit": "only triggers write it, from rows that are bounded",
     "installation.prefix": "only the owner writes it",
     "logins.role": "the name of a PostgreSQL role, of 63 bytes",
+    "versions.part_etags": "the ETags of 10,000 parts, at most 1 MiB",
     "files.deleted_at": "what nobody can read becomes now",
     "users.deleted_at": "what nobody can read becomes now",
     "pods.deleted_at": "what nobody can read becomes now",

@@ -201,7 +201,7 @@ NOT_PERSONAL = {
     "users": {"role", "status"},
     "logins": {"kind", "duty"},
     "installation": {"prefix"},
-    "pods": {"name", "primary_provider", "secondary_provider", "bucket", "prefix"},
+    "pods": {"name", "primary_provider", "secondary_provider", "bucket", "secondary_bucket", "prefix"},
     "probes": {"provider", "endpoint", "bucket", "proof", "found", "measured", "lost"},
     "provider_defaults": {"provider", "endpoint", "region", "bucket"},
     "credentials": {"provider", "endpoint", "region", "key_id"},
@@ -211,7 +211,7 @@ NOT_PERSONAL = {
     "quota_limits": {"metric"},
     "quota_grants": {"metric"},
     "files": {"upload_status", "content_type"},
-    "versions": {"status", "key", "etag", "content_type", "upload_id"},
+    "versions": {"status", "key", "etag", "content_type", "upload_id", "part_etags"},
     "transcodes": {"preset", "status"},
     "renditions": {"name", "kind", "prefix", "entry", "rungs"},
 }

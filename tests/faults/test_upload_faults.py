@@ -261,7 +261,7 @@ def test_store_is_down(
         environment(DUMACLE_LOCAL_ENDPOINT=endpoint)
         result = upload(folder, "--set", f"patience={patience}", expect=10)
     assert time.monotonic() - started < 30
-    assert result.error["code"] == "store-unavailable"
+    assert result.error["code"] == "store-unreachable"
     assert uploaded(database) == 0
     checker.check(database, object_store, {})
 

@@ -136,7 +136,7 @@ class Version(Base):
     etag: Mapped[str | None]
     content_type: Mapped[str] = mapped_column(server_default="application/octet-stream")
     upload_id: Mapped[str | None]
-    part_etags: Mapped[str | None]
+    part_etags: Mapped[str | None] = mapped_column(deferred=True)
     """The ETags of all parts, one a line, from when they are stored until the upload is completed."""
 
     __table_args__ = (
