@@ -103,7 +103,7 @@ def test_patience_ends(size: int, stub: Stub, upload: Callable[..., Done], fill:
     stub.fault = lambda method, _: SLOW_DOWN if method == "PUT" else None
     begun = time.monotonic()
     failed = upload(fill(one=size), "--set", "patience=2s", expect=10)
-    assert failed.error["code"] == "store-unavailable"
+    assert failed.error["code"] == "store-busy"
     assert 2 <= time.monotonic() - begun < 20
     checker.books(database)
     stub.fault = lambda method, path: None
