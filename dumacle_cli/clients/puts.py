@@ -82,9 +82,10 @@ class Puts:
         if status != 200 or code:
             message = f"{_found('Message', text)} {_found('Endpoint', text)}".strip()
             raise self._error(key, status, code or str(status), message, answer.headers)
-        if not answer.headers.get("etag") or text.strip():
+        etag = answer.headers.get("etag", "").strip('"')
+        if not etag or text.strip():
             raise self._error(key, status, "", "", {"content-type": "text/html"})
-        return answer.headers["etag"].strip('"')
+        return etag
 
     def _taken(self) -> "Curl":
         try:

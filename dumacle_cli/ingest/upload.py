@@ -52,7 +52,7 @@ def upload(
         opened(database, request, target, tally, patience) as run,
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
-        _require_place(database, request, target)
+        patience.call(lambda: _require_place(database, request, target))
         times = Engine(database, store, run, progress, lines, tally, patience).drive()
     return items.summarise(tally, run.first, time.monotonic() - started, times), tally
 

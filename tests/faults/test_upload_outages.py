@@ -127,8 +127,8 @@ def test_an_answer_that_no_store_gives_is_no_upload(
     lie: Fault, size: int, stub: Stub, upload: Callable[..., Done], fill: Fill, database: Database
 ) -> None:
     stub.fault = lambda method, _: lie if method == "PUT" else None
-    failed = upload(fill(one=size), "--set", "patience=2s", expect=5)
-    assert "a proxy or a login page" in failed.error["message"]
+    failed = upload(fill(one=size), "--set", "patience=2s", expect=2)
+    assert failed.error["code"] == "not-astore"
     assert statuses(database) == {"failed": 1}
     assert stub.objects == {}
     checker.books(database)
@@ -175,6 +175,7 @@ def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Hom
             Journal(database, patience),
             transfer.Crew(4, print),
             threading.Event(),
+            (),
             lambda _: None,
         )
         transfer.put(lanes, attempt, True, Stopwatch())
