@@ -108,7 +108,7 @@ def test_an_option_that_does_not_exist(path: str) -> None:
     ("path", "record"),
     [
         ("files upload", "--prefix PREFIX Prefix for each path, such as 2026/holiday. --results"),
-        ("files upload", "--stop-after N Stop after N failures; 0 never stops. --transcode"),
+        ("files upload", "--stop-after N Stop after N failures; 0 never stops. --checksum"),
         ("files upload", "--owner USER The owner: e-mail address or id. [required]"),
         ("files list", "--limit N Rows per page. [default: 50, at most 1000]"),
         ("files list", "--prefix PREFIX Filter by path prefix, sorted by path; needs --owner or --pod."),
