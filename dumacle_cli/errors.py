@@ -756,7 +756,7 @@ class ContentDiffers(DumacleError):
 
     exit = Exit.INTEGRITY
     sentence = "{path}: the stored content differs from what was recorded"
-    fix = "upload the file again, then: dumacle files verify"
+    fix = "upload the file again with --force, then: dumacle files verify"
 
 
 class DownloadIncomplete(DumacleError):
