@@ -57,15 +57,18 @@ def known(session: Session, run: Run, batch: Sequence[Found]) -> dict[str, uploa
     return uploads.known(session, run.target.pod_id, run.target.owner_id, run.id, run.first, paths)
 
 
-def plan(session: Session, run: Run, compared: Compared) -> Planned:
-    """Lease capacity for a batch and write its intents; the caller commits."""
+def plan(session: Session, run: Run, compared: Compared, leases: Sequence[int]) -> Planned:
+    """Lease capacity for a batch and write its intents; the caller commits.
+
+    `leases` are those that this process uploads under.
+    """
     if compared.touched:
         ids, mtimes = zip(*compared.touched, strict=True)
         uploads.record_unchanged(session, ids, mtimes)
     planned = Planned(outcomes=list(compared.outcomes), held=list(compared.held))
     rest = compared.wanted
     while rest:
-        rest = _claim(session, run, rest, planned, compared.known)
+        rest = _claim(session, run, rest, planned, compared.known, leases)
     return planned
 
 
@@ -191,7 +194,12 @@ def _digest(source: bytes, halted: Callable[[], bool]) -> bytes:
 
 
 def _claim(
-    session: Session, run: Run, rest: list[tuple[Item, bool]], planned: Planned, known: dict[str, uploads.Known]
+    session: Session,
+    run: Run,
+    rest: list[tuple[Item, bool]],
+    planned: Planned,
+    known: dict[str, uploads.Known],
+    leases: Sequence[int],
 ) -> list[tuple[Item, bool]]:
     """Lease capacity for as many of the first items as fit, and return the rest."""
     wanted, target = sum(item.size for item, _ in rest), run.target
@@ -201,7 +209,10 @@ def _claim(
         planned.outcomes += [_refused(run, item, refused_by, free) for item, _ in rest if item.size > free]
         return [(item, new) for item, new in rest if item.size <= free]
     fitting = _fitting(rest, lease.granted)
-    attempts = _intend(session, run, lease.id, rest[:fitting], known)
+    present = uploads.lock_present(
+        session, target.pod_id, target.owner_id, run.id, leases, [item.path for item, _ in rest[:fitting]]
+    )
+    attempts = _intend(session, run, lease.id, rest[:fitting], known, present)
     taken = {attempt.item.path for attempt in attempts}
     planned.attempts += attempts
     planned.held += [item for item, _ in rest[:fitting] if item.path not in taken]
@@ -238,11 +249,15 @@ def _limited(run: Run, item: Item, error: str) -> Outcome:
 
 
 def _intend(
-    session: Session, run: Run, lease: int, wanted: Sequence[tuple[Item, bool]], known: dict[str, uploads.Known]
+    session: Session,
+    run: Run,
+    lease: int,
+    wanted: Sequence[tuple[Item, bool]],
+    known: dict[str, uploads.Known],
+    present: dict[str, uploads.Present],
 ) -> list[Attempt]:
     """Write the intents of what nobody holds and nobody changed since it was compared; the rest has no attempt."""
     target = run.target
-    present = uploads.lock_present(session, target.pod_id, target.owner_id, [item.path for item, _ in wanted])
     free = [(item, new) for item, new in wanted if _is_free(present.get(item.path), known.get(item.path))]
     # Whoever held these was silent for too long: its leases are closed, so that nothing more is recorded under them.
     silent = {each.lease_id for item, _ in free if (each := present.get(item.path)) and each.lease_open}

@@ -215,7 +215,7 @@ class Engine:
 
         def write() -> decide.Planned:
             with self.database.session() as session:
-                return decide.plan(session, self.run, compared)
+                return decide.plan(session, self.run, compared, self.recorder.leases())
 
         known = self._timed(lambda: self.patience.call(read))
         compared = decide.compare(self.run, batch, known, self.halted.is_set)

@@ -64,6 +64,11 @@ class Recorder:
         with self._room:
             self._left.update(attempt.lease_id for attempt in attempts)
 
+    def leases(self) -> list[int]:
+        """Return the leases that attempts are under way under, or not recorded yet."""
+        with self._room:
+            return list(self._left)
+
     def take(self, ended: Attempt) -> None:
         """Add an attempt that ended; it is recorded even if the run is broken off."""
         self._queue.put(ended)

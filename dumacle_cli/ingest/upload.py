@@ -45,7 +45,7 @@ def upload(
     started, tally = time.monotonic(), Tally()
     patience = retry.Patience("the database", request.patience, _is_outage, progress.say)
     target = _target(database, request)
-    store = stores(target.place)
+    store = patience.call(lambda: stores(target.place))
     if request.delete_source:
         progress = Deleting(progress, tally)
     with (

@@ -116,7 +116,7 @@ def close_leases(session: Session, leases: Sequence[int]) -> None:
 class Present:
     """A file that is there already, locked, and its unfinished attempt, if there is one; sizes in bytes, mtime in ns.
 
-    `lease_open` says whether the attempt's lease was not closed, `held` whether it has not run out either.
+    `lease_open` says whether the attempt's lease was not closed, `held` whether somebody still uploads under it.
     """
 
     file_id: int
@@ -134,17 +134,22 @@ class Present:
     held: bool
 
 
-def lock_present(session: Session, pod: int, owner: int, paths: Sequence[str]) -> dict[str, Present]:
+def lock_present(
+    session: Session, pod: int, owner: int, run: int, leases: Sequence[int], paths: Sequence[str]
+) -> dict[str, Present]:
     """Lock the files at these paths, except those that others have locked, and return each with its last attempt.
 
-    Whoever calls it holds a lease of the pod that was taken in this transaction, so nobody else plans for the pod.
+    `leases` are those that `run` uploads under. It has others only if it did not learn that its COMMIT took effect, so
+    what is under those is not held. Whoever calls it holds a lease of the pod that was taken in this transaction, so
+    nobody else plans for the pod.
     """
     rows = session.execute(
         text(
             f"""
             SELECT f.path, f.id, f.version_id, v.id, v.key, v.upload_id, v.part_size, v.part_etags, v.sha256, v.size,
                 v.mtime_ns, v.lease_id, coalesce(l.closed_at IS NULL AND l.id IS NOT NULL, false),
-                coalesce(l.closed_at IS NULL AND l.until > now(), false)
+                coalesce(l.closed_at IS NULL AND l.until > now()
+                    AND (l.run_id IS DISTINCT FROM :run OR l.id = ANY (CAST(:leases AS bigint[]))), false)
             FROM app.files AS f LEFT JOIN LATERAL (
                 SELECT * FROM (SELECT * FROM app.versions AS v WHERE v.file_id = f.id OFFSET 0) AS each
                 WHERE status IN {UNFINISHED} ORDER BY id DESC LIMIT 1
@@ -154,7 +159,7 @@ def lock_present(session: Session, pod: int, owner: int, paths: Sequence[str]) -
             FOR NO KEY UPDATE OF f SKIP LOCKED
             """  # noqa: S608 - a constant
         ),
-        {"pod": pod, "owner": owner, "paths": list(paths)},
+        {"pod": pod, "owner": owner, "run": run, "leases": list(leases), "paths": list(paths)},
     )
     return {row[0]: Present(*row[1:]) for row in rows}
 

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from tests.faults.store_proxy import Cut
 
 COMMIT = b"COMMIT"
-WRITES = re.compile(rb"(?:INSERT INTO|UPDATE|DELETE FROM|SELECT) app\.(\w+)")
+WRITES = re.compile(rb"(?:INSERT INTO|UPDATE|DELETE FROM) app\.(\w+)|app\.(\w+)\(")
 PORT = "5432"
 
 
@@ -132,7 +132,7 @@ class _Committing:
         self._written: set[str] = set()
 
     def hear(self, said: bytes) -> None:
-        self._written |= {name.decode() for name in WRITES.findall(said)}
+        self._written |= {(table or function).decode() for table, function in WRITES.findall(said)}
 
     def __str__(self) -> str:
         return f"commit of {', '.join(sorted(self._written)) or 'nothing'}"
