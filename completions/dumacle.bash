@@ -58,7 +58,7 @@ _dumacle_options() {
         ' pods probe') REPLY='--dry-run' ;;
         ' pods create') REPLY='--capacity --provider --bucket --secondary --secondary-bucket --prefix --allow-types --max-file-size --dry-run --op-id' ;;
         ' pods list') REPLY='--provider --deleted --sort --limit --after --all' ;;
-        ' pods update') REPLY='--name --capacity --secondary --secondary-bucket --no-secondary --allow-types --max-file-size --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
+        ' pods update') REPLY='--name --capacity --secondary --secondary-bucket --no-secondary --copies-during-uploads --copies-by-worker --allow-types --max-file-size --use-custom-s3 --no-use-custom-s3 --use-custom-wasabi --no-use-custom-wasabi --use-custom-oracle --no-use-custom-oracle --dry-run --op-id' ;;
         ' pods grant') REPLY='--default --dry-run --op-id' ;;
         ' pods revoke') REPLY='--dry-run --op-id' ;;
         ' pods delete') REPLY='--dry-run --op-id --yes -y' ;;

@@ -55,7 +55,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         ' pods probe' = @('--dry-run')
         ' pods create' = @('--capacity', '--provider', '--bucket', '--secondary', '--secondary-bucket', '--prefix', '--allow-types', '--max-file-size', '--dry-run', '--op-id')
         ' pods list' = @('--provider', '--deleted', '--sort', '--limit', '--after', '--all')
-        ' pods update' = @('--name', '--capacity', '--secondary', '--secondary-bucket', '--no-secondary', '--allow-types', '--max-file-size', '--use-custom-s3', '--no-use-custom-s3', '--use-custom-wasabi', '--no-use-custom-wasabi', '--use-custom-oracle', '--no-use-custom-oracle', '--dry-run', '--op-id')
+        ' pods update' = @('--name', '--capacity', '--secondary', '--secondary-bucket', '--no-secondary', '--copies-during-uploads', '--copies-by-worker', '--allow-types', '--max-file-size', '--use-custom-s3', '--no-use-custom-s3', '--use-custom-wasabi', '--no-use-custom-wasabi', '--use-custom-oracle', '--no-use-custom-oracle', '--dry-run', '--op-id')
         ' pods grant' = @('--default', '--dry-run', '--op-id')
         ' pods revoke' = @('--dry-run', '--op-id')
         ' pods delete' = @('--dry-run', '--op-id', '--yes', '-y')

@@ -35,8 +35,9 @@ class Patience:
     """Waits out the outages of one service, for all threads that use it.
 
     An outage begins with the first temporary error and ends with the next success of any thread. A call gives up when
-    the outage, or its own series of errors, has lasted for `budget` seconds; 0 never waits. `tell` is called with a
-    sentence when an outage is first waited out, and when it is over.
+    the outage, or its own series of errors, has lasted for `budget` seconds; 0 never waits. Where something else can
+    be used instead, an outage is waited out for `outage` seconds only. `tell` is called with a sentence when an outage
+    is first waited out, and when it is over.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Patience:
         temporary: Callable[[DumacleError], bool],
         tell: Callable[[str], None],
         halted: threading.Event | None = None,
+        outage: float | None = None,
     ) -> None:
         self.service, self.budget = service, budget
+        self._outage = budget if outage is None else min(outage, budget)
         self.waited = 0.0
         """Seconds waited, summed over all threads."""
         self._temporary, self._tell = temporary, tell
@@ -74,8 +77,7 @@ class Patience:
                 if self._is_over(error, now, own):
                     raise
             else:
-                if self._since is not None:
-                    self._over()
+                self.end_outage()
                 return done
             self._wait(tries)
             tries += 1
@@ -84,19 +86,22 @@ class Patience:
         with self._lock:
             first = self._since is None
             since = self._since = now if self._since is None else self._since
-        over = self.halted.is_set() or now - min(since, own) >= self.budget
+        over = self.halted.is_set() or now - since >= self._outage or now - own >= self.budget
         if first and not over:
-            self._tell(f"waiting for {self.service}, for up to {self.budget:g} s: {error}")
+            self._tell(f"waiting for {self.service}, for up to {self._outage:g} s: {error}")
         return over
 
-    def _over(self) -> None:
+    def end_outage(self) -> None:
+        """Note that the service answers."""
+        if self._since is None:
+            return
         with self._lock:
             since, self._since = self._since, None
         if since is not None:
             self._tell(f"{self.service} is back after {time.monotonic() - since:.0f} s")
 
     def _wait(self, tries: int) -> None:
-        longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tries, 10), max(FIRST_DELAY, self.budget / 4))
+        longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(tries, 10), max(FIRST_DELAY, self._outage / 4))
         began = time.monotonic()
         self.halted.wait(longest * random.uniform(0.5, 1))  # noqa: S311 - jitter
         self.waited += time.monotonic() - began

@@ -144,6 +144,12 @@ def update(
     no_secondary: Annotated[
         bool, typer.Option("--no-secondary", help="Stop copying to the secondary provider; objects stay there.")
     ] = False,
+    copies: Annotated[
+        bool | None,
+        typer.Option(
+            "--copies-during-uploads/--copies-by-worker", help="Send each file to both providers, or copy it later."
+        ),
+    ] = None,
     allow_types: AllowTypes = None,
     max_file_size: MaxFileSize = None,
     s3: Annotated[bool | None, typer.Option("--use-custom-s3/--no-use-custom-s3", help=OWN)] = None,
@@ -155,7 +161,8 @@ def update(
         provider: wish for provider, wish in (("s3", s3), ("wasabi", wasabi), ("oracle", oracle)) if wish is not None
     }
     accepted = limits.columns(allow_types, max_file_size)
-    if name is None and capacity is None and not own and not accepted and secondary is None and not no_secondary:
+    wishes = (name, capacity, secondary, copies)
+    if all(wish is None for wish in wishes) and not (own or accepted or no_secondary):
         reason = "nothing to change: give --name, --capacity or another option"
         raise UsageError(reason, "dumacle pods update")
     if secondary and no_secondary:
@@ -166,6 +173,7 @@ def update(
         "capacity": None if capacity is None else parse_size(capacity, "capacity"),
         "own_credentials": own,
         "secondary": second,
+        "copies_during_uploads": copies,
         "accepted": accepted,
     }
     trials = credentials.switched(context, pod, own)

@@ -22,7 +22,8 @@ from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch,
 from dumacle_cli.ingest.pace import MOST, Bandwidth, Pace, affordable
 from dumacle_cli.ingest.record import Journal, Recorder
 from dumacle_cli.ingest.scan import Found, scan
-from dumacle_cli.store import uploads
+from dumacle_cli.ingest.sides import FAILOVER_SECONDS, Side, Sides
+from dumacle_cli.store import copies, uploads
 from dumacle_cli.store.database import Database
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class Engine:
         self,
         database: Database,
         store: ObjectStore,
+        second: Callable[[], ObjectStore] | None,
         run: runs.Run,
         progress: Progress,
         results: TextIO | None,
@@ -87,7 +89,8 @@ class Engine:
         self.batch = min(BATCH, max(LEAST_BATCH, BATCH_PER_SENDER * (request.concurrency or MOST)))
         self.pace = Pace(affordable(request.concurrency or MOST))
         self.bandwidth = Bandwidth(request.bandwidth, self.halted)
-        self.lanes = self._lanes(store)
+        self.sides = self._sides(store, second)
+        self.lanes = self._lanes()
         # A body that is not sent in parts must fit the budget; an empty file has no parts.
         self.large_from = min(max(1, request.large_file_size), transfer.IN_FLIGHT)
         self.small, self.large = _Lane(False, lambda: self.pace.limit), _Lane(True, lambda: LARGE_AT_ONCE)
@@ -103,15 +106,46 @@ class Engine:
         self._faults = 0
         self._fault: errors.DumacleError | None = None
 
-    def _lanes(self, store: ObjectStore) -> transfer.Lanes:
-        where = store.location
-        name = f"the store {where.provider} at {where.endpoint or 'AWS'}"
+    def _sides(self, store: ObjectStore, second: Callable[[], ObjectStore] | None) -> Sides:
+        def side(store: ObjectStore, outage: float | None, *, is_primary: bool) -> Side:
+            where = store.location
+            name = f"the store {where.provider} at {where.endpoint or 'AWS'}"
+            patience = retry.Patience(
+                name, self.request.patience, _is_outage, self.progress.say, self.halted, outage=outage
+            )
+            puts = Puts(where, self.bandwidth.take if self.request.bandwidth else None)
+            return Side(puts, store, patience, self.pace, is_primary)
+
+        return Sides(
+            side(store, FAILOVER_SECONDS if second else None, is_primary=True),
+            partial(lambda opened: side(opened(), None, is_primary=False), second) if second else None,
+            self._note_outage,
+            self.progress.say,
+            away=bool(second) and self._is_away(),
+            copies=self.run.target.copies_during_uploads,
+        )
+
+    def _is_away(self) -> bool:
+        with self.database.session(read_only=True) as session:
+            return copies.is_away(session, self.run.target.place)
+
+    def _note_outage(self, error: errors.DumacleError | None) -> None:
+        """Record that the primary provider does not answer, which operators see, or that it does again."""
+        pod, provider = self.run.target.pod_id, self.run.target.place.provider
+
+        def note() -> None:
+            with self.database.session() as session:
+                if error:
+                    copies.note_outage(session, pod, provider, str(error))
+                else:
+                    copies.end_outages(session, pod, [provider])
+
+        self.patience.call(partial(retry.on_lock, note))
+
+    def _lanes(self) -> transfer.Lanes:
         return transfer.Lanes(
-            Puts(where, self.bandwidth.take if self.request.bandwidth else None),
-            store,
+            self.sides,
             transfer.Budget(transfer.IN_FLIGHT),
-            self.pace,
-            retry.Patience(name, self.request.patience, _is_outage, self.progress.say, self.halted),
             self.progress,
             self.journal,
             transfer.Crew(transfer.PART_SENDERS, self._fail),
@@ -135,13 +169,13 @@ class Engine:
         finally:
             self._over = True
             self.lanes.crew.close()
-            self.lanes.puts.close()
+            self.sides.close()
         if self._fault and not self.tally.counts[Result.UPLOADED]:
             raise self._fault
         return self._times()
 
     def _times(self) -> Times:
-        waiting = self.lanes.patience.waited + self.bandwidth.waited
+        waiting = self.sides.waited + self.bandwidth.waited
         return Times(
             reading=self.spent.reading,
             hashing=self.spent.hashing,
@@ -296,7 +330,7 @@ class Engine:
             self._faults = 0
         elif fault and not self.halted.is_set():
             self._faults, self._fault = self._faults + 1, fault
-            patience_is_over = self.request.patience > 0 and self.lanes.patience.is_out and _is_outage(fault)
+            patience_is_over = self.request.patience > 0 and self.sides.are_out and _is_outage(fault)
             if patience_is_over or self._faults >= FAULTS_IN_A_ROW:
                 self._fail(fault)
 

@@ -73,6 +73,10 @@ class Attempt:
     result: Result = Result.UPLOADED
     part_etags: tuple[str, ...] = ()
     stored_sha256: bytes = b""
+    at_secondary: bool = False
+    """Whether it is stored at the secondary provider only, because the primary does not answer."""
+    copy_etag: str | None = None
+    """The ETag of a copy at the secondary provider, if it was made at once."""
 
 
 @dataclass(slots=True)
@@ -130,6 +134,7 @@ class Outcome:
     new_version: bool = False
     transcode: bool = False
     proven: Item | None = None
+    at_secondary: bool = False
 
 
 @dataclass(slots=True)
@@ -140,6 +145,8 @@ class Tally:
     planned_bytes: int = 0
     uploaded_bytes: int = 0
     new_versions: int = 0
+    at_secondary: int = 0
+    """Files that were stored at the secondary provider only."""
     transcodes: int = 0
     limits: int = 0
     """Files that a limit refused."""
@@ -171,6 +178,7 @@ class Tally:
             self.uploaded_bytes += outcome.size
             self.new_versions += outcome.new_version
             self.transcodes += outcome.transcode
+            self.at_secondary += outcome.at_secondary
         elif outcome.result in FAILURES and not self.first_error:
             self.first_error = f"{outcome.path}: {outcome.error}"
 
@@ -191,6 +199,8 @@ class Times:
 class Summary:
     """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued.
 
+    `at_secondary` of the uploaded files are stored at the secondary provider only, until a worker copies them.
+
     The seconds of the stages are summed over all threads, so together they exceed `seconds`.
     """
 
@@ -206,6 +216,7 @@ class Summary:
     failed: int
     planned_size: Bytes
     uploaded_size: Bytes
+    at_secondary: int
     transcodes: int
     sources_deleted: int
     sources_kept: int
@@ -225,6 +236,7 @@ def summarise(tally: Tally, run: int | None, seconds: float, times: Times) -> Su
         new_versions=tally.new_versions,
         planned_size=tally.planned_bytes,
         uploaded_size=tally.uploaded_bytes,
+        at_secondary=tally.at_secondary,
         transcodes=tally.transcodes,
         sources_deleted=tally.sources_deleted,
         sources_kept=tally.sources_kept,

@@ -20,7 +20,7 @@ from dumacle_cli import retry
 from dumacle_cli.ingest.items import Attempt, Outcome, Progress, Result, Tally
 from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, this_process
 from dumacle_cli.services import transcodes
-from dumacle_cli.store import runs, uploads
+from dumacle_cli.store import copies, runs, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
 
@@ -187,6 +187,7 @@ def record(session: Session, run: Run, attempts: Sequence[Attempt]) -> list[int]
     without_room = _spend(session, run, arrived)
     stored = [attempt for attempt in arrived if attempt.version_id not in without_room]
     if stored:
+        _record_copies(session, run, stored)
         uploads.record_stored(session, _columns(stored, _STORED))
     transcode = run.request.transcode
     if transcode and (media := [each.version_id for each in stored if transcode.takes(each.content_type)]):
@@ -197,6 +198,16 @@ def record(session: Session, run: Run, attempts: Sequence[Attempt]) -> list[int]
     if ended:
         uploads.record_failed(session, _failures(ended))
     return sorted(without_room)
+
+
+def _record_copies(session: Session, run: Run, stored: Sequence[Attempt]) -> None:
+    second = run.target.second
+    only = [attempt for attempt in stored if attempt.at_secondary]
+    there = {attempt.version_id: attempt.etag for attempt in only}
+    there |= {attempt.version_id: attempt.copy_etag for attempt in stored if attempt.copy_etag is not None}
+    if second and there:
+        copies.record_there(session, second.provider, there)
+        copies.await_primary(session, run.target.place.provider, [attempt.version_id for attempt in only])
 
 
 def _goes_on(attempt: Attempt) -> bool:
@@ -283,6 +294,7 @@ def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) ->
         attempt.error or None,
         attempt.fix,
         new_version=attempt.new_version,
+        at_secondary=attempt.at_secondary,
         transcode=transcode is not None and transcode.takes(attempt.content_type),
         proven=attempt.item if stored else None,
     )

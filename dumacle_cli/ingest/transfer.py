@@ -5,24 +5,21 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import IO, TypeVar
+from typing import IO
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import ObjectStore, Part
-from dumacle_cli.clients.puts import Puts
+from dumacle_cli.clients.object_store import Part
 from dumacle_cli.ingest.content import HEAD, content_type
 from dumacle_cli.ingest.interruption import start
 from dumacle_cli.ingest.items import Attempt, Progress, Result, Stopwatch
-from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Journal
 from dumacle_cli.ingest.scan import mtime, opened, reason
-from dumacle_cli.retry import Patience
+from dumacle_cli.ingest.sides import Copying, Side, Sides
 from dumacle_cli.services.limits import Limit, require_type
 
-T = TypeVar("T")
 MIB = 1024**2
 IN_FLIGHT = 48 * MIB
 """Bytes of bodies held in memory at once, in both lanes together."""
@@ -100,11 +97,8 @@ class Crew:
 class Lanes:
     """What the small and the large lane share."""
 
-    puts: Puts
-    store: ObjectStore
+    sides: Sides
     budget: Budget
-    pace: Pace
-    patience: Patience
     progress: Progress
     journal: Journal
     crew: Crew
@@ -112,32 +106,12 @@ class Lanes:
     limits: Sequence[Limit]
     add: Callable[[Stopwatch], None]
     """Adds what a thread spent to the times of the run."""
-    needs_md5: bool = field(init=False)
-    """Whether the MD5 of a body is needed to prove its upload."""
-
-    def __post_init__(self) -> None:
-        self.needs_md5 = self.store.location.proof == "md5-etag"
-
-    def patiently(self, work: Callable[[], T]) -> T:
-        """Ask the store until it answers or patience is over; what it could not take slows the pace."""
-
-        def once() -> T:
-            try:
-                return work()
-            except errors.StoreUnavailable:
-                self.pace.slow_down()
-                raise
-
-        return self.patience.call(once)
 
 
 def put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> errors.DumacleError | None:
     """Store one file and set the attempt's result; an error of the store is also returned."""
     try:
-        if large:
-            _Large(lanes, attempt, spent).put()
-        else:
-            _put_small(lanes, attempt, spent)
+        _put(lanes, attempt, large, spent)
     except Halted:
         attempt.result, attempt.error = Result.CANCELLED, BROKEN_OFF
     except Changed as error:
@@ -152,6 +126,26 @@ def put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> errors
         attempt.result, attempt.error = Result.CANCELLED if goes_on else Result.FAILED, str(error)
         return error
     return None
+
+
+def _put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> None:
+    """Store one file at the primary provider, or at the secondary if the primary does not answer."""
+    side = lanes.sides.chosen(attempt.key)
+    try:
+        _put_at(lanes, side, attempt, large, spent)
+    except errors.StoreUnavailable as error:
+        second = lanes.sides.instead(side, error)
+        if second is None:
+            raise
+        _put_at(lanes, second, attempt, large, spent)
+
+
+def _put_at(lanes: Lanes, side: Side, attempt: Attempt, large: bool, spent: Stopwatch) -> None:
+    if large:
+        _Large(lanes, side, attempt, spent).put()
+    else:
+        _put_small(lanes, side, attempt, spent)
+    attempt.at_secondary = not side.is_primary
 
 
 @contextmanager
@@ -189,18 +183,18 @@ def _find_type(lanes: Lanes, attempt: Attempt, head: bytes) -> None:
     require_type(lanes.limits, attempt.item.path, attempt.content_type)
 
 
-def _prove(lanes: Lanes, attempt: Attempt) -> None:
+def _prove(side: Side, attempt: Attempt) -> None:
     """Check that the store holds the bytes: by an ETag that is their MD5, or by reading them back."""
     if attempt.md5 is None or attempt.etag == attempt.md5.hex():
         return
-    if not lanes.patiently(lambda: lanes.store.holds(attempt.key, attempt.sha256.hex())):
+    if not side.patiently(lambda: side.store.holds(attempt.key, attempt.sha256.hex())):
         raise errors.ContentDiffers(path=attempt.item.path)
 
 
 # The small lane
 
 
-def _put_small(lanes: Lanes, attempt: Attempt, spent: Stopwatch) -> None:
+def _put_small(lanes: Lanes, side: Side, attempt: Attempt, spent: Stopwatch) -> None:
     size = attempt.item.size
     lanes.budget.take(size)
     spent.start()
@@ -210,14 +204,16 @@ def _put_small(lanes: Lanes, attempt: Attempt, spent: Stopwatch) -> None:
         spent.read()
         _find_type(lanes, attempt, body[:HEAD])
         attempt.sha256 = hashlib.sha256(body).digest()
-        attempt.md5 = _md5(body) if lanes.needs_md5 else None
+        attempt.md5 = _md5(body) if side.needs_md5 else None
         spent.hashed()
         digest = attempt.sha256.hex()
-        attempt.etag = lanes.patiently(lambda: lanes.puts.put(attempt.key, body, digest, attempt.content_type))
+        attempt.etag = side.patiently(lambda: side.puts.put(attempt.key, body, digest, attempt.content_type))
+        if second := lanes.sides.copying(side):
+            attempt.copy_etag = Copying(lanes.sides, second, attempt.key, attempt.content_type).put(body, digest)
     finally:
         spent.sent()
         lanes.budget.give(size)
-    _prove(lanes, attempt)
+    _prove(side, attempt)
     lanes.progress.moved(attempt, size)
 
 
@@ -232,11 +228,15 @@ def size_of_parts(size: int) -> int:
 class _Large:
     """One large file: its thread reads it and hashes the whole, the crew hashes and sends its parts.
 
-    The multipart upload is aborted only if it can never be completed: the source changed, or the store refused it.
+    The multipart upload is aborted only if it can never be completed: the source changed, or the store refused it. At
+    the secondary provider, where it cannot be continued, it is also aborted if it is not completed.
     """
 
-    def __init__(self, lanes: Lanes, attempt: Attempt, spent: Stopwatch) -> None:
-        self.lanes, self.attempt, self.spent = lanes, attempt, spent
+    def __init__(self, lanes: Lanes, side: Side, attempt: Attempt, spent: Stopwatch) -> None:
+        self.lanes, self.side, self.attempt, self.spent = lanes, side, attempt, spent
+        if not side.is_primary:
+            attempt.upload_id, attempt.part_etags = "", ()
+        self._copying = Copying(lanes.sides, None, attempt.key, attempt.content_type)
         self._changed = threading.Condition()
         self._under_way = self._moved = 0
         self._error: BaseException | None = None
@@ -250,14 +250,32 @@ class _Large:
         try:
             self._put_parts()
         except errors.UploadLost:
-            self.attempt.upload_id, self._error, self._there, self._moved = "", None, {}, 0
-            self.attempt.part_etags = ()
+            self._forget()
             self._put_parts()
         except (errors.StoreRefused, errors.ContentDiffers, Changed, OSError):
-            if self.attempt.upload_id:
-                with suppress(errors.DumacleError):
-                    self.lanes.store.abort_multipart(self.attempt.key, self.attempt.upload_id)
+            self._abort()
             raise
+        except BaseException:
+            self._forget_progress()
+            self._copying.abort()
+            if not self.side.is_primary:
+                self._abort()
+            raise
+
+    def _forget(self) -> None:
+        """Begin again, with another multipart upload."""
+        self._forget_progress()
+        self.attempt.upload_id, self.attempt.part_etags, self._error, self._there = "", (), None, {}
+
+    def _forget_progress(self) -> None:
+        self.lanes.progress.moved(self.attempt, -self._moved)
+        self._moved = 0
+
+    def _abort(self) -> None:
+        self._copying.abort()
+        if self.attempt.upload_id:
+            with suppress(errors.DumacleError):
+                self.side.store.abort_multipart(self.attempt.key, self.attempt.upload_id)
 
     def _put_parts(self) -> None:
         self._begin()
@@ -266,23 +284,25 @@ class _Large:
             raise Changed("it changed since its parts were sent; run the same command again")
         if not self._completed:
             self.attempt.part_etags = tuple(part.etag for _, part in sorted(self._there.items()))
-            self.lanes.journal.record_completing(self.attempt)
+            if self.side.is_primary:
+                self.lanes.journal.record_completing(self.attempt)
             self._complete()
-        head = self.lanes.patiently(lambda: self.lanes.store.head(self.attempt.key))
+        head = self.side.patiently(lambda: self.side.store.head(self.attempt.key))
         self.attempt.etag = head.etag
         if head.size != self.attempt.item.size:
             raise errors.ContentDiffers(path=self.attempt.item.path)
-        _prove(self.lanes, self.attempt)
+        _prove(self.side, self.attempt)
+        self.attempt.copy_etag = self._copying.complete(self.attempt.sha256.hex())
 
     def _begin(self) -> None:
         """Continue the multipart upload of an earlier attempt, or create one."""
-        attempt, store = self.attempt, self.lanes.store
+        attempt, store = self.attempt, self.side.store
         if attempt.upload_id and attempt.part_etags:
             self._there = {number: Part(number, etag, 0) for number, etag in enumerate(attempt.part_etags, 1)}
             return
         if attempt.upload_id:
             try:
-                parts = self.lanes.patiently(lambda: list(store.list_parts(attempt.key, attempt.upload_id)))
+                parts = self.side.patiently(lambda: list(store.list_parts(attempt.key, attempt.upload_id)))
                 self._there = {part.number: part for part in parts}
                 return
             except _GONE:
@@ -290,8 +310,12 @@ class _Large:
                 if self._completed:
                     return
         attempt.part_size = size_of_parts(attempt.item.size)
-        attempt.upload_id = self.lanes.patiently(lambda: store.create_multipart(attempt.key, attempt.content_type))
-        self.lanes.journal.record_parts(attempt)
+        attempt.upload_id = self.side.patiently(lambda: store.create_multipart(attempt.key, attempt.content_type))
+        if self.side.is_primary:
+            self.lanes.journal.record_parts(attempt)
+        if second := self.lanes.sides.copying(self.side):
+            self._copying = Copying(self.lanes.sides, second, attempt.key, attempt.content_type)
+            self._copying.begin()
 
     def _send(self) -> None:
         size, part_size = self.attempt.item.size, self.attempt.part_size
@@ -304,14 +328,14 @@ class _Large:
                     body = self._read(handle, min(part_size, size - start_at))
                     self.lanes.crew.hand(partial(self._send_part, number, [body]))
                     whole.update(body)
-                    if self.lanes.needs_md5:
+                    if self.side.needs_md5:
                         whole_md5.update(body)
                     del body
                     self.spent.hashed()
         finally:
             self._await_parts()
         self.attempt.sha256 = whole.digest()
-        self.attempt.md5 = whole_md5.digest() if self.lanes.needs_md5 else None
+        self.attempt.md5 = whole_md5.digest() if self.side.needs_md5 else None
 
     def _read(self, handle: IO[bytes], size: int) -> bytes:
         """Read the next part; its memory is given back when it was sent."""
@@ -353,8 +377,9 @@ class _Large:
             spent.start()
             digest = hashlib.sha256(body).hexdigest()
             spent.hashed()
-            put = partial(self.lanes.puts.put_part, attempt.key, attempt.upload_id, number, body, digest)
-            etag = self.lanes.patiently(put)
+            put = partial(self.side.puts.put_part, attempt.key, attempt.upload_id, number, body, digest)
+            etag = self.side.patiently(put)
+            self._copying.put_part(number, body, digest)
             spent.sent()
             self._there[number] = Part(number, etag, size)
         self._progress(size)
@@ -382,9 +407,9 @@ class _Large:
 
     def _complete(self) -> None:
         """Complete the upload; if the store no longer knows it, an earlier answer was lost, or the parts were."""
-        attempt, store, parts = self.attempt, self.lanes.store, self._there.values()
+        attempt, store, parts = self.attempt, self.side.store, self._there.values()
         try:
-            self.lanes.patiently(lambda: store.complete_multipart(attempt.key, attempt.upload_id, parts))
+            self.side.patiently(lambda: store.complete_multipart(attempt.key, attempt.upload_id, parts))
         except _GONE:
             if not self._is_there():
                 raise errors.UploadLost(key=attempt.key, provider=store.location.provider) from None
@@ -392,7 +417,7 @@ class _Large:
     def _is_there(self) -> bool:
         """Whether the object is there: its key is written once, by this upload, and only as a whole."""
         try:
-            head = self.lanes.patiently(lambda: self.lanes.store.head(self.attempt.key))
+            head = self.side.patiently(lambda: self.side.store.head(self.attempt.key))
         except errors.ObjectMissing:
             return False
         return head.size == self.attempt.item.size

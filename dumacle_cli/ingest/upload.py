@@ -45,7 +45,7 @@ def upload(
     started, tally = time.monotonic(), Tally()
     patience = retry.Patience("the database", request.patience, _is_outage, progress.say)
     target = _target(database, request)
-    store = patience.call(lambda: stores(target.place))
+    store, second = patience.call(lambda: stores(target.place)), target.second
     if request.delete_source:
         progress = Deleting(progress, tally)
     with (
@@ -53,14 +53,16 @@ def upload(
         results.open("w", encoding="utf-8") if results else nullcontext() as lines,
     ):
         patience.call(lambda: _require_place(database, request, target))
-        times = Engine(database, store, run, progress, lines, tally, patience).drive()
+        opened_second = (lambda: stores(second)) if second else None
+        times = Engine(database, store, opened_second, run, progress, lines, tally, patience).drive()
     return items.summarise(tally, run.first, time.monotonic() - started, times), tally
 
 
 def _require_place(database: Database, request: UploadRequest, target: Target) -> None:
-    """Raise Conflict if the pod was promoted before the run was open, which since then prevents it."""
-    if _target(database, request).place != target.place:
-        reason = f"pod {target.pod} was moved to another provider just now"
+    """Raise Conflict if the providers of the pod changed before the run was open, which since then prevents it."""
+    found = _target(database, request)
+    if (found.place, found.second) != (target.place, target.second):
+        reason = f"the providers of pod {target.pod} were changed just now"
         raise errors.Conflict(reason=reason, advice="repeat the command")
 
 

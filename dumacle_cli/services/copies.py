@@ -53,7 +53,7 @@ MOST_PARTS = 9_000
 
 @dataclass(frozen=True, slots=True)
 class Replicated:
-    """What was copied, and what of the pod is not stored at its secondary provider yet (`waiting`, of it `failed`)."""
+    """What was copied, and what of the pod is not stored at both of its providers yet (`waiting`, of it `failed`)."""
 
     pod: str
     copied: int
@@ -96,7 +96,7 @@ def replicate(
     at_once: int,
     progress: Progress | None = None,
 ) -> Replicated:
-    """Copy everything of a pod that is not stored at its secondary provider.
+    """Copy everything of a pod that is not stored at both of its providers.
 
     Raises NotFound, Conflict, and StoreUnavailable if a store did not answer.
     """

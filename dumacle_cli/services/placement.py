@@ -7,14 +7,17 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import Conflict, NotGranted, UserDisabled
 from dumacle_cli.services import limits as file_limits
 from dumacle_cli.services import pods, users
-from dumacle_cli.store import places
+from dumacle_cli.store import copies, places
 from dumacle_cli.store import pods as store
 from dumacle_cli.store.places import Place
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The pod and bucket that a user uploads to, and what the pod and the user's plan accept."""
+    """The pod and bucket that a user uploads to, and what the pod and the user's plan accept.
+
+    `second` is the secondary bucket, where copies are made during uploads if the pod is set so.
+    """
 
     owner_id: int
     owner: str
@@ -23,6 +26,8 @@ class Target:
     place: Place
     key_prefix: str
     limits: tuple[file_limits.Limit, ...] = ()
+    second: Place | None = None
+    copies_during_uploads: bool = False
 
 
 def target(session: Session, owner: str, pod: str | None) -> Target:
@@ -39,7 +44,18 @@ def target(session: Session, owner: str, pod: str | None) -> Target:
     if store.find_grant(session, found.id, user.id) is None:
         raise NotGranted(user=user.email, pod=found.name)
     accepted = tuple(file_limits.of(session, found.id, user.id))
-    return Target(user.id, user.email, found.id, found.name, places.of(found), places.folder(found.prefix), accepted)
+    second = places.second(found) if copies.are_known(session) else None
+    return Target(
+        user.id,
+        user.email,
+        found.id,
+        found.name,
+        places.of(found),
+        places.folder(found.prefix),
+        accepted,
+        second,
+        second is not None and found.copies_during_uploads,
+    )
 
 
 def renditions(pod_prefix: str, file_id: int, *parts: object) -> str:

@@ -24,6 +24,8 @@ Provider = Literal["s3", "wasabi", "oracle", "local"]
 GRANTEES = 100
 """The number of users that are listed with a pod."""
 
+IN_USE = "repeat the command when they have ended; of killed ones: dumacle files reap --older-than 0s"
+
 _NAME_BYTES = 255
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _PREFIX = re.compile(r"(?!/)(?!.*//)(?!(.*/)?(\.{1,2}|renditions)(/|$))[A-Za-z0-9!_.*'()/-]{0,200}(?<!/)")
@@ -57,8 +59,9 @@ class Detail(Pod):
     """A pod with the e-mails of the first hundred users who may upload into it, and what proves an upload.
 
     `proof` and `probed_at` are null if the pod was never probed. `copies_waiting` are not stored at the secondary
-    provider yet, the oldest since `copies_waiting_since`; `copies_failed` of them were tried. `outages` are providers
-    that do not answer.
+    provider yet, or not at the primary, the oldest since `copies_waiting_since`; `copies_failed` of them were tried.
+    `outages` are providers that do not answer. Uploads send each file to both providers (`copies_during_uploads`), or
+    to one, and a worker makes the copies.
     """
 
     granted_to: list[str]
@@ -66,6 +69,7 @@ class Detail(Pod):
     probed_at: datetime | None
     allowed_types: list[str] | None
     max_file_size: Bytes | None
+    copies_during_uploads: bool | None
     copies_waiting: int | None
     copies_failed: int | None
     copies_waiting_since: datetime | None
@@ -167,6 +171,7 @@ def show(session: Session, reference: str) -> Detail:
         proof=probe.proof if probe else None,
         probed_at=probe.probed_at if probe else None,
         **asdict(limits.of_pod(session, pod.id)),
+        copies_during_uploads=pod.copies_during_uploads if waiting else None,
         copies_waiting=waiting.waiting if waiting else None,
         copies_failed=waiting.failed if waiting else None,
         copies_waiting_since=waiting.since if waiting else None,
@@ -257,20 +262,20 @@ def promote(session: Session, reference: str) -> tuple[Pod, bool]:
     uploads or transcodes are in progress.
     """
     pod = get(session, reference)
-    if pod.secondary_provider is None:
-        advice = f"dumacle pods update {quoted(pod.name)} --secondary PROVIDER"
-        raise Conflict(reason=f"pod {pod.name} has no secondary provider", advice=advice)
+    _require_secondary(pod)
     missing, busy = copies.promote(session, pod)
     if missing:
         reason = f"{missing} objects of pod {pod.name} are not stored at {pod.secondary_provider}"
         raise Conflict(reason=reason, advice=f"first: dumacle pods replicate {quoted(pod.name)}")
     if busy:
-        reason = f"uploads or transcodes in pod {pod.name} are in progress"
-        raise Conflict(
-            reason=reason,
-            advice="repeat the command when they have ended; of killed ones: dumacle files reap --older-than 0s",
-        )
+        raise Conflict(reason=f"uploads or transcodes in pod {pod.name} are in progress", advice=IN_USE)
     return view(pod), True
+
+
+def _require_secondary(pod: models.Pod) -> None:
+    if pod.secondary_provider is None:
+        advice = f"dumacle pods update {quoted(pod.name)} --secondary PROVIDER"
+        raise Conflict(reason=f"pod {pod.name} has no secondary provider", advice=advice)
 
 
 def _checked_name(name: str) -> str:
@@ -322,13 +327,15 @@ def update(
     capacity: int | None = None,
     own_credentials: Mapping[str, bool] | None = None,
     secondary: Place | None = None,
+    copies_during_uploads: bool | None = None,
     accepted: Mapping[str, Any] | None = None,
 ) -> tuple[Pod, bool]:
     """Change a pod; `own_credentials` says for which providers it uses its own credentials.
 
     The caller tested these and the secondary place.
 
-    Raises NotFound, InvalidValue, AlreadyExists, or Conflict if the capacity would be less than what the pod holds.
+    Raises NotFound, InvalidValue, AlreadyExists, or Conflict if the capacity would be less than what the pod holds, or
+    it has no secondary provider to copy to.
     """
     pod = get(session, reference, lock=True)
     wanted: dict[str, Any] = {CUSTOM[name]: own for name, own in (own_credentials or {}).items()}
@@ -344,7 +351,15 @@ def update(
         secondary = None
     if secondary:
         _add_secondary(session, pod, secondary)
-    return view(pod), bool(wanted or secondary)
+    switched = copies_during_uploads is not None and _switch_copies(session, pod, copies_during_uploads)
+    return view(pod), bool(wanted or secondary or switched)
+
+
+def _switch_copies(session: Session, pod: models.Pod, during_uploads: bool) -> bool:
+    _require_secondary(pod)
+    if pod.copies_during_uploads == during_uploads:
+        return False
+    return store.change(session, pod, copies_during_uploads=during_uploads)
 
 
 def secondary_place(session: Session, reference: str, provider: str, bucket: str) -> tuple[Place, str]:

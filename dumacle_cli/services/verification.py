@@ -11,6 +11,7 @@ from dumacle_cli.errors import ContentDiffers, DumacleError, InvalidValue, Objec
 from dumacle_cli.retry import Patience
 from dumacle_cli.services.downloads import checked, patient
 from dumacle_cli.services.side_by_side import in_order
+from dumacle_cli.store import copies
 from dumacle_cli.store import files as store
 from dumacle_cli.units import Bytes
 
@@ -66,7 +67,9 @@ def run(
     for ids in _batches(database, chosen, limit, sample):
         with database.session(read_only=True) as session:
             contents, before = store.contents(session, ids), store.verified_times(session, ids)
-        found = list(in_order(partial(_verify, stores, read, waiting), contents, threads=AT_ONCE, ahead=BATCH))
+            copied = copies.etags(session, [content.version_id for content in contents])
+        verify = partial(_verify, stores, read, waiting, copied)
+        found = list(in_order(verify, contents, threads=AT_ONCE, ahead=BATCH))
         dated = [_dated(each, before) for each in found]
         current = _record(database, contents, dated) if record else set(ids)
         yield from (each for each in dated if each.id in current)
@@ -112,14 +115,16 @@ def _record(database: "Database", contents: list[store.Content], found: list[Ver
         return store.record_verified(session, recorded) | {each.id for each in found if each.result == "failed"}
 
 
-def _verify(stores: "Stores", read: bool, patience: Patience, content: store.Content) -> Verified:
+def _verify(
+    stores: "Stores", read: bool, patience: Patience, copied: dict[int, set[str]], content: store.Content
+) -> Verified:
     result: Result = "verified"
     error = None
     try:
         if read:
             deque(checked(stores, content, patience), maxlen=0)
         else:
-            _compare_head(stores, content)
+            _compare_head(stores, content, copied.get(content.version_id, set()))
     except ObjectMissing as fault:
         result, error = "missing", str(fault)
     except ContentDiffers as fault:
@@ -129,9 +134,9 @@ def _verify(stores: "Stores", read: bool, patience: Patience, content: store.Con
     return Verified(content.file_id, content.path, content.size, result, None, error)
 
 
-def _compare_head(stores: "Stores", content: store.Content) -> None:
+def _compare_head(stores: "Stores", content: store.Content, copied: set[str]) -> None:
     head = stores(content.place).head(content.own_key())
-    expected = _etags(content)
+    expected = _etags(content) | copied
     if head.size != content.size or (expected and head.etag not in expected):
         raise ContentDiffers(path=content.path)
 

@@ -1,6 +1,6 @@
 """Queries about copies: objects of pods with a secondary provider, and which of its two places has them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -58,7 +58,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The copies of a pod that are not stored yet, those of them that failed, and since when the oldest waits."""
+    """The copies of a pod that are not made yet, those of them that failed, and since when the oldest waits."""
 
     waiting: int
     failed: int
@@ -121,6 +121,16 @@ def elsewhere(session: Session, key: str) -> Place | None:
         return None
     pod_id = session.scalars(_ELSEWHERE, {"key": key}).one_or_none()
     return None if pod_id is None else places.second(session.get_one(Pod, pod_id))
+
+
+def etags(session: Session, version_ids: Sequence[int]) -> dict[int, set[str]]:
+    """Return the ETags of the copies of these versions."""
+    found: dict[int, set[str]] = {}
+    if are_known(session):
+        query = text("SELECT version_id, etag FROM app.copies WHERE version_id = ANY (:ids) AND etag IS NOT NULL")
+        for version_id, etag in session.execute(query, {"ids": list(version_ids)}):
+            found.setdefault(version_id, set()).add(etag)
+    return found
 
 
 def second_places(session: Session, version_ids: Sequence[int]) -> dict[int, Place]:
@@ -244,6 +254,29 @@ def _each(session: Session, ended: Sequence[Ended], changes: str, **given: float
             session.execute(text(statement), {**columns, **given})
 
 
+def record_there(session: Session, provider: str, etags: Mapping[int, str]) -> None:
+    """Record that versions are stored at a provider; keys are versions, values their ETags there."""
+    session.execute(
+        text("""
+            INSERT INTO app.copies (version_id, provider, status, etag, checked_at)
+            SELECT id, :provider, 'stored', etag, now()
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:etags AS text[])) AS stored (id, etag) ORDER BY id
+        """),
+        {"provider": provider, "ids": list(etags), "etags": list(etags.values())},
+    )
+
+
+def await_primary(session: Session, provider: str, version_ids: Sequence[int]) -> None:
+    """Record that these versions are not stored at the primary provider, so that workers copy them there."""
+    session.execute(
+        text("""
+            INSERT INTO app.copies (version_id, provider)
+            SELECT id, :provider FROM unnest(CAST(:ids AS bigint[])) AS missing (id) ORDER BY id
+        """),
+        {"provider": provider, "ids": list(version_ids)},
+    )
+
+
 def held(session: Session, pod_id: int) -> bool:
     """Return whether some copy of a pod is claimed at present."""
     parts = " UNION ALL ".join(
@@ -288,17 +321,28 @@ _STATE = """
 """
 
 
+_STATE_OF_PRIMARY = """
+    UNION ALL
+    SELECT o.size, c.status, c.created_at, c.error
+    FROM {objects} AS o JOIN app.files AS f ON f.id = o.file_id
+    JOIN {copies} AS c ON c.{id} = o.id AND c.provider = :primary AND c.status <> 'stored'
+    WHERE f.pod_id = :pod AND {stored}
+"""
+
+
 def state(session: Session, pod: Pod) -> State:
-    """Return what of a pod is not stored at its secondary provider yet, whether it was queued or not."""
+    """Return what of a pod is not stored at both of its providers, whether it was queued or not."""
     since: dict[Kind, str] = {"version": "o.stored_at", "rendition": "o.created_at"}
-    parts = " UNION ALL ".join(_STATE.format(since=since[kind], **table) for kind, table in _TABLES.items())
+    parts = " UNION ALL ".join(
+        (_STATE + _STATE_OF_PRIMARY).format(since=since[kind], **table) for kind, table in _TABLES.items()
+    )
     row = session.execute(
         text(f"""
             SELECT count(*), count(*) FILTER (WHERE status = 'failed'), coalesce(sum(size), 0)::bigint, min(since),
                 min(error) FILTER (WHERE status = 'failed')
             FROM ({parts}) AS unstored
         """),  # noqa: S608 - constants
-        {"pod": pod.id, "provider": pod.secondary_provider},
+        {"pod": pod.id, "provider": pod.secondary_provider, "primary": pod.primary_provider},
     ).one()
     return State(*row)
 

@@ -47,6 +47,10 @@ _MESSAGES: dict[str, tuple[type[errors.DumacleError], str]] = {
     "the owner was deleted meanwhile": (errors.Conflict, "dumacle users restore USER, then run the same command again"),
     "the owner was disabled meanwhile": (errors.Conflict, "dumacle users enable USER, then run the same command again"),
     "the pod was deleted meanwhile": (errors.Conflict, "dumacle pods restore POD, then run the same command again"),
+    "uploads or transcodes in this pod are in progress": (
+        errors.Conflict,
+        "repeat the command when they have ended; of killed ones: dumacle files reap --older-than 0s",
+    ),
     "the pod was taken from its user meanwhile": (
         errors.Conflict,
         "dumacle pods grant POD USER, then run the same command again",

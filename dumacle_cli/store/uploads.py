@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from dumacle_cli.store import copies
 from dumacle_cli.store.models import Pod
-from dumacle_cli.store.places import PLACE, Place
+from dumacle_cli.store.places import PLACE, Place, second
 
 DIRECT = 0
 """Stands for the run of a file that a client is sending to the store itself."""
@@ -471,5 +472,7 @@ def under_way(session: Session, keys: Sequence[str]) -> set[tuple[str, str]]:
 
 
 def folders(session: Session) -> list[tuple[Place, str]]:
-    """Return the bucket and the prefix of every pod."""
-    return [(row[0], row[1]) for row in session.execute(select(PLACE, Pod.prefix).where(Pod.deleted_at.is_(None)))]
+    """Return the buckets and the prefix of every pod."""
+    found = [(row[0], row[1]) for row in session.execute(select(PLACE, Pod.prefix).where(Pod.deleted_at.is_(None)))]
+    seconds = [(second(pod), pod.prefix) for pod in copies.with_secondary(session)] if copies.are_known(session) else []
+    return found + [(place, prefix) for place, prefix in seconds if place]

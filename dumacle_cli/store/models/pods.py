@@ -30,7 +30,8 @@ PROOFS = ("payload-hash", "md5-etag")
 class Pod(Base):
     """A storage plan; `used` and `reserved` never exceed `capacity` (bytes).
 
-    `secondary_bucket` is read only where there is a secondary provider: the previous schema does not have it.
+    `secondary_bucket` and `copies_during_uploads` are read only where there is a secondary provider: the previous
+    schema does not have them.
     """
 
     __tablename__ = "pods"
@@ -44,6 +45,7 @@ class Pod(Base):
     secondary_provider: Mapped[str | None]
     bucket: Mapped[str]
     secondary_bucket: Mapped[str | None] = mapped_column(deferred=True)
+    copies_during_uploads: Mapped[bool] = mapped_column(server_default=false(), deferred=True)
     prefix: Mapped[str] = mapped_column(server_default="")
     use_custom_s3: Mapped[bool] = mapped_column(server_default=false())
     use_custom_wasabi: Mapped[bool] = mapped_column(server_default=false())

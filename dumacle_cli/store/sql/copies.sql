@@ -44,8 +44,32 @@ BEGIN
     RETURN pod;
 END $$;
 
+-- Whether uploads or transcodes write into a pod whose places are locked.
+CREATE OR REPLACE FUNCTION app.is_pod_in_use(p_pod bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    silent bigint[];
+BEGIN
+    -- Who takes over a silent run waits for this lock, or holds it.
+    silent := ARRAY(SELECT id FROM app.runs WHERE pod_id = p_pod AND ended_at IS NULL FOR NO KEY UPDATE SKIP LOCKED);
+    -- An attempt whose process is dead has parts at the present place, so reaping must end it there first.
+    RETURN EXISTS (SELECT FROM app.leases WHERE pod_id = p_pod AND closed_at IS NULL)
+        OR EXISTS (
+            SELECT FROM app.runs
+            WHERE pod_id = p_pod AND ended_at IS NULL
+                AND (id <> ALL (silent) OR (left_at IS NULL AND heartbeat_at > now() - interval '60 seconds')))
+        OR EXISTS (
+            SELECT FROM app.versions AS v JOIN app.files AS f ON f.id = v.file_id
+            WHERE f.pod_id = p_pod AND v.stored_at IS NULL
+                AND (v.upload_id IS NOT NULL OR v.status IN ('planned', 'uploading', 'completing')))
+        OR EXISTS (
+            SELECT FROM app.units AS u JOIN app.transcodes AS t ON t.id = u.transcode_id
+            JOIN app.files AS f ON f.id = t.file_id
+            WHERE f.pod_id = p_pod AND u.status = 'running' AND u.lease_until > now());
+END $$;
+
 -- Give a pod a secondary place, or with NULL take it away; what is known of the copies there is then forgotten. Refused
--- while the present place is the only one of some object.
+-- while the present place is the only one of some object, or uploads may make it that.
 CREATE OR REPLACE FUNCTION app.set_secondary(p_pod bigint, p_provider text, p_bucket text) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -69,6 +93,8 @@ BEGIN
         WHERE f.pod_id = pod.id AND c.provider = pod.primary_provider AND c.status <> 'stored'
     ) THEN
         RAISE EXCEPTION 'the secondary provider has objects that the primary has not' USING ERRCODE = 'check_violation';
+    ELSIF app.is_pod_in_use(pod.id) THEN
+        RAISE EXCEPTION 'uploads or transcodes in this pod are in progress' USING ERRCODE = 'check_violation';
     ELSE
         DELETE FROM app.copies AS c USING app.versions AS v, app.files AS f
         WHERE v.id = c.version_id AND f.id = v.file_id AND f.pod_id = pod.id;
@@ -76,7 +102,9 @@ BEGIN
         WHERE r.id = c.rendition_id AND f.id = r.file_id AND f.pod_id = pod.id;
         DELETE FROM app.outages WHERE pod_id = pod.id AND provider = pod.secondary_provider;
     END IF;
-    UPDATE app.pods SET secondary_provider = p_provider, secondary_bucket = p_bucket, updated_at = now() WHERE id = pod.id;
+    UPDATE app.pods SET secondary_provider = p_provider, secondary_bucket = p_bucket, copies_during_uploads = false,
+        updated_at = now()
+    WHERE id = pod.id;
 END $$;
 
 -- Swap the places of a pod if every stored content and rendition is at the secondary and nothing is being written.
@@ -85,27 +113,11 @@ CREATE OR REPLACE FUNCTION app.promote_pod(p_pod bigint, OUT missing bigint, OUT
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     pod app.pods := app.lock_places(p_pod);
-    silent bigint[];
 BEGIN
     IF pod.secondary_provider IS NULL THEN
         RAISE EXCEPTION 'the pod has no secondary provider' USING ERRCODE = 'check_violation';
     END IF;
-    -- Who takes over a silent run waits for this lock, or holds it.
-    silent := ARRAY(SELECT id FROM app.runs WHERE pod_id = pod.id AND ended_at IS NULL FOR NO KEY UPDATE SKIP LOCKED);
-    -- An attempt whose process is dead has parts at the present place, so reaping must end it there first.
-    busy := EXISTS (SELECT FROM app.leases WHERE pod_id = pod.id AND closed_at IS NULL)
-        OR EXISTS (
-            SELECT FROM app.runs
-            WHERE pod_id = pod.id AND ended_at IS NULL
-                AND (id <> ALL (silent) OR (left_at IS NULL AND heartbeat_at > now() - interval '60 seconds')))
-        OR EXISTS (
-            SELECT FROM app.versions AS v JOIN app.files AS f ON f.id = v.file_id
-            WHERE f.pod_id = pod.id AND v.stored_at IS NULL
-                AND (v.upload_id IS NOT NULL OR v.status IN ('planned', 'uploading', 'completing')))
-        OR EXISTS (
-            SELECT FROM app.units AS u JOIN app.transcodes AS t ON t.id = u.transcode_id
-            JOIN app.files AS f ON f.id = t.file_id
-            WHERE f.pod_id = pod.id AND u.status = 'running' AND u.lease_until > now());
+    busy := app.is_pod_in_use(pod.id);
     SELECT count(*) INTO missing FROM (
         SELECT FROM app.versions AS v JOIN app.files AS f ON f.id = v.file_id
         WHERE f.pod_id = pod.id AND v.status IN ('stored', 'superseded') AND NOT EXISTS (
