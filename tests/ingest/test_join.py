@@ -94,6 +94,7 @@ def test_one_is_killed_and_the_other_does_all(
     processes.append(begin(folder, "--join", *SLOW))
     wait(lambda: len(list_parts(database)) == 2, SECONDS)
     processes[victim].kill()
+    processes[victim].wait()
     end(processes[1 - victim])
     once(database, object_store, folder)
     assert run("files", "runs", "show", "1", "-o", "json").data["status"] == "done"
