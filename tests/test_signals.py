@@ -39,6 +39,19 @@ def test_timeout_in_a_callback_is_not_lost() -> None:
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, TimedOut)]
+)
+def test_signal_in_an_import_is_not_taken_for_a_bug(number: int, raised: type[BaseException]) -> None:
+    """As compiled modules do that are interrupted while they are imported."""
+    with pytest.raises(raised) as caught, handled(60):
+        try:
+            os.kill(os.getpid(), number)
+        except KeyboardInterrupt:
+            raise ImportError("initialization failed") from None
+    assert caught.type is raised
+
+
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
 def test_signal_in_a_callback_is_not_lost(number: int, raised: type[BaseException]) -> None:
     began = time.monotonic()
