@@ -33,8 +33,8 @@ def is_ignored(number: signal.Signals) -> bool:
 
 @contextmanager
 def handled(timeout: float) -> Iterator[None]:
-    """Raise Terminated on SIGTERM and SIGHUP, KeyboardInterrupt on SIGINT, and TimedOut after `timeout` seconds (0: never),
-    while inside.
+    """Raise Terminated on SIGTERM and SIGHUP, KeyboardInterrupt on SIGINT, and TimedOut after `timeout` seconds, while
+    inside; 0 is never.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

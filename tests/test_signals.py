@@ -44,11 +44,15 @@ def test_timeout_in_a_callback_is_not_lost() -> None:
 )
 def test_signal_in_an_import_is_not_taken_for_a_bug(number: int, raised: type[BaseException]) -> None:
     """As compiled modules do that are interrupted while they are imported."""
-    with pytest.raises(raised) as caught, handled(60):
+
+    def fail() -> None:
         try:
             os.kill(os.getpid(), number)
         except KeyboardInterrupt:
             raise ImportError("initialization failed") from None
+
+    with pytest.raises(raised) as caught, handled(60):
+        fail()
     assert caught.type is raised
 
 
