@@ -67,13 +67,13 @@ def main() -> None:
     tools = Tools(chosen.dumacle, chosen.s5cmd, chosen.rclone, chosen.aws)
     cores = set(range(chosen.cores)) if chosen.cores else set(os.sched_getaffinity(0))
     bars: dict[str, list[Found]] = {}
-    with _database() as (owner, login):
+    with database() as (owner, login):
         for shape in chosen.shapes.split(","):
             count, size = SHAPES[shape]
-            with _tree(count, size) as tree:
+            with tree(count, size) as files:
                 for delay in map(int, chosen.delays.split(",")):
                     with null_store(delay / 1000) as endpoint:
-                        bench = _Bench(tools, tree, endpoint, owner, login, cores, (count, count * size))
+                        bench = Bench(tools, files, endpoint, owner, login, cores, (count, count * size))
                         title = f"{shape}: {count:,} x {size // 1024} KiB at {delay} ms"
                         bars[title] = bench.measure(title, chosen.rounds)
     if chosen.chart:
@@ -98,7 +98,7 @@ def _arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def _database() -> Iterator[tuple[str, str]]:
+def database() -> Iterator[tuple[str, str]]:
     """Start PostgreSQL; yields the URLs of the database's owner, and of a superadmin bound by policies and audit."""
     folder = scratch_folder()
     up = start_servers(folder)
@@ -116,7 +116,8 @@ def _database() -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _tree(count: int, size: int) -> Iterator[Path]:
+def tree(count: int, size: int) -> Iterator[Path]:
+    """Make a folder of random files, of this size in bytes."""
     tree = Path(tempfile.mkdtemp(prefix="dumacle-tree-"))
     try:
         for number in range(count):
@@ -129,9 +130,11 @@ def _tree(count: int, size: int) -> Iterator[Path]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
+class Bench:
+    """Runs the tools on the files, in an installation; `owner` and `login` are URLs of its database."""
+
     tools: Tools
-    tree: Path
+    files: Path
     endpoint: str
     owner: str
     login: str
@@ -158,7 +161,7 @@ class _Bench:
         return found
 
     def _commands(self) -> dict[str, Callable[[], Run]]:
-        to = f"{self.tree}/"
+        to = f"{self.files}/"
         s5cmd = [self.tools.s5cmd, "--endpoint-url", self.endpoint, "--numworkers"]
         commands = {f"s5cmd {workers}": [*s5cmd, str(workers), "cp", to, "s3://b/"] for workers in WORKERS}
         if self.tools.rclone:
@@ -173,7 +176,7 @@ class _Bench:
                 *(to, "s3://b/"),
             ]
         runs: dict[str, Callable[[], Run]] = {name: partial(self._run, command) for name, command in commands.items()}
-        return {**runs, "dumacle": self._first}
+        return {**runs, "dumacle": self.first}
 
     def _run(self, command: Sequence[str], **more: str) -> Run:
         here = os.sched_getaffinity(0)
@@ -183,16 +186,17 @@ class _Bench:
         finally:
             os.sched_setaffinity(0, here)
 
-    def _first(self) -> Run:
+    def first(self) -> Run:
+        """Upload into an empty pod."""
         _place(self.owner)
         found, _, size = self._sent(self._upload)
         assert size == self.wanted[1], f"{size} bytes were sent of {self.wanted[1]}"
         return found
 
     def _upload(self) -> Run:
-        command = [self.tools.dumacle, "--quiet", "files", "upload", str(self.tree), "--pod", "films", "--owner", OWNER]
+        to = ("--pod", "films", "--owner", OWNER)
         return self._run(
-            command,
+            [self.tools.dumacle, "--quiet", "files", "upload", str(self.files), *to],
             DUMACLE_CONFIG=os.devnull,
             DUMACLE_DATABASE_URL=self.login,
             DUMACLE_S3_ENDPOINT=self.endpoint,
