@@ -343,8 +343,8 @@ CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.quota_gr
 
 -- The bytes in a pod are counted at every lease: that is no change of the pod.
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR DELETE OR UPDATE OF
-    id, name, capacity, primary_provider, secondary_provider, bucket, secondary_bucket, copies_during_uploads, prefix, use_custom_s3,
-    use_custom_wasabi, use_custom_oracle, allowed_types, max_file_size, created_at, deleted_at ON app.pods
+    id, name, capacity, primary_provider, secondary_provider, bucket, secondary_bucket, copies_during_uploads, prefix,
+    use_custom_s3, use_custom_wasabi, use_custom_oracle, allowed_types, max_file_size, created_at, deleted_at ON app.pods
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'id');
 
 CREATE OR REPLACE TRIGGER audit_insert AFTER INSERT ON app.files
