@@ -408,7 +408,7 @@ def test_an_upload_does_not_begin_at_the_place_that_the_pod_had(
 
     monkeypatch.setattr(upload_module, "opened", promoted)
     asked = ("files", "upload", tmp_path / "a.bin", "--pod", pod, "--owner", ADA)
-    assert "moved to another provider" in run(*asked, expect=7).err
+    assert "providers of pod films were changed" in run(*asked, expect=7).err
     monkeypatch.undo()
     assert contents(bucket) == {}
 
