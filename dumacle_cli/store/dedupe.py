@@ -1,4 +1,7 @@
-"""Queries of deduplication: contents that an owner has in a pod, and versions that share their objects."""
+"""Queries of deduplication: contents that an owner has in a pod, and versions that share their objects.
+
+LATERAL with LIMIT forces one index lookup for each size or content; as a semi-join it would read all files of an owner.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,10 +37,10 @@ def sizes(session: Session, pod: int, owner: int, wanted: Collection[int]) -> se
     """Return which of these sizes (bytes) files of this owner in this pod have, also those that are being uploaded."""
     rows = session.scalars(
         text("""
-            SELECT wanted.size FROM unnest(CAST(:sizes AS bigint[])) AS wanted (size)
-            WHERE EXISTS (
+            SELECT wanted.size FROM unnest(CAST(:sizes AS bigint[])) AS wanted (size) CROSS JOIN LATERAL (
                 SELECT FROM app.files AS f
-                WHERE f.owner_id = :owner AND f.size = wanted.size AND f.pod_id = :pod AND f.deleted_at IS NULL)
+                WHERE f.owner_id = :owner AND f.size = wanted.size AND f.pod_id = :pod AND f.deleted_at IS NULL LIMIT 1
+            ) AS one
         """),
         {"pod": pod, "owner": owner, "sizes": list(wanted)},
     )
@@ -65,20 +68,17 @@ def under_way(session: Session, run: int, first: int, leases: Sequence[int], wan
 
 
 def known(session: Session, pod: int, owner: int, contents: Collection[Content]) -> set[Content]:
-    """Return which of these contents this owner has in this pod, proven to be there, as app.share_objects demands."""
+    """Return which of these contents files of this owner in this pod have, except those that were found lost."""
     rows = session.execute(
         text("""
             SELECT wanted.size, wanted.sha256
             FROM unnest(CAST(:sizes AS bigint[]), CAST(:hashes AS bytea[])) AS wanted (size, sha256)
-            WHERE EXISTS (
+            CROSS JOIN LATERAL (
                 SELECT FROM app.files AS f
-                JOIN app.pods AS p ON p.id = f.pod_id
-                JOIN app.versions AS v ON v.file_id = f.id AND v.id = f.version_id
                 WHERE f.owner_id = :owner AND f.sha256 = wanted.sha256 AND f.deleted_at IS NULL AND f.pod_id = :pod
-                    AND f.size = wanted.size AND f.lost_version_id IS DISTINCT FROM f.version_id
-                    AND v.status = 'stored' AND NOT EXISTS (
-                        SELECT FROM app.copies AS c
-                        WHERE c.version_id = v.id AND c.provider = p.primary_provider AND c.status <> 'stored'))
+                    AND f.size = wanted.size AND f.version_id IS NOT NULL
+                    AND f.lost_version_id IS DISTINCT FROM f.version_id LIMIT 1
+            ) AS one
         """),
         {
             "pod": pod,

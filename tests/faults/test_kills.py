@@ -12,7 +12,7 @@ from tests.faults import kills
 pytestmark = pytest.mark.integration
 
 
-@pytest.mark.parametrize("options", [[], ["--dedupe"]])
+@pytest.mark.parametrize("options", [[], ["--dedupe"]], ids=["plain", "dedupe"])
 def test_thirty_kills(
     options: list[str],
     database: Database,
