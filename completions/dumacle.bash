@@ -84,7 +84,7 @@ _dumacle_options() {
         ' plans cancel') REPLY='--now --dry-run --op-id --yes -y' ;;
         ' plans sync') REPLY='--user --dry-run' ;;
         ' plans subscriptions list') REPLY='--status --plan --user --limit --after --all' ;;
-        ' files upload') REPLY='--owner --pod --results --stop-after --checksum --force --on-change --delete-source --yes -y --join --concurrency --bandwidth --transcode --progress --include --exclude --min-size --max-size --newer-than --older-than --no-hidden --links --allow-empty --prefix --keep-name --flatten --files-from --null -0 --manifest --stdin-name --dry-run' ;;
+        ' files upload') REPLY='--owner --pod --results --stop-after --checksum --force --on-change --dedupe --delete-source --yes -y --join --concurrency --bandwidth --transcode --progress --include --exclude --min-size --max-size --newer-than --older-than --no-hidden --links --allow-empty --prefix --keep-name --flatten --files-from --null -0 --manifest --stdin-name --dry-run' ;;
         ' files reap') REPLY='--older-than --dry-run' ;;
         ' files initiate') REPLY='--owner --size --type --pod --sha256 --md5 --parts --part-size --expires --dry-run --op-id' ;;
         ' files sign-parts') REPLY='--owner --pod --parts --expires --dry-run --op-id' ;;

@@ -81,7 +81,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         ' plans cancel' = @('--now', '--dry-run', '--op-id', '--yes', '-y')
         ' plans sync' = @('--user', '--dry-run')
         ' plans subscriptions list' = @('--status', '--plan', '--user', '--limit', '--after', '--all')
-        ' files upload' = @('--owner', '--pod', '--results', '--stop-after', '--checksum', '--force', '--on-change', '--delete-source', '--yes', '-y', '--join', '--concurrency', '--bandwidth', '--transcode', '--progress', '--include', '--exclude', '--min-size', '--max-size', '--newer-than', '--older-than', '--no-hidden', '--links', '--allow-empty', '--prefix', '--keep-name', '--flatten', '--files-from', '--null', '-0', '--manifest', '--stdin-name', '--dry-run')
+        ' files upload' = @('--owner', '--pod', '--results', '--stop-after', '--checksum', '--force', '--on-change', '--dedupe', '--delete-source', '--yes', '-y', '--join', '--concurrency', '--bandwidth', '--transcode', '--progress', '--include', '--exclude', '--min-size', '--max-size', '--newer-than', '--older-than', '--no-hidden', '--links', '--allow-empty', '--prefix', '--keep-name', '--flatten', '--files-from', '--null', '-0', '--manifest', '--stdin-name', '--dry-run')
         ' files reap' = @('--older-than', '--dry-run')
         ' files initiate' = @('--owner', '--size', '--type', '--pod', '--sha256', '--md5', '--parts', '--part-size', '--expires', '--dry-run', '--op-id')
         ' files sign-parts' = @('--owner', '--pod', '--parts', '--expires', '--dry-run', '--op-id')

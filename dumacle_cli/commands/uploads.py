@@ -67,6 +67,9 @@ def upload(
         Literal["version", "keep", "fail"],
         typer.Option("--on-change", metavar="WHAT", help="Other content at a path becomes a version, or."),
     ] = "version",
+    dedupe: Annotated[
+        bool, typer.Option("--dedupe", help="Store contents once that the owner has in the pod already.")
+    ] = False,
     delete_source: Annotated[
         bool, typer.Option("--delete-source", help="Delete source files that are proven stored.")
     ] = False,
@@ -159,6 +162,7 @@ def upload(
             "--checksum": checksum,
             "--force": force,
             "--on-change": on_change != "version",
+            "--dedupe": dedupe,
             "--delete-source": delete_source,
             "--links": links == "follow",
             "--keep-name": keep_name,
@@ -202,6 +206,7 @@ def upload(
             checksum=checksum,
             force=force,
             on_change=on_change,
+            dedupe=dedupe,
             delete_source=delete_source,
             concurrency=concurrency,
             bandwidth=bandwidth,
@@ -217,6 +222,7 @@ def upload(
 _CONTRADICTIONS = (
     ("--checksum", "--force"),
     ("--force", "--on-change"),
+    ("--force", "--dedupe"),
     ("--flatten", "--keep-name"),
     ("--files-from", "--manifest"),
     ("--stdin-name", "--files-from"),
@@ -283,6 +289,7 @@ def run_upload(
     checksum: bool = False,
     force: bool = False,
     on_change: OnChange = "version",
+    dedupe: bool = False,
     delete_source: bool = False,
     concurrency: int | None = None,
     bandwidth: str = "",
@@ -313,6 +320,7 @@ def run_upload(
         checksum=checksum,
         force=force,
         on_change=on_change,
+        dedupe=dedupe,
         delete_source=delete_source,
         transcode=_transcode_request(transcode) if transcode else None,
         join=join,

@@ -1,15 +1,16 @@
 """Decide what happens to a batch of files: which are unchanged, which fit, and which are intended to be uploaded."""
 
-import hashlib
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import FileTooLarge, TypeNotAllowed
 from dumacle_cli.escapes import quoted
-from dumacle_cli.ingest.content import HEAD, content_type, extension
+from dumacle_cli.ingest import dedupe, hashing, record
+from dumacle_cli.ingest.content import HEAD, UNKNOWN, content_type, extension
+from dumacle_cli.ingest.hashing import Hashed
 from dumacle_cli.ingest.items import Attempt, Item, Outcome, Problem, Result
 from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, UploadRequest
 from dumacle_cli.ingest.scan import Found, opened, reason
@@ -17,14 +18,12 @@ from dumacle_cli.services import limits
 from dumacle_cli.store import uploads
 from dumacle_cli.units import show_size
 
-_BLOCK = 1024**2
-
 
 @dataclass(slots=True)
 class Planned:
     """The attempts of a batch that are to be transferred, the outcomes of other items, and the items that are held.
 
-    Another process of the run is uploading what is held; look at it again later.
+    What is held, or the same content, is being uploaded by this or another process of the run; look at it again later.
     """
 
     attempts: list[Attempt] = field(default_factory=list)
@@ -38,6 +37,7 @@ class Compared:
 
     `wanted` are the items to upload and whether each is a new version, `touched` file ids with their new mtimes (ns),
     `held` the items that another process of the run is uploading; what others of the run have ended is left out.
+    `hashed` are those wanted items whose content may be stored already.
     """
 
     wanted: list[tuple[Item, bool]] = field(default_factory=list)
@@ -45,10 +45,7 @@ class Compared:
     held: list[Item] = field(default_factory=list)
     known: dict[str, uploads.Known] = field(default_factory=dict)
     touched: list[tuple[int, int]] = field(default_factory=list)
-
-
-class Halted(Exception):
-    """The run is ending, so hashing was stopped."""
+    hashed: Mapping[Item, Hashed] = field(default_factory=dict)
 
 
 def known(session: Session, run: Run, batch: Sequence[Found]) -> dict[str, uploads.Known]:
@@ -67,8 +64,11 @@ def plan(session: Session, run: Run, compared: Compared, leases: Sequence[int]) 
         uploads.record_unchanged(session, ids, mtimes)
     planned = Planned(outcomes=list(compared.outcomes), held=list(compared.held))
     rest = compared.wanted
+    if compared.hashed:
+        rest, twins = dedupe.hold_back(session, run, rest, compared.hashed, leases)
+        planned.held += twins
     while rest:
-        rest = _claim(session, run, rest, planned, compared.known, leases)
+        rest = _claim(session, run, rest, planned, compared, leases)
     return planned
 
 
@@ -159,7 +159,7 @@ def _compare_content(
     checksum = request.checksum or request.delete_source
     try:
         trusted = same_time and not checksum
-        same = found.size == item.size and (trusted or _digest(item.source, halted) == found.sha256)
+        same = found.size == item.size and (trusted or hashing.digest(item.source, halted) == found.sha256)
     except OSError as error:
         result.outcomes.append(Outcome(item.path, Result.FAILED, item.size, found.file_id, error=reason(error)))
         return
@@ -183,22 +183,12 @@ def _take_changed(request: UploadRequest, result: Compared, item: Item, found: u
     )
 
 
-def _digest(source: bytes, halted: Callable[[], bool]) -> bytes:
-    digest = hashlib.sha256()
-    with opened(source) as handle:
-        while block := handle.read(_BLOCK):
-            if halted():
-                raise Halted
-            digest.update(block)
-    return digest.digest()
-
-
 def _claim(
     session: Session,
     run: Run,
     rest: list[tuple[Item, bool]],
     planned: Planned,
-    known: dict[str, uploads.Known],
+    compared: Compared,
     leases: Sequence[int],
 ) -> list[tuple[Item, bool]]:
     """Lease capacity for as many of the first items as fit, and return the rest."""
@@ -212,14 +202,16 @@ def _claim(
     present = uploads.lock_present(
         session, target.pod_id, target.owner_id, run.id, leases, [item.path for item, _ in rest[:fitting]]
     )
-    attempts = _intend(session, run, lease.id, rest[:fitting], known, present)
+    attempts = _intend(session, run, lease.id, rest[:fitting], compared, present)
     taken = {attempt.item.path for attempt in attempts}
-    planned.attempts += attempts
+    shared = dedupe.share(session, run, attempts, compared.hashed)
+    planned.outcomes += [record.outcome(attempt, run.request.transcode) for attempt in shared]
+    planned.attempts += [attempt for attempt in attempts if not attempt.deduplicated]
     planned.held += [item for item, _ in rest[:fitting] if item.path not in taken]
     size = sum(attempt.item.size for attempt in attempts)
     if size < lease.granted:
         uploads.trim_lease(session, lease.id, size)
-    if not attempts:
+    if len(shared) == len(attempts):
         uploads.close_leases(session, [lease.id])
     return rest[fitting:]
 
@@ -253,11 +245,11 @@ def _intend(
     run: Run,
     lease: int,
     wanted: Sequence[tuple[Item, bool]],
-    known: dict[str, uploads.Known],
+    compared: Compared,
     present: dict[str, uploads.Present],
 ) -> list[Attempt]:
     """Write the intents of what nobody holds and nobody changed since it was compared; the rest has no attempt."""
-    target = run.target
+    target, known, hashed = run.target, compared.known, compared.hashed
     free = [(item, new) for item, new in wanted if _is_free(present.get(item.path), known.get(item.path))]
     # Whoever held these was silent for too long: its leases are closed, so that nothing more is recorded under them.
     silent = {each.lease_id for item, _ in free if (each := present.get(item.path)) and each.lease_open}
@@ -268,7 +260,8 @@ def _intend(
         "size": [item.size for item, _ in free],
         "mtime_ns": [item.mtime_ns for item, _ in free],
         "key": [_new_key(target.key_prefix, item.path) for item, _ in free],
-        "content_type": ["application/octet-stream"] * len(free),
+        "content_type": [hashed[item].content_type if item in hashed else UNKNOWN for item, _ in free],
+        "sha256": [hashed[item].sha256 if item in hashed else None for item, _ in free],
         "file_id": [present[item.path].file_id if item.path in present else None for item, _ in free],
         "continued": [continued[item.path].version_id if item.path in continued else None for item, _ in free],
     }

@@ -29,7 +29,7 @@ class Deleting:
         self._progress.ended(outcome)
         if outcome.proven:
             self._count(outcome.path, _delete(outcome.proven))
-        elif outcome.result is Result.UNCHANGED:
+        elif outcome.result is Result.UNCHANGED or outcome.deduplicated:
             self._count(outcome.path, _UNVERIFIED)
 
     def say(self, line: str) -> None:

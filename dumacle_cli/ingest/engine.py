@@ -16,7 +16,8 @@ from typing import TextIO, TypeVar
 from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.puts import Puts
-from dumacle_cli.ingest import decide, runs, transfer
+from dumacle_cli.ingest import decide, dedupe, runs, transfer
+from dumacle_cli.ingest.hashing import Hashed
 from dumacle_cli.ingest.interruption import LOOK, join, start
 from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch, Tally, Times
 from dumacle_cli.ingest.pace import MOST, Bandwidth, Pace, affordable
@@ -32,8 +33,8 @@ BATCH = 1000
 LEAST_BATCH = 64
 BATCH_PER_SENDER = 4
 """Items planned in one transaction for each request at once, so that a process leaves work to others that join."""
-HELD_PAUSE = 1.0
-"""Seconds until what other processes of the run hold is looked at again."""
+HELD_PAUSES = (0.1, 1.0)
+"""Seconds until what is held is looked at again: at first, and at most."""
 TOGETHER = 16
 """The most files that a sender takes at once."""
 TOGETHER_SIZE = 2 * transfer.MIB
@@ -96,6 +97,7 @@ class Engine:
         self.small, self.large = _Lane(False, lambda: self.pace.limit), _Lane(True, lambda: LARGE_AT_ONCE)
         self.under_way: dict[int, Attempt] = {}
         self.spent = Stopwatch()
+        self.hasher = dedupe.Hasher(run, self.halted.is_set)
         self._planning = 0.0
         self._lock = threading.Lock()
         self._more, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
@@ -226,18 +228,23 @@ class Engine:
         held: list[Item] = []
         while not self.halted.is_set() and (batch := list(islice(found, self.batch))):
             held += self._plan_and_begin(batch)
-        # What other processes of the run were uploading: it has ended when they have, or they are silent.
-        while held and not self.halted.wait(HELD_PAUSE):
+        # What other processes of the run were uploading: it has ended when they have, or they are silent. And twins of
+        # what is uploaded.
+        pause, longest = HELD_PAUSES
+        while held and not self.halted.wait(pause):
             held = held[BATCH:] + self._plan_and_begin(held[:BATCH])
+            pause = min(2 * pause, longest)
         with self._lock:
             self._planned_all = True
             self._more.notify_all()
             self._end_if_all_is_sent()
 
     def _plan_and_begin(self, batch: Sequence[Found]) -> list[Item]:
-        """Plan a batch, queue its attempts, and return what other processes of the run hold."""
+        """Plan a batch, queue its attempts, and return what is held."""
         planned = self._plan_batch(batch)
         self._begin(planned.attempts)
+        if shared := sum(outcome.deduplicated for outcome in planned.outcomes):
+            self.progress.planned(shared, 0)
         self.recorder.report(planned.outcomes)
         self.recorder.caught_up(self.halted)
         return planned.held
@@ -255,7 +262,24 @@ class Engine:
         compared = decide.compare(self.run, batch, known, self.halted.is_set)
         if not (compared.wanted or compared.touched):
             return decide.Planned(outcomes=compared.outcomes, held=compared.held)
-        return self._timed(lambda: self.patience.call(lambda: retry.on_lock(write)))
+        if self.request.dedupe:
+            compared.hashed = self._hash([item for item, _ in compared.wanted])
+        planned = self._timed(lambda: self.patience.call(lambda: retry.on_lock(write)))
+        self.hasher.keep(planned.held)
+        return planned
+
+    def _hash(self, items: Sequence[Item]) -> dict[Item, Hashed]:
+        """Hash the items whose content may be stored already, by their sizes."""
+
+        def read() -> set[int]:
+            with self.database.session(read_only=True) as session:
+                return dedupe.sizes(session, self.run, items)
+
+        sizes = self._timed(lambda: self.patience.call(read))
+        began = time.monotonic()
+        hashed = self.hasher.hash(items, sizes)
+        self._add(Stopwatch(hashing=time.monotonic() - began))
+        return hashed
 
     def _timed(self, work: Callable[[], T]) -> T:
         began = time.monotonic()

@@ -77,6 +77,8 @@ class Attempt:
     """Whether it is stored at the secondary provider only, because the primary does not answer."""
     copy_etag: str | None = None
     """The ETag of a copy at the secondary provider, if it was made at once."""
+    deduplicated: bool = False
+    """Whether it shares an object that was stored already."""
 
 
 @dataclass(slots=True)
@@ -135,6 +137,7 @@ class Outcome:
     transcode: bool = False
     proven: Item | None = None
     at_secondary: bool = False
+    deduplicated: bool = False
 
 
 @dataclass(slots=True)
@@ -147,6 +150,8 @@ class Tally:
     new_versions: int = 0
     at_secondary: int = 0
     """Files that were stored at the secondary provider only."""
+    deduplicated: int = 0
+    """Files that share an object that was stored already."""
     transcodes: int = 0
     limits: int = 0
     """Files that a limit refused."""
@@ -179,6 +184,7 @@ class Tally:
             self.new_versions += outcome.new_version
             self.transcodes += outcome.transcode
             self.at_secondary += outcome.at_secondary
+            self.deduplicated += outcome.deduplicated
         elif outcome.result in FAILURES and not self.first_error:
             self.first_error = f"{outcome.path}: {outcome.error}"
 
@@ -199,7 +205,8 @@ class Times:
 class Summary:
     """The totals of a run; the results add up to `planned`, and `transcodes` of the uploaded files were queued.
 
-    `at_secondary` of the uploaded files are stored at the secondary provider only, until a worker copies them.
+    `at_secondary` of the uploaded files are stored at the secondary provider only, until a worker copies them, and
+    `deduplicated` of them were not sent, because their content was stored already.
 
     The seconds of the stages are summed over all threads, so together they exceed `seconds`.
     """
@@ -216,6 +223,7 @@ class Summary:
     failed: int
     planned_size: Bytes
     uploaded_size: Bytes
+    deduplicated: int
     at_secondary: int
     transcodes: int
     sources_deleted: int
@@ -236,6 +244,7 @@ def summarise(tally: Tally, run: int | None, seconds: float, times: Times) -> Su
         new_versions=tally.new_versions,
         planned_size=tally.planned_bytes,
         uploaded_size=tally.uploaded_bytes,
+        deduplicated=tally.deduplicated,
         at_secondary=tally.at_secondary,
         transcodes=tally.transcodes,
         sources_deleted=tally.sources_deleted,

@@ -113,15 +113,16 @@ class Recorder:
     def _record(self, attempts: list[Attempt]) -> None:
         done = Counter(attempt.lease_id for attempt in attempts)
         with self._room:
-            self._left -= done
-            finished = [lease for lease in done if lease not in self._left]
+            finished = [lease for lease in done if self._left[lease] == done[lease]]
         began = time.monotonic()
         without_room = set(self._commit(attempts, finished))
         self.seconds += time.monotonic() - began
+        with self._room:
+            self._left -= done
         for attempt in attempts:
             if attempt.version_id in without_room:
                 attempt.result, attempt.error = Result.FAILED, LEASE_LOST
-        self.report([_outcome(attempt, self._transcode) for attempt in attempts])
+        self.report([outcome(attempt, self._transcode) for attempt in attempts])
 
     def _commit(self, attempts: list[Attempt], finished: list[int]) -> list[int]:
         """Commit one set, and return the versions that found no room."""
@@ -138,11 +139,11 @@ class Recorder:
     def report(self, outcomes: Sequence[Outcome]) -> None:
         """Count and show outcomes that are committed or need no row."""
         with self._reporting:
-            for outcome in outcomes:
-                self.tally.add(outcome)
-                self._progress.ended(outcome)
+            for each in outcomes:
+                self.tally.add(each)
+                self._progress.ended(each)
                 if self._results:
-                    self._results.write(_line(outcome))
+                    self._results.write(_line(each))
             if self._results:
                 self._results.flush()
         self._reported()
@@ -282,7 +283,8 @@ def _failures(ended: Sequence[tuple[Attempt, str, str]]) -> dict[str, list[Any]]
     }
 
 
-def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) -> Outcome:
+def outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) -> Outcome:
+    """Return the result of an attempt that ended; a source is proven stored only if it was sent itself."""
     stored = attempt.result is Result.UPLOADED
     return Outcome(
         attempt.item.path,
@@ -296,7 +298,8 @@ def _outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) ->
         new_version=attempt.new_version,
         at_secondary=attempt.at_secondary,
         transcode=transcode is not None and transcode.takes(attempt.content_type),
-        proven=attempt.item if stored else None,
+        proven=attempt.item if stored and not attempt.deduplicated else None,
+        deduplicated=attempt.deduplicated,
     )
 
 
@@ -308,6 +311,7 @@ def _line(outcome: Outcome) -> str:
         "file": outcome.file_id,
         "key": outcome.key,
         "sha256": outcome.sha256,
+        "deduplicated": outcome.deduplicated,
         "error": outcome.error,
     }
     return json.dumps(line) + "\n"

@@ -32,8 +32,9 @@ class UploadRequest:
 
     `rules` say what is taken of the sources. `checksum` compares contents even if size and mtime are equal, and
     `force` uploads without comparing. `on_change` says what happens to other content at a path: a new version, kept as
-    it is, or refused. `delete_source` deletes sources that are proven to be stored. `join` takes part in a run
-    that other processes have open. `parameters` is what was typed, with which the run can be repeated.
+    it is, or refused. `dedupe` does not send contents that the owner has in the pod already. `delete_source` deletes
+    sources that are proven to be stored. `join` takes part in a run that other processes have open. `parameters` is
+    what was typed, with which the run can be repeated.
     """
 
     sources: Sequence[bytes]
@@ -54,6 +55,7 @@ class UploadRequest:
     checksum: bool = False
     force: bool = False
     on_change: OnChange = "version"
+    dedupe: bool = False
     delete_source: bool = False
     transcode: TranscodeRequest | None = None
     join: bool = False

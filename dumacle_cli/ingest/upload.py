@@ -21,7 +21,7 @@ from dumacle_cli.ingest.runs import Run, UploadRequest, opened
 from dumacle_cli.ingest.scan import scan
 from dumacle_cli.services import placement, transcodes
 from dumacle_cli.services.placement import Target
-from dumacle_cli.store import uploads
+from dumacle_cli.store import dedupe, uploads
 from dumacle_cli.store.database import Database
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def upload(
     """Upload the files of a request and return the totals; `results` gets one JSON line per file.
 
     An outage of the database is waited out once it has answered for the first time. Raises NotFound, UserDisabled,
-    NotGranted or Conflict for the owner and pod, QuotaExceeded if nothing can be transcoded, NoSuchSource, RunBusy, and
-    the error that broke the run off.
+    NotGranted or Conflict for the owner and pod, QuotaExceeded if nothing can be transcoded, SchemaTooOld for `dedupe`,
+    NoSuchSource, RunBusy, and the error that broke the run off.
     """
     started, tally = time.monotonic(), Tally()
     patience = retry.Patience("the database", request.patience, _is_outage, progress.say)
@@ -67,7 +67,10 @@ def _require_place(database: Database, request: UploadRequest, target: Target) -
 
 
 def preview(database: Database, request: UploadRequest, progress: Progress) -> tuple[Summary, Tally]:
-    """Return the totals that an upload would have, without writing anything; raises what `upload` raises."""
+    """Return the totals that an upload would have, without writing anything; raises what `upload` raises.
+
+    Nothing is hashed to deduplicate it.
+    """
     started, tally = time.monotonic(), Tally()
     run = Run(0, request, _target(database, request))
     found = scan(request.sources, request.prefix, request.rules)
@@ -86,6 +89,8 @@ def preview(database: Database, request: UploadRequest, progress: Progress) -> t
 def _target(database: Database, request: UploadRequest) -> Target:
     with database.session(read_only=True) as session:
         target = placement.target(session, request.owner, request.pod or None)
+        if request.dedupe:
+            dedupe.require(session)
         if request.transcode:
             transcodes.check_owners(session, [target.owner_id])
         return target

@@ -194,7 +194,7 @@ def _delete_in_bucket(objects: "ObjectStore", versions: list[store.MarkedVersion
     for version in versions:
         if version.upload_id:
             _abort(objects, version.key, version.upload_id)
-    objects.delete(version.key for version in versions)
+    objects.delete(version.key for version in versions if not version.shared)
     for folder in sorted({folder for version in versions for folder in _rendition_folders(version)}):
         objects.delete(entry.key for entry in objects.list(folder))
 

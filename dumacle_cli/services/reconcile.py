@@ -146,14 +146,14 @@ def _elsewhere(database: "Database", side: _Side, rows: list[Expected]) -> set[E
 
 
 def _rows(database: "Database", side: _Side) -> Iterator[Expected]:
-    after = ""
+    after = ("", 0)
     while True:
         with database.session(read_only=True) as session:
             page = store.expected(session, side.pod, side.provider, after, PAGE)
         yield from page
         if len(page) < PAGE:
             return
-        after = page[-1].key
+        after = (page[-1].key, page[-1].id)
 
 
 def _listed(side: _Side) -> Iterator[_Found]:
@@ -176,7 +176,7 @@ def _listed(side: _Side) -> Iterator[_Found]:
 
 
 def _pairs(rows: Iterator[Expected], objects: Iterator[_Found]) -> Iterator[tuple[Expected | None, _Found | None]]:
-    """Join rows and objects, which are both sorted by key."""
+    """Join rows and objects, which are both sorted by key; versions that share an object have it in common."""
     row, found = next(rows, None), next(objects, None)
     while row or found:
         if found is None or (row and row.key < found.key):
@@ -187,7 +187,9 @@ def _pairs(rows: Iterator[Expected], objects: Iterator[_Found]) -> Iterator[tupl
             found = next(objects, None)
         else:
             yield row, found
-            row, found = next(rows, None), next(objects, None)
+            key, row = row.key, next(rows, None)
+            if row is None or row.key != key:
+                found = next(objects, None)
 
 
 def _problem(side: _Side, row: Expected, found: _Found | None) -> Problem | None:

@@ -23,6 +23,11 @@ _TABLES: dict[Kind, dict[str, str]] = {
         "objects": "app.versions",
         "stored": "o.status IN ('stored', 'superseded')",
         "facts": "o.key, o.size, o.sha256, o.content_type",
+        # Versions that share an object: only the first is copied, which then counts for all of them.
+        "alone": """NOT EXISTS (
+                SELECT FROM app.versions AS first JOIN app.copies AS same
+                    ON same.version_id = first.id AND same.provider = c.provider AND same.status <> 'stored'
+                WHERE first.key = o.key AND first.id < o.id AND first.status IN ('stored', 'superseded'))""",
     },
     "rendition": {
         "copies": "app.rendition_copies",
@@ -30,6 +35,7 @@ _TABLES: dict[Kind, dict[str, str]] = {
         "objects": "app.renditions",
         "stored": "true",
         "facts": "o.prefix, o.size, NULL::bytea, ''",
+        "alone": "true",
     },
 }
 
@@ -181,6 +187,7 @@ _CLAIM = """
             AND NOT EXISTS (
                 SELECT FROM {copies} AS other
                 WHERE other.{id} = c.{id} AND other.provider <> c.provider AND other.status <> 'stored')
+            AND {alone}
         ORDER BY c.due_at, c.{id} LIMIT :limit FOR UPDATE OF c SKIP LOCKED
     ), taken AS (
         UPDATE {copies} AS c
@@ -229,6 +236,27 @@ def record(session: Session, ended: Sequence[Ended], longest: float) -> None:
         due_at = now() + make_interval(secs => least(:longest, 5 * 2 ^ least(c.attempts, 20)))
         """,
         longest=longest,
+    )
+    _record_shared(session, [each for each in ended if each.error is None and each.copy.kind == "version"])
+
+
+def _record_shared(session: Session, made: Sequence[Ended]) -> None:
+    """Record that the other versions that share these objects are stored there as well."""
+    session.execute(
+        text("""
+            UPDATE app.copies AS c
+            SET status = 'stored', checked_at = now(), etag = coalesce(nullif(e.etag, ''), c.etag), error = NULL
+            FROM unnest(CAST(:ids AS bigint[]), CAST(:providers AS text[]), CAST(:etags AS text[]))
+                AS e (id, provider, etag)
+            JOIN app.versions AS v ON v.id = e.id
+            JOIN app.versions AS other ON other.key = v.key AND other.id <> v.id
+            WHERE c.version_id = other.id AND c.provider = e.provider AND c.status <> 'stored'
+        """),
+        {
+            "ids": [each.copy.id for each in made],
+            "providers": [each.copy.provider for each in made],
+            "etags": [each.etag for each in made],
+        },
     )
 
 

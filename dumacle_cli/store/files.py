@@ -450,14 +450,36 @@ _RECORD_VERIFIED = text("""
 """)
 
 
+_LOCK_SHARED = text("""
+    SELECT FROM app.versions WHERE key = ANY (CAST(:keys AS text[])) ORDER BY id FOR NO KEY UPDATE
+""")
+_LOSE_SHARED = text("""
+    UPDATE app.files AS f SET
+        verified_at = NULL, lost_version_id = v.id,
+        upload_status = CASE WHEN f.upload_status = 'verified' THEN 'uploaded' ELSE f.upload_status END,
+        error = CASE WHEN f.upload_status IN ('uploaded', 'verified') THEN left(lost.fault, 2000) ELSE f.error END
+    FROM unnest(CAST(:keys AS text[]), CAST(:faults AS text[])) AS lost (key, fault)
+    JOIN app.versions AS v ON v.key = lost.key
+    WHERE f.id = v.file_id AND f.version_id = v.id AND f.id <> ALL (CAST(:recorded AS bigint[]))
+""")
+
+
 def record_verified(session: Session, faults: Sequence[tuple[Content, str | None]]) -> set[int]:
     """Record verification results, with None for no error; returns the files that still had that version.
 
-    A version with an error is lost: the next upload of its path replaces it.
+    A version with an error is lost, and with it all that share its object: the next upload of their paths replaces
+    them.
     """
     columns = {
         "ids": [content.file_id for content, _ in faults],
         "versions": [content.version_id for content, _ in faults],
         "faults": [fault for _, fault in faults],
     }
-    return set(session.scalars(_RECORD_VERIFIED, columns))
+    lost = {content.key: fault for content, fault in faults if fault is not None}
+    if lost:  # so that no upload begins to share these objects meanwhile (app.share_objects)
+        session.execute(_LOCK_SHARED, {"keys": list(lost)})
+    recorded = set(session.scalars(_RECORD_VERIFIED, columns))
+    if lost:
+        shared = {"keys": list(lost), "faults": list(lost.values()), "recorded": list(recorded)}
+        session.execute(_LOSE_SHARED, shared)
+    return recorded

@@ -13,11 +13,15 @@ from dumacle_cli.store.models import File, Lease, Pod, Rendition, Transcode, Ver
 from dumacle_cli.store.places import KEYHOLDER, PLACE, Place, is_own
 
 OLD = ("superseded", "failed")
+KEPT = ("stored", "superseded")
 
 
 @dataclass(frozen=True, slots=True)
 class MarkedVersion:
-    """A version marked for removal: its object, its transcodes, and whether its whole file is removed."""
+    """A version marked for removal: its object, its transcodes, and whether its whole file is removed.
+
+    `shared`: another version that is kept has the same object.
+    """
 
     version_id: int
     file_id: int
@@ -27,6 +31,7 @@ class MarkedVersion:
     prefix: str
     transcodes: list[int]
     whole_file: bool
+    shared: bool
     second: Place | None = None
 
     def everywhere(self) -> Iterator["MarkedVersion"]:
@@ -155,14 +160,17 @@ def remaining(session: Session, chosen: Selection) -> int:
 def marked(session: Session, limit: int, without: Iterable[Place], after: int = 0) -> list[MarkedVersion]:
     """Return the next marked versions with an id above `after`, no matter which purge marked them.
 
-    `without` names buckets to skip.
+    `without` names buckets to skip. Nobody begins to share the object of a marked version (app.share_objects), so one
+    that is not shared now stays so, and the last of several purges that mark versions of an object sees that.
     """
     transcodes = func.array(select(Transcode.id).where(Transcode.version_id == Version.id).scalar_subquery())
     place = (PLACE, Version.key, Version.upload_id, Pod.prefix)
+    other = aliased(Version)
+    shared = exists().where(other.key == Version.key, other.status.in_(KEPT))
     where = tuple_(Pod.primary_provider, Pod.bucket, func.coalesce(KEYHOLDER, 0))
     failed = [(each.provider, each.bucket, each.pod_id or 0) for each in without]
     query = (
-        select(Version.id, File.id, *place, transcodes, File.purging_at.is_not(None))
+        select(Version.id, File.id, *place, transcodes, File.purging_at.is_not(None), shared)
         .join(File, File.id == Version.file_id)
         .join(Pod, Pod.id == File.pod_id)
         .where(Version.status == "purging", Version.id > after, where.not_in(failed))

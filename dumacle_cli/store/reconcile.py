@@ -29,20 +29,21 @@ _EXPECTED = text("""
     FROM app.versions AS v JOIN app.files AS f ON f.id = v.file_id
     LEFT JOIN app.copies AS c ON c.version_id = v.id AND c.provider = :provider
     WHERE f.pod_id = :pod AND v.status IN ('stored', 'superseded') AND coalesce(c.status, :otherwise) = 'stored'
-        AND v.key > :after
+        AND (v.key, v.id) > (:after, :after_id)
     UNION ALL
     SELECT r.prefix, 'rendition', r.id, r.size, NULL, NULL, f.path
     FROM app.renditions AS r JOIN app.files AS f ON f.id = r.file_id
     LEFT JOIN app.rendition_copies AS c ON c.rendition_id = r.id AND c.provider = :provider
-    WHERE f.pod_id = :pod AND coalesce(c.status, :otherwise) = 'stored' AND r.prefix > :after
-    ORDER BY 1 LIMIT :limit
+    WHERE f.pod_id = :pod AND coalesce(c.status, :otherwise) = 'stored' AND (r.prefix, r.id) > (:after, :after_id)
+    ORDER BY 1, 3 LIMIT :limit
 """)
 
 
-def expected(session: Session, pod: Pod, provider: str, after: str, limit: int) -> list[Expected]:
-    """Return the next of what must be at this provider of a pod, by key."""
+def expected(session: Session, pod: Pod, provider: str, after: tuple[str, int], limit: int) -> list[Expected]:
+    """Return what must be at this provider of a pod after this key and id, by both; versions may share a key."""
     otherwise = "stored" if provider == pod.primary_provider else "pending"
-    given = {"pod": pod.id, "provider": provider, "otherwise": otherwise, "after": after, "limit": limit}
+    given = {"pod": pod.id, "provider": provider, "otherwise": otherwise, "limit": limit}
+    given |= {"after": after[0], "after_id": after[1]}
     return [Expected(*row) for row in session.execute(_EXPECTED, given)]
 
 

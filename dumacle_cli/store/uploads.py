@@ -170,9 +170,10 @@ def intend(
 ) -> dict[str, Attempt]:
     """Write rows and keys before any byte is sent, and return the attempts by path, with the keys that were made.
 
-    `columns` are lists of path, size, mtime_ns, key, content_type, and of file_id and continued: the file that is there
-    already and locked, and the attempt that goes on under its own key. All other attempts that never ended are marked
-    as failed; the next `files reap` or purge removes their objects. A path that was made meanwhile is left out.
+    `columns` are lists of path, size, mtime_ns, key, content_type, sha256 if the content is known, and of file_id and
+    continued: the file that is there already and locked, and the attempt that goes on under its own key. All other
+    attempts that never ended are marked as failed; the next `files reap` or purge removes their objects. A path that
+    was made meanwhile is left out.
     """
     rows = session.execute(
         text(
@@ -180,8 +181,9 @@ def intend(
             WITH wanted AS (
                 SELECT * FROM unnest(
                     CAST(:path AS text[]), CAST(:size AS bigint[]), CAST(:mtime_ns AS bigint[]), CAST(:key AS text[]),
-                    CAST(:content_type AS text[]), CAST(:file_id AS bigint[]), CAST(:continued AS bigint[])
-                ) WITH ORDINALITY AS w (path, size, mtime_ns, key, content_type, file_id, continued, place)
+                    CAST(:content_type AS text[]), CAST(:sha256 AS bytea[]), CAST(:file_id AS bigint[]),
+                    CAST(:continued AS bigint[])
+                ) WITH ORDINALITY AS w (path, size, mtime_ns, key, content_type, sha256, file_id, continued, place)
             ), made AS (
                 INSERT INTO app.files (pod_id, owner_id, run_id, path, size, mtime_ns, content_type, upload_status)
                 SELECT :pod, :owner, :run, path, size, mtime_ns, content_type, 'uploading'
@@ -203,8 +205,8 @@ def intend(
                     WHERE earlier.status IN {UNFINISHED} AND earlier.id IS DISTINCT FROM taken.continued
                 )
             ), attempt AS (
-                INSERT INTO app.versions (file_id, lease_id, run_id, size, mtime_ns, key, content_type, status)
-                SELECT file.id, :lease, :run, size, mtime_ns, key, content_type, 'uploading'
+                INSERT INTO app.versions (file_id, lease_id, run_id, size, mtime_ns, key, content_type, sha256, status)
+                SELECT file.id, :lease, :run, size, mtime_ns, key, content_type, sha256, 'uploading'
                 FROM wanted JOIN (
                     SELECT id, path FROM made UNION ALL SELECT id, path FROM taken
                 ) AS file USING (path) WHERE continued IS NULL ORDER BY place
@@ -262,7 +264,10 @@ def record_completing(session: Session, version: int, lease: int, etags: Sequenc
 
 
 def record_stored(session: Session, columns: dict[str, list[Any]]) -> None:
-    """Make versions that are proven to be stored the current ones; those before them are superseded."""
+    """Make versions that are proven to be stored the current ones; those before them are superseded.
+
+    A version that shares an object has its facts already.
+    """
     session.execute(
         text(
             """
@@ -280,7 +285,7 @@ def record_stored(session: Session, columns: dict[str, list[Any]]) -> None:
                 UPDATE app.versions AS v
                 SET status = 'stored', stored_at = now(), sha256 = done.sha256, md5 = done.md5, etag = done.etag,
                     content_type = done.content_type, part_etags = NULL
-                FROM done WHERE v.id = done.version_id
+                FROM done WHERE v.id = done.version_id AND v.status <> 'stored'
             )
             UPDATE app.files AS f
             SET version_id = done.version_id, size = done.size, mtime_ns = done.mtime_ns, sha256 = done.sha256,

@@ -324,6 +324,7 @@ MACHINE = (
     a lease | ada, session, worker, cron, listener | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now()) | ingest
     reserve room for a client | ada, session, worker, cron, listener | SELECT app.reserve_upload({pod_ada}, {ada}, 1, 60) | ingest
     keep a client's room | ada, session, worker, cron, listener | SELECT app.keep_upload(1, 60) | ingest
+    take over another's object | ada, session, worker, cron, listener | SELECT app.share_objects(ARRAY[1], ARRAY[sha256('a')]) | ingest
     spend another's lease | ada, worker | SELECT app.spend_leases(ARRAY[1], ARRAY[0]) | ingest
     take work by hand | admin, worker, ingest | UPDATE app.units SET status = 'done' | worker | SELECT app.claim_unit((SELECT id FROM app.units WHERE transcode_id = {transcode_ada}), gen_random_uuid(), 'w', 60, 3)
     claim work | admin, ada, ingest, cron, listener | SELECT app.claim_unit(1, gen_random_uuid(), 'w', 60, 3) | worker

@@ -154,8 +154,8 @@ class Trigger:
 class Driver:
     """Uploads one tree after the other, and kills, until it killed often enough."""
 
-    def __init__(self, place: Place, seed: int) -> None:
-        self.place, self.random = place, random.Random(seed)
+    def __init__(self, place: Place, seed: int, *options: str) -> None:
+        self.place, self.random, self.options = place, random.Random(seed), options
         self.report, self.trigger = Report(), Trigger()
         self.claims = checker.Claims(place.database, place.store)
         self.tree = place.folder / "tree"
@@ -248,7 +248,7 @@ class Driver:
 
     @property
     def _upload(self) -> list[str]:
-        return [sys.executable, "-m", "dumacle_cli", "files", "upload", str(self.tree), *TO]
+        return [sys.executable, "-m", "dumacle_cli", "files", "upload", str(self.tree), *TO, *self.options]
 
     # The tree
 
@@ -431,11 +431,12 @@ def _main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=LONG)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--dedupe", action="store_true")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     print(f"seed {asked.seed}", flush=True)
     with installed() as place:
-        driver = Driver(place, asked.seed)
+        driver = Driver(place, asked.seed, *(["--dedupe"] if asked.dedupe else []))
         try:
             report = driver.run(asked.kills)
         except AssertionError:

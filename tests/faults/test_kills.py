@@ -12,11 +12,17 @@ from tests.faults import kills
 pytestmark = pytest.mark.integration
 
 
+@pytest.mark.parametrize("options", [[], ["--dedupe"]], ids=["plain", "dedupe"])
 def test_thirty_kills(
-    database: Database, database_url: str, bucket: Location, environment: Callable[..., None], tmp_path: Path
+    options: list[str],
+    database: Database,
+    database_url: str,
+    bucket: Location,
+    environment: Callable[..., None],
+    tmp_path: Path,
 ) -> None:
     with kills.prepared(database, database_url, bucket, tmp_path) as place:
-        driver = kills.Driver(place, seed=1)
+        driver = kills.Driver(place, 1, *options)
         try:
             report = driver.run(30)
         except AssertionError as failed:

@@ -81,6 +81,8 @@ ROWS = {
         INSERT INTO app.copies (version_id, provider) SELECT id, 'wasabi' FROM app.versions;
         INSERT INTO app.rendition_copies (rendition_id, provider) SELECT id, 's3' FROM app.renditions;
         INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'it does not answer' FROM app.pods""",
+    "0025": "UPDATE app.pods SET copies_during_uploads = false",
+    "0026": "SELECT app.share_objects(ARRAY[1], ARRAY[sha256('a')])",
 }
 
 

@@ -220,7 +220,6 @@ REFUSED = {
     "two live files at a path": "INSERT INTO app.files (pod_id, owner_id, path, size)"
     " SELECT pod_id, owner_id, path, size FROM app.files",
     "another file's version": "UPDATE app.files SET version_id = (SELECT max(version_id) FROM app.files)",
-    "a key used twice": "INSERT INTO app.versions (file_id, size, key) SELECT file_id, 1, key FROM app.versions",
     "an overspent lease": "UPDATE app.leases SET spent = granted + 1",
     "two live transcodes": "INSERT INTO app.transcodes (file_id, version_id, preset)"
     " SELECT file_id, version_id, preset FROM app.transcodes",

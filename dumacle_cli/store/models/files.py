@@ -93,6 +93,12 @@ class File(Base):
         Index("ix_files_owner_id_id_live", "owner_id", "id", postgresql_where=_LIVE),
         Index("ix_files_owner_id_path_live", "owner_id", "path", "id", postgresql_where=_LIVE),
         Index("ix_files_owner_id_size_live", "owner_id", "size", "id", postgresql_where=_LIVE),
+        Index(
+            "ix_files_owner_id_sha256_live",
+            "owner_id",
+            "sha256",
+            postgresql_where=text("deleted_at IS NULL AND sha256 IS NOT NULL"),
+        ),
         Index("ix_files_pod_id_id_live", "pod_id", "id", postgresql_where=_LIVE),
         Index("ix_files_pod_id_path_live", "pod_id", "path", "id", postgresql_where=_LIVE),
         Index("ix_files_pod_id_size_live", "pod_id", "size", "id", postgresql_where=_LIVE),
@@ -116,7 +122,10 @@ class File(Base):
 
 
 class Version(Base):
-    """One attempt to store a content under a key of its own; the key is written once and never again."""
+    """One attempt to store a content under a key that is written once and never again.
+
+    Versions of the same content, owner and pod may share a key; its object is deleted with the last of them.
+    """
 
     __tablename__ = "versions"
 
@@ -143,7 +152,6 @@ class Version(Base):
         times("created_at", "stored_at"),
         texts(etag=1024, content_type=255, upload_id=2048, part_etags=PART_ETAGS_BYTES),
         UniqueConstraint("file_id", "id"),
-        UniqueConstraint("key"),
         CheckConstraint("octet_length(key) BETWEEN 1 AND 1024", name="key"),
         CheckConstraint("size >= 0", name="size"),
         CheckConstraint("part_size > 0", name="part_size"),
@@ -151,6 +159,7 @@ class Version(Base):
         CheckConstraint("octet_length(md5) = 16", name="md5"),
         one_of("status", VERSION_STATUSES),
         CheckConstraint("status NOT IN ('stored', 'superseded') OR stored_at IS NOT NULL", name="stored_at"),
+        Index(None, "key"),
         Index(
             "ix_versions_lease_id_unfinished",
             "lease_id",

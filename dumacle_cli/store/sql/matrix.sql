@@ -141,6 +141,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('function', 'purge_versions',      'X', 'X', '',  '',  '',  '',  'X'),
 ('function', 'purge_files',         'X', 'X', '',  '',  '',  '',  'X'),
 ('function', 'close_quota_periods', 'X', 'X', '',  '',  '',  '',  'X'),
+('function', 'share_objects',       'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'take_lease',          'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'keep_leases',         'X', 'X', '',  'X', '',  '',  ''),
 ('function', 'spend_leases',        'X', 'X', '',  'X', '',  '',  ''),

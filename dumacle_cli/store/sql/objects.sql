@@ -1,5 +1,6 @@
 -- Where objects are stored. A key is made here, in the folder of its pod, from the id of its row, which nobody chooses:
--- so no row can name an object that the program did not store for it, whoever writes the row.
+-- so no row can name an object that the program did not store for it, whoever writes the row. Only share_objects, at the
+-- end of this file, lets a row name the object of another.
 
 -- A login proposes a key: it must be in the folder of the pod and have the form that the program uses. Its token is
 -- replaced by a hash of the token and the row's id, so that it cannot be aimed at an existing object; the extension
@@ -92,3 +93,52 @@ BEGIN
 END $$;
 
 CREATE OR REPLACE TRIGGER keep_pods_apart BEFORE INSERT ON app.pods FOR EACH ROW EXECUTE FUNCTION app.keep_pods_apart();
+
+-- Let contents that are to be uploaded share stored objects, instead of being sent: each the object of a content with this
+-- SHA-256 and the same size, of the same owner in the same pod, that is proven to be there. That is the present content of
+-- a live file, since only those are verified, not found lost, and at the primary provider. Returns which are stored now.
+CREATE OR REPLACE FUNCTION app.share_objects(p_ids bigint[], p_sha256 bytea[]) RETURNS SETOF bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    ids bigint[];
+    sources bigint[];
+BEGIN
+    PERFORM app.act();
+    -- The lock keeps a source from being marked for purging; what others have locked, they replace, purge or found lost.
+    SELECT array_agg(found.id), array_agg(found.source) INTO ids, sources FROM (
+        SELECT v.id, source.id AS source
+        FROM unnest(p_ids, p_sha256) AS wanted (id, sha256)
+        -- OFFSET 0 forces an index lookup for each: filtering inside would scan the index of all unfinished versions.
+        CROSS JOIN LATERAL (SELECT * FROM app.versions WHERE id = wanted.id OFFSET 0) AS v
+        JOIN app.files AS f ON f.id = v.file_id
+        JOIN app.pods AS p ON p.id = f.pod_id
+        CROSS JOIN LATERAL (
+            SELECT s.id FROM app.files AS g JOIN app.versions AS s ON s.file_id = g.id AND s.id = g.version_id
+            WHERE g.owner_id = f.owner_id AND g.sha256 = wanted.sha256 AND g.deleted_at IS NULL
+                AND g.pod_id = f.pod_id AND g.size = v.size AND g.lost_version_id IS DISTINCT FROM g.version_id
+                AND s.status = 'stored' AND NOT EXISTS (
+                    SELECT FROM app.copies AS c
+                    WHERE c.version_id = s.id AND c.provider = p.primary_provider AND c.status <> 'stored')
+            LIMIT 1 FOR SHARE OF s SKIP LOCKED
+        ) AS source
+        WHERE v.status IN ('planned', 'uploading') AND v.upload_id IS NULL
+    ) AS found;
+    -- Another statement, to see what was committed before the lock was taken.
+    RETURN QUERY
+    WITH source AS (
+        SELECT shared.id AS for_id, s.* FROM unnest(ids, sources) AS shared (id, source)
+        JOIN app.versions AS s ON s.id = shared.source AND s.status = 'stored'
+        JOIN app.files AS g ON g.id = s.file_id AND g.version_id = s.id AND g.lost_version_id IS DISTINCT FROM s.id
+    ), copied AS (
+        INSERT INTO app.copies (version_id, provider, status, etag, checked_at)
+        SELECT source.for_id, c.provider, c.status, c.etag, c.checked_at
+        FROM source JOIN app.copies AS c ON c.version_id = source.id AND c.status = 'stored'
+        ORDER BY source.for_id
+        ON CONFLICT DO NOTHING
+    )
+    UPDATE app.versions AS v
+    SET status = 'stored', stored_at = now(), key = source.key, sha256 = source.sha256, md5 = source.md5,
+        etag = source.etag
+    FROM source WHERE v.id = source.for_id AND v.stored_at IS NULL
+    RETURNING v.id;
+END $$;
