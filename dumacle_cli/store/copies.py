@@ -237,7 +237,8 @@ def record(session: Session, ended: Sequence[Ended], longest: float) -> None:
         """,
         longest=longest,
     )
-    _record_shared(session, [each for each in ended if each.error is None and each.copy.kind == "version"])
+    if made := [each for each in ended if each.error is None and each.copy.kind == "version"]:
+        _record_shared(session, made)
 
 
 def _record_shared(session: Session, made: Sequence[Ended]) -> None:

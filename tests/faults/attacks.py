@@ -324,7 +324,7 @@ MACHINE = (
     a lease | ada, session, worker, cron, listener | SELECT app.take_lease({pod_ada}, {ada}, NULL, 1, 1, 60, now()) | ingest
     reserve room for a client | ada, session, worker, cron, listener | SELECT app.reserve_upload({pod_ada}, {ada}, 1, 60) | ingest
     keep a client's room | ada, session, worker, cron, listener | SELECT app.keep_upload(1, 60) | ingest
-    take over another's object | ada, session, worker, cron, listener | SELECT app.share_objects(ARRAY[1], ARRAY[sha256('a')]) | ingest
+    take over another's object | ada, session, worker, cron, listener | SELECT count(*) FROM app.share_objects(ARRAY[1], ARRAY[sha256('a')]) | ingest
     spend another's lease | ada, worker | SELECT app.spend_leases(ARRAY[1], ARRAY[0]) | ingest
     take work by hand | admin, worker, ingest | UPDATE app.units SET status = 'done' | worker | SELECT app.claim_unit((SELECT id FROM app.units WHERE transcode_id = {transcode_ada}), gen_random_uuid(), 'w', 60, 3)
     claim work | admin, ada, ingest, cron, listener | SELECT app.claim_unit(1, gen_random_uuid(), 'w', 60, 3) | worker
@@ -387,7 +387,7 @@ BYTES = (
     name an object for no file | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) VALUES (999999, 0, '0a/{token}') | ingest | INSERT INTO app.versions (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
     name objects in a set | admin, ingest | INSERT INTO app.versions (file_id, size, key) SELECT {file_ada}, 0, unnest(ARRAY['0a/{token}', 'other/precious.txt']) | ingest | INSERT INTO app.versions (file_id, size, key) SELECT {file_ada}, 0, unnest(ARRAY['0a/{token}', '0b/{token}'])
     name an object by merge | admin, root | MERGE INTO app.versions AS v USING (SELECT 1) AS s ON false WHEN NOT MATCHED THEN INSERT (file_id, size, key) VALUES ({file_ada}, 0, 'other/precious.txt') | admin | MERGE INTO app.versions AS v USING (SELECT 1) AS s ON false WHEN NOT MATCHED THEN INSERT (file_id, size, key) VALUES ({file_ada}, 0, '0a/{token}')
-    name an object by upsert | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) SELECT {file_ada}, 0, key FROM app.versions WHERE id = {version_bob} ON CONFLICT (key) DO UPDATE SET key = 'other/precious.txt' | owner | UPDATE app.versions SET key = 'other/precious.txt' WHERE id = {version_bob}
+    name an object by upsert | admin, root, ingest | INSERT INTO app.versions (file_id, size, key) SELECT {file_ada}, 0, key FROM app.versions WHERE id = {version_bob} ON CONFLICT (file_id, id) DO UPDATE SET key = 'other/precious.txt' | owner | UPDATE app.versions SET key = 'other/precious.txt' WHERE id = {version_bob}
     take another's content | admin, root, ingest | UPDATE app.versions SET file_id = {file_ada} WHERE id = {version_bob} | owner | UPDATE app.versions SET lease_id = NULL WHERE id = {version_bob}
     a file where another pod lies | admin, root, ingest, cron | UPDATE app.files SET pod_id = {pod_bob} WHERE id = {file_ada} | owner
     a pod where others lie | admin, root, ingest | UPDATE app.pods SET prefix = 'other' WHERE id = {pod_ada} | owner

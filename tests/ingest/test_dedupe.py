@@ -232,6 +232,38 @@ def test_a_file_that_was_given_away_keeps_its_object(
     assert len(keys(object_store)) == 1
 
 
+NOT_SHARED = {
+    "another owner's": "UPDATE app.files SET owner_id = (SELECT max(id) FROM app.users) WHERE path = 'source'",
+    "in another pod": "UPDATE app.files SET pod_id = (SELECT max(id) FROM app.pods) WHERE path = 'source'",
+    "of another size": "UPDATE app.versions SET size = 8",
+    "found lost": "UPDATE app.files SET lost_version_id = version_id",
+    "deleted": "UPDATE app.files SET deleted_at = now() WHERE path = 'source'",
+    "replaced": "UPDATE app.files SET version_id = NULL",
+    "marked for purging": "UPDATE app.versions SET status = 'purging' WHERE stored_at IS NOT NULL",
+    "missing at the primary": "INSERT INTO app.copies (version_id, provider, status)"
+    " SELECT id, 'local', 'missing' FROM app.versions WHERE stored_at IS NOT NULL",
+    "given up meanwhile": "UPDATE app.versions SET status = 'failed' WHERE stored_at IS NULL",
+}
+
+
+@pytest.mark.parametrize("case", ["the owner's", *NOT_SHARED])
+def test_what_the_database_lets_share(case: str, database: Database) -> None:
+    with database.session() as session:
+        ada, films = factories.make_user(session), factories.make_pod(session)
+        source = factories.make_file(session, films, ada, "source", b"content")
+        factories.make_user(session), factories.make_pod(session)
+        file = factories.make_interrupted(session, factories.make_file(session, films, ada, "new", b""), b"content")
+        key = session.scalar(text("SELECT key FROM app.versions WHERE id = :id"), {"id": source.version_id})
+        session.execute(text("DELETE FROM app.copies"))
+        session.execute(text(NOT_SHARED.get(case, "SELECT 1")))
+        share = text("SELECT app.share_objects(ARRAY[CAST(:id AS bigint)], ARRAY[sha256('content')])")
+        shared = list(session.scalars(share, {"id": file.id}))
+        found = session.execute(
+            text("SELECT key = :key, status FROM app.versions WHERE id = :id"), {"id": file.id, "key": key}
+        )
+        assert (shared, found.one()[0]) == (([], False) if case in NOT_SHARED else ([file.id], True))
+
+
 # How it goes
 
 
