@@ -12,6 +12,8 @@ T = TypeVar("T")
 LOCK_TRIES = 4
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 10.0
+UNKNOWN_SECONDS = 60.0
+"""How long a service is waited for that never answered: its address may be wrong."""
 
 
 def call(work: Callable[[], T], retryable: Callable[[DumacleError], bool], pauses: Iterable[float]) -> T:
@@ -35,9 +37,9 @@ class Patience:
     """Waits out the outages of one service, for all threads that use it.
 
     An outage begins with the first temporary error and ends with the next success of any thread. A call gives up when
-    the outage, or its own series of errors, has lasted for `budget` seconds; 0 never waits. Where something else can
-    be used instead, an outage is waited out for `outage` seconds only. `tell` is called with a sentence when an outage
-    is first waited out, and when it is over.
+    the outage, or its own series of errors, has lasted for `budget` seconds; 0 never waits. A service that never
+    answered is waited for a minute at most. Where something else can be used instead, an outage is waited out for
+    `outage` seconds only. `tell` is called with a sentence when an outage is first waited out, and when it is over.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Patience:
         self.halted = halted or threading.Event()
         self._lock = threading.Lock()
         self._since: float | None = None
+        self._answered = False
 
     @property
     def is_out(self) -> bool:
@@ -77,6 +80,7 @@ class Patience:
                 if self._is_over(error, now, own):
                     raise
             else:
+                self._answered = True
                 self.end_outage()
                 return done
             self._wait(tries)
@@ -86,9 +90,10 @@ class Patience:
         with self._lock:
             first = self._since is None
             since = self._since = now if self._since is None else self._since
-        over = self.halted.is_set() or now - since >= self._outage or now - own >= self.budget
+        outage = self._outage if self._answered else min(self._outage, UNKNOWN_SECONDS)
+        over = self.halted.is_set() or now - since >= outage or now - own >= self.budget
         if first and not over:
-            self._tell(f"waiting for {self.service}, for up to {self._outage:g} s: {error}")
+            self._tell(f"waiting for {self.service}, for up to {outage:g} s: {error}")
         return over
 
     def end_outage(self) -> None:

@@ -135,3 +135,20 @@ def test_a_halted_run_waits_for_nothing() -> None:
     with pytest.raises(errors.DatabaseBusy):
         outage.patience.call(outage.ask)
     assert time.monotonic() - begun < 5
+
+
+def test_what_never_answered_is_waited_for_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "UNKNOWN_SECONDS", 0.2)
+    outage = Outage(10_000, budget=60)
+    begun = time.monotonic()
+    with pytest.raises(errors.DatabaseBusy):
+        outage.patience.call(outage.ask)
+    assert time.monotonic() - begun < 5
+
+
+def test_what_answered_once_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "UNKNOWN_SECONDS", 0.2)
+    outage = Outage(0, budget=60)
+    outage.patience.call(outage.ask)
+    outage.left = 5
+    assert outage.patience.call(outage.ask) == "done"
