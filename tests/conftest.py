@@ -35,7 +35,7 @@ from tests.servers import scratch_folder, start_servers, stop_servers
 if TYPE_CHECKING:
     from tests.stripe_double.double import StripeDouble
 
-TEMPLATE = "dumacle_template"
+TEMPLATE, SEEDED = "dumacle_template", "dumacle_seeded"
 ROOT, ROOT_EMAIL = "dumacle_template_tests", "tests@example.com"
 """The login and the user of the superadmin whom tests act as."""
 FOREIGN = ("DUMACLE_", "PG", "AWS_", "WASABI_", "ORACLE_", "RCLONE_", "XDG_", "STRIPE_", "DATABASE_URL")
@@ -82,23 +82,41 @@ def template(embedded: Servers) -> str:
     return TEMPLATE
 
 
-@pytest.fixture
-def copied(embedded: Servers, template: str) -> Iterator[str]:
-    """The name of a copy of the template that is this test's own."""
-    name = f"test_{uuid4().hex[:12]}"
-    copy, owner = sql.Identifier(name), sql.Identifier(OWNER)
+@pytest.fixture(scope="session")
+def seeded_template(embedded: Servers, template: str) -> seed.Template:
+    """A database with the installation that the examples of the help speak of, to be copied."""
     with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy OWNER {}").format(
-                copy, sql.Identifier(template), owner
-            )
-        )
-        # A copy has the rights of its template on everything but itself.
-        groups = sql.SQL(", ").join(sql.Identifier(rights.group(template, role)) for role in rights.EVERYBODY)
-        admin.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(copy))
-        admin.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(copy, groups))
+        _copy(admin, template, SEEDED)
+    location = _bucket(embedded)
+    database = Database(servers.url(embedded, OWNER, embedded.owner_password, SEEDED), Timeouts())
+    with ObjectStore(location) as store, database.session() as session:
+        seed.fill(session, location.bucket, store)
+        session.flush()
+        made = seed.Template(SEEDED, location.bucket, seed.objects(store), seed.unfinished(session))
+    database.close()
+    return made
+
+
+@pytest.fixture
+def copied(request: pytest.FixtureRequest, embedded: Servers, template: str) -> Iterator[str]:
+    """The name of a copy of the template that is this test's own."""
+    if "seeded" in request.fixturenames:
+        template = request.getfixturevalue("seeded_template").name
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(embedded.admin_url, autocommit=True) as admin:
+        _copy(admin, template, name)
         yield name
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(copy))
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _copy(admin: psycopg.Connection, template: str, name: str) -> None:
+    copy, owner = sql.Identifier(name), sql.Identifier(OWNER)
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy OWNER {}")
+    admin.execute(create.format(copy, sql.Identifier(template), owner))
+    # A copy has the rights of its template on everything but itself.
+    groups = sql.SQL(", ").join(sql.Identifier(rights.group(TEMPLATE, role)) for role in rights.EVERYBODY)
+    admin.execute(sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC").format(copy))
+    admin.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(copy, groups))
 
 
 @pytest.fixture
@@ -131,6 +149,10 @@ def session(database: Database) -> Iterator[Session]:
 @pytest.fixture
 def bucket(embedded: Servers) -> Location:
     """A bucket that is this test's own."""
+    return _bucket(embedded)
+
+
+def _bucket(embedded: Servers) -> Location:
     location = Location(
         "local",
         embedded.s3_endpoint,
@@ -286,10 +308,11 @@ def seeded(
     bucket: Location,
     object_store: ObjectStore,
     stripe_double: "StripeDouble",
+    seeded_template: seed.Template,
 ) -> Run:
     """Run the program on the installation that the examples of the help speak of."""
     with database.session() as session:
-        seed.fill(session, bucket.bucket, object_store)
+        seed.move(session, seeded_template, object_store)
     key_source = f"file:{here / 'dumacle.key'}"
     environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url, DUMACLE_KEY_SOURCE=key_source, **stripe_double.settings)
     return run

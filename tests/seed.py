@@ -3,9 +3,12 @@
 import base64
 import json
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.envelope import Key
@@ -14,7 +17,17 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.services import credentials
 from dumacle_cli.services.seed import PLANS
-from dumacle_cli.store.models import File, Login, QuotaClosing, Run, StripeEvent, StripeObject, StripePayload, User
+from dumacle_cli.store.models import (
+    File,
+    Login,
+    QuotaClosing,
+    Run,
+    StripeEvent,
+    StripeObject,
+    StripePayload,
+    User,
+    Version,
+)
 from tests.factories import (
     GIB,
     make_direct_upload,
@@ -33,6 +46,39 @@ JANUARY = {"period_start": datetime(2026, 1, 1, tzinfo=UTC), "period_end": datet
 DELETED = "2026-01-01T00:00:00Z"
 PICTURE = b"\xff\xd8\xff\xe0" + b"a beach" * 999
 FILM = b"\x00\x00\x00\x20ftypisom" + b"a film" * 9999
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An installation to be copied: its database and bucket, its objects by key, and the keys of unfinished uploads."""
+
+    name: str
+    bucket: str
+    objects: dict[str, tuple[bytes, str]]
+    unfinished: list[str]
+
+
+def objects(store: ObjectStore) -> dict[str, tuple[bytes, str]]:
+    """Return the bytes and the content type of each object, by key."""
+    return {entry.key: (b"".join(store.get(entry.key)), store.head(entry.key).content_type) for entry in store.list("")}
+
+
+def unfinished(session: Session) -> list[str]:
+    """Return the keys of the uploads in parts that are not completed."""
+    return list(session.scalars(select(Version.key).where(Version.upload_id.is_not(None))))
+
+
+def move(session: Session, template: Template, store: ObjectStore) -> None:
+    """Give a copy of the template a bucket of its own, with all objects."""
+    here = {"there": template.bucket, "here": store.location.bucket}
+    session.execute(text("UPDATE app.pods SET bucket = :here WHERE bucket = :there"), here)
+    session.execute(text("UPDATE app.pods SET secondary_bucket = :here WHERE secondary_bucket = :there"), here)
+    for key, (body, content_type) in template.objects.items():
+        store.put(key, body, sha256(body).hexdigest(), content_type)
+    for key in template.unfinished:
+        upload_id = store.create_multipart(key, "video/mp4")
+        store.put_part(key, upload_id, 1, FILM, sha256(FILM).hexdigest())
+        session.execute(text("UPDATE app.versions SET upload_id = :id WHERE key = :key"), {"id": upload_id, "key": key})
 
 
 def fill(session: Session, bucket: str, store: ObjectStore) -> None:
