@@ -119,7 +119,7 @@ def test_list_pages_in_order_and_resumes_after_a_key(store: ObjectStore, locatio
     names = [f"{prefix}{number:04}" for number in range(1010)]
 
     with closing(Puts(location)) as lane, ThreadPoolExecutor(32) as pool:
-        # The server of rclone answers 500 to some of the first requests at once for a prefix, of which it makes a folder.
+        # The embedded server makes a folder of a prefix, and answers 500 to some of many first requests for it at once.
         lane.put(names[0], b"xy", sha256(b"xy"), "image/png")
         list(pool.map(lambda name: lane.put(name, b"xy", sha256(b"xy"), "image/png"), names))
     entries = list(store.list(prefix))
