@@ -20,6 +20,7 @@ from dumacle_cli.ingest import transfer
 from dumacle_cli.ingest.items import Attempt, Item, NoProgress, Result, Stopwatch
 from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Journal
+from dumacle_cli.ingest.sides import Side, Sides
 from dumacle_cli.retry import Patience
 from dumacle_cli.store.database import Database
 from tests.conftest import Result as Done
@@ -165,12 +166,10 @@ def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Hom
     location = Location("local", stub.url, "us-east-1", bucket.bucket, "k", "s")
     patience = Patience("the store", 5, lambda _: False, print)
     with ObjectStore(location) as store, closing(Puts(location)) as puts:
+        side = Side(puts, store, patience, Pace(4), is_primary=True)
         lanes = transfer.Lanes(
-            puts,
-            store,
+            Sides(side, None, print, print),
             transfer.Budget(transfer.IN_FLIGHT),
-            Pace(4),
-            patience,
             NoProgress(),
             Journal(database, patience),
             transfer.Crew(4, print),
