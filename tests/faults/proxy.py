@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from tests.faults.store_proxy import Cut
 
 COMMIT = b"COMMIT"
-WRITES = re.compile(rb"(?:INSERT INTO|UPDATE|DELETE FROM) app\.(\w+)|app\.(\w+)\(")
+WRITES = re.compile(rb"(?:INSERT INTO|UPDATE|DELETE FROM) app\.(\w+)|(?:SELECT|FROM) app\.(\w+)\(")
 PORT = "5432"
 
 
