@@ -250,24 +250,21 @@ class _Large:
         try:
             self._put_parts()
         except errors.UploadLost:
-            self._forget()
+            self._begin_again()
+            self.attempt.upload_id, self.attempt.part_etags, self._error, self._there = "", (), None, {}
             self._put_parts()
         except (errors.StoreRefused, errors.ContentDiffers, Changed, OSError):
             self._abort()
             raise
         except BaseException:
-            self._forget_progress()
-            self._copying.abort()
+            self._begin_again()
             if not self.side.is_primary:
                 self._abort()
             raise
 
-    def _forget(self) -> None:
-        """Begin again, with another multipart upload."""
-        self._forget_progress()
-        self.attempt.upload_id, self.attempt.part_etags, self._error, self._there = "", (), None, {}
-
-    def _forget_progress(self) -> None:
+    def _begin_again(self) -> None:
+        """Take back the progress that was shown, and the copy that was begun."""
+        self._copying.abort()
         self.lanes.progress.moved(self.attempt, -self._moved)
         self._moved = 0
 

@@ -17,7 +17,7 @@ from dumacle_cli.store.database import Database
 from tests import buckets
 from tests.conftest import Result, Run
 from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
-from tests.faults.store_proxy import KINDS, StoreProxy, drop, slow_down, store_proxied
+from tests.faults.store_proxy import KINDS, StoreProxy, drop, error, slow_down, store_proxied
 from tests.ingest import checker
 
 pytestmark = pytest.mark.integration
@@ -240,6 +240,16 @@ def test_copies_are_made_during_uploads(
     (tree / "last.jpg").write_bytes(b"last")
     upload(run, tree)
     assert shown(run)["copies_waiting"] == 1
+
+
+def test_a_copy_of_parts_that_are_lost_does_not_stay(
+    run: Run, primary: StoreProxy, bucket: Location, second: Location, tree: Path
+) -> None:
+    run("pods", "update", "films", "--copies-during-uploads")
+    primary.inject("part", error(404, "NoSuchUpload"), 1, 2)
+    assert upload(run, tree).data["uploaded"] == 81
+    assert contents(bucket) == contents(second)
+    assert buckets.unfinished_uploads(second) == []
 
 
 def test_a_secondary_provider_in_use_stays(run: Run, primary: StoreProxy, database: Database) -> None:
