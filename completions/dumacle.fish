@@ -17,9 +17,11 @@ function __dumacle_children
         case ' pods cors'
             printf '%s\t%s\n' 'show' 'Show the CORS rules of a pod\'s bucket, which all pods in the bucket share.' 'set' 'Let pages from exactly these origins send files to a pod\'s bucket; rules without PUT are kept.' 'check' 'Check that pages from these origins may send files to a pod\'s bucket; exit 12 if not.'
         case ' plans'
-            printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan and its number of live subscriptions.' 'update' 'Change a plan; new limits apply to its subscribers immediately.' 'archive' 'Archive a plan; its subscribers keep it.' 'restore' 'Restore an archived plan.' 'push' 'Publish plans to Stripe; repeating it writes only what differs.' 'subscribe' 'Subscribe a user to a plan; a plan with a price needs --checkout or --direct.' 'portal' 'Create a link to Stripe\'s customer portal: payment methods and invoices.' 'change' 'Move a user to another plan immediately; Stripe prorates the next invoice of a paid plan.' 'cancel' 'End a user\'s subscription after the paid period; a free one ends immediately.' 'sync' 'Compare subscriptions with Stripe and correct differences; for cron, needs no worker.' 'subscriptions' 'Show subscriptions: users and their plans.'
+            printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan and its number of live subscriptions.' 'update' 'Change a plan; new limits apply to its subscribers immediately.' 'archive' 'Archive a plan; its subscribers keep it.' 'restore' 'Restore an archived plan.' 'push' 'Publish plans to Stripe; repeating it writes only what differs.' 'subscribe' 'Subscribe a user to a plan; a plan with a price needs --checkout or --direct.' 'portal' 'Create a link to Stripe\'s customer portal: payment methods and invoices.' 'sync' 'Compare subscriptions with Stripe and correct differences; for cron, needs no worker.' 'change' 'Move a user to another plan: up now, down at the end of the paid period.' 'cancel' 'End a user\'s subscription after the paid period; a free one ends immediately.' 'resume' 'Keep a subscription: undo its cancellation, a scheduled downgrade, or a pause of payments.' 'refund' 'Refund an invoice to the payment method it was paid with; the subscription goes on.' 'subscriptions' 'Show subscriptions: users and their plans.' 'invoices' 'Show what Stripe charged users.'
         case ' plans subscriptions'
             printf '%s\t%s\n' 'list' 'List subscriptions, including ended ones.' 'show' 'Show a subscription; for a user, the current or most recent one.'
+        case ' plans invoices'
+            printf '%s\t%s\n' 'list' 'List invoices at Stripe, the newest first.' 'show' 'Show an invoice: its lines, what was paid and refunded, and the page where it can be paid.'
         case ' files'
             printf '%s\t%s\n' 'upload' 'Upload files and folders into a pod; repeating it uploads only new and changed files.' 'reap' 'End what interrupted uploads left behind and nobody repeated; for cron, safe to repeat.' 'initiate' 'Reserve room for a file, and create links with which a client sends it to the store itself.' 'sign-parts' 'Create new links for parts of a direct upload, and keep its reservation as long as they are valid.' 'progress' 'Show how much of a direct upload the store has.' 'confirm' 'Verify what a client sent, by reading it back, and make it the content of the file.' 'abort' 'End a direct upload: its links stop working, what was sent is removed, and the room is released.' 'list' 'List files.' 'show' 'Show a file, its versions and its renditions.' 'versions' 'List the versions of a file that still exist, latest first.' 'url' 'Create a link to download a file or play a rendition without a login; HLS gets its own playlists.' 'download' 'Download a file, or a folder of files with --owner and --to, and verify every byte.' 'move' 'Give files to another owner; no bytes are moved.' 'relocate' 'Move files into another pod, with their bytes; if interrupted, repeat it.' 'rename' 'Rename a file, or replace the prefix of many paths; no bytes are moved.' 'delete' 'Delete files; until they are purged, they can be restored and use storage.' 'restore' 'Restore deleted files that are not purged yet, or an older version of a file with --version.' 'purge' 'Permanently remove deleted files, old versions and their renditions; if interrupted, repeat it.' 'verify' 'Compare files with their objects in the store, least recently verified first.' 'runs' 'List, show, resume and cancel uploads.'
         case ' files runs'
@@ -149,14 +151,20 @@ function __dumacle_options
             printf '%s\t%s\n' '--checkout' 'Create a Stripe Checkout link for the user.' '--direct' 'Charge the user\'s saved payment method.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans portal'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
-        case ' plans change'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
-        case ' plans cancel'
-            printf '%s\t%s\n' '--now' 'End it immediately, not at the end of the paid period.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' plans sync'
             printf '%s\t%s\n' '--user' 'Filter by user: e-mail address or id.' '--dry-run' 'Show what would change; change nothing.'
+        case ' plans change'
+            printf '%s\t%s\n' '--now' 'Also downgrade now, prorated, not at the end of the paid period.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' plans cancel'
+            printf '%s\t%s\n' '--now' 'End it immediately, not at the end of the paid period.' '--refund' 'With --now: refund the unused share, or all of it.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' plans resume'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' plans refund'
+            printf '%s\t%s\n' '--amount' 'How much, such as 5.00; default: all that is left.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' plans subscriptions list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--plan' 'Filter by plan.' '--user' 'Filter by user: e-mail address or id.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
+        case ' plans invoices list'
+            printf '%s\t%s\n' '--user' 'Filter by user: e-mail address or id.'
         case ' files upload'
             printf '%s\t%s\n' '--owner' 'The owner: e-mail address or id.' '--pod' 'The pod; default: the owner\'s default pod.' '--results' 'Write the result of each file here.' '--stop-after' 'Stop after N failures; 0 never stops.' '--checksum' 'Compare contents, not only size and time.' '--force' 'Upload unchanged files, too.' '--on-change' 'Other content at a path becomes a version, or.' '--dedupe' 'Store contents once that the owner has in the pod already.' '--delete-source' 'Delete source files that are proven stored.' '--yes' 'Do not ask before sources are deleted.' '-y' 'Do not ask before sources are deleted.' '--join' 'Share the work with processes that run the same upload, on any machine.' '--concurrency' 'Most small files sent at once.' '--bandwidth' 'Most bytes to send in a second, such as 50MiB.' '--transcode' 'Transcode uploaded videos (and audio, for audio).' '--progress' 'Write a line a second without a terminal, too.' '--include' 'Take only what matches.' '--exclude' 'Leave out what matches.' '--min-size' 'Only this size or larger.' '--max-size' 'Only this size or smaller.' '--newer-than' 'Only modified since then.' '--older-than' 'Only modified before then.' '--no-hidden' 'Leave out names that start with a dot.' '--links' 'Symbolic links in folders.' '--allow-empty' 'Accept folders without files.' '--prefix' 'Put this before each path.' '--keep-name' 'Keep the names of the given folders.' '--flatten' 'Drop all folders from the paths.' '--files-from' 'Take the listed files; - is standard input.' '--null' 'The list has NUL after each path.' '-0' 'The list has NUL after each path.' '--manifest' 'CSV or JSONL: path, key, content_type.' '--stdin-name' 'Upload standard input to this path.' '--dry-run' 'Show what would change; change nothing.'
         case ' files reap'
@@ -465,11 +473,19 @@ function __dumacle_values
             true
         case ' plans subscribe --op-id'
             true
+        case ' plans sync --user'
+            true
         case ' plans change --op-id'
             true
+        case ' plans cancel --refund'
+            printf '%s\t%s\n' 'none' '' 'prorated' '' 'full' ''
         case ' plans cancel --op-id'
             true
-        case ' plans sync --user'
+        case ' plans resume --op-id'
+            true
+        case ' plans refund --amount'
+            true
+        case ' plans refund --op-id'
             true
         case ' plans subscriptions list --status'
             printf '%s\t%s\n' 'active' '' 'trialing' '' 'past_due' '' 'unpaid' '' 'canceled' '' 'incomplete' '' 'incomplete_expired' '' 'paused' ''
@@ -480,6 +496,8 @@ function __dumacle_values
         case ' plans subscriptions list --limit'
             true
         case ' plans subscriptions list --after'
+            true
+        case ' plans invoices list --user'
             true
         case ' files upload --owner'
             true

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -18,6 +19,7 @@ from dumacle_cli.local.servers import Servers
 from dumacle_cli.services import credentials
 from dumacle_cli.services.seed import PLANS
 from dumacle_cli.store.models import (
+    Customer,
     File,
     Login,
     QuotaClosing,
@@ -40,6 +42,9 @@ from tests.factories import (
     make_transcode,
     make_user,
 )
+
+if TYPE_CHECKING:
+    from tests.stripe_double.double import StripeDouble
 
 KEY, NEXT_KEY = Key(os.urandom(32)), Key(os.urandom(32))
 JANUARY = {"period_start": datetime(2026, 1, 1, tzinfo=UTC), "period_end": datetime(2026, 2, 1, tzinfo=UTC)}
@@ -81,6 +86,15 @@ def move(session: Session, template: Template, store: ObjectStore) -> None:
         session.execute(text("UPDATE app.versions SET upload_id = :id WHERE key = :key"), {"id": upload_id, "key": key})
 
 
+def bill(stripe: "StripeDouble") -> None:
+    """Put the customer of the disabled user at Stripe, with an invoice that they paid."""
+    stripe.account.make("customer", id="cus_1", email="eve@example.com")
+    paid = {"status": "paid", "total": 999, "amount_paid": 999, "currency": "eur"}
+    stripe.account.make("invoice", id="in_1", customer="cus_1", parent=None, **paid)
+    intent = {"type": "payment_intent", "payment_intent": "pi_1"}
+    stripe.account.make("invoice_payment", invoice="in_1", amount_paid=999, currency="eur", payment=intent)
+
+
 def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     """Insert the rows, and put the objects of the files into the bucket."""
     make_user(session, "root@example.com", role="superadmin")
@@ -89,7 +103,8 @@ def fill(session: Session, bucket: str, store: ObjectStore) -> None:
     bob = make_user(session, "bob@example.com")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     session.add(Login(role="bob_0123abcd", user_id=bob.id, kind="session", valid_until=tomorrow))
-    make_user(session, "eve@example.com", status="disabled")
+    eve = make_user(session, "eve@example.com", status="disabled")
+    session.add(Customer(user_id=eve.id, stripe_customer_id="cus_1", email=eve.email))
     plans = {name: make_plan(session, name, **facts) for name, facts in PLANS.items()}
     make_subscription(session, ada, plans["starter"])
     films = make_pod(session, "films", bucket=bucket, capacity=1024 * GIB)

@@ -6,19 +6,21 @@ A method with an `operation` takes effect once, even if repeated with the same a
 A StripeAccount may be used by many threads.
 """
 
-import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dumacle_cli.clients.proxies import proxy_of
+from dumacle_cli.clients.stripe_billing import PAGE, BillingRequests, once
+from dumacle_cli.clients.stripe_billing import Object as Object
+from dumacle_cli.clients.stripe_billing import Tags as Tags
 from dumacle_cli.errors import DeliveryRefused, DumacleError, StripeForbidden, StripeRefused, StripeUnavailable
 
 if TYPE_CHECKING:
-    from stripe import RequestOptions, StripeError, StripeObject
-    from stripe.params import ProductCreateParams, SubscriptionListParams
+    from stripe import StripeError, StripeObject
+    from stripe.params import ProductCreateParams
 
 KINDS = {
     "checkout.session": "checkout.sessions",
@@ -27,17 +29,14 @@ KINDS = {
     "price": "prices",
     "product": "products",
     "subscription": "subscriptions",
+    "subscription_schedule": "subscription_schedules",
 }
 API = "https://api.stripe.com"
 CONNECT_S, ANSWER_S = 5, 30
 RETRIES = 1
-PAGE = 100
 TOLERANCE_S = 300
 LONGEST_HEADER = 8192
 LONGEST_REASON = 300
-
-Object = dict[str, Any]
-Tags = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Price:
         return charged == (self.product, self.amount, self.currency, self.interval, 1)
 
 
-class StripeAccount:
+class StripeAccount(BillingRequests):
     """An account at Stripe, accessed with a secret key; without an API base, at Stripe's own."""
 
     def __init__(self, key: str, api_base: str | None = None) -> None:
@@ -89,14 +88,26 @@ class StripeAccount:
         service: Any = self._api
         for name in KINDS[kind].split("."):
             service = getattr(service, name)
+        # What is planned for a subscription stands in its schedule.
+        given = {"expand": ["schedule"]} if kind == "subscription" else {}
         with _translated():
             try:
-                found = _plain(service.retrieve(object_id))
+                found = _plain(service.retrieve(object_id, given))
             except InvalidRequestError as error:
                 if error.http_status != 404:
                     raise
                 return None
+        if kind == "subscription":
+            return self._complete(found)
         return None if found.get("deleted") else found
+
+    def _ask(self, request: Callable[..., "StripeObject"], *arguments: Any) -> Object:
+        with _translated():
+            return _plain(request(*arguments))
+
+    def _each(self, request: Callable[..., Any], only: Object) -> Iterator[Object]:
+        with _translated():
+            yield from map(_plain, request(only).auto_paging_iter())
 
     def ensure_product(
         self, product: str | None, name: str, description: str, metadata: Tags, operation: str
@@ -118,7 +129,7 @@ class StripeAccount:
             wanted["description"] = description
         with _translated():
             return _plain(
-                self._api.products.create(wanted, _once(operation, "product", name, description, dict(metadata)))
+                self._api.products.create(wanted, once(operation, "product", name, description, dict(metadata)))
             )
 
     def archive_product(self, product: str) -> bool:
@@ -164,7 +175,7 @@ class StripeAccount:
                         "transfer_lookup_key": True,
                         "metadata": dict(price.metadata),
                     },
-                    _once(operation, "price", repr(price)),
+                    once(operation, "price", repr(price)),
                 )
             )
 
@@ -180,97 +191,6 @@ class StripeAccount:
     def _set_active(self, price: str, active: bool) -> Object:
         with _translated():
             return _plain(self._api.prices.update(price, {"active": active}))
-
-    def create_customer(self, email: str, name: str, metadata: Tags, operation: str) -> Object:
-        """Create a customer; the name may be empty."""
-        with _translated():
-            return _plain(
-                self._api.customers.create(
-                    {"email": email, "name": name, "metadata": dict(metadata)},
-                    _once(operation, "customer", email, name, dict(metadata)),
-                )
-            )
-
-    def checkout(
-        self, customer: str, price: str, success_url: str, cancel_url: str, metadata: Tags, operation: str
-    ) -> Object:
-        """Create a page (`url`, valid 24 hours) to subscribe by paying; page and subscription get the metadata."""
-        tags = dict(metadata)
-        with _translated():
-            return _plain(
-                self._api.checkout.sessions.create(
-                    {
-                        "mode": "subscription",
-                        "customer": customer,
-                        "line_items": [{"price": price, "quantity": 1}],
-                        "success_url": success_url,
-                        "cancel_url": cancel_url,
-                        "metadata": tags,
-                        "subscription_data": {"metadata": tags},
-                    },
-                    _once(operation, "checkout", customer, price, success_url, cancel_url, tags),
-                )
-            )
-
-    def subscribe(self, customer: str, price: str, metadata: Tags, operation: str) -> Object:
-        """Subscribe a customer by charging the payment method on file; if that fails, nothing is created."""
-        with _translated():
-            return _plain(
-                self._api.subscriptions.create(
-                    {
-                        "customer": customer,
-                        "items": [{"price": price}],
-                        "metadata": dict(metadata),
-                        "off_session": True,
-                        "payment_behavior": "error_if_incomplete",
-                    },
-                    _once(operation, "subscribe", customer, price, dict(metadata)),
-                )
-            )
-
-    def portal(self, customer: str, return_url: str, operation: str) -> Object:
-        """Create a page (`url`, valid a few minutes) for the customer's invoices and payment methods."""
-        with _translated():
-            return _plain(
-                self._api.billing_portal.sessions.create(
-                    {"customer": customer, "return_url": return_url},
-                    _once(operation, "portal", customer, return_url),
-                )
-            )
-
-    def change(self, subscription: Object, price: str, operation: str) -> Object:
-        """Move a fetched subscription to another price now, prorated; if charging fails, nothing changes."""
-        item = subscription["items"]["data"][0]["id"]
-        with _translated():
-            return _plain(
-                self._api.subscriptions.update(
-                    subscription["id"],
-                    {
-                        "items": [{"id": item, "price": price}],
-                        "proration_behavior": "create_prorations",
-                        "payment_behavior": "error_if_incomplete",
-                    },
-                    _once(operation, "change", subscription["id"], item, price),
-                )
-            )
-
-    def cancel(self, subscription: str, *, now: bool) -> Object:
-        """End a subscription now, or at the end of the paid period."""
-        with _translated():
-            if now:
-                return _plain(self._api.subscriptions.cancel(subscription))
-            return _plain(self._api.subscriptions.update(subscription, {"cancel_at_period_end": True}))
-
-    def subscriptions(self, customer: str | None = None, price: str | None = None) -> Iterator[Object]:
-        """Yield subscriptions of every status, the newest first, in constant memory."""
-        only: SubscriptionListParams = {"status": "all", "limit": PAGE}
-        if customer:
-            only["customer"] = customer
-        if price:
-            only["price"] = price
-        with _translated():
-            listed = self._api.subscriptions.list(only)
-            yield from map(_plain, listed.auto_paging_iter())
 
 
 def verify(body: bytes, header: bytes, secrets: list[str], now: float) -> Object:
@@ -315,12 +235,6 @@ def _event(body: bytes) -> Object:
 
 def _plain(found: "StripeObject") -> Object:
     return found.to_dict(for_json=True)
-
-
-def _once(operation: str, *request: object) -> "RequestOptions":
-    """Return an idempotency key, different for each request of an operation: a reused one would be refused."""
-    text = json.dumps([operation, *request], sort_keys=True)
-    return {"idempotency_key": hashlib.sha256(text.encode()).hexdigest()}
 
 
 @contextmanager

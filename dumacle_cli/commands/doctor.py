@@ -69,6 +69,7 @@ def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
             found += [checks.server(connection), checks.clock(connection)]
             found.append(checks.schema(connection))
             found += [*checks.shared(connection), *checks.probes(connection), *checks.copies(connection)]
+            found += checks.billing(connection)
             return found, catalog.buckets(connection)
     except NoDatabase:
         raise

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dumacle_cli.commands import selling, subscriptions
+from dumacle_cli.commands import changing, invoices, selling, subscriptions
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import AllowTypes, MaxFileSize, Plan
@@ -127,8 +127,10 @@ def restore(context: Context, plan: Plan) -> Result[plans.Plan]:
     return context.change(lambda session: plans.restore(session, plan))
 
 
-app.include(selling.app)
+for part in (selling.app, changing.app, invoices.refunding):
+    app.include(part)
 app.add(subscriptions.app)
+app.add(invoices.app)
 
 
 def _values(

@@ -1,7 +1,8 @@
-"""`dumacle plans push|subscribe|portal|change|cancel|sync`: plans and subscriptions at Stripe."""
+"""`dumacle plans push|subscribe|portal|sync`: plans and subscriptions at Stripe."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,9 +12,8 @@ from dumacle_cli.commands.parameters import Plan, User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services.billing import BillingContext, catalog, orders, subscriptions
+from dumacle_cli.services.billing import BillingContext, accounts, catalog, orders, review, subscriptions
 from dumacle_cli.services.billing import sync as subscription_sync
-from dumacle_cli.units import show_instant
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -54,8 +54,8 @@ def push(
 
 def _push(context: Context, offer: catalog.Offer) -> catalog.Published:
     if context.options.dry_run:
-        return catalog.preview(_billing(context), offer)
-    return catalog.publish(_billing(context), offer)
+        return catalog.preview(billing(context), offer)
+    return catalog.publish(billing(context), offer)
 
 
 @app.acts_outside("subscribe", example="dumacle plans subscribe bob@example.com free", takes_op_id=True)
@@ -73,10 +73,9 @@ def subscribe(
         return context.change(lambda session: _given(session, user, plan))
     with context.session() as session:
         order = orders.order(session, user, plan, context.settings.installation)
-    if sale := orders.completed(order):
-        return Result(sale, False)
     sell = _checkout if checkout else _direct
-    return Result(sell(context, order), True)
+    sale, changed = sell(context, order)
+    return Result(sale, changed)
 
 
 def _given(session: Session, user: str, plan: str) -> tuple[orders.Sale, bool]:
@@ -84,18 +83,26 @@ def _given(session: Session, user: str, plan: str) -> tuple[orders.Sale, bool]:
     return orders.sale(given), changed
 
 
-def _checkout(context: Context, order: orders.Order) -> orders.Sale:
+def _checkout(context: Context, order: orders.Order) -> tuple[orders.Sale, bool]:
     pages = [_page(context, name) for name in ("checkout_success_url", "checkout_cancel_url")]
-    billing = _billing(context)
-    return orders.preview(order, "open") if context.options.dry_run else orders.checkout(billing, order, *pages)
+    if context.options.dry_run:
+        return _foreseen(context, order, "open")
+    return orders.checkout(billing(context), order, *pages)
 
 
-def _direct(context: Context, order: orders.Order) -> orders.Sale:
-    billing = _billing(context)
-    return orders.preview(order, "active") if context.options.dry_run else orders.subscribe(billing, order)
+def _direct(context: Context, order: orders.Order) -> tuple[orders.Sale, bool]:
+    if context.options.dry_run:
+        return _foreseen(context, order, "active")
+    return orders.subscribe(billing(context), order)
 
 
-def _billing(context: Context) -> BillingContext:
+def _foreseen(context: Context, order: orders.Order, status: str) -> tuple[orders.Sale, bool]:
+    sale = orders.completed(order, accounts.fetch(billing(context), order.buyer, mirror=False))
+    return sale or orders.preview(order, status), sale is None
+
+
+def billing(context: Context) -> BillingContext:
+    """Return what billing needs of a run; raises NotConfigured without a key of Stripe."""
     return BillingContext(context.database, context.billing, context.settings.installation, context.operation)
 
 
@@ -114,45 +121,18 @@ def portal(context: Context, user: User) -> Result[orders.Portal]:
     page = _page(context, "portal_return_url")
     if context.options.dry_run:
         return Result(orders.Portal(buyer.email, buyer.customer, None), True)
-    return Result(orders.portal(_billing(context), buyer, page), True)
+    made = orders.portal(billing(context), buyer, page)
+    warn_of_findings(context, buyer.id)
+    return Result(made, True)
 
 
-@app.acts_outside("change", example="dumacle plans change ada@example.com pro", takes_op_id=True)
-def change(context: Context, user: User, plan: Plan) -> Result[subscriptions.Subscription]:
-    """Move a user to another plan immediately; Stripe prorates the next invoice of a paid plan."""
+def warn_of_findings(context: Context, user_id: int | None) -> int:
+    """Warn of what is wrong with the subscriptions of a user or of all, each with its fix; return how many."""
     with context.session() as session:
-        present = subscriptions.of(session, user)
-        order = orders.order(session, user, plan, context.settings.installation) if present.is_billed else None
-    if order is None:
-        return context.change(lambda session: subscriptions.move(session, user, plan))
-    billing = _billing(context)
-    if present.plan == plan:
-        return Result(present, False)
-    preview = subscriptions.preview_change(present, plan)
-    done = preview if context.options.dry_run else subscriptions.change(billing, present, plan, order.price)
-    return Result(done, True)
-
-
-@app.acts_outside("cancel", example="dumacle plans cancel ada@example.com --yes", takes_op_id=True, confirms=True)
-def cancel(
-    context: Context,
-    user: User,
-    now: Annotated[bool, typer.Option("--now", help="End it immediately, not at the end of the paid period.")] = False,
-) -> Result[subscriptions.Subscription]:
-    """End a user's subscription after the paid period; a free one ends immediately."""
-    with context.session() as session:
-        present = subscriptions.of(session, user)
-    end = None if now or not present.is_billed else present.current_period_end
-    when = f"at {show_instant(end)}" if end else "now"
-    context.confirm(f"End the subscription of {present.user} to {present.plan} {when}?")
-    if not present.is_billed:
-        return context.change(lambda session: subscriptions.stop(session, user))
-    billing = _billing(context)
-    if present.cancel_at_period_end and not now:
-        return Result(present, False)
-    preview = subscriptions.preview_cancel(present, now=now)
-    done = preview if context.options.dry_run else subscriptions.cancel(billing, present, now=now)
-    return Result(done, True)
+        found = review.findings(session, user_id)
+    for each in found:
+        context.console.warn(each.sentence, fix=each.fix)
+    return len(found)
 
 
 @app.acts_outside("sync", example="dumacle plans sync", cron=True, role="superadmin")
@@ -162,12 +142,14 @@ def sync(
 ) -> Result[subscription_sync.SyncResult]:
     """Compare subscriptions with Stripe and correct differences; for cron, needs no worker.
 
-    Exit 3 means some could not be corrected.
+    Exit 3 means some could not be corrected, or that a person has to act: a user pays twice, or is charged although
+    disabled or deleted. Each is a warning with its fix.
     """
     with context.session() as session:
         scope = subscription_sync.scope(session, user)
-    done, reasons = subscription_sync.sync(_billing(context), scope, dry_run=context.options.dry_run)
+    done, reasons = subscription_sync.sync(billing(context), scope, dry_run=context.options.dry_run)
     for subscription, reason in reasons.items():
         context.console.warn(f"{subscription}: {reason}")
-    changed = done.missed + done.unseen > done.failed
-    return Result(done, changed, exit=Exit.PARTIAL if done.failed else Exit.DONE)
+    done = replace(done, findings=warn_of_findings(context, scope.user_id))
+    changed = done.missed + done.unseen + done.moved > done.failed
+    return Result(done, changed, exit=Exit.PARTIAL if done.failed or done.findings else Exit.DONE)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from dumacle_cli.commands import logins
+from dumacle_cli.commands import logins, withdrawing
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import User
@@ -103,10 +103,13 @@ def update(
     return logins.add_note(context.change(work))
 
 
-@app.changes("disable", example="dumacle users disable bob@example.com")
+@app.acts_outside("disable", example="dumacle users disable bob@example.com", takes_op_id=True)
 def disable(context: Context, user: User) -> Result[users.User]:
-    """Disable a user; their files and pods are kept."""
-    return context.change(lambda session: users.disable(session, user))
+    """Disable a user; their files and pods are kept.
+
+    Pages on which they could still pay are closed; a subscription that Stripe goes on charging is a warning.
+    """
+    return withdrawing.withdraw(context, context.change(lambda session: users.disable(session, user)))
 
 
 @app.changes("enable", example="dumacle users enable eve@example.com")
@@ -115,10 +118,13 @@ def enable(context: Context, user: User) -> Result[users.User]:
     return context.change(lambda session: users.enable(session, user))
 
 
-@app.changes("delete", example="dumacle users delete bob@example.com")
+@app.acts_outside("delete", example="dumacle users delete bob@example.com", takes_op_id=True)
 def delete(context: Context, user: User) -> Result[users.User]:
-    """Delete a user; their files are kept, and `restore` undoes it."""
-    return context.change(lambda session: users.delete(session, user))
+    """Delete a user; their files are kept, and `restore` undoes it.
+
+    Pages on which they could still pay are closed; a subscription that Stripe goes on charging is a warning.
+    """
+    return withdrawing.withdraw(context, context.change(lambda session: users.delete(session, user)))
 
 
 @app.changes("restore", example="dumacle users restore bob@example.com")
@@ -134,6 +140,7 @@ def purge(context: Context, user: User) -> Result[erasure.Erased]:
     Their e-mail addresses, names and paths are removed from the database. The audit log keeps ids, actions and times.
     Data at Stripe, in server logs and in backups is not erased.
     """
+    withdrawing.refresh(context, user)
     planned = _plan(context, user)
     if planned:
         size = show_size(planned.bytes)

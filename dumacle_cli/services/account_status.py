@@ -31,6 +31,15 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class BillingFinding:
+    """Something about the user's subscriptions that a person has to look at, and the command that ends it."""
+
+    kind: str
+    finding: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class GrantedPod:
     """A pod that is granted to a user, with its free space."""
 
@@ -48,6 +57,7 @@ class UserDetail(users.User):
 
     plan: str | None
     subscription: str | None
+    billing: list[BillingFinding]
     can_upload: bool
     reasons: list[Reason]
     largest_upload: Bytes | None
@@ -89,6 +99,7 @@ def show(
         **asdict(users.view(user)),
         plan=found[1] if found else None,
         subscription=found[0].status if found else None,
+        billing=_billing(session, user.id),
         can_upload=not reasons,
         reasons=reasons,
         largest_upload=_largest(pods, quotas, max_file_size) if not [*_account_reasons(user)] else 0,
@@ -101,6 +112,12 @@ def show(
         transcode_limit=quotas["transcode"].allowed,
         period_end=quotas["upload"].period_end,
     )
+
+
+def _billing(session: Session, user_id: int) -> list[BillingFinding]:
+    from dumacle_cli.services.billing import review
+
+    return [BillingFinding(each.kind, each.sentence, each.fix) for each in review.findings(session, user_id)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +163,9 @@ def _quota_reasons(
     user = quoted(request.user.email)
     if short and not entitled and not any(quotas[metric].overridden for metric in short):
         why = f"the subscription to {found[1]} is {found[0].status}" if found else "there is no current subscription"
-        yield Reason(why, f"dumacle plans subscribe {user} PLAN")
+        # Stripe bills it still, so that it is paid for in the portal, where another card can be given.
+        owed = found is not None and found[0].stripe_subscription_id and found[0].status in ("unpaid", "paused")
+        yield Reason(why, f"dumacle plans portal {user}" if owed else f"dumacle plans subscribe {user} PLAN")
         return
     for metric, free in short.items():
         yield Reason(

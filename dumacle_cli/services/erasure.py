@@ -44,8 +44,8 @@ def plan(session: "Session", reference: str) -> Erased:
     from dumacle_cli.store import erasure as store
 
     user = users.get_any(session, reference)
-    if subscriptions.billed(session, user.id):
-        advice = f"dumacle plans cancel {quoted(user.email)} --now"
+    if billed := subscriptions.billed(session, user.id):
+        advice = f"dumacle plans cancel {quoted(user.email if len(billed) == 1 else billed[0])} --now"
         raise Conflict(reason=f"Stripe bills the subscription of {user.email}", advice=advice)
     return Erased(user.id, user.email, *store.stored(session, user.id))
 

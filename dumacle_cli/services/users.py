@@ -158,9 +158,20 @@ def update(
         "name": None if name is None else named(name),
     }
     changed = _change(session, user, **{column: value for column, value in given.items() if value is not None})
+    if changed:
+        _tell_stripe(session, user)
     changed = (role is not None and store.set_role(session, user, role)) or changed
     switched = plan is not None and _switch(session, user, plan)
     return Changed(**asdict(view(user)), **ending), changed or switched
+
+
+def _tell_stripe(session: Session, user: models.User) -> None:
+    """Let a worker give Stripe the user's e-mail address, if they are a customer there."""
+    from dumacle_cli.store import queue, stripe  # they map tables that most commands about users do not need
+
+    if customer := stripe.customer_of(session, user.id):
+        stripe.request_refresh(session, [("customer", customer)], None)
+        queue.wake_stripe(session, [customer])
 
 
 def set_role(session: Session, reference: str, role: str) -> tuple[Changed, bool]:

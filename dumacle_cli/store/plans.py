@@ -74,11 +74,10 @@ def publishable(session: Session) -> Sequence[Plan]:
     return session.scalars(select(Plan).where(or_(costs, known)).order_by(Plan.name)).all()
 
 
-def sold_as(session: Session, prices: Sequence[str], products: Sequence[str]) -> int | None:
-    """Return the plan with one of these prices at Stripe, or else one of these products: old prices keep theirs."""
-    is_price = func.coalesce(Plan.stripe_price_id.in_(prices), False)
-    query = select(Plan.id).where(or_(is_price, Plan.stripe_product_id.in_(products)))
-    return session.scalars(query.order_by(is_price.desc(), Plan.id).limit(1)).one_or_none()
+def sold(session: Session, prices: Sequence[str], products: Sequence[str]) -> Sequence[Plan]:
+    """Return the plans that these prices and products at Stripe belong to, by id: old prices keep their product."""
+    is_sold = or_(Plan.stripe_price_id.in_(prices), Plan.stripe_product_id.in_(products))
+    return session.scalars(select(Plan).where(is_sold).order_by(Plan.id)).all()
 
 
 def save_product(session: Session, plan_id: int, product: str) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from dumacle_cli.store import paging
-from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload
+from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload, User
 
 Target = tuple[str, str]
 """The kind of an object, as Stripe names it, and its id."""
@@ -200,16 +200,47 @@ def customer_of(session: Session, user_id: int) -> str | None:
     return session.scalars(select(Customer.stripe_customer_id).where(Customer.user_id == user_id)).one_or_none()
 
 
-def save_customer(session: Session, user_id: int, customer_id: str) -> str:
-    """Save the customer of a user unless they have one; return the saved id."""
-    row = insert(Customer).values(user_id=user_id, stripe_customer_id=customer_id)
+def told_email(session: Session, user_id: int) -> str | None:
+    """Return the e-mail address that Stripe was last given for a user, or None."""
+    return session.scalars(select(Customer.email).where(Customer.user_id == user_id)).one_or_none()
+
+
+def save_customer(session: Session, user_id: int, customer_id: str, email: str | None = None) -> str:
+    """Save the customer of a user unless they have one, and the address that Stripe was given; return the saved id."""
+    row = insert(Customer).values(user_id=user_id, stripe_customer_id=customer_id, email=email)
     session.execute(row.on_conflict_do_nothing(index_elements=[Customer.user_id]))
     return session.scalars(select(Customer.stripe_customer_id).where(Customer.user_id == user_id)).one()
+
+
+def save_told_email(session: Session, user_id: int, email: str) -> None:
+    """Save the e-mail address that Stripe was given for a user."""
+    session.execute(update(Customer).where(Customer.user_id == user_id).values(email=email))
+
+
+def moved_user(session: Session, customer_id: str) -> User | None:
+    """Return the user of a customer if their e-mail address is not the one that Stripe was last given."""
+    moved = select(User).join(Customer, Customer.user_id == User.id)
+    moved = moved.where(Customer.stripe_customer_id == customer_id, Customer.email != User.email)
+    return session.scalars(moved.where(User.deleted_at.is_(None))).one_or_none()
+
+
+def moved_customers(session: Session, user_id: int | None, after: int, limit: int) -> list[tuple[int, str]]:
+    """Return users after an id, or one, with their customers, whose e-mail address is not the one Stripe was given."""
+    moved = select(Customer.user_id, Customer.stripe_customer_id).join(User, User.id == Customer.user_id)
+    moved = moved.where(Customer.user_id > after, Customer.email != User.email, User.deleted_at.is_(None))
+    if user_id is not None:
+        moved = moved.where(Customer.user_id == user_id)
+    return [(row[0], row[1]) for row in session.execute(moved.order_by(Customer.user_id).limit(limit))]
 
 
 def delete_customer(session: Session, customer_id: str) -> None:
     """Delete a customer that no longer exists at Stripe."""
     session.execute(delete(Customer).where(Customer.stripe_customer_id == customer_id))
+
+
+def has_customers(session: Session) -> bool:
+    """Return whether any user has a customer at Stripe."""
+    return session.scalars(select(Customer.user_id).limit(1)).one_or_none() is not None
 
 
 def known_customers(session: Session, ids: Collection[str]) -> set[str]:

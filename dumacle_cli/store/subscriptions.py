@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select, text
 from sqlalchemy import update as sql_update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased, undefer_group
 
 from dumacle_cli.store import paging
 from dumacle_cli.store.models import Plan, Subscription, User, plans
 
-Found = tuple[Subscription, str, str]
-"""A subscription with the e-mail of its user and the name of its plan."""
+Found = tuple[Subscription, str, str, str | None, str | None]
+"""A subscription with the e-mail of its user, and the names of its plan, the next one and the fallback."""
 
 
 def current(session: Session, user_id: int) -> tuple[Subscription, str] | None:
@@ -111,6 +111,16 @@ def open_subscriptions(session: Session, user_id: int) -> list[Subscription]:
     return list(session.scalars(query, execution_options=_FRESH))
 
 
+def open_ids(session: Session, user_id: int, statuses: Sequence[str] = ()) -> Sequence[str]:
+    """Return the ids at Stripe of a user's open subscriptions there, current or not, of these statuses or of all."""
+    query = select(Subscription.stripe_subscription_id).where(
+        Subscription.user_id == user_id,
+        Subscription.stripe_subscription_id.is_not(None),
+        Subscription.status.in_(statuses) if statuses else Subscription.status.not_in(plans.FINAL_STATUSES),
+    )
+    return [str(id_) for id_ in session.scalars(query.order_by(Subscription.id))]
+
+
 def open_at_stripe(session: Session, user_id: int | None, after: int, limit: int) -> Sequence[tuple[int, str]]:
     """Return the ids, in Dumacle and at Stripe, of billed open subscriptions after an id, of one user or of all."""
     query = select(Subscription.id, Subscription.stripe_subscription_id).where(
@@ -126,24 +136,55 @@ def open_at_stripe(session: Session, user_id: int | None, after: int, limit: int
 
 def set_current(session: Session, user_id: int, subscription_id: int | None) -> None:
     """Make a subscription, or None, the user's current one; the replaced one ends, and if unbilled it is canceled."""
+    session.execute(_INHERIT_FALLBACK, {"user": user_id, "chosen": subscription_id})
     session.execute(_REPLACE_CURRENT, {"user": user_id, "chosen": subscription_id})
     chosen = Subscription.id == subscription_id, Subscription.ended_at.is_not(None)
     session.execute(sql_update(Subscription).where(*chosen).values(ended_at=None))
 
 
-def _joined() -> Select[Subscription, str, str]:
-    joined = select(Subscription, User.email, Plan.name).join(User, User.id == Subscription.user_id)
-    return joined.join(Plan, Plan.id == Subscription.plan_id)
+def fall_back(session: Session, user_id: int, stripe_id: str) -> None:
+    """Put a user without a plan on the one that was to follow this ended subscription, without billing; once.
+
+    An archived plan, or a deleted user, gets none.
+    """
+    plan_id = session.scalars(_TAKE_FALLBACK, {"user": user_id, "id": stripe_id}).one_or_none()
+    if plan_id is not None:
+        start(session, [user_id], [plan_id])
 
 
-def _one(session: Session, query: Select[Subscription, str, str]) -> Found | None:
+def set_fallback(session: Session, stripe_id: str, plan_id: int) -> None:
+    """Set the plan that a user is put on, without billing, when this subscription has ended."""
+    chosen = sql_update(Subscription).where(Subscription.stripe_subscription_id == stripe_id)
+    session.execute(chosen.values(fallback_plan_id=plan_id, updated_at=func.now()))
+
+
+def questionable(session: Session, user_id: int | None, limit: int) -> Sequence[Row[Any]]:
+    """Return open subscriptions at Stripe that somebody has to look at, of one user or of all, by user.
+
+    They are set aside beside another that entitles their user, have a status that is not known, are sold as several
+    plans, or go on for users who are disabled or deleted.
+    """
+    return session.execute(_QUESTIONABLE, {"user": user_id, "limit": limit}).all()
+
+
+def _joined() -> Select[Subscription, str, str, str | None, str | None]:
+    following, fallback = aliased(Plan), aliased(Plan)
+    joined = select(Subscription, User.email, Plan.name, following.name, fallback.name)
+    joined = joined.join(User, User.id == Subscription.user_id).join(Plan, Plan.id == Subscription.plan_id)
+    joined = joined.outerjoin(following, following.id == Subscription.next_plan_id)
+    return joined.outerjoin(fallback, fallback.id == Subscription.fallback_plan_id).options(
+        undefer_group(plans.DETAILS)
+    )
+
+
+def _one(session: Session, query: Select[Subscription, str, str, str | None, str | None]) -> Found | None:
     row = session.execute(query, execution_options=_FRESH).one_or_none()
     return _found(row) if row else None
 
 
-def _found(row: Row[Subscription, str, str]) -> Found:
-    subscription, email, plan = row
-    return subscription, email, plan
+def _found(row: Row[Subscription, str, str, str | None, str | None]) -> Found:
+    subscription, email, plan, following, fallback = row
+    return subscription, email, plan, following, fallback
 
 
 _FRESH = {"populate_existing": True}
@@ -159,28 +200,82 @@ _GRANT = text("""
     JOIN app.pods ON pods.id = plans.default_pod_id AND pods.deleted_at IS NULL
     ON CONFLICT (pod_id, user_id) DO NOTHING
 """)
+# A status that is not known is kept beside the last known one; a subscription that begins with one is not paid yet.
 _SAVE = text("""
     INSERT INTO app.subscriptions AS saved (
-        user_id, plan_id, status, stripe_subscription_id, stripe_customer_id, current_period_start, current_period_end,
-        cancel_at_period_end, started_at, ended_at
+        user_id, plan_id, status, unknown_status, stripe_subscription_id, stripe_customer_id, current_period_start,
+        current_period_end, cancel_at_period_end, cancel_at, trial_end, pause_collection, resumes_at, quantity,
+        plan_items, stripe_schedule_id, next_plan_id, started_at, ended_at
     )
-    VALUES (:user_id, :plan_id, :status, :id, :customer, :period_start, :period_end, :cancel_at_period_end,
-            :started_at, coalesce(:ended_at, now()))
+    VALUES (:user_id, :plan_id, coalesce(:status, 'incomplete'), :unknown_status, :id, :customer, :period_start,
+            :period_end, :cancel_at_period_end, :cancel_at, :trial_end, :pause_collection, :resumes_at, :quantity,
+            :plan_items, :schedule, :next_plan_id, :started_at, coalesce(:ended_at, now()))
     ON CONFLICT (stripe_subscription_id) DO UPDATE SET
-        plan_id = EXCLUDED.plan_id, status = EXCLUDED.status, stripe_customer_id = EXCLUDED.stripe_customer_id,
-        current_period_start = EXCLUDED.current_period_start, current_period_end = EXCLUDED.current_period_end,
-        cancel_at_period_end = EXCLUDED.cancel_at_period_end, started_at = EXCLUDED.started_at,
+        plan_id = EXCLUDED.plan_id, status = coalesce(:status, saved.status), unknown_status = EXCLUDED.unknown_status,
+        stripe_customer_id = EXCLUDED.stripe_customer_id, current_period_start = EXCLUDED.current_period_start,
+        current_period_end = EXCLUDED.current_period_end, cancel_at_period_end = EXCLUDED.cancel_at_period_end,
+        cancel_at = EXCLUDED.cancel_at, trial_end = EXCLUDED.trial_end, pause_collection = EXCLUDED.pause_collection,
+        resumes_at = EXCLUDED.resumes_at, quantity = EXCLUDED.quantity, plan_items = EXCLUDED.plan_items,
+        stripe_schedule_id = EXCLUDED.stripe_schedule_id, next_plan_id = EXCLUDED.next_plan_id,
+        started_at = EXCLUDED.started_at,
         ended_at = CASE WHEN :has_ended THEN coalesce(:ended_at, saved.ended_at, now()) ELSE saved.ended_at END,
         updated_at = now()
-    WHERE (saved.plan_id, saved.status, saved.stripe_customer_id, saved.current_period_start,
-           saved.current_period_end, saved.cancel_at_period_end, saved.started_at)
-        IS DISTINCT FROM (EXCLUDED.plan_id, EXCLUDED.status, EXCLUDED.stripe_customer_id,
-            EXCLUDED.current_period_start, EXCLUDED.current_period_end, EXCLUDED.cancel_at_period_end,
-            EXCLUDED.started_at)
+    WHERE (saved.plan_id, saved.status, saved.unknown_status, saved.stripe_customer_id, saved.current_period_start,
+           saved.current_period_end, saved.cancel_at_period_end, saved.cancel_at, saved.trial_end,
+           saved.pause_collection, saved.resumes_at, saved.quantity, saved.plan_items, saved.stripe_schedule_id,
+           saved.next_plan_id, saved.started_at)
+        IS DISTINCT FROM (EXCLUDED.plan_id, coalesce(:status, saved.status), EXCLUDED.unknown_status,
+            EXCLUDED.stripe_customer_id, EXCLUDED.current_period_start, EXCLUDED.current_period_end,
+            EXCLUDED.cancel_at_period_end, EXCLUDED.cancel_at, EXCLUDED.trial_end, EXCLUDED.pause_collection,
+            EXCLUDED.resumes_at, EXCLUDED.quantity, EXCLUDED.plan_items, EXCLUDED.stripe_schedule_id,
+            EXCLUDED.next_plan_id, EXCLUDED.started_at)
 """)
 _REPLACE_CURRENT = text("""
     UPDATE app.subscriptions
     SET ended_at = now(), updated_at = now(),
         status = CASE WHEN stripe_subscription_id IS NULL THEN 'canceled' ELSE status END
     WHERE user_id = :user AND ended_at IS NULL AND id IS DISTINCT FROM :chosen
+""")
+# What an unbilled plan gives way to leads back to it; so does what takes the place of such a subscription.
+_INHERIT_FALLBACK = text("""
+    UPDATE app.subscriptions AS chosen SET fallback_plan_id = before.plan_id, updated_at = now()
+    FROM (
+        SELECT CASE WHEN stripe_subscription_id IS NULL THEN plan_id ELSE fallback_plan_id END AS plan_id
+        FROM app.subscriptions
+        WHERE user_id = :user AND id <> :chosen
+            AND CASE WHEN stripe_subscription_id IS NULL THEN ended_at IS NULL ELSE fallback_plan_id IS NOT NULL END
+        ORDER BY ended_at DESC NULLS FIRST, id DESC LIMIT 1
+    ) AS before
+    WHERE chosen.id = :chosen AND chosen.stripe_subscription_id IS NOT NULL AND chosen.fallback_plan_id IS NULL
+""")
+_TAKE_FALLBACK = text("""
+    UPDATE app.subscriptions AS ended SET fallback_plan_id = NULL, updated_at = now()
+    FROM app.subscriptions AS was, app.plans, app.users
+    WHERE ended.stripe_subscription_id = :id AND was.id = ended.id AND ended.user_id = :user
+        AND ended.status IN ('canceled', 'incomplete_expired')
+        AND plans.id = was.fallback_plan_id AND plans.archived_at IS NULL
+        AND users.id = :user AND users.deleted_at IS NULL
+    RETURNING was.fallback_plan_id
+""")
+_QUESTIONABLE = text("""
+    WITH open AS NOT MATERIALIZED (
+        SELECT * FROM app.subscriptions
+        WHERE stripe_subscription_id IS NOT NULL AND status NOT IN ('canceled', 'incomplete_expired')
+            AND (CAST(:user AS bigint) IS NULL OR user_id = :user)
+    ), found AS (
+        SELECT aside.*, paid.stripe_subscription_id AS beside
+        FROM open AS aside JOIN open AS paid ON paid.user_id = aside.user_id AND paid.ended_at IS NULL
+        WHERE aside.ended_at IS NOT NULL AND aside.status IN ('active', 'trialing', 'past_due')
+            AND paid.status IN ('active', 'trialing', 'past_due')
+        UNION
+        SELECT open.*, NULL FROM open WHERE unknown_status IS NOT NULL OR plan_items <> 1
+        UNION
+        SELECT open.*, NULL FROM open JOIN app.users ON users.id = open.user_id
+        WHERE (users.status = 'disabled' OR users.deleted_at IS NOT NULL) AND open.status <> 'incomplete'
+            AND open.cancel_at IS NULL
+    )
+    SELECT found.stripe_subscription_id AS id, found.beside, found.status, found.unknown_status, found.plan_items,
+        found.user_id, users.email, users.deleted_at IS NOT NULL AS is_deleted, users.status = 'disabled' AS is_disabled
+    FROM found JOIN app.users ON users.id = found.user_id
+    ORDER BY found.user_id, found.id LIMIT :limit
 """)

@@ -46,6 +46,11 @@ def customer(client: StripeAccount, double: StripeDouble, email: str = "ada@exam
     return made["id"]
 
 
+def repriced(subscription: dict, price: dict) -> dict:
+    item = subscription["items"]["data"][0]
+    return {"id": item["id"], "price": price["id"], "quantity": item["quantity"]}
+
+
 # What is sold
 
 
@@ -169,7 +174,7 @@ def test_who_cannot_pay_is_not_subscribed(client: StripeAccount, stripe_double: 
 def test_a_subscription_moves_to_another_price(client: StripeAccount, stripe_double: StripeDouble) -> None:
     cheap, dear = on_sale(client), on_sale(client, 2000, "dumacle:max")
     made = client.subscribe(customer(client, stripe_double), cheap["id"], TAGS, "op")
-    moved = client.change(made, dear["id"], "op-2")
+    moved = client.change(made["id"], repriced(made, dear), "op-2")
     assert [item["price"]["id"] for item in moved["items"]["data"]] == [dear["id"]]
     assert moved["items"]["data"][0]["id"] == made["items"]["data"][0]["id"]
 
@@ -180,7 +185,7 @@ def test_a_change_that_cannot_be_paid_changes_nothing(client: StripeAccount, str
     made = client.subscribe(buyer, monthly["id"], TAGS, "op")
     stripe_double.decline(buyer)
     with pytest.raises(StripeRefused, match="declined"):
-        client.change(made, yearly["id"], "op-2")
+        client.change(made["id"], repriced(made, yearly), "op-2")
     assert client.fetch("subscription", made["id"]) == made
 
 

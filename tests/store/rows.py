@@ -83,6 +83,9 @@ ROWS = {
         INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'it does not answer' FROM app.pods""",
     "0025": "UPDATE app.pods SET copies_during_uploads = false",
     "0026": "SELECT app.share_objects(ARRAY[1], ARRAY[sha256('a')])",
+    "0027": """
+        UPDATE app.customers SET email = 'ada@example.com';
+        UPDATE app.subscriptions SET cancel_at = now(), pause_collection = 'void', fallback_plan_id = plan_id""",
 }
 
 

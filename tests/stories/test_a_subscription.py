@@ -94,16 +94,17 @@ def test_a_subscription(run: Run, here: Path, stripe_double: StripeDouble, repor
     assert (subscription()["status"], subscription()["cancel_at_period_end"]) == ("active", True)
     stripe_double.advance(days=32)
     report()
-    assert subscription()["status"] == "canceled"
+    assert (subscription()["plan"], subscription()["stripe_id"]) == ("free", None)
 
-    # Now she is over her limit: she can read and delete, and cannot add.
+    # Now she has the little room of before, and is over her limit: she can read and delete, and cannot add.
     over = storage()
-    assert (over["limit"], over["used"] > 0, over["left"]) == (0, True, 0)
+    assert (over["limit"], over["used"] > over["limit"], over["left"]) == (10 * 1024, True, 0)
     Path("photos/new.jpg").write_bytes(b"\xff\xd8\xff\xe0 new")
     added = run(*UPLOAD, expect=8)
     assert (added.data["uploaded"], added.data["unchanged"], added.data["refused"]) == (0, 3, 1)
     assert [each["fix"] for each in run("users", "show", ADA, *JSON).data["reasons"]] == [
-        f"dumacle plans subscribe {ADA} PLAN"
+        f"dumacle quotas set {ADA} --storage SIZE",
+        f"dumacle quotas grant {ADA} --upload SIZE",
     ]
     run("files", "download", "--owner", ADA, "--to", "back")
     assert len(list(Path("back").rglob("*.jpg"))) == 3

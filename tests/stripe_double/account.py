@@ -4,6 +4,7 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -20,11 +21,14 @@ PREFIXES = {
     "customer": "cus",
     "event": "evt",
     "invoice": "in",
+    "invoice_payment": "inpay",
     "line_item": "il",
     "price": "price",
     "product": "prod",
+    "refund": "re",
     "subscription": "sub",
     "subscription_item": "si",
+    "subscription_schedule": "sub_sched",
 }
 EVENT_NAMES = {"subscription": "customer.subscription"}
 ENDED = ("canceled", "incomplete_expired")
@@ -53,6 +57,7 @@ class Account:
         self.queue: list[Object] = []
         self.ordered: dict[str, tuple[Object, dict[str, str]]] = {}
         self.declined: set[str] = set()
+        self.prorations: dict[str, list[int]] = {}
         self.after_dunning = "canceled"
         self._numbers = count(1)
 
@@ -111,27 +116,42 @@ class Account:
             billing_cycle_anchor=self.now,
             start_date=self.now,
         )
-        item = self.make("subscription_item", subscription=made["id"], price=price)
-        del self.objects[item["id"]]
-        made["items"]["data"] = [item | _period(made, price, self.now)]
+        made["items"]["data"] = [self.item(made, price, 1)]
         self.emit("customer.subscription.created", made)
         self._charge(made, "subscription_create")
         return made
 
-    def switch(self, found: Object, price: Object, behavior: str) -> None:
-        """Move a subscription to another price; another interval begins a new period, and is charged now."""
-        item = found["items"]["data"][0]
+    def item(self, found: Object, price: Object, quantity: int) -> Object:
+        """Make an item of a subscription, whose period begins now."""
+        item = self.make("subscription_item", subscription=found["id"], price=price, quantity=quantity)
+        del self.objects[item["id"]]
+        return item | _period(found, price, self.now)
+
+    def switch(self, found: Object, item_id: str, price: Object, quantity: int, behavior: str) -> None:
+        """Give an item another price: another interval begins a new period and is charged now, else it is prorated."""
+        item = next(each for each in found["items"]["data"] if each["id"] == item_id)
         if price["recurring"]["interval"] == item["price"]["recurring"]["interval"]:
-            self._set_item(found, {"price": price})
+            self.prorations.setdefault(found["id"], []).extend(self.prorated(item, price, quantity))
+            self._set_item(found, item_id, {"price": price, "quantity": quantity})
             return
         self._demand(self.objects[found["customer"]], price, behavior)
         found["billing_cycle_anchor"] = self.now
-        self._set_item(found, {"price": price} | _period(found, price, self.now))
+        self._set_item(found, item_id, {"price": price, "quantity": quantity} | _period(found, price, self.now))
         self._charge(found, "subscription_update")
+
+    def prorated(self, item: Object, price: Object, quantity: int) -> list[int]:
+        """Return the credit and the charge, in minor units, of another price for the rest of an item's period."""
+        start, end = item["current_period_start"], item["current_period_end"]
+        share = Fraction(end - self.now, end - start)
+        old, new = item["price"]["unit_amount"] * item["quantity"], price["unit_amount"] * quantity
+        return [-round(old * share), round(new * share)]
 
     def end(self, found: Object, status: str = "canceled") -> Object:
         """End a subscription now."""
         found |= {"status": status, "ended_at": self.now, "canceled_at": found["canceled_at"] or self.now}
+        if found["schedule"]:
+            self.objects[found["schedule"]] |= {"status": "canceled", "canceled_at": self.now, "current_phase": None}
+            found["schedule"] = None
         self.emit("customer.subscription.deleted" if status == "canceled" else "customer.subscription.updated", found)
         return found
 
@@ -139,6 +159,10 @@ class Account:
         """Take the money for an open invoice; its subscription is active again."""
         paid = {"amount_paid": invoice["amount_due"], "amount_remaining": 0, "next_payment_attempt": None}
         invoice |= paid | {"status": "paid", "attempted": True, "attempt_count": invoice["attempt_count"] + 1}
+        if invoice["amount_paid"]:
+            intent = {"type": "payment_intent", "payment_intent": f"pi_{next(self._numbers):06d}"}
+            amounts = dict.fromkeys(("amount_paid", "amount_requested"), invoice["amount_paid"])
+            self.make("invoice_payment", invoice=invoice["id"], currency=invoice["currency"], payment=intent, **amounts)
         self.emit("invoice.paid", invoice)
         found = self._subscription(invoice)
         if found["status"] not in ENDED:
@@ -155,30 +179,91 @@ class Account:
     def _subscription(self, invoice: Object) -> Object:
         return self.objects[invoice["parent"]["subscription_details"]["subscription"]]
 
-    def _set_item(self, found: Object, fields: Object) -> None:
+    def _set_item(self, found: Object, item_id: str, fields: Object) -> None:
         items = found["items"]
-        self.edit(found, items={**items, "data": [{**items["data"][0], **fields}]})
+        data = [{**item, **fields} if item["id"] == item_id else item for item in items["data"]]
+        self.edit(found, items={**items, "data": data})
 
     def _charge(self, found: Object, reason: str) -> None:
-        customer, item = self.objects[found["customer"]], found["items"]["data"][0]
-        amount = item["price"]["unit_amount"]
+        customer, items = self.objects[found["customer"]], found["items"]["data"]
+        amounts = [item["price"]["unit_amount"] * item["quantity"] for item in items]
+        prorations = self.prorations.pop(found["id"], [])
+        amount = max(0, sum(amounts) + sum(prorations))
         invoice = self.make("invoice", customer=customer["id"], currency=found["currency"], billing_reason=reason)
         invoice |= dict.fromkeys(("amount_due", "amount_remaining", "subtotal", "total"), amount)
-        invoice |= {"status": "open", "period_start": item["current_period_start"], "period_end": self.now}
+        invoice |= {"status": "open", "period_start": items[0]["current_period_start"], "period_end": self.now}
         invoice["parent"]["subscription_details"]["subscription"] = found["id"]
-        invoice["lines"]["data"] = [self._line(invoice, item)]
+        lines = [self._line(invoice, item, each) for item, each in zip(items, amounts, strict=True)]
+        invoice["lines"]["data"] = lines + [self._line(invoice, items[0], each, proration=True) for each in prorations]
         self.emit("invoice.created", invoice)
         found["latest_invoice"] = invoice["id"]
-        if self._pays(customer, item["price"]):
+        if found["pause_collection"]:
+            invoice["status"] = {"void": "void", "keep_as_draft": "draft"}.get(
+                found["pause_collection"]["behavior"], "uncollectible"
+            )
+        elif not amount or self._pays(customer, items[0]["price"]):
             self.pay(invoice)
         else:
             self._decline(invoice)
 
-    def _line(self, invoice: Object, item: Object) -> Object:
+    def _line(self, invoice: Object, item: Object, amount: int, *, proration: bool = False) -> Object:
         period = {"start": item["current_period_start"], "end": item["current_period_end"]}
-        line = self.make("line_item", invoice=invoice["id"], amount=invoice["total"], period=period)
+        line = self.make("line_item", invoice=invoice["id"], amount=amount, period=period)
+        line["parent"]["subscription_item_details"]["proration"] = proration
+        line["quantity"] = item["quantity"]
         del self.objects[line["id"]]
         return line
+
+    def preview(self, found: Object, item: Object, price: Object, quantity: int) -> Object:
+        """Return the next invoice as it would be after another price of an item, without keeping it."""
+        invoice = self.make("invoice", customer=found["customer"], currency=found["currency"])
+        lines = [self._line(invoice, item, each, proration=True) for each in self.prorated(item, price, quantity)]
+        invoice["lines"]["data"] = [*lines, self._line(invoice, item, price["unit_amount"] * quantity)]
+        del self.objects[invoice["id"]]
+        return invoice | {"id": "upcoming_in_double"}
+
+    # Schedules
+
+    def schedule(self, found: Object) -> Object:
+        """Make a schedule from a subscription, with one phase: as it is, until the end of the period."""
+        items = found["items"]["data"]
+        kept = [
+            {
+                "price": item["price"]["id"],
+                "quantity": item["quantity"],
+                "discounts": [],
+                "metadata": {},
+                "tax_rates": item["tax_rates"],
+            }
+            for item in items
+        ]
+        span = {"start_date": items[0]["current_period_start"], "end_date": items[0]["current_period_end"]}
+        phase = {"items": kept, "metadata": {}, "discounts": [], "default_tax_rates": [], "trial_end": None, **span}
+        made = self.make("subscription_schedule", subscription=found["id"], customer=found["customer"])
+        made |= {"phases": [phase], "current_phase": span}
+        found["schedule"] = made["id"]
+        self.emit("subscription_schedule.created", made)
+        return made
+
+    def release(self, schedule: Object) -> Object:
+        """Let a subscription go on without its schedule."""
+        found = self.objects[schedule["subscription"]]
+        schedule |= {"status": "released", "released_at": self.now, "released_subscription": found["id"]}
+        schedule |= {"subscription": None, "current_phase": None}
+        self.emit("subscription_schedule.released", schedule)
+        self.edit(found, schedule=None, cancel_at=None)
+        return schedule
+
+    def _next_phase(self, schedule: Object, phase: Object) -> None:
+        found = self.objects[schedule["subscription"]]
+        by_price = {item["price"]["id"]: item for item in found["items"]["data"]}
+        old = schedule["phases"][schedule["phases"].index(phase) - 1]
+        for before, after in zip(old["items"], phase["items"], strict=True):
+            if before != after:
+                price = self.objects[after["price"]]
+                fields = {"price": price, "quantity": int(after["quantity"])}
+                self._set_item(found, by_price[before["price"]]["id"], fields)
+        schedule["current_phase"] = {name: phase[name] for name in ("start_date", "end_date")}
 
     def _decline(self, invoice: Object) -> None:
         found, attempts = self._subscription(invoice), invoice["attempt_count"]
@@ -213,7 +298,14 @@ class Account:
             if found["status"] == "incomplete":
                 yield found["created"] + 23 * HOUR, partial(self.end, found, "incomplete_expired")
             elif found["status"] not in ENDED:
-                yield found["items"]["data"][0]["current_period_end"], partial(self._renew, found)
+                if found["cancel_at"]:
+                    yield found["cancel_at"], partial(self.end, found)
+                for phase in self.objects[found["schedule"]]["phases"] if found["schedule"] else ():
+                    schedule = self.objects[found["schedule"]]
+                    if phase["start_date"] > schedule["current_phase"]["start_date"]:
+                        yield phase["start_date"], partial(self._next_phase, schedule, phase)
+                ends = [item["current_period_end"] for item in found["items"]["data"]]
+                yield min(ends), partial(self._renew, found)
         for invoice in self.all("invoice"):
             if invoice["next_payment_attempt"] and self._subscription(invoice)["status"] not in ENDED:
                 yield invoice["next_payment_attempt"], partial(self._retry, invoice)
@@ -225,8 +317,9 @@ class Account:
         if found["cancel_at_period_end"]:
             self.end(found)
             return
-        item = found["items"]["data"][0]
-        self._set_item(found, _period(found, item["price"], item["current_period_end"]))
+        for item in found["items"]["data"]:
+            if item["current_period_end"] <= self.now:
+                self._set_item(found, item["id"], _period(found, item["price"], item["current_period_end"]))
         if found["status"] not in UNBILLED:
             self._charge(found, "subscription_cycle")
 

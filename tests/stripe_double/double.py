@@ -144,6 +144,26 @@ class StripeDouble:
         with self.lock:
             return _copy(self.account.end(self.account.objects[subscription]))
 
+    def add_item(self, subscription: str, price: Object, quantity: int = 1, *, first: bool = False) -> None:
+        """Add an item to a subscription at Stripe's dashboard, after the others or before them."""
+        with self.lock:
+            found = self.account.objects[subscription]
+            made, data = self.account.item(found, price, quantity), found["items"]["data"]
+            data = [made, *data] if first else [*data, made]
+            self.account.edit(found, items={**found["items"], "data": data})
+
+    def cancel_in_portal(self, subscription: str) -> None:
+        """Let the customer cancel in the portal: in flexible billing it writes the date, and leaves the flag alone."""
+        with self.lock:
+            found = self.account.objects[subscription]
+            end = max(item["current_period_end"] for item in found["items"]["data"])
+            self.account.edit(found, cancel_at=end, canceled_at=self.now)
+
+    def schedule(self, subscription: str) -> Object:
+        """Let a schedule manage a subscription, as after a downgrade in the portal."""
+        with self.lock:
+            return _copy(self.account.schedule(self.account.objects[subscription]))
+
     def delete_customer(self, customer: str) -> None:
         """Delete a customer, whose subscriptions end."""
         with self.lock:

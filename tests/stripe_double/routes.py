@@ -214,6 +214,12 @@ def _create_session(
     return made
 
 
+@on("GET", "/v1/checkout/sessions", *PAGED)
+def _sessions(account: Account, *, customer: Any = None, status: Any = None, **page: str) -> Object:
+    found = _only(account.all("checkout.session"), customer=customer, status=status)
+    return _listed(found, "/v1/checkout/sessions", **page)
+
+
 @on("GET", "/v1/checkout/sessions/{id}")
 def _session(account: Account, found: str) -> Object:
     return account.find("checkout.session", found)
@@ -266,24 +272,46 @@ def _create_subscription(
 
 
 @on("GET", "/v1/subscriptions/{id}")
-def _subscription(account: Account, found: str) -> Object:
-    return account.find("subscription", found)
+def _subscription(account: Account, found: str, *, expand: Any = None) -> Object:
+    return _shown(account, account.find("subscription", found), expand, "schedule")
+
+
+def _shown(account: Account, found: Object, expand: Any, name: str) -> Object:
+    """Return a subscription with the first ten of its items, and with its schedule if it is to be expanded."""
+    items = found["items"]
+    shown = {**found, "items": {**items, "data": items["data"][:10], "has_more": len(items["data"]) > 10}}
+    if found["schedule"] and name in (expand or ()):
+        shown["schedule"] = account.objects[found["schedule"]]
+    return shown
+
+
+@on("GET", "/v1/subscription_items", *PAGED)
+def _items(account: Account, *, subscription: Any = ..., **page: str) -> Object:
+    found = account.find("subscription", subscription, 400)
+    return _listed(found["items"]["data"][::-1], "/v1/subscription_items", **page)
 
 
 @on("GET", "/v1/subscriptions", *PAGED)
 def _subscriptions(
-    account: Account, *, customer: Any = None, price: Any = None, status: Any = None, **page: str
+    account: Account,
+    *,
+    customer: Any = None,
+    price: Any = None,
+    status: Any = None,
+    expand: Any = None,
+    **page: str,
 ) -> Object:
     found = _only(account.all("subscription"), customer=customer)
     if price:
-        found = [each for each in found if each["items"]["data"][0]["price"]["id"] == price]
+        found = [each for each in found if price in [item["price"]["id"] for item in each["items"]["data"]]]
     if status is None:
         found = [each for each in found if each["status"] != "canceled"]
     elif status == "ended":
         found = [each for each in found if each["status"] in ENDED]
     elif status != "all":
         found = _only(found, status=status)
-    return _listed(found, "/v1/subscriptions", **page)
+    listed = _listed(found, "/v1/subscriptions", **page)
+    return {**listed, "data": [_shown(account, each, expand, "data.schedule") for each in listed["data"]]}
 
 
 @on("POST", "/v1/subscriptions/{id}")
@@ -293,36 +321,123 @@ def _update_subscription(
     *,
     items: Any = None,
     cancel_at_period_end: Any = None,
+    cancel_at: Any = None,
+    pause_collection: Any = None,
     metadata: Any = None,
     proration_behavior: str = "create_prorations",
     payment_behavior: str = "allow_incomplete",
 ) -> Object:
     subscription = account.find("subscription", found)
-    if subscription["status"] in ENDED and (items or cancel_at_period_end):
+    if subscription["status"] in ENDED and (items or cancel_at_period_end or cancel_at is not None):
         said = "A canceled subscription can only update its cancellation_details and metadata."
         raise Refused(400, said)
+    if cancel_at_period_end and cancel_at is not None:
+        raise Refused(400, "You may only specify one of these parameters: cancel_at, cancel_at_period_end.")
+    if (cancel_at_period_end or cancel_at is not None) and subscription["schedule"]:
+        said = (
+            f"The subscription is managed by the subscription schedule `{subscription['schedule']}`, and updating any"
+        )
+        raise Refused(400, f"{said} cancelation behavior directly is not allowed. Please update the schedule instead.")
     if items:
         _change_item(account, subscription, items, payment_behavior)
     if cancel_at_period_end:
         _cancel_later(account, subscription, later=_true(cancel_at_period_end))
+    if cancel_at is not None:
+        _cancel_at(account, subscription, cancel_at)
+    if pause_collection is not None:
+        paused = {"behavior": pause_collection["behavior"], "resumes_at": None} if pause_collection else None
+        account.edit(subscription, pause_collection=paused)
     return account.edit(subscription, metadata=_merged(subscription, metadata))
 
 
 def _change_item(account: Account, subscription: Object, items: Any, behavior: str) -> None:
-    price = _on_sale(account, items)
-    if items[0].get("id") != subscription["items"]["data"][0]["id"]:
-        raise Refused(400, "this double changes the one item of a subscription", param="items[0][id]")
-    account.switch(subscription, price, behavior)
+    item, price, quantity = _changed_item(account, subscription, items)
+    account.switch(subscription, item["id"], price, quantity, behavior)
+
+
+def _changed_item(account: Account, subscription: Object, items: Any) -> tuple[Object, Object, int]:
+    """Return the item to change, its new price, and how many: one unless it is said."""
+    price, present = _on_sale(account, items), {item["id"]: item for item in subscription["items"]["data"]}
+    item = present.get(items[0].get("id"))
+    if item is None:
+        raise Refused(400, "this double changes one item of a subscription", param="items[0][id]")
+    if price["currency"] != subscription["currency"]:
+        raise Refused(400, "The currency of a subscription cannot be changed.", param="items[0][price]")
+    if any(each["price"]["id"] == price["id"] for each in present.values() if each is not item):
+        raise Refused(400, f"Cannot add multiple subscription items with the same plan: {price['id']}")
+    return item, price, int(items[0].get("quantity", 1))
 
 
 def _cancel_later(account: Account, subscription: Object, *, later: bool) -> None:
-    end = subscription["items"]["data"][0]["current_period_end"]
+    ends = {item["current_period_end"] for item in subscription["items"]["data"]}
+    if later and len(ends) > 1:
+        raise Refused(400, "cancel_at_period_end cannot be set for a subscription with several periods.")
     account.edit(
         subscription,
         cancel_at_period_end=later,
-        cancel_at=end if later else None,
+        cancel_at=max(ends) if later else None,
         canceled_at=account.now if later else None,
     )
+
+
+def _cancel_at(account: Account, subscription: Object, at: str) -> None:
+    ends = [item["current_period_end"] for item in subscription["items"]["data"]]
+    when = None if at == "" else max(ends) if at == "max_period_end" else int(at)
+    account.edit(subscription, cancel_at=when, cancel_at_period_end=False, canceled_at=account.now if when else None)
+
+
+@on("POST", "/v1/subscriptions/{id}/resume")
+def _resume(account: Account, found: str) -> Object:
+    subscription = account.find("subscription", found)
+    if subscription["status"] != "paused":
+        raise Refused(400, "Only paused subscriptions can be resumed.")
+    return account.edit(subscription, status="active")
+
+
+@on("GET", "/v1/subscription_schedules/{id}")
+def _schedule(account: Account, found: str) -> Object:
+    return account.find("subscription_schedule", found)
+
+
+@on("POST", "/v1/subscription_schedules")
+def _create_schedule(account: Account, *, from_subscription: Any = ...) -> Object:
+    subscription = account.find("subscription", from_subscription, 400)
+    if subscription["schedule"]:
+        raise Refused(400, "You cannot migrate a subscription that is already attached to a schedule.")
+    return account.schedule(subscription)
+
+
+@on("POST", "/v1/subscription_schedules/{id}")
+def _update_schedule(
+    account: Account, found: str, *, phases: Any = None, end_behavior: str = "release", metadata: Any = None
+) -> Object:
+    schedule = account.find("subscription_schedule", found)
+    schedule |= {"end_behavior": end_behavior, "metadata": metadata or {}}
+    start = None
+    for phase in phases or ():
+        phase |= {"start_date": int(phase.get("start_date") or start or 0), "trial_end": None}
+        months = {"month": 31, "year": 366}[phase.get("duration", {}).get("interval", "month")]
+        start = phase["end_date"] = int(phase.get("end_date") or phase["start_date"] + months * DAY)
+        for item in phase["items"]:
+            account.find("price", item["price"], 400)
+            item["quantity"] = int(item["quantity"])
+    if phases:
+        kept, given = schedule["phases"][0], phases[0]
+        if (kept["start_date"], kept["end_date"]) != (given["start_date"], given["end_date"]):
+            raise Refused(400, "You can not modify the start date of the current phase.")
+        schedule["phases"] = phases
+    account.emit("subscription_schedule.updated", schedule)
+    return schedule
+
+
+@on("POST", "/v1/subscription_schedules/{id}/release")
+def _release_schedule(account: Account, found: str) -> Object:
+    schedule = account.find("subscription_schedule", found)
+    if schedule["status"] not in ("active", "not_started"):
+        raise Refused(
+            400, f"You cannot release a subscription schedule that is currently in the `{schedule['status']}` status."
+        )
+    return account.release(schedule)
 
 
 @on("DELETE", "/v1/subscriptions/{id}")
@@ -341,6 +456,40 @@ def _invoices(
     if subscription:
         found = [each for each in found if each["parent"]["subscription_details"]["subscription"] == subscription]
     return _listed(found, "/v1/invoices", **page)
+
+
+@on("POST", "/v1/invoices/create_preview")
+def _preview(account: Account, *, subscription: Any = ..., subscription_details: Any = ...) -> Object:
+    found = account.find("subscription", subscription, 400)
+    return account.preview(found, *_changed_item(account, found, subscription_details["items"]))
+
+
+@on("GET", "/v1/invoices/{id}/lines", *PAGED)
+def _lines(account: Account, found: str, **page: str) -> Object:
+    return _listed(account.find("invoice", found)["lines"]["data"][::-1], f"/v1/invoices/{found}/lines", **page)
+
+
+@on("GET", "/v1/invoice_payments", *PAGED)
+def _payments(account: Account, *, invoice: Any = None, status: Any = None, **page: str) -> Object:
+    found = _only(account.all("invoice_payment"), invoice=invoice, status=status)
+    return _listed(found, "/v1/invoice_payments", **page)
+
+
+@on("GET", "/v1/refunds", *PAGED)
+def _refunds(account: Account, *, payment_intent: Any = None, **page: str) -> Object:
+    return _listed(_only(account.all("refund"), payment_intent=payment_intent), "/v1/refunds", **page)
+
+
+@on("POST", "/v1/refunds")
+def _refund(account: Account, *, payment_intent: Any = ..., amount: Any = None) -> Object:
+    paid = [each for each in account.all("invoice_payment") if each["payment"]["payment_intent"] == payment_intent]
+    if not paid:
+        raise Refused(404, f"No such payment_intent: '{payment_intent}'", "resource_missing", param="payment_intent")
+    refunded = sum(each["amount"] for each in _only(account.all("refund"), payment_intent=payment_intent))
+    wanted = int(amount) if amount else paid[0]["amount_paid"] - refunded
+    if not wanted or wanted > paid[0]["amount_paid"] - refunded:
+        raise Refused(400, "Refund amount is greater than unrefunded amount on charge.", param="amount")
+    return account.announce("refund", payment_intent=payment_intent, amount=wanted, currency=paid[0]["currency"])
 
 
 @on("GET", "/v1/invoices/{id}")

@@ -13,11 +13,14 @@ CLASSES: dict[str, type[stripe.StripeObject]] = {
     "customer": stripe.Customer,
     "event": stripe.Event,
     "invoice": stripe.Invoice,
+    "invoice_payment": stripe.InvoicePayment,
     "line_item": stripe.InvoiceLineItem,
     "price": stripe.Price,
     "product": stripe.Product,
+    "refund": stripe.Refund,
     "subscription": stripe.Subscription,
     "subscription_item": stripe.SubscriptionItem,
+    "subscription_schedule": stripe.SubscriptionSchedule,
 }
 
 
@@ -54,6 +57,14 @@ def test_a_field_that_the_sdk_dropped_is_found() -> None:
         (stripe.SubscriptionItem, "current_period_end"),
         (stripe.Subscription, "billing_cycle_anchor"),
         (stripe.Subscription, "cancel_at_period_end"),
+        (stripe.Subscription, "cancel_at"),
+        (stripe.Subscription, "pause_collection"),
+        (stripe.Subscription, "schedule"),
+        (stripe.Subscription, "trial_end"),
+        (stripe.SubscriptionSchedule, "current_phase"),
+        (stripe.SubscriptionSchedule, "phases"),
+        (stripe.InvoicePayment, "amount_paid"),
+        (stripe.InvoicePayment, "payment"),
     ],
 )
 def test_what_is_read_is_where_the_sdk_says(known: type, field: str) -> None:

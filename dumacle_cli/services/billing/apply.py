@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import DumacleError, Exit, NotApplied
 from dumacle_cli.ids import parse_id
-from dumacle_cli.services.billing import BillingContext, inbox, objects
-from dumacle_cli.services.billing.objects import SubscriptionState
+from dumacle_cli.services.billing import BillingContext, inbox, objects, review
+from dumacle_cli.services.billing.objects import Item, SubscriptionState
 from dumacle_cli.store import models, plans, quotas, subscriptions
 from dumacle_cli.store import stripe as store
 from dumacle_cli.store.stripe import Claim, Target
@@ -67,6 +67,8 @@ def _claim(context: BillingContext, object_id: str) -> Claim | None:
 def _apply_claimed(context: BillingContext, claim: Claim) -> str:
     try:
         found = _fetch(context.stripe, claim)
+        if claim.kind == "customer" and found:
+            _tell_email(context, claim.id)
         with context.database.session() as session:
             return apply(session, claim, found, context.installation)
     except DumacleError as error:
@@ -80,6 +82,16 @@ def _fetch(stripe: "StripeAccount", claim: Claim) -> "Object | None":
         reason = f"it is a {modes[not stripe.livemode]}-mode object, and the key is a {modes[stripe.livemode]}-mode key"
         raise NotApplied(reason=reason)
     return stripe.fetch(claim.kind, claim.id)
+
+
+def _tell_email(context: BillingContext, customer: str) -> None:
+    """Give Stripe the new e-mail address and name of a user whose address was changed here."""
+    with context.database.session(read_only=True) as session:
+        user = store.moved_user(session, customer)
+    if user:
+        context.stripe.update_customer(customer, user.email, user.name)
+        with context.database.session() as session:
+            store.save_told_email(session, user.id, user.email)
 
 
 def apply(session: Session, claim: Claim, found: "Object | None", installation: str) -> str:
@@ -110,11 +122,11 @@ def postpone(session: Session, claim: Claim, error: DumacleError) -> str:
     return "dead" if final else "parked"
 
 
-# Checkouts, invoices, customers
+# Checkouts, invoices, schedules, customers
 
 
 def _apply_reference(session: Session, kind: str, found: "Object | None") -> Applied:
-    """Apply an invoice or a checkout session by requesting a refresh of the objects it refers to."""
+    """Apply an invoice, a checkout session or a schedule by requesting a refresh of the objects it refers to."""
     try:
         targets = objects.targets(kind, found) if found else []
     except (LookupError, TypeError, AttributeError) as fault:
@@ -156,7 +168,7 @@ def _owner(session: Session, metadata: Mapping[str, str], customer: str, install
 def _apply_subscription(session: Session, id_: str, found: "Object | None", installation: str) -> Applied:
     """Save a subscription, and choose again which of the user's subscriptions is current.
 
-    Raises NotApplied if there is no such user or plan, or if Stripe returned a status that is not known.
+    Raises NotApplied if there is no such user or plan.
     """
     state = objects.subscription_state(found) if found else None
     user_id = subscriptions.user_of(session, id_)
@@ -171,29 +183,53 @@ def _apply_subscription(session: Session, id_: str, found: "Object | None", inst
         _save(session, user_id, state)
     else:
         subscriptions.end_missing(session, id_)
-    warning = _choose_current(session, user_id, id_, state, before)
-    return Applied("applied", warning, state.stored() if state else None)
+    _choose_current(session, user_id, id_, state, before)
+    warning = "; ".join(each.sentence for each in review.findings(session, user_id) if each.subscription == id_)
+    return Applied("applied", warning or None, state.stored() if state else None)
 
 
 def _save(session: Session, user_id: int, state: SubscriptionState) -> None:
-    if state.status not in models.plans.SUBSCRIPTION_STATUSES:
-        raise NotApplied(reason=f"status {state.status!r} is not known")
-    plan_id = plans.sold_as(session, state.prices, state.products)
-    if plan_id is None:
+    sold = plan_items(session, state)
+    if not sold:
         raise NotApplied(reason=f"no plan has the price {', '.join(state.prices)}")
+    item, plan = sold[0]
+    following = [next_ for next_ in plans.sold(session, state.next_prices, ()) if next_.id != plan.id]
     subscriptions.save(
         session,
         state.has_ended,
         user_id=user_id,
-        plan_id=plan_id,
-        status=state.status,
+        plan_id=plan.id,
+        status=state.status if state.is_known else None,
+        unknown_status=None if state.is_known else state.status,
         id=state.id,
         customer=state.customer,
-        period_start=state.period_start,
-        period_end=state.period_end,
+        period_start=item.period_start,
+        period_end=item.period_end,
         cancel_at_period_end=state.cancel_at_period_end,
+        cancel_at=state.cancel_at,
+        trial_end=state.trial_end,
+        pause_collection=state.pause_collection,
+        resumes_at=state.resumes_at,
+        quantity=item.quantity,
+        plan_items=len(sold),
+        schedule=state.schedule,
+        next_plan_id=following[0].id if following else None,
         started_at=state.started_at,
         ended_at=state.ended_at,
+    )
+
+
+def plan_items(session: Session, state: SubscriptionState) -> list[tuple[Item, models.Plan]]:
+    """Return the items of a subscription that are prices of plans, the dearest plan first; the others are add-ons.
+
+    They are recognised by price, then by product: a price that was replaced keeps its product.
+    """
+    sold = plans.sold(session, state.prices, state.products)
+    by_price = {plan.stripe_price_id: plan for plan in sold}
+    by_product = {plan.stripe_product_id: plan for plan in reversed(sold)}
+    found = [(item, by_price.get(item.price) or by_product.get(item.product)) for item in state.items]
+    return sorted(
+        ((item, plan) for item, plan in found if plan), key=lambda each: (-each[1].price, each[1].id, each[0].id)
     )
 
 
@@ -203,12 +239,14 @@ Entitlement = tuple[int, int] | None
 
 def _choose_current(
     session: Session, user_id: int, id_: str, state: SubscriptionState | None, before: Entitlement
-) -> str | None:
-    """Choose a user's current subscription, grant its pod, move the quota anchor; return a warning for operators."""
+) -> None:
+    """Choose a user's current subscription, or the plan to fall back on; grant its pod, move the quota anchor."""
     rows = subscriptions.open_subscriptions(session, user_id)
     current = min(rows, key=_rank, default=None)
     touched = {row.stripe_subscription_id for row in rows if row is current or row.ended_at is None}
     subscriptions.set_current(session, user_id, current.id if current else None)
+    if current is None:
+        subscriptions.fall_back(session, user_id, id_)
     after = _entitlement(subscriptions.open_subscriptions(session, user_id))
     if after and after != before:
         subscriptions.grant_pods(session, [user_id], [after[1]])
@@ -217,8 +255,6 @@ def _choose_current(
     # The anchor is in the state of the other subscription, and its warning may have come or gone with this one.
     if others := sorted(other for other in touched if other and other != id_):
         inbox.request_refresh(session, [("subscription", other) for other in others])
-    paid = sorted(row.stripe_subscription_id for row in rows if row.stripe_subscription_id and _entitles(row))
-    return f"user {user_id} pays for {' and '.join(paid)}" if len(paid) > 1 and id_ in paid else None
 
 
 def _rank(row: models.Subscription) -> tuple[int, datetime, str]:

@@ -21,6 +21,7 @@ Status = Literal["received", "applied", "ignored", "foreign", "parked", "dead"]
 # The prefix of an event's type -> the kind of its object; events of all other types are stored and ignored.
 _WATCHED = {
     "customer.subscription.": "subscription",
+    "subscription_schedule.": "subscription_schedule",
     "checkout.session.completed": "checkout.session",
     "checkout.session.async_payment_succeeded": "checkout.session",
     "invoice.paid": "invoice",

@@ -11,36 +11,25 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.clients.stripe import Tags
+from dumacle_cli.clients.stripe import Object
 from dumacle_cli.errors import Conflict, SaleBusy, UserDisabled
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import plans, users
-from dumacle_cli.services.billing import BillingContext, apply, inbox, subscriptions
-from dumacle_cli.services.billing.objects import tags
+from dumacle_cli.services.billing import BillingContext, accounts, apply, changes, inbox
+from dumacle_cli.services.billing.accounts import Account, Fetched
+from dumacle_cli.services.billing.objects import SubscriptionState
 from dumacle_cli.services.billing.subscriptions import Subscription
 from dumacle_cli.store import stripe
 from dumacle_cli.units import SecretUrl
 
 
 @dataclass(frozen=True, slots=True)
-class Buyer:
-    """A user whom Stripe bills, with their customer there if it exists, and the tags of objects made for them."""
-
-    id: int
-    email: str
-    name: str
-    customer: str | None
-    tags: Tags
-
-
-@dataclass(frozen=True, slots=True)
 class Order:
-    """The plan and price that a user buys, and the subscription for which Stripe bills them already."""
+    """The plan and price that a user buys."""
 
-    buyer: Buyer
+    buyer: Account
     plan: str
     price: str
-    present: Subscription | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +56,41 @@ class Portal:
 # Customers
 
 
-def buyer(session: Session, reference: str, installation: str) -> Buyer:
+def buyer(session: Session, reference: str, installation: str) -> Account:
     """Return the user to bill; raises NotFound or UserDisabled."""
     user = users.get(session, reference)
     if user.status == "disabled":
         raise UserDisabled(user=user.email)
-    customer = stripe.customer_of(session, user.id)
-    return Buyer(user.id, user.email, user.name, customer, tags(installation, user=str(user.id)))
+    return accounts.account(session, str(user.id), installation)
 
 
-def ensure_customer(context: BillingContext, user: Buyer) -> str:
-    """Return the id of a user's customer at Stripe, created if there is none."""
-    if user.customer:
-        return user.customer
-    # The operation is named after the user, so that two commands at once create one customer.
-    made = context.stripe.create_customer(user.email, user.name, user.tags, f"customer:{user.id}")
+def ensure_customer(context: BillingContext, user: Account) -> str:
+    """Return the id of a user's customer at Stripe, created if there is none, and with the e-mail address of the user.
+
+    An address that the customer gave Stripe themselves stays, unless the user got another one here since.
+    """
+    found = context.stripe.fetch("customer", user.customer) if user.customer else None
+    if found is None:
+        return _create_customer(context, user)
+    if user.told_email != user.email:
+        if found["email"] != user.email:
+            context.stripe.update_customer(found["id"], user.email, user.name)
+        with context.database.session() as session:
+            stripe.save_told_email(session, user.id, user.email)
+    return str(found["id"])
+
+
+def _create_customer(context: BillingContext, user: Account) -> str:
+    # The operation is named after the user and the customer lost, so that two commands at once create one customer.
+    operation = f"customer:{user.id}:{user.customer}" if user.customer else f"customer:{user.id}"
+    made = context.stripe.create_customer(user.email, user.name, user.tags, operation)
     # Stripe repeats that answer for a day, even if the customer was deleted since.
     if context.stripe.fetch("customer", made["id"]) is None:
         made = context.stripe.create_customer(user.email, user.name, user.tags, context.operation)
     with context.database.session() as session:
-        return stripe.save_customer(session, user.id, made["id"])
+        if user.customer:
+            stripe.delete_customer(session, user.customer)
+        return stripe.save_customer(session, user.id, made["id"], user.email)
 
 
 @contextmanager
@@ -106,8 +110,9 @@ def locked(context: BillingContext, customer: str, user: str) -> Iterator[None]:
         apply.apply_object(context, customer)
 
 
-def portal(context: BillingContext, user: Buyer, return_url: str) -> Portal:
-    """Create a link to Stripe's customer portal for a user."""
+def portal(context: BillingContext, user: Account, return_url: str) -> Portal:
+    """Create a link to Stripe's customer portal for a user, whose subscriptions are applied as they are there now."""
+    accounts.fetch(context, user)
     customer = ensure_customer(context, user)
     return Portal(user.email, customer, context.stripe.portal(customer, return_url, context.operation)["url"])
 
@@ -121,15 +126,25 @@ def order(session: Session, reference: str, plan: str, installation: str) -> Ord
     price = plans.for_sale(session, plan).stripe_price_id
     if price is None:
         raise Conflict(reason=f"plan {plan} is not published to Stripe", advice=f"dumacle plans push {quoted(plan)}")
-    return Order(user, plan, price, subscriptions.billed(session, user.id))
+    return Order(user, plan, price)
 
 
-def completed(wanted: Order) -> Sale | None:
-    """Return the result of the same order made before, or None; raises Conflict if Stripe bills for another plan."""
-    if wanted.present and wanted.present.plan != wanted.plan:
-        reason = f"Stripe already bills {wanted.buyer.email} for plan {wanted.present.plan}"
+def completed(wanted: Order, fetched: list[Fetched]) -> Sale | None:
+    """Return the sale if Stripe charges the user for this plan already, or None if it charges for nothing.
+
+    Raises Conflict if it charges for another plan, or for something that is no plan.
+    """
+    found = accounts.the_one(wanted.buyer, fetched)
+    if found is None:
+        return None
+    if found.plan != wanted.plan:
+        reason = f"Stripe already bills {wanted.buyer.email} for plan {found.plan}"
         raise Conflict(reason=reason, advice=f"dumacle plans change {quoted(wanted.buyer.email)} {quoted(wanted.plan)}")
-    return sale(wanted.present) if wanted.present else None
+    return _sold(wanted, found.state, found.plans[0].item.period_end)
+
+
+def _sold(wanted: Order, state: SubscriptionState, period_end: datetime) -> Sale:
+    return Sale(wanted.buyer.email, wanted.plan, state.status, state.id, period_end, None)
 
 
 def sale(found: Subscription) -> Sale:
@@ -142,35 +157,68 @@ def preview(wanted: Order, status: str) -> Sale:
     return Sale(wanted.buyer.email, wanted.plan, status, None, None, None)
 
 
-def checkout(context: BillingContext, wanted: Order, success_url: str, cancel_url: str) -> Sale:
-    """Create a page on which the user subscribes by paying; raises Conflict if Stripe bills them already."""
-    customer = ensure_customer(context, wanted.buyer)
-    _refuse_second(context, wanted, customer)
-    page = context.stripe.checkout(
-        customer, wanted.price, success_url, cancel_url, wanted.buyer.tags, context.operation
-    )
-    return replace(preview(wanted, page["status"]), url=page["url"])
+def checkout(context: BillingContext, wanted: Order, success_url: str, cancel_url: str) -> tuple[Sale, bool]:
+    """Return the one page on which the user can subscribe by paying, and whether it or a subscription is new.
 
-
-def subscribe(context: BillingContext, wanted: Order) -> Sale:
-    """Subscribe a user by charging the payment method on file.
-
-    Raises Conflict if Stripe bills them already, SaleBusy while another command subscribes them, or StripeRefused if
-    the payment fails; then nothing is created.
+    Pages for other plans are closed, so that nobody pays twice. Raises Conflict if Stripe bills the user already, or
+    SaleBusy while another command sells to them.
     """
     customer = ensure_customer(context, wanted.buyer)
     with locked(context, customer, wanted.buyer.email):
-        _refuse_second(context, wanted, customer)
+        page = _reuse(context, wanted, customer, success_url, cancel_url)
+        if sale := completed(wanted, _present(context, wanted, customer)):
+            return sale, False
+        made = page or _new_page(context, wanted, customer, success_url, cancel_url)
+    return replace(preview(wanted, made["status"]), url=made["url"]), page is None
+
+
+def _present(context: BillingContext, wanted: Order, customer: str) -> list[Fetched]:
+    return accounts.fetch(context, replace(wanted.buyer, customer=customer))
+
+
+def _reuse(
+    context: BillingContext, wanted: Order, customer: str, success_url: str = "", cancel_url: str = ""
+) -> Object | None:
+    """Close the open pages of a customer, except one for this order, which is returned."""
+    kept = None
+    for page in context.stripe.open_checkouts(customer):
+        same = page["metadata"].get("price"), page.get("success_url"), page.get("cancel_url")
+        if kept is None and same == (wanted.price, success_url, cancel_url):
+            kept = page
+        else:
+            context.stripe.expire_checkout(page["id"])
+    return kept
+
+
+def _new_page(context: BillingContext, wanted: Order, customer: str, success_url: str, cancel_url: str) -> Object:
+    given = customer, wanted.price, success_url, cancel_url, wanted.buyer.tags
+    page = context.stripe.checkout(*given, context.operation)
+    # Stripe repeats the answer to an operation for a day, also if that page was closed since.
+    present = context.stripe.fetch("checkout.session", page["id"])
+    if present and present["status"] == "open":
+        return page
+    return context.stripe.checkout(*given, f"{context.operation}:{page['id']}")
+
+
+def subscribe(context: BillingContext, wanted: Order) -> tuple[Sale, bool]:
+    """Subscribe a user by charging the payment method on file; return whether they were not subscribed before.
+
+    Raises Conflict if Stripe bills them for another plan, SaleBusy while another command sells to them, or
+    StripeRefused if the payment fails; then nothing is created.
+    """
+    customer = ensure_customer(context, wanted.buyer)
+    with locked(context, customer, wanted.buyer.email):
+        close_pages(context, customer)
+        if sale := completed(wanted, _present(context, wanted, customer)):
+            return sale, False
         found = context.stripe.subscribe(customer, wanted.price, wanted.buyer.tags, context.operation)
-    made = subscriptions.applied(context, wanted.buyer.email, found)
-    return replace(preview(wanted, made.status), stripe_id=made.id, current_period_end=made.period_end)
+    state = changes.applied(context, wanted.buyer.email, found["id"])
+    return _sold(wanted, state, state.items[0].period_end), True
 
 
-def _refuse_second(context: BillingContext, wanted: Order, customer: str) -> None:
-    """Refuse an order if Stripe itself lists a billed subscription: its event may not have arrived yet."""
-    for found in context.stripe.subscriptions(customer):
-        if found["status"] in subscriptions.BILLED:
-            email = quoted(wanted.buyer.email)
-            reason = f"Stripe already bills {wanted.buyer.email}, for {found['id']}"
-            advice = f"dumacle plans sync --user {email}, then: dumacle plans change {email} {quoted(wanted.plan)}"
-            raise Conflict(reason=reason, advice=advice)
+def close_pages(context: BillingContext, customer: str) -> int:
+    """Close all pages on which a customer could still subscribe by paying; return how many there were."""
+    pages = context.stripe.open_checkouts(customer)
+    for page in pages:
+        context.stripe.expire_checkout(page["id"])
+    return len(pages)

@@ -1,32 +1,29 @@
 """Subscriptions: the plan of each user. Unbilled ones are changed in the database, billed ones at Stripe."""
 
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NotFound, NotMirrored, UsageError
-from dumacle_cli.escapes import quoted
+from dumacle_cli.errors import NotFound, UsageError
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import plans, users
-from dumacle_cli.services.billing import BillingContext, apply
-from dumacle_cli.services.billing.objects import SubscriptionState, subscription_state
+from dumacle_cli.services.billing.objects import BILLED
 from dumacle_cli.store import models, paging
 from dumacle_cli.store import subscriptions as store
 
-if TYPE_CHECKING:
-    from dumacle_cli.clients.stripe import Object
-
 Status = Literal["active", "trialing", "past_due", "unpaid", "canceled", "incomplete", "incomplete_expired", "paused"]
-
-# Not `incomplete`: its first payment never succeeded, so the user may still subscribe.
-BILLED = ("active", "trialing", "past_due", "unpaid", "paused")
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A user's plan, with the status names of Stripe; a subscription without `stripe_id` is unbilled."""
+    """A user's plan, with the status names of Stripe; a subscription without `stripe_id` is unbilled.
+
+    It ends at `cancel_at`, after which the user is on `fallback_plan`; `next_plan` follows at the end of the period.
+    While `pause_collection` is set, invoices are not paid: until `resumes_at`, or for good. `unknown_status` is what
+    Stripe says if this release does not know it; the status before holds.
+    """
 
     id: int
     user: str
@@ -36,6 +33,14 @@ class Subscription:
     current_period_start: datetime | None
     current_period_end: datetime | None
     cancel_at_period_end: bool
+    cancel_at: datetime | None
+    next_plan: str | None
+    fallback_plan: str | None
+    trial_end: datetime | None
+    pause_collection: str | None
+    resumes_at: datetime | None
+    quantity: int
+    unknown_status: str | None
     started_at: datetime
     ended_at: datetime | None
 
@@ -47,7 +52,7 @@ class Subscription:
 
 def view(found: store.Found) -> Subscription:
     """Convert a row to the result that commands print."""
-    row, user, plan = found
+    row, user, plan, following, fallback = found
     return Subscription(
         id=row.id,
         user=user,
@@ -57,6 +62,14 @@ def view(found: store.Found) -> Subscription:
         current_period_start=row.current_period_start,
         current_period_end=row.current_period_end,
         cancel_at_period_end=row.cancel_at_period_end,
+        cancel_at=row.cancel_at,
+        next_plan=following,
+        fallback_plan=fallback,
+        trial_end=row.trial_end,
+        pause_collection=row.pause_collection,
+        resumes_at=row.resumes_at,
+        quantity=row.quantity,
+        unknown_status=row.unknown_status,
         started_at=row.started_at,
         ended_at=row.ended_at,
     )
@@ -103,10 +116,9 @@ def _find(session: Session, reference: str) -> store.Found | None:
     return store.find_at_stripe(session, reference) if reference.isprintable() else None
 
 
-def billed(session: Session, user_id: int) -> Subscription | None:
-    """Return the subscription for which Stripe bills a user now, or None."""
-    found = store.latest(session, user_id)
-    return view(found) if found and view(found).is_billed and found[0].status in BILLED else None
+def billed(session: Session, user_id: int) -> list[str]:
+    """Return the ids at Stripe of the subscriptions for which it bills a user, as far as it is known here."""
+    return list(store.open_ids(session, user_id, BILLED))
 
 
 # Unbilled subscriptions
@@ -137,60 +149,3 @@ def stop(session: Session, reference: str) -> tuple[Subscription, bool]:
     user = users.get_any(session, reference, lock=True)
     changed = plans.unassign(session, user)
     return _of(session, user), changed
-
-
-# Billed subscriptions: no transaction is open during a request to Stripe
-
-
-def change(context: BillingContext, current: Subscription, plan: str, price: str) -> Subscription:
-    """Move a subscription to another plan now, prorated; raises StripeRefused if nothing was changed."""
-    found = context.stripe.change(_at_stripe(context, current), price, context.operation)
-    return _updated(context, preview_change(current, plan), found)
-
-
-def cancel(context: BillingContext, current: Subscription, *, now: bool) -> Subscription:
-    """End a subscription now, or at the end of the paid period."""
-    found = _at_stripe(context, current)
-    if found["status"] not in models.plans.FINAL_STATUSES:
-        found = context.stripe.cancel(found["id"], now=now)
-    return _updated(context, current, found)
-
-
-def preview_change(current: Subscription, plan: str) -> Subscription:
-    """Return a subscription as it would be after a move to another plan."""
-    return replace(current, plan=plan)
-
-
-def preview_cancel(current: Subscription, *, now: bool) -> Subscription:
-    """Return a subscription as it would be after its cancellation."""
-    if not now:
-        return replace(current, cancel_at_period_end=True)
-    return replace(current, status="canceled", ended_at=datetime.now(UTC))
-
-
-def _at_stripe(context: BillingContext, current: Subscription) -> "Object":
-    found = context.stripe.fetch("subscription", current.stripe_id or "")
-    if found is None:
-        reason = f"Stripe has no subscription {current.stripe_id} of {current.user}"
-        raise Conflict(reason=reason, advice=f"dumacle plans sync --user {quoted(current.user)}")
-    return found
-
-
-def _updated(context: BillingContext, current: Subscription, found: "Object") -> Subscription:
-    state = applied(context, current.user, found)
-    return replace(
-        current,
-        status=state.status,
-        current_period_start=state.period_start,
-        current_period_end=state.period_end,
-        cancel_at_period_end=state.cancel_at_period_end,
-        ended_at=state.ended_at,
-    )
-
-
-def applied(context: BillingContext, user: str, found: "Object") -> SubscriptionState:
-    """Apply a subscription that Stripe returned, unless a worker is already applying it; raises NotMirrored."""
-    status = apply.refresh(context, ("subscription", found["id"]))
-    if status not in ("applied", None):
-        raise NotMirrored(subscription=found["id"], user=user)
-    return subscription_state(found)

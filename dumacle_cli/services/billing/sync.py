@@ -19,8 +19,8 @@ from dumacle_cli.services.billing import BillingContext, apply, objects
 from dumacle_cli.store import stripe, subscriptions
 
 BATCH = 100
-Finding = Literal["same", "foreign", "missed", "unseen"]
-Compared = tuple[str, Finding]
+Difference = Literal["same", "foreign", "missed", "unseen"]
+Compared = tuple[str, Difference]
 """The id of a subscription at Stripe, and how it compares."""
 
 
@@ -36,7 +36,8 @@ class SyncScope:
 class SyncResult:
     """The number of subscriptions: at Stripe (`seen`), of other applications, and different from or missing here.
 
-    `unseen` ones are here and were not listed by Stripe; `failed` ones could not be updated.
+    `unseen` ones are here and were not listed by Stripe; `failed` ones could not be updated. `moved` counts customers
+    whose new e-mail address Stripe was given, `findings` what a person has to look at.
     """
 
     seen: int
@@ -44,6 +45,8 @@ class SyncResult:
     missed: int
     unseen: int
     failed: int
+    moved: int
+    findings: int = 0
 
 
 def scope(session: Session, reference: str) -> SyncScope:
@@ -59,17 +62,32 @@ def sync(context: BillingContext, chosen: SyncScope, *, dry_run: bool) -> tuple[
 
     Returns the result, and the error of each failed subscription by its id at Stripe.
     """
-    counts: Counter[Finding] = Counter()
+    counts: Counter[Difference] = Counter()
     failed: list[str] = []
-    for id_, finding in _compare(context, chosen):
-        counts[finding] += 1
-        if finding in ("missed", "unseen") and not dry_run:
+    for id_, difference in _compare(context, chosen):
+        counts[difference] += 1
+        if difference in ("missed", "unseen") and not dry_run:
             status = apply.refresh(context, ("subscription", id_))
             failed += [id_] if status in ("parked", "dead") else []
+    moved = _sync_customers(context, chosen, dry_run=dry_run)
     with context.database.session(read_only=True) as session:
         errors = stripe.errors(session, failed)
     seen = counts.total() - counts["unseen"]
-    return SyncResult(seen, counts["foreign"], counts["missed"], counts["unseen"], len(failed)), errors
+    return SyncResult(seen, counts["foreign"], counts["missed"], counts["unseen"], len(failed), moved), errors
+
+
+def _sync_customers(context: BillingContext, chosen: SyncScope, *, dry_run: bool) -> int:
+    """Give Stripe the e-mail addresses that were changed here, forget deleted customers; return how many changed."""
+    moved, after = 0, 0
+    while True:
+        with context.database.session(read_only=True) as session:
+            rows = stripe.moved_customers(session, chosen.user_id, after, BATCH)
+        if not rows:
+            return moved
+        for after, customer in rows:  # noqa: B007 - the last one is where the next batch begins
+            moved += 1
+            if not dry_run:
+                apply.refresh(context, ("customer", customer))
 
 
 def _compare(context: BillingContext, chosen: SyncScope) -> Iterator[Compared]:
@@ -86,7 +104,8 @@ def _compare(context: BillingContext, chosen: SyncScope) -> Iterator[Compared]:
 
 
 def _at_stripe(context: BillingContext, chosen: SyncScope) -> Iterable[Object]:
-    if chosen.user_id is not None and chosen.customer is None:
+    gone = chosen.customer is not None and context.stripe.fetch("customer", chosen.customer) is None
+    if gone or (chosen.user_id is not None and chosen.customer is None):
         return ()
     return context.stripe.subscriptions(chosen.customer)
 
@@ -100,10 +119,10 @@ def _batches(listed: Iterable[Object]) -> Iterator[list[Object]]:
 def _compare_batch(session: Session, batch: list[Object], installation: str) -> list[Compared]:
     states = stripe.states(session, [found["id"] for found in batch])
     customers = stripe.known_customers(session, [found["customer"] for found in batch])
-    return [(found["id"], _finding(found, states.get(found["id"]), customers, installation)) for found in batch]
+    return [(found["id"], _difference(found, states.get(found["id"]), customers, installation)) for found in batch]
 
 
-def _finding(found: Object, state: Object | None, customers: set[str], installation: str) -> Finding:
+def _difference(found: Object, state: Object | None, customers: set[str], installation: str) -> Difference:
     if state is None:
         return "missed" if _is_ours(found, customers, installation) else "foreign"
     try:

@@ -35,6 +35,13 @@ SUBSCRIPTION_STATUSES = (
 )
 ENTITLED_STATUSES = ("active", "trialing", "past_due")
 FINAL_STATUSES = ("canceled", "incomplete_expired")
+# Deferred, because the schema of the previous release lacks them.
+DETAILS = "details"
+# What a person has to look at: set aside beside another one, not understood, or sold as several plans.
+QUESTIONABLE = (
+    "status NOT IN ('canceled', 'incomplete_expired') AND "
+    "(ended_at IS NOT NULL OR unknown_status IS NOT NULL OR plan_items <> 1)"
+)
 
 
 class Plan(Base):
@@ -79,17 +86,18 @@ class Plan(Base):
 
 
 class Customer(Base):
-    """The customer of a user at Stripe."""
+    """The customer of a user at Stripe, and the e-mail address that Stripe was last given for them."""
 
     __tablename__ = "customers"
 
     user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
     stripe_customer_id: Mapped[Sorted]
+    email: Mapped[str | None] = mapped_column(deferred=True)
     created_at: Mapped[Created]
 
     __table_args__ = (
         times("created_at"),
-        texts(stripe_customer_id=255),
+        texts(stripe_customer_id=255, email=320),
         UniqueConstraint("stripe_customer_id"),
     )
 
@@ -97,7 +105,9 @@ class Customer(Base):
 class Subscription(Base):
     """A user's subscription to a plan; at most one, the current one, has not ended.
 
-    Another open one at Stripe is kept as ended here, with its status at Stripe.
+    Another open one at Stripe is kept as ended here, with its status at Stripe. A status that is not known here is kept
+    beside the last known one. `quantity` and the period are those of the item that is the plan's; `plan_items` counts
+    the items that are prices of plans. `next_plan_id` follows by a schedule, `fallback_plan_id` when it has ended.
     """
 
     __tablename__ = "subscriptions"
@@ -111,14 +121,38 @@ class Subscription(Base):
     current_period_start: Mapped[datetime | None]
     current_period_end: Mapped[datetime | None]
     cancel_at_period_end: Mapped[bool] = mapped_column(server_default=false())
+    cancel_at: Mapped[datetime | None] = mapped_column(deferred=True, deferred_group=DETAILS)
+    trial_end: Mapped[datetime | None] = mapped_column(deferred=True, deferred_group=DETAILS)
+    pause_collection: Mapped[str | None] = mapped_column(deferred=True, deferred_group=DETAILS)
+    resumes_at: Mapped[datetime | None] = mapped_column(deferred=True, deferred_group=DETAILS)
+    unknown_status: Mapped[str | None] = mapped_column(deferred=True, deferred_group=DETAILS)
+    quantity: Mapped[int] = mapped_column(server_default="1", deferred=True, deferred_group=DETAILS)
+    plan_items: Mapped[int] = mapped_column(server_default="1", deferred=True, deferred_group=DETAILS)
+    stripe_schedule_id: Mapped[str | None] = mapped_column(deferred=True, deferred_group=DETAILS)
+    next_plan_id: Mapped[int | None] = mapped_column(
+        ForeignKey("app.plans.id", ondelete="RESTRICT"), deferred=True, deferred_group=DETAILS
+    )
+    fallback_plan_id: Mapped[int | None] = mapped_column(
+        ForeignKey("app.plans.id", ondelete="RESTRICT"), deferred=True, deferred_group=DETAILS
+    )
     started_at: Mapped[Created]
     ended_at: Mapped[datetime | None]
     updated_at: Mapped[Updated]
 
     __table_args__ = (
-        times("current_period_start", "current_period_end", "started_at", "ended_at", "updated_at"),
-        texts(stripe_subscription_id=255, stripe_customer_id=255),
+        times(
+            *("current_period_start", "current_period_end", "cancel_at", "trial_end", "resumes_at"),
+            *("started_at", "ended_at", "updated_at"),
+        ),
+        texts(
+            stripe_subscription_id=255,
+            stripe_customer_id=255,
+            pause_collection=255,
+            unknown_status=255,
+            stripe_schedule_id=255,
+        ),
         one_of("status", SUBSCRIPTION_STATUSES),
+        CheckConstraint("quantity >= 0 AND plan_items >= 0", name="quantity"),
         UniqueConstraint("stripe_subscription_id"),
         Index("uq_subscriptions_user_live", "user_id", unique=True, postgresql_where=text("ended_at IS NULL")),
         Index(None, "user_id", "id"),
@@ -126,4 +160,5 @@ class Subscription(Base):
         # Most are active and found without an index; other statuses may be rare.
         Index("ix_subscriptions_status_id", "status", "id", postgresql_where=text("status <> 'active'")),
         Index(None, "stripe_customer_id", postgresql_where=text("stripe_customer_id IS NOT NULL")),
+        Index("ix_subscriptions_questionable", "user_id", postgresql_where=text(QUESTIONABLE)),
     )

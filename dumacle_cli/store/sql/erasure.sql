@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION app.personal_columns() RETURNS TABLE (table_name text
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     VALUES ('users', 'email'), ('users', 'name'), ('logins', 'role'), ('files', 'path'), ('files', 'error'),
-        ('transcodes', 'error'), ('quota_grants', 'reason');
+        ('transcodes', 'error'), ('quota_grants', 'reason'), ('customers', 'email');
 END;
 
 -- The state of a row in the audit log, or of the first row of a set, without personal data; that there was some still

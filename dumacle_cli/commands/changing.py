@@ -1,0 +1,144 @@
+"""`dumacle plans change|cancel|resume`: another plan, the end of a subscription, and taking either back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.parameters import Plan, User
+from dumacle_cli.commands.selling import billing, warn_of_findings
+from dumacle_cli.context import Context
+from dumacle_cli.errors import NotFound, UsageError
+from dumacle_cli.output.result import Result
+from dumacle_cli.services.billing import accounts, changes, refunds, subscriptions
+from dumacle_cli.services.billing.accounts import Account, Fetched
+from dumacle_cli.services.billing.changes import Changed
+from dumacle_cli.services.billing.refunds import Canceled
+from dumacle_cli.services.billing.subscriptions import Subscription
+from dumacle_cli.units import show_instant
+
+app = CommandGroup("plans")
+UserOrSubscription = Annotated[
+    str, typer.Argument(metavar="USER|ID", help="The user's e-mail address or id, or the subscription's id at Stripe.")
+]
+
+
+@app.acts_outside("change", example="dumacle plans change ada@example.com pro", takes_op_id=True)
+def change(
+    context: Context,
+    user: User,
+    plan: Plan,
+    now: Annotated[
+        bool, typer.Option("--now", help="Also downgrade now, prorated, not at the end of the paid period.")
+    ] = False,
+) -> Result[Changed]:
+    """Move a user to another plan: up now, down at the end of the paid period.
+
+    Stripe prorates an upgrade on the next invoice; --dry-run shows the amount, and a terminal asks first. A plan that
+    is not billed follows when the subscription ends. Usage carries over, and nothing is deleted.
+    """
+    with context.session() as session:
+        known = accounts.account(session, user, context.settings.installation)
+        wanted = changes.wanted(session, plan)
+    chosen, current = _present(context, known)
+    if chosen is None:
+        return context.change(lambda session: changes.move(session, user, plan))
+    way = changes.step(known, chosen, wanted, now=now)
+    if way == "none":
+        return Result(changes.unchanged(current), False)
+    if context.options.dry_run:
+        return Result(changes.preview(billing(context), chosen, current, wanted, way), True)
+    _ask_before_charging(context, chosen, current, wanted, way)
+    done = changes.change(billing(context), chosen, current, wanted, way)
+    warn_of_findings(context, known.id)
+    return Result(done, True)
+
+
+def _ask_before_charging(
+    context: Context, chosen: Fetched, current: Subscription, wanted: changes.WantedPlan, way: changes.Step
+) -> None:
+    if way == "now" and context.console.is_interactive and not context.options.quiet:
+        shown = changes.preview(billing(context), chosen, current, wanted, way)
+        context.confirm(f"Move {current.user} to {wanted.name}, with {shown.prorated} {shown.currency} more to pay?")
+
+
+@app.acts_outside("cancel", example="dumacle plans cancel ada@example.com --yes", takes_op_id=True, confirms=True)
+def cancel(
+    context: Context,
+    user: UserOrSubscription,
+    now: Annotated[bool, typer.Option("--now", help="End it immediately, not at the end of the paid period.")] = False,
+    refund: Annotated[
+        refunds.Share,
+        typer.Option("--refund", help="With --now: refund the unused share, or all of it."),
+    ] = "none",
+) -> Result[Canceled]:
+    """End a user's subscription after the paid period; a free one ends immediately.
+
+    Afterwards the user is on the plan that they had before without billing, if there was one.
+    """
+    if refund != "none" and not now:
+        raise UsageError("--refund needs --now", "dumacle plans cancel")
+    known, named = _account(context, user)
+    chosen, current = _present(context, known, named)
+    if chosen is None:
+        return _cancel_unbilled(context, known, current)
+    at = chosen.state.ended_at or datetime.now(UTC)
+    due = refunds.due_of_subscription(billing(context), chosen.state.id, refund, at)
+    end = None if now else current.cancel_at or current.current_period_end
+    paid_back = f", and refund {refunds.total(due)}" if due else ""
+    when = f"at {show_instant(end)}" if end else "now"
+    context.confirm(f"End the subscription of {current.user} to {current.plan} {when}{paid_back}?")
+    foreseen = changes.preview_cancel(current, chosen.state, now=now)
+    changed = (foreseen.status, foreseen.cancel_at) != (current.status, current.cancel_at) or bool(due)
+    if context.options.dry_run:
+        return Result(refunds.canceled(foreseen, due), changed)
+    done = changes.cancel(billing(context), chosen, current, now=now)
+    if refund != "none":
+        due = refunds.due_of_subscription(billing(context), chosen.state.id, refund, done.ended_at or at)
+        refunds.pay_back(billing(context), due)
+    return Result(refunds.canceled(done, due), changed)
+
+
+def _cancel_unbilled(context: Context, known: Account, current: Subscription) -> Result[Canceled]:
+    if current.ended_at is None:
+        context.confirm(f"End the subscription of {current.user} to {current.plan} now?")
+    return context.change(lambda session: refunds.stop(session, str(known.id)))
+
+
+@app.acts_outside("resume", example="dumacle plans resume ada@example.com", takes_op_id=True)
+def resume(context: Context, user: UserOrSubscription) -> Result[Subscription]:
+    """Keep a subscription: undo its cancellation, a scheduled downgrade, or a pause of payments."""
+    known, named = _account(context, user)
+    chosen, current = _present(context, known, named)
+    if chosen is None:
+        return Result(current, False)
+    if context.options.dry_run:
+        return Result(*changes.preview_resume(current, chosen.state))
+    return Result(*changes.resume(billing(context), chosen, current))
+
+
+def _account(context: Context, reference: str) -> tuple[Account, str]:
+    """Return the account of a user, or of a subscription at Stripe, whose id is returned as well; raises NotFound."""
+    installation = context.settings.installation
+    with context.session() as session:
+        if not reference.startswith("sub_"):
+            return accounts.account(session, reference, installation), ""
+        known = accounts.owner(session, reference, installation)
+    if known is None:
+        raise NotFound("subscription", reference)
+    return known, reference
+
+
+def _present(context: Context, known: Account, named: str = "") -> tuple[Fetched | None, Subscription]:
+    """Return the subscription for which Stripe charges a user now, or None, and what is shown of theirs."""
+    chosen = None
+    if known.is_known:
+        fetched = accounts.fetch(billing(context), known, mirror=not context.options.dry_run)
+        chosen = accounts.the_one(known, fetched, named)
+    with context.session() as session:
+        reference = chosen.state.id if chosen else named or str(known.id)
+        show = subscriptions.show if chosen or named else subscriptions.of
+        return chosen, show(session, reference)
