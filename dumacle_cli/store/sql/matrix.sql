@@ -92,7 +92,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('table', 'audit',                         'S',                  '',                '',  '',            '',            '',              ''),
 ('table', 'stripe_events',
     /* superadmin */ 'S I U',
-    /* admin      */ 'S',
+    /* admin      */ 'S U(status,error,applied_at)',
     /* enduser    */ '',
     /* ingest     */ '',
     /* worker     */ 'S I U',
