@@ -43,8 +43,9 @@ def test_env_example_names_every_setting_and_sets_none() -> None:
     assert all(line == "" or line.startswith("#") for line in lines)
 
 
-def test_the_security_page_names_existing_tests() -> None:
-    named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (TOP / "docs" / "security.md").read_text("utf-8"))
+@pytest.mark.parametrize("page", ["security.md", "data-model.md"])
+def test_a_page_names_existing_tests(page: str) -> None:
+    named = re.findall(r"`(\w+/test_\w+\.py)::(\w+)`", (TOP / "docs" / page).read_text("utf-8"))
     assert len(named) > 20
     assert [(file, name) for file, name in named if f"def {name}(" not in (TOP / "tests" / file).read_text()] == []
 
@@ -54,6 +55,13 @@ def test_the_security_page_names_the_known_releases() -> None:
     numbers = [f"{number // 10_000}.{number % 10_000}" for number in lints.FIXED.values()]
     expected = f"fails before {', '.join(numbers[:-1])} and {numbers[-1]}, the minor releases of {lints.AS_OF}"
     assert expected in text
+
+
+def test_every_field_at_stripe_has_a_test() -> None:
+    table = DATA_MODEL.partition("## Fields at Stripe")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")][1:]
+    assert {row[0].removeprefix("| ") for row in rows} >= {"customer", "subscription", "price", "product", "invoice"}
+    assert [row for row in rows if len(row) != 5 or "::test_" not in row[4]] == []
 
 
 def test_readme_is_read_in_three_minutes() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,11 +14,11 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import NotFound, UsageError
 from dumacle_cli.output.result import Result
 from dumacle_cli.services.billing import accounts, changes, refunds, subscriptions
-from dumacle_cli.services.billing.accounts import Account, Fetched
-from dumacle_cli.services.billing.changes import Changed
-from dumacle_cli.services.billing.refunds import Canceled
-from dumacle_cli.services.billing.subscriptions import Subscription
 from dumacle_cli.units import show_instant
+
+if TYPE_CHECKING:
+    from dumacle_cli.services.billing.accounts import Account, Fetched
+    from dumacle_cli.services.billing.subscriptions import Subscription
 
 app = CommandGroup("plans")
 UserOrSubscription = Annotated[
@@ -34,7 +34,7 @@ def change(
     now: Annotated[
         bool, typer.Option("--now", help="Also downgrade now, prorated, not at the end of the paid period.")
     ] = False,
-) -> Result[Changed]:
+) -> Result[changes.Changed]:
     """Move a user to another plan: up now, down at the end of the paid period.
 
     Stripe prorates an upgrade on the next invoice; --dry-run shows the amount, and a terminal asks first. A plan that
@@ -74,7 +74,7 @@ def cancel(
         refunds.Share,
         typer.Option("--refund", help="With --now: refund the unused share, or all of it."),
     ] = "none",
-) -> Result[Canceled]:
+) -> Result[refunds.Canceled]:
     """End a user's subscription after the paid period; a free one ends immediately.
 
     Afterwards the user is on the plan that they had before without billing, if there was one.
@@ -102,14 +102,14 @@ def cancel(
     return Result(refunds.canceled(done, due), changed)
 
 
-def _cancel_unbilled(context: Context, known: Account, current: Subscription) -> Result[Canceled]:
+def _cancel_unbilled(context: Context, known: Account, current: Subscription) -> Result[refunds.Canceled]:
     if current.ended_at is None:
         context.confirm(f"End the subscription of {current.user} to {current.plan} now?")
     return context.change(lambda session: refunds.stop(session, str(known.id)))
 
 
 @app.acts_outside("resume", example="dumacle plans resume ada@example.com", takes_op_id=True)
-def resume(context: Context, user: UserOrSubscription) -> Result[Subscription]:
+def resume(context: Context, user: UserOrSubscription) -> Result[subscriptions.Subscription]:
     """Keep a subscription: undo its cancellation, a scheduled downgrade, or a pause of payments."""
     known, named = _account(context, user)
     chosen, current = _present(context, known, named)

@@ -220,14 +220,16 @@ def save_told_email(session: Session, user_id: int, email: str) -> None:
 def moved_user(session: Session, customer_id: str) -> User | None:
     """Return the user of a customer if their e-mail address is not the one that Stripe was last given."""
     moved = select(User).join(Customer, Customer.user_id == User.id)
-    moved = moved.where(Customer.stripe_customer_id == customer_id, Customer.email != User.email)
+    moved = moved.where(Customer.stripe_customer_id == customer_id, Customer.email.is_distinct_from(User.email))
     return session.scalars(moved.where(User.deleted_at.is_(None))).one_or_none()
 
 
 def moved_customers(session: Session, user_id: int | None, after: int, limit: int) -> list[tuple[int, str]]:
     """Return users after an id, or one, with their customers, whose e-mail address is not the one Stripe was given."""
     moved = select(Customer.user_id, Customer.stripe_customer_id).join(User, User.id == Customer.user_id)
-    moved = moved.where(Customer.user_id > after, Customer.email != User.email, User.deleted_at.is_(None))
+    moved = moved.where(
+        Customer.user_id > after, User.deleted_at.is_(None), Customer.email.is_distinct_from(User.email)
+    )
     if user_id is not None:
         moved = moved.where(Customer.user_id == user_id)
     return [(row[0], row[1]) for row in session.execute(moved.order_by(Customer.user_id).limit(limit))]

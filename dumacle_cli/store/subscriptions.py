@@ -164,6 +164,8 @@ def questionable(session: Session, user_id: int | None, limit: int) -> Sequence[
     They are set aside beside another that entitles their user, have a status that is not known, are sold as several
     plans, or go on for users who are disabled or deleted.
     """
+    if not session.scalars(_HAS_DETAILS).one():
+        return []
     return session.execute(_QUESTIONABLE, {"user": user_id, "limit": limit}).all()
 
 
@@ -257,6 +259,8 @@ _TAKE_FALLBACK = text("""
         AND users.id = :user AND users.deleted_at IS NULL
     RETURNING was.fallback_plan_id
 """)
+# The schema of the previous release lacks the columns that are asked for.
+_HAS_DETAILS = text("SELECT to_regclass('app.ix_subscriptions_questionable') IS NOT NULL")
 _QUESTIONABLE = text("""
     WITH open AS NOT MATERIALIZED (
         SELECT * FROM app.subscriptions

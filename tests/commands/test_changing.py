@@ -164,6 +164,20 @@ def test_a_downgrade_waits_for_the_end_of_the_period(sell: Run, subscribed: Any,
     assert items(stripe_double, id_) == sorted([(support["id"], 2), (price_of(stripe_double, "starter")["id"], 1)])
 
 
+def test_a_downgrade_keeps_discounts_and_taxes(sell: Run, subscribed: Any, stripe_double: StripeDouble) -> None:
+    sell("plans", "change", ADA, "pro")
+    found = stripe_double.account.objects[subscribed["stripe_id"]]
+    found |= {"discounts": ["di_1"], "default_tax_rates": ["txr_1"], "description": "Ada's", "metadata": {"note": "x"}}
+    sell("plans", "change", ADA, "starter")
+    (schedule,) = stripe_double.all("subscription_schedule")
+    for phase in schedule["phases"]:
+        assert (phase["discounts"], phase["default_tax_rates"]) == (["di_1"], ["txr_1"])
+        assert (phase["description"], phase["metadata"]) == ("Ada's", {"note": "x"})
+    assert [phase["items"][0]["price"] for phase in schedule["phases"]] == [
+        price_of(stripe_double, plan)["id"] for plan in ("pro", "starter")
+    ]
+
+
 def test_a_downgrade_now_is_prorated(sell: Run, subscribed: Any, stripe_double: StripeDouble) -> None:
     sell("plans", "change", ADA, "pro")
     foreseen = sell("plans", "change", ADA, "starter", "--now", "--dry-run", *JSON).data

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from dumacle_cli.services.billing import BillingContext, apply
 from dumacle_cli.store import stripe as store
 from dumacle_cli.store.database import Database
 from tests.commands.test_duties import By, by, log_in
-from tests.commands.test_selling import ADA, JSON, customer_of, price_of, sell, subscribed, writes
+from tests.commands.test_selling import ADA, JSON, customer_of, price_of, sell, subscribed
 from tests.conftest import Run
 from tests.factories import make_user
 from tests.stripe_double.double import StripeDouble
@@ -216,6 +217,17 @@ def test_the_new_address_needs_no_worker(
     assert sell("plans", "sync", *JSON).data["moved"] == 0
 
 
+def test_an_address_that_stripe_was_given_before_that_was_noted_is_compared(
+    sell: Run, subscribed: Any, stripe_double: StripeDouble, database: Database
+) -> None:
+    stripe_double.put(customer_of(stripe_double), email="stale@example.com")
+    with database.session() as session:
+        session.execute(text("UPDATE app.customers SET email = NULL"))
+    assert sell("plans", "sync", *JSON).data["moved"] == 1
+    assert stripe_double.get(customer_of(stripe_double))["email"] == ADA
+    assert sell("plans", "sync", *JSON).data["moved"] == 0
+
+
 def test_an_address_that_the_customer_gave_stripe_stays(
     sell: Run, subscribed: Any, stripe_double: StripeDouble, database: Database
 ) -> None:
@@ -247,16 +259,6 @@ def test_who_owes_is_sent_to_the_portal(sell: Run, subscribed: Any, stripe_doubl
     sell("plans", "sync")
     (reason,) = sell("users", "show", ADA, *JSON).data["reasons"][:1]
     assert (reason["reason"], reason["fix"]) == ("the subscription to starter is unpaid", f"dumacle plans portal {ADA}")
-
-
-def test_a_schedule_that_changes_is_read(sell: Run, subscribed: Any, stripe_double: StripeDouble) -> None:
-    """A downgrade in the portal makes events of the schedule, and none of the subscription."""
-    schedule = stripe_double.schedule(subscribed["stripe_id"])
-    event = stripe_double.emit("subscription_schedule.updated", schedule)
-    assert event["data"]["object"]["subscription"] == subscribed["stripe_id"]
-    before = writes(stripe_double)
-    sell("plans", "sync")
-    assert writes(stripe_double) == before
 
 
 @pytest.fixture

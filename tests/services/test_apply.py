@@ -442,6 +442,35 @@ def test_one_event_is_enough(world: World, thin: bool, type_: str) -> None:
         assert world.rows("SELECT user_id, stripe_customer_id FROM app.customers") == [(user, customer["id"])]
 
 
+@pytest.mark.parametrize("thin", [False, True])
+def test_a_schedule_that_changes_is_read(world: World, thin: bool) -> None:
+    """A downgrade in the portal makes events of the schedule, and may make none of the subscription."""
+    user = world.user()
+    found = world.subscribe(world.customer(user), "pro")
+    world.arrive()
+    item, price = found["items"]["data"][0], world.prices["starter"]
+    world.billing.change_later(found["id"], item["price"]["id"], price, "month", {}, "down")
+    world.stripe.thin = thin
+    chosen = [each for each in world.stripe.take() if b"subscription_schedule.updated" in each.body]
+    assert world.receive(*chosen) == ["received"]
+    world.work()
+    assert world.rows("SELECT next_plan_id FROM app.subscriptions") == [(world.plans["starter"],)]
+    assert world.statuses() == {"applied"}
+    world.billing.release(world.stripe.get(found["id"])["schedule"])
+    world.arrive()
+    assert world.rows("SELECT next_plan_id, stripe_schedule_id FROM app.subscriptions") == [(None, None)]
+
+
+def test_a_trial_is_shown_and_gives_access(world: World) -> None:
+    user = world.user()
+    end = world.stripe.now + 7 * 86_400
+    found = world.subscribe(world.customer(user))
+    world.stripe.put(found["id"], status="trialing", trial_start=world.stripe.now, trial_end=end)
+    world.arrive()
+    assert (world.live(user), world.limit(user)) == (("starter", "trialing"), GIB)
+    assert world.rows("SELECT trial_end FROM app.subscriptions") == [(datetime.fromtimestamp(end, UTC),)]
+
+
 def test_deleted_customer_is_forgotten_with_his_subscription(world: World) -> None:
     user = world.user()
     customer = world.customer(user)

@@ -238,7 +238,8 @@ class Account:
             for item in items
         ]
         span = {"start_date": items[0]["current_period_start"], "end_date": items[0]["current_period_end"]}
-        phase = {"items": kept, "metadata": {}, "discounts": [], "default_tax_rates": [], "trial_end": None, **span}
+        same = {name: found[name] for name in ("metadata", "discounts", "default_tax_rates", "description")}
+        phase = {"items": kept, "trial_end": found["trial_end"], **same, **span}
         made = self.make("subscription_schedule", subscription=found["id"], customer=found["customer"])
         made |= {"phases": [phase], "current_phase": span}
         found["schedule"] = made["id"]

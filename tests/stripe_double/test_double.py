@@ -299,3 +299,126 @@ def test_events_are_listed_for_30_days(
     assert [event.id for event in listed] == [failed["id"]]
     stripe_double.now += 30 * DAY
     assert not list(api.v1.events.list())
+
+
+# Items, schedules, payments
+
+
+def item_of(double: StripeDouble, subscription: str) -> Object:
+    found: Object = double.get(subscription)["items"]["data"][0]
+    return found
+
+
+def dearer(double: StripeDouble, price: Object, **fields: object) -> Object:
+    return double.account.announce("price", product=price["product"], **({"unit_amount": 1800} | fields))
+
+
+def test_another_price_forgets_the_quantity(
+    stripe_double: StripeDouble, api: stripe.StripeClient, price: Object, subscribed: str
+) -> None:
+    item, other = item_of(stripe_double, subscribed)["id"], dearer(stripe_double, price)["id"]
+    api.v1.subscriptions.update(subscribed, {"items": [{"id": item, "price": price["id"], "quantity": 3}]})
+    assert item_of(stripe_double, subscribed)["quantity"] == 3
+    api.v1.subscriptions.update(subscribed, {"items": [{"id": item, "price": other}]})
+    assert item_of(stripe_double, subscribed)["quantity"] == 1
+
+
+def test_a_price_is_in_a_subscription_once(
+    stripe_double: StripeDouble, api: stripe.StripeClient, price: Object, subscribed: str
+) -> None:
+    other = dearer(stripe_double, price)
+    stripe_double.add_item(subscribed, other)
+    item = item_of(stripe_double, subscribed)["id"]
+    with pytest.raises(stripe.InvalidRequestError, match="multiple subscription items"):
+        api.v1.subscriptions.update(subscribed, {"items": [{"id": item, "price": other["id"]}]})
+    dollars = dearer(stripe_double, price, currency="chf")
+    with pytest.raises(stripe.InvalidRequestError, match="currency"):
+        api.v1.subscriptions.update(subscribed, {"items": [{"id": item, "price": dollars["id"]}]})
+
+
+def test_a_change_is_prorated_on_the_next_invoice(
+    stripe_double: StripeDouble, api: stripe.StripeClient, price: Object, subscribed: str
+) -> None:
+    stripe_double.advance(days=14)
+    item = item_of(stripe_double, subscribed)["id"]
+    api.v1.subscriptions.update(subscribed, {"items": [{"id": item, "price": dearer(stripe_double, price)["id"]}]})
+    assert len(stripe_double.all("invoice")) == 1
+    stripe_double.advance(days=15)
+    # Half of the month at 9.00 back, half at 18.00, and the next month.
+    assert stripe_double.all("invoice")[-1]["amount_paid"] == -450 + 900 + 1800
+
+
+def test_a_preview_changes_nothing(
+    stripe_double: StripeDouble, api: stripe.StripeClient, price: Object, subscribed: str
+) -> None:
+    before = stripe_double.get(subscribed), len(stripe_double.all("invoice"))
+    item = item_of(stripe_double, subscribed)["id"]
+    details = {"items": [{"id": item, "price": dearer(stripe_double, price)["id"]}]}
+    shown = api.v1.invoices.create_preview({"subscription": subscribed, "subscription_details": details})  # type: ignore[typeddict-item]
+    assert [line.amount for line in shown.lines.data] == [-900, 1800, 1800]
+    assert (stripe_double.get(subscribed), len(stripe_double.all("invoice"))) == before
+
+
+def test_a_date_ends_a_subscription(stripe_double: StripeDouble, api: stripe.StripeClient, subscribed: str) -> None:
+    stripe_double.cancel_in_portal(subscribed)
+    found = stripe_double.get(subscribed)
+    assert (found["cancel_at_period_end"], found["cancel_at"]) == (
+        False,
+        int(end(stripe_double, subscribed).timestamp()),
+    )
+    with pytest.raises(stripe.InvalidRequestError, match="only specify one"):
+        api.v1.subscriptions.update(subscribed, {"cancel_at": "", "cancel_at_period_end": False})
+    api.v1.subscriptions.update(subscribed, {"cancel_at": ""})
+    assert stripe_double.get(subscribed)["cancel_at"] is None
+    api.v1.subscriptions.update(subscribed, {"cancel_at": "max_period_end"})
+    stripe_double.advance(days=60)
+    assert stripe_double.get(subscribed)["ended_at"] == found["cancel_at"]
+
+
+def test_a_schedule_changes_the_price_with_its_phase(
+    stripe_double: StripeDouble, api: stripe.StripeClient, price: Object, subscribed: str
+) -> None:
+    other = dearer(stripe_double, price)["id"]
+    made = api.v1.subscription_schedules.create({"from_subscription": subscribed})
+    now = {"start_date": made.phases[0].start_date, "end_date": made.phases[0].end_date}
+    phases = [
+        {**now, "items": [{"price": price["id"], "quantity": 1}]},
+        {"duration": {"interval": "month"}, "items": [{"price": other, "quantity": 1}]},
+    ]
+    api.v1.subscription_schedules.update(made.id, {"phases": phases})  # type: ignore[typeddict-item]
+    with pytest.raises(stripe.InvalidRequestError, match="managed by the subscription schedule"):
+        api.v1.subscriptions.update(subscribed, {"cancel_at_period_end": True})
+    with pytest.raises(stripe.InvalidRequestError, match="already attached"):
+        api.v1.subscription_schedules.create({"from_subscription": subscribed})
+    shown = api.v1.subscriptions.retrieve(subscribed, {"expand": ["schedule"]})
+    assert isinstance(shown.schedule, stripe.SubscriptionSchedule)
+    stripe_double.advance(days=29)
+    assert item_of(stripe_double, subscribed)["price"]["id"] == other
+    api.v1.subscription_schedules.release(made.id)
+    assert stripe_double.get(subscribed)["schedule"] is None
+    with pytest.raises(stripe.InvalidRequestError, match="released"):
+        api.v1.subscription_schedules.release(made.id)
+
+
+def test_paused_collection_takes_no_money(
+    stripe_double: StripeDouble, api: stripe.StripeClient, subscribed: str
+) -> None:
+    api.v1.subscriptions.update(subscribed, {"pause_collection": {"behavior": "void"}})
+    stripe_double.advance(days=30)
+    assert [invoice["status"] for invoice in stripe_double.all("invoice")] == ["paid", "void"]
+    assert stripe_double.get(subscribed)["status"] == "active"
+    api.v1.subscriptions.update(subscribed, {"pause_collection": ""})
+    stripe_double.advance(days=31)
+    assert stripe_double.all("invoice")[-1]["status"] == "paid"
+
+
+def test_no_more_is_refunded_than_was_paid(
+    stripe_double: StripeDouble, api: stripe.StripeClient, subscribed: str
+) -> None:
+    (payment,) = api.v1.invoice_payments.list({"invoice": stripe_double.get(subscribed)["latest_invoice"]}).data
+    intent = str(payment.payment.payment_intent)
+    api.v1.refunds.create({"payment_intent": intent, "amount": 400})
+    with pytest.raises(stripe.InvalidRequestError, match="greater than unrefunded"):
+        api.v1.refunds.create({"payment_intent": intent, "amount": 501})
+    assert api.v1.refunds.create({"payment_intent": intent}).amount == 500
+    assert len(api.v1.refunds.list({"payment_intent": intent}).data) == 2

@@ -1,6 +1,8 @@
 """The double's templates have no field that the installed SDK does not declare, and their kinds are its names."""
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 import stripe
@@ -69,3 +71,11 @@ def test_a_field_that_the_sdk_dropped_is_found() -> None:
 )
 def test_what_is_read_is_where_the_sdk_says(known: type, field: str) -> None:
     assert field in declared(known)
+
+
+@pytest.mark.unit
+def test_the_list_of_what_is_imitated_names_existing_tests() -> None:
+    here = Path(__file__).parent
+    named = re.findall(r"`([\w./]+\.py)::(\w+)`", (here / "README.md").read_text("utf-8"))
+    assert len(named) > 15
+    assert [(file, name) for file, name in named if f"def {name}(" not in (here / file).read_text("utf-8")] == []

@@ -68,7 +68,7 @@ def _apply_claimed(context: BillingContext, claim: Claim) -> str:
     try:
         found = _fetch(context.stripe, claim)
         if claim.kind == "customer" and found:
-            _tell_email(context, claim.id)
+            _tell_email(context, found)
         with context.database.session() as session:
             return apply(session, claim, found, context.installation)
     except DumacleError as error:
@@ -84,12 +84,13 @@ def _fetch(stripe: "StripeAccount", claim: Claim) -> "Object | None":
     return stripe.fetch(claim.kind, claim.id)
 
 
-def _tell_email(context: BillingContext, customer: str) -> None:
+def _tell_email(context: BillingContext, customer: "Object") -> None:
     """Give Stripe the new e-mail address and name of a user whose address was changed here."""
     with context.database.session(read_only=True) as session:
-        user = store.moved_user(session, customer)
+        user = store.moved_user(session, customer["id"])
     if user:
-        context.stripe.update_customer(customer, user.email, user.name)
+        if customer["email"] != user.email:
+            context.stripe.update_customer(customer["id"], user.email, user.name)
         with context.database.session() as session:
             store.save_told_email(session, user.id, user.email)
 
