@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dumacle_cli.commands.billing import billing, warn_of_findings
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.parameters import Plan, User
-from dumacle_cli.commands.selling import billing, warn_of_findings
 from dumacle_cli.context import Context
 from dumacle_cli.errors import NotFound, UsageError
 from dumacle_cli.output.result import Result

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dumacle_cli.commands.billing import billing
 from dumacle_cli.commands.command import CommandGroup
-from dumacle_cli.commands.selling import billing
 from dumacle_cli.context import Context
 from dumacle_cli.errors import NotFound
 from dumacle_cli.output.result import Result, Rows

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dumacle_cli.commands.billing import billing, refresh, warn_of_findings
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.parameters import Plan, User
 from dumacle_cli.context import Context
 from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services.billing import BillingContext, accounts, catalog, orders, review, subscriptions
+from dumacle_cli.services.billing import accounts, catalog, orders, subscriptions
 from dumacle_cli.services.billing import sync as subscription_sync
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def subscribe(
     if checkout and direct:
         raise UsageError("--checkout and --direct cannot be combined", "dumacle plans subscribe")
     if not (checkout or direct):
+        refresh(context, user)
         return context.change(lambda session: _given(session, user, plan))
     with context.session() as session:
         order = orders.order(session, user, plan, context.settings.installation)
@@ -101,11 +103,6 @@ def _foreseen(context: Context, order: orders.Order, status: str) -> tuple[order
     return sale or orders.preview(order, status), sale is None
 
 
-def billing(context: Context) -> BillingContext:
-    """Return what billing needs of a run; raises NotConfigured without a key of Stripe."""
-    return BillingContext(context.database, context.billing, context.settings.installation, context.operation)
-
-
 def _page(context: Context, setting: str) -> str:
     found = getattr(context.settings, setting)
     if not found:
@@ -124,15 +121,6 @@ def portal(context: Context, user: User) -> Result[orders.Portal]:
     made = orders.portal(billing(context), buyer, page)
     warn_of_findings(context, buyer.id)
     return Result(made, True)
-
-
-def warn_of_findings(context: Context, user_id: int | None) -> int:
-    """Warn of what is wrong with the subscriptions of a user or of all, each with its fix; return how many."""
-    with context.session() as session:
-        found = review.findings(session, user_id)
-    for each in found:
-        context.console.warn(each.sentence, fix=each.fix)
-    return len(found)
 
 
 @app.acts_outside("sync", example="dumacle plans sync", cron=True, role="superadmin")

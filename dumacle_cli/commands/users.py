@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from dumacle_cli.commands import logins, withdrawing
+from dumacle_cli.commands import billing, logins
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import User
@@ -109,7 +109,7 @@ def disable(context: Context, user: User) -> Result[users.User]:
 
     Pages on which they could still pay are closed; a subscription that Stripe goes on charging is a warning.
     """
-    return withdrawing.withdraw(context, context.change(lambda session: users.disable(session, user)))
+    return billing.withdraw(context, context.change(lambda session: users.disable(session, user)))
 
 
 @app.changes("enable", example="dumacle users enable eve@example.com")
@@ -124,7 +124,7 @@ def delete(context: Context, user: User) -> Result[users.User]:
 
     Pages on which they could still pay are closed; a subscription that Stripe goes on charging is a warning.
     """
-    return withdrawing.withdraw(context, context.change(lambda session: users.delete(session, user)))
+    return billing.withdraw(context, context.change(lambda session: users.delete(session, user)))
 
 
 @app.changes("restore", example="dumacle users restore bob@example.com")
@@ -140,7 +140,7 @@ def purge(context: Context, user: User) -> Result[erasure.Erased]:
     Their e-mail addresses, names and paths are removed from the database. The audit log keeps ids, actions and times.
     Data at Stripe, in server logs and in backups is not erased.
     """
-    withdrawing.refresh(context, user)
+    billing.close_pages(context, user)
     planned = _plan(context, user)
     if planned:
         size = show_size(planned.bytes)

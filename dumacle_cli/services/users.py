@@ -166,10 +166,12 @@ def update(
 
 
 def _tell_stripe(session: Session, user: models.User) -> None:
-    """Let a worker give Stripe the user's e-mail address, if they are a customer there."""
-    from dumacle_cli.store import queue, stripe  # they map tables that most commands about users do not need
+    """Let a worker give Stripe the user's e-mail address and name, if they are a customer there."""
+    from dumacle_cli.store import functions, queue, stripe, subscriptions  # they map tables that most need not
 
-    if customer := stripe.customer_of(session, user.id):
+    customer = stripe.customer_of(session, user.id)
+    if customer and functions.has_relation(session, subscriptions.DETAILS):
+        stripe.forget_told_email(session, user.id)
         stripe.request_refresh(session, [("customer", customer)], None)
         queue.wake_stripe(session, [customer])
 

@@ -217,6 +217,11 @@ def save_told_email(session: Session, user_id: int, email: str) -> None:
     session.execute(update(Customer).where(Customer.user_id == user_id).values(email=email))
 
 
+def forget_told_email(session: Session, user_id: int) -> None:
+    """Note that Stripe has to be given the e-mail address and name of a user again."""
+    session.execute(update(Customer).where(Customer.user_id == user_id).values(email=None))
+
+
 def moved_user(session: Session, customer_id: str) -> User | None:
     """Return the user of a customer if their e-mail address is not the one that Stripe was last given."""
     moved = select(User).join(Customer, Customer.user_id == User.id)

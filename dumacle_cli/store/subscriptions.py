@@ -11,8 +11,11 @@ from sqlalchemy import Row, Select, func, select, text
 from sqlalchemy import update as sql_update
 from sqlalchemy.orm import Session, aliased, undefer_group
 
-from dumacle_cli.store import paging
+from dumacle_cli.store import functions, paging
 from dumacle_cli.store.models import Plan, Subscription, User, plans
+
+DETAILS = "app.ix_subscriptions_questionable"
+"""An index that came with what Stripe says of a subscription beside its status, and of customers."""
 
 Found = tuple[Subscription, str, str, str | None, str | None]
 """A subscription with the e-mail of its user, and the names of its plan, the next one and the fallback."""
@@ -164,7 +167,7 @@ def questionable(session: Session, user_id: int | None, limit: int) -> Sequence[
     They are set aside beside another that entitles their user, have a status that is not known, are sold as several
     plans, or go on for users who are disabled or deleted.
     """
-    if not session.scalars(_HAS_DETAILS).one():
+    if not functions.has_relation(session, DETAILS):
         return []
     return session.execute(_QUESTIONABLE, {"user": user_id, "limit": limit}).all()
 
@@ -259,8 +262,6 @@ _TAKE_FALLBACK = text("""
         AND users.id = :user AND users.deleted_at IS NULL
     RETURNING was.fallback_plan_id
 """)
-# The schema of the previous release lacks the columns that are asked for.
-_HAS_DETAILS = text("SELECT to_regclass('app.ix_subscriptions_questionable') IS NOT NULL")
 _QUESTIONABLE = text("""
     WITH open AS NOT MATERIALIZED (
         SELECT * FROM app.subscriptions

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from dumacle_cli.clients.stripe import StripeAccount
 from dumacle_cli.store.database import Database
 from tests.commands.test_selling import ADA, JSON, customer_of, price_of, sell, subscribed, writes
 from tests.conftest import Run
@@ -117,6 +118,15 @@ def test_cancel_in_the_portal_is_read_and_counts(sell: Run, subscribed: Any, str
     resumed = sell("plans", "resume", ADA, *JSON)
     assert (resumed.json["changed"], resumed.data["cancel_at"]) == (True, None)
     assert stripe_double.get(subscribed["stripe_id"])["cancel_at"] is None
+
+
+@pytest.mark.parametrize("act", [("cancel", ADA, "--yes"), ("change", ADA, "pro")])
+def test_no_success_is_believed_that_stripe_does_not_show(
+    sell: Run, subscribed: Any, stripe_double: StripeDouble, act: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StripeAccount, "change", lambda *_: {})
+    monkeypatch.setattr(StripeAccount, "cancel", lambda *_, **__: {})
+    assert "as before" in sell("plans", *act, *JSON, expect=1).error["message"]
 
 
 def test_change_asks_stripe_what_it_changes(sell: Run, subscribed: Any, stripe_double: StripeDouble) -> None:

@@ -182,6 +182,24 @@ def test_without_a_key_what_is_known_here_is_told(
     assert len(stripe_double.requests) == before
 
 
+def test_a_repeated_operation_tells_it_again(sell: Run, subscribed: Any) -> None:
+    for _ in range(2):
+        assert "goes on charging" in sell("users", "disable", ADA, "--op-id", "monday").err
+
+
+def test_no_free_plan_is_given_beside_a_paid_one_that_is_not_known_yet(sell: Run, stripe_double: StripeDouble) -> None:
+    sell(*CHECKOUT, "pro", "--checkout")
+    stripe_double.complete(open_pages(stripe_double)[0]["id"])
+    assert "Stripe bills" in sell(*CHECKOUT, "free", *JSON, expect=7).error["message"]
+
+
+def test_a_free_plan_is_given_after_a_paid_one_whose_end_was_not_known(
+    sell: Run, subscribed: Any, stripe_double: StripeDouble
+) -> None:
+    stripe_double.cancel(subscribed["stripe_id"])
+    assert sell(*CHECKOUT, "free", *JSON).data["plan"] == "free"
+
+
 def test_nobody_is_erased_while_stripe_charges_them(sell: Run, stripe_double: StripeDouble, database: Database) -> None:
     sell(*CHECKOUT, "pro", "--checkout")
     (page,) = open_pages(stripe_double)
@@ -202,6 +220,9 @@ def test_receipts_go_to_the_new_address(
     work(database, stripe_double)
     customer = stripe_double.get(customer_of(stripe_double))
     assert (customer["email"], customer["name"]) == ("new@example.com", "Ada")
+    sell("users", "update", "new@example.com", "--name", "Ada L.")
+    work(database, stripe_double)
+    assert stripe_double.get(customer["id"])["name"] == "Ada L."
 
 
 @pytest.mark.parametrize("act", [("plans", "sync"), ("plans", "portal", "new@example.com")])

@@ -89,7 +89,7 @@ def _tell_email(context: BillingContext, customer: "Object") -> None:
     with context.database.session(read_only=True) as session:
         user = store.moved_user(session, customer["id"])
     if user:
-        if customer["email"] != user.email:
+        if (customer["email"], customer["name"] or "") != (user.email, user.name):
             context.stripe.update_customer(customer["id"], user.email, user.name)
         with context.database.session() as session:
             store.save_told_email(session, user.id, user.email)
@@ -185,8 +185,7 @@ def _apply_subscription(session: Session, id_: str, found: "Object | None", inst
     else:
         subscriptions.end_missing(session, id_)
     _choose_current(session, user_id, id_, state, before)
-    warning = "; ".join(each.sentence for each in review.findings(session, user_id) if each.subscription == id_)
-    return Applied("applied", warning or None, state.stored() if state else None)
+    return Applied("applied", review.kept(session, user_id, id_), state.stored() if state else None)
 
 
 def _save(session: Session, user_id: int, state: SubscriptionState) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NotMirrored
+from dumacle_cli.errors import Conflict, NotMirrored, StripeRefused
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import plans
 from dumacle_cli.services.billing import BillingContext, apply, refunds, subscriptions
@@ -152,6 +152,8 @@ def change(context: BillingContext, chosen: Fetched, current: Subscription, plan
     else:
         context.stripe.change(state.id, _item(chosen, plan), context.operation)
     done = applied(context, current.user, state.id)
+    shows = {"now": plan.price_id in done.prices, "later": plan.price_id in done.next_prices}
+    _require_done(shows.get(way, done.has_ended or done.cancel_at is not None))
     foreseen = _foreseen(chosen, replace(current, plan=plan.name) if way == "now" else current, plan, way)
     return _as_answered(foreseen, done)
 
@@ -171,7 +173,15 @@ def cancel(context: BillingContext, chosen: Fetched, current: Subscription, *, n
         context.stripe.cancel(chosen.state.id, now=True)
     elif not now:
         _end_later(context, chosen.state)
-    return _as_answered(current, applied(context, current.user, chosen.state.id))
+    done = applied(context, current.user, chosen.state.id)
+    _require_done(done.has_ended or bool(not now and done.cancel_at))
+    return _as_answered(replace(current, next_plan=None), done)
+
+
+def _require_done(done: bool) -> None:
+    """Believe no success that Stripe's own state does not show; raises StripeRefused."""
+    if not done:
+        raise StripeRefused(reason="it accepted the request, and the subscription is as before")
 
 
 def _end_later(context: BillingContext, state: "SubscriptionState") -> None:
@@ -211,11 +221,17 @@ def resume(context: BillingContext, chosen: Fetched, current: Subscription) -> t
     flag, date = state.cancel_at_period_end, bool(state.cancel_at) and not state.schedule
     paused = state.pause_collection is not None
     if flag or date or paused:
-        context.stripe.keep(state.id, flag=flag, date=date, paused=paused)
+        answer = context.stripe.keep(state.id, flag=flag, date=date, paused=paused)
+        if answer["cancel_at"]:
+            # The other way of writing the end: which one counts depends on the billing mode.
+            context.stripe.keep(state.id, flag=not flag, date=not date, paused=False)
     if state.status == "paused":
         context.stripe.unpause(state.id)
-    changed = bool(state.schedule or flag or date or paused or state.status == "paused")
-    return (_as_answered(current, applied(context, current.user, state.id)) if changed else current), changed
+    if not (state.schedule or flag or date or paused or state.status == "paused"):
+        return current, False
+    done = applied(context, current.user, state.id)
+    _require_done(not (done.cancel_at or done.schedule or done.pause_collection or done.status == "paused"))
+    return replace(_as_answered(current, done), next_plan=None), True
 
 
 def preview_resume(current: Subscription, state: "SubscriptionState") -> tuple[Subscription, bool]:

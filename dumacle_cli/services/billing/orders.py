@@ -73,7 +73,7 @@ def ensure_customer(context: BillingContext, user: Account) -> str:
     if found is None:
         return _create_customer(context, user)
     if user.told_email != user.email:
-        if found["email"] != user.email:
+        if (found["email"], found["name"] or "") != (user.email, user.name):
             context.stripe.update_customer(found["id"], user.email, user.name)
         with context.database.session() as session:
             stripe.save_told_email(session, user.id, user.email)
