@@ -184,9 +184,9 @@ def _belongings(session: Session, user: User, plan: Any) -> dict[str, int]:
     session.flush()
     mine: dict[str, Any] = {"user_id": user.id}
     monthly = mine | {"metric": "upload", "period_start": JANUARY["period_start"]}
+    session.execute(insert(Customer).values(stripe_customer_id=f"cus_{user.id}", **mine))
     session.add_all(
         [
-            Customer(stripe_customer_id=f"cus_{user.id}", **mine),
             QuotaAnchor(effective_from=JANUARY["period_start"], anchor=JANUARY["period_start"], **mine),
             QuotaLimit(metric="transcode", limit=60, **mine),
             QuotaGrant(amount=1, **monthly),
