@@ -16,7 +16,7 @@ from dumacle_cli.ingest.content import HEAD, content_type
 from dumacle_cli.ingest.interruption import start
 from dumacle_cli.ingest.items import Attempt, Progress, Result, Stopwatch
 from dumacle_cli.ingest.record import Journal
-from dumacle_cli.ingest.scan import mtime, opened, reason
+from dumacle_cli.ingest.scan import mtime, open_plain, opened, reason
 from dumacle_cli.ingest.sides import Copying, Side, Sides
 from dumacle_cli.services.limits import Limit, require_type
 
@@ -143,6 +143,9 @@ def _put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> None:
 def _put_at(lanes: Lanes, side: Side, attempt: Attempt, large: bool, spent: Stopwatch) -> None:
     if large:
         _Large(lanes, side, attempt, spent).put()
+    elif attempt.is_sent:
+        _prove(side, attempt)
+        lanes.progress.moved(attempt, attempt.item.size)
     else:
         _put_small(lanes, side, attempt, spent)
     attempt.at_secondary = not side.is_primary
@@ -152,21 +155,32 @@ def _put_at(lanes: Lanes, side: Side, attempt: Attempt, large: bool, spent: Stop
 def _opened(attempt: Attempt) -> Iterator[IO[bytes]]:
     """Open a source, and check before and after reading that it is unchanged; raises Changed or OSError."""
     with opened(attempt.item.source) as handle:
-        _check_unchanged(handle, attempt)
+        _check_unchanged(handle.fileno(), attempt)
         yield handle
+        _check_unchanged(handle.fileno(), attempt)
+
+
+def read_whole(attempt: Attempt) -> bytes:
+    """Read a small file, and check that it is still what was scanned; raises Changed or OSError."""
+    handle = open_plain(attempt.item.source)
+    try:
+        body = _read_exactly(partial(os.read, handle), attempt.item.size)
         _check_unchanged(handle, attempt)
+    finally:
+        os.close(handle)
+    return body
 
 
-def _check_unchanged(handle: IO[bytes], attempt: Attempt) -> None:
-    status = os.fstat(handle.fileno())
+def _check_unchanged(handle: int, attempt: Attempt) -> None:
+    status = os.fstat(handle)
     if (status.st_size, mtime(status)) != (attempt.item.size, attempt.item.mtime_ns):
         raise Changed("it changed while it was read; run the same command again")
 
 
-def _read_exactly(handle: IO[bytes], size: int) -> bytes:
-    body = handle.read(size)
+def _read_exactly(read: Callable[[int], bytes], size: int) -> bytes:
+    body = read(size)
     while len(body) < size:
-        more = handle.read(size - len(body))
+        more = read(size - len(body))
         if not more:
             raise Changed("it became shorter while it was read; run the same command again")
         body += more
@@ -177,17 +191,26 @@ def _md5(body: bytes) -> bytes:
     return hashlib.md5(body, usedforsecurity=False).digest()
 
 
-def _find_type(lanes: Lanes, attempt: Attempt, head: bytes) -> None:
+def find_type(lanes: Lanes, attempt: Attempt, head: bytes) -> None:
     """Set the media type of an attempt; raises TypeNotAllowed if the pod or the owner's plan does not take it."""
     attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, head)
     require_type(lanes.limits, attempt.item.path, attempt.content_type)
 
 
+def hash_whole(side: Side, attempt: Attempt, body: bytes) -> None:
+    """Hash a small file, as the provider's proof needs it."""
+    attempt.sha256 = hashlib.sha256(body).digest()
+    attempt.md5 = _md5(body) if side.needs_md5 else None
+
+
+def is_proven(attempt: Attempt) -> bool:
+    """Return whether the store's answer proves that it holds the bytes: it checked them, or the ETag is their MD5."""
+    return attempt.md5 is None or attempt.etag == attempt.md5.hex()
+
+
 def _prove(side: Side, attempt: Attempt) -> None:
-    """Check that the store holds the bytes: by an ETag that is their MD5, or by reading them back."""
-    if attempt.md5 is None or attempt.etag == attempt.md5.hex():
-        return
-    if not side.patiently(lambda: side.store.holds(attempt.key, attempt.sha256.hex())):
+    """Check that the store holds the bytes, if need be by reading them back."""
+    if not is_proven(attempt) and not side.patiently(lambda: side.store.holds(attempt.key, attempt.sha256.hex())):
         raise errors.ContentDiffers(path=attempt.item.path)
 
 
@@ -199,12 +222,10 @@ def _put_small(lanes: Lanes, side: Side, attempt: Attempt, spent: Stopwatch) -> 
     lanes.budget.take(size)
     spent.start()
     try:
-        with _opened(attempt) as handle:
-            body = _read_exactly(handle, size)
+        body = read_whole(attempt)
         spent.read()
-        _find_type(lanes, attempt, body[:HEAD])
-        attempt.sha256 = hashlib.sha256(body).digest()
-        attempt.md5 = _md5(body) if side.needs_md5 else None
+        find_type(lanes, attempt, body[:HEAD])
+        hash_whole(side, attempt, body)
         spent.hashed()
         digest = attempt.sha256.hex()
         attempt.etag = side.patiently(lambda: side.puts.put(attempt.key, body, digest, attempt.content_type))
@@ -246,7 +267,7 @@ class _Large:
     def put(self) -> None:
         """Send all parts that the store does not have, complete the upload, and prove it."""
         with opened(self.attempt.item.source) as handle:
-            _find_type(self.lanes, self.attempt, handle.read(HEAD))
+            find_type(self.lanes, self.attempt, handle.read(HEAD))
         try:
             self._put_parts()
         except errors.UploadLost:
@@ -340,7 +361,7 @@ class _Large:
         self.spent.start()
         try:
             self._check()
-            body = _read_exactly(handle, size)
+            body = _read_exactly(handle.read, size)
         except BaseException:
             self.lanes.budget.give(self.attempt.part_size)
             raise
