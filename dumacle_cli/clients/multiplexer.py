@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from ssl import SSLWantReadError, SSLWantWriteError
+from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from typing import Any, Generic, TypeVar
 
 from dumacle_cli.clients.connection import IDLE_SECONDS, LONGEST, Arriving, Response, Route
@@ -64,11 +64,12 @@ class Multiplexer(Generic[T]):
             self._opening += 1
             threading.Thread(target=self._open, name="opener", daemon=True).start()
 
-    def send(self, tag: T, request: bytes) -> None:
+    def send(self, tag: T, head: bytes, body: bytes) -> None:
         """Send a request over a free connection."""
         link = self._idle.pop()
-        exchange = self._exchanges[link] = _Exchange(tag, memoryview(request))
+        exchange = self._exchanges[link] = _Exchange(tag, memoryview(body))
         with suppress(OSError):  # The response tells what is wrong, or `poll` finds that there is none.
+            exchange.rest = _first(link, head, body)
             self._push(link, exchange)
         if exchange.rest:
             self._selector.modify(link, _BOTH)
@@ -182,3 +183,13 @@ class Multiplexer(Generic[T]):
     def _drop(self, link: Any) -> None:
         self._selector.unregister(link)
         link.close()
+
+
+def _first(link: Any, head: bytes, body: bytes) -> memoryview:
+    """Send the beginning of a request, and return the rest; the body is not copied if the connection is plain."""
+    if not isinstance(link, SSLSocket):
+        sent = 0
+        with suppress(BlockingIOError):
+            sent = link.sendmsg([head, body])
+        return memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head[sent:] + body)
+    return memoryview(head + body)

@@ -67,9 +67,9 @@ class Puts:
         """Return what sends many requests from one thread; None if they must be sent by threads."""
         return None if self._pass or self._route.is_nested else Multiplexer(self._route)
 
-    def request(self, key: str, body: bytes, sha256: str, content_type: str) -> bytes:
-        """Return the request that `put` sends, for a multiplexer; raises InvalidValue as `put` does."""
-        return self._head(_path(self._base, key), "", len(body), sha256, content_type) + body
+    def head(self, key: str, size: int, sha256: str, content_type: str) -> bytes:
+        """Return the head of the request that `put` sends, for a multiplexer; raises InvalidValue as `put` does."""
+        return self._head(_path(self._base, key), "", size, sha256, content_type)
 
     def etag(self, response: Response, key: str = "") -> str:
         """Return the ETag of a response; raises what `put` raises, or `put_part` for a key."""

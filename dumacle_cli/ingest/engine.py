@@ -19,7 +19,7 @@ from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import decide, dedupe, runs, transfer
-from dumacle_cli.ingest.express import READERS, Express
+from dumacle_cli.ingest.express import Express
 from dumacle_cli.ingest.hashing import Hashed
 from dumacle_cli.ingest.interruption import LOOK, join, start
 from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch, Tally, Times
@@ -154,7 +154,7 @@ class Engine:
         multiplexer = self.sides.primary.puts.multiplexer()
         if multiplexer is None or not self.sides.are_plain:
             return None
-        return Express(self.lanes, multiplexer, self.pace, self._end, self._hand_back, self._make_room)
+        return Express(self.lanes, multiplexer, self.pace, self._start, self._end, self._hand_back, self._make_room)
 
     def drive(self) -> Times:
         """Run all stages and return their times; results are recorded even if an error or a signal breaks them off."""
@@ -163,8 +163,6 @@ class Engine:
         try:
             if self.express:
                 self._start(self.express.send, "sender")
-                for _ in range(READERS):
-                    self._start(self.express.read, "reader")
             self._start(self._scan, "scanner")
             self._start(self._plan, "planner")
             self._await(self._is_all_sent)

@@ -1,4 +1,4 @@
-"""The express lane: small files that go well. A few threads read and hash them, and one thread sends them all.
+"""The express lane: small files that go well. One thread sends them all; one reads and hashes them, or more as needed.
 
 What does not go well is handed back, and is sent again by a thread of its own, which waits, retries and says why. A
 thread for each request in flight would take twice the CPU: the interpreter runs one of them at a time.
@@ -19,8 +19,9 @@ from dumacle_cli.ingest.interruption import LOOK
 from dumacle_cli.ingest.items import Attempt, Stopwatch
 from dumacle_cli.ingest.pace import Pace
 
-READERS = 8
-"""Threads that read and hash at the same time: disks may take milliseconds for each file."""
+MOST_READERS = 16
+STARVED_SECONDS = 0.1
+"""How long the sender has nothing to send until another reader is started: disks may take milliseconds for a file."""
 TOGETHER = 16
 """The most files that a reader takes at once."""
 TOGETHER_SIZE = 2 * transfer.MIB
@@ -30,17 +31,19 @@ AHEAD = 64
 
 @dataclass(slots=True)
 class _Loaded:
-    """A file that was read: its request, and when that was sent."""
+    """A file that was read, with the head of its request, and when that was sent."""
 
     attempt: Attempt
-    request: bytes
+    head: bytes
+    body: bytes
     sent_at: float = 0.0
 
 
 class Express:
     """Sends attempts over one multiplexer.
 
-    `ended` gets those that are stored and `back` those that are handed back; `room` is told when some were taken.
+    `start` starts a thread, `ended` gets attempts that are stored and `back` those that are handed back; `room` is told
+    when some were taken.
     """
 
     def __init__(
@@ -48,18 +51,21 @@ class Express:
         lanes: transfer.Lanes,
         multiplexer: Multiplexer[_Loaded],
         pace: Pace,
+        start: Callable[[Callable[[], None], str], None],
         ended: Callable[[Attempt], None],
         back: Callable[[Attempt], None],
         room: Callable[[], None],
     ) -> None:
         self._lanes, self._multiplexer, self._pace, self._ended, self._back = lanes, multiplexer, pace, ended, back
-        self._room = room
+        self._start_thread, self._room = start, room
         self._side = lanes.sides.primary
         self._waiting: deque[Attempt] = deque()
         self._loaded: deque[_Loaded] = deque()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._over = self._polls = False
+        self._readers = 0
+        self._fed_at = 0.0
         self._spent = Stopwatch()
 
     @property
@@ -72,6 +78,7 @@ class Express:
         with self._lock:
             self._waiting.extend(attempts)
             self._changed.notify_all()
+        self._multiplexer.wake()
 
     def close(self) -> None:
         """Let the threads end; what is in flight still ends."""
@@ -82,8 +89,8 @@ class Express:
 
     # Reading
 
-    def read(self) -> None:
-        """Read, hash and sign files until `close`; run by READERS threads."""
+    def _read(self) -> None:
+        """Read, hash and sign files until `close`."""
         spent = Stopwatch()
         while attempts := self._take():
             for attempt in attempts:
@@ -117,22 +124,23 @@ class Express:
             transfer.find_type(self._lanes, attempt, body[:HEAD])
             transfer.hash_whole(self._side, attempt, body)
             spent.hashed()
-            request = self._side.puts.request(attempt.key, body, attempt.sha256.hex(), attempt.content_type)
+            head = self._side.puts.head(attempt.key, size, attempt.sha256.hex(), attempt.content_type)
         except (transfer.Changed, OSError, errors.DumacleError):
             self._lanes.budget.give(size)
             self._back(attempt)
             return
-        self._loaded.append(_Loaded(attempt, request))
+        self._loaded.append(_Loaded(attempt, head, body))
         if self._polls:
             self._multiplexer.wake()
 
     # Sending
 
     def send(self) -> None:
-        """Send what was read until `close`; run by one thread."""
+        """Send what is read until `close`; run by one thread."""
         try:
             while not self._over or self._multiplexer.in_flight:
                 self._start()
+                self._staff()
                 # A reader that loads a file from here on wakes the multiplexer.
                 self._polls = True
                 for loaded, outcome in self._multiplexer.poll(0 if self._can_start() else LOOK):
@@ -152,13 +160,23 @@ class Express:
         while self._can_start():
             loaded = self._loaded.popleft()
             loaded.sent_at = time.perf_counter()
-            self._multiplexer.send(loaded, loaded.request)
-            loaded.request = b""
+            self._multiplexer.send(loaded, loaded.head, loaded.body)
+            loaded.body = b""
         if self._loaded and not self._multiplexer.is_ready:
             self._multiplexer.open(self._pace.limit)
         if len(self._loaded) < AHEAD // 2:
             with self._lock:
                 self._changed.notify()
+
+    def _staff(self) -> None:
+        """Start a reader: the first one, and others as long as there is too little to send."""
+        now = time.monotonic()
+        starves = self._waiting and not self._loaded and self._multiplexer.in_flight < self._pace.limit // 2
+        if not starves:
+            self._fed_at = now
+        elif not self._readers or (now - self._fed_at > STARVED_SECONDS and self._readers < MOST_READERS):
+            self._readers, self._fed_at = self._readers + 1, now
+            self._start_thread(self._read, "reader")
 
     def _unload(self, count: int) -> None:
         """Hand back the first files that were read."""
