@@ -151,8 +151,8 @@ class Engine:
         )
 
     def _express(self) -> Express | None:
-        multiplexer = self.sides.primary.puts.multiplexer()
-        if multiplexer is None or not self.sides.are_plain:
+        multiplexer = self.sides.primary.puts.multiplexer() if self.sides.are_plain else None
+        if multiplexer is None:
             return None
         return Express(self.lanes, multiplexer, self.pace, self._start, self._end, self._hand_back, self._make_room)
 
