@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ IN_FLIGHT = 48 * MIB
 PART = 8 * MIB
 MOST_PARTS = 9_000
 PART_SENDERS = IN_FLIGHT // PART
+_MD5 = re.compile("[0-9a-f]{32}")
 _GONE = (errors.UploadLost, errors.ObjectMissing)
 """What stores answer about a multipart upload that they do not know."""
 BROKEN_OFF = "the run was broken off"
@@ -208,9 +210,11 @@ def is_proven(attempt: Attempt) -> bool:
     return attempt.md5 is None or attempt.etag == attempt.md5.hex()
 
 
-def _prove(side: Side, attempt: Attempt) -> None:
+def _prove(side: Side, attempt: Attempt, *, reads_back: bool = False) -> None:
     """Check that the store holds the bytes, if need be by reading them back."""
-    if not is_proven(attempt) and not side.patiently(lambda: side.store.holds(attempt.key, attempt.sha256.hex())):
+    if is_proven(attempt) and not reads_back:
+        return
+    if not side.patiently(lambda: side.store.holds(attempt.key, attempt.sha256.hex())):
         raise errors.ContentDiffers(path=attempt.item.path)
 
 
@@ -262,7 +266,7 @@ class _Large:
         self._under_way = self._moved = 0
         self._error: BaseException | None = None
         self._there: dict[int, Part] = {}
-        self._completed = False
+        self._completed = self._reads_back = False
 
     def put(self) -> None:
         """Send all parts that the store does not have, complete the upload, and prove it."""
@@ -309,7 +313,7 @@ class _Large:
         self.attempt.etag = head.etag
         if head.size != self.attempt.item.size:
             raise errors.ContentDiffers(path=self.attempt.item.path)
-        _prove(self.side, self.attempt)
+        _prove(self.side, self.attempt, reads_back=self._reads_back)
         self.attempt.copy_etag = self._copying.complete(self.attempt.sha256.hex())
 
     def _begin(self) -> None:
@@ -403,11 +407,21 @@ class _Large:
         self._progress(size)
 
     def _has(self, number: int, body: bytes) -> bool:
-        """Whether the store holds this part already, by its size and MD5."""
+        """Whether the store holds this part already, by its size and MD5.
+
+        Where the ETags of parts cannot be MD5s, its size must do, and the object is read back when it is complete.
+        """
         if self._completed or self.attempt.part_etags:
             return True  # All parts are there; the hash of the whole file says if they are from this content.
         part = self._there.get(number)
-        return part is not None and (part.size, part.etag) == (len(body), _md5(body).hex())
+        if part is None or part.size != len(body):
+            return False
+        if part.etag == _md5(body).hex():
+            return True
+        if _MD5.fullmatch(part.etag):
+            return False
+        self._reads_back = True
+        return True
 
     def _progress(self, size: int) -> None:
         with self._changed:
