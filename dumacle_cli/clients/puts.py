@@ -1,30 +1,21 @@
-"""Bulk PUTs: send objects and parts from many threads, each over a libcurl connection. The only importer of pycurl.
+"""Bulk PUTs: send objects and parts from many threads, each over a connection that no other uses meanwhile.
 
 The methods promise and raise the same as `ObjectStore.put` and `put_part`, but send each request once: the caller
-decides how long to retry. libcurl works without the interpreter's lock and signs with the SHA-256 that it is given.
+decides how long to retry.
 """
 
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from io import BytesIO
-from typing import TYPE_CHECKING
-from urllib.parse import quote
+from typing import Any
+from urllib.parse import quote, urlsplit
 
-from dumacle_cli.clients.object_store import FAULT_BYTES, Location, authorities
-from dumacle_cli.clients.proxies import proxy_of
+from dumacle_cli.clients.connection import Connection, Response, Route
+from dumacle_cli.clients.multiplexer import Multiplexer
+from dumacle_cli.clients.object_store import Location, authorities
+from dumacle_cli.clients.signature import Signer
 from dumacle_cli.clients.store_errors import store_error
 from dumacle_cli.errors import DumacleError, InvalidValue
-
-if TYPE_CHECKING:
-    from pycurl import Curl
-
-CONNECT_SECONDS = 5
-IDLE_SECONDS = 60
-"""Seconds without traffic after which a request fails."""
-PIECE = 256 * 1024
-"""Bytes handed to libcurl at once."""
 
 
 class Puts:
@@ -33,7 +24,10 @@ class Puts:
     def __init__(self, location: Location, pass_bytes: Callable[[int], object] | None = None) -> None:
         self.location = location
         self._pass = pass_bytes
-        self._idle: list[Curl] = []
+        self._route = Route(location.url, authorities)
+        self._signer = Signer(location, self._route.host)
+        self._base = urlsplit(location.url).path.rstrip("/")
+        self._idle: list[Connection] = []
 
     def __repr__(self) -> str:
         return f"Puts({self.location!r})"
@@ -47,61 +41,64 @@ class Puts:
     def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
         """Store bytes, let the store check their SHA-256 (hex), and return the ETag; `Location.proof` tells its use.
 
-        Raises InvalidValue for an empty key or one with a . or .. segment, which libcurl would change.
+        Raises InvalidValue for an empty key or one with a . or .. segment, which stores and proxies change.
         """
-        return self._put(_url(self.location, key), "", body, sha256, f"Content-Type: {content_type}")
+        return self._put("", _path(self._base, key), "", body, sha256, content_type)
 
     def put_part(self, key: str, upload_id: str, number: int, body: bytes, sha256: str) -> str:
         """Store one part, checked like `put`, and return its ETag; also raises UploadLost."""
-        url = f"{_url(self.location, key)}?partNumber={number}&uploadId={quote(upload_id, safe='~')}"
-        # The empty header keeps libcurl from sending the content type of a form.
-        return self._put(url, key, body, sha256, "Content-Type:")
+        query = f"partNumber={number}&uploadId={quote(upload_id, safe='~')}"
+        return self._put(key, _path(self._base, key), query, body, sha256, "")
 
-    def _put(self, url: str, key: str, body: bytes, sha256: str, header: str) -> str:
+    def _put(self, key: str, path: str, query: str, body: bytes, sha256: str, content_type: str) -> str:
         """Send one request; an error names the key, or the bucket if the key is empty."""
-        import pycurl
-
-        request, answer = self._taken(), _Answer()
-        request.setopt(pycurl.URL, url)
-        # The empty `Expect:` keeps libcurl from waiting for a 100 Continue that many stores never send.
-        request.setopt(pycurl.HTTPHEADER, [header, f"x-amz-content-sha256: {sha256}", "Expect:"])
-        request.setopt(pycurl.HEADERFUNCTION, answer.take_header)
-        request.setopt(pycurl.WRITEFUNCTION, answer.take)
-        self._give(request, body)
         try:
-            request.perform()
-        except pycurl.error as error:
-            request.close()
+            response = self._exchange(self._head(path, query, len(body), sha256, content_type), body)
+        except OSError as error:
             raise self._error(key, 0, _reason(error), "") from error
-        status = int(request.getinfo(pycurl.RESPONSE_CODE))
-        # So that an idle request does not keep the body in memory.
-        request.setopt(*((pycurl.POSTFIELDS, b"") if self._pass is None else (pycurl.READFUNCTION, bytes)))
-        self._idle.append(request)
-        text = answer.body.getvalue().decode(errors="replace")
-        code = _found("Code", text)
-        if status != 200 or code:
+        return self.etag(response, key)
+
+    def _head(self, path: str, query: str, size: int, sha256: str, content_type: str) -> bytes:
+        route, signed = self._route, self._signer.headers(path, query, sha256, content_type)
+        target = f"{route.prefix}{path}?{query}" if query else f"{route.prefix}{path}"
+        return f"PUT {target} HTTP/1.1\r\n{signed}{route.headers}content-length: {size}\r\n\r\n".encode()
+
+    def multiplexer(self) -> Multiplexer[Any] | None:
+        """Return what sends many requests from one thread; None if they must be sent by threads."""
+        return None if self._pass or self._route.is_nested else Multiplexer(self._route)
+
+    def head(self, key: str, size: int, sha256: str, content_type: str) -> bytes:
+        """Return the head of the request that `put` sends, for a multiplexer; raises InvalidValue as `put` does."""
+        return self._head(_path(self._base, key), "", size, sha256, content_type)
+
+    def etag(self, response: Response, key: str = "") -> str:
+        """Return the ETag of a response; raises what `put` raises, or `put_part` for a key."""
+        text = response.body.decode(errors="replace").strip()
+        code = _found("Code", text) if text else ""
+        if response.status != 200 or code:
             message = f"{_found('Message', text)} {_found('Endpoint', text)}".strip()
-            raise self._error(key, status, code or str(status), message, answer.headers)
-        etag = answer.headers.get("etag", "").strip('"')
-        if not etag or text.strip():
-            raise self._error(key, status, "", "", {"content-type": "text/html"})
+            raise self._error(key, response.status, code or str(response.status), message, response.headers)
+        etag = response.headers.get("etag", "").strip('"')
+        if not etag or text:
+            raise self._error(key, response.status, "", "", {"content-type": "text/html"})
         return etag
 
-    def _taken(self) -> "Curl":
+    def _exchange(self, head: bytes, body: bytes) -> Response:
+        """Send a request over an idle connection, or over a new one if the store closed that one meanwhile."""
+        with suppress(IndexError, ConnectionError):
+            return self._over(self._idle.pop(), head, body)
+        return self._over(self._route.connect(), head, body)
+
+    def _over(self, connection: Connection, head: bytes, body: bytes) -> Response:
+        response = None
         try:
-            return self._idle.pop()
-        except IndexError:
-            return _request(self.location)
-
-    def _give(self, request: "Curl", body: bytes) -> None:
-        import pycurl
-
-        if self._pass is None:
-            request.setopt(pycurl.POSTFIELDS, body)
-            return
-        request.setopt(pycurl.UPLOAD, 1)
-        request.setopt(pycurl.INFILESIZE_LARGE, len(body))
-        request.setopt(pycurl.READFUNCTION, _Paced(body, self._pass).read)
+            response = connection.exchange(head, body, self._pass)
+        finally:
+            if response and response.keeps_alive:
+                self._idle.append(connection)
+            else:
+                connection.close()
+        return response
 
     def _error(
         self, key: str, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
@@ -109,70 +106,17 @@ class Puts:
         return store_error(self.location.provider, self.location.endpoint, key, code, status, message, headers or {})
 
 
-class _Paced:
-    """A body that is handed out in pieces, each after it was let through."""
-
-    def __init__(self, body: bytes, pass_bytes: Callable[[int], object]) -> None:
-        self._rest, self._pass = memoryview(body), pass_bytes
-
-    def read(self, most: int) -> bytes:
-        """Return the next bytes."""
-        piece, self._rest = self._rest[:most], self._rest[most:]
-        if piece:
-            self._pass(len(piece))
-        return bytes(piece)
-
-
-def _reason(error: Exception) -> str:
-    """Return what libcurl says went wrong, which names no URL."""
-    return str(error.args[1]) if len(error.args) > 1 else str(error)
-
-
-@dataclass(slots=True)
-class _Answer:
-    headers: dict[str, str] = field(default_factory=dict)
-    body: BytesIO = field(default_factory=BytesIO)
-
-    def take_header(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")
-        self.headers[name.decode("latin-1").lower()] = value.strip().decode("latin-1")
-
-    def take(self, piece: bytes) -> int | None:
-        """Keep the body up to a limit; what is not taken ends the request."""
-        return self.body.write(piece) if self.body.tell() < FAULT_BYTES else 0
-
-
-def _request(location: Location) -> "Curl":
-    import pycurl
-
-    request = pycurl.Curl()
-    for option, value in {
-        pycurl.CUSTOMREQUEST: "PUT",
-        pycurl.AWS_SIGV4: f"aws:amz:{location.region}:s3",
-        pycurl.USERNAME: location.access_key,
-        pycurl.PASSWORD: location.secret_key,
-        # No supported store speaks HTTP/2.
-        pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
-        pycurl.CONNECTTIMEOUT: CONNECT_SECONDS,
-        pycurl.LOW_SPEED_LIMIT: 1,
-        pycurl.LOW_SPEED_TIME: IDLE_SECONDS,
-        pycurl.UPLOAD_BUFFERSIZE: PIECE,
-        pycurl.NOSIGNAL: 1,
-        # Even if empty, they keep libcurl from reading proxies from the environment.
-        pycurl.PROXY: proxy_of(location.url) or "",
-        pycurl.NOPROXY: "",
-    }.items():
-        request.setopt(option, value)
-    if not (location.endpoint or "").startswith("http:"):
-        request.setopt(pycurl.CAINFO, authorities())
-    return request
-
-
-def _url(location: Location, key: str) -> str:
+def _path(base: str, key: str) -> str:
     if not key or {".", ".."} & set(key.split("/")):
         raise InvalidValue(name="key", value=repr(key), reason="it is empty, or a segment is . or ..")
-    path = quote(key, safe="/~")
-    return f"{location.url}/{path}"
+    return f"{base}/{quote(key, safe='/~')}"
+
+
+def _reason(error: OSError) -> str:
+    """Return what went wrong on the way, without a URL."""
+    if isinstance(error, (TimeoutError, BlockingIOError)):
+        return "it did not respond in time"
+    return error.strerror or str(error) or type(error).__name__
 
 
 def _found(element: str, text: str) -> str:

@@ -1,7 +1,6 @@
 """Content types: detected from the first bytes, or else from the extension."""
 
 import re
-from pathlib import PurePosixPath
 
 HEAD = 64
 """Bytes that are enough to detect the type."""
@@ -104,8 +103,9 @@ def content_type(path: str, head: bytes) -> str:
 
 def extension(path: str) -> str:
     """Return the extension in lower case without its dot, or an empty string if it is long or unusual."""
-    suffix = PurePosixPath(path).suffix[1:].lower()
-    return suffix if re.fullmatch(r"[a-z0-9]{1,8}", suffix) else ""
+    stem, _, suffix = path.rpartition("/")[2].rpartition(".")
+    suffix = suffix.lower()
+    return suffix if stem and re.fullmatch(r"[a-z0-9]{1,8}", suffix) else ""
 
 
 def _sniffed(head: bytes, named: str) -> str:

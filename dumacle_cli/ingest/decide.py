@@ -1,6 +1,6 @@
 """Decide what happens to a batch of files: which are unchanged, which fit, and which are intended to be uploaded."""
 
-import uuid
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -259,7 +259,7 @@ def _intend(
         "path": [item.path for item, _ in free],
         "size": [item.size for item, _ in free],
         "mtime_ns": [item.mtime_ns for item, _ in free],
-        "key": [_new_key(target.key_prefix, item.path) for item, _ in free],
+        "key": _new_keys(target.key_prefix, [item.path for item, _ in free]),
         "content_type": [hashed[item].content_type if item in hashed else UNKNOWN for item, _ in free],
         "sha256": [hashed[item].sha256 if item in hashed else None for item, _ in free],
         "file_id": [present[item.path].file_id if item.path in present else None for item, _ in free],
@@ -306,8 +306,12 @@ def _attempt(
     )
 
 
-def _new_key(prefix: str, path: str) -> str:
-    """Return a unique key: spread over 256 prefixes, plain ASCII, with the extension of the path."""
-    token = uuid.uuid4().hex
-    suffix = extension(path)
+def _new_keys(prefix: str, paths: Sequence[str]) -> list[object]:
+    """Return unique keys: spread over 256 prefixes, plain ASCII, with the extensions of the paths."""
+    random = os.urandom(16 * len(paths)).hex()
+    tokens = [random[at : at + 32] for at in range(0, len(random), 32)]
+    return [_new_key(prefix, token, extension(path)) for token, path in zip(tokens, paths, strict=True)]
+
+
+def _new_key(prefix: str, token: str, suffix: str) -> str:
     return f"{prefix}{token[:2]}/{token}{'.' if suffix else ''}{suffix}"

@@ -1,6 +1,6 @@
-"""The upload engine: threads that scan and decide, that read, hash and send, and that record, all at the same time.
+"""The upload engine: threads that scan, that decide, that read, hash and send, and that record, all at the same time.
 
-A sender takes a few files at once and does all that a file needs, so that no file passes from thread to thread. The
+Small files take the express lane; large ones, and what did not go well there, are sent by threads of their own. The
 main thread only waits, so that it can act on signals. The engine spans many transactions; each stage commits its own.
 """
 
@@ -8,15 +8,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
+from queue import Empty, Full, Queue
 from typing import TextIO, TypeVar
 
 from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import decide, dedupe, runs, transfer
+from dumacle_cli.ingest.express import Express
 from dumacle_cli.ingest.hashing import Hashed
 from dumacle_cli.ingest.interruption import LOOK, join, start
 from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch, Tally, Times
@@ -31,13 +34,12 @@ T = TypeVar("T")
 BATCH = 1000
 """Items planned in one transaction, and leased for in one statement."""
 LEAST_BATCH = 64
+FOUND_AHEAD = 4
+"""Batches that are scanned before they are planned."""
 BATCH_PER_SENDER = 4
 """Items planned in one transaction for each request at once, so that a process leaves work to others that join."""
 HELD_PAUSES = (0.1, 1.0)
 """Seconds until what is held is looked at again: at first, and at most."""
-TOGETHER = 16
-"""The most files that a sender takes at once."""
-TOGETHER_SIZE = 2 * transfer.MIB
 LARGE_AT_ONCE = 4
 HEARTBEAT = 5.0
 """Seconds between heartbeats."""
@@ -57,15 +59,6 @@ class _Lane:
     most: Callable[[], int]
     waiting: deque[Attempt] = field(default_factory=deque)
     senders: int = 0
-
-    def take(self) -> list[Attempt]:
-        """Take a few files: fewer near the end, so that all senders end at the same time."""
-        share = 1 if self.large else min(TOGETHER, 1 + len(self.waiting) // (2 * self.senders))
-        taken, size = [self.waiting.popleft()], 0
-        while self.waiting and len(taken) < share and size < TOGETHER_SIZE:
-            taken.append(self.waiting.popleft())
-            size += taken[-1].item.size
-        return taken
 
 
 class Engine:
@@ -95,15 +88,16 @@ class Engine:
         # A body that is not sent in parts must fit the budget; an empty file has no parts.
         self.large_from = min(max(1, request.large_file_size), transfer.IN_FLIGHT)
         self.small, self.large = _Lane(False, lambda: self.pace.limit), _Lane(True, lambda: LARGE_AT_ONCE)
+        self.express = self._express()
+        self.found: Queue[list[Found]] = Queue(FOUND_AHEAD)
         self.under_way: dict[int, Attempt] = {}
         self.spent = Stopwatch()
         self.hasher = dedupe.Hasher(run, self.halted.is_set)
         self._planning = 0.0
         self._lock = threading.Lock()
         self._more, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._planned_all = self._over = False
+        self._planned_all = self._recorded = self._over = False
         self._threads: list[threading.Thread] = []
-        self._sent_all = threading.Event()
         self._error: BaseException | None = None
         self._faults = 0
         self._fault: errors.DumacleError | None = None
@@ -156,20 +150,31 @@ class Engine:
             self._add,
         )
 
+    def _express(self) -> Express | None:
+        multiplexer = self.sides.primary.puts.multiplexer() if self.sides.are_plain else None
+        if multiplexer is None:
+            return None
+        return Express(self.lanes, multiplexer, self.pace, self._start, self._end, self._hand_back, self._make_room)
+
     def drive(self) -> Times:
         """Run all stages and return their times; results are recorded even if an error or a signal breaks them off."""
-        recording = start(self.recorder.run, "recorder", self._fail)
+        recording = start(self._record, "recorder", self._fail)
         start(self._beat, "heartbeat", self._fail)
         try:
+            if self.express:
+                self._start(self.express.send, "sender")
+            self._start(self._scan, "scanner")
             self._start(self._plan, "planner")
-            self._await(self._sent_all.is_set)
+            self._await(self._is_all_sent)
             self.recorder.finish()
-            self._await(lambda: not recording.is_alive())
+            self._await(lambda: self._recorded)
         except BaseException:
             self._break_off(recording)
             raise
         finally:
             self._over = True
+            if self.express:
+                self.express.close()
             self.lanes.crew.close()
             self.sides.close()
         if self._fault and not self.tally.counts[Result.UPLOADED]:
@@ -197,12 +202,22 @@ class Engine:
         if self._error:
             raise self._error
 
+    def _record(self) -> None:
+        try:
+            self.recorder.run()
+        finally:
+            with self._lock:
+                self._recorded = True
+                self._more.notify_all()
+
     def _break_off(self, recording: threading.Thread) -> None:
         """Let what is in flight end, cancel what does not end in time, and commit all results."""
         self.halted.set()
         with self._lock:
             self._more.notify_all()
             self._room.notify_all()
+        if self.express:
+            self.express.close()
         join(self._threads, GRACE)
         while self.under_way:
             _, attempt = self.under_way.popitem()
@@ -221,12 +236,33 @@ class Engine:
         if self.request.stop_after and self.tally.failures >= self.request.stop_after:
             self._fail(errors.StoppedAfter(count=self.tally.failures, first=self.tally.first_error))
 
-    # Planning
+    # Scanning and planning
+
+    def _scan(self) -> None:
+        """Hand batches of what is found to the planner, and an empty one at the end."""
+        found = scan(self.request.sources, self.request.prefix, self.request.rules)
+        while batch := list(islice(found, self.batch)):
+            if not self._hand_over(batch):
+                return
+        self._hand_over([])
+
+    def _hand_over(self, batch: list[Found]) -> bool:
+        """Wait for room in the queue; false if the run was halted."""
+        while not self.halted.is_set():
+            with suppress(Full):
+                self.found.put(batch, timeout=LOOK)
+                return True
+        return False
+
+    def _next_batch(self) -> list[Found]:
+        while not self.halted.is_set():
+            with suppress(Empty):
+                return self.found.get(timeout=LOOK)
+        return []
 
     def _plan(self) -> None:
-        found = scan(self.request.sources, self.request.prefix, self.request.rules)
         held: list[Item] = []
-        while not self.halted.is_set() and (batch := list(islice(found, self.batch))):
+        while batch := self._next_batch():
             held += self._plan_and_begin(batch)
         # What other processes of the run were uploading: it has ended when they have, or they are silent. And twins of
         # what is uploaded.
@@ -237,7 +273,6 @@ class Engine:
         with self._lock:
             self._planned_all = True
             self._more.notify_all()
-            self._end_if_all_is_sent()
 
     def _plan_and_begin(self, batch: Sequence[Found]) -> list[Item]:
         """Plan a batch, queue its attempts, and return what is held."""
@@ -292,16 +327,34 @@ class Engine:
         self.recorder.expect(attempts)
         self.under_way.update((attempt.version_id, attempt) for attempt in attempts)
         self.progress.planned(len(attempts), sum(attempt.item.size for attempt in attempts))
+        in_parts = {each.version_id for each in attempts if each.item.size >= self.large_from or each.upload_id}
+        small = [each for each in attempts if each.version_id not in in_parts]
+        if self.express and self.sides.are_plain:
+            self.express.add(small)
+        else:
+            self._add_to(self.small, small)
+        self._add_to(self.large, [each for each in attempts if each.version_id in in_parts])
         with self._lock:
-            for attempt in attempts:
-                in_parts = attempt.item.size >= self.large_from or attempt.upload_id
-                lane = self.large if in_parts else self.small
-                lane.waiting.append(attempt)
-            self._staff(self.small)
-            self._staff(self.large)
-            self._more.notify_all()
-            while len(self.small.waiting) + len(self.large.waiting) > 2 * self.batch and not self.halted.is_set():
+            while self._waiting() > 2 * self.batch and not self.halted.is_set():
                 self._room.wait(LOOK)
+
+    def _waiting(self) -> int:
+        return len(self.small.waiting) + len(self.large.waiting) + (self.express.waiting if self.express else 0)
+
+    def _make_room(self) -> None:
+        with self._lock:
+            self._room.notify()
+
+    def _add_to(self, lane: _Lane, attempts: Sequence[Attempt]) -> None:
+        with self._lock:
+            lane.waiting.extend(attempts)
+            self._staff(lane)
+            self._more.notify_all()
+
+    def _hand_back(self, attempt: Attempt) -> None:
+        """Have a thread of its own send a file, unless the run is ending."""
+        if not self.halted.is_set():
+            self._add_to(self.small, [attempt])
 
     # Sending
 
@@ -313,43 +366,39 @@ class Engine:
 
     def _send(self, lane: _Lane) -> None:
         spent = Stopwatch()
-        while attempts := self._take(lane):
-            for attempt in attempts:
-                if self.halted.is_set():
-                    break
-                fault = transfer.put(self.lanes, attempt, lane.large, spent)
-                self.pace.done(attempt.item.size, bool(lane.waiting))
-                self._end(attempt, fault)
+        while attempt := self._take(lane):
+            fault = transfer.put(self.lanes, attempt, lane.large, spent)
+            self.pace.done(attempt.item.size, bool(lane.waiting))
+            self._end(attempt, fault)
         self._add(spent)
 
     def _add(self, spent: Stopwatch) -> None:
         with self._lock:
             self.spent.add(spent)
 
-    def _take(self, lane: _Lane) -> list[Attempt]:
-        """Wait for files and take a few; if there are none any more, or too many senders, this one ends."""
+    def _take(self, lane: _Lane) -> Attempt | None:
+        """Wait for a file and take it; if there are none any more, or too many senders, this one ends."""
         with self._lock:
             while not (lane.waiting or self._planned_all or self.halted.is_set()):
                 self._more.wait()
             if self.halted.is_set() or not lane.waiting or lane.senders > lane.most():
                 lane.senders -= 1
-                self._end_if_all_is_sent()
-                return []
+                return None
             self._staff(lane)
             self._room.notify()
-            return lane.take()
+            return lane.waiting.popleft()
 
-    def _end_if_all_is_sent(self) -> None:
-        busy = any(lane.waiting or lane.senders for lane in (self.small, self.large))
-        if self._planned_all and not busy:
-            self._sent_all.set()
-            self._more.notify_all()
+    def _is_all_sent(self) -> bool:
+        return self._planned_all and not self.under_way
 
-    def _end(self, attempt: Attempt, fault: errors.DumacleError | None) -> None:
+    def _end(self, attempt: Attempt, fault: errors.DumacleError | None = None) -> None:
         self.journal.percents.pop(attempt.file_id, None)
         if self.under_way.pop(attempt.version_id, None) is None:
             return  # It was cancelled meanwhile.
         self.recorder.take(attempt)
+        if self._is_all_sent():
+            with self._lock:
+                self._more.notify_all()
         if attempt.result is Result.UPLOADED:
             self._faults = 0
         elif fault and not self.halted.is_set():

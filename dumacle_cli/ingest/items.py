@@ -73,6 +73,8 @@ class Attempt:
     result: Result = Result.UPLOADED
     part_etags: tuple[str, ...] = ()
     stored_sha256: bytes = b""
+    is_sent: bool = False
+    """Whether the store took it, so that only the proof is missing."""
     at_secondary: bool = False
     """Whether it is stored at the secondary provider only, because the primary does not answer."""
     copy_etag: str | None = None

@@ -225,11 +225,12 @@ def opened(source: bytes) -> IO[bytes]:
 
     Raises OSError, also if the file was replaced by a link or a pipe since the scan.
     """
-    return open(source, "rb", buffering=0, opener=_open_plain)
+    return open(open_plain(source), "rb", buffering=0)
 
 
-def _open_plain(source: str, flags: int) -> int:
-    return os.open(source, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+def open_plain(source: bytes) -> int:
+    """Open a source file for reading, as `opened` does, and return its descriptor."""
+    return os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def reason(error: OSError) -> str:

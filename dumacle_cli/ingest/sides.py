@@ -84,6 +84,11 @@ class Sides:
         """Whether neither provider answers."""
         return self.primary.patience.is_out and (self._second is None or self._second.patience.is_out)
 
+    @property
+    def are_plain(self) -> bool:
+        """Whether files go to the primary provider alone, and it answers."""
+        return not (self._away or self._copies or self.primary.patience.is_out)
+
     def close(self) -> None:
         """Close the connections that are idle."""
         self.primary.puts.close()

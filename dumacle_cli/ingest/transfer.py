@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from dumacle_cli.ingest.content import HEAD, content_type
 from dumacle_cli.ingest.interruption import start
 from dumacle_cli.ingest.items import Attempt, Progress, Result, Stopwatch
 from dumacle_cli.ingest.record import Journal
-from dumacle_cli.ingest.scan import mtime, opened, reason
+from dumacle_cli.ingest.scan import mtime, open_plain, opened, reason
 from dumacle_cli.ingest.sides import Copying, Side, Sides
 from dumacle_cli.services.limits import Limit, require_type
 
@@ -26,6 +27,7 @@ IN_FLIGHT = 48 * MIB
 PART = 8 * MIB
 MOST_PARTS = 9_000
 PART_SENDERS = IN_FLIGHT // PART
+_MD5 = re.compile("[0-9a-f]{32}")
 _GONE = (errors.UploadLost, errors.ObjectMissing)
 """What stores answer about a multipart upload that they do not know."""
 BROKEN_OFF = "the run was broken off"
@@ -143,6 +145,9 @@ def _put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> None:
 def _put_at(lanes: Lanes, side: Side, attempt: Attempt, large: bool, spent: Stopwatch) -> None:
     if large:
         _Large(lanes, side, attempt, spent).put()
+    elif attempt.is_sent:
+        _prove(side, attempt)
+        lanes.progress.moved(attempt, attempt.item.size)
     else:
         _put_small(lanes, side, attempt, spent)
     attempt.at_secondary = not side.is_primary
@@ -152,21 +157,32 @@ def _put_at(lanes: Lanes, side: Side, attempt: Attempt, large: bool, spent: Stop
 def _opened(attempt: Attempt) -> Iterator[IO[bytes]]:
     """Open a source, and check before and after reading that it is unchanged; raises Changed or OSError."""
     with opened(attempt.item.source) as handle:
-        _check_unchanged(handle, attempt)
+        _check_unchanged(handle.fileno(), attempt)
         yield handle
+        _check_unchanged(handle.fileno(), attempt)
+
+
+def read_whole(attempt: Attempt) -> bytes:
+    """Read a small file, and check that it is still what was scanned; raises Changed or OSError."""
+    handle = open_plain(attempt.item.source)
+    try:
+        body = _read_exactly(partial(os.read, handle), attempt.item.size)
         _check_unchanged(handle, attempt)
+    finally:
+        os.close(handle)
+    return body
 
 
-def _check_unchanged(handle: IO[bytes], attempt: Attempt) -> None:
-    status = os.fstat(handle.fileno())
+def _check_unchanged(handle: int, attempt: Attempt) -> None:
+    status = os.fstat(handle)
     if (status.st_size, mtime(status)) != (attempt.item.size, attempt.item.mtime_ns):
         raise Changed("it changed while it was read; run the same command again")
 
 
-def _read_exactly(handle: IO[bytes], size: int) -> bytes:
-    body = handle.read(size)
+def _read_exactly(read: Callable[[int], bytes], size: int) -> bytes:
+    body = read(size)
     while len(body) < size:
-        more = handle.read(size - len(body))
+        more = read(size - len(body))
         if not more:
             raise Changed("it became shorter while it was read; run the same command again")
         body += more
@@ -177,15 +193,26 @@ def _md5(body: bytes) -> bytes:
     return hashlib.md5(body, usedforsecurity=False).digest()
 
 
-def _find_type(lanes: Lanes, attempt: Attempt, head: bytes) -> None:
+def find_type(lanes: Lanes, attempt: Attempt, head: bytes) -> None:
     """Set the media type of an attempt; raises TypeNotAllowed if the pod or the owner's plan does not take it."""
     attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, head)
     require_type(lanes.limits, attempt.item.path, attempt.content_type)
 
 
-def _prove(side: Side, attempt: Attempt) -> None:
-    """Check that the store holds the bytes: by an ETag that is their MD5, or by reading them back."""
-    if attempt.md5 is None or attempt.etag == attempt.md5.hex():
+def hash_whole(side: Side, attempt: Attempt, body: bytes) -> None:
+    """Hash a small file, as the provider's proof needs it."""
+    attempt.sha256 = hashlib.sha256(body).digest()
+    attempt.md5 = _md5(body) if side.needs_md5 else None
+
+
+def is_proven(attempt: Attempt) -> bool:
+    """Return whether the store's answer proves that it holds the bytes: it checked them, or the ETag is their MD5."""
+    return attempt.md5 is None or attempt.etag == attempt.md5.hex()
+
+
+def _prove(side: Side, attempt: Attempt, *, reads_back: bool = False) -> None:
+    """Check that the store holds the bytes, if need be by reading them back."""
+    if is_proven(attempt) and not reads_back:
         return
     if not side.patiently(lambda: side.store.holds(attempt.key, attempt.sha256.hex())):
         raise errors.ContentDiffers(path=attempt.item.path)
@@ -199,12 +226,10 @@ def _put_small(lanes: Lanes, side: Side, attempt: Attempt, spent: Stopwatch) -> 
     lanes.budget.take(size)
     spent.start()
     try:
-        with _opened(attempt) as handle:
-            body = _read_exactly(handle, size)
+        body = read_whole(attempt)
         spent.read()
-        _find_type(lanes, attempt, body[:HEAD])
-        attempt.sha256 = hashlib.sha256(body).digest()
-        attempt.md5 = _md5(body) if side.needs_md5 else None
+        find_type(lanes, attempt, body[:HEAD])
+        hash_whole(side, attempt, body)
         spent.hashed()
         digest = attempt.sha256.hex()
         attempt.etag = side.patiently(lambda: side.puts.put(attempt.key, body, digest, attempt.content_type))
@@ -241,12 +266,12 @@ class _Large:
         self._under_way = self._moved = 0
         self._error: BaseException | None = None
         self._there: dict[int, Part] = {}
-        self._completed = False
+        self._completed = self._reads_back = False
 
     def put(self) -> None:
         """Send all parts that the store does not have, complete the upload, and prove it."""
         with opened(self.attempt.item.source) as handle:
-            _find_type(self.lanes, self.attempt, handle.read(HEAD))
+            find_type(self.lanes, self.attempt, handle.read(HEAD))
         try:
             self._put_parts()
         except errors.UploadLost:
@@ -288,7 +313,7 @@ class _Large:
         self.attempt.etag = head.etag
         if head.size != self.attempt.item.size:
             raise errors.ContentDiffers(path=self.attempt.item.path)
-        _prove(self.side, self.attempt)
+        _prove(self.side, self.attempt, reads_back=self._reads_back)
         self.attempt.copy_etag = self._copying.complete(self.attempt.sha256.hex())
 
     def _begin(self) -> None:
@@ -340,7 +365,7 @@ class _Large:
         self.spent.start()
         try:
             self._check()
-            body = _read_exactly(handle, size)
+            body = _read_exactly(handle.read, size)
         except BaseException:
             self.lanes.budget.give(self.attempt.part_size)
             raise
@@ -382,11 +407,21 @@ class _Large:
         self._progress(size)
 
     def _has(self, number: int, body: bytes) -> bool:
-        """Whether the store holds this part already, by its size and MD5."""
+        """Whether the store holds this part already, by its size and MD5.
+
+        Where the ETags of parts cannot be MD5s, its size must do, and the object is read back when it is complete.
+        """
         if self._completed or self.attempt.part_etags:
             return True  # All parts are there; the hash of the whole file says if they are from this content.
         part = self._there.get(number)
-        return part is not None and (part.size, part.etag) == (len(body), _md5(body).hex())
+        if part is None or part.size != len(body):
+            return False
+        if part.etag == _md5(body).hex():
+            return True
+        if _MD5.fullmatch(part.etag):
+            return False
+        self._reads_back = True
+        return True
 
     def _progress(self, size: int) -> None:
         with self._changed:

@@ -8,13 +8,19 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from tests import buckets
@@ -159,3 +165,28 @@ def wire(rclone: Location) -> Iterator[Wire]:
 def wired(rclone: Location, wire: Wire) -> Location:
     """The bucket on rclone, reached through the wire."""
     return replace(rclone, endpoint=wire.url)
+
+
+@pytest.fixture(scope="session")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Location, Path]]:
+    """A store behind TLS, and the certificate by which it is known."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = certify(folder)
+    with serving(folder, "--cert", certificate, "--key", key) as location:
+        yield location, certificate
+
+
+def certify(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate of 127.0.0.1 that stands for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
+    now = datetime.now(UTC)
+    host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).add_extension(
+        host, critical=False
+    )
+    (folder / "store.pem").write_bytes(built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    (folder / "store.key").write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "store.pem", folder / "store.key"

@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from email.message import Message
-from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -21,10 +19,6 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat
 
 from dumacle_cli.clients.object_store import Location, ObjectStore, Part, disposition
 from dumacle_cli.clients.puts import Puts
@@ -38,7 +32,6 @@ from dumacle_cli.errors import (
     UploadLost,
 )
 from tests import buckets
-from tests.clients.conftest import serving
 
 if TYPE_CHECKING:
     from tests.clients.conftest import Wire
@@ -406,31 +399,6 @@ def list_all(location: Location) -> object:
 
 
 every_way = pytest.mark.parametrize("ask", [put_large, put_small, list_all])
-
-
-@pytest.fixture(scope="module")
-def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Location, Path]]:
-    """A store behind TLS, and the certificate by which it is known."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = certify(folder)
-    with serving(folder, "--cert", certificate, "--key", key) as location:
-        yield location, certificate
-
-
-def certify(folder: Path) -> tuple[Path, Path]:
-    """Make a certificate of 127.0.0.1 that stands for itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "store")])
-    now = datetime.now(UTC)
-    host = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
-    built = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1)).add_extension(
-        host, critical=False
-    )
-    (folder / "store.pem").write_bytes(built.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
-    (folder / "store.key").write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "store.pem", folder / "store.key"
 
 
 @every_way

@@ -114,6 +114,8 @@ def test_reading_prints_what_its_schema_accepts(path: str, seeded: Run) -> None:
     items = said.data if isinstance(said.data, list) else [said.data]
     assert len(lines) == len(table) == len(items)
     assert [set(line) for line in table] == [set(line) for line in lines]
+    # Shared options stand before and after the command.
+    assert seeded(*JSON, *example(path)).json["schema"] == said.json["schema"]
 
 
 # Whoever asks is a user himself, and that he was made is on record.
@@ -133,11 +135,6 @@ def test_error_is_json_where_json_was_asked_for(path: str, invoke: Run) -> None:
     assert failed.out == ""
     validate(invoke, "error", failed.error)
     assert failed.error["code"] == "usage-error"
-
-
-@pytest.mark.parametrize("path", READING)
-def test_shared_options_stand_before_and_after(path: str, seeded: Run) -> None:
-    assert seeded(*JSON, *example(path)).json["schema"] == seeded(*example(path), *JSON).json["schema"]
 
 
 # Nothing configured, nothing there
@@ -333,10 +330,10 @@ def test_standard_output_is_full(path: str, seeded: Run) -> None:
     assert "dumacle: the output could not be written (No space left on device)" in told
 
 
-@pytest.mark.parametrize("path", WALKED)
-def test_standard_output_is_closed(path: str, seeded: Run, database: Database, object_store: ObjectStore) -> None:
+def test_standard_output_is_closed(seeded: Run, database: Database, object_store: ObjectStore) -> None:
     before = remembered(database, object_store)
-    status, told = ended(path, None)
-    assert status == 2
-    assert told.startswith("dumacle: standard output is closed\n")
+    for path in WALKED:
+        status, told = ended(path, None)
+        assert (path, status) == (path, 2)
+        assert told.startswith("dumacle: standard output is closed\n")
     assert remembered(database, object_store) == before

@@ -14,7 +14,6 @@ from sqlalchemy import text
 
 from dumacle_cli import errors, paths
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.ingest import scan
 from dumacle_cli.ingest.transfer import PART
 from dumacle_cli.store.database import Database
 from tests import buckets
@@ -402,7 +401,7 @@ def deny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
             return call
 
-        monkeypatch.setattr(scan, "_open_plain", guarded(scan._open_plain))
+        monkeypatch.setattr(os, "open", guarded(os.open))
         monkeypatch.setattr(os, "scandir", guarded(os.scandir))
 
     return call
