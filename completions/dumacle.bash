@@ -10,7 +10,7 @@ _dumacle_children() {
         ' pods') REPLY='replicate reconcile promote probe create list show update grant revoke delete restore usage check credentials cors' ;;
         ' pods credentials') REPLY='set show test clear rotate-key' ;;
         ' pods cors') REPLY='show set check' ;;
-        ' plans') REPLY='create list show update archive restore push subscribe portal change cancel sync subscriptions' ;;
+        ' plans') REPLY='create list show update archive restore push diff subscribe portal change cancel sync doctor adopt subscriptions' ;;
         ' plans subscriptions') REPLY='list show' ;;
         ' files') REPLY='upload reap initiate sign-parts progress confirm abort list show versions url download move relocate rename delete restore purge verify runs' ;;
         ' files runs') REPLY='list show report resume cancel' ;;
@@ -77,12 +77,13 @@ _dumacle_options() {
         ' plans update') REPLY='--name --price --currency --interval --storage --upload --transcode-minutes --default-pod --allow-types --max-file-size --dry-run --op-id' ;;
         ' plans archive') REPLY='--dry-run --op-id' ;;
         ' plans restore') REPLY='--dry-run --op-id' ;;
-        ' plans push') REPLY='--dry-run' ;;
+        ' plans push') REPLY='--switch-account --dry-run' ;;
         ' plans subscribe') REPLY='--checkout --direct --dry-run --op-id' ;;
         ' plans portal') REPLY='--dry-run' ;;
         ' plans change') REPLY='--dry-run --op-id' ;;
         ' plans cancel') REPLY='--now --dry-run --op-id --yes -y' ;;
-        ' plans sync') REPLY='--user --dry-run' ;;
+        ' plans sync') REPLY='--user --customer --since --full --apply --no-apply --max --dry-run' ;;
+        ' plans adopt') REPLY='--metadata --email --price --apply --dry-run' ;;
         ' plans subscriptions list') REPLY='--status --plan --user --limit --after --all' ;;
         ' files upload') REPLY='--owner --pod --results --stop-after --checksum --force --on-change --dedupe --delete-source --yes -y --join --concurrency --bandwidth --transcode --progress --include --exclude --min-size --max-size --newer-than --older-than --no-hidden --links --allow-empty --prefix --keep-name --flatten --files-from --null -0 --manifest --stdin-name --dry-run' ;;
         ' files reap') REPLY='--older-than --dry-run' ;;
@@ -244,6 +245,11 @@ _dumacle_values() {
         ' plans change --op-id') REPLY='' ;;
         ' plans cancel --op-id') REPLY='' ;;
         ' plans sync --user') REPLY='' ;;
+        ' plans sync --customer') REPLY='' ;;
+        ' plans sync --since') REPLY='' ;;
+        ' plans sync --max') REPLY='' ;;
+        ' plans adopt --metadata') REPLY='' ;;
+        ' plans adopt --price') REPLY='' ;;
         ' plans subscriptions list --status') REPLY='active trialing past_due unpaid canceled incomplete incomplete_expired paused' ;;
         ' plans subscriptions list --plan') REPLY='' ;;
         ' plans subscriptions list --user') REPLY='' ;;

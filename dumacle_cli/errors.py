@@ -851,6 +851,14 @@ class StripeForbidden(DumacleError):
     fix = "check stripe_secret_key and its permissions (see: dumacle config list --show-origin)"
 
 
+class OtherAccount(DumacleError):
+    """The key opens another account at Stripe, or another mode of it, than plans are sold at."""
+
+    exit = Exit.CONFLICT
+    sentence = "the key opens {key}, and plans are sold at {known}"
+    fix = "correct stripe_secret_key; or, to sell there from now on: dumacle plans push --switch-account"
+
+
 class SaleBusy(DumacleError):
     """Another command is subscribing the same user."""
 

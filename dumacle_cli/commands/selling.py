@@ -1,4 +1,4 @@
-"""`dumacle plans push|subscribe|portal|change|cancel|sync`: plans and subscriptions at Stripe."""
+"""`dumacle plans subscribe|portal|change|cancel`: subscriptions at Stripe."""
 
 from __future__ import annotations
 
@@ -6,56 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dumacle_cli.commands.billing import billing as _billing
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.parameters import Plan, User
 from dumacle_cli.context import Context
-from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
-from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services.billing import BillingContext, catalog, orders, subscriptions
-from dumacle_cli.services.billing import sync as subscription_sync
+from dumacle_cli.errors import NotConfigured, UsageError
+from dumacle_cli.output.result import Result
+from dumacle_cli.services.billing import orders, subscriptions
 from dumacle_cli.units import show_instant
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 app = CommandGroup("plans")
-
-
-@app.acts_outside(
-    "push",
-    columns=("plan", "result", "product_id", "price_id"),
-    empty="no plan has a price, so there is nothing to publish",
-    example="dumacle plans push starter pro",
-    role="superadmin",
-)
-def push(
-    context: Context,
-    plans: Annotated[
-        list[str] | None, typer.Argument(metavar="PLAN", help="Plans to publish; default: all with a price.")
-    ] = None,
-) -> Rows[catalog.Published]:
-    """Publish plans to Stripe; repeating it writes only what differs."""
-    with context.session() as session:
-        offers = catalog.offers(session, plans or [], context.settings.installation)
-    done: list[catalog.Published] = []
-    status = Exit.DONE
-    for offer in offers:
-        try:
-            done.append(_push(context, offer))
-        except DumacleError as error:
-            if not done:
-                raise
-            status = Exit.PARTIAL
-            context.console.warn(f"{offer.plan} and the plans after it were not published: {error}", fix=error.remedy)
-            break
-    changed = any(pushed.result != "unchanged" for pushed in done)
-    return Result(done, changed, exit=status)
-
-
-def _push(context: Context, offer: catalog.Offer) -> catalog.Published:
-    if context.options.dry_run:
-        return catalog.preview(_billing(context), offer)
-    return catalog.publish(_billing(context), offer)
 
 
 @app.acts_outside("subscribe", example="dumacle plans subscribe bob@example.com free", takes_op_id=True)
@@ -93,10 +56,6 @@ def _checkout(context: Context, order: orders.Order) -> orders.Sale:
 def _direct(context: Context, order: orders.Order) -> orders.Sale:
     billing = _billing(context)
     return orders.preview(order, "active") if context.options.dry_run else orders.subscribe(billing, order)
-
-
-def _billing(context: Context) -> BillingContext:
-    return BillingContext(context.database, context.billing, context.settings.installation, context.operation)
 
 
 def _page(context: Context, setting: str) -> str:
@@ -153,21 +112,3 @@ def cancel(
     preview = subscriptions.preview_cancel(present, now=now)
     done = preview if context.options.dry_run else subscriptions.cancel(billing, present, now=now)
     return Result(done, True)
-
-
-@app.acts_outside("sync", example="dumacle plans sync", cron=True, role="superadmin")
-def sync(
-    context: Context,
-    user: Annotated[str, typer.Option("--user", metavar="USER", help="Filter by user: e-mail address or id.")] = "",
-) -> Result[subscription_sync.SyncResult]:
-    """Compare subscriptions with Stripe and correct differences; for cron, needs no worker.
-
-    Exit 3 means some could not be corrected.
-    """
-    with context.session() as session:
-        scope = subscription_sync.scope(session, user)
-    done, reasons = subscription_sync.sync(_billing(context), scope, dry_run=context.options.dry_run)
-    for subscription, reason in reasons.items():
-        context.console.warn(f"{subscription}: {reason}")
-    changed = done.missed + done.unseen > done.failed
-    return Result(done, changed, exit=Exit.PARTIAL if done.failed else Exit.DONE)

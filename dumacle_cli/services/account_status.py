@@ -24,7 +24,7 @@ _RAISE = {"storage": "set {user} --storage SIZE", "upload": "grant {user} --uplo
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A reason why a user cannot upload, and the command that fixes it."""
+    """A reason why a user cannot upload, or a finding about their billing, and what fixes it."""
 
     reason: str
     fix: str
@@ -59,6 +59,7 @@ class UserDetail(users.User):
     transcode_used: Seconds
     transcode_limit: Seconds | None
     period_end: datetime | None
+    findings: list[Reason]
 
 
 def show(
@@ -68,8 +69,8 @@ def show(
 
     The reasons are those against an upload of `size` bytes (default: 1) to `pod` (default: any granted pod).
     """
-    from dumacle_cli.store import pods as pods_store  # both map tables that most commands of users do not need
-    from dumacle_cli.store import subscriptions
+    from dumacle_cli.store import findings, subscriptions  # these map tables that most commands of users do not need
+    from dumacle_cli.store import pods as pods_store
 
     user = users.get_any(session, reference)
     found = subscriptions.current(session, user.id)
@@ -100,6 +101,7 @@ def show(
         transcode_used=quotas["transcode"].used,
         transcode_limit=quotas["transcode"].allowed,
         period_end=quotas["upload"].period_end,
+        findings=[Reason(each.sentence, each.fix) for each in findings.page(session, user_id=user.id)],
     )
 
 

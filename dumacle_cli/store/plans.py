@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import paging
-from dumacle_cli.store.models import Plan, Pod, Subscription
+from dumacle_cli.store import accounts, paging
+from dumacle_cli.store.models import Plan, PlanPrice, Pod, Subscription
 
 Lock = Literal["update", "archive"]
 """Lock a row so that others cannot change it, or (`archive`) cannot insert references to it either."""
@@ -76,6 +76,8 @@ def publishable(session: Session) -> Sequence[Plan]:
 
 def sold_as(session: Session, prices: Sequence[str], products: Sequence[str]) -> int | None:
     """Return the plan with one of these prices at Stripe, or else one of these products: old prices keep theirs."""
+    if known := _priced(session, prices):
+        return known
     is_price = func.coalesce(Plan.stripe_price_id.in_(prices), False)
     query = select(Plan.id).where(or_(is_price, Plan.stripe_product_id.in_(products)))
     return session.scalars(query.order_by(is_price.desc(), Plan.id).limit(1)).one_or_none()
@@ -92,6 +94,54 @@ def save_price(session: Session, plan_id: int, price: str, lookup_key: str) -> N
     session.execute(taken.values(lookup_key=None))
     known = sql_update(Plan).where(Plan.id == plan_id)
     session.execute(known.values(stripe_price_id=price, lookup_key=lookup_key))
+
+
+# Prices at Stripe, of which a plan may have had several
+
+
+Charge = tuple[int, str, str]
+"""An amount in minor units of a currency, and the interval for which it is paid."""
+
+
+def add_price(session: Session, plan_id: int, price: str, charge: Charge) -> bool:
+    """Save a price at Stripe as one of a plan's; return whether it was not known as such."""
+    if not accounts.are_known(session):
+        return False
+    amount, currency, interval = charge
+    row = insert(PlanPrice).values(price_id=price, plan_id=plan_id, amount=amount, currency=currency, interval=interval)
+    added = row.on_conflict_do_update(
+        index_elements=[PlanPrice.price_id], set_={"plan_id": plan_id}, where=PlanPrice.plan_id != plan_id
+    )
+    return session.scalars(added.returning(PlanPrice.price_id)).one_or_none() is not None
+
+
+def charge_of(session: Session, plan: Plan) -> Charge | None:
+    """Return what a plan costs at Stripe, as it was pushed last, or None."""
+    if plan.stripe_price_id is None or not accounts.are_known(session):
+        return None
+    found = session.get(PlanPrice, plan.stripe_price_id, populate_existing=True)
+    return (found.amount, found.currency, found.interval) if found else None
+
+
+def costing(session: Session, charge: Charge) -> Sequence[int]:
+    """Return the ids of the plans that cost this and are not archived."""
+    amount, currency, interval = charge
+    same = Plan.price == amount, Plan.currency == currency, Plan.interval == interval
+    return session.scalars(select(Plan.id).where(*same, Plan.archived_at.is_(None)).order_by(Plan.id)).all()
+
+
+def sold_prices(session: Session, prices: Sequence[str]) -> set[str]:
+    """Return which of these prices at Stripe are prices of plans."""
+    if not accounts.are_known(session):
+        return set()
+    return set(session.scalars(select(PlanPrice.price_id).where(PlanPrice.price_id.in_(prices))))
+
+
+def _priced(session: Session, prices: Sequence[str]) -> int | None:
+    if not accounts.are_known(session):
+        return None
+    query = select(PlanPrice.plan_id).where(PlanPrice.price_id.in_(prices)).order_by(PlanPrice.created_at.desc())
+    return session.scalars(query.limit(1)).one_or_none()
 
 
 _FRESH = {"populate_existing": True}

@@ -272,7 +272,8 @@ def test_nobody_is_erased_while_stripe_bills_him(sell: Run, subscribed: Any) -> 
 
 
 def test_sync_puts_right_what_no_event_told(sell: Run, subscribed: Any, stripe_double: StripeDouble) -> None:
-    calm = {"seen": 1, "foreign": 0, "missed": 0, "unseen": 0, "failed": 0}
+    counted = ("seen", "foreign", "missed", "unseen", "failed", "held", "refused", "findings")
+    calm = dict.fromkeys(counted, 0) | {"seen": 1}
     for user in ((), ("--user", ADA)):
         quiet = sell("plans", "sync", *user, *JSON)
         assert (quiet.json["changed"], quiet.data) == (False, calm)
@@ -312,9 +313,8 @@ def test_sync_ends_what_stripe_no_longer_knows(
 def test_sync_tells_what_it_cannot_put_right(sell: Run, subscribed: Any, stripe_double: StripeDouble) -> None:
     stripe_double.put(subscribed["stripe_id"], status="hibernating")
     failed = sell("plans", "sync", "--quiet", expect=3)
-    assert (
-        failed.err == f"dumacle: {subscribed['stripe_id']}: it cannot be applied: status 'hibernating' is not known\n"
-    )
+    reason = f"{subscribed['stripe_id']}: it cannot be applied: status 'hibernating' is not known"
+    assert failed.err == f"dumacle: {reason}\n  fix: correct the cause, then: dumacle plans sync\n"
     assert sell("plans", "sync", *JSON, expect=3).data["failed"] == 1
     assert sell("plans", "subscriptions", "show", ADA, *JSON).data == subscribed
 

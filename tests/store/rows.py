@@ -83,6 +83,12 @@ ROWS = {
         INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'it does not answer' FROM app.pods""",
     "0025": "UPDATE app.pods SET copies_during_uploads = false",
     "0026": "SELECT app.share_objects(ARRAY[1], ARRAY[sha256('a')])",
+    "0028": """
+        SELECT app.bind_billing_account('acct_1', true);
+        INSERT INTO app.plan_prices (price_id, plan_id, amount, currency, "interval")
+        SELECT 'price_1', id, 900, 'eur', 'month' FROM app.plans;
+        INSERT INTO app.findings (kind, object_id, user_id, severity, sentence, fix)
+        SELECT 'paid-twice', 'sub_1', min(id), 'error', 'user 2 pays for sub_1 and sub_2', '' FROM app.users""",
 }
 
 

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import DumacleError, Exit, NotApplied
+from dumacle_cli.errors import DumacleError, NotApplied
 from dumacle_cli.ids import parse_id
-from dumacle_cli.services.billing import BillingContext, inbox, objects
+from dumacle_cli.services.billing import BillingContext, accounts, catalog, inbox, objects
+from dumacle_cli.services.billing.findings import is_own_fault, not_applied, warned
 from dumacle_cli.services.billing.objects import SubscriptionState
-from dumacle_cli.store import models, plans, quotas, subscriptions
+from dumacle_cli.store import findings, models, plans, quotas, subscriptions
 from dumacle_cli.store import stripe as store
 from dumacle_cli.store.stripe import Claim, Target
 
 if TYPE_CHECKING:
-    from dumacle_cli.clients.stripe import Object, StripeAccount
+    from dumacle_cli.clients.stripe import Object
 
 # Longer than the client waits for two answers of Stripe, with its retries: subscribing reads first and then charges.
 LEASE_S = 180
@@ -66,20 +67,25 @@ def _claim(context: BillingContext, object_id: str) -> Claim | None:
 
 def _apply_claimed(context: BillingContext, claim: Claim) -> str:
     try:
-        found = _fetch(context.stripe, claim)
+        place = accounts.place(context, claim)
+        found = None if place == "other mode" else context.stripe.fetch(claim.kind, claim.id)
+        if found is None and place != "here":
+            return _leave(context, claim)
         with context.database.session() as session:
+            if place != "here":
+                accounts.take_over(session, claim)
             return apply(session, claim, found, context.installation)
     except DumacleError as error:
         with context.database.session() as session:
             return postpone(session, claim, error)
 
 
-def _fetch(stripe: "StripeAccount", claim: Claim) -> "Object | None":
-    if claim.livemode not in (None, stripe.livemode):
-        modes = ("test", "live")
-        reason = f"it is a {modes[not stripe.livemode]}-mode object, and the key is a {modes[stripe.livemode]}-mode key"
-        raise NotApplied(reason=reason)
-    return stripe.fetch(claim.kind, claim.id)
+def _leave(context: BillingContext, claim: Claim) -> str:
+    """Settle an object of another account or mode without fetching it."""
+    with context.database.session() as session:
+        store.settle(session, claim, "foreign", None, None)
+        findings.replace(session, claim.id, [])
+    return "foreign"
 
 
 def apply(session: Session, claim: Claim, found: "Object | None", installation: str) -> str:
@@ -90,6 +96,7 @@ def apply(session: Session, claim: Claim, found: "Object | None", installation: 
     done = _applied(session, claim, found, installation)
     if not store.settle(session, claim, done.status, done.warning, done.state):
         raise NotApplied(reason="another worker has claimed it")
+    findings.replace(session, claim.id, warned(claim.kind, done.warning))
     return done.status
 
 
@@ -104,9 +111,10 @@ def _applied(session: Session, claim: Claim, found: "Object | None", installatio
 def postpone(session: Session, claim: Claim, error: DumacleError) -> str:
     """Schedule a retry, or give the object up after the last one; return `parked` or `dead`."""
     # An error that is not the object's, such as Stripe being down or a wrong key, is retried without limit.
-    final = error.exit is Exit.FAILED and claim.attempts >= len(BACKOFF_S)
+    final = is_own_fault(error) and claim.attempts >= len(BACKOFF_S)
     seconds = None if final else BACKOFF_S[min(claim.attempts, len(BACKOFF_S) - 1)]
     store.postpone(session, claim, str(error), seconds)
+    findings.add(session, claim.id, not_applied(claim.id, error, given_up=final))
     return "dead" if final else "parked"
 
 
@@ -167,18 +175,18 @@ def _apply_subscription(session: Session, id_: str, found: "Object | None", inst
     if not subscriptions.lock_user(session, user_id):
         raise NotApplied(reason=f"there is no user {user_id}")
     before = _entitlement(subscriptions.open_subscriptions(session, user_id))
-    if state:
-        _save(session, user_id, state)
+    if found and state:
+        _save(session, user_id, state, found)
     else:
         subscriptions.end_missing(session, id_)
     warning = _choose_current(session, user_id, id_, state, before)
     return Applied("applied", warning, state.stored() if state else None)
 
 
-def _save(session: Session, user_id: int, state: SubscriptionState) -> None:
+def _save(session: Session, user_id: int, state: SubscriptionState, found: "Object") -> None:
     if state.status not in models.plans.SUBSCRIPTION_STATUSES:
         raise NotApplied(reason=f"status {state.status!r} is not known")
-    plan_id = plans.sold_as(session, state.prices, state.products)
+    plan_id = plans.sold_as(session, state.prices, state.products) or catalog.recognised(session, found)
     if plan_id is None:
         raise NotApplied(reason=f"no plan has the price {', '.join(state.prices)}")
     subscriptions.save(

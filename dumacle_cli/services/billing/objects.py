@@ -78,7 +78,7 @@ def subscription_state(found: "Object") -> SubscriptionState:
             ended_at=_instant(found["ended_at"]) if found["ended_at"] else None,
             anchor=_instant(found["billing_cycle_anchor"]),
         )
-    except (LookupError, TypeError, ValueError, OverflowError) as fault:
+    except (LookupError, TypeError, ValueError, OverflowError, OSError) as fault:
         raise unexpected(fault) from None
 
 
