@@ -154,7 +154,7 @@ function __dumacle_options
         case ' plans cancel'
             printf '%s\t%s\n' '--now' 'End it immediately, not at the end of the paid period.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' plans sync'
-            printf '%s\t%s\n' '--user' 'Only this user: e-mail address or id.' '--customer' 'Only this customer at Stripe.' '--since' 'Only what changed in this time, such as 2h; at most 30d.' '--full' 'Compare customers, too.' '--apply' 'Apply the differences; by default, they are.' '--no-apply' 'Apply the differences; by default, they are.' '--max' 'Let this many subscriptions end; default: 10, or a tenth of the open ones.' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--user' 'Only this user: e-mail address or id.' '--customer' 'Only this customer at Stripe.' '--since' 'Only what changed in this time, such as 2h; at most 30d.' '--full' 'Compare customers, too.' '--apply' 'Apply the differences; by default, they are.' '--no-apply' 'Apply the differences; by default, they are.' '--max' 'Let this many subscriptions end; default: 10 or a tenth, and of vanished ones 1 or a tenth.' '--dry-run' 'Show what would change; change nothing.'
         case ' plans adopt'
             printf '%s\t%s\n' '--metadata' 'Key of customers\' metadata with the user\'s id or e-mail.' '--email' 'Match customers and users by e-mail address.' '--price' 'The plan that a price at Stripe pays for.' '--apply' 'Adopt what is clear; without it, only report.' '--dry-run' 'Show what would change; change nothing.'
         case ' plans subscriptions list'

@@ -40,7 +40,7 @@ def sync(
             "--max",
             metavar="N",
             min=0,
-            help="Let this many subscriptions end; default: 10, or a tenth of the open ones.",
+            help="Let this many subscriptions end; default: 10 or a tenth, and of vanished ones 1 or a tenth.",
         ),
     ] = None,
 ) -> Result[syncing.SyncResult]:

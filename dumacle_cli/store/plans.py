@@ -83,6 +83,13 @@ def sold_as(session: Session, prices: Sequence[str], products: Sequence[str]) ->
     return session.scalars(query.order_by(is_price.desc(), Plan.id).limit(1)).one_or_none()
 
 
+def choose_product(session: Session, plan_id: int, product: str) -> str:
+    """Save the id of a plan's product at Stripe unless it has one; return the one that it has then."""
+    free = Plan.id == plan_id, Plan.stripe_product_id.is_(None)
+    session.execute(sql_update(Plan).where(*free).values(stripe_product_id=product))
+    return str(session.scalars(select(Plan.stripe_product_id).where(Plan.id == plan_id)).one())
+
+
 def save_product(session: Session, plan_id: int, product: str) -> None:
     """Save the id of a plan's product at Stripe."""
     session.execute(sql_update(Plan).where(Plan.id == plan_id).values(stripe_product_id=product))

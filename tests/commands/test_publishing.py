@@ -1,11 +1,14 @@
 """`dumacle plans push|diff`, and the account that plans are sold at, at the double of Stripe."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from dumacle_cli.services.billing import BillingContext, catalog, inbox
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
 from tests.stripe_double.double import StripeDouble
@@ -106,6 +109,37 @@ def test_a_push_whose_answer_is_lost_leaves_no_second_product(
     sell("plans", "push", "family")
     assert [each["name"] for each in stripe_double.all("product")].count("family") == 1
     assert [each["unit_amount"] for each in stripe_double.all("price")].count(500) == 1
+
+
+def test_a_price_that_comes_back_is_a_new_one(sell: Run, stripe_double: StripeDouble) -> None:
+    made = set()
+    for price in ("12", "9", "12"):
+        sell("plans", "update", "big", "--price", price, "--currency", "EUR")
+        assert results(sell("plans", "push", *JSON))["big"] == "updated"
+        assert sold(stripe_double, "big")["active"] is True
+        made.add(sold(stripe_double, "big")["id"])
+        assert sell("plans", "diff", *JSON).data == []
+    assert len(made) == 3
+
+
+def test_pushes_at_once_make_one_product(sell: Run, stripe_double: StripeDouble, database: Database) -> None:
+    sell("plans", "create", "family", "--price", "5", "--storage", "1GiB", "--upload", "1GiB")
+    with database.session() as session:
+        (offer,) = catalog.offers(session, ["family"], "dumacle")
+    together = Barrier(4)
+
+    def push(number: int) -> str | None:
+        client = stripe_double.billing()
+        together.wait()
+        try:
+            return catalog.publish(BillingContext(database, client, "dumacle", str(number)), offer).price_id
+        finally:
+            client.close()
+
+    with ThreadPoolExecutor(4) as threads:
+        prices = set(threads.map(push, range(4)))
+    assert len(prices) == 1
+    assert [each["name"] for each in stripe_double.all("product")].count("family") == 1
 
 
 @pytest.mark.parametrize("refused", ["big", "huge"])
@@ -228,6 +262,22 @@ def test_the_key_of_another_account_is_refused(
     assert refused.error["code"] == "other-account"
     assert [request for request in elsewhere.requests if not request.startswith("GET")] == []
     assert here(database, "SELECT status, ended_at FROM app.subscriptions") == before == [("active", None)]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_worker_with_the_key_of_another_account_ends_nothing(
+    sell: Run, bought: str, elsewhere: StripeDouble, database: Database, is_told: bool
+) -> None:
+    if not is_told:
+        elsewhere.fail("GET /v1/account", 403, times=9)
+    with database.session() as session:
+        inbox.request_refresh(session, [("subscription", bought)], False)
+    sell("worker", "--once", "--queues", "webhooks")
+    assert here(database, "SELECT status, ended_at FROM app.subscriptions") == [("active", None)]
+    assert [kind for (kind,) in here(database, "SELECT kind FROM app.findings")] == ["other-account"]
+    assert here(database, "SELECT attempts, wanted_at IS NULL FROM app.stripe_objects WHERE id LIKE 'sub%'") == [
+        (1, False)
+    ]
 
 
 def test_the_key_of_another_account_is_a_finding_until_it_is_put_right(

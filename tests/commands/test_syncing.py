@@ -132,7 +132,7 @@ def test_who_pays_for_a_plan_and_is_nobody_here_is_found(
 def test_more_than_may_end_are_not_ended_unless_it_is_said(
     sell: Run, bought: dict[str, str], stripe_double: StripeDouble, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "MAY_END", 1)
+    monkeypatch.setattr(sync, "MAY_END", 1)  # of those that vanish, one may anyway
     for name in ("ada", "bob"):
         if how == "canceled":
             stripe_double.cancel(bought[name])
@@ -147,6 +147,19 @@ def test_more_than_may_end_are_not_ended_unless_it_is_said(
     done = sell("plans", "sync", "--max", "2", *JSON)
     assert (done.data["refused"], [status(sell, name) for name in PEOPLE]) == (0, ["canceled", "canceled", "active"])
     sell("plans", "doctor")
+
+
+def test_subscriptions_do_not_vanish(sell: Run, bought: dict[str, str], stripe_double: StripeDouble) -> None:
+    stripe_double.cancel(bought["ada"])
+    stripe_double.cancel(bought["bob"])
+    sell("plans", "sync")  # what is canceled ends
+    del stripe_double.account.objects[bought["eve"]]
+    sell("plans", "sync")  # one may vanish
+    again = {name: buy(sell, stripe_double, name) for name in ("ada", "bob")}
+    for id_ in again.values():
+        del stripe_double.account.objects[id_]
+    assert sell("plans", "sync", *JSON, expect=8).data["refused"] == 2
+    assert [status(sell, name) for name in again] == ["active", "active"]
 
 
 # One stops no other

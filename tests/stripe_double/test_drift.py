@@ -1,11 +1,15 @@
 """The double's templates have no field that the installed SDK does not declare, and their kinds are its names."""
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 import stripe
 
+from tests.stripe_double import routes
 from tests.stripe_double.account import PREFIXES, TEMPLATES, Object
+from tests.stripe_double.api import ROUTES
 
 CLASSES: dict[str, type[stripe.StripeObject]] = {
     "billing_portal.session": stripe.billing_portal.Session,
@@ -58,3 +62,11 @@ def test_a_field_that_the_sdk_dropped_is_found() -> None:
 )
 def test_what_is_read_is_where_the_sdk_says(known: type, field: str) -> None:
     assert field in declared(known)
+
+
+@pytest.mark.unit
+def test_every_route_is_listed_with_its_page() -> None:
+    text = Path(routes.__file__).with_name("README.md").read_text("utf-8")
+    listed = re.findall(r"^\| (GET|POST|DELETE) (\S+) \|.*\| docs\.stripe\.com/\S+", text, re.MULTILINE)
+    patterns = {(method, path.replace("{id}", "([^/]+)")) for method, path in listed}
+    assert patterns == {(method, pattern.pattern) for method, pattern, _ in ROUTES}

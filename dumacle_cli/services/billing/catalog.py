@@ -179,7 +179,8 @@ def _publish(context: BillingContext, offer: Offer) -> Published:
         with context.database.session() as session:
             store.save_product(session, offer.plan_id, found["id"])
     wanted = replace(offer.price, product=found["id"])
-    price, price_changed = context.stripe.ensure_price(wanted, context.operation)
+    # Named after the price that it replaces: the same price again, after another one, is a new one.
+    price, price_changed = context.stripe.ensure_price(wanted, f"{found['id']}:{offer.price_id}")
     with context.database.session() as session:
         if price["id"] != offer.price_id:
             store.save_price(session, offer.plan_id, price["id"], wanted.lookup_key)
@@ -192,10 +193,8 @@ def _publish(context: BillingContext, offer: Offer) -> Published:
 
 def _chosen(context: BillingContext, offer: Offer) -> str:
     """Choose the id of a new product and save it before the product is made, so that a repeat after a kill finds it."""
-    chosen = f"prod_{context.installation}_{uuid4().hex}"
     with context.database.session() as session:
-        store.save_product(session, offer.plan_id, chosen)
-    return chosen
+        return store.choose_product(session, offer.plan_id, f"prod_{context.installation}_{uuid4().hex}")
 
 
 def unpublished(offer: Offer) -> Offer:

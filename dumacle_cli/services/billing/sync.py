@@ -22,8 +22,11 @@ from dumacle_cli.store import findings, models, plans, stripe, subscriptions
 from dumacle_cli.store.stripe import Target
 
 BATCH = 100
-MAY_END, MAY_END_SHARE = 10, 10
-"""So many subscriptions, or one in so many of the open ones, may end in one sync without --max."""
+MAY_END, MAY_VANISH, SHARE = 10, 1, 10
+"""So many subscriptions, or one in SHARE of the open ones, may end in one sync without --max.
+
+At Stripe a subscription is canceled, and does not vanish: that more than one does is a sign of something else.
+"""
 Comparison = Literal["same", "foreign", "missed", "unseen"]
 
 
@@ -71,19 +74,24 @@ class Differences:
     counts: Counter[Comparison] = field(default_factory=Counter)
     targets: list[Target] = field(default_factory=list)
     ending: list[Target] = field(default_factory=list)
+    vanished: int = 0
     strangers: list[str] = field(default_factory=list)
     open: int = 0
 
     def note(self, target: Target, comparison: Comparison, *, ends: bool = False) -> None:
         """Count a compared subscription, and keep it if it differs."""
         self.counts[comparison] += 1
+        self.vanished += ends and comparison == "unseen"
         if comparison in ("missed", "unseen"):
             (self.ending if ends else self.targets).append(target)
 
     def guarded(self, maximum: int | None) -> list[Target]:
         """Return the subscriptions that would end, if they are more than may end in one sync."""
-        allowed = max(MAY_END, self.open // MAY_END_SHARE) if maximum is None else maximum
-        return self.ending if len(self.ending) > allowed else []
+        if maximum is not None:
+            return self.ending if len(self.ending) > maximum else []
+        share = self.open // SHARE
+        too_many = len(self.ending) > max(MAY_END, share) or self.vanished > max(MAY_VANISH, share)
+        return self.ending if too_many else []
 
 
 def scope(session: Session, user: str, customer: str, since: datetime | None, *, full: bool) -> SyncScope:
