@@ -10,8 +10,10 @@ from dumacle_cli.commands.billing import billing, unchecked
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.context import Context
 from dumacle_cli.errors import DumacleError, Exit
+from dumacle_cli.escapes import quoted
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services.billing import BillingContext, accounts, catalog
+from dumacle_cli.services.billing.findings import is_own_fault
 
 app = CommandGroup("plans")
 
@@ -50,21 +52,31 @@ def push(
 
 
 def _all(context: Context, account: BillingContext, offers: list[catalog.Offer]) -> Rows[catalog.Published]:
-    """Publish each offer; raises the error if none could be published."""
+    """Publish each offer, until something fails all of them; raises that, or the error of an only offer."""
     done: list[catalog.Published] = []
-    errors: list[DumacleError] = []
+    error: DumacleError | None = None
     for offer in offers:
-        try:
-            done.append(catalog.preview(account, offer) if context.options.dry_run else catalog.publish(account, offer))
-        except DumacleError as error:
-            errors.append(error)
-            done.append(catalog.failed(offer, error))
-            if len(offers) > 1:
-                context.console.warn(f"{offer.plan} was not published: {error}", fix=error.remedy)
-    if errors and len(errors) == len(offers):
-        raise errors[0]
-    changed = any(pushed.result not in ("unchanged", "failed") for pushed in done)
-    return Result(done, changed, exit=Exit.PARTIAL if errors else Exit.DONE)
+        if error is None or is_own_fault(error):
+            try:
+                done.append(_one(context, account, offer))
+                continue
+            except DumacleError as fault:
+                error = fault
+        done.append(catalog.failed(offer, error))
+    failed = [each for each in done if each.error]
+    if error and len(failed) == len(done) and (len(done) == 1 or not is_own_fault(error)):
+        raise error
+    for each in failed:
+        context.console.warn(
+            f"{each.plan} was not published: {each.error}", fix=f"dumacle plans push {quoted(each.plan)}"
+        )
+    changed = any(each.result not in ("unchanged", "failed") for each in done)
+    partly = Exit.FAILED if len(failed) == len(done) else Exit.PARTIAL
+    return Result(done, changed, exit=partly if failed else Exit.DONE)
+
+
+def _one(context: Context, account: BillingContext, offer: catalog.Offer) -> catalog.Published:
+    return catalog.preview(account, offer) if context.options.dry_run else catalog.publish(account, offer)
 
 
 @app.reads(
@@ -72,7 +84,6 @@ def _all(context: Context, account: BillingContext, offers: list[catalog.Offer])
     columns=("plan", "field", "here", "at_stripe"),
     empty="Stripe sells the plans as they are here",
     example="dumacle plans diff starter pro",
-    role="superadmin",
 )
 def diff(context: Context, plans: Plans = None) -> Rows[catalog.Difference]:
     """Compare plans with what Stripe sells, field by field."""

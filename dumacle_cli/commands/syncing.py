@@ -74,7 +74,7 @@ def _since(age: str) -> datetime | None:
     return since
 
 
-@app.reads("doctor", columns=("check", "status", "finding", "fix"), example="dumacle plans doctor", role="superadmin")
+@app.reads("doctor", columns=("check", "status", "finding", "fix"), example="dumacle plans doctor")
 def doctor(context: Context) -> Rows[Check]:
     """Check billing, with a fix for each finding: what was found before, the key, the clock, the endpoint, differences.
 

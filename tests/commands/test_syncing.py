@@ -424,3 +424,18 @@ def test_a_tagged_subscription_is_to_the_only_plan_that_costs_the_same(
     sell("plans", "sync", expect=3 if twin else 0)
     assert kinds(database) == ([(found, "not-applied")] if twin else [])
     assert sell("users", "show", "ada@example.com", *JSON).data["plan"] == (None if twin else "big")
+    if twin:
+        told = next(each for each in sell("plans", "doctor", *JSON).data if each["check"] == "billing")
+        assert told["fix"] == f"name its plan: dumacle plans adopt --price {price['id']}=PLAN --apply"
+        sell("plans", "adopt", "--price", f"{price['id']}=twin", "--apply")
+        sell("plans", "sync")
+        assert sell("users", "show", "ada@example.com", *JSON).data["plan"] == "twin"
+
+
+def test_a_subscription_itself_may_name_its_user(
+    sell: Run, old: Callable[..., tuple[str, str]], stripe_double: StripeDouble
+) -> None:
+    _, found = old("someone@example.com", 900)
+    stripe_double.put(found, metadata={"account": "ada@example.com"})
+    sell("plans", "adopt", "--metadata", "account", "--apply")
+    assert sell("plans", "subscriptions", "show", "ada@example.com", *JSON).data["stripe_id"] == found

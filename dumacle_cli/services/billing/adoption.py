@@ -45,6 +45,8 @@ class Adoption:
     reason: str
 
 
+Owner = tuple[int, str]
+"""The id and the e-mail of a user."""
 Candidate = tuple[Object, int | None, str | None]
 """A customer with the id and e-mail of the user who matches, if one does."""
 
@@ -58,16 +60,16 @@ def matching(session: Session, metadata: str, by_email: bool, prices: Mapping[st
 
 def adopt(context: BillingContext, chosen: Matching, *, write: bool) -> Iterator[Adoption]:
     """Yield each customer and each open subscription that is not known here, adopted if its user and plan are clear."""
-    owners: dict[str, tuple[int, str]] = {}
+    owners: dict[str, Owner] = {}
     for found, user_id, email in _customers(context, chosen):
         done = _adopt_customer(context, found, user_id, email, write=write)
         if done.result == "adopted" and user_id is not None:
             owners[found["id"]] = user_id, str(email)
         yield done
     for found in context.stripe.subscriptions():
-        planned = None if found["status"] in models.plans.FINAL_STATUSES else _plan(context, chosen, found, owners)
-        if planned:
-            yield _adopt_subscription(context, found, planned) if write and planned.result == "adopted" else planned
+        if found["status"] not in models.plans.FINAL_STATUSES and (planned := _plan(context, chosen, found, owners)):
+            user_id, done = planned
+            yield _adopt_subscription(context, found, user_id, done) if write and user_id else done
 
 
 # Customers
@@ -133,27 +135,34 @@ def _adopt_customer(
 
 
 def _plan(
-    context: BillingContext, chosen: Matching, found: Object, owners: Mapping[str, tuple[int, str]]
-) -> Adoption | None:
-    """Return what would become of a subscription, or None if it is known here or of another application."""
+    context: BillingContext, chosen: Matching, found: Object, owners: Mapping[str, Owner]
+) -> tuple[int | None, Adoption] | None:
+    """Return what would become of a subscription, with its user if all is clear; None if it is known or foreign."""
     customer = id_of(found["customer"]) or ""
     with context.database.session(read_only=True) as session:
         if subscriptions.user_of(session, found["id"]) is not None or _is_foreign(found, context.installation):
             return None
-        user_id, email = owners.get(customer) or users.of_customer(session, customer) or (None, None)
+        owner = owners.get(customer) or users.of_customer(session, customer) or _tagged(session, chosen, found)
+        user_id, email = owner or (None, None)
         row = Adoption(found["id"], customer, None, email, None, "unmatched", "its customer belongs to no user here")
         if user_id is None:
-            return row
+            return None, row
         fitting = _fitting(session, chosen, found)
         names = [session.get_one(models.Plan, plan_id).name for plan_id in fitting]
         other = [each.stripe_subscription_id for each in subscriptions.open_subscriptions(session, user_id)]
     if any(other):
-        return replace(row, result="ambiguous", reason=f"the user has {next(filter(None, other))} already")
+        return None, replace(row, result="ambiguous", reason=f"the user has {next(filter(None, other))} already")
     if len(names) == 1:
-        return replace(row, plan=names[0], result="adopted", reason="")
+        return user_id, replace(row, plan=names[0], result="adopted", reason="")
     price = found["items"]["data"][0]["price"]["id"]
     reason = f"plans {', '.join(names)} cost the same" if names else "no plan costs the same"
-    return replace(row, result="ambiguous", reason=f"{reason}: give --price {quoted(price)}=PLAN")
+    return None, replace(row, result="ambiguous", reason=f"{reason}: give --price {quoted(price)}=PLAN")
+
+
+def _tagged(session: Session, chosen: Matching, found: Object) -> Owner | None:
+    """Return the user whom a subscription itself names."""
+    ((_, user_id, email),) = _named(session, chosen, [found])
+    return (user_id, email) if user_id is not None and email else None
 
 
 def _fitting(session: Session, chosen: Matching, found: Object) -> list[int]:
@@ -169,13 +178,14 @@ def _fitting(session: Session, chosen: Matching, found: Object) -> list[int]:
     return list(plans.costing(session, charge)) if charge else []
 
 
-def _adopt_subscription(context: BillingContext, found: Object, done: Adoption) -> Adoption:
-    """Save the price of a subscription as one of its plan's, and apply the subscription."""
+def _adopt_subscription(context: BillingContext, found: Object, user_id: int, done: Adoption) -> Adoption:
+    """Save the customer and the price of a subscription, and apply it."""
     try:
         with context.database.session() as session:
             price = found["items"]["data"][0]["price"]
             plan = plan_service.get(session, str(done.plan))
             plans.add_price(session, plan.id, price["id"], _charge(price))
+            stripe.save_customer(session, user_id, done.customer)
         status = apply.refresh(context, ("subscription", found["id"]))
     except DumacleError as error:
         return replace(done, result="failed", reason=str(error))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import DumacleError, NotApplied
+from dumacle_cli.errors import DumacleError, NotApplied, UnknownPrice
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services.billing import BillingContext, accounts, catalog, inbox, objects
 from dumacle_cli.services.billing.findings import is_own_fault, not_applied, warned
@@ -188,7 +188,7 @@ def _save(session: Session, user_id: int, state: SubscriptionState, found: "Obje
         raise NotApplied(reason=f"status {state.status!r} is not known")
     plan_id = plans.sold_as(session, state.prices, state.products) or catalog.recognised(session, found)
     if plan_id is None:
-        raise NotApplied(reason=f"no plan has the price {', '.join(state.prices)}")
+        raise UnknownPrice(state.prices)
     subscriptions.save(
         session,
         state.has_ended,

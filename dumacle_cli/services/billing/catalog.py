@@ -15,7 +15,7 @@ from dumacle_cli.errors import Conflict, DumacleError
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import plans
 from dumacle_cli.services.billing import BillingContext
-from dumacle_cli.services.billing.findings import Found, plan_object
+from dumacle_cli.services.billing.findings import Found, is_own_fault, plan_object
 from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store import findings, models
 from dumacle_cli.store import plans as store
@@ -154,8 +154,9 @@ def publish(context: BillingContext, offer: Offer) -> Published:
     try:
         done = _archive(context, offer) if offer.archived else _publish(context, offer)
     except DumacleError as error:
-        fix = f"dumacle plans push {quoted(offer.plan)}"
-        _note(context, offer, [Found("not-published", f"plan {offer.plan} was not published: {error}", fix)])
+        if is_own_fault(error):
+            fix = f"dumacle plans push {quoted(offer.plan)}"
+            _note(context, offer, [Found("not-published", f"plan {offer.plan} was not published: {error}", fix)])
         raise
     _note(context, offer, [])
     return done

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import DumacleError, Exit
+from dumacle_cli.errors import DumacleError, Exit, NotApplied
 from dumacle_cli.store import findings as store
 from dumacle_cli.store.findings import Found
 
@@ -68,5 +68,5 @@ def not_applied(object_id: str, error: DumacleError, *, given_up: bool) -> list[
     """Return the finding about an object that could not be applied; none if it is not the object's fault."""
     if not is_own_fault(error):
         return []
-    fix = "correct the cause, then: dumacle plans sync"
+    fix = error.remedy if isinstance(error, NotApplied) else NotApplied.fix
     return [Found("not-applied", f"{object_id}: {error}", fix, "error" if given_up else "warning")]
