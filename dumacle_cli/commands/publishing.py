@@ -12,8 +12,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import DumacleError, Exit
 from dumacle_cli.escapes import quoted
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services.billing import BillingContext, accounts, catalog
-from dumacle_cli.services.billing.findings import is_own_fault
+from dumacle_cli.services.billing import BillingContext, accounts, catalog, findings
 
 app = CommandGroup("plans")
 
@@ -56,7 +55,7 @@ def _all(context: Context, account: BillingContext, offers: list[catalog.Offer])
     done: list[catalog.Published] = []
     error: DumacleError | None = None
     for offer in offers:
-        if error is None or is_own_fault(error):
+        if error is None or findings.is_own_fault(error):
             try:
                 done.append(_one(context, account, offer))
                 continue
@@ -64,7 +63,7 @@ def _all(context: Context, account: BillingContext, offers: list[catalog.Offer])
                 error = fault
         done.append(catalog.failed(offer, error))
     failed = [each for each in done if each.error]
-    if error and len(failed) == len(done) and (len(done) == 1 or not is_own_fault(error)):
+    if error and len(failed) == len(done) and (len(done) == 1 or not findings.is_own_fault(error)):
         raise error
     for each in failed:
         context.console.warn(

@@ -15,7 +15,6 @@ from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import checks
 from dumacle_cli.services.billing import adoption, diagnosis
 from dumacle_cli.services.billing import sync as syncing
-from dumacle_cli.services.checks import Check
 from dumacle_cli.units import parse_age
 
 app = CommandGroup("plans")
@@ -75,7 +74,7 @@ def _since(age: str) -> datetime | None:
 
 
 @app.reads("doctor", columns=("check", "status", "finding", "fix"), example="dumacle plans doctor")
-def doctor(context: Context) -> Rows[Check]:
+def doctor(context: Context) -> Rows[checks.Check]:
     """Check billing, with a fix for each finding: what was found before, the key, the clock, the endpoint, differences.
 
     Exit 1 means that a check failed.
@@ -94,7 +93,6 @@ def doctor(context: Context) -> Rows[Check]:
     columns=("object", "customer", "email", "user", "plan", "result", "reason"),
     empty="Stripe has nothing that is not known here",
     example="dumacle plans adopt --email",
-    role="superadmin",
 )
 def adopt(
     context: Context,
@@ -114,9 +112,11 @@ def adopt(
     something was. Match by e-mail only if the earlier system verified addresses.
     """
     prices = dict(_pair(each) for each in price or ())
-    with context.session() as session:
-        chosen = adoption.matching(session, metadata, email, prices)
     write = apply and not context.options.dry_run
+    with context.session() as session:
+        if write:
+            adoption.require_superadmin(session)
+        chosen = adoption.matching(session, metadata, email, prices)
     found = list(adoption.adopt(billing(context), chosen, write=write))
     left = any(each.result in ("ambiguous", "failed") for each in found)
     changed = apply and any(each.result == "adopted" for each in found)

@@ -118,7 +118,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('function', 'administers',         'X', 'X', 'X', 'X', 'X', 'X', 'X'),
 -- The default of columns of mirrored rows, so whoever inserts one calls it.
 ('function', 'billing_account',     'X', 'X', '',  '',  'X', 'X', 'X'),
-('function', 'bind_billing_account', 'X', 'X', '', '',  'X', '',  'X'),
+('function', 'bind_billing_account', 'X', '', '', '',  'X', '',  'X'),
 ('function', 'lock_installation',   'X', 'X', '',  '',  '',  '',  ''),
 ('function', 'set_secondary',       'X', 'X', '',  '',  '',  '',  ''),
 ('function', 'promote_pod',         'X', 'X', '',  '',  '',  '',  ''),

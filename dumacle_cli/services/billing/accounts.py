@@ -4,12 +4,13 @@ Everything mirrored belongs to one account in one mode, test or live. A key that
 by what the account has: prices, which cannot be deleted at Stripe, subscriptions and customers.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import NotApplied, OtherAccount
+from dumacle_cli.errors import DatabaseForbidden, NotApplied, OtherAccount
 from dumacle_cli.services.billing import BillingContext
 from dumacle_cli.services.billing.findings import ACCOUNT, Found
 from dumacle_cli.store import accounts as store
@@ -49,12 +50,13 @@ def _require(context: BillingContext, known: Account | None, *, dry_run: bool = 
 
 
 def _bind(context: BillingContext) -> None:
+    """Save the account and the mode of the key; an admin may not, and leaves it to a superadmin, worker or cron."""
     account, livemode = context.stripe.account, context.stripe.livemode
-    with context.database.session() as session:
+    with suppress(DatabaseForbidden), context.database.session() as session:
         store.bind(session, account, livemode)
         findings.settle(session, "other-account", [ACCOUNT])
         bound = store.current(session)
-    context.confirmed.update({bound.id} if bound else ())
+        context.confirmed.update({bound.id} if bound else ())
 
 
 def _note(context: BillingContext, found: list[Found], *, dry_run: bool) -> None:

@@ -13,11 +13,11 @@ from typing import Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.stripe import Object, id_of
-from dumacle_cli.errors import DumacleError
+from dumacle_cli.errors import DumacleError, Forbidden
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import plans as plan_service
 from dumacle_cli.services.billing import BillingContext, apply, catalog, objects
-from dumacle_cli.store import models, plans, stripe, subscriptions, users
+from dumacle_cli.store import logins, models, plans, stripe, subscriptions, users
 
 BATCH = 100
 Outcome = Literal["adopted", "ambiguous", "unmatched", "failed"]
@@ -49,6 +49,12 @@ Owner = tuple[int, str]
 """The id and the e-mail of a user."""
 Candidate = tuple[Object, int | None, str | None]
 """A customer with the id and e-mail of the user who matches, if one does."""
+
+
+def require_superadmin(session: Session) -> None:
+    """Check that the actor may write the prices of plans; raises Forbidden."""
+    if logins.acting_role(session) not in ("owner", "superadmin"):
+        raise Forbidden(what="plans adopt --apply", role="superadmin")
 
 
 def matching(session: Session, metadata: str, by_email: bool, prices: Mapping[str, str]) -> Matching:
