@@ -17,7 +17,7 @@ function __dumacle_children
         case ' pods cors'
             printf '%s\t%s\n' 'show' 'Show the CORS rules of a pod\'s bucket, which all pods in the bucket share.' 'set' 'Let pages from exactly these origins send files to a pod\'s bucket; rules without PUT are kept.' 'check' 'Check that pages from these origins may send files to a pod\'s bucket; exit 12 if not.'
         case ' plans'
-            printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan and its number of live subscriptions.' 'update' 'Change a plan; new limits apply to its subscribers immediately.' 'archive' 'Archive a plan; its subscribers keep it.' 'restore' 'Restore an archived plan.' 'push' 'Publish plans to Stripe; repeating it writes only what differs.' 'subscribe' 'Subscribe a user to a plan; a plan with a price needs --checkout or --direct.' 'portal' 'Create a link to Stripe\'s customer portal: payment methods and invoices.' 'sync' 'Compare subscriptions with Stripe and correct differences; for cron, needs no worker.' 'change' 'Move a user to another plan: up now, down at the end of the paid period.' 'cancel' 'End a user\'s subscription after the paid period; a free one ends immediately.' 'resume' 'Keep a subscription: undo its cancellation, a scheduled downgrade, or a pause of payments.' 'refund' 'Refund an invoice to the payment method it was paid with; the subscription goes on.' 'subscriptions' 'Show subscriptions: users and their plans.' 'invoices' 'Show what Stripe charged users.'
+            printf '%s\t%s\n' 'create' 'Create a plan.' 'list' 'List plans by name.' 'show' 'Show a plan, its number of live subscriptions, and how it differs from what Stripe sells.' 'update' 'Change a plan; new limits apply to its subscribers immediately.' 'archive' 'Archive a plan; its subscribers keep it.' 'restore' 'Restore an archived plan.' 'push' 'Publish plans to Stripe; repeating it writes only what differs.' 'diff' 'Compare plans with what Stripe sells, field by field.' 'subscribe' 'Subscribe a user to a plan; a plan with a price needs --checkout or --direct.' 'portal' 'Create a link to Stripe\'s customer portal: payment methods and invoices.' 'change' 'Move a user to another plan: up now, down at the end of the paid period.' 'cancel' 'End a user\'s subscription after the paid period; a free one ends immediately.' 'resume' 'Keep a subscription: undo its cancellation, a scheduled downgrade, or a pause of payments.' 'refund' 'Refund an invoice to the payment method it was paid with; the subscription goes on.' 'sync' 'Compare subscriptions and plans with Stripe and correct differences; for cron, needs no worker.' 'doctor' 'Check billing, with a fix for each finding: what was found before, the key, the clock, the...' 'adopt' 'Take over customers, prices and subscriptions that an earlier system made at Stripe.' 'subscriptions' 'Show subscriptions: users and their plans.' 'invoices' 'Show what Stripe charged users.'
         case ' plans subscriptions'
             printf '%s\t%s\n' 'list' 'List subscriptions, including ended ones.' 'show' 'Show a subscription; for a user, the current or most recent one.'
         case ' plans invoices'
@@ -146,13 +146,11 @@ function __dumacle_options
         case ' plans restore'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans push'
-            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--switch-account' 'Sell at another account or mode of Stripe from now on.' '--dry-run' 'Show what would change; change nothing.'
         case ' plans subscribe'
             printf '%s\t%s\n' '--checkout' 'Create a Stripe Checkout link for the user.' '--direct' 'Charge the user\'s saved payment method.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans portal'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
-        case ' plans sync'
-            printf '%s\t%s\n' '--user' 'Filter by user: e-mail address or id.' '--dry-run' 'Show what would change; change nothing.'
         case ' plans change'
             printf '%s\t%s\n' '--now' 'Also downgrade now, prorated, not at the end of the paid period.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans cancel'
@@ -161,6 +159,10 @@ function __dumacle_options
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans refund'
             printf '%s\t%s\n' '--amount' 'How much, such as 5.00; default: all that is left.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
+        case ' plans sync'
+            printf '%s\t%s\n' '--user' 'Only this user: e-mail address or id.' '--customer' 'Only this customer at Stripe.' '--since' 'Only what changed in this time, such as 2h; at most 30d.' '--full' 'Compare customers, too.' '--apply' 'Apply the differences; by default, they are.' '--no-apply' 'Apply the differences; by default, they are.' '--max' 'Let this many subscriptions end; default: 10 or a tenth, and of vanished ones 1 or a tenth.' '--dry-run' 'Show what would change; change nothing.'
+        case ' plans adopt'
+            printf '%s\t%s\n' '--metadata' 'Key of customers\' metadata with the user\'s id or e-mail.' '--email' 'Match customers and users by e-mail address.' '--price' 'The plan that a price at Stripe pays for.' '--apply' 'Adopt what is clear; without it, only report.' '--dry-run' 'Show what would change; change nothing.'
         case ' plans subscriptions list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--plan' 'Filter by plan.' '--user' 'Filter by user: e-mail address or id.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' plans invoices list'
@@ -473,8 +475,6 @@ function __dumacle_values
             true
         case ' plans subscribe --op-id'
             true
-        case ' plans sync --user'
-            true
         case ' plans change --op-id'
             true
         case ' plans cancel --refund'
@@ -486,6 +486,18 @@ function __dumacle_values
         case ' plans refund --amount'
             true
         case ' plans refund --op-id'
+            true
+        case ' plans sync --user'
+            true
+        case ' plans sync --customer'
+            true
+        case ' plans sync --since'
+            true
+        case ' plans sync --max'
+            true
+        case ' plans adopt --metadata'
+            true
+        case ' plans adopt --price'
             true
         case ' plans subscriptions list --status'
             printf '%s\t%s\n' 'active' '' 'trialing' '' 'past_due' '' 'unpaid' '' 'canceled' '' 'incomplete' '' 'incomplete_expired' '' 'paused' ''

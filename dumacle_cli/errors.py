@@ -5,7 +5,7 @@ they do not know as a failure.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 
 from dumacle_cli.escapes import Sentences, quoted, safe
@@ -851,6 +851,14 @@ class StripeForbidden(DumacleError):
     fix = "check stripe_secret_key and its permissions (see: dumacle config list --show-origin)"
 
 
+class OtherAccount(DumacleError):
+    """The key opens another account at Stripe, or another mode of it, than plans are sold at."""
+
+    exit = Exit.CONFLICT
+    sentence = "the key opens {key}, and plans are sold at {known}"
+    fix = "correct stripe_secret_key; or, to sell there from now on: dumacle plans push --switch-account"
+
+
 class SaleBusy(DumacleError):
     """Another command is subscribing the same user."""
 
@@ -879,7 +887,17 @@ class NotApplied(DumacleError):
     """An object at Stripe cannot be applied here, or not yet."""
 
     sentence = "it cannot be applied: {reason}"
-    fix = "correct the cause, then: dumacle webhooks events retry EVENT"
+    fix = "correct the cause, then: dumacle plans sync"
+
+
+class UnknownPrice(NotApplied):
+    """A subscription at Stripe pays a price that is none of a plan's."""
+
+    sentence = "it cannot be applied: no plan has the price {prices}"
+    fix = "name its plan: dumacle plans adopt --price {first!q}=PLAN --apply"
+
+    def __init__(self, prices: Sequence[str]) -> None:
+        super().__init__(prices=", ".join(prices), first=prices[0] if prices else "PRICE")
 
 
 # Media

@@ -5,6 +5,7 @@ from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+from dumacle_cli import currencies
 from dumacle_cli.errors import InvalidValue
 
 Bytes = Annotated[int, "bytes"]
@@ -42,11 +43,6 @@ _ADVICE = {
     "instant": "give a time such as 2026-01-31T12:00:00Z",
     "price": "give a price such as 9.99",
 }
-# Currencies whose minor unit at Stripe is not a hundredth.
-_MINOR_DIGITS = dict.fromkeys(
-    ("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"), 0
-)
-_MINOR_DIGITS |= dict.fromkeys(("bhd", "jod", "kwd", "omr", "tnd"), 3)
 
 
 def parse_size(text: str | int, name: str = "size") -> int:
@@ -156,7 +152,7 @@ def show_instant(instant: datetime) -> str:
 
 def parse_price(text: str, currency: str) -> int:
     """Read a price such as `9.99`, and return minor units of the currency, exactly; raises InvalidValue."""
-    digits = _minor_digits(currency)
+    digits = currencies.currency(currency).digits
     match = re.fullmatch(r"(\d{1,15})(?:\.(\d+))?", text.strip(), re.ASCII)
     fraction = ((match[2] or "") if match else "").ljust(digits, "0")
     if not match or len(fraction) > digits:
@@ -167,10 +163,6 @@ def parse_price(text: str, currency: str) -> int:
 
 def show_price(minor: int, currency: str) -> str:
     """Show minor units of a currency so that `parse_price` reads them back, such as `9.99`."""
-    digits = _minor_digits(currency)
+    digits = currencies.currency(currency).digits
     whole, fraction = divmod(minor, 10**digits)
     return f"{whole}.{fraction:0{digits}}" if digits else str(whole)
-
-
-def _minor_digits(currency: str) -> int:
-    return _MINOR_DIGITS.get(currency.lower(), 2)

@@ -51,12 +51,16 @@ OWN = {
             "quota_entries",
             "quota_closings",
             "leases",
+            "findings",
         ),
         "ARRAY[t.user_id]",
     ),
 }
-EVERYBODYS = {"plans", "installation", "schema_version"}
-NOT_FOR_ENDUSERS = {"provider_defaults", "stripe_events", "stripe_payloads", "stripe_objects", "credentials", "audit"}
+EVERYBODYS = {"plans", "plan_prices", "installation", "schema_version"}
+NOT_FOR_ENDUSERS = {
+    *("provider_defaults", "billing_accounts", "stripe_events", "stripe_payloads", "stripe_objects"),
+    *("credentials", "audit"),
+}
 NOBODYS = {"acting"}
 """Tables in which nobody has a right, and in which no row outlives its transaction."""
 LISTED = {*OWN, *EVERYBODYS, *NOT_FOR_ENDUSERS, *NOBODYS}
@@ -66,6 +70,8 @@ WRITERS = {
     **dict.fromkeys(("acting", "audit", "logins", "leases", "quota_entries", "quota_closings", "schema_version"), ""),
     **dict.fromkeys(("renditions", "procrastinate_workers", "procrastinate_events"), ""),
     **dict.fromkeys(("installation", "provider_defaults", "credentials", "plans", "quota_counters"), "superadmin"),
+    "billing_accounts": "superadmin",
+    "plan_prices": "cron superadmin worker",
     **dict.fromkeys(("users", "pods", "quota_limits", "quota_grants"), "admin superadmin"),
     "probes": "admin cron superadmin",
     "versions": "admin cron ingest superadmin",

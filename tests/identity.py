@@ -17,12 +17,15 @@ from dumacle_cli.local.servers import SUPERUSER, Servers
 from dumacle_cli.store import bootstrap, rights, schema
 from dumacle_cli.store.database import Database, Timeouts
 from dumacle_cli.store.models import (
+    BillingAccount,
     Copy,
     Credential,
     Customer,
+    Finding,
     Lease,
     Login,
     Operation,
+    PlanPrice,
     Pod,
     Probe,
     ProviderDefault,
@@ -128,6 +131,13 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
         session.execute(
             text("INSERT INTO app.rendition_copies (rendition_id, provider) SELECT id, 's3' FROM app.renditions")
         )
+        session.add_all(
+            [
+                BillingAccount(account="acct_1", livemode=True, left_at=JANUARY["period_start"]),
+                _price(made),
+                *_found(made),
+            ]
+        )
         session.execute(text("INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'away' FROM app.pods"))
         found: dict[str, Any] = {"proof": "md5-etag", "found": {"multipart": True}, "measured": {}}
         session.add_all(
@@ -142,6 +152,17 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
         for connection in made.kept.values():
             connection.close()
         _drop(made)
+
+
+def _price(made: Installation) -> PlanPrice:
+    return PlanPrice(price_id="price_1", plan_id=made.facts["plan"], amount=900, currency="eur", interval="month")
+
+
+def _found(made: Installation) -> list[Finding]:
+    """Return what was found about each who has rows, and about the account."""
+    about: dict[str, int | None] = {name: made.facts[name] for name in ("ada", "bob", "root")} | {"account": None}
+    told = {"kind": "paid-twice", "severity": "error", "sentence": "s", "fix": "f"}
+    return [Finding(object_id=name, user_id=user, **told) for name, user in about.items()]
 
 
 def _manager(up: Servers, name: str) -> str:

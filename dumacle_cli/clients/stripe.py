@@ -7,19 +7,24 @@ A StripeAccount may be used by many threads.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from dumacle_cli.clients.pace import Pace
 from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.stripe_billing import PAGE, BillingRequests, once
 from dumacle_cli.clients.stripe_billing import Object as Object
 from dumacle_cli.clients.stripe_billing import Tags as Tags
+from dumacle_cli.clients.stripe_billing import id_of as id_of
 from dumacle_cli.errors import DeliveryRefused, DumacleError, StripeForbidden, StripeRefused, StripeUnavailable
 
 if TYPE_CHECKING:
-    from stripe import StripeError, StripeObject
+    from stripe import RequestsClient, StripeError, StripeObject
     from stripe.params import ProductCreateParams
 
 KINDS = {
@@ -34,6 +39,9 @@ KINDS = {
 API = "https://api.stripe.com"
 CONNECT_S, ANSWER_S = 5, 30
 RETRIES = 1
+PER_SECOND = 25
+"""Requests in a second: what a sandbox allows, and a quarter of what live mode does."""
+TYPES_AT_ONCE = 20
 TOLERANCE_S = 300
 LONGEST_HEADER = 8192
 LONGEST_REASON = 300
@@ -69,7 +77,10 @@ class StripeAccount(BillingRequests):
         self.livemode = key.startswith(("sk_live_", "rk_live_"))
         # An empty string means no proxy; with None the library would look for one in the environment.
         proxy = proxy_of(api_base or API) or ""
-        self._http = stripe.RequestsClient(timeout=(CONNECT_S, ANSWER_S), proxy={"http": proxy, "https": proxy})
+        self.clock_off: float | None = None
+        """How many seconds the clock of Stripe is ahead of this machine's, by the last answer."""
+        self._pace = Pace(PER_SECOND)
+        self._http = _http_client(self, proxy)
         self._api = stripe.StripeClient(
             key,
             base_addresses={"api": api_base.rstrip("/")} if api_base else {},
@@ -81,18 +92,30 @@ class StripeAccount(BillingRequests):
         """Close the connections of this thread."""
         self._http.close()  # type: ignore[no-untyped-call]
 
+    def wait(self) -> None:
+        """Return when the next request may begin."""
+        self._pace.wait()
+
+    @cached_property
+    def account(self) -> str | None:
+        """The id of the account, or None if a restricted key may not read it."""
+        from stripe import InvalidRequestError, PermissionError
+
+        with _translated():
+            try:
+                return str(self._api.accounts.retrieve_current()["id"])
+            except (PermissionError, InvalidRequestError):
+                return None
+
     def fetch(self, kind: str, object_id: str) -> Object | None:
         """Return the present state of an object of one of KINDS, or None if it does not exist or was deleted."""
         from stripe import InvalidRequestError
 
-        service: Any = self._api
-        for name in KINDS[kind].split("."):
-            service = getattr(service, name)
         # What is planned for a subscription stands in its schedule.
         given = {"expand": ["schedule"]} if kind == "subscription" else {}
         with _translated():
             try:
-                found = _plain(service.retrieve(object_id, given))
+                found = _plain(self._service(kind).retrieve(object_id, given))
             except InvalidRequestError as error:
                 if error.http_status != 404:
                     raise
@@ -100,6 +123,12 @@ class StripeAccount(BillingRequests):
         if kind == "subscription":
             return self._complete(found)
         return None if found.get("deleted") else found
+
+    def _service(self, kind: str) -> Any:
+        service: Any = self._api
+        for name in KINDS[kind].split("."):
+            service = getattr(service, name)
+        return service
 
     def _ask(self, request: Callable[..., "StripeObject"], *arguments: Any) -> Object:
         with _translated():
@@ -112,10 +141,10 @@ class StripeAccount(BillingRequests):
     def ensure_product(
         self, product: str | None, name: str, description: str, metadata: Tags, operation: str
     ) -> tuple[Object, bool]:
-        """Create a product, or update the one with this id; return it, and whether anything changed."""
+        """Create a product, with this id if one is given, or update it; return it, and whether anything changed."""
         found = self.fetch("product", product) if product else None
         if found is None:
-            return self._create_product(name, description, metadata, operation), True
+            return self._create_product(product, name, description, metadata, operation), True
         if found["active"] and (found["name"], found["description"] or "") == (name, description):
             return found, False
         with _translated():
@@ -123,14 +152,16 @@ class StripeAccount(BillingRequests):
                 self._api.products.update(found["id"], {"name": name, "description": description, "active": True})
             ), True
 
-    def _create_product(self, name: str, description: str, metadata: Tags, operation: str) -> Object:
+    def _create_product(
+        self, product: str | None, name: str, description: str, metadata: Tags, operation: str
+    ) -> Object:
         wanted: ProductCreateParams = {"name": name, "metadata": dict(metadata)}
+        if product:
+            wanted["id"] = product
         if description:
             wanted["description"] = description
         with _translated():
-            return _plain(
-                self._api.products.create(wanted, once(operation, "product", name, description, dict(metadata)))
-            )
+            return _plain(self._api.products.create(wanted, once(operation, "product", dict(wanted))))
 
     def archive_product(self, product: str) -> bool:
         """Archive a product; return whether it was active."""
@@ -148,18 +179,25 @@ class StripeAccount(BillingRequests):
         return _plain(found[0]) if found else None
 
     def ensure_price(self, price: Price, operation: str) -> tuple[Object, bool]:
-        """Create or reactivate a price, and archive the product's other prices with the same metadata.
+        """Create or reactivate a price; return it, and whether anything changed.
 
-        Returns the price, and whether anything changed. Existing subscribers keep paying their old price.
+        Existing subscribers keep paying their old price.
         """
         found = self.price(price.lookup_key)
-        unchanged = found is not None and price.matches(found)
-        if found is None or not unchanged:
-            found = self._create_price(price, operation)
-        elif not found["active"]:
-            found, unchanged = self._set_active(found["id"], True), False
-        archived = self._archive_others(price, found["id"])
-        return found, archived or not unchanged
+        if found is None or not price.matches(found):
+            return self._create_price(price, operation), True
+        return (found, False) if found["active"] else (self._set_active(found["id"], True), True)
+
+    def sell_only(self, price: Price, price_id: str, product: Object) -> bool:
+        """Make a price the default one of its product, then archive the others with the same metadata.
+
+        Returns whether anything changed. Stripe does not archive the default price of a product.
+        """
+        is_default = id_of(product.get("default_price")) == price_id
+        if not is_default:
+            with _translated():
+                self._api.products.update(price.product, {"default_price": price_id})
+        return bool(self._archive_others(price, price_id)) or not is_default
 
     def _create_price(self, price: Price, operation: str) -> Object:
         interval: Any = price.interval
@@ -179,18 +217,43 @@ class StripeAccount(BillingRequests):
                 )
             )
 
-    def _archive_others(self, price: Price, keep: str) -> bool:
+    def _archive_others(self, price: Price, keep: str) -> list[str]:
         with _translated():
             listed = self._api.prices.list({"product": price.product, "active": True, "limit": PAGE})
             others = [_plain(other) for other in listed.auto_paging_iter()]
         ours = [other["id"] for other in others if other["id"] != keep and other["metadata"] == price.metadata]
         for other in ours:
             self._set_active(other, False)
-        return bool(ours)
+        return ours
 
     def _set_active(self, price: str, active: bool) -> Object:
         with _translated():
             return _plain(self._api.prices.update(price, {"active": active}))
+
+    # What a comparison and a diagnosis read
+
+    def customers(self) -> Iterator[Object]:
+        """Yield all customers, the newest first, in constant memory; deleted ones are not listed."""
+        return self._each(self._api.customers.list, {"limit": PAGE})
+
+    def events(self, types: Sequence[str], since: int) -> Iterator[Object]:
+        """Yield the events of these types since a time, the newest first; Stripe keeps them for 30 days."""
+        for start in range(0, len(types), TYPES_AT_ONCE):
+            some = list(types[start : start + TYPES_AT_ONCE])
+            yield from self._each(self._api.events.list, {"types": some, "created": {"gte": since}, "limit": PAGE})
+
+    def endpoints(self) -> list[Object]:
+        """Return the webhook endpoints of the account."""
+        return list(self._each(self._api.webhook_endpoints.list, {"limit": PAGE}))
+
+    def may_read(self, kind: str) -> bool:
+        """Return whether the key may list objects of one of KINDS."""
+        try:
+            with _translated():
+                self._service(kind).list({"limit": 1})
+        except StripeForbidden:
+            return False
+        return True
 
 
 def verify(body: bytes, header: bytes, secrets: list[str], now: float) -> Object:
@@ -231,6 +294,23 @@ def _event(body: bytes) -> Object:
     if not known or not all(isinstance(event.get(name), str) for name in ("id", "type")):
         raise DeliveryRefused(reason="it is not an event")
     return dict(event)
+
+
+def _http_client(account: StripeAccount, proxy: str) -> "RequestsClient":
+    """Return the library's client, which keeps the pace, and compares the clocks."""
+    import stripe
+
+    class Paced(stripe.RequestsClient):
+        def request(  # type: ignore[override]  # the library's own classes differ here
+            self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None
+        ) -> tuple[bytes, int, Mapping[str, str]]:
+            account.wait()
+            answer = super().request(method, url, headers, post_data)
+            if date := answer[2].get("date"):
+                account.clock_off = parsedate_to_datetime(date).timestamp() - time.time()
+            return answer
+
+    return Paced(timeout=(CONNECT_S, ANSWER_S), proxy={"http": proxy, "https": proxy})
 
 
 def _plain(found: "StripeObject") -> Object:

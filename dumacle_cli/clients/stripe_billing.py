@@ -27,6 +27,11 @@ def once(operation: str, *request: object) -> "RequestOptions":
     return {"idempotency_key": hashlib.sha256(text.encode()).hexdigest()}
 
 
+def id_of(value: Any) -> str:
+    """Return the id of an object that may be expanded, or an empty string for none."""
+    return str(value["id"] if isinstance(value, dict) else value or "")
+
+
 class BillingRequests:
     """The requests of an account about customers and what they are charged for."""
 
@@ -196,7 +201,7 @@ class BillingRequests:
         """Return the payment intents that paid an invoice, with the amount of each."""
         listed = self._each(self._api.invoice_payments.list, {"invoice": invoice, "status": "paid", "limit": PAGE})
         intents = ((paid["payment"].get("payment_intent"), paid["amount_paid"]) for paid in listed)
-        return [(_id(intent), amount) for intent, amount in intents if intent]
+        return [(id_of(intent), amount) for intent, amount in intents if intent]
 
     def refunds(self, payment: str) -> list[Object]:
         """Return the refunds of a payment intent."""
@@ -223,8 +228,4 @@ def _ids(value: Any) -> Any:
     """Replace expanded objects by their ids."""
     if isinstance(value, list):
         return [_ids(each) for each in value]
-    return _id(value) if isinstance(value, dict) and "object" in value else value
-
-
-def _id(value: Any) -> str:
-    return str(value["id"] if isinstance(value, dict) else value)
+    return id_of(value) if isinstance(value, dict) and "object" in value else value

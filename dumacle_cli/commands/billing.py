@@ -12,27 +12,37 @@ from dumacle_cli.errors import DumacleError, Exit, NotFound
 from dumacle_cli.output.result import Result
 
 if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
     from dumacle_cli.services import users
     from dumacle_cli.services.billing import BillingContext
     from dumacle_cli.services.billing.accounts import Account
 
 
 def billing(context: Context) -> BillingContext:
-    """Return what billing needs of a run; raises NotConfigured without a key of Stripe."""
+    """Return the account at Stripe; raises NotConfigured, or OtherAccount for a key of another account or mode."""
+    from dumacle_cli.services.billing import binding
+
+    found = unchecked(context)
+    binding.require(found, dry_run=context.options.dry_run)
+    return found
+
+
+def unchecked(context: Context) -> BillingContext:
+    """Return the account at Stripe that the key opens, whichever it is; raises NotConfigured."""
     from dumacle_cli.services.billing import BillingContext
 
     return BillingContext(context.database, context.billing, context.settings.installation, context.operation)
 
 
-def warn_of_findings(context: Context, user_id: int | None) -> int:
-    """Warn of what is wrong with the subscriptions of a user or of all, each with its fix; return how many."""
-    from dumacle_cli.services.billing import review
+def warn_of_findings(context: Context, user_id: int) -> None:
+    """Warn of what is wrong with the billing of a user, each with its fix."""
+    from dumacle_cli.services.billing import findings
 
     with context.session() as session:
-        found = review.findings(session, user_id)
+        found = findings.list_(session, user_id=user_id)
     for each in found:
-        context.console.warn(each.sentence, fix=each.fix)
-    return len(found)
+        context.console.warn(each.finding, fix=each.fix)
 
 
 def refresh(context: Context, user: str) -> Account | None:
@@ -60,6 +70,14 @@ def close_pages(context: Context, user: str) -> None:
     known = refresh(context, user)
     if known and known.customer:
         orders.close_pages(billing(context), known.customer)
+
+
+def reviewed(session: Session, done: tuple[users.User, bool]) -> tuple[users.User, bool]:
+    """Save what is wrong with the subscriptions of a user whose access has changed: Stripe goes on charging them."""
+    from dumacle_cli.services.billing import review
+
+    review.save(session, done[0].id)
+    return done
 
 
 def withdraw(context: Context, result: Result[users.User]) -> Result[users.User]:

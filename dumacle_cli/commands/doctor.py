@@ -29,6 +29,7 @@ def doctor(context: Context) -> Rows[Check]:
     found = [
         _configuration(context),
         *database,
+        *_billing(context),
         *_providers(context, buckets),
         checks.ffmpeg(str(context.settings.ffmpeg or "")),
         checks.keyring(),
@@ -69,7 +70,6 @@ def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
             found += [checks.server(connection), checks.clock(connection)]
             found.append(checks.schema(connection))
             found += [*checks.shared(connection), *checks.probes(connection), *checks.copies(connection)]
-            found += checks.billing(connection)
             return found, catalog.buckets(connection)
     except NoDatabase:
         raise
@@ -77,6 +77,22 @@ def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
         name = "schema" if len(found) > 1 else "database"
         fix = START if isinstance(error, DatabaseUnavailable) else error.remedy
         return [*found, Check(name, "failed", str(error), fix)], []
+
+
+def _billing(context: Context) -> list[Check]:
+    """Check billing, for who sees all of it: what was found before, and with a key also the account at Stripe."""
+    from dumacle_cli.commands.billing import unchecked
+    from dumacle_cli.services.billing import diagnosis
+    from dumacle_cli.store import logins
+
+    try:
+        with context.session() as session:
+            if logins.acting_role(session) not in ("owner", "superadmin", "admin"):
+                return []
+            found = diagnosis.stored(session)
+        return found + (diagnosis.account(unchecked(context)) if context.settings.stripe_secret_key else [])
+    except DumacleError:
+        return []  # the checks of the database report it
 
 
 def _providers(context: Context, buckets: list[Bucket]) -> list[Check]:

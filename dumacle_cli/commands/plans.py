@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumacle_cli.commands import changing, invoices, selling, subscriptions
+from dumacle_cli.commands import changing, invoices, publishing, selling, subscriptions, syncing
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import AllowTypes, MaxFileSize, Plan
@@ -15,7 +15,11 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue, UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import limits, plans
+from dumacle_cli.services.billing import catalog, findings
 from dumacle_cli.units import parse_price, parse_size
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 app = CommandGroup("plans")
 
@@ -80,9 +84,13 @@ def list_(
 
 @app.reads("show", example="dumacle plans show starter", role="enduser")
 def show(context: Context, plan: Plan) -> plans.PlanDetail:
-    """Show a plan and its number of live subscriptions."""
+    """Show a plan, its number of live subscriptions, and how it differs from what Stripe sells."""
     with context.session() as session:
-        return plans.show(session, plan)
+        found = plans.show(session, plan)
+        told = findings.list_(session, object_ids=[findings.plan_object(found.id)])
+    for each in told:
+        context.console.warn(each.finding, fix=each.fix)
+    return found
 
 
 @app.changes(
@@ -112,7 +120,18 @@ def update(
         raise UsageError("--price and --currency must be given together", "dumacle plans update")
     values = _values(price, currency, interval, storage, upload, transcode_minutes)
     values |= limits.columns(allow_types, max_file_size)
-    return context.change(lambda session: plans.update(session, plan, values, name, default_pod))
+
+    told: list[findings.Found] = []
+
+    def work(session: Session) -> tuple[plans.Plan, bool]:
+        done, changed = plans.update(session, plan, values, name, default_pod)
+        told[:] = catalog.note_unpushed(session, done.id)
+        return done, changed
+
+    result = context.change(work)
+    for found in told:
+        context.console.warn(found.sentence, fix=found.fix)
+    return result
 
 
 @app.changes("archive", example="dumacle plans archive pro", role="superadmin")
@@ -127,7 +146,7 @@ def restore(context: Context, plan: Plan) -> Result[plans.Plan]:
     return context.change(lambda session: plans.restore(session, plan))
 
 
-for part in (selling.app, changing.app, invoices.refunding):
+for part in (publishing.app, selling.app, changing.app, invoices.refunding, syncing.app):
     app.include(part)
 app.add(subscriptions.app)
 app.add(invoices.app)

@@ -1,8 +1,7 @@
-"""`dumacle plans push|subscribe|portal|sync`: plans and subscriptions at Stripe."""
+"""`dumacle plans subscribe|portal`: sell plans through Stripe, and let customers pay there."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,52 +10,14 @@ from dumacle_cli.commands.billing import billing, refresh, warn_of_findings
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.parameters import Plan, User
 from dumacle_cli.context import Context
-from dumacle_cli.errors import DumacleError, Exit, NotConfigured, UsageError
-from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services.billing import accounts, catalog, orders, subscriptions
-from dumacle_cli.services.billing import sync as subscription_sync
+from dumacle_cli.errors import NotConfigured, UsageError
+from dumacle_cli.output.result import Result
+from dumacle_cli.services.billing import accounts, orders, subscriptions
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 app = CommandGroup("plans")
-
-
-@app.acts_outside(
-    "push",
-    columns=("plan", "result", "product_id", "price_id"),
-    empty="no plan has a price, so there is nothing to publish",
-    example="dumacle plans push starter pro",
-    role="superadmin",
-)
-def push(
-    context: Context,
-    plans: Annotated[
-        list[str] | None, typer.Argument(metavar="PLAN", help="Plans to publish; default: all with a price.")
-    ] = None,
-) -> Rows[catalog.Published]:
-    """Publish plans to Stripe; repeating it writes only what differs."""
-    with context.session() as session:
-        offers = catalog.offers(session, plans or [], context.settings.installation)
-    done: list[catalog.Published] = []
-    status = Exit.DONE
-    for offer in offers:
-        try:
-            done.append(_push(context, offer))
-        except DumacleError as error:
-            if not done:
-                raise
-            status = Exit.PARTIAL
-            context.console.warn(f"{offer.plan} and the plans after it were not published: {error}", fix=error.remedy)
-            break
-    changed = any(pushed.result != "unchanged" for pushed in done)
-    return Result(done, changed, exit=status)
-
-
-def _push(context: Context, offer: catalog.Offer) -> catalog.Published:
-    if context.options.dry_run:
-        return catalog.preview(billing(context), offer)
-    return catalog.publish(billing(context), offer)
 
 
 @app.acts_outside("subscribe", example="dumacle plans subscribe bob@example.com free", takes_op_id=True)
@@ -121,23 +82,3 @@ def portal(context: Context, user: User) -> Result[orders.Portal]:
     made = orders.portal(billing(context), buyer, page)
     warn_of_findings(context, buyer.id)
     return Result(made, True)
-
-
-@app.acts_outside("sync", example="dumacle plans sync", cron=True, role="superadmin")
-def sync(
-    context: Context,
-    user: Annotated[str, typer.Option("--user", metavar="USER", help="Filter by user: e-mail address or id.")] = "",
-) -> Result[subscription_sync.SyncResult]:
-    """Compare subscriptions with Stripe and correct differences; for cron, needs no worker.
-
-    Exit 3 means some could not be corrected, or that a person has to act: a user pays twice, or is charged although
-    disabled or deleted. Each is a warning with its fix.
-    """
-    with context.session() as session:
-        scope = subscription_sync.scope(session, user)
-    done, reasons = subscription_sync.sync(billing(context), scope, dry_run=context.options.dry_run)
-    for subscription, reason in reasons.items():
-        context.console.warn(f"{subscription}: {reason}")
-    done = replace(done, findings=warn_of_findings(context, scope.user_id))
-    changed = done.missed + done.unseen + done.moved > done.failed
-    return Result(done, changed, exit=Exit.PARTIAL if done.failed or done.findings else Exit.DONE)

@@ -109,13 +109,15 @@ def disable(context: Context, user: User) -> Result[users.User]:
 
     Pages on which they could still pay are closed; a subscription that Stripe goes on charging is a warning.
     """
-    return billing.withdraw(context, context.change(lambda session: users.disable(session, user)))
+    return billing.withdraw(
+        context, context.change(lambda session: billing.reviewed(session, users.disable(session, user)))
+    )
 
 
 @app.changes("enable", example="dumacle users enable eve@example.com")
 def enable(context: Context, user: User) -> Result[users.User]:
     """Enable a disabled user."""
-    return context.change(lambda session: users.enable(session, user))
+    return context.change(lambda session: billing.reviewed(session, users.enable(session, user)))
 
 
 @app.acts_outside("delete", example="dumacle users delete bob@example.com", takes_op_id=True)
@@ -124,13 +126,15 @@ def delete(context: Context, user: User) -> Result[users.User]:
 
     Pages on which they could still pay are closed; a subscription that Stripe goes on charging is a warning.
     """
-    return billing.withdraw(context, context.change(lambda session: users.delete(session, user)))
+    return billing.withdraw(
+        context, context.change(lambda session: billing.reviewed(session, users.delete(session, user)))
+    )
 
 
 @app.changes("restore", example="dumacle users restore bob@example.com")
 def restore(context: Context, user: User) -> Result[users.User]:
     """Restore and enable a deleted user."""
-    return context.change(lambda session: users.restore(session, user))
+    return context.change(lambda session: billing.reviewed(session, users.restore(session, user)))
 
 
 @app.acts_outside("purge", example="dumacle users purge bob@example.com --yes", takes_op_id=True, confirms=True)

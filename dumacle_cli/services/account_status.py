@@ -24,7 +24,7 @@ _RAISE = {"storage": "set {user} --storage SIZE", "upload": "grant {user} --uplo
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A reason why a user cannot upload, and the command that fixes it."""
+    """A reason why a user cannot upload, and what fixes it."""
 
     reason: str
     fix: str
@@ -32,7 +32,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class BillingFinding:
-    """Something about the user's subscriptions that a person has to look at, and the command that ends it."""
+    """Something that is wrong with a user's billing, and what puts it right."""
 
     kind: str
     finding: str
@@ -57,7 +57,6 @@ class UserDetail(users.User):
 
     plan: str | None
     subscription: str | None
-    billing: list[BillingFinding]
     can_upload: bool
     reasons: list[Reason]
     largest_upload: Bytes | None
@@ -69,6 +68,7 @@ class UserDetail(users.User):
     transcode_used: Seconds
     transcode_limit: Seconds | None
     period_end: datetime | None
+    findings: list[BillingFinding]
 
 
 def show(
@@ -78,8 +78,8 @@ def show(
 
     The reasons are those against an upload of `size` bytes (default: 1) to `pod` (default: any granted pod).
     """
-    from dumacle_cli.store import pods as pods_store  # both map tables that most commands of users do not need
-    from dumacle_cli.store import subscriptions
+    from dumacle_cli.store import findings, subscriptions  # these map tables that most commands of users do not need
+    from dumacle_cli.store import pods as pods_store
 
     user = users.get_any(session, reference)
     found = subscriptions.current(session, user.id)
@@ -99,7 +99,6 @@ def show(
         **asdict(users.view(user)),
         plan=found[1] if found else None,
         subscription=found[0].status if found else None,
-        billing=_billing(session, user.id),
         can_upload=not reasons,
         reasons=reasons,
         largest_upload=_largest(pods, quotas, max_file_size) if not [*_account_reasons(user)] else 0,
@@ -111,13 +110,10 @@ def show(
         transcode_used=quotas["transcode"].used,
         transcode_limit=quotas["transcode"].allowed,
         period_end=quotas["upload"].period_end,
+        findings=[
+            BillingFinding(each.kind, each.sentence, each.fix) for each in findings.page(session, user_id=user.id)
+        ],
     )
-
-
-def _billing(session: Session, user_id: int) -> list[BillingFinding]:
-    from dumacle_cli.services.billing import review
-
-    return [BillingFinding(each.kind, each.sentence, each.fix) for each in review.findings(session, user_id)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,17 +108,6 @@ def disk(folder: Path) -> Check:
     return Check("disk", status, f"{show_size(usage.free)} free at {folder}", fix)
 
 
-def billing(connection: "Connection") -> list[Check]:
-    """Name the subscriptions that somebody has to look at: paid for twice, or charged without access."""
-    from sqlalchemy.orm import Session
-
-    from dumacle_cli.services.billing import review
-
-    with Session(connection) as session:
-        found = review.findings(session)
-    return [Check("billing", "warning", each.sentence, each.fix) for each in found]
-
-
 def probes(connection: "Connection") -> list[Check]:
     """Name the pods whose store was not probed lately, or lost what an earlier probe found."""
     from dumacle_cli.store import probes as store

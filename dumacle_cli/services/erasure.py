@@ -39,14 +39,22 @@ class Erased:
 
 
 def plan(session: "Session", reference: str) -> Erased:
-    """Preview what purging a user, deleted or not, removes; raises NotFound, or Conflict if Stripe bills them."""
+    """Preview what purging a user, deleted or not, removes; raises NotFound, or Conflict if Stripe bills them.
+
+    Where they bought at an account that was left, only a deleted user is purged: nothing else says whom it may bill.
+    """
     from dumacle_cli.services.billing import subscriptions
+    from dumacle_cli.store import accounts
     from dumacle_cli.store import erasure as store
 
     user = users.get_any(session, reference)
     if billed := subscriptions.billed(session, user.id):
         advice = f"dumacle plans cancel {quoted(user.email if len(billed) == 1 else billed[0])} --now"
         raise Conflict(reason=f"Stripe bills the subscription of {user.email}", advice=advice)
+    if user.deleted_at is None and (left := accounts.left_behind(session, user.id)):
+        subscription, account = left[0]
+        advice = f"cancel it there, then: dumacle users delete {quoted(user.email)}, and repeat the command"
+        raise Conflict(reason=f"{user.email} bought {subscription} at {account}, which was left", advice=advice)
     return Erased(user.id, user.email, *store.stored(session, user.id))
 
 

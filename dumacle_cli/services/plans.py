@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
+from dumacle_cli.currencies import currency
 from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import names
@@ -83,6 +84,7 @@ def list_(session: Session, *, archived: bool, after: str | None, limit: int) ->
 
 def create(session: Session, name: str, values: Mapping[str, Any], default_pod: str | None) -> tuple[Plan, bool]:
     """Create a plan from its columns; raises InvalidValue, NotFound or AlreadyExists."""
+    _require_chargeable(values["price"], values["currency"])
     pod_id = _pod_id(session, default_pod) if default_pod else None
     plan_id = store.create(session, name=_named(name), default_pod_id=pod_id, **values)
     if plan_id is None:
@@ -104,6 +106,8 @@ def update(
     if new_name is not None and new_name != name:
         wanted["name"] = _named(new_name)
     changes = {column: value for column, value in wanted.items() if getattr(plan, column) != value}
+    if changes.keys() & {"price", "currency"}:
+        _require_chargeable(wanted["price"], wanted["currency"])
     if changes and not store.update(session, plan, **changes):
         raise AlreadyExists(noun="plan", name=new_name)
     return _shown(session, plan.id), bool(changes)
@@ -156,6 +160,18 @@ def unassign(session: Session, user: models.User) -> bool:
         raise Conflict(reason=f"Stripe bills the subscription of {user.email}", advice=advice)
     subscriptions.end(session, found[0])
     return True
+
+
+def _require_chargeable(price: int, code: str) -> None:
+    """Check that Stripe charges this amount of minor units; raises InvalidValue."""
+    known, name = currency(code), code.upper()
+    if price % known.step:
+        reason = f"Stripe charges {name} in steps of {show_price(known.step, code)}"
+    elif price > known.largest:
+        reason = f"Stripe charges at most {show_price(known.largest, code)} {name}"
+    else:
+        return
+    raise InvalidValue(name="price", value=f"{show_price(price, code)} {name}", reason=reason)
 
 
 def _shown(session: Session, plan_id: int) -> Plan:

@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import paging
-from dumacle_cli.store.models import Plan, Pod, Subscription
+from dumacle_cli.store import accounts, paging
+from dumacle_cli.store.models import Plan, PlanPrice, Pod, Subscription
 
 Lock = Literal["update", "archive"]
 """Lock a row so that others cannot change it, or (`archive`) cannot insert references to it either."""
@@ -74,10 +74,20 @@ def publishable(session: Session) -> Sequence[Plan]:
     return session.scalars(select(Plan).where(or_(costs, known)).order_by(Plan.name)).all()
 
 
-def sold(session: Session, prices: Sequence[str], products: Sequence[str]) -> Sequence[Plan]:
-    """Return the plans that these prices and products at Stripe belong to, by id: old prices keep their product."""
+def sold(session: Session, prices: Sequence[str], products: Sequence[str]) -> dict[str, Plan]:
+    """Return the plans that prices and products at Stripe belong to, by these ids: old prices keep their plan."""
     is_sold = or_(Plan.stripe_price_id.in_(prices), Plan.stripe_product_id.in_(products))
-    return session.scalars(select(Plan).where(is_sold).order_by(Plan.id)).all()
+    found = session.scalars(select(Plan).where(is_sold).order_by(Plan.id.desc())).all()
+    by_product = {str(plan.stripe_product_id): plan for plan in found if plan.stripe_product_id in products}
+    by_price = {str(plan.stripe_price_id): plan for plan in found if plan.stripe_price_id in prices}
+    return by_product | by_price | _priced(session, prices)
+
+
+def choose_product(session: Session, plan_id: int, product: str) -> str:
+    """Save the id of a plan's product at Stripe unless it has one; return the one that it has then."""
+    free = Plan.id == plan_id, Plan.stripe_product_id.is_(None)
+    session.execute(sql_update(Plan).where(*free).values(stripe_product_id=product))
+    return str(session.scalars(select(Plan.stripe_product_id).where(Plan.id == plan_id)).one())
 
 
 def save_product(session: Session, plan_id: int, product: str) -> None:
@@ -91,6 +101,55 @@ def save_price(session: Session, plan_id: int, price: str, lookup_key: str) -> N
     session.execute(taken.values(lookup_key=None))
     known = sql_update(Plan).where(Plan.id == plan_id)
     session.execute(known.values(stripe_price_id=price, lookup_key=lookup_key))
+
+
+# Prices at Stripe, of which a plan may have had several
+
+
+Charge = tuple[int, str, str]
+"""An amount in minor units of a currency, and the interval for which it is paid."""
+
+
+def add_price(session: Session, plan_id: int, price: str, charge: Charge) -> bool:
+    """Save a price at Stripe as one of a plan's; return whether it was not known as such."""
+    if not accounts.are_known(session):
+        return False
+    amount, currency, interval = charge
+    row = insert(PlanPrice).values(price_id=price, plan_id=plan_id, amount=amount, currency=currency, interval=interval)
+    added = row.on_conflict_do_update(
+        index_elements=[PlanPrice.price_id], set_={"plan_id": plan_id}, where=PlanPrice.plan_id != plan_id
+    )
+    return session.scalars(added.returning(PlanPrice.price_id)).one_or_none() is not None
+
+
+def charge_of(session: Session, plan: Plan) -> Charge | None:
+    """Return what a plan costs at Stripe, as it was pushed last, or None."""
+    if plan.stripe_price_id is None or not accounts.are_known(session):
+        return None
+    found = session.get(PlanPrice, plan.stripe_price_id, populate_existing=True)
+    return (found.amount, found.currency, found.interval) if found else None
+
+
+def costing(session: Session, charge: Charge) -> Sequence[int]:
+    """Return the ids of the plans that cost this and are not archived."""
+    amount, currency, interval = charge
+    same = Plan.price == amount, Plan.currency == currency, Plan.interval == interval
+    return session.scalars(select(Plan.id).where(*same, Plan.archived_at.is_(None)).order_by(Plan.id)).all()
+
+
+def sold_prices(session: Session, prices: Sequence[str]) -> set[str]:
+    """Return which of these prices at Stripe are prices of plans."""
+    if not accounts.are_known(session):
+        return set()
+    return set(session.scalars(select(PlanPrice.price_id).where(PlanPrice.price_id.in_(prices))))
+
+
+def _priced(session: Session, prices: Sequence[str]) -> dict[str, Plan]:
+    if not accounts.are_known(session):
+        return {}
+    query = select(PlanPrice.price_id, Plan).join(Plan, Plan.id == PlanPrice.plan_id)
+    found = session.execute(query.where(PlanPrice.price_id.in_(prices))).all()
+    return {row[0]: row[1] for row in found}
 
 
 _FRESH = {"populate_existing": True}

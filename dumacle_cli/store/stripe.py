@@ -8,13 +8,14 @@ import json
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import paging
+from dumacle_cli.store import accounts, paging
 from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload, User
 
 Target = tuple[str, str]
@@ -149,6 +150,28 @@ def errors(session: Session, ids: Collection[str]) -> dict[str, str]:
     return {id_: error for id_, error in session.execute(query) if error}
 
 
+def held(session: Session, ids: Collection[str]) -> dict[str, datetime]:
+    """Return the objects that are due for a refresh and that another worker has claimed, with the end of its lease."""
+    query = select(StripeObject.id, StripeObject.leased_until).where(
+        StripeObject.id.in_(ids), StripeObject.wanted_at.is_not(None), StripeObject.leased_until > func.now()
+    )
+    return {id_: until for id_, until in session.execute(query) if until}
+
+
+def not_applied(session: Session) -> list[Target]:
+    """Return the objects that could not be applied, given up or not."""
+    given_up = StripeObject.wanted_at.is_(None), StripeObject.have < StripeObject.want
+    query = select(StripeObject.kind, StripeObject.id).where(or_(StripeObject.attempts > 0, and_(*given_up)))
+    return [(kind, id_) for kind, id_ in session.execute(query.where(is_current(session)))]
+
+
+def is_current(session: Session) -> ColumnElement[bool]:
+    """Return the condition that an object is of the account that plans are sold at."""
+    if not accounts.are_known(session):
+        return true()
+    return StripeObject.account_id == func.app.billing_account()
+
+
 _REQUEST_REFRESH = text("""
     INSERT INTO app.stripe_objects AS object (id, kind, livemode, want, wanted_at)
     SELECT id, kind, :livemode, 1, clock_timestamp()
@@ -253,6 +276,11 @@ def has_customers(session: Session) -> bool:
 def known_customers(session: Session, ids: Collection[str]) -> set[str]:
     """Return which of these ids at Stripe are customers of users here."""
     return set(session.scalars(select(Customer.stripe_customer_id).where(Customer.stripe_customer_id.in_(ids))))
+
+
+def all_customers(session: Session) -> list[str]:
+    """Return the ids at Stripe of all customers."""
+    return list(session.scalars(select(Customer.stripe_customer_id).order_by(Customer.user_id)))
 
 
 def user_of_customer(session: Session, customer_id: str) -> int | None:

@@ -137,6 +137,19 @@ def open_at_stripe(session: Session, user_id: int | None, after: int, limit: int
     return [(id_, str(stripe_id)) for id_, stripe_id in found]
 
 
+def open_of(session: Session, stripe_ids: Sequence[str]) -> set[str]:
+    """Return which of these ids at Stripe are subscriptions whose status here is not final."""
+    query = select(Subscription.stripe_subscription_id).where(
+        Subscription.stripe_subscription_id.in_(stripe_ids), Subscription.status.not_in(plans.FINAL_STATUSES)
+    )
+    return {str(id_) for id_ in session.scalars(query)}
+
+
+def siblings_due(session: Session, stripe_ids: Sequence[str]) -> Sequence[str]:
+    """Return other subscriptions at Stripe of the same users that are due for a refresh."""
+    return session.scalars(_SIBLINGS, {"ids": list(stripe_ids)}).all()
+
+
 def set_current(session: Session, user_id: int, subscription_id: int | None) -> None:
     """Make a subscription, or None, the user's current one; the replaced one ends, and if unbilled it is canceled."""
     session.execute(_INHERIT_FALLBACK, {"user": user_id, "chosen": subscription_id})
@@ -234,6 +247,15 @@ _SAVE = text("""
             EXCLUDED.cancel_at_period_end, EXCLUDED.cancel_at, EXCLUDED.trial_end, EXCLUDED.pause_collection,
             EXCLUDED.resumes_at, EXCLUDED.quantity, EXCLUDED.plan_items, EXCLUDED.stripe_schedule_id,
             EXCLUDED.next_plan_id, EXCLUDED.started_at)
+""")
+_SIBLINGS = text("""
+    SELECT object.id FROM app.stripe_objects AS object
+    WHERE wanted_at IS NOT NULL AND id <> ALL (:ids) AND id IN (
+        SELECT other.stripe_subscription_id FROM app.subscriptions AS this
+        JOIN app.subscriptions AS other ON other.user_id = this.user_id
+        WHERE this.stripe_subscription_id = ANY (:ids)
+    )
+    ORDER BY object.id
 """)
 _REPLACE_CURRENT = text("""
     UPDATE app.subscriptions

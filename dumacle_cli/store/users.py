@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Select, func, or_, select, text
 from sqlalchemy import update as sql_update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
@@ -31,6 +31,24 @@ def create(session: Session, **values: Any) -> int | None:
     """Insert a user and return the id, or None if the e-mail is taken."""
     statement = insert(User).values(**values).on_conflict_do_nothing().returning(User.id)
     return session.scalars(statement).one_or_none()
+
+
+def referred(session: Session, references: list[str]) -> dict[str, tuple[int, str]]:
+    """Return id and e-mail of the users whom references name, ids or e-mails in lower case, keyed by these."""
+    ids = [id_ for reference in references if (id_ := parse_id(reference)) is not None]
+    query = select(User.id, User.email).where(or_(User.id.in_(ids), User.email.in_(references)))
+    found = session.execute(query.where(User.deleted_at.is_(None))).all()
+    return {key: (row.id, row.email) for row in found for key in (str(row.id), row.email)}
+
+
+def of_customer(session: Session, customer: str) -> tuple[int, str] | None:
+    """Return id and e-mail of the user of a customer at Stripe, or None."""
+    query = text(
+        "SELECT id, email FROM app.users WHERE id = (SELECT user_id FROM app.customers "
+        "WHERE stripe_customer_id = :customer)"
+    )
+    row = session.execute(query, {"customer": customer}).one_or_none()
+    return (row.id, row.email) if row else None
 
 
 _CREATE_MANY = text("""

@@ -37,7 +37,15 @@ def client(stripe_double: StripeDouble) -> Iterator[StripeAccount]:
 
 def on_sale(client: StripeAccount, amount: int = 900, key: str = "dumacle:pro", interval: str = "month") -> dict:
     product, _ = client.ensure_product(None, key, "", TAGS, key)
-    return client.ensure_price(Price(key, product["id"], amount, "eur", interval, TAGS), key)[0]
+    return sell(client, Price(key, product["id"], amount, "eur", interval, TAGS), key)
+
+
+def sell(client: StripeAccount, price: Price, operation: str) -> dict:
+    made, _ = client.ensure_price(price, operation)
+    product = client.fetch("product", price.product)
+    assert product
+    client.sell_only(price, made["id"], product)
+    return made
 
 
 def customer(client: StripeAccount, double: StripeDouble, email: str = "ada@example.com") -> str:
@@ -101,13 +109,16 @@ def test_a_price_that_is_met_is_left_alone(client: StripeAccount, stripe_double:
 def test_another_amount_or_interval_is_a_new_price(client: StripeAccount, amount: int, interval: str) -> None:
     old = on_sale(client)
     wanted = Price("dumacle:pro", old["product"], amount, "eur", interval, TAGS)
-    new, changed = client.ensure_price(wanted, "op-2")
+    new = sell(client, wanted, "op-2")
     archived = client.fetch("price", old["id"])
-    assert changed
     assert new["id"] != old["id"]
     assert archived
     assert (archived["active"], archived["lookup_key"]) == (False, None)
     assert client.price("dumacle:pro") == new
+    product = client.fetch("product", old["product"])
+    assert product
+    assert product["default_price"] == new["id"]
+    assert not client.sell_only(wanted, new["id"], product)
 
 
 def test_a_price_that_was_archived_is_sold_again(client: StripeAccount, stripe_double: StripeDouble) -> None:
@@ -124,16 +135,16 @@ def test_an_old_price_left_by_a_fault_is_archived_by_the_next_run(
     wanted = Price("dumacle:pro", old["product"], 1000, "eur", "month", TAGS)
     stripe_double.fail(f"POST /v1/prices/{old['id']}", 500)
     with pytest.raises(StripeUnavailable):
-        client.ensure_price(wanted, "op-2")
+        sell(client, wanted, "op-2")
     assert stripe_double.get(old["id"])["active"]
-    assert client.ensure_price(wanted, "op-3")[1]
+    sell(client, wanted, "op-3")
     assert not stripe_double.get(old["id"])["active"]
 
 
 def test_prices_of_others_stay_on_sale(client: StripeAccount, stripe_double: StripeDouble) -> None:
     old = on_sale(client)
     stripe_double.put(old["id"], metadata={"app": "another"})
-    client.ensure_price(Price("dumacle:pro", old["product"], 1000, "eur", "month", TAGS), "op-2")
+    sell(client, Price("dumacle:pro", old["product"], 1000, "eur", "month", TAGS), "op-2")
     assert stripe_double.get(old["id"])["active"]
 
 

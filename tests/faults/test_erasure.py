@@ -206,6 +206,8 @@ NOT_PERSONAL = {
     "provider_defaults": {"provider", "endpoint", "region", "bucket"},
     "credentials": {"provider", "endpoint", "region", "key_id"},
     "plans": {"name", "description", "currency", "interval", "stripe_product_id", "stripe_price_id", "lookup_key"},
+    "plan_prices": {"price_id", "currency", "interval"},
+    "billing_accounts": {"account"},
     "customers": {"stripe_customer_id"},
     "subscriptions": {"status", "stripe_subscription_id", "stripe_customer_id"},
     "quota_limits": {"metric"},

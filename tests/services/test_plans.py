@@ -5,10 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import AlreadyExists, InvalidValue, NotFound
+from dumacle_cli import currencies
+from dumacle_cli.clients.stripe import Price
+from dumacle_cli.errors import AlreadyExists, InvalidValue, NotFound, StripeRefused
 from dumacle_cli.services import plans, users
 from dumacle_cli.units import parse_price, show_price
 from tests.factories import make_pod
+from tests.stripe_double.double import StripeDouble
 
 VALUES = {"price": 999, "currency": "eur", "interval": "month", "storage_limit": 10, "upload_limit": None}
 
@@ -52,6 +55,56 @@ def test_prices_that_cannot_be(text: str, currency: str) -> None:
 @given(st.integers(0, 10**12), st.sampled_from(["eur", "jpy", "kwd"]))
 def test_a_price_that_is_shown_is_read_back(minor: int, currency: str) -> None:
     assert parse_price(show_price(minor, currency), currency) == minor
+
+
+CHARGED = [
+    ("5.00", "eur"),
+    ("999999.99", "usd"),
+    ("99999999", "jpy"),
+    ("5.12", "kwd"),
+    ("99999.99", "bhd"),
+    ("5", "isk"),
+    ("999999", "ugx"),
+    ("9999999999.99", "idr"),
+]
+NOT_CHARGED = [
+    ("1000000", "usd", "Stripe charges at most 999999.99 USD"),
+    ("100000000", "jpy", "Stripe charges at most 99999999 JPY"),
+    ("5.124", "kwd", "Stripe charges KWD in steps of 0.010"),
+    ("0.001", "tnd", "Stripe charges TND in steps of 0.010"),
+    ("100000", "omr", "Stripe charges at most 99999.999 OMR"),
+    ("5.50", "isk", "Stripe charges ISK in steps of 1.00"),
+    ("1000.01", "ugx", "Stripe charges UGX in steps of 1.00"),
+    ("10000000000", "idr", "Stripe charges at most 9999999999.99 IDR"),
+]
+
+
+@pytest.mark.integration
+def test_what_stripe_does_not_charge_is_refused_when_the_plan_is_made(session: Session) -> None:
+    for number, (price, currency) in enumerate(CHARGED):
+        values = VALUES | {"price": parse_price(price, currency), "currency": currency}
+        plans.create(session, f"plan{number}", values, None)
+        plans.update(session, f"plan{number}", {"storage_limit": 5}, None, None)
+    for price, currency, reason in NOT_CHARGED:
+        values = VALUES | {"price": parse_price(price, currency), "currency": currency}
+        with pytest.raises(InvalidValue, match=reason):
+            plans.create(session, "refused", values, None)
+        with pytest.raises(InvalidValue, match=reason):
+            plans.update(session, "plan0", {"price": values["price"], "currency": currency}, None, None)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("code", sorted({*currencies.TABLE, "eur", "huf", "twd"}))
+def test_the_double_charges_what_a_plan_may_cost(stripe_double: StripeDouble, code: str) -> None:
+    known = currencies.currency(code)
+    client = stripe_double.billing()
+    product = client.ensure_product(None, code, "", {}, code)[0]["id"]
+    for amount in (known.step, known.largest // known.step * known.step):
+        assert client.ensure_price(Price(f"{code}{amount}", product, amount, code, "month", {}), f"{amount}")[1]
+    for amount in ({known.step + 1} if known.step > 1 else set()) | {known.largest + 1}:
+        with pytest.raises(StripeRefused):
+            client.ensure_price(Price(f"{code}{amount}", product, amount, code, "month", {}), f"{amount}")
+    client.close()
 
 
 @pytest.mark.integration

@@ -86,6 +86,12 @@ ROWS = {
     "0027": """
         UPDATE app.customers SET email = 'ada@example.com';
         UPDATE app.subscriptions SET cancel_at = now(), pause_collection = 'void', fallback_plan_id = plan_id""",
+    "0028": """
+        SELECT app.bind_billing_account('acct_1', true);
+        INSERT INTO app.plan_prices (price_id, plan_id, amount, currency, "interval")
+        SELECT 'price_1', id, 900, 'eur', 'month' FROM app.plans;
+        INSERT INTO app.findings (kind, object_id, user_id, severity, sentence, fix)
+        SELECT 'paid-twice', 'sub_1', min(id), 'error', 'user 2 pays for sub_1 and sub_2', '' FROM app.users""",
 }
 
 

@@ -72,7 +72,8 @@ def test_models_and_migrations_agree(migrated: Connection) -> None:
     by_migrations = catalog(migrated)
     migrated.execute(text("DROP SCHEMA app CASCADE"))
     migrated.execute(text("CREATE SCHEMA app"))
-    migrated.execute(text("CREATE FUNCTION app.actor() RETURNS bigint LANGUAGE sql RETURN NULL::bigint"))
+    for name in ("actor", "billing_account"):
+        migrated.execute(text(f"CREATE FUNCTION app.{name}() RETURNS bigint LANGUAGE sql RETURN NULL::bigint"))
     models.complete().metadata.create_all(migrated)
     migrated.commit()
     assert catalog(migrated) == by_migrations

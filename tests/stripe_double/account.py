@@ -33,6 +33,7 @@ PREFIXES = {
 EVENT_NAMES = {"subscription": "customer.subscription"}
 ENDED = ("canceled", "incomplete_expired")
 UNBILLED = ("unpaid", "paused")
+ACCOUNTS = count(1)
 HOUR, DAY = 3600, 86_400
 DUNNING = (3 * DAY, 5 * DAY, 7 * DAY)
 
@@ -53,20 +54,28 @@ class Account:
 
     def __init__(self, now: int) -> None:
         self.now = now
+        number = next(ACCOUNTS)
+        self.id = f"acct_{number:06d}"
+        self.livemode = False
+        self.endpoints: list[Object] = []
         self.objects: dict[str, Object] = {}
         self.queue: list[Object] = []
         self.ordered: dict[str, tuple[Object, dict[str, str]]] = {}
         self.declined: set[str] = set()
         self.prorations: dict[str, list[int]] = {}
         self.after_dunning = "canceled"
-        self._numbers = count(1)
+        self._numbers = count(number * 10_000)  # no two accounts have an id in common
 
     # Objects and events
 
     def make(self, kind: str, **fields: Any) -> Object:
         """Make an object from its template, without an event."""
         made = copy.deepcopy(TEMPLATES[kind])
-        made |= {"id": f"{PREFIXES[kind]}_{next(self._numbers):06d}", "created": self.now} | fields
+        made |= {
+            "id": f"{PREFIXES[kind]}_{next(self._numbers):06d}",
+            "created": self.now,
+            "livemode": self.livemode,
+        } | fields
         self.objects[made["id"]] = made
         return made
 

@@ -72,6 +72,11 @@ class StripeDouble:
         """The requests so far, as `METHOD /path`."""
         return self.api.requests
 
+    def go_live(self) -> None:
+        """Be the account in live mode: its key and its objects are live ones."""
+        self.key = self.api.key = "sk_live_double_0123456789"
+        self.account.livemode = True
+
     # Time
 
     @property

@@ -62,6 +62,11 @@ def _create_product(
     return account.announce("product", updated=account.now, **chosen, **fields)
 
 
+@on("GET", "/v1/products", *PAGED)
+def _products(account: Account, *, active: Any = None, **page: str) -> Object:
+    return _listed(_only(account.all("product"), active=_true(active) if active else None), "/v1/products", **page)
+
+
 @on("GET", "/v1/products/{id}")
 def _product(account: Account, found: str) -> Object:
     return account.find("product", found)
@@ -69,13 +74,23 @@ def _product(account: Account, found: str) -> Object:
 
 @on("POST", "/v1/products/{id}")
 def _update_product(
-    account: Account, found: str, *, name: Any = None, description: Any = None, metadata: Any = None, active: Any = None
+    account: Account,
+    found: str,
+    *,
+    name: Any = None,
+    description: Any = None,
+    metadata: Any = None,
+    active: Any = None,
+    default_price: Any = None,
 ) -> Object:
     product = account.find("product", found)
+    if default_price and account.find("price", default_price, 400)["product"] != found:
+        raise Refused(400, "The default price must belong to the product.", param="default_price")
     fields: Object = {"metadata": _merged(product, metadata)}
     fields |= {"name": name} if name else {}
     fields |= {"description": description or None} if description is not None else {}
     fields |= {"active": _true(active)} if active else {}
+    fields |= {"default_price": default_price} if default_price else {}
     return account.edit(product, **fields)
 
 
@@ -92,6 +107,7 @@ def _create_price(
     metadata: Any = None,
 ) -> Object:
     account.find("product", product, 400)
+    _chargeable(int(unit_amount), currency)
     _free_key(account, lookup_key, take=_true(transfer_lookup_key))
     return account.announce(
         "price",
@@ -103,6 +119,15 @@ def _create_price(
         lookup_key=lookup_key,
         metadata=metadata or {},
     )
+
+
+def _chargeable(amount: int, currency: str) -> None:
+    if currency in ("bhd", "jod", "kwd", "omr", "tnd") and amount % 10:
+        raise Refused(400, "Amounts in this currency must be a multiple of 10.", param="unit_amount")
+    if currency in ("isk", "ugx") and amount % 100:
+        raise Refused(400, "Amounts in this currency must be evenly divisible by 100.", param="unit_amount")
+    if amount >= 10 ** (12 if currency == "idr" else 8):
+        raise Refused(400, "This value must have at most eight digits.", param="unit_amount")
 
 
 def _free_key(account: Account, lookup_key: str | None, *, take: bool) -> None:
@@ -130,6 +155,8 @@ def _price(account: Account, found: str) -> Object:
 @on("POST", "/v1/prices/{id}")
 def _update_price(account: Account, found: str, *, active: Any = None, metadata: Any = None) -> Object:
     price = account.find("price", found)
+    if active == "false" and account.objects[price["product"]]["default_price"] == found:
+        raise Refused(400, "This price cannot be archived because it is the default price of its product.")
     fields = {"active": _true(active)} if active else {}
     return account.edit(price, metadata=_merged(price, metadata), **fields)
 
@@ -140,6 +167,12 @@ def _update_price(account: Account, found: str, *, active: Any = None, metadata:
 @on("POST", "/v1/customers")
 def _create_customer(account: Account, *, email: Any = None, name: Any = None, metadata: Any = None) -> Object:
     return account.announce("customer", email=email, name=name or None, metadata=metadata or {})
+
+
+@on("GET", "/v1/customers", *PAGED)
+def _customers(account: Account, *, email: Any = None, **page: str) -> Object:
+    found = [each for each in _only(account.all("customer"), email=email) if not each.get("deleted")]
+    return _listed(found, "/v1/customers", **page)
 
 
 @on("GET", "/v1/customers/{id}")
@@ -497,14 +530,34 @@ def _invoice(account: Account, found: str) -> Object:
     return account.find("invoice", found)
 
 
+# The account, and its webhook endpoints
+
+
+@on("GET", "/v1/account")
+def _account(account: Account) -> Object:
+    return {"id": account.id, "object": "account", "type": "standard"}
+
+
+@on("GET", "/v1/webhook_endpoints", *PAGED)
+def _endpoints(account: Account, **page: str) -> Object:
+    return _listed(account.endpoints, "/v1/webhook_endpoints", **page)
+
+
 # Events
 
 
 @on("GET", "/v1/events", *PAGED)
 def _events(
-    account: Account, *, type: Any = None, types: Any = None, delivery_success: Any = None, **page: str
+    account: Account,
+    *,
+    type: Any = None,
+    types: Any = None,
+    created: Any = None,
+    delivery_success: Any = None,
+    **page: str,
 ) -> Object:
-    found = [each for each in account.all("event") if each["created"] > account.now - KEPT_EVENTS]
+    since = max(account.now - KEPT_EVENTS + 1, int((created or {}).get("gte", 0)))
+    found = [each for each in account.all("event") if each["created"] >= since]
     found = [each for each in _only(found, type=type) if not types or each["type"] in types]
     if delivery_success:
         found = [each for each in found if (each["pending_webhooks"] == 0) == _true(delivery_success)]

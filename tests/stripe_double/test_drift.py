@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import stripe
 
+from tests.stripe_double import routes
 from tests.stripe_double.account import PREFIXES, TEMPLATES, Object
+from tests.stripe_double.api import ROUTES
 
 CLASSES: dict[str, type[stripe.StripeObject]] = {
     "billing_portal.session": stripe.billing_portal.Session,
@@ -79,3 +81,10 @@ def test_the_list_of_what_is_imitated_names_existing_tests() -> None:
     named = re.findall(r"`([\w./]+\.py)::(\w+)`", (here / "README.md").read_text("utf-8"))
     assert len(named) > 15
     assert [(file, name) for file, name in named if f"def {name}(" not in (here / file).read_text("utf-8")] == []
+
+
+def test_every_route_is_listed_with_its_page() -> None:
+    text = Path(routes.__file__).with_name("README.md").read_text("utf-8")
+    listed = re.findall(r"^\| (GET|POST|DELETE) (\S+) \|.*\| docs\.stripe\.com/\S+", text, re.MULTILINE)
+    patterns = {(method, path.replace("{id}", "([^/]+)")) for method, path in listed}
+    assert patterns == {(method, pattern.pattern) for method, pattern, _ in ROUTES}

@@ -1,6 +1,6 @@
 """Billing: plans and subscriptions, and their counterparts at Stripe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,10 +12,12 @@ if TYPE_CHECKING:
 class BillingContext:
     """The database, the account at Stripe, and the name of this installation there.
 
-    `operation` is the id under which requests that change something at Stripe take effect once.
+    `operation` is the id under which requests that change something at Stripe take effect once, `confirmed` the ids of
+    accounts here that the key was found to open.
     """
 
     database: "Database"
     stripe: "StripeAccount"
     installation: str
     operation: str = ""
+    confirmed: set[int] = field(default_factory=set, compare=False)

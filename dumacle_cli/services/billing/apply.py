@@ -6,22 +6,23 @@ has claimed the object. After a kill the lease runs out, and applying the same s
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import DumacleError, Exit, NotApplied
+from dumacle_cli.errors import DumacleError, NotApplied, UnknownPrice
 from dumacle_cli.ids import parse_id
-from dumacle_cli.services.billing import BillingContext, inbox, objects, review
+from dumacle_cli.services.billing import BillingContext, binding, catalog, inbox, objects, review
+from dumacle_cli.services.billing.findings import Found, is_own_fault, not_applied, other_customer
 from dumacle_cli.services.billing.objects import Item, SubscriptionState
-from dumacle_cli.store import models, plans, quotas, subscriptions
+from dumacle_cli.store import findings, models, plans, quotas, subscriptions
 from dumacle_cli.store import stripe as store
 from dumacle_cli.store.stripe import Claim, Target
 
 if TYPE_CHECKING:
-    from dumacle_cli.clients.stripe import Object, StripeAccount
+    from dumacle_cli.clients.stripe import Object
 
 # Longer than the client waits for two answers of Stripe, with its retries: subscribing reads first and then charges.
 LEASE_S = 180
@@ -30,11 +31,16 @@ BACKOFF_S = (60, 300, 1800, 7200, 43_200)
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The result of applying an object: `applied`, `ignored` or `foreign`, a warning, and the state to store."""
+    """The result of applying an object: `applied`, `ignored` or `foreign`, what is wrong, and the state to store."""
 
     status: str
-    warning: str | None = None
+    found: list[Found] = field(default_factory=list)
     state: dict[str, Any] | None = None
+
+    @property
+    def warning(self) -> str | None:
+        """What is wrong in a sentence, or None."""
+        return "; ".join(each.sentence for each in self.found) or None
 
 
 # Claim, fetch, apply
@@ -66,22 +72,27 @@ def _claim(context: BillingContext, object_id: str) -> Claim | None:
 
 def _apply_claimed(context: BillingContext, claim: Claim) -> str:
     try:
-        found = _fetch(context.stripe, claim)
+        place = binding.place(context, claim)
+        found = None if place == "other mode" else context.stripe.fetch(claim.kind, claim.id)
+        if found is None and place != "here":
+            return _leave(context, claim)
         if claim.kind == "customer" and found:
             _tell_email(context, found)
         with context.database.session() as session:
+            if place != "here":
+                binding.take_over(session, claim)
             return apply(session, claim, found, context.installation)
     except DumacleError as error:
         with context.database.session() as session:
             return postpone(session, claim, error)
 
 
-def _fetch(stripe: "StripeAccount", claim: Claim) -> "Object | None":
-    if claim.livemode not in (None, stripe.livemode):
-        modes = ("test", "live")
-        reason = f"it is a {modes[not stripe.livemode]}-mode object, and the key is a {modes[stripe.livemode]}-mode key"
-        raise NotApplied(reason=reason)
-    return stripe.fetch(claim.kind, claim.id)
+def _leave(context: BillingContext, claim: Claim) -> str:
+    """Settle an object of another account or mode without fetching it."""
+    with context.database.session() as session:
+        store.settle(session, claim, "foreign", None, None)
+        findings.replace(session, claim.id, [])
+    return "foreign"
 
 
 def _tell_email(context: BillingContext, customer: "Object") -> None:
@@ -103,6 +114,7 @@ def apply(session: Session, claim: Claim, found: "Object | None", installation: 
     done = _applied(session, claim, found, installation)
     if not store.settle(session, claim, done.status, done.warning, done.state):
         raise NotApplied(reason="another worker has claimed it")
+    findings.replace(session, claim.id, done.found)
     return done.status
 
 
@@ -117,9 +129,10 @@ def _applied(session: Session, claim: Claim, found: "Object | None", installatio
 def postpone(session: Session, claim: Claim, error: DumacleError) -> str:
     """Schedule a retry, or give the object up after the last one; return `parked` or `dead`."""
     # An error that is not the object's, such as Stripe being down or a wrong key, is retried without limit.
-    final = error.exit is Exit.FAILED and claim.attempts >= len(BACKOFF_S)
+    final = is_own_fault(error) and claim.attempts >= len(BACKOFF_S)
     seconds = None if final else BACKOFF_S[min(claim.attempts, len(BACKOFF_S) - 1)]
     store.postpone(session, claim, str(error), seconds)
+    findings.add(session, claim.id, not_applied(claim.id, error, given_up=final))
     return "dead" if final else "parked"
 
 
@@ -137,17 +150,17 @@ def _apply_reference(session: Session, kind: str, found: "Object | None") -> App
     return Applied("applied" if targets else "ignored")
 
 
-def _apply_customer(session: Session, id_: str, found: "Object | None", installation: str) -> Applied:
+def _apply_customer(session: Session, id_: str, customer: "Object | None", installation: str) -> Applied:
     """Save or delete the customer of a user; raises NotApplied if there is no such user."""
-    if found is None:
+    if customer is None:
         store.delete_customer(session, id_)
         return Applied("applied")
-    user_id = _owner(session, found.get("metadata") or {}, id_, installation)
+    user_id = _owner(session, customer.get("metadata") or {}, id_, installation)
     if user_id is None:
         return Applied("foreign")
     saved = store.save_customer(session, user_id, id_)
-    warning = None if saved == id_ else f"user {user_id} is already customer {saved}"
-    return Applied("applied", warning, {"user": user_id})
+    found = [] if saved == id_ else [other_customer(user_id, saved)]
+    return Applied("applied", found, {"user": user_id})
 
 
 def _owner(session: Session, metadata: Mapping[str, str], customer: str, installation: str) -> int | None:
@@ -180,20 +193,22 @@ def _apply_subscription(session: Session, id_: str, found: "Object | None", inst
     if not subscriptions.lock_user(session, user_id):
         raise NotApplied(reason=f"there is no user {user_id}")
     before = _entitlement(subscriptions.open_subscriptions(session, user_id))
-    if state:
-        _save(session, user_id, state)
+    if found and state:
+        _save(session, user_id, state, found)
     else:
         subscriptions.end_missing(session, id_)
     _choose_current(session, user_id, id_, state, before)
-    return Applied("applied", review.kept(session, user_id, id_), state.stored() if state else None)
+    return Applied("applied", review.save(session, user_id).get(id_, []), state.stored() if state else None)
 
 
-def _save(session: Session, user_id: int, state: SubscriptionState) -> None:
+def _save(session: Session, user_id: int, state: SubscriptionState, found: "Object") -> None:
     sold = plan_items(session, state)
+    if not sold and catalog.recognised(session, found):
+        sold = plan_items(session, state)
     if not sold:
-        raise NotApplied(reason=f"no plan has the price {', '.join(state.prices)}")
+        raise UnknownPrice(state.prices)
     item, plan = sold[0]
-    following = [next_ for next_ in plans.sold(session, state.next_prices, ()) if next_.id != plan.id]
+    following = [next_ for next_ in plans.sold(session, state.next_prices, ()).values() if next_.id != plan.id]
     subscriptions.save(
         session,
         state.has_ended,
@@ -225,9 +240,7 @@ def plan_items(session: Session, state: SubscriptionState) -> list[tuple[Item, m
     They are recognised by price, then by product: a price that was replaced keeps its product.
     """
     sold = plans.sold(session, state.prices, state.products)
-    by_price = {plan.stripe_price_id: plan for plan in sold}
-    by_product = {plan.stripe_product_id: plan for plan in reversed(sold)}
-    found = [(item, by_price.get(item.price) or by_product.get(item.product)) for item in state.items]
+    found = [(item, sold.get(item.price) or sold.get(item.product)) for item in state.items]
     return sorted(
         ((item, plan) for item, plan in found if plan), key=lambda each: (-each[1].price, each[1].id, each[0].id)
     )

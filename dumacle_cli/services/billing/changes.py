@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import Conflict, NotMirrored, StripeRefused
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import plans
-from dumacle_cli.services.billing import BillingContext, apply, refunds, subscriptions
+from dumacle_cli.services.billing import BillingContext, apply, catalog, refunds, subscriptions
 from dumacle_cli.services.billing.accounts import Account, Fetched, PlanItem
 from dumacle_cli.services.billing.objects import subscription_state
 from dumacle_cli.services.billing.subscriptions import Subscription
@@ -51,9 +51,10 @@ class Changed(Subscription):
 
 
 def wanted(session: Session, plan: str) -> WantedPlan:
-    """Return a plan that may be changed to; raises NotFound, or Conflict if it is archived."""
+    """Return a plan that may be changed to; raises NotFound, or Conflict if it is archived or was not pushed."""
     found = plans.for_sale(session, plan)
-    return WantedPlan(found.id, found.name, found.stripe_price_id, found.price, found.currency, found.interval)
+    price = catalog.price_for_sale(session, plan) if found.stripe_price_id else None
+    return WantedPlan(found.id, found.name, price, found.price, found.currency, found.interval)
 
 
 # Another plan

@@ -28,6 +28,12 @@ _WATCHED = {
     "invoice.payment_failed": "invoice",
     "customer.deleted": "customer",
 }
+EVENTS = (
+    *(f"customer.subscription.{name}" for name in ("created", "updated", "deleted", "paused", "resumed")),
+    *("customer.deleted", "checkout.session.completed", "checkout.session.async_payment_succeeded"),
+    *("invoice.paid", "invoice.payment_failed"),
+)
+"""The types of events that an endpoint should receive."""
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -96,6 +102,11 @@ def receive(session: Session, event: dict[str, Any], body: bytes) -> str:
         want=requested.get(target) if target else None,
         error=error,
     )
+
+
+def targets_of(event: dict[str, Any]) -> list[store.Target]:
+    """Return the objects that an event says to fetch; none if it does not name them."""
+    return _targets(event, str(event.get("type")))[0]
 
 
 def _targets(event: dict[str, Any], type_: str) -> tuple[list[store.Target], str | None]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from dumacle_cli.clients.stripe_billing import id_of
 from dumacle_cli.errors import NotApplied
 from dumacle_cli.plain import plain
 from dumacle_cli.store import models
@@ -126,7 +127,7 @@ def subscription_state(found: "Object") -> SubscriptionState:
             ended_at=_instant_or_none(found["ended_at"]),
             anchor=_instant(found["billing_cycle_anchor"]),
         )
-    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as fault:
+    except (LookupError, TypeError, ValueError, OverflowError, OSError, AttributeError) as fault:
         raise unexpected(fault) from None
 
 
@@ -160,11 +161,6 @@ def _next_prices(schedule: Any) -> list[str]:
 def unexpected(fault: Exception) -> NotApplied:
     """Return the error for an object that lacks a documented field."""
     return NotApplied(reason=f"it is not as Stripe documents it ({type(fault).__name__}: {fault})")
-
-
-def id_of(value: Any) -> str:
-    """Return the id of an object that may be expanded."""
-    return str(value["id"] if isinstance(value, dict) else value)
 
 
 def _instant(seconds: int) -> datetime:

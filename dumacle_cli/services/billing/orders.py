@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 from dumacle_cli.clients.stripe import Object
 from dumacle_cli.errors import Conflict, SaleBusy, UserDisabled
 from dumacle_cli.escapes import quoted
-from dumacle_cli.services import plans, users
-from dumacle_cli.services.billing import BillingContext, accounts, apply, changes, inbox
+from dumacle_cli.services import users
+from dumacle_cli.services.billing import BillingContext, accounts, apply, catalog, changes, inbox
 from dumacle_cli.services.billing.accounts import Account, Fetched
 from dumacle_cli.services.billing.objects import SubscriptionState
 from dumacle_cli.services.billing.subscriptions import Subscription
@@ -123,10 +123,7 @@ def portal(context: BillingContext, user: Account, return_url: str) -> Portal:
 def order(session: Session, reference: str, plan: str, installation: str) -> Order:
     """Return the order of a plan; raises NotFound, UserDisabled, or Conflict if the plan is not for sale."""
     user = buyer(session, reference, installation)
-    price = plans.for_sale(session, plan).stripe_price_id
-    if price is None:
-        raise Conflict(reason=f"plan {plan} is not published to Stripe", advice=f"dumacle plans push {quoted(plan)}")
-    return Order(user, plan, price)
+    return Order(user, plan, catalog.price_for_sale(session, plan))
 
 
 def completed(wanted: Order, fetched: list[Fetched]) -> Sale | None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy.orm import Session
 
+from dumacle_cli.clients.stripe_billing import id_of
 from dumacle_cli.errors import Conflict, NotFound
 from dumacle_cli.services.billing import BillingContext, subscriptions
-from dumacle_cli.services.billing.objects import id_of, targets
+from dumacle_cli.services.billing.objects import targets
 from dumacle_cli.services.billing.subscriptions import Subscription
 from dumacle_cli.store import stripe as store
 from dumacle_cli.units import SecretUrl, show_price

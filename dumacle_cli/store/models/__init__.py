@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dumacle_cli.store.models.accounts import BillingAccount as BillingAccount
     from dumacle_cli.store.models.base import SCHEMA as SCHEMA
     from dumacle_cli.store.models.base import Base as Base
     from dumacle_cli.store.models.copies import Copy as Copy
@@ -11,11 +12,13 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models.copies import RenditionCopy as RenditionCopy
     from dumacle_cli.store.models.files import File as File
     from dumacle_cli.store.models.files import Version as Version
+    from dumacle_cli.store.models.findings import Finding as Finding
     from dumacle_cli.store.models.operations import Acting as Acting
     from dumacle_cli.store.models.operations import Audit as Audit
     from dumacle_cli.store.models.operations import Operation as Operation
     from dumacle_cli.store.models.plans import Customer as Customer
     from dumacle_cli.store.models.plans import Plan as Plan
+    from dumacle_cli.store.models.plans import PlanPrice as PlanPrice
     from dumacle_cli.store.models.plans import Subscription as Subscription
     from dumacle_cli.store.models.pods import (
         Credential as Credential,
@@ -70,10 +73,12 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "base": ("SCHEMA", "Base"),
+    "accounts": ("BillingAccount",),
     "copies": ("Copy", "Outage", "RenditionCopy"),
     "files": ("File", "Version"),
+    "findings": ("Finding",),
     "operations": ("Acting", "Audit", "Operation"),
-    "plans": ("Customer", "Plan", "Subscription"),
+    "plans": ("Customer", "Plan", "PlanPrice", "Subscription"),
     "pods": ("Credential", "Pod", "PodGrant", "Probe", "ProviderDefault"),
     "quotas": ("QuotaAnchor", "QuotaClosing", "QuotaCounter", "QuotaEntry", "QuotaGrant", "QuotaLimit"),
     "runs": ("Lease", "Run"),

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dumacle_cli.store.models import pods, users  # noqa: F401 - foreign keys refer to them
+from dumacle_cli.store.models import accounts, pods, users  # noqa: F401 - foreign keys refer to them
 from dumacle_cli.store.models.base import (
     KIB,
     AllowedTypes,
@@ -21,6 +21,9 @@ from dumacle_cli.store.models.base import (
     times,
 )
 
+_ACCOUNT = text("app.billing_account()")
+# The schema of the previous release lacks the column with this default.
+_NOT_READ_BACK = {"eager_defaults": False}
 INTERVALS = ("month", "year")
 # Stripe's own names, so that a status from Stripe is stored as it is.
 SUBSCRIPTION_STATUSES = (
@@ -85,6 +88,28 @@ class Plan(Base):
     )
 
 
+class PlanPrice(Base):
+    """A price at Stripe, with its values there, at which a plan is or was sold; or that was adopted for it."""
+
+    __tablename__ = "plan_prices"
+
+    price_id: Mapped[Sorted] = mapped_column(primary_key=True)
+    plan_id: Mapped[int] = mapped_column(ForeignKey("app.plans.id", ondelete="CASCADE"), index=True)
+    account_id: Mapped[int | None] = mapped_column(
+        ForeignKey("app.billing_accounts.id", ondelete="RESTRICT"), server_default=_ACCOUNT
+    )
+    amount: Mapped[int]
+    currency: Mapped[str]
+    interval: Mapped[str]
+    created_at: Mapped[Created]
+
+    __table_args__ = (
+        times("created_at"),
+        texts(price_id=255, currency=3, interval=16),
+        CheckConstraint("amount >= 0", name="amount"),
+    )
+
+
 class Customer(Base):
     """The customer of a user at Stripe, and the e-mail address that Stripe was last given for them."""
 
@@ -93,6 +118,10 @@ class Customer(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
     stripe_customer_id: Mapped[Sorted]
     email: Mapped[str | None] = mapped_column(deferred=True)
+    # Deferred, because the schema of the previous release lacks it.
+    account_id: Mapped[int | None] = mapped_column(
+        ForeignKey("app.billing_accounts.id", ondelete="RESTRICT"), server_default=_ACCOUNT, deferred=True
+    )
     created_at: Mapped[Created]
 
     __table_args__ = (
@@ -100,6 +129,7 @@ class Customer(Base):
         texts(stripe_customer_id=255, email=320),
         UniqueConstraint("stripe_customer_id"),
     )
+    __mapper_args__ = _NOT_READ_BACK
 
 
 class Subscription(Base):

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import CheckConstraint, ForeignKey, Index, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
+from dumacle_cli.store.models import accounts  # noqa: F401 - foreign keys refer to it
 from dumacle_cli.store.models.base import ERROR_BYTES, MIB, Base, Created, Sorted, documents, one_of, texts, times
 
 EVENT_STATUSES = ("received", "applied", "ignored", "foreign", "parked", "dead")
@@ -74,6 +75,12 @@ class StripeObject(Base):
     attempts: Mapped[int] = mapped_column(server_default="0")
     error: Mapped[str | None]
     state: Mapped[dict[str, Any] | None]
+    # Deferred, because the schema of the previous release lacks it.
+    account_id: Mapped[int | None] = mapped_column(
+        ForeignKey("app.billing_accounts.id", ondelete="RESTRICT"),
+        server_default=text("app.billing_account()"),
+        deferred=True,
+    )
 
     __table_args__ = (
         times("wanted_at", "leased_until", "fetched_at"),
@@ -86,3 +93,4 @@ class StripeObject(Base):
         Index("ix_stripe_objects_wanted", "wanted_at", postgresql_where=text("wanted_at IS NOT NULL")),
         {"postgresql_with": {"fillfactor": "80"}},
     )
+    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - as SQLAlchemy declares it

@@ -299,6 +299,7 @@ BEGIN ATOMIC
         ('acting', 'machine state: the role of a transaction, until it ends'),
         ('audit', 'it is the audit log; nobody may change it'),
         ('copies', 'machine state: where the bytes of a version are, checked again at the providers'),
+        ('findings', 'machine state: what is wrong with billing, until it is put right'),
         ('leases', 'machine state: capacity that a run holds for minutes'),
         ('operations', 'a log of its own: each mutation with its login'),
         ('outages', 'machine state: a provider of a pod that did not answer, until it does'),
@@ -329,6 +330,10 @@ CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.provider
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.credentials
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'id');
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.plans
+    FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'id');
+CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.plan_prices
+    FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'price_id');
+CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.billing_accounts
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('', 'id');
 CREATE OR REPLACE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON app.customers
     FOR EACH ROW EXECUTE FUNCTION app.audit_row('user_id', 'user_id');
