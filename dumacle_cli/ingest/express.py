@@ -171,8 +171,7 @@ class Express:
     def _staff(self) -> None:
         """Start a reader: the first one, and others as long as there is too little to send."""
         now = time.monotonic()
-        starves = self._waiting and not self._loaded and self._multiplexer.in_flight < self._pace.limit // 2
-        if not starves:
+        if not self._waiting or self._loaded or self._multiplexer.in_flight > self._pace.limit // 2:
             self._fed_at = now
         elif not self._readers or (now - self._fed_at > STARVED_SECONDS and self._readers < MOST_READERS):
             self._readers, self._fed_at = self._readers + 1, now

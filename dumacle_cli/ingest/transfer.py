@@ -22,7 +22,7 @@ from dumacle_cli.ingest.sides import Copying, Side, Sides
 from dumacle_cli.services.limits import Limit, require_type
 
 MIB = 1024**2
-IN_FLIGHT = 48 * MIB
+IN_FLIGHT = 40 * MIB
 """Bytes of bodies held in memory at once, in both lanes together."""
 PART = 8 * MIB
 MOST_PARTS = 9_000
