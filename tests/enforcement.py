@@ -50,6 +50,8 @@ OWN = {
             "quota_counters",
             "quota_entries",
             "quota_closings",
+            "entitlements",
+            "own_limits",
             "leases",
         ),
         "ARRAY[t.user_id]",
@@ -64,6 +66,7 @@ LISTED = {*OWN, *EVERYBODYS, *NOT_FOR_ENDUSERS, *NOBODYS}
 # Said a second time, since the matrix is under test: who at most writes, and who reads, what decides over others.
 WRITERS = {
     **dict.fromkeys(("acting", "audit", "logins", "leases", "quota_entries", "quota_closings", "schema_version"), ""),
+    **dict.fromkeys(("entitlements", "plan_limits", "own_limits"), ""),
     **dict.fromkeys(("renditions", "procrastinate_workers", "procrastinate_events"), ""),
     **dict.fromkeys(("installation", "provider_defaults", "credentials", "plans", "quota_counters"), "superadmin"),
     **dict.fromkeys(("users", "pods", "quota_limits", "quota_grants"), "admin superadmin"),

@@ -241,6 +241,7 @@ _OWN = """
     app.quota_anchors WHERE user_id = {bob} | app.quota_limits WHERE user_id = {bob}
     app.quota_grants WHERE user_id = {bob} | app.quota_counters WHERE user_id = {bob}
     app.quota_entries WHERE user_id = {bob} | app.quota_closings WHERE user_id = {bob}
+    app.entitlements WHERE user_id = {bob} | app.own_limits WHERE user_id = {bob}
     app.transcodes WHERE file_id = {file_bob} | app.units WHERE transcode_id = {transcode_bob}
     app.renditions WHERE file_id = {file_bob} | app.operations WHERE login = '{login_bob}'
 """
@@ -337,6 +338,8 @@ MACHINE = (
     rewrite the ledger | admin, root, cron | UPDATE app.quota_entries SET delta = 0 | owner
     add to the ledger | admin, root, worker | INSERT INTO app.quota_entries (id, user_id, metric, period_start, delta, occurred_at) VALUES ('x', {ada}, 'upload', now(), -1, now()) | owner
     rewrite a period that was closed | admin, root, cron | UPDATE app.quota_closings SET used = 0 | owner
+    rewrite which plan was in force | admin, root, cron, worker, ada | UPDATE app.entitlements SET plan_id = 1 | owner
+    rewrite which limit was in force | admin, root, cron, worker, ada | UPDATE app.own_limits SET "limit" = NULL | owner
     close a period | ada, worker, ingest | SELECT app.close_quota_periods(now(), 1) | cron
     close a period that still runs | admin, root, cron | SELECT app.close_quota_periods(now() + interval '1 year', 1) | owner
     give storage back by the inner function | admin, root, cron, ada, worker, ingest | SELECT app.release_storage({pod_ada}, {ada}, 1) | owner

@@ -13,7 +13,7 @@ MIGRATIONS = schema.folder()
 GUARD = "guard"
 """What `db bootstrap` loads as a superuser, and no migration."""
 BY_IDENTITY = ("roles", "identity", "erasure", "policies", "audit", "logins", "matrix", "provisioner")
-REVISIONS = [f"{number:04d}" for number in range(1, int(revisions.OWN) + 1)]
+REVISIONS = sorted(file.name[:4] for file in Path(schema.folder(), "versions").glob("[0-9]*.py"))
 
 CATALOGS = {
     "columns": """

@@ -33,6 +33,15 @@ if TYPE_CHECKING:
         ProviderDefault as ProviderDefault,
     )
     from dumacle_cli.store.models.quotas import (
+        Entitlement as Entitlement,
+    )
+    from dumacle_cli.store.models.quotas import (
+        OwnLimit as OwnLimit,
+    )
+    from dumacle_cli.store.models.quotas import (
+        PlanLimit as PlanLimit,
+    )
+    from dumacle_cli.store.models.quotas import (
         QuotaAnchor as QuotaAnchor,
     )
     from dumacle_cli.store.models.quotas import (
@@ -75,7 +84,17 @@ _MODULES = {
     "operations": ("Acting", "Audit", "Operation"),
     "plans": ("Customer", "Plan", "Subscription"),
     "pods": ("Credential", "Pod", "PodGrant", "Probe", "ProviderDefault"),
-    "quotas": ("QuotaAnchor", "QuotaClosing", "QuotaCounter", "QuotaEntry", "QuotaGrant", "QuotaLimit"),
+    "quotas": (
+        "Entitlement",
+        "OwnLimit",
+        "PlanLimit",
+        "QuotaAnchor",
+        "QuotaClosing",
+        "QuotaCounter",
+        "QuotaEntry",
+        "QuotaGrant",
+        "QuotaLimit",
+    ),
     "runs": ("Lease", "Run"),
     "transcodes": ("Rendition", "Transcode", "Unit"),
     "users": ("Installation", "Login", "User"),

@@ -1,4 +1,4 @@
--- Write the history of at most `p_batch` monthly periods that ended by `p_at`; returns how many. Several callers share
+-- Write the usage of at most `p_batch` monthly periods that ended by `p_at`; returns how many. Several callers share
 -- the work. A period stays open while a lease holds some of it, because what the lease spends belongs to it. A running
 -- period is never closed, so a login cannot pass a future time.
 CREATE OR REPLACE FUNCTION app.close_quota_periods(p_at timestamptz, p_batch integer) RETURNS integer
@@ -17,8 +17,9 @@ BEGIN
     ), written AS (
         INSERT INTO app.quota_closings (user_id, metric, period_start, period_end, used, "limit", plan_id)
         SELECT ended.user_id, ended.metric, ended.period_start, ended.period_end, ended.used,
-            app.quota_limit(ended.user_id, ended.metric, ended.period_start), live.plan_id
-        FROM ended LEFT JOIN app.subscriptions AS live ON live.user_id = ended.user_id AND live.ended_at IS NULL
+            held.allowed, held.plan_id
+        FROM ended CROSS JOIN LATERAL
+            app.quota_in_force(ended.user_id, ended.metric, ended.period_start, ended.period_end) AS held
     ), closed AS (
         UPDATE app.quota_counters AS counter SET closed_at = now() FROM ended
         WHERE (counter.user_id, counter.metric, counter.period_start)

@@ -33,7 +33,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['pod_grants', 'customers', 'subscriptions', 'quota_anchors', 'quota_limits', 'quota_grants',
-                                'quota_counters', 'quota_entries', 'quota_closings', 'leases'] LOOP
+                                'quota_counters', 'quota_entries', 'quota_closings', 'entitlements', 'own_limits',
+                                'leases'] LOOP
         EXECUTE format('CREATE POLICY own ON app.%I USING ((SELECT app.sees_all()) OR user_id = (SELECT app.actor()))', name);
     END LOOP;
     FOREACH name IN ARRAY ARRAY['files', 'runs'] LOOP
@@ -47,7 +48,7 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['provider_defaults', 'stripe_events', 'stripe_payloads', 'stripe_objects'] LOOP
         EXECUTE format('CREATE POLICY staff ON app.%I USING ((SELECT app.sees_all()))', name);
     END LOOP;
-    FOREACH name IN ARRAY ARRAY['plans', 'schema_version'] LOOP
+    FOREACH name IN ARRAY ARRAY['plans', 'plan_limits', 'schema_version'] LOOP
         EXECUTE format('CREATE POLICY everybody ON app.%I USING ((SELECT app.actor_role()) IS NOT NULL)', name);
     END LOOP;
 END $$;

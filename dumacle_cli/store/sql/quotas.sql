@@ -57,9 +57,19 @@ BEGIN ATOMIC
     ) AS placed;
 END;
 
--- A new anchor ends the period that it falls into, so that closing finds it by its end.
+-- Whether the period that a new anchor begins goes on where the one it cuts ended, so that moving the anchor is no reset:
+-- neither the old anchor nor the new one has a period that begins there.
+CREATE OR REPLACE FUNCTION app.quota_goes_on(p_old timestamptz, p_new timestamptz, p_at timestamptz) RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN app.quota_period_start(p_new, p_at) < p_at AND app.quota_period_start(p_old, p_at) < p_at;
+
+-- A new anchor ends the period that it falls into, so that closing finds it by its end. What was granted for that
+-- period is granted for the next one, too, if its usage carries on. What it took over itself is written down, because
+-- the next one takes over what is written.
 CREATE OR REPLACE FUNCTION app.cut_quota_periods() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before timestamptz := NEW.effective_from - interval '1 microsecond';
 BEGIN
     IF EXISTS (SELECT FROM app.quota_counters
                WHERE user_id = NEW.user_id AND metric <> 'storage' AND period_start > NEW.effective_from) THEN
@@ -70,6 +80,16 @@ BEGIN
                           ELSE app.quota_period_end(NEW.anchor, NEW.effective_from) END
     WHERE user_id = NEW.user_id AND metric <> 'storage' AND closed_at IS NULL
         AND period_start <= NEW.effective_from AND period_end > NEW.effective_from;
+    PERFORM app.open_quota_counter(NEW.user_id, metric, before)
+    FROM unnest(ARRAY['upload', 'transcode']) AS metric
+    CROSS JOIN LATERAL app.quota_window(NEW.user_id, metric, before) AS cut
+    WHERE app.quota_inherited(NEW.user_id, metric, cut.period_start) > 0;
+    INSERT INTO app.quota_grants (user_id, metric, period_start, amount, reason)
+    SELECT extra.user_id, extra.metric, NEW.effective_from, extra.amount, extra.reason
+    FROM app.quota_grants AS extra
+    WHERE extra.user_id = NEW.user_id
+        AND extra.period_start = (app.quota_window(NEW.user_id, extra.metric, before)).period_start
+        AND app.quota_goes_on(app.quota_anchor(NEW.user_id, before), NEW.anchor, NEW.effective_from);
     RETURN NULL;
 END $$;
 
@@ -84,8 +104,7 @@ RETURN coalesce(
      FROM app.quota_anchors AS new
      JOIN app.quota_counters AS cut ON cut.user_id = new.user_id AND cut.metric = p_metric AND cut.period_end = p_start
      WHERE new.user_id = p_user AND new.effective_from = p_start
-         AND app.quota_period_start(new.anchor, p_start) < p_start
-         AND app.quota_period_end(app.quota_anchor(p_user, cut.period_start), cut.period_start) > p_start),
+         AND app.quota_goes_on(app.quota_anchor(p_user, cut.period_start), new.anchor, p_start)),
     0
 );
 
