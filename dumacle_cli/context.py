@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
+    from dumacle_cli.clients.signatures import Secret
     from dumacle_cli.clients.stripe import StripeAccount
     from dumacle_cli.settings import Settings
     from dumacle_cli.sources import Resolved
@@ -218,16 +219,25 @@ class Context:
             raise errors.NotConfigured(what="Stripe", setting="stripe_secret_key")
         return StripeAccount(self.settings.stripe_secret_key.get_secret_value(), self.settings.stripe_api_base)
 
-    @property
-    def webhook_secrets(self) -> list[str]:
-        """The secrets that sign deliveries; raises NotConfigured, or InvalidValue for what is no such secret."""
-        if not self.settings.stripe_webhook_secrets:
+    def webhook_secrets(self) -> "list[Secret]":
+        """Read the secrets that sign deliveries, as they are configured now.
+
+        Raises NotConfigured, InvalidValue, or what reading the settings raises.
+        """
+        from dumacle_cli import sources
+        from dumacle_cli.clients import signatures
+
+        found = sources.resolve(self.options.settings, self.options.profile, self.environ).settings
+        if not found.stripe_webhook_secrets:
             raise errors.NotConfigured(what="the webhook", setting="stripe_webhook_secrets")
-        secrets = [secret.strip() for secret in self.settings.stripe_webhook_secrets.get_secret_value().split(",")]
-        if not all(secret.startswith("whsec_") for secret in secrets):
-            reason = "a signing secret begins with whsec_"
-            raise errors.InvalidValue(name="stripe_webhook_secrets", reason=reason)
-        return secrets
+        return signatures.parse(found.stripe_webhook_secrets.get_secret_value())
+
+    @property
+    def config_files(self) -> "list[Path]":
+        """The configuration files that give settings, whether they exist or not."""
+        from dumacle_cli import settings, sources
+
+        return [settings.user_file(self.environ), sources.SYSTEM_FILE]
 
     # How the run ends
 

@@ -1,4 +1,4 @@
-"""Stripe's API, and the verification of webhook deliveries. The only importer of stripe.
+"""Stripe's API. The only importer of stripe.
 
 Objects are plain dicts as Stripe's API returns them; amounts are in minor units, times in seconds since 1970 (UTC).
 Every method raises StripeUnavailable (retry it), StripeRefused (do not retry) or StripeForbidden (the key).
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dumacle_cli.clients.proxies import proxy_of
-from dumacle_cli.errors import DeliveryRefused, DumacleError, StripeForbidden, StripeRefused, StripeUnavailable
+from dumacle_cli.errors import DumacleError, StripeForbidden, StripeRefused, StripeUnavailable
 
 if TYPE_CHECKING:
     from stripe import RequestOptions, StripeError, StripeObject
@@ -32,8 +32,6 @@ API = "https://api.stripe.com"
 CONNECT_S, ANSWER_S = 5, 30
 RETRIES = 1
 PAGE = 100
-TOLERANCE_S = 300
-LONGEST_HEADER = 8192
 LONGEST_REASON = 300
 
 Object = dict[str, Any]
@@ -271,46 +269,6 @@ class StripeAccount:
         with _translated():
             listed = self._api.subscriptions.list(only)
             yield from map(_plain, listed.auto_paging_iter())
-
-
-def verify(body: bytes, header: bytes, secrets: list[str], now: float) -> Object:
-    """Return the delivered event or thin event, if one of the secrets signed it within 300 s of now (UTC).
-
-    Raises DeliveryRefused for anything else, whatever the bytes are.
-    """
-    if len(header) > LONGEST_HEADER:
-        raise DeliveryRefused(reason="its signature is too long")
-    if not any(_is_signed(body, header, secret) for secret in secrets):
-        raise DeliveryRefused(reason="no secret matches its signature")
-    if abs(now - _stamp(header)) > TOLERANCE_S:
-        raise DeliveryRefused(reason=f"its timestamp differs from the clock here by more than {TOLERANCE_S} s")
-    return _event(body)
-
-
-def _is_signed(body: bytes, header: bytes, secret: str) -> bool:
-    from stripe import WebhookSignature
-
-    try:
-        return bool(WebhookSignature.verify_header(body, header.decode("ascii"), secret))
-    except Exception:  # noqa: BLE001 - anyone can send this: hostile bytes raise more than the documented error
-        return False
-
-
-def _stamp(header: bytes) -> int:
-    """Return the first `t` of a verified header, the one that was signed."""
-    items = (item.split(b"=") for item in header.split(b","))
-    return next(int(item[1]) for item in items if item[0] == b"t")
-
-
-def _event(body: bytes) -> Object:
-    try:
-        event = json.loads(body)
-    except (ValueError, RecursionError):
-        raise DeliveryRefused(reason="it is not JSON") from None
-    known = isinstance(event, dict) and event.get("object") in ("event", "v2.core.event")
-    if not known or not all(isinstance(event.get(name), str) for name in ("id", "type")):
-        raise DeliveryRefused(reason="it is not an event")
-    return dict(event)
 
 
 def _plain(found: "StripeObject") -> Object:

@@ -30,10 +30,13 @@ def serve(context: Context) -> int:
     # Report a missing or outdated database, or a login without the rights, before any delivery.
     admit(context, "listener")
     from dumacle_cli import listener
+    from dumacle_cli.rotation import SecretsInForce
 
     chosen = context.settings
-    listening = listener.Listener(context.database, context.webhook_secrets, context.console.warn)
+    secrets = SecretsInForce(context.webhook_secrets, context.config_files, context.console.say)
+    listening = listener.Listener(context.database, secrets, context.console.warn)
     try:
+        listening.note_secrets()
         listener.serve(listening, chosen.listen_host, chosen.listen_port, chosen.webhook_max_size, context.console.say)
     finally:
         listening.close()

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -168,6 +168,15 @@ class Database:
                 yield session
                 self.wrote |= not read_only
             queue.notify(session)
+
+    def call(self, statement: str, given: Mapping[str, Any]) -> Any:
+        """Run one statement in psycopg's format, in a transaction and a round trip of its own; return its first value.
+
+        It has no time limits but those that it sets itself.
+        """
+        with self._translated(), self.engine.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            return alone.exec_driver_sql(statement, dict(given)).scalar()
 
     def _begin(self, session: Session, read_only: bool, check_schema: bool) -> None:
         """Set the transaction's limits and check the schema in one round trip (poolers reject startup options)."""

@@ -6,8 +6,9 @@ locked first, by id, then events.
 
 import json
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select, text, update
@@ -15,13 +16,33 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from dumacle_cli.store import paging
+from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload
 
 Target = tuple[str, str]
 """The kind of an object, as Stripe names it, and its id."""
 
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A verified delivery: the event's facts, the objects to fetch, or why it names none, and the body."""
+
+    id: str
+    type: str
+    livemode: bool
+    created_at: datetime
+    targets: Sequence[Target]
+    error: str | None
+    body: bytes
+
+
 EventDetail = tuple[StripeEvent, StripeObject | None, bytes | None]
 """An event with its object and its body."""
+
+
+NOTE_SECRETS = "app.note_webhook_secrets(text[],text[])"
+UNDEFINED = "42883"
+"""The SQLSTATE of a function that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +60,53 @@ class Claim:
 # Events
 
 
+def receive(database: Database, deliveries: Sequence[Delivery]) -> int:
+    """Save deliveries with their events, and request refreshes of their objects; return how many objects had no job.
+
+    It is one call of a function, in one round trip. Raises DatabaseFault with UNDEFINED in the previous schema.
+    """
+    targets = [(each.id, *target) for each in deliveries for target in each.targets]
+    given = {
+        "ids": [each.id for each in deliveries],
+        "types": [each.type for each in deliveries],
+        "livemodes": [each.livemode for each in deliveries],
+        "created": [each.created_at for each in deliveries],
+        "errors": [each.error for each in deliveries],
+        "bodies": [each.body for each in deliveries],
+        "events": [event for event, _, _ in targets],
+        "kinds": [kind for _, kind, _ in targets],
+        "objects": [id_ for _, _, id_ in targets],
+    }
+    return int(database.call(_RECEIVE, given))
+
+
+def note_secrets(session: Session, fingerprints: Mapping[str, str]) -> None:
+    """Note the fingerprint of each secret that a listener knows, by label."""
+    given = {"labels": list(fingerprints), "fingerprints": list(fingerprints.values())}
+    session.execute(text("SELECT app.note_webhook_secrets(:labels, :fingerprints)"), given)
+
+
+def note_use(session: Session, label: str, api_version: str | None) -> None:
+    """Note that a secret signed a delivery."""
+    session.execute(text("SELECT app.note_webhook_use(:label, :version)"), {"label": label, "version": api_version})
+
+
 def event_status(session: Session, event_id: str) -> str | None:
     """Return the status of an event, or None if it was never delivered."""
     return session.scalars(select(StripeEvent.status).where(StripeEvent.id == event_id)).one_or_none()
 
 
-def save_event(session: Session, body: bytes, **values: Any) -> str:
-    """Save an event and its body, or count another delivery and requeue a failed one; return the status."""
-    status: str = session.scalars(_SAVE_EVENT, values).one()
-    session.execute(_SAVE_BODY, {"id": values["id"], "body": body})
-    return status
+def save_event(session: Session, delivery: Delivery, *, status: str, object_id: str | None, want: int | None) -> None:
+    """Save an event and its body, or count another delivery and requeue a failed one."""
+    facts = {
+        "id": delivery.id,
+        "type": delivery.type,
+        "livemode": delivery.livemode,
+        "created_at": delivery.created_at,
+        "error": delivery.error,
+    }
+    session.execute(_SAVE_EVENT, facts | {"status": status, "object_id": object_id, "want": want})
+    session.execute(_SAVE_BODY, {"id": delivery.id, "body": delivery.body})
 
 
 def event_detail(session: Session, event_id: str) -> EventDetail | None:
@@ -83,6 +141,11 @@ def requeue_event(session: Session, event_id: str, want: int) -> StripeEvent:
     return session.scalars(statement, execution_options={"populate_existing": True}).one()
 
 
+_RECEIVE = """
+    SELECT app.receive_deliveries(
+        %(ids)s::text[], %(types)s::text[], %(livemodes)s::boolean[], %(created)s::timestamptz[], %(errors)s::text[],
+        %(bodies)b::bytea[], %(events)s::text[], %(kinds)s::text[], %(objects)s::text[])
+"""
 _SAVE_EVENT = text("""
     INSERT INTO app.stripe_events AS event (id, type, object_id, livemode, created_at, status, want, error)
     VALUES (:id, :type, :object_id, :livemode, :created_at, :status, :want, left(:error, 2000))
@@ -90,7 +153,6 @@ _SAVE_EVENT = text("""
         status = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.status ELSE event.status END,
         want = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.want ELSE event.want END,
         error = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.error ELSE event.error END
-    RETURNING status
 """)
 _SAVE_BODY = text(
     "INSERT INTO app.stripe_payloads (event_id, payload) VALUES (:id, :body) ON CONFLICT (event_id) DO NOTHING"

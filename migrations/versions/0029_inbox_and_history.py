@@ -1,4 +1,4 @@
-"""The plans and limits that were in force, kept for closings."""
+"""The plans and limits that were in force, kept for closings; the inbox behind functions, and its secrets by label."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ down_revision = "0026"
 
 MIGRATIONS = Path(__file__).parents[1]
 READ, BEFORE = sql.frozen(MIGRATIONS, revision), sql.frozen(MIGRATIONS, down_revision)
-FUNCTIONS = ("quotas", "history", "closings")
+RECEIVED = "text[], text[], boolean[], timestamptz[], text[], bytea[], text[], text[], text[]"
+FUNCTIONS = ("quotas", "history", "closings", "inbox")
 
 VALID = """
     valid_from timestamptz NOT NULL,
@@ -49,9 +50,25 @@ HISTORY = f"""
         "limit" bigint,
         CONSTRAINT pk_own_limits PRIMARY KEY (user_id, metric, valid_from),
         CONSTRAINT ck_own_limits_times {CHECKS},
+        CONSTRAINT ck_own_limits_metric CHECK (metric IN ('storage', 'upload', 'transcode')),
         CONSTRAINT ck_own_limits_valid CHECK (valid_from < valid_until)
     );
     CREATE UNIQUE INDEX uq_own_limits_valid ON app.own_limits (user_id, metric) WHERE valid_until IS NULL;
+"""
+SECRETS = """
+    CREATE TABLE app.webhook_secrets (
+        label text COLLATE "C" NOT NULL,
+        fingerprint text NOT NULL,
+        loaded_at timestamptz NOT NULL,
+        used_at timestamptz,
+        api_version text,
+        CONSTRAINT pk_webhook_secrets PRIMARY KEY (label),
+        CONSTRAINT ck_webhook_secrets_times CHECK (
+            loaded_at BETWEEN '1970-01-01 00:00:00+00' AND '2999-12-31 23:59:59+00'
+            AND used_at BETWEEN '1970-01-01 00:00:00+00' AND '2999-12-31 23:59:59+00'),
+        CONSTRAINT ck_webhook_secrets_texts CHECK (octet_length(label) <= 64 AND octet_length(fingerprint) <= 8
+            AND octet_length(api_version) <= 64)
+    );
 """
 # What is known of the time before: when subscriptions began and ended, each until the next one of its user began.
 FILLED = """
@@ -81,7 +98,8 @@ TRIGGERS = """
     DROP TRIGGER record_update ON app.quota_limits;
     DROP TRIGGER record_delete ON app.quota_limits;
     DROP FUNCTION app.quota_in_force(bigint, text, timestamptz, timestamptz), app.record_entitlements(),
-        app.record_plan_limits(), app.record_own_limits();
+        app.record_plan_limits(), app.record_own_limits(), app.note_webhook_secrets(text[], text[]),
+        app.note_webhook_use(text, text);
 """
 
 
@@ -89,6 +107,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     sql.run(connection, HISTORY)
     sql.run(connection, FILLED)
+    sql.run(connection, SECRETS)
     for name in FUNCTIONS:
         sql.run(connection, READ(name))
     identity.install(connection, READ)
@@ -100,5 +119,6 @@ def downgrade() -> None:
         sql.run(connection, BEFORE(name))
     sql.run(connection, TRIGGERS)
     op.execute("DROP FUNCTION app.quota_goes_on(timestamptz, timestamptz, timestamptz)")
-    op.execute("DROP TABLE app.entitlements, app.plan_limits, app.own_limits")
+    op.execute(f"DROP FUNCTION app.receive_deliveries({RECEIVED})")
+    op.execute("DROP TABLE app.entitlements, app.plan_limits, app.own_limits, app.webhook_secrets")
     identity.install(connection, BEFORE)

@@ -21,8 +21,7 @@ def deliver(database: Database, id_: str, object_id: str, type_: str = "customer
     event: dict[str, Any] = {"id": id_, "object": "event", "type": type_, "created": 1_780_000_000, "livemode": True}
     event["data"] = {"object": {"id": object_id}}
     body = json.dumps(event).encode()
-    with database.session() as session:
-        inbox.receive(session, event, body)
+    inbox.receive(database, [inbox.read(event, body)])
     return body
 
 

@@ -6,7 +6,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli import listener as listeners
+from dumacle_cli import batches
 from dumacle_cli.errors import DatabaseBusy
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
@@ -226,25 +226,49 @@ def test_deliveries_are_refused_soon_while_the_database_stalls(connected: Stripe
 
 
 def test_what_waits_for_a_thread_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "QUEUE", 5)
-    monkeypatch.setattr(listeners, "ANSWER_S", 0.2)
+    monkeypatch.setattr(batches, "QUEUE", 5)
+    monkeypatch.setattr(batches, "ANSWER_S", 0.2)
     free = threading.Event()
+    saved: list[int] = []
+
+    def save(items: Sequence[int]) -> None:
+        free.wait(20)
+        saved.extend(items)
 
     async def ask() -> list[str]:
-        asked = [asyncio.create_task(threads.run(lambda: free.wait(20) and None)) for _ in range(20)]
+        asked = [asyncio.create_task(tried.add(number)) for number in range(20)]
         reasons = [str(each) for each in await asyncio.gather(*asked, return_exceptions=True)]
         free.set()
-        await threads.run(lambda: None)
+        await tried.add(20)
         return reasons
 
-    threads = listeners.Threads(2)
+    tried = batches.Batches(save)
     reasons = asyncio.run(ask())
-    threads.close()
+    tried.close()
     told = {reason: reasons.count(reason) for reason in reasons}
     assert told == {
-        str(DatabaseBusy(reason="it did not answer within 0.2 s")): 7,
-        str(DatabaseBusy(reason="5 requests are already waiting")): 13,
+        str(DatabaseBusy(reason="it did not answer within 0.2 s")): 5,
+        str(DatabaseBusy(reason="5 requests are already waiting")): 15,
     }
+    # What had begun by then is saved.
+    assert sorted(saved) == [0, 1, 2, 3, 4, 20]
+
+
+def test_one_at_fault_does_not_fail_others_of_its_batch() -> None:
+    attempts: list[list[int]] = []
+
+    def save(items: Sequence[int]) -> None:
+        attempts.append(list(items))
+        if 3 in items:
+            raise ValueError("three")
+
+    async def ask() -> list[str]:
+        return [str(each) for each in await asyncio.gather(*map(tried.add, range(6)), return_exceptions=True)]
+
+    tried = batches.Batches(save)
+    assert asyncio.run(ask()) == ["None", "None", "None", "three", "None", "None"]
+    tried.close()
+    assert attempts == [[0, 1, 2, 3, 4, 5], [0], [1], [2], [3], [4], [5]]
 
 
 def test_connections_are_fewer_than_files(invoke: Run) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from dumacle_cli.clients.stripe import Price, StripeAccount, verify
+from dumacle_cli.clients import signatures
+from dumacle_cli.clients.stripe import Price, StripeAccount
 from dumacle_cli.errors import DatabaseFault, NotApplied
 from dumacle_cli.services.billing import BillingContext, apply, inbox
 from dumacle_cli.services.billing.objects import tags
@@ -71,9 +72,12 @@ class World:
         return [self._receive(delivery) for delivery in deliveries]
 
     def _receive(self, delivery: Delivery) -> str:
-        event = verify(delivery.body, delivery.header, [self.stripe.secret], datetime.now(UTC).timestamp())
+        secrets = signatures.parse(self.stripe.secret)
+        signatures.verify(delivery.body, delivery.header, secrets, datetime.now(UTC).timestamp())
+        read = inbox.read(signatures.parse_event(delivery.body), delivery.body)
+        inbox.receive(self.database, [read])
         with self.database.session() as session:
-            return inbox.receive(session, event, delivery.body)
+            return str(store.event_status(session, read.id))
 
     def work(self, billing: StripeAccount | None = None) -> None:
         """Apply what is due until nothing is."""

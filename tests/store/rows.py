@@ -83,7 +83,10 @@ ROWS = {
         INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'it does not answer' FROM app.pods""",
     "0025": "UPDATE app.pods SET copies_during_uploads = false",
     "0026": "SELECT app.share_objects(ARRAY[1], ARRAY[sha256('a')])",
-    "0029": 'UPDATE app.quota_limits SET "limit" = 7; UPDATE app.plans SET upload_limit = 7',
+    "0029": """
+        UPDATE app.quota_limits SET "limit" = 7;
+        UPDATE app.plans SET upload_limit = 7;
+        SELECT app.note_webhook_secrets(ARRAY['one'], ARRAY['01234567'])""",
 }
 
 

@@ -76,6 +76,9 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models.webhooks import (
         StripePayload as StripePayload,
     )
+    from dumacle_cli.store.models.webhooks import (
+        WebhookSecret as WebhookSecret,
+    )
 
 _MODULES = {
     "base": ("SCHEMA", "Base"),
@@ -98,7 +101,7 @@ _MODULES = {
     "runs": ("Lease", "Run"),
     "transcodes": ("Rendition", "Transcode", "Unit"),
     "users": ("Installation", "Login", "User"),
-    "webhooks": ("StripeEvent", "StripeObject", "StripePayload"),
+    "webhooks": ("StripeEvent", "StripeObject", "StripePayload", "WebhookSecret"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

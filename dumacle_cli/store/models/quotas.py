@@ -176,6 +176,7 @@ class OwnLimit(Base):
 
     __table_args__ = (
         times("valid_from", "valid_until"),
+        one_of("metric", METRICS),
         CheckConstraint("valid_from < valid_until", name="valid"),
         Index("uq_own_limits_valid", "user_id", "metric", unique=True, postgresql_where=text("valid_until IS NULL")),
     )

@@ -314,6 +314,7 @@ BEGIN ATOMIC
         ('stripe_events', 'machine state: what Stripe delivered; its effects are audited'),
         ('stripe_objects', 'machine state: what is to be fetched from Stripe'),
         ('stripe_payloads', 'machine state: what Stripe delivered, word for word'),
+        ('webhook_secrets', 'machine state: which secrets the listeners know, and when each signed last'),
         ('units', 'machine state: work under a lease; the transcode and its renditions are audited');
 END;
 

@@ -45,7 +45,8 @@ BEGIN
             SELECT FROM app.files AS f WHERE f.id = file_id AND f.owner_id = (SELECT app.actor())))$policy$, name);
     END LOOP;
     -- What belongs to the installation, not to a user.
-    FOREACH name IN ARRAY ARRAY['provider_defaults', 'stripe_events', 'stripe_payloads', 'stripe_objects'] LOOP
+    FOREACH name IN ARRAY ARRAY['provider_defaults', 'stripe_events', 'stripe_payloads', 'stripe_objects',
+                                'webhook_secrets'] LOOP
         EXECUTE format('CREATE POLICY staff ON app.%I USING ((SELECT app.sees_all()))', name);
     END LOOP;
     FOREACH name IN ARRAY ARRAY['plans', 'plan_limits', 'schema_version'] LOOP
