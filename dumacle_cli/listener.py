@@ -143,8 +143,11 @@ class Listener:
             task.add_done_callback(self._notes.discard)
 
     def _write_use(self, label: str, version: str | None) -> None:
-        with suppress(DumacleError), self._database.session() as session:
-            inbox.note_use(session, label, version)
+        with suppress(DumacleError):
+            if self.secrets.unnoted:
+                self.note_secrets()
+            with self._database.session() as session:
+                inbox.note_use(session, label, version)
 
     def _refuse(self, status: int, reason: str) -> Response:
         self.log.write(f"answered {status}: {reason}")
