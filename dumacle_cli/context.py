@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from dumacle_cli import errors
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.stripe import StripeAccount
     from dumacle_cli.settings import Settings
     from dumacle_cli.sources import Resolved
-    from dumacle_cli.store.database import Database
+    from dumacle_cli.store.database import Change, Database
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -200,6 +201,17 @@ class Context:
             return
         for number, batch in enumerate(batches, 1):
             yield self._change_one(number, batch, work)
+
+    def in_batches(self, step: str, work: "Callable[[Session], tuple[int, bool]]") -> "Iterator[Change[int]]":
+        """Yield batches, each a transaction and an operation, so that a repeat continues after the last one."""
+        from dumacle_cli.store.operations import Request
+
+        for number in count(1):
+            request = Request(f"{self.operation}:{step}{number}", self.command, {})
+            batch = self.database.change(request, work)
+            yield batch
+            if not batch.data:
+                return
 
     def _change_one(self, number: int, batch: B, work: "Callable[[Session, B], tuple[T, bool]]") -> "tuple[T, bool]":
         from dumacle_cli.store.operations import Request

@@ -8,7 +8,7 @@ A StripeAccount may be used by many threads.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -258,6 +258,40 @@ class StripeAccount:
             if now:
                 return _plain(self._api.subscriptions.cancel(subscription))
             return _plain(self._api.subscriptions.update(subscription, {"cancel_at_period_end": True}))
+
+    @property
+    def api_version(self) -> str:
+        """The API version of all requests, and of the endpoints that are created."""
+        import stripe
+
+        return stripe.api_version or ""
+
+    def endpoints(self) -> list[Object]:
+        """Return the webhook endpoints of the account, the newest first."""
+        with _translated():
+            return [_plain(found) for found in self._api.webhook_endpoints.list({"limit": PAGE}).auto_paging_iter()]
+
+    def create_endpoint(self, url: str, events: Sequence[str], metadata: Tags, operation: str) -> Object:
+        """Create a webhook endpoint; only this answer has its `secret`."""
+        wanted: Any = {"url": url, "enabled_events": list(events), "metadata": dict(metadata)}
+        wanted["api_version"] = self.api_version
+        with _translated():
+            return _plain(
+                self._api.webhook_endpoints.create(wanted, _once(operation, "endpoint", url, events, dict(metadata)))
+            )
+
+    def update_endpoint(self, endpoint: str, events: Sequence[str] | None = None, metadata: Tags | None = None) -> None:
+        """Change which events an endpoint receives, or add to its metadata."""
+        wanted: Any = {"enabled_events": list(events)} if events else {}
+        if metadata:
+            wanted["metadata"] = dict(metadata)
+        with _translated():
+            self._api.webhook_endpoints.update(endpoint, wanted)
+
+    def delete_endpoint(self, endpoint: str) -> None:
+        """Delete a webhook endpoint: nothing more is delivered to it."""
+        with _translated():
+            self._api.webhook_endpoints.delete(endpoint)
 
     def subscriptions(self, customer: str | None = None, price: str | None = None) -> Iterator[Object]:
         """Yield subscriptions of every status, the newest first, in constant memory."""

@@ -43,6 +43,7 @@ _MESSAGES: dict[str, tuple[type[errors.DumacleError], str]] = {
     "this login expired": (errors.LoginBarred, "dumacle auth login"),
     "this login belongs to no user": (errors.LoginBarred, "ask a superadmin for: dumacle users grant-login EMAIL"),
     "the rights of this login changed meanwhile": (errors.LoginBarred, "dumacle auth login"),
+    "less was used than is given back": (errors.Conflict, "see what was used: dumacle quotas show USER"),
     "the user is deleted": (errors.Conflict, "dumacle users restore USER"),
     "the owner was deleted meanwhile": (errors.Conflict, "dumacle users restore USER, then run the same command again"),
     "the owner was disabled meanwhile": (errors.Conflict, "dumacle users enable USER, then run the same command again"),

@@ -15,9 +15,9 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import paging
+from dumacle_cli.store import functions, paging
 from dumacle_cli.store.database import Database
-from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload
+from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload, WebhookSecret
 
 Target = tuple[str, str]
 """The kind of an object, as Stripe names it, and its id."""
@@ -86,6 +86,11 @@ def note_secrets(session: Session, fingerprints: Mapping[str, str]) -> None:
     session.execute(text("SELECT app.note_webhook_secrets(:labels, :fingerprints)"), given)
 
 
+def webhook_secrets(session: Session) -> list[WebhookSecret]:
+    """Return the secrets that listeners know, by label."""
+    return list(session.scalars(select(WebhookSecret).order_by(WebhookSecret.label)))
+
+
 def note_use(session: Session, label: str, api_version: str | None) -> None:
     """Note that a secret signed a delivery."""
     session.execute(text("SELECT app.note_webhook_use(:label, :version)"), {"label": label, "version": api_version})
@@ -134,6 +139,42 @@ def events_page(
     return paging.page(found, limit, lambda event: [event.received_at.isoformat(), event.id])
 
 
+def requeue(
+    session: Session, statuses: Collection[str], type_: str, before: datetime | None, limit: int
+) -> list[StripeEvent]:
+    """Set events with an object to be applied again, the oldest first, and return them."""
+    given = {"statuses": list(statuses), "type": type_, "before": before, "limit": limit}
+    events = select(StripeEvent).from_statement(_REQUEUE)
+    return list(session.scalars(events, given, execution_options={"populate_existing": True}))
+
+
+def count_events(session: Session, statuses: Collection[str], type_: str, before: datetime | None) -> int:
+    """Return how many events have one of these statuses and a type that begins so, received before an instant."""
+    given = {"statuses": list(statuses), "type": type_, "before": before}
+    return int(session.scalars(_COUNT, given).one())
+
+
+def count_bodies(session: Session, before: datetime) -> int:
+    """Return how many bodies of settled events were received before an instant."""
+    return int(session.scalars(_COUNT_BODIES, {"before": before}).one())
+
+
+def prune_events(session: Session, statuses: Collection[str], type_: str, before: datetime, batch: int) -> int:
+    """Delete a batch of events that are settled or given up, with their bodies; return how many."""
+    if not functions.is_there(session, "app.prune_events(timestamptz,text[],text,integer)"):
+        return 0
+    given = {"statuses": list(statuses), "type": type_, "before": before, "batch": batch}
+    return int(session.scalars(text("SELECT app.prune_events(:before, :statuses, :type, :batch)"), given).one())
+
+
+def prune_bodies(session: Session, before: datetime, batch: int) -> int:
+    """Delete a batch of bodies of settled events; return how many."""
+    if not functions.is_there(session, "app.prune_bodies(timestamptz,integer)"):
+        return 0
+    given = {"before": before, "batch": batch}
+    return int(session.scalars(text("SELECT app.prune_bodies(:before, :batch)"), given).one())
+
+
 def requeue_event(session: Session, event_id: str, want: int) -> StripeEvent:
     """Set an event to be applied again, and return it."""
     waiting = {"status": "received", "want": want, "error": None, "applied_at": None}
@@ -157,6 +198,33 @@ _SAVE_EVENT = text("""
 _SAVE_BODY = text(
     "INSERT INTO app.stripe_payloads (event_id, payload) VALUES (:id, :body) ON CONFLICT (event_id) DO NOTHING"
 )
+
+
+_CHOSEN = """
+    status = ANY (CAST(:statuses AS text[])) AND starts_with(type, :type)
+    AND (CAST(:before AS timestamptz) IS NULL OR received_at < :before)
+"""
+_COUNT = text(f"SELECT count(*) FROM app.stripe_events WHERE {_CHOSEN}")  # noqa: S608
+_COUNT_BODIES = text("""
+    SELECT count(*) FROM app.stripe_payloads AS body JOIN app.stripe_events AS event ON event.id = body.event_id
+    WHERE event.received_at < :before AND event.status IN ('applied', 'ignored', 'foreign')
+""")
+# The objects are locked first, by id, then the events; what an object is asked for again is the `want` of its events.
+_REQUEUE = text(f"""
+    WITH chosen AS (
+        SELECT id, object_id FROM app.stripe_events WHERE {_CHOSEN} AND object_id IS NOT NULL
+        ORDER BY received_at, id LIMIT :limit
+    ), asked AS (
+        UPDATE app.stripe_objects AS object
+        SET want = object.want + 1, wanted_at = clock_timestamp(), attempts = 0
+        FROM (
+            SELECT id FROM app.stripe_objects WHERE id IN (SELECT object_id FROM chosen) ORDER BY id FOR NO KEY UPDATE
+        ) AS locked
+        WHERE object.id = locked.id RETURNING object.id, object.want
+    )
+    UPDATE app.stripe_events AS event SET status = 'received', want = asked.want, error = NULL, applied_at = NULL
+    FROM chosen JOIN asked ON asked.id = chosen.object_id WHERE event.id = chosen.id RETURNING event.*
+""")  # noqa: S608
 
 
 # Objects

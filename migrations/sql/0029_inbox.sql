@@ -75,3 +75,38 @@ BEGIN
     UPDATE app.webhook_secrets SET used_at = now(), api_version = coalesce(p_version, api_version)
     WHERE label = p_label;
 END $$;
+
+-- Delete at most this many events that are settled or given up, received before an instant, with their bodies; of these
+-- statuses, and types that begin so. Returns how many.
+CREATE OR REPLACE FUNCTION app.prune_events(p_before timestamptz, p_statuses text[], p_type text, p_batch integer)
+RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    pruned bigint;
+BEGIN
+    PERFORM app.act();
+    DELETE FROM app.stripe_events WHERE id IN (
+        SELECT id FROM app.stripe_events
+        WHERE received_at < p_before AND status = ANY (p_statuses) AND status NOT IN ('received', 'parked')
+            AND starts_with(type, p_type)
+        ORDER BY received_at, id LIMIT p_batch FOR UPDATE SKIP LOCKED
+    );
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END $$;
+
+-- Delete at most this many bodies of settled events received before an instant; returns how many.
+CREATE OR REPLACE FUNCTION app.prune_bodies(p_before timestamptz, p_batch integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    pruned bigint;
+BEGIN
+    PERFORM app.act();
+    DELETE FROM app.stripe_payloads WHERE event_id IN (
+        SELECT body.event_id FROM app.stripe_payloads AS body JOIN app.stripe_events AS event ON event.id = body.event_id
+        WHERE event.received_at < p_before AND event.status IN ('applied', 'ignored', 'foreign')
+        LIMIT p_batch FOR UPDATE OF body SKIP LOCKED
+    );
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END $$;

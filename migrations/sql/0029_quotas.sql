@@ -204,3 +204,27 @@ BEGIN
         in_use := in_use + p_delta;
     END IF;
 END $$;
+
+-- Correct what a user used of a monthly quota in the present period, once per key, and keep the reason in the ledger;
+-- a negative amount gives back. Usage cannot become negative.
+CREATE OR REPLACE FUNCTION app.adjust_quota(
+    p_key text, p_user bigint, p_metric text, p_delta bigint, p_reason text
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    counter app.quota_counters;
+BEGIN
+    PERFORM app.act();
+    IF p_metric NOT IN ('upload', 'transcode') THEN
+        RAISE EXCEPTION 'only monthly usage can be adjusted' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    counter := app.open_quota_counter(p_user, p_metric, now());
+    IF counter.used + p_delta < 0 THEN
+        RAISE EXCEPTION 'less was used than is given back' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    INSERT INTO app.quota_entries (id, user_id, metric, period_start, delta, occurred_at, reason)
+    VALUES (p_key, p_user, p_metric, counter.period_start, p_delta, now(), p_reason);
+    UPDATE app.quota_counters AS c SET used = c.used + p_delta
+    WHERE c.user_id = p_user AND c.metric = p_metric AND c.period_start = counter.period_start;
+    RETURN counter.used + p_delta;
+END $$;

@@ -70,6 +70,16 @@ SECRETS = """
             AND octet_length(api_version) <= 64)
     );
 """
+REASONS = """
+    ALTER TABLE app.quota_entries ADD COLUMN reason text,
+        DROP CONSTRAINT ck_quota_entries_texts,
+        ADD CONSTRAINT ck_quota_entries_texts CHECK (octet_length(id) <= 1024 AND octet_length(reason) <= 8192);
+"""
+NO_REASONS = """
+    ALTER TABLE app.quota_entries DROP CONSTRAINT ck_quota_entries_texts,
+        ADD CONSTRAINT ck_quota_entries_texts CHECK (octet_length(id) <= 1024),
+        DROP COLUMN reason;
+"""
 # What is known of the time before: when subscriptions began and ended, each until the next one of its user began.
 FILLED = """
     INSERT INTO app.entitlements (user_id, plan_id, valid_from, valid_until)
@@ -99,7 +109,9 @@ TRIGGERS = """
     DROP TRIGGER record_delete ON app.quota_limits;
     DROP FUNCTION app.quota_in_force(bigint, text, timestamptz, timestamptz), app.record_entitlements(),
         app.record_plan_limits(), app.record_own_limits(), app.note_webhook_secrets(text[], text[]),
-        app.note_webhook_use(text, text);
+        app.note_webhook_use(text, text), app.prune_events(timestamptz, text[], text, integer),
+        app.prune_bodies(timestamptz, integer), app.prune_quota_entries(timestamptz, integer),
+        app.adjust_quota(text, bigint, text, bigint, text);
 """
 
 
@@ -108,6 +120,7 @@ def upgrade() -> None:
     sql.run(connection, HISTORY)
     sql.run(connection, FILLED)
     sql.run(connection, SECRETS)
+    sql.run(connection, REASONS)
     for name in FUNCTIONS:
         sql.run(connection, READ(name))
     identity.install(connection, READ)
@@ -121,4 +134,5 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION app.quota_goes_on(timestamptz, timestamptz, timestamptz)")
     op.execute(f"DROP FUNCTION app.receive_deliveries({RECEIVED})")
     op.execute("DROP TABLE app.entitlements, app.plan_limits, app.own_limits, app.webhook_secrets")
+    sql.run(connection, NO_REASONS)
     identity.install(connection, BEFORE)

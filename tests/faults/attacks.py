@@ -342,6 +342,10 @@ MACHINE = (
     rewrite which plan was in force | admin, root, cron, worker, ada | UPDATE app.entitlements SET plan_id = 1 | owner
     rewrite which limit was in force | admin, root, cron, worker, ada | UPDATE app.own_limits SET "limit" = NULL | owner
     close a period | ada, worker, ingest | SELECT app.close_quota_periods(now(), 1) | cron
+    adjust a quota | ada, session, worker, ingest, listener, cron | SELECT app.adjust_quota('x', {ada}, 'upload', 1, 'x') | admin
+    prune the ledger | ada, session, worker, ingest, listener | SELECT app.prune_quota_entries(now() - interval '90 days', 1) | cron
+    prune events | ada, session, worker, ingest, listener | SELECT app.prune_events(now(), ARRAY['applied'], '', 1) | cron
+    prune bodies | ada, session, worker, ingest, listener | SELECT app.prune_bodies(now(), 1) | cron
     close a period that still runs | admin, root, cron | SELECT app.close_quota_periods(now() + interval '1 year', 1) | owner
     give storage back by the inner function | admin, root, cron, ada, worker, ingest | SELECT app.release_storage({pod_ada}, {ada}, 1) | owner
     purge a content | ada, session, worker, ingest, listener | SELECT app.purge_versions(ARRAY[{version_bob}]) | cron

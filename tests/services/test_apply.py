@@ -422,6 +422,23 @@ def test_one_event_is_enough(world: World, thin: bool, type_: str) -> None:
         assert world.rows("SELECT user_id, stripe_customer_id FROM app.customers") == [(user, customer["id"])]
 
 
+def test_invoice_of_an_older_api_version_names_its_subscription(world: World) -> None:
+    user = world.user()
+    found = world.subscribe(world.customer(user))
+    world.stripe.drop(len(world.stripe.take()))
+    for number, subscription in enumerate((found["id"], None)):
+        old = {"id": f"in_{number}", "object": "invoice", "subscription": subscription}
+        event = {"id": f"evt_old_{number}", "object": "event", "type": "invoice.paid", "created": 1, "livemode": False}
+        event |= {"api_version": "2020-08-27", "data": {"object": old}}
+        inbox.receive(world.database, [inbox.read(event, b"")])
+    world.work()
+    assert world.live(user) == ("starter", "active")
+    assert world.rows("SELECT id, status FROM app.stripe_events WHERE id LIKE 'evt_old%' ORDER BY 1") == [
+        ("evt_old_0", "applied"),
+        ("evt_old_1", "ignored"),
+    ]
+
+
 def test_deleted_customer_is_forgotten_with_his_subscription(world: World) -> None:
     user = world.user()
     customer = world.customer(user)

@@ -25,6 +25,7 @@ PREFIXES = {
     "product": "prod",
     "subscription": "sub",
     "subscription_item": "si",
+    "webhook_endpoint": "we",
 }
 EVENT_NAMES = {"subscription": "customer.subscription"}
 ENDED = ("canceled", "incomplete_expired")

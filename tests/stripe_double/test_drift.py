@@ -18,6 +18,7 @@ CLASSES: dict[str, type[stripe.StripeObject]] = {
     "product": stripe.Product,
     "subscription": stripe.Subscription,
     "subscription_item": stripe.SubscriptionItem,
+    "webhook_endpoint": stripe.WebhookEndpoint,
 }
 
 

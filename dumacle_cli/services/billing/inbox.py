@@ -12,7 +12,7 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.signatures import Secret
-from dumacle_cli.errors import Conflict, DatabaseFault, DeliveryRefused, NotFound
+from dumacle_cli.errors import Conflict, DatabaseFault, DeliveryRefused, NotFound, TooMany
 from dumacle_cli.services.billing import objects
 from dumacle_cli.store import functions, models, paging, queue
 from dumacle_cli.store import stripe as store
@@ -30,6 +30,11 @@ _WATCHED = {
     "invoice.payment_failed": "invoice",
     "customer.deleted": "customer",
 }
+# What an endpoint at Stripe delivers. Without `invoice.created`: Stripe delays invoices while its endpoint is down.
+DELIVERED = (
+    *(f"customer.subscription.{what}" for what in ("created", "updated", "deleted", "paused", "resumed")),
+    *(type_ for type_ in _WATCHED if not type_.endswith(".")),
+)
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -61,6 +66,13 @@ class EventDetail(Event):
     retry_at: datetime | None
     fetched_at: datetime | None
     payload: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many events were deleted, with their bodies."""
+
+    events: int
 
 
 # Receiving
@@ -182,6 +194,35 @@ def retry(session: Session, event_ids: Sequence[str]) -> tuple[list[Event], bool
     return [
         _event(store.requeue_event(session, event_id, requested[id_])) for event_id, (_, id_) in targets.items()
     ], True
+
+
+FAILED = ("dead", "parked")
+SETTLED = ("applied", "ignored", "foreign")
+BATCH = 5000
+
+
+def count(session: Session, statuses: Sequence[str], type_: str, before: datetime | None, maximum: int | None) -> int:
+    """Return how many such events there are; raises TooMany above the maximum."""
+    found = store.count_events(session, statuses, type_, before)
+    if maximum is not None and found > maximum:
+        raise TooMany(noun="event", count=found, maximum=maximum)
+    return found
+
+
+def requeue(
+    session: Session, statuses: Sequence[str], type_: str, before: datetime | None, maximum: int | None
+) -> tuple[list[Event], bool]:
+    """Request a refresh of the objects of all such events, and wake workers; raises TooMany above the maximum."""
+    found = count(session, statuses, type_, before, maximum)
+    events = store.requeue(session, statuses, type_, before, found)
+    queue.wake_stripe(session, sorted({event.object_id for event in events if event.object_id}))
+    return [_event(event) for event in events], bool(events)
+
+
+def prune_batch(session: Session, statuses: Sequence[str], type_: str, before: datetime) -> tuple[int, bool]:
+    """Delete a batch of events and their bodies; return how many, 0 if none is left."""
+    pruned = store.prune_events(session, statuses, type_, before, BATCH)
+    return pruned, pruned > 0
 
 
 def _target(session: Session, event_id: str) -> store.Target:

@@ -97,10 +97,11 @@ class QuotaEntry(Base):
     period_start: Mapped[datetime]
     delta: Mapped[int]
     occurred_at: Mapped[datetime]
+    reason: Mapped[str | None]
 
     __table_args__ = (
         times("period_start", "occurred_at"),
-        texts(id=1024),
+        texts(id=1024, reason=8 * KIB),
         one_of("metric", METRICS),
         Index(None, "user_id", "metric", "period_start"),
         Index(None, "occurred_at"),

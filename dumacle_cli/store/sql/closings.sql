@@ -29,3 +29,24 @@ BEGIN
     SELECT count(*) INTO closings FROM closed;
     RETURN closings;
 END $$;
+
+-- Delete at most this many entries of periods that were closed before an instant; returns how many.
+CREATE OR REPLACE FUNCTION app.prune_quota_entries(p_before timestamptz, p_batch integer) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    pruned bigint;
+BEGIN
+    PERFORM app.act();
+    IF p_before > now() - interval '35 days' THEN
+        RAISE EXCEPTION 'entries are kept for 35 days' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    DELETE FROM app.quota_entries WHERE id IN (
+        SELECT entry.id FROM app.quota_entries AS entry JOIN app.quota_counters AS counter
+            ON (counter.user_id, counter.metric, counter.period_start)
+                = (entry.user_id, entry.metric, entry.period_start)
+        WHERE entry.occurred_at < p_before AND counter.closed_at < p_before
+        LIMIT p_batch FOR UPDATE OF entry SKIP LOCKED
+    );
+    GET DIAGNOSTICS pruned = ROW_COUNT;
+    RETURN pruned;
+END $$;
