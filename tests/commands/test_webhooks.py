@@ -114,9 +114,12 @@ def plant(database: Database) -> None:
 
 def due(database: Database) -> list[str]:
     with database.session() as session:
-        query = "SELECT object.id FROM app.stripe_objects AS object JOIN queue.procrastinate_jobs ON"
-        woken = f"{query} queueing_lock = 'stripe:' || object.id WHERE wanted_at <= now() AND object.attempts = 0 ORDER BY 1"
-        return list(session.scalars(text(woken)))
+        query = """
+            SELECT object.id FROM app.stripe_objects AS object
+            JOIN queue.procrastinate_jobs ON queueing_lock = 'stripe:' || object.id
+            WHERE wanted_at <= now() AND object.attempts = 0 ORDER BY object.id
+        """
+        return list(session.scalars(text(query)))
 
 
 def test_retry_and_replay_in_bulk(run: Run, database: Database) -> None:
