@@ -32,6 +32,8 @@ def create(
     """Create the webhook endpoint at Stripe, for the events that are used; its secret is shown once."""
     if not url.startswith(("https://", "http://")):
         raise InvalidValue(name="URL", value=repr(url), reason="it begins with https://")
+    with context.session() as session:
+        endpoints.known(session)  # who may not act here creates nothing there
     if context.options.dry_run:
         return Result(endpoints.Endpoint("", url, "active", context.billing.api_version, None, None), True)
     made = endpoints.create(context.billing, url, context.settings.installation, context.operation)
@@ -72,9 +74,7 @@ def rotate(
         known = endpoints.known(session)
     installation = context.settings.installation
     if context.options.dry_run:
-        found = endpoints.ours(context.billing, installation)
-        url = found[0]["url"] if found else ""
-        return Result(endpoints.Endpoint("", url, "waiting", context.billing.api_version, None, None), True)
+        return Result(endpoints.preview_rotation(context.billing, installation), True)
     if not finish:
         return Result(endpoints.begin_rotation(context.billing, installation, context.operation), True, note=THEN)
     done, deleted = endpoints.finish_rotation(context.billing, installation, known)

@@ -130,7 +130,7 @@ def _request(context: Context, step: str) -> Request:
 
 
 @app.changes(
-    "adjust", columns=COLUMNS, example="dumacle quotas adjust ada@example.com --upload -1GiB --reason 'failed import'"
+    "adjust", columns=COLUMNS, example="dumacle quotas adjust ada@example.com --upload 1GiB --reason correction"
 )
 def adjust(
     context: Context,

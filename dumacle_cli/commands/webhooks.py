@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,6 +16,9 @@ from dumacle_cli.errors import UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services.billing import inbox
 from dumacle_cli.units import parse_age, show_minute
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 app = CommandGroup("webhooks")
 events = CommandGroup("webhooks events", "Inspect and retry received events.")
@@ -153,6 +156,10 @@ def prune(
     if context.options.dry_run:
         return Result(inbox.Pruned(found), bool(found))
     context.confirm(f"Delete {found} events that were received before {show_minute(before)}")
-    done = list(context.in_batches("", lambda session: inbox.prune_batch(session, statuses, type_, before)))
-    pruned = sum(batch.data for batch in done)
+
+    def work(session: Session) -> tuple[int, bool]:
+        return inbox.prune_batch(session, statuses, type_, before)
+
+    first = int(str(context.change(work).data))
+    pruned = first + sum(batch.data for batch in context.in_batches("", work)) if first else 0
     return Result(inbox.Pruned(pruned), bool(pruned))

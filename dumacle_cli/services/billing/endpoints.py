@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.signatures import Secret as SigningSecret
-from dumacle_cli.errors import Conflict, NotFound
+from dumacle_cli.errors import Conflict
 from dumacle_cli.services.billing import objects
 from dumacle_cli.services.billing.inbox import DELIVERED
 from dumacle_cli.store import stripe as store
@@ -67,16 +67,30 @@ def ours(billing: "StripeAccount", installation: str) -> "list[Object]":
     return [found for found in billing.endpoints() if tags <= (found["metadata"] or {}).items()]
 
 
-def begin_rotation(billing: "StripeAccount", installation: str, operation: str) -> Endpoint:
-    """Create a quiet endpoint to the same URL as the present one; raises NotFound, or Conflict if one is waiting."""
+def preview_rotation(billing: "StripeAccount", installation: str) -> Endpoint:
+    """Return what a rotation would create or use; raises Conflict if there is no endpoint."""
+    return Endpoint("", _present(billing, installation)[0]["url"], "waiting", billing.api_version, None, None)
+
+
+def _present(billing: "StripeAccount", installation: str) -> "list[Object]":
     found = ours(billing, installation)
     if not found:
-        raise NotFound("endpoint of this installation", installation)
-    if waiting := next((each["id"] for each in found if _status(each) == "waiting"), None):
-        raise Conflict(
-            reason=f"endpoint {waiting} is waiting already", advice="dumacle webhooks endpoint rotate --finish"
-        )
-    return create(billing, found[0]["url"], installation, operation, quiet=True)
+        reason = "there is no endpoint of this installation at Stripe"
+        raise Conflict(reason=reason, advice="dumacle webhooks endpoint create URL")
+    return found
+
+
+def begin_rotation(billing: "StripeAccount", installation: str, operation: str) -> Endpoint:
+    """Create a quiet endpoint to the same URL as the present one, instead of one that is waiting already.
+
+    Raises Conflict if there is no endpoint.
+    """
+    found = _present(billing, installation)
+    made = create(billing, found[0]["url"], installation, operation, quiet=True)
+    for earlier in found:
+        if _status(earlier) == "waiting" and earlier["id"] != made.id:
+            billing.delete_endpoint(earlier["id"])
+    return made
 
 
 def finish_rotation(
@@ -84,12 +98,12 @@ def finish_rotation(
 ) -> tuple[Endpoint, list[str]]:
     """Let the waiting endpoint deliver, and delete the earlier ones; return it and their ids.
 
-    Raises NotFound if none is waiting, and Conflict if no listener knows its secret.
+    Raises Conflict if none is waiting, or if no listener knows its secret.
     """
-    found = ours(billing, installation)
+    found = _present(billing, installation)
     new = next((each for each in found if _status(each) == "waiting"), None)
     if new is None:
-        raise NotFound("waiting endpoint of", installation)
+        raise Conflict(reason="no endpoint is waiting", advice="dumacle webhooks endpoint rotate")
     shown = _shown(new, known)
     if shown.label is None:
         advice = "add its secret to stripe_webhook_secrets of the listener, then repeat the command"
