@@ -26,7 +26,6 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import OWNER, Servers
 from dumacle_cli.services import seed as seeds
-from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store import bootstrap, rights, schema
 from dumacle_cli.store.database import Database, Timeouts
 from tests import buckets, seed
@@ -321,7 +320,7 @@ def seeded(
     """Run the program on the installation that the examples of the help speak of."""
     with database.session() as session:
         seed.move(session, seeded_template, object_store)
-    stripe_double.account.make("webhook_endpoint", url="https://example.com/w", metadata=tags("dumacle"))
+        stripe_double.plant_endpoint(session)
     key_source = f"file:{here / 'dumacle.key'}"
     environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url, DUMACLE_KEY_SOURCE=key_source, **stripe_double.settings)
     return run

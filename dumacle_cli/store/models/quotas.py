@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import plans, users  # noqa: F401 - foreign keys refer to them
@@ -97,9 +97,11 @@ class QuotaEntry(Base):
     period_start: Mapped[datetime]
     delta: Mapped[int]
     occurred_at: Mapped[datetime]
-    reason: Mapped[str | None]
 
+    # Not an attribute, so that statements leave it out: the schema of the release before has no such column.
+    __mapper_args__ = {"exclude_properties": ["reason"]}  # noqa: RUF012 - its type is the base class's
     __table_args__ = (
+        Column("reason", Text),
         times("period_start", "occurred_at"),
         texts(id=1024, reason=8 * KIB),
         one_of("metric", METRICS),
