@@ -31,15 +31,17 @@ function __dumacle_children
         case ' transcode presets'
             printf '%s\t%s\n' 'list' 'List presets.' 'show' 'Show a preset.'
         case ' webhooks'
-            printf '%s\t%s\n' 'serve' 'Receive webhooks from Stripe until SIGTERM and store them; `dumacle worker` applies them.' 'events' 'Inspect and retry received events.'
+            printf '%s\t%s\n' 'serve' 'Receive webhooks from Stripe until SIGTERM and store them; `dumacle worker` applies them.' 'events' 'Inspect and retry received events.' 'endpoint' 'Create, check and replace the webhook endpoint at Stripe.'
         case ' webhooks events'
-            printf '%s\t%s\n' 'list' 'List events, most recent first.' 'show' 'Show an event with its body and the status of its object.' 'retry' 'Retry events: a worker fetches and applies their objects again.'
+            printf '%s\t%s\n' 'list' 'List events, most recent first.' 'show' 'Show an event with its body and the status of its object.' 'retry' 'Retry events: a worker fetches and applies their objects again.' 'replay' 'Apply settled events again: a worker fetches the present state of their objects.' 'prune' 'Delete old events with their bodies; those that are still to be applied stay.'
+        case ' webhooks endpoint'
+            printf '%s\t%s\n' 'create' 'Create the webhook endpoint at Stripe, for the events that are used; its secret is shown once.' 'check' 'Check the endpoint at Stripe, the secrets that listeners know, and API versions; exit 1 if...' 'rotate' 'Replace the endpoint, its secret and its API version without a refused delivery.'
         case ' key'
             printf '%s\t%s\n' 'create' 'Create a key after a warning about losing it; existing keys are not overwritten.' 'check' 'Decrypt every credential with the key and list the keys that are needed; exit 12 if one fails.'
         case ' audit'
             printf '%s\t%s\n' 'list' 'List changes, most recent first.' 'show' 'Show a change with each column before and after.' 'export' 'Export all changes with values before and after, oldest first; -o jsonl and csv stream.'
         case ' quotas'
-            printf '%s\t%s\n' 'show' 'Show a user\'s limits and remaining amounts.' 'set' 'Set a user\'s own limits; `plan` restores those of their plan.' 'grant' 'Add to a user\'s monthly limits for the current period; for storage, use `set` instead.' 'reset' 'Close all ended periods; for cron, safe to repeat and to run in parallel.' 'history' 'Show the final usage of a user\'s closed periods, most recent first.'
+            printf '%s\t%s\n' 'show' 'Show a user\'s limits and remaining amounts.' 'set' 'Set a user\'s own limits; `plan` restores those of their plan.' 'grant' 'Add to a user\'s monthly limits for the current period; for storage, use `set` instead.' 'reset' 'Close all ended periods; for cron, safe to repeat and to run in parallel.' 'adjust' 'Correct what a user used in the current period, or refund some of it.' 'verify' 'Compare usage with the ledger, for 90 days after a period was closed; exit 12 if they differ.' 'history' 'Show the final usage of a user\'s closed periods, most recent first.'
         case ' db'
             printf '%s\t%s\n' 'bootstrap' 'Create the owner\'s role and the database as a superuser (setting admin_database_url); safe to...' 'upgrade' 'Upgrade the database schema, as its owner; after a restore from a backup, create missing roles...' 'downgrade' 'Downgrade the schema as its owner; data of later revisions is lost.' 'current' 'Show the schema\'s revision and pending migrations.' 'revision' 'Create an empty migration; for developers, in a checkout and with an upgraded database.' 'seed' 'Create the first superadmin, showing their password once, and the plans free, starter and pro.' 'check' 'Compare server, schema, tables and functions with this release; exit 1 if they differ.'
         case ' local'
@@ -226,7 +228,15 @@ function __dumacle_options
         case ' webhooks events list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--object' 'Filter by object, such as sub_1.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' webhooks events retry'
+            printf '%s\t%s\n' '--status' 'Filter by status; default: both.' '--type' 'Filter by type, such as invoice.' '--older-than' 'Only events received before this age, such as 2h or 30d.' '--all-failed' 'All events that failed.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+        case ' webhooks events replay'
+            printf '%s\t%s\n' '--status' 'Filter by status; default: all three.' '--type' 'Filter by type, such as invoice.' '--older-than' 'Only events received before this age, such as 2h or 30d.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+        case ' webhooks events prune'
+            printf '%s\t%s\n' '--older-than' 'Only events received before this age, such as 90d.' '--status' 'Filter by status; default: settled ones.' '--type' 'Filter by type, such as invoice.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--yes' 'Do not ask.' '-y' 'Do not ask.' '--max' 'Refuse to change more than this many items.'
+        case ' webhooks endpoint create'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' webhooks endpoint rotate'
+            printf '%s\t%s\n' '--finish' 'Use the new endpoint and delete the old one.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' worker'
             printf '%s\t%s\n' '--queues' 'Comma-separated: transcode, copies, webhooks; default: all.' '--slots' 'Parallel units; default: the worker_slots setting.' '--once' 'Exit when the queues are empty.' '--drain-timeout' 'How long running units may continue after SIGTERM.'
         case ' key create'
@@ -241,6 +251,8 @@ function __dumacle_options
             printf '%s\t%s\n' '--upload' 'Additional upload: 5GiB, 5GB or bytes.' '--transcode-minutes' 'Additional transcode minutes.' '--reason' 'The reason, stored with the grant.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' quotas reset'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' quotas adjust'
+            printf '%s\t%s\n' '--upload' 'Upload to add, or with a minus to give back: -5GiB.' '--transcode-minutes' 'Minutes to add, or with a minus to give back.' '--reason' 'The reason, stored in the ledger.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' quotas history'
             printf '%s\t%s\n' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' db bootstrap'
@@ -779,7 +791,39 @@ function __dumacle_values
             true
         case ' webhooks events list --after'
             true
+        case ' webhooks events retry --status'
+            printf '%s\t%s\n' 'dead' '' 'parked' ''
+        case ' webhooks events retry --type'
+            true
+        case ' webhooks events retry --older-than'
+            true
         case ' webhooks events retry --op-id'
+            true
+        case ' webhooks events retry --max'
+            true
+        case ' webhooks events replay --status'
+            printf '%s\t%s\n' 'applied' '' 'ignored' '' 'foreign' ''
+        case ' webhooks events replay --type'
+            true
+        case ' webhooks events replay --older-than'
+            true
+        case ' webhooks events replay --op-id'
+            true
+        case ' webhooks events replay --max'
+            true
+        case ' webhooks events prune --older-than'
+            true
+        case ' webhooks events prune --status'
+            printf '%s\t%s\n' 'applied' '' 'ignored' '' 'foreign' '' 'dead' ''
+        case ' webhooks events prune --type'
+            true
+        case ' webhooks events prune --op-id'
+            true
+        case ' webhooks events prune --max'
+            true
+        case ' webhooks endpoint create --op-id'
+            true
+        case ' webhooks endpoint rotate --op-id'
             true
         case ' worker --queues'
             true
@@ -836,6 +880,14 @@ function __dumacle_values
         case ' quotas grant --op-id'
             true
         case ' quotas reset --op-id'
+            true
+        case ' quotas adjust --upload'
+            true
+        case ' quotas adjust --transcode-minutes'
+            true
+        case ' quotas adjust --reason'
+            true
+        case ' quotas adjust --op-id'
             true
         case ' quotas history --limit'
             true

@@ -40,19 +40,24 @@ def max_connections() -> int:
 
 
 class ConnectionLimit:
-    """Counts connections; above the limit, a new one replaces the one without progress for longest."""
+    """Counts connections; above the limit, a new one replaces one without progress, of the peer that has most of them.
+
+    Behind a proxy all connections are of one peer.
+    """
 
     def __init__(self, limit: int, log: Callable[[str], None]) -> None:
         self._limit = limit
         self._log = log
-        self._unfinished: dict[LimitedConnection, None] = {}
+        self._unfinished: dict[str, dict[LimitedConnection, None]] = {}
+        self._count = 0
         self._answering: set[LimitedConnection] = set()
 
     def enter(self, connection: "LimitedConnection") -> None:
         """Accept a connection; if all others are waiting for their responses, it is closed again."""
-        if len(self._unfinished) + len(self._answering) >= self._limit:
+        if self._count + len(self._answering) >= self._limit:
+            most = max(self._unfinished.values(), key=len, default={})
             self._log(f"more than {self._limit} connections at once: those that send nothing are closed")
-            next(iter(self._unfinished), connection).close()
+            next(iter(most), connection).close()
 
     def move(self, connection: "LimitedConnection", stage: Stage) -> None:
         """Record that a connection enters another stage."""
@@ -60,12 +65,18 @@ class ConnectionLimit:
         if stage is Stage.ANSWER:
             self._answering.add(connection)
         else:
-            self._unfinished[connection] = None
+            self._unfinished.setdefault(connection.peer, {})[connection] = None
+            self._count += 1
 
     def leave(self, connection: "LimitedConnection") -> None:
         """Forget a connection."""
-        self._unfinished.pop(connection, None)
         self._answering.discard(connection)
+        mine = self._unfinished.get(connection.peer, {})
+        if connection in mine:
+            del mine[connection]
+            self._count -= 1
+            if not mine:
+                del self._unfinished[connection.peer]
 
 
 class LimitedConnection(H11Protocol):
@@ -74,12 +85,14 @@ class LimitedConnection(H11Protocol):
     def __init__(self, limit: ConnectionLimit, **given: Any) -> None:
         super().__init__(**given)
         self._limit = limit
+        self.peer = ""
         self._stage: tuple[object, Stage] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Count the connection, and wait for a request."""
         super().connection_made(transport)
+        self.peer = self.client[0] if self.client else ""
         self._limit.enter(self)
         self._proceed()
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from dumacle_cli import errors
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
 
+    from dumacle_cli.clients.signatures import Secret
     from dumacle_cli.clients.stripe import StripeAccount
     from dumacle_cli.settings import Settings
     from dumacle_cli.sources import Resolved
-    from dumacle_cli.store.database import Database
+    from dumacle_cli.store.database import Change, Database
 
 T = TypeVar("T")
 B = TypeVar("B")
@@ -200,6 +202,17 @@ class Context:
         for number, batch in enumerate(batches, 1):
             yield self._change_one(number, batch, work)
 
+    def in_batches(self, step: str, work: "Callable[[Session], tuple[int, bool]]") -> "Iterator[Change[int]]":
+        """Yield batches, each a transaction and an operation, so that a repeat continues after the last one."""
+        from dumacle_cli.store.operations import Request
+
+        for number in count(1):
+            request = Request(f"{self.operation}:{step}{number}", self.command, {})
+            batch = self.database.change(request, work)
+            yield batch
+            if not batch.data:
+                return
+
     def _change_one(self, number: int, batch: B, work: "Callable[[Session, B], tuple[T, bool]]") -> "tuple[T, bool]":
         from dumacle_cli.store.operations import Request
 
@@ -218,16 +231,25 @@ class Context:
             raise errors.NotConfigured(what="Stripe", setting="stripe_secret_key")
         return StripeAccount(self.settings.stripe_secret_key.get_secret_value(), self.settings.stripe_api_base)
 
-    @property
-    def webhook_secrets(self) -> list[str]:
-        """The secrets that sign deliveries; raises NotConfigured, or InvalidValue for what is no such secret."""
-        if not self.settings.stripe_webhook_secrets:
+    def webhook_secrets(self) -> "list[Secret]":
+        """Read the secrets that sign deliveries, as they are configured now.
+
+        Raises NotConfigured, InvalidValue, or what reading the settings raises.
+        """
+        from dumacle_cli import sources
+        from dumacle_cli.clients import signatures
+
+        found = sources.resolve(self.options.settings, self.options.profile, self.environ).settings
+        if not found.stripe_webhook_secrets:
             raise errors.NotConfigured(what="the webhook", setting="stripe_webhook_secrets")
-        secrets = [secret.strip() for secret in self.settings.stripe_webhook_secrets.get_secret_value().split(",")]
-        if not all(secret.startswith("whsec_") for secret in secrets):
-            reason = "a signing secret begins with whsec_"
-            raise errors.InvalidValue(name="stripe_webhook_secrets", reason=reason)
-        return secrets
+        return signatures.parse(found.stripe_webhook_secrets.get_secret_value())
+
+    @property
+    def config_files(self) -> "list[Path]":
+        """The configuration files that give settings, whether they exist or not."""
+        from dumacle_cli import settings, sources
+
+        return [settings.user_file(self.environ), sources.SYSTEM_FILE]
 
     # How the run ends
 

@@ -8,7 +8,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
@@ -18,128 +17,141 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dumacle_cli.clients.stripe import verify
+from dumacle_cli.batches import Batches
+from dumacle_cli.clients import signatures
+from dumacle_cli.clients.signatures import Secret
 from dumacle_cli.connections import BURST, ConnectionLimit, LimitedConnection, max_connections
-from dumacle_cli.errors import DatabaseBusy, DeliveryRefused, DumacleError
+from dumacle_cli.errors import DeliveryRefused, DumacleError
+from dumacle_cli.rotation import SecretsInForce
 from dumacle_cli.services.billing import inbox
 from dumacle_cli.signals import Terminated, is_ignored
 from dumacle_cli.store.database import Database
+from dumacle_cli.store.stripe import Delivery
 
 PATH = "/webhooks/stripe"
 DRAIN_S = 20
 LOG_S = 10
-QUEUE = 400
-"""The number of requests that may wait for a thread; further ones are answered with 503 at once."""
-ANSWER_S = 8
+WATCH_S = 1
+NOTIFY_S = 1
+USE_S = 60
 BACKLOG = 2048
 """The number of connections that the system queues until they are accepted."""
 BUFFER = 64 * 1024
 """Size in bytes of each connection's send and receive buffers; the system's default may reach tens of megabytes."""
 
+SAVED = PlainTextResponse("saved")
+
 Log = Callable[[str], None]
 
 
 class Listener:
-    """Verifies deliveries and saves them to the inbox, in one thread per database connection."""
+    """Verifies deliveries and saves them to the inbox."""
 
-    def __init__(self, database: Database, secrets: Sequence[str], log: Log) -> None:
+    def __init__(self, database: Database, secrets: SecretsInForce, log: Log) -> None:
         self._database = database
-        self._secrets = list(secrets)
+        self.secrets = secrets
         self.log = LimitedLog(log)
-        self._threads = Threads(database.pool_size)
+        self._batches: Batches[Delivery | None] = Batches(self._save)
+        self._notified = float("-inf")
+        self._used: dict[str, float] = {}
+        self._notes: set[asyncio.Task[None]] = set()
 
-    def app(self, max_size: int) -> Starlette:
-        """Return the web application; a body of more than `max_size` bytes is answered with 413."""
-        routes = [Route(PATH, self.receive, methods=["POST"]), Route("/healthz", self.health)]
-        app = Starlette(routes=routes, max_body_size=max_size)
+    def app(self, max_size: int) -> ASGIApp:
+        """Return the web application; a body of more than `max_size` bytes is answered with 413.
+
+        Deliveries go past Starlette's layers, which would take as long as all the rest.
+        """
+        routes = [Route(PATH, _not_allowed, methods=["POST"]), Route("/healthz", self.health)]
+        others = Starlette(routes=routes)
         # Stripe treats a redirect as a failure.
-        app.router.redirect_slashes = False
+        others.router.redirect_slashes = False
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+                await (await self.receive(scope, receive, max_size))(scope, receive, send)
+            else:
+                await others(scope, receive, send)
+
         return app
 
-    async def receive(self, request: Request) -> Response:
-        """Answer a delivery: 200 saved, 400 not from Stripe, 503 not saved, so that Stripe delivers it again."""
+    async def receive(self, scope: Scope, receive: Receive, max_size: int) -> Response:
+        """Answer a delivery: 200 saved, 400 not from Stripe, 413 too long, 503 not saved, so that Stripe repeats it."""
         try:
-            body = await request.body()
+            body = await _body(scope, receive, max_size)
+            signer = self.secrets.verify(body, _header(scope, b"stripe-signature"), time.time())
+            event = signatures.parse_event(body)
+            await self._batches.add(inbox.read(event, body))
+            self._note_use(signer, event)
         except ClientDisconnect:
             return self._refuse(408, "the client disconnected before the end of the body")
-        try:
-            event = verify(body, _signature(request), self._secrets, time.time())
-            await self._threads.run(partial(self._save, event, body))
+        except TooLong:
+            return self._refuse(413, f"the body is longer than {max_size} bytes")
         except DeliveryRefused as refusal:
             return self._refuse(400, str(refusal))
         except DumacleError as error:
             return self._refuse(503, str(error))
         except Exception as fault:  # noqa: BLE001 - its message might quote the body, so only its name is logged
             return self._refuse(503, f"an unexpected {type(fault).__name__}")
-        return PlainTextResponse("saved")
+        return SAVED
 
     async def health(self, _request: Request) -> Response:
         """Answer whether deliveries can be saved: 200 or 503."""
         try:
-            await self._threads.run(self._check)
+            await self._batches.add(None)
         except DumacleError as error:
             return self._refuse(503, str(error))
         return PlainTextResponse("ok")
 
+    async def watch_secrets(self) -> None:
+        """Take over changes of the secrets while running, and note which ones are known."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            with suppress(DumacleError):
+                if self.secrets.renew() or self.secrets.unnoted:
+                    await asyncio.to_thread(self.note_secrets)
+
+    def note_secrets(self) -> None:
+        """Note in the database which secrets are known, for operators who rotate them."""
+        with self._database.session() as session:
+            inbox.note_secrets(session, self.secrets.known)
+        self.secrets.unnoted = False
+
     def close(self) -> None:
         """End the threads."""
-        self._threads.close()
+        self._batches.close()
 
-    def _save(self, event: dict[str, Any], body: bytes) -> None:
-        with self._database.session() as session:
-            inbox.receive(session, event, body)
+    def _save(self, items: Sequence[Delivery | None]) -> None:
+        """Save deliveries in one transaction; None only asks whether they can be saved."""
+        deliveries = [item for item in items if item]
+        # The first job wakes a worker, which then finds the others.
+        notify = time.monotonic() - self._notified > NOTIFY_S
+        inbox.receive(self._database, deliveries, notify=notify)
+        if notify and deliveries:
+            self._notified = time.monotonic()
 
-    def _check(self) -> None:
-        with self._database.session(read_only=True):
-            pass
+    def _note_use(self, signer: Secret, event: dict[str, Any]) -> None:
+        """Note, about once a minute, that a secret is in use."""
+        now = time.monotonic()
+        if now - self._used.get(signer.fingerprint, float("-inf")) > USE_S:
+            self._used[signer.fingerprint] = now
+            version = event.get("api_version")
+            noted = asyncio.to_thread(self._write_use, signer.label, version if isinstance(version, str) else None)
+            task = asyncio.create_task(noted)
+            self._notes.add(task)
+            task.add_done_callback(self._notes.discard)
+
+    def _write_use(self, label: str, version: str | None) -> None:
+        with suppress(DumacleError):
+            if self.secrets.unnoted:
+                self.note_secrets()
+            with self._database.session() as session:
+                inbox.note_use(session, label, version)
 
     def _refuse(self, status: int, reason: str) -> Response:
         self.log.write(f"answered {status}: {reason}")
         return PlainTextResponse("refused" if status < 500 else "try again", status)
-
-
-class Threads:
-    """A few threads for database work, with a bounded queue."""
-
-    def __init__(self, number: int) -> None:
-        self._threads = ThreadPoolExecutor(number, thread_name_prefix="inbox")
-        self._free = asyncio.Semaphore(number)
-        self._waiting = 0
-
-    async def run(self, work: Callable[[], None]) -> None:
-        """Run work in a thread; raises DatabaseBusy if too many requests wait, or if it takes too long."""
-        if self._waiting >= QUEUE:
-            raise DatabaseBusy(reason=f"{QUEUE} requests are already waiting")
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                await self._acquire()
-                await asyncio.wrap_future(self._start(work))
-        except TimeoutError:
-            raise DatabaseBusy(reason=f"it did not answer within {ANSWER_S} s") from None
-
-    async def _acquire(self) -> None:
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-
-    def _start(self, work: Callable[[], None]) -> "Future[None]":
-        """Start work in a thread, which is released when the work ends, even if that is after the timeout."""
-        loop = asyncio.get_running_loop()
-        started = self._threads.submit(work)
-        started.add_done_callback(lambda _: _from_thread(loop, self._free.release))
-        return started
-
-    def close(self) -> None:
-        """End the threads."""
-        self._threads.shutdown()
-
-
-def _from_thread(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    with suppress(RuntimeError):  # the loop has ended
-        loop.call_soon_threadsafe(call)
 
 
 class LimitedLog:
@@ -167,7 +179,7 @@ def serve(listener: Listener, host: str, port: int, max_size: int, log: Log) -> 
         log(f"listening on http://{shown}:{listening.getsockname()[1]}{PATH}")
         # Uvicorn raises the signal again after it has drained, which ends this block.
         limit = ConnectionLimit(max_connections(), listener.log.write)
-        _Server(_config(listener.app(max_size), limit)).run([listening])
+        _Server(_config(listener.app(max_size), limit), listener).run([listening])
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -189,6 +201,11 @@ def _bound(host: str, port: int) -> socket.socket:
 class _Server(uvicorn.Server):
     """Accepts few connections at a time while the system queues many; keeps ignoring signals ignored at its start."""
 
+    def __init__(self, config: uvicorn.Config, listener: Listener) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._watching: asyncio.Task[None] | None = None
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         ignored = [number for number in (signal.SIGINT, signal.SIGTERM) if is_ignored(number)]
@@ -199,11 +216,12 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._watching = asyncio.create_task(self._listener.watch_secrets())
         for listening in sockets or []:
             listening.listen(BACKLOG)
 
 
-def _config(app: Starlette, limit: ConnectionLimit) -> uvicorn.Config:
+def _config(app: ASGIApp, limit: ConnectionLimit) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=partial(LimitedConnection, limit),  # type: ignore[arg-type]  # uvicorn only calls it
@@ -220,5 +238,32 @@ def _config(app: Starlette, limit: ConnectionLimit) -> uvicorn.Config:
     )
 
 
-def _signature(request: Request) -> bytes:
-    return request.headers.get("stripe-signature", "").encode("latin-1")
+class TooLong(Exception):
+    """A body is longer than is accepted."""
+
+
+async def _body(scope: Scope, receive: Receive, max_size: int) -> bytes:
+    """Read the body of a request; raises TooLong, as soon as that is known, or ClientDisconnect."""
+    length = _header(scope, b"content-length")
+    if length.isdigit() and int(length[:20]) > max_size:
+        raise TooLong
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part, more = message.get("body", b""), message.get("more_body", False)
+        parts.append(part)
+        size += len(part)
+        if size > max_size:
+            raise TooLong
+    return b"".join(parts)
+
+
+def _header(scope: Scope, name: bytes) -> bytes:
+    return next((value for key, value in scope["headers"] if key == name), b"")
+
+
+async def _not_allowed(_request: Request) -> Response:
+    """Stand for the route of deliveries, so that other methods are answered with 405."""
+    return PlainTextResponse(status_code=405)

@@ -320,6 +320,7 @@ def seeded(
     """Run the program on the installation that the examples of the help speak of."""
     with database.session() as session:
         seed.move(session, seeded_template, object_store)
+        stripe_double.plant_endpoint(session)
     seed.bill(stripe_double)
     key_source = f"file:{here / 'dumacle.key'}"
     environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url, DUMACLE_KEY_SOURCE=key_source, **stripe_double.settings)

@@ -50,16 +50,18 @@ OWN = {
             "quota_counters",
             "quota_entries",
             "quota_closings",
+            "entitlements",
+            "own_limits",
             "leases",
             "findings",
         ),
         "ARRAY[t.user_id]",
     ),
 }
-EVERYBODYS = {"plans", "plan_prices", "installation", "schema_version"}
+EVERYBODYS = {"plans", "plan_prices", "plan_limits", "installation", "schema_version"}
 NOT_FOR_ENDUSERS = {
     *("provider_defaults", "billing_accounts", "stripe_events", "stripe_payloads", "stripe_objects"),
-    *("credentials", "audit"),
+    *("webhook_secrets", "credentials", "audit"),
 }
 NOBODYS = {"acting"}
 """Tables in which nobody has a right, and in which no row outlives its transaction."""
@@ -68,6 +70,7 @@ LISTED = {*OWN, *EVERYBODYS, *NOT_FOR_ENDUSERS, *NOBODYS}
 # Said a second time, since the matrix is under test: who at most writes, and who reads, what decides over others.
 WRITERS = {
     **dict.fromkeys(("acting", "audit", "logins", "leases", "quota_entries", "quota_closings", "schema_version"), ""),
+    **dict.fromkeys(("entitlements", "plan_limits", "own_limits", "webhook_secrets"), ""),
     **dict.fromkeys(("renditions", "procrastinate_workers", "procrastinate_events"), ""),
     **dict.fromkeys(("installation", "provider_defaults", "credentials", "plans", "quota_counters"), "superadmin"),
     "billing_accounts": "superadmin",
@@ -76,13 +79,13 @@ WRITERS = {
     "probes": "admin cron superadmin",
     "versions": "admin cron ingest superadmin",
     "units": "admin ingest superadmin",
-    "stripe_payloads": "listener superadmin",
+    "stripe_payloads": "superadmin",
 }
 READERS = {
     "acting": "",
     "audit": "superadmin",
     "credentials": "cron ingest superadmin worker",
-    "stripe_payloads": "listener superadmin worker",
+    "stripe_payloads": "superadmin worker",
 }
 LOCKING = {"updated_at"}
 """Columns whose change is no change: to lock a row takes the right to update something."""
@@ -101,7 +104,6 @@ COLUMNS = {
         "purging_at",
     },
     ("versions", "cron", "UPDATE"): {"status"},
-    ("stripe_payloads", "listener", "SELECT"): {"event_id"},
 }
 
 # What the functions of the schema `login`, which the provisioner owns, ask and note in the schema `app`.

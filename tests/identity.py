@@ -139,6 +139,7 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
             ]
         )
         session.execute(text("INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'away' FROM app.pods"))
+        session.execute(text("SELECT app.note_webhook_secrets(ARRAY['first'], ARRAY['01234567'])"))
         found: dict[str, Any] = {"proof": "md5-etag", "found": {"multipart": True}, "measured": {}}
         session.add_all(
             Probe(pod_id=pod_id, provider="local", endpoint="", bucket="b", **found)

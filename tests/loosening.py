@@ -37,7 +37,14 @@ BOUND = ("admin", "ada", "stranger")
 """Those whom policies keep from rows; the others see all where they may read at all."""
 UNCHECKED = {
     *("app.users", "app.installation", "app.schema_version", "app.leases", "app.renditions"),
-    *("app.quota_entries", "app.quota_closings"),
+    *(
+        "app.quota_entries",
+        "app.quota_closings",
+        "app.entitlements",
+        "app.plan_limits",
+        "app.own_limits",
+        "app.webhook_secrets",
+    ),
     "app.pods",  # a trigger asks who acts, too
 }
 

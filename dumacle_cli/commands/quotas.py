@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -13,16 +13,13 @@ from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
 from dumacle_cli.commands.parameters import User
 from dumacle_cli.context import Context
-from dumacle_cli.errors import InvalidValue, UsageError
+from dumacle_cli.errors import Exit, InvalidValue, UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.plain import plain
 from dumacle_cli.services import quotas
 from dumacle_cli.units import parse_size, show_duration, show_size
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
-    from dumacle_cli.store.database import Change
     from dumacle_cli.store.operations import Request
 
 app = CommandGroup("quotas")
@@ -113,14 +110,17 @@ def reset(context: Context) -> Result[quotas.Reset]:
         return context.change(quotas.preview)
     leases = context.change(quotas.reap)
     sessions = context.database.change(_request(context, "sessions"), quotas.sweep)
-    closed = list(_batches(context, "", quotas.close_batch))
-    pruned = list(_batches(context, "operations:", quotas.prune_batch))
-    done = quotas.Reset(_sum(closed), int(str(leases.data)), sessions.data, _sum(pruned))
-    return Result(done, any(each.changed for each in (leases, sessions, *closed, *pruned)))
-
-
-def _sum(batches: list[Change[int]]) -> int:
-    return sum(batch.data for batch in batches)
+    steps = {
+        "closed": ("", quotas.close_batch),
+        "operations": ("operations:", quotas.prune_batch),
+        "entries": ("entries:", quotas.prune_entries_batch),
+        "events": ("events:", quotas.prune_events_batch),
+        "bodies": ("bodies:", quotas.prune_bodies_batch),
+    }
+    batches = {name: list(context.in_batches(step, work)) for name, (step, work) in steps.items()}
+    counts = {name: sum(batch.data for batch in done) for name, done in batches.items()}
+    changed = any(each.changed for each in (leases, sessions, *chain.from_iterable(batches.values())))
+    return Result(quotas.Reset(leases=int(str(leases.data)), sessions=sessions.data, **counts), changed)
 
 
 def _request(context: Context, step: str) -> Request:
@@ -129,13 +129,50 @@ def _request(context: Context, step: str) -> Request:
     return Request(f"{context.operation}:{step}", context.command, {})
 
 
-def _batches(context: Context, step: str, work: Callable[[Session], tuple[int, bool]]) -> Iterator[Change[int]]:
-    """Yield batches, each a transaction and an operation, so that a repeat continues after the last one."""
-    for number in count(1):
-        batch = context.database.change(_request(context, f"{step}{number}"), work)
-        yield batch
-        if not batch.data:
-            return
+@app.changes(
+    "adjust", columns=COLUMNS, example="dumacle quotas adjust ada@example.com --upload 1GiB --reason correction"
+)
+def adjust(
+    context: Context,
+    user: User,
+    upload: Annotated[
+        str, typer.Option("--upload", metavar="SIZE", help="Upload to add, or with a minus to give back: -5GiB.")
+    ] = "",
+    transcode: Annotated[
+        str, typer.Option("--transcode-minutes", metavar="N", help="Minutes to add, or with a minus to give back.")
+    ] = "",
+    reason: Annotated[str, typer.Option("--reason", help="The reason, stored in the ledger.")] = "",
+) -> Rows[quotas.Quota]:
+    """Correct what a user used in the current period, or refund some of it."""
+    amounts: dict[quotas.Metric, int] = {}
+    if upload:
+        amounts["upload"] = _signed(upload, parse_size, "upload")
+    if transcode:
+        amounts["transcode"] = _signed(transcode, _minutes, "transcode-minutes")
+    if not amounts:
+        raise UsageError("nothing to change: give --upload or --transcode-minutes", "dumacle quotas adjust")
+    given = {"operation": context.operation, "reason": reason}
+    return _readable(context, context.change(lambda session: quotas.adjust(session, user, amounts, **given)))
+
+
+def _signed(typed: str, parse: Callable[[str, str], int], name: str) -> int:
+    return -parse(typed[1:], name) if typed.startswith("-") else parse(typed, name)
+
+
+@app.reads(
+    "verify",
+    columns=("user", "metric", "period_start", "used", "booked"),
+    empty="every counter agrees with the ledger",
+    example="dumacle quotas verify",
+)
+def verify(
+    context: Context,
+    user: Annotated[str, typer.Argument(metavar="USER", help="E-mail address or id; default: all users.")] = "",
+) -> Rows[quotas.Difference]:
+    """Compare usage with the ledger, for 90 days after a period was closed; exit 12 if they differ."""
+    with context.session() as session:
+        found = quotas.verify(session, user or None)
+    return _readable(context, Result(found, exit=Exit.INTEGRITY if found else Exit.DONE))
 
 
 @app.lists(
@@ -161,5 +198,5 @@ def _readable(context: Context, result: Rows[T]) -> Rows[T]:
 
 def _in_units(row: dict[str, Any]) -> dict[str, Any]:
     show_amount = show_size if row["unit"] == "bytes" else show_duration
-    amounts = {name: row[name] for name in ("limit", "used", "reserved", "left") if name in row}
+    amounts = {name: row[name] for name in ("limit", "used", "reserved", "left", "booked") if name in row}
     return row | {name: "unlimited" if amount is None else show_amount(amount) for name, amount in amounts.items()}

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.services import users
-from dumacle_cli.store import logins, operations, paging
+from dumacle_cli.store import logins, operations, paging, stripe
 from dumacle_cli.store import quotas as store
 
 Metric = Literal["storage", "upload", "transcode"]
@@ -19,6 +19,10 @@ Limit = int | None | Literal["plan"]
 
 UNITS: dict[str, Unit] = {"storage": "bytes", "upload": "bytes", "transcode": "seconds"}
 BATCH = 5000
+KEPT = timedelta(days=90)
+BODIES_KEPT = timedelta(days=30)
+"""Stripe itself lists events for 30 days."""
+SETTLED = ("applied", "ignored", "foreign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +62,32 @@ class Closing:
 class Reset:
     """The number of periods closed, expired leases released, and expired session logins dropped.
 
-    `operations` is the number of old operation records that were pruned.
+    `operations`, `entries`, `events` and `bodies` are the numbers of old records that were pruned: of operations (30
+    days), of quota entries and of Stripe's events (90 days), and of the bodies of events (30 days).
     """
 
     closed: int
     leases: int
     sessions: int
     operations: int
+    entries: int
+    events: int
+    bodies: int
+
+
+NOTHING = Reset(0, 0, 0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A counter that differs from the ledger: `used` is the counter, `booked` the sum of its entries."""
+
+    user: str
+    metric: Metric
+    unit: Unit
+    period_start: datetime
+    used: int
+    booked: int
 
 
 def show(session: Session, reference: str) -> list[Quota]:
@@ -146,6 +169,24 @@ def prune_batch(session: Session) -> tuple[int, bool]:
     return pruned, pruned > 0
 
 
+def prune_entries_batch(session: Session) -> tuple[int, bool]:
+    """Delete a batch of entries of periods that were closed long ago; return how many, 0 if none is left."""
+    pruned = store.prune_entries(session, datetime.now(UTC) - KEPT, BATCH)
+    return pruned, pruned > 0
+
+
+def prune_events_batch(session: Session) -> tuple[int, bool]:
+    """Delete a batch of Stripe's events that were settled long ago; return how many, 0 if none is left."""
+    pruned = stripe.prune_events(session, SETTLED, "", datetime.now(UTC) - KEPT, BATCH)
+    return pruned, pruned > 0
+
+
+def prune_bodies_batch(session: Session) -> tuple[int, bool]:
+    """Delete a batch of bodies of settled events; return how many, 0 if none is left."""
+    pruned = stripe.prune_bodies(session, datetime.now(UTC) - BODIES_KEPT, BATCH)
+    return pruned, pruned > 0
+
+
 def close_batch(session: Session) -> tuple[int, bool]:
     """Close a batch of ended periods, missed months included; return how many, 0 if none is left."""
     closed = store.close_periods(session, BATCH)
@@ -155,5 +196,36 @@ def close_batch(session: Session) -> tuple[int, bool]:
 def preview(session: Session) -> tuple[Reset, bool]:
     """Release expired leases and count what a reset would close; the caller rolls this back."""
     reaped = store.reap_leases(session)
-    closed, expired, old = store.count_ended(session), logins.count_expired(session), operations.count_old(session)
-    return Reset(closed, reaped, expired, old), closed + reaped + expired + old > 0
+    now = datetime.now(UTC)
+    found = Reset(
+        store.count_ended(session),
+        reaped,
+        logins.count_expired(session),
+        operations.count_old(session),
+        store.count_old_entries(session, now - KEPT),
+        stripe.count_events(session, SETTLED, "", now - KEPT),
+        stripe.count_bodies(session, now - BODIES_KEPT),
+    )
+    return found, found != NOTHING
+
+
+# Correcting and verifying
+
+
+def adjust(
+    session: Session, reference: str, amounts: Mapping[Metric, int], *, operation: str, reason: str = ""
+) -> tuple[list[Quota], bool]:
+    """Correct a user's usage of the present period, negative amounts give back; raises NotFound or Conflict."""
+    user = users.get(session, reference)
+    for metric, amount in amounts.items():
+        store.adjust(session, f"adjusted:{user.id}:{metric}:{operation}", user.id, metric, amount, reason)
+    return show(session, reference), any(amounts.values())
+
+
+def verify(session: Session, reference: str | None) -> list[Difference]:
+    """Return the counters that differ from the sum of their entries, of one user or of all; raises NotFound."""
+    user_id = users.get(session, reference).id if reference else None
+    found = store.differences(session, user_id, datetime.now(UTC) - KEPT)
+    return [
+        Difference(row.email, row.metric, UNITS[row.metric], row.period_start, row.used, row.booked) for row in found
+    ]

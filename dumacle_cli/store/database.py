@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,6 +43,7 @@ _MESSAGES: dict[str, tuple[type[errors.DumacleError], str]] = {
     "this login expired": (errors.LoginBarred, "dumacle auth login"),
     "this login belongs to no user": (errors.LoginBarred, "ask a superadmin for: dumacle users grant-login EMAIL"),
     "the rights of this login changed meanwhile": (errors.LoginBarred, "dumacle auth login"),
+    "less was used than is given back": (errors.Conflict, "see what was used: dumacle quotas show USER"),
     "the user is deleted": (errors.Conflict, "dumacle users restore USER"),
     "the owner was deleted meanwhile": (errors.Conflict, "dumacle users restore USER, then run the same command again"),
     "the owner was disabled meanwhile": (errors.Conflict, "dumacle users enable USER, then run the same command again"),
@@ -168,6 +169,15 @@ class Database:
                 yield session
                 self.wrote |= not read_only
             queue.notify(session)
+
+    def call(self, statement: str, given: Mapping[str, Any]) -> Any:
+        """Run one statement in psycopg's format, in a transaction and a round trip of its own; return its first value.
+
+        It has no time limits but those that it sets itself.
+        """
+        with self._translated(), self.engine.connect() as connection:
+            alone = connection.execution_options(isolation_level="AUTOCOMMIT")
+            return alone.exec_driver_sql(statement, dict(given)).scalar()
 
     def _begin(self, session: Session, read_only: bool, check_schema: bool) -> None:
         """Set the transaction's limits and check the schema in one round trip (poolers reject startup options)."""

@@ -7,10 +7,16 @@ login can fill the server's only queue of notifications, and then a COMMIT with 
 
 from collections.abc import Collection
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, TimeoutError
 from sqlalchemy.orm import Session
+
+from dumacle_cli.errors import DumacleError
+
+if TYPE_CHECKING:
+    from dumacle_cli.store.database import Database
 
 TRANSCODE, STRIPE, COPY = "transcode", "stripe", "copy"
 QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks", COPY: "copies"}
@@ -63,6 +69,12 @@ def wake_stripe(session: Session, object_ids: Collection[str]) -> int:
     """Add jobs for these objects at Stripe, which wake a worker at COMMIT; returns how many had no job yet."""
     given = {"queue": QUEUES[STRIPE], "task": STRIPE, "ids": list(object_ids)}
     return _woken(session, STRIPE, session.scalars(_WAKE, given).one())
+
+
+def notify_stripe(database: "Database") -> None:
+    """Notify workers of jobs for objects at Stripe that were committed; it does not matter if this fails."""
+    with suppress(DumacleError):
+        database.call("SELECT pg_notify('procrastinate_queue_v1#' || %(queue)s, '')", {"queue": QUEUES[STRIPE]})
 
 
 def wake_copies(session: Session, pod_ids: Collection[int]) -> int:

@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, Row, cast, delete, extract, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import models, paging
+from dumacle_cli.store import functions, models, paging
 
 _STATUS = text("""
     SELECT metrics.name AS metric, usage.*, own.user_id IS NOT NULL AS overridden, plans.name AS plan,
@@ -106,3 +106,46 @@ def count_ended(session: Session) -> int:
         WHERE closed_at IS NULL AND metric <> 'storage' AND period_end <= now() AND reserved = 0
     """
     return int(session.scalars(text(query)).one())
+
+
+def adjust(session: Session, key: str, user_id: int, metric: str, amount: int, reason: str) -> None:
+    """Correct a user's usage of the present period, once per key."""
+    given = {"key": key, "user": user_id, "metric": metric, "amount": amount, "reason": reason}
+    session.execute(text("SELECT app.adjust_quota(:key, :user, :metric, :amount, :reason)"), given)
+
+
+_DIFFERENCES = text("""
+    SELECT users.email, counter.metric, counter.period_start, counter.used,
+        coalesce(sum(entry.delta), 0)::bigint AS booked
+    FROM app.quota_counters AS counter JOIN app.users ON users.id = counter.user_id
+    LEFT JOIN app.quota_entries AS entry
+        ON (entry.user_id, entry.metric, entry.period_start)
+            = (counter.user_id, counter.metric, counter.period_start)
+    WHERE counter.metric <> 'storage' AND (counter.closed_at IS NULL OR counter.closed_at > :since)
+        AND (CAST(:user AS bigint) IS NULL OR counter.user_id = :user)
+    GROUP BY users.email, counter.user_id, counter.metric, counter.period_start, counter.used
+    HAVING counter.used <> coalesce(sum(entry.delta), 0)
+    ORDER BY counter.user_id, counter.metric, counter.period_start
+""")
+
+
+def differences(session: Session, user_id: int | None, since: datetime) -> Sequence[Row[Any]]:
+    """Return the monthly counters that differ from the sum of their entries, unless closed before an instant."""
+    return session.execute(_DIFFERENCES, {"user": user_id, "since": since}).all()
+
+
+def count_old_entries(session: Session, before: datetime) -> int:
+    """Return how many entries are of periods that were closed before an instant."""
+    query = """
+        SELECT count(*) FROM app.quota_entries AS entry JOIN app.quota_counters AS counter
+            USING (user_id, metric, period_start) WHERE entry.occurred_at < :before AND counter.closed_at < :before
+    """
+    return int(session.scalars(text(query), {"before": before}).one())
+
+
+def prune_entries(session: Session, before: datetime, batch: int) -> int:
+    """Delete a batch of entries of periods that were closed before an instant; return how many."""
+    if not functions.is_there(session, "app.prune_quota_entries(timestamptz,integer)"):
+        return 0
+    given = {"before": before, "batch": batch}
+    return int(session.scalars(text("SELECT app.prune_quota_entries(:before, :batch)"), given).one())

@@ -6,7 +6,7 @@ locked first, by id, then events.
 
 import json
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,14 +15,34 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, tru
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import accounts, paging
-from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload, User
+from dumacle_cli.store import accounts, functions, paging
+from dumacle_cli.store.database import Database
+from dumacle_cli.store.models import Customer, StripeEvent, StripeObject, StripePayload, User, WebhookSecret
 
 Target = tuple[str, str]
 """The kind of an object, as Stripe names it, and its id."""
 
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A verified delivery: the event's facts, the objects to fetch, or why it names none, and the body."""
+
+    id: str
+    type: str
+    livemode: bool
+    created_at: datetime
+    targets: Sequence[Target]
+    error: str | None
+    body: bytes
+
+
 EventDetail = tuple[StripeEvent, StripeObject | None, bytes | None]
 """An event with its object and its body."""
+
+
+NOTE_SECRETS = "app.note_webhook_secrets(text[],text[])"
+UNDEFINED = "42883"
+"""The SQLSTATE of a function that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +60,58 @@ class Claim:
 # Events
 
 
+def receive(database: Database, deliveries: Sequence[Delivery]) -> int:
+    """Save deliveries with their events, and request refreshes of their objects; return how many objects had no job.
+
+    It is one call of a function, in one round trip. Raises DatabaseFault with UNDEFINED in the previous schema.
+    """
+    targets = [(each.id, *target) for each in deliveries for target in each.targets]
+    given = {
+        "ids": [each.id for each in deliveries],
+        "types": [each.type for each in deliveries],
+        "livemodes": [each.livemode for each in deliveries],
+        "created": [each.created_at for each in deliveries],
+        "errors": [each.error for each in deliveries],
+        "bodies": [each.body for each in deliveries],
+        "events": [event for event, _, _ in targets],
+        "kinds": [kind for _, kind, _ in targets],
+        "objects": [id_ for _, _, id_ in targets],
+    }
+    return int(database.call(_RECEIVE, given))
+
+
+def note_secrets(session: Session, fingerprints: Mapping[str, str]) -> None:
+    """Note the fingerprint of each secret that a listener knows, by label."""
+    given = {"labels": list(fingerprints), "fingerprints": list(fingerprints.values())}
+    session.execute(text("SELECT app.note_webhook_secrets(:labels, :fingerprints)"), given)
+
+
+def webhook_secrets(session: Session) -> list[WebhookSecret]:
+    """Return the secrets that listeners know, by label."""
+    return list(session.scalars(select(WebhookSecret).order_by(WebhookSecret.label)))
+
+
+def note_use(session: Session, label: str, api_version: str | None) -> None:
+    """Note that a secret signed a delivery."""
+    session.execute(text("SELECT app.note_webhook_use(:label, :version)"), {"label": label, "version": api_version})
+
+
 def event_status(session: Session, event_id: str) -> str | None:
     """Return the status of an event, or None if it was never delivered."""
     return session.scalars(select(StripeEvent.status).where(StripeEvent.id == event_id)).one_or_none()
 
 
-def save_event(session: Session, body: bytes, **values: Any) -> str:
-    """Save an event and its body, or count another delivery and requeue a failed one; return the status."""
-    status: str = session.scalars(_SAVE_EVENT, values).one()
-    session.execute(_SAVE_BODY, {"id": values["id"], "body": body})
-    return status
+def save_event(session: Session, delivery: Delivery, *, status: str, object_id: str | None, want: int | None) -> None:
+    """Save an event and its body, or count another delivery and requeue a failed one."""
+    facts = {
+        "id": delivery.id,
+        "type": delivery.type,
+        "livemode": delivery.livemode,
+        "created_at": delivery.created_at,
+        "error": delivery.error,
+    }
+    session.execute(_SAVE_EVENT, facts | {"status": status, "object_id": object_id, "want": want})
+    session.execute(_SAVE_BODY, {"id": delivery.id, "body": delivery.body})
 
 
 def event_detail(session: Session, event_id: str) -> EventDetail | None:
@@ -77,6 +139,42 @@ def events_page(
     return paging.page(found, limit, lambda event: [event.received_at.isoformat(), event.id])
 
 
+def requeue(
+    session: Session, statuses: Collection[str], type_: str, before: datetime | None, limit: int
+) -> list[StripeEvent]:
+    """Set events with an object to be applied again, the oldest first, and return them."""
+    given = {"statuses": list(statuses), "type": type_, "before": before, "limit": limit}
+    events = select(StripeEvent).from_statement(_REQUEUE)
+    return list(session.scalars(events, given, execution_options={"populate_existing": True}))
+
+
+def count_events(session: Session, statuses: Collection[str], type_: str, before: datetime | None) -> int:
+    """Return how many events have one of these statuses and a type that begins so, received before an instant."""
+    given = {"statuses": list(statuses), "type": type_, "before": before}
+    return int(session.scalars(_COUNT, given).one())
+
+
+def count_bodies(session: Session, before: datetime) -> int:
+    """Return how many bodies of settled events were received before an instant."""
+    return int(session.scalars(_COUNT_BODIES, {"before": before}).one())
+
+
+def prune_events(session: Session, statuses: Collection[str], type_: str, before: datetime, batch: int) -> int:
+    """Delete a batch of events that are settled or given up, with their bodies; return how many."""
+    if not functions.is_there(session, "app.prune_events(timestamptz,text[],text,integer)"):
+        return 0
+    given = {"statuses": list(statuses), "type": type_, "before": before, "batch": batch}
+    return int(session.scalars(text("SELECT app.prune_events(:before, :statuses, :type, :batch)"), given).one())
+
+
+def prune_bodies(session: Session, before: datetime, batch: int) -> int:
+    """Delete a batch of bodies of settled events; return how many."""
+    if not functions.is_there(session, "app.prune_bodies(timestamptz,integer)"):
+        return 0
+    given = {"before": before, "batch": batch}
+    return int(session.scalars(text("SELECT app.prune_bodies(:before, :batch)"), given).one())
+
+
 def requeue_event(session: Session, event_id: str, want: int) -> StripeEvent:
     """Set an event to be applied again, and return it."""
     waiting = {"status": "received", "want": want, "error": None, "applied_at": None}
@@ -84,6 +182,11 @@ def requeue_event(session: Session, event_id: str, want: int) -> StripeEvent:
     return session.scalars(statement, execution_options={"populate_existing": True}).one()
 
 
+_RECEIVE = """
+    SELECT app.receive_deliveries(
+        %(ids)s::text[], %(types)s::text[], %(livemodes)s::boolean[], %(created)s::timestamptz[], %(errors)s::text[],
+        %(bodies)b::bytea[], %(events)s::text[], %(kinds)s::text[], %(objects)s::text[])
+"""
 _SAVE_EVENT = text("""
     INSERT INTO app.stripe_events AS event (id, type, object_id, livemode, created_at, status, want, error)
     VALUES (:id, :type, :object_id, :livemode, :created_at, :status, :want, left(:error, 2000))
@@ -91,11 +194,37 @@ _SAVE_EVENT = text("""
         status = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.status ELSE event.status END,
         want = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.want ELSE event.want END,
         error = CASE WHEN event.status IN ('parked', 'dead') THEN EXCLUDED.error ELSE event.error END
-    RETURNING status
 """)
 _SAVE_BODY = text(
     "INSERT INTO app.stripe_payloads (event_id, payload) VALUES (:id, :body) ON CONFLICT (event_id) DO NOTHING"
 )
+
+
+_CHOSEN = """
+    status = ANY (CAST(:statuses AS text[])) AND starts_with(type, :type)
+    AND (CAST(:before AS timestamptz) IS NULL OR received_at < :before)
+"""
+_COUNT = text(f"SELECT count(*) FROM app.stripe_events WHERE {_CHOSEN}")  # noqa: S608
+_COUNT_BODIES = text("""
+    SELECT count(*) FROM app.stripe_payloads AS body JOIN app.stripe_events AS event ON event.id = body.event_id
+    WHERE event.received_at < :before AND event.status IN ('applied', 'ignored', 'foreign')
+""")
+# The objects are locked first, by id, then the events; what an object is asked for again is the `want` of its events.
+_REQUEUE = text(f"""
+    WITH chosen AS (
+        SELECT id, object_id FROM app.stripe_events WHERE {_CHOSEN} AND object_id IS NOT NULL
+        ORDER BY received_at, id LIMIT :limit
+    ), asked AS (
+        UPDATE app.stripe_objects AS object
+        SET want = object.want + 1, wanted_at = clock_timestamp(), attempts = 0
+        FROM (
+            SELECT id FROM app.stripe_objects WHERE id IN (SELECT object_id FROM chosen) ORDER BY id FOR NO KEY UPDATE
+        ) AS locked
+        WHERE object.id = locked.id RETURNING object.id, object.want
+    )
+    UPDATE app.stripe_events AS event SET status = 'received', want = asked.want, error = NULL, applied_at = NULL
+    FROM chosen JOIN asked ON asked.id = chosen.object_id WHERE event.id = chosen.id RETURNING event.*
+""")  # noqa: S608
 
 
 # Objects

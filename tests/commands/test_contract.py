@@ -220,7 +220,7 @@ def test_timeout_ends_what_a_lock_holds_up(path: str, seeded: Run, database: Dat
 # What they show is how the servers are now, and their files grow by themselves.
 SERVERS = ("local start", "local stop", "local reset", "pods probe")
 TABLES = "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname IN ('app', 'queue')"
-VOLATILE = ("id", "_at", "_id", "key", "password", "operation", "seconds", "run", "url")
+VOLATILE = ("id", "_at", "_id", "key", "password", "operation", "seconds", "run", "url", "secret")
 
 
 def lasting(data: Any) -> Any:

@@ -21,8 +21,7 @@ def deliver(database: Database, id_: str, object_id: str, type_: str = "customer
     event: dict[str, Any] = {"id": id_, "object": "event", "type": type_, "created": 1_780_000_000, "livemode": True}
     event["data"] = {"object": {"id": object_id}}
     body = json.dumps(event).encode()
-    with database.session() as session:
-        inbox.receive(session, event, body)
+    inbox.receive(database, [inbox.read(event, body)])
     return body
 
 
@@ -98,3 +97,58 @@ def test_serve_needs_secrets(run: Run, environment: Callable[..., None]) -> None
     failed = run("webhooks", "serve", *JSON, expect=2)
     assert failed.error["code"] == "invalid-value"
     assert "sk_live" not in failed.err
+
+
+def plant(database: Database) -> None:
+    """Two events that were applied, one that was given up, and one that waits; evt_3 is about nothing here."""
+    deliver(database, "evt_4", "sub_4", "customer.subscription.created")
+    deliver(database, "evt_5", "sub_1")
+    with database.session() as session:
+        session.execute(text("UPDATE app.stripe_objects SET wanted_at = NULL, have = want, attempts = 6"))
+        session.execute(text("DELETE FROM queue.procrastinate_jobs"))
+        for id_, status, days in (("evt_1", "applied", 100), ("evt_2", "dead", 50), ("evt_5", "applied", 10)):
+            values = {"id": id_, "status": status, "days": days}
+            change = "UPDATE app.stripe_events SET status = :status, received_at = now() - make_interval(days => :days)"
+            session.execute(text(f"{change} WHERE id = :id"), values)
+
+
+def due(database: Database) -> list[str]:
+    with database.session() as session:
+        query = """
+            SELECT object.id FROM app.stripe_objects AS object
+            JOIN queue.procrastinate_jobs ON queueing_lock = 'stripe:' || object.id
+            WHERE wanted_at <= now() AND object.attempts = 0 ORDER BY object.id
+        """
+        return list(session.scalars(text(query)))
+
+
+def test_retry_and_replay_in_bulk(run: Run, database: Database) -> None:
+    plant(database)
+    events = ("webhooks", "events")
+    assert ids(run(*events, "retry", "--all-failed", "--type", "invoice.", *JSON).data) == []
+    assert ids(run(*events, "retry", "--status", "dead", "--dry-run", *JSON).data) == ["evt_2"]
+    assert due(database) == []
+    assert ids(run(*events, "retry", "--older-than", "30d", *JSON).data) == ["evt_2"]
+    assert due(database) == ["sub_2"]
+    assert run(*events, "replay", "--max", "1", *JSON, expect=8).error["code"] == "too-many"
+    assert ids(run(*events, "replay", "--older-than", "30d", *JSON).data) == ["evt_1"]
+    assert ids(run(*events, "replay", *JSON).data) == ["evt_5"]
+    assert due(database) == ["sub_1", "sub_2"]
+
+
+@pytest.mark.parametrize("typed", [(), ("evt_1", "--all-failed"), ("evt_1", "--type", "invoice.")])
+def test_retry_takes_events_or_a_filter(run: Run, typed: tuple[str, ...]) -> None:
+    run("webhooks", "events", "retry", *typed, *JSON, expect=2)
+
+
+def test_prune_deletes_settled_events_only(run: Run, database: Database) -> None:
+    plant(database)
+    prune = ("webhooks", "events", "prune", "--yes", *JSON)
+    assert run(*prune, "--older-than", "0s", "--max", "1", expect=8).error["code"] == "too-many"
+    asked = (("--older-than", "30d", "--dry-run"), ("--older-than", "30d"), ("--older-than", "30d"))
+    assert [run(*prune, *more).data["events"] for more in asked] == [1, 1, 0]
+    assert run(*prune, "--older-than", "30d", "--status", "dead").data == {"events": 1}
+    assert run(*prune, "--older-than", "0s", "--type", "customer.").data == {"events": 1}
+    assert sorted(ids(run("webhooks", "events", "list", *JSON).data)) == ["evt_3", "evt_4"]
+    with database.session() as session:
+        assert session.scalar(text("SELECT count(*) FROM app.stripe_payloads")) == 2

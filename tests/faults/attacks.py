@@ -224,7 +224,8 @@ FILES = _attacks("""
     drop keys | admin, worker | DELETE FROM app.credentials | root
     use keys of one's own | admin | UPDATE app.pods SET use_custom_s3 = true WHERE id = {pod_bob} | root
     deliveries of Stripe | admin, ada, cron | SELECT payload FROM app.stripe_payloads | worker
-    deliveries of Stripe after they came | listener | SELECT payload FROM app.stripe_payloads | listener | SELECT event_id FROM app.stripe_payloads
+    deliveries of Stripe after they came | listener | SELECT payload FROM app.stripe_payloads | worker
+    whether an event came | listener | SELECT 1 FROM app.stripe_events | worker
     what Stripe said | listener | SELECT state FROM app.stripe_objects | worker
     who is a user | listener | SELECT email FROM app.users | admin
     the record | admin, ada, session, worker, ingest, listener, cron | SELECT * FROM app.audit | root
@@ -241,6 +242,7 @@ _OWN = """
     app.quota_anchors WHERE user_id = {bob} | app.quota_limits WHERE user_id = {bob}
     app.quota_grants WHERE user_id = {bob} | app.quota_counters WHERE user_id = {bob}
     app.quota_entries WHERE user_id = {bob} | app.quota_closings WHERE user_id = {bob}
+    app.entitlements WHERE user_id = {bob} | app.own_limits WHERE user_id = {bob}
     app.transcodes WHERE file_id = {file_bob} | app.units WHERE transcode_id = {transcode_bob}
     app.renditions WHERE file_id = {file_bob} | app.operations WHERE login = '{login_bob}'
 """
@@ -337,7 +339,13 @@ MACHINE = (
     rewrite the ledger | admin, root, cron | UPDATE app.quota_entries SET delta = 0 | owner
     add to the ledger | admin, root, worker | INSERT INTO app.quota_entries (id, user_id, metric, period_start, delta, occurred_at) VALUES ('x', {ada}, 'upload', now(), -1, now()) | owner
     rewrite a period that was closed | admin, root, cron | UPDATE app.quota_closings SET used = 0 | owner
+    rewrite which plan was in force | admin, root, cron, worker, ada | UPDATE app.entitlements SET plan_id = 1 | owner
+    rewrite which limit was in force | admin, root, cron, worker, ada | UPDATE app.own_limits SET "limit" = NULL | owner
     close a period | ada, worker, ingest | SELECT app.close_quota_periods(now(), 1) | cron
+    adjust a quota | ada, session, worker, ingest, listener, cron | SELECT app.adjust_quota('x', {ada}, 'upload', 1, 'x') | admin
+    prune the ledger | ada, session, worker, ingest, listener | SELECT app.prune_quota_entries(now() - interval '90 days', 1) | cron
+    prune events | ada, session, worker, ingest, listener | SELECT app.prune_events(now(), ARRAY['applied'], '', 1) | cron
+    prune bodies | ada, session, worker, ingest, listener | SELECT app.prune_bodies(now(), 1) | cron
     close a period that still runs | admin, root, cron | SELECT app.close_quota_periods(now() + interval '1 year', 1) | owner
     give storage back by the inner function | admin, root, cron, ada, worker, ingest | SELECT app.release_storage({pod_ada}, {ada}, 1) | owner
     purge a content | ada, session, worker, ingest, listener | SELECT app.purge_versions(ARRAY[{version_bob}]) | cron
@@ -352,7 +360,10 @@ MACHINE = (
     prices | admin, worker, ada | UPDATE app.plans SET price = 0 | root
     what a store proves | ada, worker, ingest | UPDATE app.probes SET proof = 'payload-hash' | cron
     another provider | admin, worker | UPDATE app.provider_defaults SET endpoint = 'https://example.com' | root
-    an event of Stripe | admin, ada, ingest | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()) | listener
+    an event of Stripe | admin, ada, ingest, listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()) | worker
+    a delivery of Stripe | admin, ada, session, ingest, worker, cron | SELECT app.receive_deliveries(ARRAY['x'], ARRAY['invoice.paid'], ARRAY[false], ARRAY[now()], ARRAY[NULL], ARRAY['x'::bytea], ARRAY['x'], ARRAY['subscription'], ARRAY['sub_x']) | listener
+    a secret of the listener | admin, ada, session, ingest, worker, cron | SELECT app.note_webhook_secrets(ARRAY['x'], ARRAY['x']) | listener
+    use of a secret | admin, ada, session, ingest, worker, cron | SELECT app.note_webhook_use('x', 'x') | listener
     apply an event | listener | UPDATE app.stripe_events SET applied_at = now() | worker
     another revision | admin, root | UPDATE app.schema_version SET version_num = '0001' | owner
     a job | admin, ada, listener | INSERT INTO queue.procrastinate_jobs (queue_name, task_name) VALUES ('q', 't') | admin | SELECT app.wake('q', 't', ARRAY['1'], 0)
@@ -489,10 +500,11 @@ EXHAUSTION = (
     a run with totals without end | ingest | UPDATE app.runs SET totals = to_jsonb(repeat('x', 70000)) | ingest | UPDATE app.runs SET totals = '{{}}'
     a subscription without end | worker, cron, admin | UPDATE app.subscriptions SET current_period_end = 'infinity' | worker | UPDATE app.subscriptions SET current_period_end = now()
     a present for all eternity | admin | INSERT INTO app.quota_grants (user_id, metric, period_start, amount) VALUES ({bob}, 'upload', 'infinity', 1) | admin | INSERT INTO app.quota_grants (user_id, metric, period_start, amount) VALUES ({bob}, 'upload', now(), 1)
-    an event of no time | listener, worker, root | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', '-infinity') | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now())
-    an event without end | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', repeat('x', 300), now()) | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now())
-    a delivery without end | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()); INSERT INTO app.stripe_payloads (event_id, payload) VALUES ('x', convert_to(repeat('x', 17000000), 'UTF8')) | listener | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now()); INSERT INTO app.stripe_payloads (event_id, payload) VALUES ('x', 'x')
-    an object that is never wanted | listener, worker | UPDATE app.stripe_objects SET wanted_at = 'infinity' | listener | UPDATE app.stripe_objects SET wanted_at = now()
+    an event of no time | listener | SELECT app.receive_deliveries(ARRAY['x'], ARRAY['invoice.paid'], ARRAY[false], ARRAY['-infinity'::timestamptz], ARRAY[NULL], ARRAY['x'::bytea], ARRAY['x'], ARRAY['subscription'], ARRAY['sub_x']) | listener | SELECT app.receive_deliveries(ARRAY['x'], ARRAY['invoice.paid'], ARRAY[false], ARRAY[now()], ARRAY[NULL], ARRAY['x'::bytea], ARRAY['x'], ARRAY['subscription'], ARRAY['sub_x'])
+    an event of no time in the table | worker, root | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', '-infinity') | worker | INSERT INTO app.stripe_events (id, type, created_at) VALUES ('x', 'x', now())
+    an event without end | listener | SELECT app.receive_deliveries(ARRAY['x'], ARRAY[repeat('x', 300)], ARRAY[false], ARRAY[now()], ARRAY[NULL], ARRAY['x'::bytea], ARRAY['x'], ARRAY['subscription'], ARRAY['sub_x']) | listener | SELECT app.receive_deliveries(ARRAY['x'], ARRAY['invoice.paid'], ARRAY[false], ARRAY[now()], ARRAY[NULL], ARRAY['x'::bytea], ARRAY['x'], ARRAY['subscription'], ARRAY['sub_x'])
+    a delivery without end | listener | SELECT app.receive_deliveries(ARRAY['x'], ARRAY['invoice.paid'], ARRAY[false], ARRAY[now()], ARRAY[NULL], ARRAY[convert_to(repeat('x', 17000000), 'UTF8')], ARRAY['x'], ARRAY['subscription'], ARRAY['sub_x']) | listener | SELECT app.receive_deliveries(ARRAY['x'], ARRAY['invoice.paid'], ARRAY[false], ARRAY[now()], ARRAY[NULL], ARRAY['x'::bytea], ARRAY['x'], ARRAY['subscription'], ARRAY['sub_x'])
+    an object that is never wanted | worker | UPDATE app.stripe_objects SET wanted_at = 'infinity' | worker | UPDATE app.stripe_objects SET wanted_at = now()
     a state without end | worker | UPDATE app.stripe_objects SET state = to_jsonb(repeat('x', 5000000)) | worker | UPDATE app.stripe_objects SET state = '{{}}'
     a plan without end | root | UPDATE app.plans SET description = repeat('x', 9000) | root | UPDATE app.plans SET description = 'x'
 """,

@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from tests.faults.store_proxy import Cut
 
-COMMIT = b"COMMIT"
+COMMIT = re.compile(rb"COMMIT|app\.receive_deliveries\(")
+"""What commits: a COMMIT, and the statement that is a transaction of its own."""
 WRITES = re.compile(rb"(?:INSERT INTO|UPDATE|DELETE FROM) app\.(\w+)|(?:SELECT|FROM) app\.(\w+)\(")
 PORT = "5432"
 
@@ -84,7 +85,7 @@ class Proxy:
                 while said := client.recv(65536):
                     self._passes.wait()
                     committing.hear(said)
-                    if COMMIT in said:
+                    if COMMIT.search(said):
                         self.point(f"before {committing}")
                         if self._cuts(said, client, server):
                             break

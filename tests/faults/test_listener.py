@@ -18,6 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from dumacle_cli import private
 from dumacle_cli.services.billing import BillingContext, apply
 from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store.database import Database
@@ -178,6 +179,42 @@ def test_secret_that_is_being_replaced(connected: StripeDouble, environment: Cal
     both = new + b"," + old.partition(b",")[2]
     with listening() as listener:
         assert [listener.post(body, each) for each in (old, new, both)] == [200, 200, 200]
+
+
+def test_secrets_rotate_and_no_delivery_is_refused(
+    connected: StripeDouble, environment: Callable[..., None], database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    environment(DUMACLE_STRIPE_WEBHOOK_SECRETS=None, DUMACLE_CONFIG=str(file))
+
+    def post(secret: str) -> int:
+        body = packed(EVENT | {"api_version": "2020-08-27"})
+        return listener.post(body, sign(body, secret))
+
+    def known() -> dict[str, str | None]:
+        with database.session() as session:
+            found = session.execute(text("SELECT label, api_version FROM app.webhook_secrets ORDER BY label"))
+            return {row.label: row.api_version for row in found}
+
+    private.write(file, 'stripe_webhook_secrets = "first=whsec_1"')
+    with listening() as listener:
+        assert (post("whsec_1"), post("whsec_2")) == (200, 400)
+        for number in range(2, 6):
+            old, new = f"whsec_{number - 1}", f"whsec_{number}"
+            private.write(file, f'stripe_webhook_secrets = "old={old}, new{number}={new}"')
+            assert [post(secret) for secret in (new, old, new)] == [200] * 3
+        private.write(file, "stripe_webhook_secrets = ")
+        assert (post("whsec_9"), post("whsec_4")) == (400, 200)
+        private.write(file, 'stripe_webhook_secrets = "last=whsec_6"')
+        assert post("whsec_6") == 200
+        assert post("whsec_4") == 400
+        while not {label for label, version in known().items() if version} >= {"first", "last"}:
+            time.sleep(0.01)
+        code, told = listener.stop()
+    assert code == 0
+    assert "the signing secrets stay as they were: " in told
+    assert "the signing secrets are now: last" in told
+    assert "whsec_" not in told
 
 
 # The database

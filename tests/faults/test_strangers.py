@@ -6,7 +6,7 @@ import resource
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli import listener as listeners
+from dumacle_cli import batches
+from dumacle_cli.connections import ConnectionLimit, Stage
 from dumacle_cli.errors import DatabaseBusy
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
+from tests.faults.listener_fuzz import Fuzz
+from tests.faults.listener_fuzz import run as fuzzed
 from tests.faults.test_listener import EVENT, PATH, Listener, connected, listening, packed, stored
 from tests.stripe_double.double import StripeDouble, sign
 
@@ -226,25 +229,75 @@ def test_deliveries_are_refused_soon_while_the_database_stalls(connected: Stripe
 
 
 def test_what_waits_for_a_thread_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listeners, "QUEUE", 5)
-    monkeypatch.setattr(listeners, "ANSWER_S", 0.2)
+    monkeypatch.setattr(batches, "QUEUE", 5)
+    monkeypatch.setattr(batches, "ANSWER_S", 0.2)
     free = threading.Event()
+    saved: list[int] = []
+
+    def save(items: Sequence[int]) -> None:
+        free.wait(20)
+        saved.extend(items)
 
     async def ask() -> list[str]:
-        asked = [asyncio.create_task(threads.run(lambda: free.wait(20) and None)) for _ in range(20)]
+        asked = [asyncio.create_task(tried.add(number)) for number in range(20)]
         reasons = [str(each) for each in await asyncio.gather(*asked, return_exceptions=True)]
         free.set()
-        await threads.run(lambda: None)
+        await tried.add(20)
         return reasons
 
-    threads = listeners.Threads(2)
+    tried = batches.Batches(save)
     reasons = asyncio.run(ask())
-    threads.close()
+    tried.close()
     told = {reason: reasons.count(reason) for reason in reasons}
     assert told == {
-        str(DatabaseBusy(reason="it did not answer within 0.2 s")): 7,
-        str(DatabaseBusy(reason="5 requests are already waiting")): 13,
+        str(DatabaseBusy(reason="it did not answer within 0.2 s")): 5,
+        str(DatabaseBusy(reason="5 requests are already waiting")): 15,
     }
+    # What had begun by then is saved.
+    assert sorted(saved) == [0, 1, 2, 3, 4, 20]
+
+
+def test_one_at_fault_does_not_fail_others_of_its_batch() -> None:
+    attempts: list[list[int]] = []
+
+    def save(items: Sequence[int]) -> None:
+        attempts.append(list(items))
+        if 3 in items:
+            raise ValueError("three")
+
+    async def ask() -> list[str]:
+        return [str(each) for each in await asyncio.gather(*map(tried.add, range(6)), return_exceptions=True)]
+
+    tried = batches.Batches(save)
+    assert asyncio.run(ask()) == ["None", "None", "None", "three", "None", "None"]
+    tried.close()
+    assert attempts == [[0, 1, 2, 3, 4, 5], [0], [1], [2], [3], [4], [5]]
+
+
+def test_peer_with_most_connections_makes_room_for_others() -> None:
+    class Connection:
+        def __init__(self, peer: str) -> None:
+            self.peer = peer
+
+        def close(self) -> None:
+            limit.leave(self)  # type: ignore[arg-type]
+            closed.append(self)
+
+    def enter(peer: str) -> Connection:
+        made = Connection(peer)
+        limit.enter(made)  # type: ignore[arg-type]
+        limit.move(made, Stage.HEAD)  # type: ignore[arg-type]
+        return made
+
+    closed: list[Connection] = []
+    told: list[str] = []
+    limit = ConnectionLimit(10, told.append)
+    honest, crowd = enter("honest"), [enter("crowd") for _ in range(9)]
+    limit.move(crowd[0], Stage.ANSWER)  # type: ignore[arg-type]
+    crowd += [enter("crowd") for _ in range(5)]
+    assert closed == crowd[1:6]
+    assert honest not in closed
+    assert len(told) == 5
 
 
 def test_connections_are_fewer_than_files(invoke: Run) -> None:
@@ -252,3 +305,21 @@ def test_connections_are_fewer_than_files(invoke: Run) -> None:
 
     with many_files(4096):
         assert max_connections() == 512
+
+
+def test_random_requests_bring_out_no_500_and_take_nothing_away(connected: StripeDouble, database: Database) -> None:
+    with listening(before=QUICK) as listener:
+
+        def post(id_: str) -> int:
+            body = packed(EVENT | {"id": id_})
+            return listener.post(body, sign(body, connected.secret))
+
+        fuzz = Fuzz(listener.port, connected.secret, 1)
+        answers, grown, opened = fuzzed(fuzz, listener.process.pid, post, 6, 12)
+        code, told = listener.stop()
+    assert set(answers) == {200}
+    assert {id_ for id_, _, _ in stored(database)} >= {f"evt_honest_{number}" for number in range(len(answers))}
+    assert not fuzz.answers.keys() & {"500", "502", "504"}
+    assert fuzz.answers.keys() >= {"200", "400", "404", "405", "413"}
+    assert (grown < 16 * KIB, opened <= 0) == (True, True)
+    assert (code, "Traceback" in told, connected.secret in told) == (0, False, False)

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
-from dumacle_cli.clients.stripe import Price, StripeAccount, verify
+from dumacle_cli.clients import signatures
+from dumacle_cli.clients.stripe import Price, StripeAccount
 from dumacle_cli.errors import DatabaseFault, NotApplied
 from dumacle_cli.services.billing import BillingContext, apply, inbox
 from dumacle_cli.services.billing.objects import tags
@@ -75,9 +76,12 @@ class World:
         return [self._receive(delivery) for delivery in deliveries]
 
     def _receive(self, delivery: Delivery) -> str:
-        event = verify(delivery.body, delivery.header, [self.stripe.secret], datetime.now(UTC).timestamp())
+        secrets = signatures.parse(self.stripe.secret)
+        signatures.verify(delivery.body, delivery.header, secrets, datetime.now(UTC).timestamp())
+        read = inbox.read(signatures.parse_event(delivery.body), delivery.body)
+        inbox.receive(self.database, [read])
         with self.database.session() as session:
-            return inbox.receive(session, event, delivery.body)
+            return str(store.event_status(session, read.id))
 
     def work(self, billing: StripeAccount | None = None) -> None:
         """Apply what is due until nothing is."""
@@ -467,6 +471,23 @@ def test_a_trial_is_shown_and_gives_access(world: World) -> None:
     world.arrive()
     assert (world.live(user), world.limit(user)) == (("starter", "trialing"), GIB)
     assert world.rows("SELECT trial_end FROM app.subscriptions") == [(datetime.fromtimestamp(end, UTC),)]
+
+
+def test_invoice_of_an_older_api_version_names_its_subscription(world: World) -> None:
+    user = world.user()
+    found = world.subscribe(world.customer(user))
+    world.stripe.drop(len(world.stripe.take()))
+    for number, subscription in enumerate((found["id"], None)):
+        old = {"id": f"in_{number}", "object": "invoice", "subscription": subscription}
+        event = {"id": f"evt_old_{number}", "object": "event", "type": "invoice.paid", "created": 1, "livemode": False}
+        event |= {"api_version": "2020-08-27", "data": {"object": old}}
+        inbox.receive(world.database, [inbox.read(event, b"")])
+    world.work()
+    assert world.live(user) == ("starter", "active")
+    assert world.rows("SELECT id, status FROM app.stripe_events WHERE id LIKE 'evt_old%' ORDER BY 1") == [
+        ("evt_old_0", "applied"),
+        ("evt_old_1", "ignored"),
+    ]
 
 
 def test_deleted_customer_is_forgotten_with_his_subscription(world: World) -> None:

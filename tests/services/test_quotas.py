@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -115,10 +116,10 @@ def test_a_lease_that_ran_out_does_not_hold_its_period_open(database: Database) 
         with session.begin_nested() as tried:
             previewed, changed = quotas.preview(session)
             tried.rollback()
-        assert (previewed, changed) == (quotas.Reset(closed=1, leases=1, sessions=0, operations=0), True)
+        assert (previewed, changed) == (replace(quotas.NOTHING, closed=1, leases=1), True)
         assert quotas.reap(session) == (1, True)
         assert quotas.close_batch(session) == (1, True)
-        assert quotas.preview(session) == (quotas.Reset(0, 0, 0, 0), False)
+        assert quotas.preview(session) == (quotas.NOTHING, False)
 
 
 def test_four_at_once_after_missed_months_close_each_period_once(

@@ -92,6 +92,10 @@ ROWS = {
         SELECT 'price_1', id, 900, 'eur', 'month' FROM app.plans;
         INSERT INTO app.findings (kind, object_id, user_id, severity, sentence, fix)
         SELECT 'paid-twice', 'sub_1', min(id), 'error', 'user 2 pays for sub_1 and sub_2', '' FROM app.users""",
+    "0029": """
+        UPDATE app.quota_limits SET "limit" = 7;
+        UPDATE app.plans SET upload_limit = 7;
+        SELECT app.note_webhook_secrets(ARRAY['one'], ARRAY['01234567'])""",
 }
 
 

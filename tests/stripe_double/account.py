@@ -29,6 +29,7 @@ PREFIXES = {
     "subscription": "sub",
     "subscription_item": "si",
     "subscription_schedule": "sub_sched",
+    "webhook_endpoint": "we",
 }
 EVENT_NAMES = {"subscription": "customer.subscription"}
 ENDED = ("canceled", "incomplete_expired")

@@ -14,12 +14,16 @@ from urllib.parse import urlsplit
 
 import stripe
 import uvicorn
+from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from dumacle_cli.clients import signatures
 from dumacle_cli.clients.stripe import StripeAccount
+from dumacle_cli.services.billing import inbox
+from dumacle_cli.services.billing.objects import tags
 from tests.stripe_double import routes
 from tests.stripe_double.account import DAY, HOUR, Account, Object
 from tests.stripe_double.api import Api, Fault
@@ -104,6 +108,14 @@ class StripeDouble:
         """Return the objects of a kind (`subscription`, `event`, ...), the oldest first."""
         with self.lock:
             return [_copy(found) for found in self.account.all(kind)]
+
+    def plant_endpoint(self, session: Session) -> None:
+        """Create the webhook endpoint of an installation, whose secret its listeners know."""
+        (secret,) = signatures.parse(self.secret)
+        metadata = tags("dumacle", fingerprint=secret.fingerprint)
+        url, events = "https://example.com/webhooks/stripe", list(inbox.DELIVERED)
+        self.account.make("webhook_endpoint", url=url, enabled_events=events, metadata=metadata)
+        inbox.note_secrets(session, [secret])
 
     # Customers, banks and people at Stripe's dashboard
 

@@ -574,3 +574,41 @@ def _retry_event(account: Account, found: str, **_: str) -> Object:
     event = account.find("event", found)
     account.queue.append(event)
     return event
+
+
+# Webhook endpoints: the secret is in the answer to their creation only
+# (https://docs.stripe.com/api/webhook_endpoints).
+
+
+@on("GET", "/v1/webhook_endpoints", *PAGED)
+def _endpoints(account: Account, **page: str) -> Object:
+    return _listed(account.all("webhook_endpoint"), "/v1/webhook_endpoints", **page)
+
+
+@on("POST", "/v1/webhook_endpoints")
+def _create_endpoint(
+    account: Account, *, url: Any = ..., enabled_events: Any = ..., api_version: Any = None, metadata: Any = None
+) -> Object:
+    made = account.make("webhook_endpoint", url=url, enabled_events=enabled_events, api_version=api_version)
+    made |= {"metadata": metadata or {}, "description": None}
+    return made | {"secret": f"whsec_of_{made['id']}"}
+
+
+@on("POST", "/v1/webhook_endpoints/{id}")
+def _update_endpoint(
+    account: Account, found: str, *, enabled_events: Any = None, metadata: Any = None, disabled: str = ""
+) -> Object:
+    endpoint = account.find("webhook_endpoint", found)
+    endpoint["metadata"] = _merged(endpoint, metadata)
+    if enabled_events:
+        endpoint["enabled_events"] = enabled_events
+    if disabled:
+        endpoint["status"] = "disabled" if _true(disabled) else "enabled"
+    return endpoint
+
+
+@on("DELETE", "/v1/webhook_endpoints/{id}")
+def _delete_endpoint(account: Account, found: str) -> Object:
+    endpoint = account.find("webhook_endpoint", found)
+    del account.objects[endpoint["id"]]
+    return {"id": endpoint["id"], "object": "webhook_endpoint", "deleted": True}

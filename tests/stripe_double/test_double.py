@@ -9,7 +9,7 @@ import pytest
 import stripe
 from stripe.params import PriceCreateParams
 
-from dumacle_cli.clients.stripe import verify
+from dumacle_cli.clients.signatures import parse, parse_event, verify
 from tests.stripe_double.account import DAY, Object
 from tests.stripe_double.double import StripeDouble
 
@@ -223,7 +223,9 @@ def listener(stripe_double: StripeDouble) -> Iterator[type[Listener]]:
 
 
 def ids(double: StripeDouble, got: list[tuple[bytes, bytes]]) -> list[str]:
-    return [verify(*each, [double.secret], double.now)["id"] for each in got]
+    for body, header in got:
+        verify(body, header, parse(double.secret), double.now)
+    return [parse_event(body)["id"] for body, _ in got]
 
 
 def test_deliveries_are_signed_and_in_order(

@@ -25,6 +25,7 @@ CLASSES: dict[str, type[stripe.StripeObject]] = {
     "subscription": stripe.Subscription,
     "subscription_item": stripe.SubscriptionItem,
     "subscription_schedule": stripe.SubscriptionSchedule,
+    "webhook_endpoint": stripe.WebhookEndpoint,
 }
 
 

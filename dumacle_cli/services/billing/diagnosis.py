@@ -79,7 +79,7 @@ def _faults(endpoint: "Object") -> Iterator[str]:
     if endpoint["status"] != "enabled":
         yield f"is {endpoint['status']}"
     enabled = set(endpoint["enabled_events"])
-    if "*" not in enabled and (missing := [each for each in inbox.EVENTS if each not in enabled]):
+    if "*" not in enabled and (missing := [each for each in inbox.DELIVERED if each not in enabled]):
         yield f"does not receive {', '.join(missing)}"
     if enabled & {"*", "invoice.created"}:
         yield "receives invoice.created, so Stripe delays invoices while it is down"

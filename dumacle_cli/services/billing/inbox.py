@@ -11,10 +11,13 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, DeliveryRefused, NotFound
+from dumacle_cli.clients.signatures import Secret
+from dumacle_cli.errors import Conflict, DatabaseFault, DeliveryRefused, NotFound, TooMany
 from dumacle_cli.services.billing import objects
-from dumacle_cli.store import models, paging, queue
+from dumacle_cli.store import functions, models, paging, queue
 from dumacle_cli.store import stripe as store
+from dumacle_cli.store.database import Database
+from dumacle_cli.store.stripe import Delivery
 
 Status = Literal["received", "applied", "ignored", "foreign", "parked", "dead"]
 
@@ -28,12 +31,12 @@ _WATCHED = {
     "invoice.payment_failed": "invoice",
     "customer.deleted": "customer",
 }
-EVENTS = (
-    *(f"customer.subscription.{name}" for name in ("created", "updated", "deleted", "paused", "resumed")),
-    *("customer.deleted", "checkout.session.completed", "checkout.session.async_payment_succeeded"),
-    *("invoice.paid", "invoice.payment_failed"),
+# What an endpoint at Stripe delivers. Without `invoice.created`: Stripe delays invoices while its endpoint is down.
+DELIVERED = (
+    *(f"customer.subscription.{what}" for what in ("created", "updated", "deleted", "paused", "resumed")),
+    *(f"subscription_schedule.{what}" for what in ("created", "updated", "released", "canceled", "completed", "aborted")),
+    *(type_ for type_ in _WATCHED if not type_.endswith(".")),
 )
-"""The types of events that an endpoint should receive."""
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -67,6 +70,13 @@ class EventDetail(Event):
     payload: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """How many events were deleted, with their bodies."""
+
+    events: int
+
+
 # Receiving
 
 
@@ -77,31 +87,53 @@ def request_refresh(session: Session, targets: list[store.Target], livemode: boo
     return requested
 
 
-def receive(session: Session, event: dict[str, Any], body: bytes) -> str:
-    """Store a verified delivery, request a refresh of its objects, and wake a worker; return the event's status.
+def read(event: dict[str, Any], body: bytes) -> Delivery:
+    """Return what is saved of a verified event; raises DeliveryRefused if its id, type or date is malformed.
 
-    Only which object changed is taken from the event. Raises DeliveryRefused if its id, type or date is malformed.
+    Only which object changed is taken from it.
     """
     event_id, type_ = _word(event.get("id")), _word(event.get("type"))
-    livemode = event.get("livemode") is True
     targets, error = _targets(event, type_)
-    status = "dead" if error else "received" if targets else "ignored"
+    created = _instant(event.get("created"))
+    return Delivery(event_id, type_, event.get("livemode") is True, created, targets, error, body)
+
+
+def receive(database: Database, deliveries: Sequence[Delivery], *, notify: bool = True) -> None:
+    """Store deliveries in one transaction, request a refresh of their objects, and wake workers, at once or soon."""
+    try:
+        woken = store.receive(database, deliveries)
+    except DatabaseFault as fault:
+        if fault.facts["state"] != store.UNDEFINED:
+            raise
+        with database.session() as session:
+            for delivery in deliveries:
+                _receive_alone(session, delivery)
+    else:
+        if woken and notify:
+            queue.notify_stripe(database)
+
+
+def note_secrets(session: Session, secrets: Sequence[Secret]) -> None:
+    """Note which secrets a listener knows, and forget those that none has known or used for a day."""
+    if functions.is_there(session, store.NOTE_SECRETS):
+        store.note_secrets(session, {secret.label: secret.fingerprint for secret in secrets})
+
+
+def note_use(session: Session, label: str, api_version: str | None) -> None:
+    """Note that a secret signed a delivery, with the API version of its snapshot."""
+    if functions.is_there(session, store.NOTE_SECRETS):
+        store.note_use(session, label, api_version)
+
+
+def _receive_alone(session: Session, delivery: Delivery) -> None:
+    """Store a delivery in the schema of the previous release."""
     requested: dict[str, int] = {}
-    if targets and store.event_status(session, event_id) in (None, "received", "parked", "dead"):
-        requested = request_refresh(session, targets, livemode)
-    target = targets[0][1] if targets else None
-    return store.save_event(
-        session,
-        body,
-        id=event_id,
-        type=type_,
-        object_id=target,
-        livemode=livemode,
-        created_at=_instant(event.get("created")),
-        status=status,
-        want=requested.get(target) if target else None,
-        error=error,
-    )
+    status = "dead" if delivery.error else "received" if delivery.targets else "ignored"
+    if delivery.targets and store.event_status(session, delivery.id) in (None, "received", "parked", "dead"):
+        requested = request_refresh(session, list(delivery.targets), delivery.livemode)
+    target = delivery.targets[0][1] if delivery.targets else None
+    want = requested.get(target) if target else None
+    store.save_event(session, delivery, status=status, object_id=target, want=want)
 
 
 def targets_of(event: dict[str, Any]) -> list[store.Target]:
@@ -169,6 +201,35 @@ def retry(session: Session, event_ids: Sequence[str]) -> tuple[list[Event], bool
     return [
         _event(store.requeue_event(session, event_id, requested[id_])) for event_id, (_, id_) in targets.items()
     ], True
+
+
+FAILED = ("dead", "parked")
+SETTLED = ("applied", "ignored", "foreign")
+BATCH = 5000
+
+
+def count(session: Session, statuses: Sequence[str], type_: str, before: datetime | None, maximum: int | None) -> int:
+    """Return how many such events there are; raises TooMany above the maximum."""
+    found = store.count_events(session, statuses, type_, before)
+    if maximum is not None and found > maximum:
+        raise TooMany(noun="event", count=found, maximum=maximum)
+    return found
+
+
+def requeue(
+    session: Session, statuses: Sequence[str], type_: str, before: datetime | None, maximum: int | None
+) -> tuple[list[Event], bool]:
+    """Request a refresh of the objects of all such events, and wake workers; raises TooMany above the maximum."""
+    found = count(session, statuses, type_, before, maximum)
+    events = store.requeue(session, statuses, type_, before, found)
+    queue.wake_stripe(session, sorted({event.object_id for event in events if event.object_id}))
+    return [_event(event) for event in events], bool(events)
+
+
+def prune_batch(session: Session, statuses: Sequence[str], type_: str, before: datetime) -> tuple[int, bool]:
+    """Delete a batch of events and their bodies; return how many, 0 if none is left."""
+    pruned = store.prune_events(session, statuses, type_, before, BATCH)
+    return pruned, pruned > 0
 
 
 def _target(session: Session, event_id: str) -> store.Target:

@@ -94,8 +94,9 @@ def tags(installation: str, **more: str) -> "Tags":
 def targets(kind: str, found: "Object") -> "list[Target]":
     """Return the objects to fetch when this object has changed; raises LookupError or TypeError."""
     if kind == "invoice":
-        details = (found["parent"] or {}).get("subscription_details") or {}
-        ids = {"subscription": details.get("subscription")}
+        # API versions before 2025-03-31 name it in the invoice itself.
+        details = (found["parent"] or {}).get("subscription_details") or {} if "parent" in found else found
+        ids = {"subscription": details["subscription"] if details else None}
     elif kind == "checkout.session":
         ids = {"subscription": found["subscription"], "customer": found["customer"]}
     elif kind == "subscription_schedule":

@@ -136,7 +136,7 @@ def _at_stripe(context: BillingContext, chosen: SyncScope) -> Iterable[Object]:
 def _changed(context: BillingContext, since: int) -> Iterator[Object]:
     """Yield the present state of subscriptions that events since a time speak of, each once."""
     known: set[str] = set()
-    for event in context.stripe.events(inbox.EVENTS, since):
+    for event in context.stripe.events(inbox.DELIVERED, since):
         for kind, id_ in inbox.targets_of(event):
             if kind == "subscription" and id_ not in known:
                 known.add(id_)

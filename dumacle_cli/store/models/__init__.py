@@ -36,6 +36,15 @@ if TYPE_CHECKING:
         ProviderDefault as ProviderDefault,
     )
     from dumacle_cli.store.models.quotas import (
+        Entitlement as Entitlement,
+    )
+    from dumacle_cli.store.models.quotas import (
+        OwnLimit as OwnLimit,
+    )
+    from dumacle_cli.store.models.quotas import (
+        PlanLimit as PlanLimit,
+    )
+    from dumacle_cli.store.models.quotas import (
         QuotaAnchor as QuotaAnchor,
     )
     from dumacle_cli.store.models.quotas import (
@@ -70,6 +79,9 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models.webhooks import (
         StripePayload as StripePayload,
     )
+    from dumacle_cli.store.models.webhooks import (
+        WebhookSecret as WebhookSecret,
+    )
 
 _MODULES = {
     "base": ("SCHEMA", "Base"),
@@ -80,11 +92,21 @@ _MODULES = {
     "operations": ("Acting", "Audit", "Operation"),
     "plans": ("Customer", "Plan", "PlanPrice", "Subscription"),
     "pods": ("Credential", "Pod", "PodGrant", "Probe", "ProviderDefault"),
-    "quotas": ("QuotaAnchor", "QuotaClosing", "QuotaCounter", "QuotaEntry", "QuotaGrant", "QuotaLimit"),
+    "quotas": (
+        "Entitlement",
+        "OwnLimit",
+        "PlanLimit",
+        "QuotaAnchor",
+        "QuotaClosing",
+        "QuotaCounter",
+        "QuotaEntry",
+        "QuotaGrant",
+        "QuotaLimit",
+    ),
     "runs": ("Lease", "Run"),
     "transcodes": ("Rendition", "Transcode", "Unit"),
     "users": ("Installation", "Login", "User"),
-    "webhooks": ("StripeEvent", "StripeObject", "StripePayload"),
+    "webhooks": ("StripeEvent", "StripeObject", "StripePayload", "WebhookSecret"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

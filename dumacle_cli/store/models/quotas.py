@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dumacle_cli.store.models import plans, users  # noqa: F401 - foreign keys refer to them
@@ -98,9 +98,12 @@ class QuotaEntry(Base):
     delta: Mapped[int]
     occurred_at: Mapped[datetime]
 
+    # Not an attribute, so that statements leave it out: the schema of the release before has no such column.
+    __mapper_args__ = {"exclude_properties": ["reason"]}  # noqa: RUF012 - its type is the base class's
     __table_args__ = (
+        Column("reason", Text),
         times("period_start", "occurred_at"),
-        texts(id=1024),
+        texts(id=1024, reason=8 * KIB),
         one_of("metric", METRICS),
         Index(None, "user_id", "metric", "period_start"),
         Index(None, "occurred_at"),
@@ -125,4 +128,58 @@ class QuotaClosing(Base):
         times("period_start", "period_end", "closed_at"),
         one_of("metric", METRICS),
         Index(None, "closed_at"),
+    )
+
+
+class Entitlement(Base):
+    """A plan that a user was entitled to, from `valid_from` until `valid_until`; null: still. Kept by a trigger."""
+
+    __tablename__ = "entitlements"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True)
+    valid_until: Mapped[datetime | None]
+    plan_id: Mapped[int] = mapped_column(ForeignKey("app.plans.id", ondelete="RESTRICT"), index=True)
+
+    __table_args__ = (
+        times("valid_from", "valid_until"),
+        CheckConstraint("valid_from < valid_until", name="valid"),
+        Index("uq_entitlements_valid", "user_id", unique=True, postgresql_where=text("valid_until IS NULL")),
+    )
+
+
+class PlanLimit(Base):
+    """The monthly limits that a plan had; null is unlimited. Kept by a trigger."""
+
+    __tablename__ = "plan_limits"
+
+    plan_id: Mapped[int] = mapped_column(ForeignKey("app.plans.id", ondelete="CASCADE"), primary_key=True)
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True)
+    valid_until: Mapped[datetime | None]
+    upload_limit: Mapped[int | None]
+    transcode_limit: Mapped[int | None]
+
+    __table_args__ = (
+        times("valid_from", "valid_until"),
+        CheckConstraint("valid_from < valid_until", name="valid"),
+        Index("uq_plan_limits_valid", "plan_id", unique=True, postgresql_where=text("valid_until IS NULL")),
+    )
+
+
+class OwnLimit(Base):
+    """A limit that a user had instead of their plan's; null is unlimited. Kept by a trigger."""
+
+    __tablename__ = "own_limits"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("app.users.id", ondelete="CASCADE"), primary_key=True)
+    metric: Mapped[str] = mapped_column(primary_key=True)
+    valid_from: Mapped[datetime] = mapped_column(primary_key=True)
+    valid_until: Mapped[datetime | None]
+    limit: Mapped[int | None]
+
+    __table_args__ = (
+        times("valid_from", "valid_until"),
+        one_of("metric", METRICS),
+        CheckConstraint("valid_from < valid_until", name="valid"),
+        Index("uq_own_limits_valid", "user_id", "metric", unique=True, postgresql_where=text("valid_until IS NULL")),
     )

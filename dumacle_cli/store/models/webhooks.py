@@ -94,3 +94,20 @@ class StripeObject(Base):
         {"postgresql_with": {"fillfactor": "80"}},
     )
     __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - as SQLAlchemy declares it
+
+
+class WebhookSecret(Base):
+    """A signing secret that listeners know, by its label, and the last delivery that it signed.
+
+    `api_version` is that of its endpoint's snapshots. The secret itself is in no table.
+    """
+
+    __tablename__ = "webhook_secrets"
+
+    label: Mapped[Sorted] = mapped_column(primary_key=True)
+    fingerprint: Mapped[str]
+    loaded_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    api_version: Mapped[str | None]
+
+    __table_args__ = (times("loaded_at", "used_at"), texts(label=64, fingerprint=8, api_version=64))

@@ -299,10 +299,13 @@ BEGIN ATOMIC
         ('acting', 'machine state: the role of a transaction, until it ends'),
         ('audit', 'it is the audit log; nobody may change it'),
         ('copies', 'machine state: where the bytes of a version are, checked again at the providers'),
+        ('entitlements', 'a history of its own: the changes of subscriptions are audited'),
         ('findings', 'machine state: what is wrong with billing, until it is put right'),
         ('leases', 'machine state: capacity that a run holds for minutes'),
         ('operations', 'a log of its own: each mutation with its login'),
         ('outages', 'machine state: a provider of a pod that did not answer, until it does'),
+        ('own_limits', 'a history of its own: the changes of quota_limits are audited'),
+        ('plan_limits', 'a history of its own: the changes of plans are audited'),
         ('quota_closings', 'a ledger of its own: written once a period'),
         ('quota_counters', 'a ledger of its own: the checks recompute it from the rows'),
         ('quota_entries', 'a ledger of its own: one row per consumption, by its idempotency key'),
@@ -312,6 +315,7 @@ BEGIN ATOMIC
         ('stripe_events', 'machine state: what Stripe delivered; its effects are audited'),
         ('stripe_objects', 'machine state: what is to be fetched from Stripe'),
         ('stripe_payloads', 'machine state: what Stripe delivered, word for word'),
+        ('webhook_secrets', 'machine state: which secrets the listeners know, and when each signed last'),
         ('units', 'machine state: work under a lease; the transcode and its renditions are audited');
 END;
 

@@ -33,7 +33,8 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['pod_grants', 'customers', 'subscriptions', 'quota_anchors', 'quota_limits', 'quota_grants',
-                                'quota_counters', 'quota_entries', 'quota_closings', 'leases', 'findings'] LOOP
+                                'quota_counters', 'quota_entries', 'quota_closings', 'entitlements', 'own_limits',
+                                'leases', 'findings'] LOOP
         EXECUTE format('CREATE POLICY own ON app.%I USING ((SELECT app.sees_all()) OR user_id = (SELECT app.actor()))', name);
     END LOOP;
     FOREACH name IN ARRAY ARRAY['files', 'runs'] LOOP
@@ -45,10 +46,10 @@ BEGIN
     END LOOP;
     -- What belongs to the installation, not to a user.
     FOREACH name IN ARRAY ARRAY['provider_defaults', 'billing_accounts', 'stripe_events', 'stripe_payloads',
-                                'stripe_objects'] LOOP
+                                'stripe_objects', 'webhook_secrets'] LOOP
         EXECUTE format('CREATE POLICY staff ON app.%I USING ((SELECT app.sees_all()))', name);
     END LOOP;
-    FOREACH name IN ARRAY ARRAY['plans', 'plan_prices', 'schema_version'] LOOP
+    FOREACH name IN ARRAY ARRAY['plans', 'plan_prices', 'plan_limits', 'schema_version'] LOOP
         EXECUTE format('CREATE POLICY everybody ON app.%I USING ((SELECT app.actor_role()) IS NOT NULL)', name);
     END LOOP;
 END $$;

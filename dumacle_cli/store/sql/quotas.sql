@@ -57,9 +57,19 @@ BEGIN ATOMIC
     ) AS placed;
 END;
 
--- A new anchor ends the period that it falls into, so that closing finds it by its end.
+-- Whether the period that a new anchor begins goes on where the one it cuts ended, so that moving the anchor is no reset:
+-- neither the old anchor nor the new one has a period that begins there.
+CREATE OR REPLACE FUNCTION app.quota_goes_on(p_old timestamptz, p_new timestamptz, p_at timestamptz) RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+RETURN app.quota_period_start(p_new, p_at) < p_at AND app.quota_period_start(p_old, p_at) < p_at;
+
+-- A new anchor ends the period that it falls into, so that closing finds it by its end. What was granted for that
+-- period is granted for the next one, too, if its usage carries on. What it took over itself is written down, because
+-- the next one takes over what is written.
 CREATE OR REPLACE FUNCTION app.cut_quota_periods() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    before timestamptz := NEW.effective_from - interval '1 microsecond';
 BEGIN
     IF EXISTS (SELECT FROM app.quota_counters
                WHERE user_id = NEW.user_id AND metric <> 'storage' AND period_start > NEW.effective_from) THEN
@@ -70,6 +80,16 @@ BEGIN
                           ELSE app.quota_period_end(NEW.anchor, NEW.effective_from) END
     WHERE user_id = NEW.user_id AND metric <> 'storage' AND closed_at IS NULL
         AND period_start <= NEW.effective_from AND period_end > NEW.effective_from;
+    PERFORM app.open_quota_counter(NEW.user_id, metric, before)
+    FROM unnest(ARRAY['upload', 'transcode']) AS metric
+    CROSS JOIN LATERAL app.quota_window(NEW.user_id, metric, before) AS cut
+    WHERE app.quota_inherited(NEW.user_id, metric, cut.period_start) > 0;
+    INSERT INTO app.quota_grants (user_id, metric, period_start, amount, reason)
+    SELECT extra.user_id, extra.metric, NEW.effective_from, extra.amount, extra.reason
+    FROM app.quota_grants AS extra
+    WHERE extra.user_id = NEW.user_id
+        AND extra.period_start = (app.quota_window(NEW.user_id, extra.metric, before)).period_start
+        AND app.quota_goes_on(app.quota_anchor(NEW.user_id, before), NEW.anchor, NEW.effective_from);
     RETURN NULL;
 END $$;
 
@@ -84,8 +104,7 @@ RETURN coalesce(
      FROM app.quota_anchors AS new
      JOIN app.quota_counters AS cut ON cut.user_id = new.user_id AND cut.metric = p_metric AND cut.period_end = p_start
      WHERE new.user_id = p_user AND new.effective_from = p_start
-         AND app.quota_period_start(new.anchor, p_start) < p_start
-         AND app.quota_period_end(app.quota_anchor(p_user, cut.period_start), cut.period_start) > p_start),
+         AND app.quota_goes_on(app.quota_anchor(p_user, cut.period_start), new.anchor, p_start)),
     0
 );
 
@@ -184,4 +203,28 @@ BEGIN
         WHERE c.user_id = p_user AND c.metric = p_metric AND c.period_start = counter.period_start;
         in_use := in_use + p_delta;
     END IF;
+END $$;
+
+-- Correct what a user used of a monthly quota in the present period, once per key, and keep the reason in the ledger;
+-- a negative amount gives back. Usage cannot become negative.
+CREATE OR REPLACE FUNCTION app.adjust_quota(
+    p_key text, p_user bigint, p_metric text, p_delta bigint, p_reason text
+) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    counter app.quota_counters;
+BEGIN
+    PERFORM app.act();
+    IF p_metric NOT IN ('upload', 'transcode') THEN
+        RAISE EXCEPTION 'only monthly usage can be adjusted' USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+    counter := app.open_quota_counter(p_user, p_metric, now());
+    IF counter.used + p_delta < 0 THEN
+        RAISE EXCEPTION 'less was used than is given back' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    INSERT INTO app.quota_entries (id, user_id, metric, period_start, delta, occurred_at, reason)
+    VALUES (p_key, p_user, p_metric, counter.period_start, p_delta, now(), p_reason);
+    UPDATE app.quota_counters AS c SET used = c.used + p_delta
+    WHERE c.user_id = p_user AND c.metric = p_metric AND c.period_start = counter.period_start;
+    RETURN counter.used + p_delta;
 END $$;
