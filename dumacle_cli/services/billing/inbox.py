@@ -30,6 +30,7 @@ _WATCHED = {
 }
 EVENTS = (
     *(f"customer.subscription.{name}" for name in ("created", "updated", "deleted", "paused", "resumed")),
+    *(f"subscription_schedule.{name}" for name in ("updated", "released", "canceled")),
     *("customer.deleted", "checkout.session.completed", "checkout.session.async_payment_succeeded"),
     *("invoice.paid", "invoice.payment_failed"),
 )
