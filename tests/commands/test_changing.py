@@ -75,7 +75,7 @@ def test_two_plans_in_one_subscription_are_a_finding_and_not_changed(
     id_ = subscribed["stripe_id"]
     stripe_double.add_item(id_, price_of(stripe_double, "pro"))
     told = sell("plans", "sync", *JSON, expect=3)
-    assert f"{id_} of {ADA} has 2 items that are plans" in told.err
+    assert f"{id_} of user {sell('users', 'show', ADA, *JSON).data['id']} has 2 items that are plans" in told.err
     assert shown(sell)["plan"] == "pro"
     sell("plans", "create", "max", "--price", "99", "--storage", "1GiB", "--upload", "1GiB")
     sell("plans", "push", "max")
@@ -279,6 +279,13 @@ def test_change_to_the_free_plan_ends_the_paid_one(sell: Run, subscribed: Any, s
     stripe_double.advance(days=32)
     sell("plans", "sync")
     assert shown(sell)["plan"] == "free"
+
+
+def test_a_price_that_was_not_pushed_is_not_changed_to(sell: Run, subscribed: Any) -> None:
+    sell("plans", "update", "pro", "--price", "39.99", "--currency", "EUR")
+    refused = sell("plans", "change", ADA, "pro", *JSON, expect=7).error
+    assert refused["message"] == "plan pro costs 39.99 EUR a month, and Stripe sells it for 29.99 EUR a month"
+    assert refused["fix"] == "dumacle plans push pro"
 
 
 def test_a_plan_that_costs_something_and_is_not_sold_is_not_changed_to(sell: Run, subscribed: Any) -> None:

@@ -163,6 +163,15 @@ def test_who_loses_access_and_is_charged_is_a_finding(
     assert sell("plans", "sync").err == ""
 
 
+@pytest.mark.parametrize(("act", "back"), [("disable", "enable"), ("delete", "restore")])
+def test_who_gets_access_back_is_no_finding_any_more(sell: Run, subscribed: Any, act: str, back: str) -> None:
+    who = str(user_id(sell))
+    sell("users", act, who)
+    assert [each["kind"] for each in sell("users", "show", who, *JSON).data["findings"]] == ["inactive-user"]
+    sell("users", back, who)
+    assert sell("users", "show", who, *JSON).data["findings"] == []
+
+
 def test_what_is_not_known_here_yet_is_told_as_well(sell: Run, stripe_double: StripeDouble) -> None:
     sell(*CHECKOUT, "pro", "--checkout")
     (page,) = open_pages(stripe_double)

@@ -34,8 +34,7 @@ _WATCHED = {
 # What an endpoint at Stripe delivers. Without `invoice.created`: Stripe delays invoices while its endpoint is down.
 DELIVERED = (
     *(f"customer.subscription.{what}" for what in ("created", "updated", "deleted", "paused", "resumed")),
-    *(f"subscription_schedule.{what}" for what in ("created", "updated", "released")),
-    *(f"subscription_schedule.{what}" for what in ("canceled", "completed", "aborted")),
+    *(f"subscription_schedule.{what}" for what in ("updated", "released", "canceled")),
     *(type_ for type_ in _WATCHED if not type_.endswith(".")),
 )
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
