@@ -42,7 +42,11 @@ def lease(session: Session, here: Any) -> Any:
 
 
 def one_live_subscription(session: Session, here: Any) -> bool:
-    mine = select(models.Plan.name).join(models.Subscription).where(models.Subscription.user_id == here.eve)
+    mine = (
+        select(models.Plan.name)
+        .join(models.Subscription, models.Subscription.plan_id == models.Plan.id)
+        .where(models.Subscription.user_id == here.eve)
+    )
     return session.scalars(mine.where(models.Subscription.ended_at.is_(None))).all() == ["pro"]
 
 
