@@ -207,7 +207,10 @@ NOT_PERSONAL = {
     "credentials": {"provider", "endpoint", "region", "key_id"},
     "plans": {"name", "description", "currency", "interval", "stripe_product_id", "stripe_price_id", "lookup_key"},
     "customers": {"stripe_customer_id"},
-    "subscriptions": {"status", "stripe_subscription_id", "stripe_customer_id"},
+    "subscriptions": {
+        *("status", "stripe_subscription_id", "stripe_customer_id"),
+        *("pause_collection", "unknown_status", "stripe_schedule_id"),
+    },
     "quota_limits": {"metric"},
     "quota_grants": {"metric"},
     "files": {"upload_status", "content_type"},
