@@ -209,7 +209,10 @@ NOT_PERSONAL = {
     "plan_prices": {"price_id", "currency", "interval"},
     "billing_accounts": {"account"},
     "customers": {"stripe_customer_id"},
-    "subscriptions": {"status", "stripe_subscription_id", "stripe_customer_id"},
+    "subscriptions": {
+        *("status", "stripe_subscription_id", "stripe_customer_id"),
+        *("pause_collection", "unknown_status", "stripe_schedule_id"),
+    },
     "quota_limits": {"metric"},
     "quota_grants": {"metric"},
     "files": {"upload_status", "content_type"},
