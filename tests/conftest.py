@@ -321,7 +321,7 @@ def seeded(
     with database.session() as session:
         seed.move(session, seeded_template, object_store)
         stripe_double.plant_endpoint(session)
-    seed.bill(stripe_double)
+        seed.bill(session, stripe_double)
     key_source = f"file:{here / 'dumacle.key'}"
     environment(DUMACLE_ADMIN_DATABASE_URL=embedded.admin_url, DUMACLE_KEY_SOURCE=key_source, **stripe_double.settings)
     return run

@@ -18,6 +18,7 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.services import credentials
 from dumacle_cli.services.seed import PLANS
+from dumacle_cli.store import accounts
 from dumacle_cli.store.models import (
     Customer,
     File,
@@ -86,8 +87,9 @@ def move(session: Session, template: Template, store: ObjectStore) -> None:
         session.execute(text("UPDATE app.versions SET upload_id = :id WHERE key = :key"), {"id": upload_id, "key": key})
 
 
-def bill(stripe: "StripeDouble") -> None:
-    """Put the customer of the disabled user at Stripe, with an invoice that they paid."""
+def bill(session: Session, stripe: "StripeDouble") -> None:
+    """Sell at this account of Stripe, and put the customer of the disabled user there, with an invoice they paid."""
+    accounts.bind(session, stripe.account.id, stripe.account.livemode)
     stripe.account.make("customer", id="cus_1", email="eve@example.com")
     paid = {"status": "paid", "total": 999, "amount_paid": 999, "currency": "eur"}
     stripe.account.make("invoice", id="in_1", customer="cus_1", parent=None, **paid)

@@ -289,7 +289,7 @@ ENDPOINT = {
 def test_doctor_looks_at_the_endpoint(
     sell: Run, stripe_double: StripeDouble, endpoint: dict[str, Any], said: str
 ) -> None:
-    stripe_double.account.endpoints.append(ENDPOINT | {"enabled_events": list(inbox.EVENTS)} | endpoint)
+    stripe_double.account.make("webhook_endpoint", **(ENDPOINT | {"enabled_events": list(inbox.DELIVERED)} | endpoint))
     for command in (("doctor",), ("plans", "doctor")):
         told = [each for each in sell(*command, *JSON).data if each["check"] == "stripe endpoint"]
         assert said in told[0]["finding"]

@@ -58,7 +58,6 @@ class Account:
         number = next(ACCOUNTS)
         self.id = f"acct_{number:06d}"
         self.livemode = False
-        self.endpoints: list[Object] = []
         self.objects: dict[str, Object] = {}
         self.queue: list[Object] = []
         self.ordered: dict[str, tuple[Object, dict[str, str]]] = {}

@@ -530,17 +530,12 @@ def _invoice(account: Account, found: str) -> Object:
     return account.find("invoice", found)
 
 
-# The account, and its webhook endpoints
+# The account
 
 
 @on("GET", "/v1/account")
 def _account(account: Account) -> Object:
     return {"id": account.id, "object": "account", "type": "standard"}
-
-
-@on("GET", "/v1/webhook_endpoints", *PAGED)
-def _endpoints(account: Account, **page: str) -> Object:
-    return _listed(account.endpoints, "/v1/webhook_endpoints", **page)
 
 
 # Events
