@@ -164,6 +164,7 @@ def _signed(typed: str, parse: Callable[[str, str], int], name: str) -> int:
     columns=("user", "metric", "period_start", "used", "booked"),
     empty="every counter agrees with the ledger",
     example="dumacle quotas verify",
+    role="enduser",
 )
 def verify(
     context: Context,

@@ -21,7 +21,7 @@ app = CommandGroup("plans")
 EVENT_DAYS = 30
 
 
-@app.acts_outside("sync", example="dumacle plans sync", cron=True, role="superadmin")
+@app.acts_outside("sync", example="dumacle plans sync", cron=True)
 def sync(
     context: Context,
     user: Annotated[str, typer.Option("--user", metavar="USER", help="Only this user: e-mail address or id.")] = "",
