@@ -262,9 +262,7 @@ class StripeAccount:
     @property
     def api_version(self) -> str:
         """The API version of all requests, and of the endpoints that are created."""
-        import stripe
-
-        return stripe.api_version or ""
+        return api_version()
 
     def endpoints(self) -> list[Object]:
         """Return the webhook endpoints of the account, the newest first."""
@@ -303,6 +301,13 @@ class StripeAccount:
         with _translated():
             listed = self._api.subscriptions.list(only)
             yield from map(_plain, listed.auto_paging_iter())
+
+
+def api_version() -> str:
+    """Return the API version that this release was made for."""
+    import stripe
+
+    return stripe.api_version or ""
 
 
 def _plain(found: "StripeObject") -> Object:
