@@ -255,9 +255,7 @@ class StripeAccount(BillingRequests):
     @property
     def api_version(self) -> str:
         """The API version of all requests, and of the endpoints that are created."""
-        import stripe
-
-        return stripe.api_version or ""
+        return api_version()
 
     def create_endpoint(self, url: str, events: Sequence[str], metadata: Tags, operation: str) -> Object:
         """Create a webhook endpoint; only this answer has its `secret`."""
@@ -297,6 +295,13 @@ def _http_client(account: StripeAccount, proxy: str) -> "RequestsClient":
             return answer
 
     return Paced(timeout=(CONNECT_S, ANSWER_S), proxy={"http": proxy, "https": proxy})
+
+
+def api_version() -> str:
+    """Return the API version that this release was made for."""
+    import stripe
+
+    return stripe.api_version or ""
 
 
 def _plain(found: "StripeObject") -> Object:

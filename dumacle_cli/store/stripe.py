@@ -87,7 +87,9 @@ def note_secrets(session: Session, fingerprints: Mapping[str, str]) -> None:
 
 
 def webhook_secrets(session: Session) -> list[WebhookSecret]:
-    """Return the secrets that listeners know, by label."""
+    """Return the secrets that listeners know, by label; none to who may not see them, or in the previous schema."""
+    if not session.scalar(_SEES_SECRETS):
+        return []
     return list(session.scalars(select(WebhookSecret).order_by(WebhookSecret.label)))
 
 
@@ -182,6 +184,7 @@ def requeue_event(session: Session, event_id: str, want: int) -> StripeEvent:
     return session.scalars(statement, execution_options={"populate_existing": True}).one()
 
 
+_SEES_SECRETS = text("SELECT has_table_privilege(to_regclass('app.webhook_secrets'), 'SELECT')")
 _RECEIVE = """
     SELECT app.receive_deliveries(
         %(ids)s::text[], %(types)s::text[], %(livemodes)s::boolean[], %(created)s::timestamptz[], %(errors)s::text[],

@@ -97,3 +97,12 @@ def test_check_tells_what_is_wrong(run: Run, account: StripeDouble, database: Da
     assert "2020-08-27" in told[3][1]
     found["status"] = "disabled"
     assert findings(run(*ENDPOINT, "check", *JSON, expect=1).data)[0] == ("failed", "Stripe delivers nothing to it")
+
+
+def test_doctor_tells_of_an_older_api_version(run: Run, database: Database) -> None:
+    know(database, "whsec_1", "first")
+    with database.session() as session:
+        inbox.note_use(session, "first", "2020-08-27")
+    told = {row["check"]: row for row in run("doctor", *JSON).data}["webhook secret first"]
+    assert (told["status"], "of API version 2020-08-27" in told["finding"]) == ("warning", True)
+    assert told["fix"] == "dumacle webhooks endpoint rotate"

@@ -7,7 +7,7 @@ new one delivers nothing until a listener knows its secret. It is recognised by 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy.orm import Session
 
@@ -48,7 +48,7 @@ class Finding:
     """What is wrong with an endpoint or a secret, or `ok`, and the fix."""
 
     subject: str
-    status: str
+    status: Literal["ok", "warning", "failed"]
     finding: str
     fix: str
 
@@ -148,7 +148,7 @@ def _of_secret(secret: "WebhookSecret", api_version: str) -> Finding:
 def _of_endpoint(found: "Object", known: "Sequence[WebhookSecret]", api_version: str) -> list[Finding]:
     shown, subject = _shown(found, known), f"endpoint {found['id']}"
     missing = sorted(set(DELIVERED) - set(found["enabled_events"])) if "*" not in found["enabled_events"] else []
-    wrong = []
+    wrong: list[tuple[Literal["warning", "failed"], str, str]] = []
     if shown.status == "disabled":
         wrong.append(("failed", "Stripe delivers nothing to it", "enable it at Stripe"))
     elif shown.status == "waiting":
@@ -167,7 +167,7 @@ def _of_endpoint(found: "Object", known: "Sequence[WebhookSecret]", api_version:
 
 
 def known(session: Session) -> "list[WebhookSecret]":
-    """Return the secrets that listeners know, by label."""
+    """Return the secrets that listeners know, by label; none to who may not see them."""
     return store.webhook_secrets(session)
 
 

@@ -5,32 +5,35 @@
 CREATE OR REPLACE FUNCTION app.record_entitlements() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
+    users bigint[] := ARRAY(SELECT DISTINCT user_id FROM touched);
     over app.entitlements[];
 BEGIN
-    over := ARRAY(
-        SELECT e FROM app.entitlements AS e
-        WHERE e.valid_until IS NULL AND e.user_id IN (SELECT user_id FROM touched) AND NOT EXISTS (
+    -- EXECUTE plans for the number of users, which may be one or a whole import.
+    EXECUTE $query$
+        SELECT array_agg(e) FROM app.entitlements AS e
+        WHERE e.valid_until IS NULL AND e.user_id = ANY ($1) AND NOT EXISTS (
             SELECT FROM app.subscriptions AS s
             WHERE s.user_id = e.user_id AND s.plan_id = e.plan_id AND s.ended_at IS NULL
                 AND s.status IN ('active', 'trialing', 'past_due'))
-    );
+    $query$ INTO over USING users;
     DELETE FROM app.entitlements AS e USING unnest(over) AS o
     WHERE e.user_id = o.user_id AND e.valid_from = o.valid_from AND e.valid_from >= now();
     UPDATE app.entitlements AS e
     SET valid_until = coalesce(
-        (SELECT max(t.ended_at) FROM touched AS t
-         WHERE t.user_id = e.user_id AND t.plan_id = e.plan_id AND t.ended_at > e.valid_from AND t.ended_at < now()),
+        (SELECT max(s.ended_at) FROM app.subscriptions AS s
+         WHERE s.user_id = e.user_id AND s.plan_id = e.plan_id AND s.ended_at > e.valid_from AND s.ended_at < now()),
         now())
     FROM unnest(over) AS o WHERE e.user_id = o.user_id AND e.valid_from = o.valid_from;
     -- The first one began with its subscription; later ones begin when they are learned of, so that none overlap.
-    INSERT INTO app.entitlements (user_id, plan_id, valid_from)
-    SELECT s.user_id, s.plan_id,
-        CASE WHEN EXISTS (SELECT FROM app.entitlements AS e WHERE e.user_id = s.user_id) THEN now()
-             ELSE least(s.started_at, now()) END
-    FROM app.subscriptions AS s
-    WHERE s.user_id IN (SELECT user_id FROM touched) AND s.ended_at IS NULL
-        AND s.status IN ('active', 'trialing', 'past_due')
-        AND NOT EXISTS (SELECT FROM app.entitlements AS e WHERE e.user_id = s.user_id AND e.valid_until IS NULL);
+    EXECUTE $query$
+        INSERT INTO app.entitlements (user_id, plan_id, valid_from)
+        SELECT s.user_id, s.plan_id,
+            CASE WHEN EXISTS (SELECT FROM app.entitlements AS e WHERE e.user_id = s.user_id) THEN now()
+                 ELSE least(s.started_at, now()) END
+        FROM app.subscriptions AS s
+        WHERE s.user_id = ANY ($1) AND s.ended_at IS NULL AND s.status IN ('active', 'trialing', 'past_due')
+            AND NOT EXISTS (SELECT FROM app.entitlements AS e WHERE e.user_id = s.user_id AND e.valid_until IS NULL)
+    $query$ USING users;
     RETURN NULL;
 END $$;
 
