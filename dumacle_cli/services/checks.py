@@ -197,7 +197,7 @@ def webhooks(connection: "Connection", api_version: Callable[[], str]) -> list[C
     from dumacle_cli.services.billing import endpoints
 
     with Session(connection) as session:
-        known = endpoints.known(session)
+        known = endpoints.visible(session)
         found = endpoints.secrets(known, api_version()) if known else []
     return [Check(f"webhook {each.subject}", each.status, each.finding, each.fix) for each in found]
 

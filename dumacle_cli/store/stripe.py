@@ -86,10 +86,13 @@ def note_secrets(session: Session, fingerprints: Mapping[str, str]) -> None:
     session.execute(text("SELECT app.note_webhook_secrets(:labels, :fingerprints)"), given)
 
 
+def sees_webhook_secrets(session: Session) -> bool:
+    """Return whether the login may read which secrets listeners know, in a schema that says so."""
+    return bool(session.scalar(_SEES_SECRETS))
+
+
 def webhook_secrets(session: Session) -> list[WebhookSecret]:
-    """Return the secrets that listeners know, by label; none to who may not see them, or in the previous schema."""
-    if not session.scalar(_SEES_SECRETS):
-        return []
+    """Return the secrets that listeners know, by label."""
     return list(session.scalars(select(WebhookSecret).order_by(WebhookSecret.label)))
 
 

@@ -167,8 +167,13 @@ def _of_endpoint(found: "Object", known: "Sequence[WebhookSecret]", api_version:
 
 
 def known(session: Session) -> "list[WebhookSecret]":
-    """Return the secrets that listeners know, by label; none to who may not see them."""
+    """Return the secrets that listeners know, by label; raises DatabaseForbidden."""
     return store.webhook_secrets(session)
+
+
+def visible(session: Session) -> "list[WebhookSecret]":
+    """Return the secrets that listeners know, by label; none to who may not see them, or in the previous schema."""
+    return store.webhook_secrets(session) if store.sees_webhook_secrets(session) else []
 
 
 def _shown(found: "Object", known: "Sequence[WebhookSecret]") -> Endpoint:
