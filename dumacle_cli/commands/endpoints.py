@@ -22,7 +22,6 @@ THEN = f"{KEEP}\nthe listener takes it over by itself; then: dumacle webhooks en
     "create",
     columns=COLUMNS,
     example="dumacle webhooks endpoint create https://dumacle.example.com/webhooks/stripe",
-    role="superadmin",
     takes_op_id=True,
 )
 def create(
@@ -44,7 +43,6 @@ def create(
     "check",
     columns=("subject", "status", "finding", "fix"),
     example="dumacle webhooks endpoint check",
-    role="superadmin",
 )
 def check(context: Context) -> Rows[endpoints.Finding]:
     """Check the endpoint at Stripe, the secrets that listeners know, and API versions; exit 1 if deliveries fail."""
@@ -59,7 +57,6 @@ def check(context: Context) -> Rows[endpoints.Finding]:
     "rotate",
     columns=COLUMNS,
     example="dumacle webhooks endpoint rotate",
-    role="superadmin",
     takes_op_id=True,
 )
 def rotate(
