@@ -63,6 +63,7 @@ def _configuration(context: Context) -> Check:
 def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
     """Check the database, and return the buckets that its pods use; raises NoDatabase."""
     from dumacle_cli.clients import stripe
+    from dumacle_cli.services.billing import diagnosis
     from dumacle_cli.store import catalog
 
     found = [checks.disk(context.data_dir)] if context.settings.embedded else []
@@ -71,7 +72,7 @@ def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
             found += [checks.server(connection), checks.clock(connection)]
             found.append(checks.schema(connection))
             found += [*checks.shared(connection), *checks.probes(connection), *checks.copies(connection)]
-            found += checks.webhooks(connection, stripe.api_version)
+            found += diagnosis.secrets(connection, stripe.api_version)
             return found, catalog.buckets(connection)
     except NoDatabase:
         raise

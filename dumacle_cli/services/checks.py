@@ -190,18 +190,6 @@ def copies(connection: "Connection") -> list[Check]:
         return [_copies(pod, store.state(session, pod), store.outages(session, pod.id)) for pod in pods]
 
 
-def webhooks(connection: "Connection", api_version: Callable[[], str]) -> list[Check]:
-    """Check the signing secrets that listeners know, and the API versions of what they signed."""
-    from sqlalchemy.orm import Session
-
-    from dumacle_cli.services.billing import endpoints
-
-    with Session(connection) as session:
-        known = endpoints.visible(session)
-        found = endpoints.secrets(known, api_version()) if known else []
-    return [Check(f"webhook {each.subject}", each.status, each.finding, each.fix) for each in found]
-
-
 def _copies(pod: "Pod", left: "State", outages: "Sequence[Row[Any]]") -> Check:
     found = [f"{row.provider} does not answer since {row.since:%Y-%m-%d %H:%M} UTC: {row.error}" for row in outages]
     if left.waiting and left.since:

@@ -157,5 +157,5 @@ def settle(world: World) -> None:
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(work) for _ in range(4)]:
             done.result()
-    result, errors = sync.sync(world.context(), sync.SyncScope(), dry_run=False)
-    assert (result.failed, errors) == (0, {})
+    result, left = sync.sync(world.context(), sync.SyncScope(), apply_differences=True, maximum=SUBSCRIPTIONS)
+    assert (result.failed, result.held, result.refused, left) == (0, 0, 0, [])

@@ -1,16 +1,18 @@
 """Checks of billing for `doctor`: what was found before, the key, the clock, the webhook endpoint, and differences."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from dumacle_cli.services.billing import BillingContext, binding, inbox, sync
+from sqlalchemy.orm import Session
+
+from dumacle_cli.services.billing import BillingContext, binding, endpoints, inbox, sync
 from dumacle_cli.services.billing import findings as found_before
 from dumacle_cli.services.checks import CLOCK_SECONDS, Check, CheckStatus, tried
 from dumacle_cli.store import findings
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
+    from sqlalchemy import Connection
 
     from dumacle_cli.clients.stripe import Object
 
@@ -21,7 +23,15 @@ ENDPOINT = "set the endpoint up as docs/deploy.md says"
 _STATUS: dict[str, CheckStatus] = {"error": "failed", "warning": "warning"}
 
 
-def stored(session: "Session") -> list[Check]:
+def secrets(connection: "Connection", api_version: Callable[[], str]) -> list[Check]:
+    """Check the signing secrets that listeners know, and the API versions of what they signed."""
+    with Session(connection) as session:
+        known = endpoints.visible(session)
+        found = endpoints.secrets(known, api_version()) if known else []
+    return [Check(f"webhook {each.subject}", each.status, each.finding, each.fix) for each in found]
+
+
+def stored(session: Session) -> list[Check]:
     """Return what was found and is not put right yet, and the events that were given up or wait for a retry."""
     checks = [
         Check(
