@@ -100,7 +100,8 @@ def _tell_email(context: BillingContext, customer: "Object") -> None:
     with context.database.session(read_only=True) as session:
         user = store.moved_user(session, customer["id"])
     if user:
-        if (customer["email"], customer["name"] or "") != (user.email, user.name):
+        told = (customer["email"] or "").casefold(), customer["name"] or ""
+        if told != (user.email.casefold(), user.name):
             context.stripe.update_customer(customer["id"], user.email, user.name)
         with context.database.session() as session:
             store.save_told_email(session, user.id, user.email)
