@@ -98,7 +98,7 @@ def login(
 ) -> Result[LoggedIn]:
     """Log in with your own password; only a session, which expires, is kept."""
     url = _configured(context)
-    secret, bare = secrets.token_urlsafe(24), passwords.bare(url)
+    secret, bare = secrets.token_hex(24), passwords.bare(url)
     before = sessions.find(context.environ, bare)
     with _with_own_login(context, url, _old(context, url, password_file)) as session:
         opened = logins.open_session(session, secret, hours)

@@ -201,9 +201,9 @@ def read_secrets(folder: Path) -> Secrets | None:
 
 def ensure_secrets(folder: Path, account: Account) -> Secrets:
     """Return the secrets of a prepared data folder, generated at random and saved before a server uses them."""
-    found = read_secrets(folder) or Secrets(*(secrets.token_urlsafe(size) for size in (32, 32, 24, 32)))
+    found = read_secrets(folder) or Secrets(*(secrets.token_hex(size) for size in (32, 32, 24, 32)))
     if not found.login_password:
-        found = replace(found, login_password=secrets.token_urlsafe(32))
+        found = replace(found, login_password=secrets.token_hex(32))
         save_secrets(folder, found, account)
     return found
 

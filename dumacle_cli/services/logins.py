@@ -92,14 +92,14 @@ def grant(session: Session, reference: str, password: str | None) -> tuple[NewLo
     user = users.get(session, reference)
     if user.role == "service":
         raise Conflict(reason=f"{user.email} is a service", advice="dumacle users grant-login --service DUTY")
-    chosen = check_password(password) if password is not None else secrets.token_urlsafe(24)
+    chosen = check_password(password) if password is not None else secrets.token_hex(24)
     login = logins.grant_personal(session, user.id, chosen)
     return NewLogin(user.email, user.role, login, None, None if password else chosen), True
 
 
 def grant_service(session: Session, duty: Duty, password: str | None) -> tuple[NewLogin, bool]:
     """Create the login of a duty, or give it another password, generated if none is given; raises InvalidValue."""
-    chosen = check_password(password) if password is not None else secrets.token_urlsafe(24)
+    chosen = check_password(password) if password is not None else secrets.token_hex(24)
     login = logins.grant_service(session, duty, chosen)
     return NewLogin(service(duty), "service", login, duty, None if password else chosen), True
 

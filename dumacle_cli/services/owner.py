@@ -62,7 +62,7 @@ def bootstrap(place: Place, password_file: str, read_stdin: Callable[[], str]) -
 
 def _from_file(file: Path) -> tuple[str, bool]:
     """Read the password, or write a new one to disk before any server gets it."""
-    password = secrets.token_urlsafe(32)
+    password = secrets.token_hex(32)
     try:
         private.create(file, password + "\n")
     except FileExistsError:

@@ -62,5 +62,5 @@ def _add_plan(session: Session, name: str, facts: dict[str, int]) -> bool:
 def _login(session: Session, user_id: int) -> tuple[str, str | None]:
     if found := logins.personal(session, user_id):
         return found, None
-    password = secrets.token_urlsafe(24)
+    password = secrets.token_hex(24)
     return logins.grant_personal(session, user_id, password), password

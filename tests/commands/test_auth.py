@@ -1,6 +1,7 @@
 """`dumacle auth` and who may log in: real logins at a real server, seen from outside with plain connections."""
 
 import json
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -219,6 +220,14 @@ def _instant(connection: psycopg.Connection, query: str) -> datetime:
     row = connection.execute(query).fetchone()
     assert row
     return row[0]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("whose", [(ADA,), ("--service", "cron")], ids=["a person's", "a service's"])
+def test_a_generated_password_is_shown_as_it_is_typed(run: Run, whose: tuple[str, ...]) -> None:
+    run("users", "create", ADA)
+    shown = run("users", "grant-login", *whose).out
+    # A leading dash, as one of 64 would have, would be shown as an escape.
+    assert re.search(r"^password +[0-9a-f]{48}$", shown, re.MULTILINE)
 
 
 def test_only_a_personal_login_opens_sessions(root: Run, ada: Person, environment: Callable[..., None]) -> None:
