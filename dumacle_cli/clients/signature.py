@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for PUTs whose SHA-256 is known, as Amazon documents it for S3."""
+"""AWS Signature Version 4 for requests whose SHA-256 is known, as Amazon documents it for S3."""
 
 import hashlib
 import hmac
@@ -14,13 +14,13 @@ class Signer:
         self._location, self._host = location, host
         self._keys: dict[str, bytes] = {}
 
-    def headers(self, path: str, query: str, sha256: str, content_type: str = "") -> str:
-        """Return the header lines that sign a PUT of these bytes; path and query as they are sent, SHA-256 in hex."""
+    def headers(self, method: str, path: str, query: str, sha256: str, content_type: str = "") -> str:
+        """Return the header lines that sign a request with these bytes; path and query as sent, SHA-256 in hex."""
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         typed = {"content-type": " ".join(content_type.split())} if content_type else {}
         signed = {**typed, "host": self._host, "x-amz-content-sha256": sha256, "x-amz-date": now}
         names, lines = ";".join(signed), "".join([f"{name}:{value}\n" for name, value in signed.items()])
-        request = f"PUT\n{path}\n{query}\n{lines}\n{names}\n{sha256}"
+        request = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{sha256}"
         scope = f"{now[:8]}/{self._location.region}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(request.encode()).hexdigest()}"
         signature = hmac.digest(self._key(now[:8]), text.encode(), "sha256").hex()

@@ -124,7 +124,7 @@ class Express:
             transfer.find_type(self._lanes, attempt, body[:HEAD])
             transfer.hash_whole(self._side, attempt, body)
             spent.hashed()
-            head = self._side.puts.head(attempt.key, size, attempt.sha256.hex(), attempt.content_type)
+            head = self._side.puts.request_head(attempt.key, size, attempt.sha256.hex(), attempt.content_type)
         except (transfer.Changed, OSError, errors.DumacleError):
             self._lanes.budget.give(size)
             self._back(attempt)

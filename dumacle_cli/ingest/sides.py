@@ -142,7 +142,7 @@ class Sides:
 
         try:
             with suppress(errors.ObjectMissing):
-                self.primary.store.head(key)
+                self.primary.puts.head(key)
         except errors.DumacleError as error:
             self._note(error)
             return False
@@ -178,7 +178,7 @@ class Copying:
 
     def begin(self) -> None:
         """Begin a multipart upload."""
-        self._upload_id = self._try(lambda second: second.store.create_multipart(self._key, self._content_type)) or ""
+        self._upload_id = self._try(lambda second: second.puts.create_multipart(self._key, self._content_type)) or ""
 
     def put_part(self, number: int, body: bytes, sha256: str) -> None:
         """Send a part."""
@@ -191,8 +191,8 @@ class Copying:
         parts = [part for _, part in sorted(self._parts.items())]
 
         def complete(second: Side) -> str:
-            second.store.complete_multipart(self._key, self._upload_id, parts)
-            return second.store.head(self._key).etag
+            second.puts.complete_multipart(self._key, self._upload_id, parts)
+            return second.puts.head(self._key).etag
 
         etag = self._try(complete)
         return etag and self._proven(etag, sha256, "")

@@ -309,7 +309,7 @@ class _Large:
             if self.side.is_primary:
                 self.lanes.journal.record_completing(self.attempt)
             self._complete()
-        head = self.side.patiently(lambda: self.side.store.head(self.attempt.key))
+        head = self.side.patiently(lambda: self.side.puts.head(self.attempt.key))
         self.attempt.etag = head.etag
         if head.size != self.attempt.item.size:
             raise errors.ContentDiffers(path=self.attempt.item.path)
@@ -318,13 +318,13 @@ class _Large:
 
     def _begin(self) -> None:
         """Continue the multipart upload of an earlier attempt, or create one."""
-        attempt, store = self.attempt, self.side.store
+        attempt, side = self.attempt, self.side
         if attempt.upload_id and attempt.part_etags:
             self._there = {number: Part(number, etag, 0) for number, etag in enumerate(attempt.part_etags, 1)}
             return
         if attempt.upload_id:
             try:
-                parts = self.side.patiently(lambda: list(store.list_parts(attempt.key, attempt.upload_id)))
+                parts = side.patiently(lambda: list(side.store.list_parts(attempt.key, attempt.upload_id)))
                 self._there = {part.number: part for part in parts}
                 return
             except _GONE:
@@ -332,10 +332,10 @@ class _Large:
                 if self._completed:
                     return
         attempt.part_size = size_of_parts(attempt.item.size)
-        attempt.upload_id = self.side.patiently(lambda: store.create_multipart(attempt.key, attempt.content_type))
-        if self.side.is_primary:
+        attempt.upload_id = side.patiently(lambda: side.puts.create_multipart(attempt.key, attempt.content_type))
+        if side.is_primary:
             self.lanes.journal.record_parts(attempt)
-        if second := self.lanes.sides.copying(self.side):
+        if second := self.lanes.sides.copying(side):
             self._copying = Copying(self.lanes.sides, second, attempt.key, attempt.content_type)
             self._copying.begin()
 
@@ -439,17 +439,17 @@ class _Large:
 
     def _complete(self) -> None:
         """Complete the upload; if the store no longer knows it, an earlier answer was lost, or the parts were."""
-        attempt, store, parts = self.attempt, self.side.store, self._there.values()
+        attempt, puts, parts = self.attempt, self.side.puts, self._there.values()
         try:
-            self.side.patiently(lambda: store.complete_multipart(attempt.key, attempt.upload_id, parts))
+            self.side.patiently(lambda: puts.complete_multipart(attempt.key, attempt.upload_id, parts))
         except _GONE:
             if not self._is_there():
-                raise errors.UploadLost(key=attempt.key, provider=store.location.provider) from None
+                raise errors.UploadLost(key=attempt.key, provider=puts.location.provider) from None
 
     def _is_there(self) -> bool:
         """Whether the object is there: its key is written once, by this upload, and only as a whole."""
         try:
-            head = self.side.patiently(lambda: self.side.store.head(self.attempt.key))
+            head = self.side.patiently(lambda: self.side.puts.head(self.attempt.key))
         except errors.ObjectMissing:
             return False
         return head.size == self.attempt.item.size

@@ -4,7 +4,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ import pytest
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import FAULT_BYTES, Location, ObjectStore, Part
+from dumacle_cli.clients.puts import Puts
 from dumacle_cli.errors import Exit
 from tests.clients import small_store
 from tests.clients.small_store import Answer, SmallStore, fault
@@ -163,9 +164,12 @@ def test_an_endless_body_is_not_read(status: int) -> None:
     assert sent < 128 * 1024**2
 
 
-def test_an_error_within_a_success_of_complete_is_no_success(store: SmallStore) -> None:
+@pytest.mark.parametrize("client", [ObjectStore, Puts])
+def test_an_error_within_a_success_of_complete_is_no_success(
+    store: SmallStore, client: type[ObjectStore | Puts]
+) -> None:
     location = Location("s3", store.url, "us-east-1", "media", "k", "s")
-    with ObjectStore(location) as asked:
+    with closing(client(location)) as asked:
         started = asked.create_multipart("k", "video/mp4")
         part = Part(
             1,
@@ -193,6 +197,16 @@ def test_a_success_without_what_it_must_hold_is_none(store: SmallStore, answer: 
         ):
             with pytest.raises(errors.NotAStore):
                 ask()
+    with closing(Puts(location)) as lane:
+        for request in (
+            lambda: lane.put("k", b"x", X, "image/png"),
+            lambda: lane.head("k"),
+            lambda: lane.create_multipart("k", "image/png"),
+            lambda: lane.put_part("k", "u", 1, b"x", X),
+            lambda: lane.complete_multipart("k", "u", [Part(1, "e", 1)]),
+        ):
+            with pytest.raises(errors.NotAStore):
+                request()
 
 
 # Stores that say yes, and do something else

@@ -109,7 +109,7 @@ def send_all(puts: Puts, keys: list[str], most: int = 8, body: bytes = BODY) -> 
         while len(ended) < len(keys):
             while waiting and sends.is_ready and sends.in_flight < most:
                 key = waiting.pop()
-                sends.send(key, puts.head(key, len(body), digest, "image/png"), body)
+                sends.send(key, puts.request_head(key, len(body), digest, "image/png"), body)
             sends.open(most if waiting else 0)
             for tag, outcome in sends.poll(5):
                 tag = tag or waiting.pop()  # A connection that could not be opened.

@@ -314,6 +314,29 @@ def test_parts_go_up_side_by_side(store: ObjectStore, location: Location, prefix
     assert b"".join(store.get(prefix + "m")) == PART + PART[::-1] + b"end"
 
 
+@pytest.mark.parametrize("name", KEYS)
+def test_without_boto3_an_object_is_made_in_parts(
+    store: ObjectStore, location: Location, prefix: str, name: str
+) -> None:
+    key = prefix + name
+    with closing(Puts(location)) as lane:
+        upload = lane.create_multipart(key, "video/mp4")
+        parts = send_parts(location, key, upload, PART, b"end")
+        assert lane.complete_multipart(key, upload, reversed(parts))
+        head = lane.head(key)
+    assert head == store.head(key)
+    assert (head.size, head.content_type) == (len(PART) + 3, "video/mp4")
+    assert b"".join(store.get(key)) == PART + b"end"
+
+
+def test_without_boto3_what_is_missing_is_told(rclone: Location, prefix: str) -> None:
+    with closing(Puts(rclone)) as lane:
+        with pytest.raises(ObjectMissing, match=prefix + "none"):
+            lane.head(prefix + "none")
+        with pytest.raises(UploadLost):
+            lane.complete_multipart(prefix + "m", "no-such-upload", [Part(1, md5(b"x"), 1)])
+
+
 def test_part_of_an_upload_that_is_gone(rclone: Location, prefix: str) -> None:
     with ObjectStore(rclone) as store:
         upload = store.create_multipart(prefix + "m", "video/mp4")
