@@ -119,7 +119,7 @@ class Connection:
     def exchange(
         self,
         head: bytes,
-        body: bytes,
+        body: bytes | memoryview,
         pass_bytes: Callable[[int], object] | None = None,
         *,
         has_body: bool = True,
@@ -133,7 +133,7 @@ class Connection:
             self._send(head, body, pass_bytes)
         return self._receive(has_body=has_body)
 
-    def _send(self, head: bytes, body: bytes, pass_bytes: Callable[[int], object] | None) -> None:
+    def _send(self, head: bytes, body: bytes | memoryview, pass_bytes: Callable[[int], object] | None) -> None:
         rest = memoryview(body)
         while head or rest:
             piece, rest = rest[:PIECE], rest[PIECE:]
@@ -159,7 +159,7 @@ class Arriving:
         self._size = 0
         self._has_head = False
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes | memoryview) -> None:
         """Parse what was received; nothing is the end of the connection. Raises OSError."""
         self._size += len(data)
         try:

@@ -47,6 +47,7 @@ class Multiplexer(Generic[T]):
         self._idle: list[Any] = []
         self._exchanges: dict[Any, _Exchange[T]] = {}
         self._checked_at = time.monotonic()
+        self._received = memoryview(bytearray(LONGEST))
 
     @property
     def in_flight(self) -> int:
@@ -64,8 +65,8 @@ class Multiplexer(Generic[T]):
             self._opening += 1
             threading.Thread(target=self._open, name="opener", daemon=True).start()
 
-    def send(self, tag: T, head: bytes, body: bytes) -> None:
-        """Send a request over a free connection."""
+    def send(self, tag: T, head: bytes, body: bytes | memoryview) -> None:
+        """Send a request over a free connection; its body may be used again once it ended."""
         link = self._idle.pop()
         exchange = self._exchanges[link] = _Exchange(tag, memoryview(body))
         with suppress(OSError):  # The response tells what is wrong, or `poll` finds that there is none.
@@ -148,7 +149,8 @@ class Multiplexer(Generic[T]):
             if not exchange.rest and events != _READ:
                 self._selector.modify(link, _READ)
             while not exchange.arriving.is_whole:
-                exchange.arriving.take(link.recv(LONGEST))
+                size = link.recv_into(self._received)
+                exchange.arriving.take(self._received[:size])
         except _NOT_NOW:
             exchange.moved_at = time.monotonic()
             return None
@@ -185,11 +187,11 @@ class Multiplexer(Generic[T]):
         link.close()
 
 
-def _first(link: Any, head: bytes, body: bytes) -> memoryview:
+def _first(link: Any, head: bytes, body: bytes | memoryview) -> memoryview:
     """Send the beginning of a request, and return the rest; the body is not copied if the connection is plain."""
     if not isinstance(link, SSLSocket):
         sent = 0
         with suppress(BlockingIOError):
             sent = link.sendmsg([head, body])
-        return memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(head[sent:] + body)
-    return memoryview(head + body)
+        return memoryview(body)[sent - len(head) :] if sent >= len(head) else memoryview(b"".join((head[sent:], body)))
+    return memoryview(b"".join((head, body)))

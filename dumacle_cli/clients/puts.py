@@ -40,14 +40,14 @@ class Puts:
             while True:
                 self._idle.pop().close()
 
-    def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
+    def put(self, key: str, body: bytes | memoryview, sha256: str, content_type: str) -> str:
         """Store bytes, let the store check their SHA-256 (hex), and return the ETag; `Location.proof` tells its use.
 
         Raises InvalidValue for an empty key or one with a . or .. segment, which stores and proxies change.
         """
         return self._put("", _path(self._base, key), "", body, sha256, content_type)
 
-    def put_part(self, key: str, upload_id: str, number: int, body: bytes, sha256: str) -> str:
+    def put_part(self, key: str, upload_id: str, number: int, body: bytes | memoryview, sha256: str) -> str:
         """Store one part, checked like `put`, and return its ETag; also raises UploadLost."""
         query = f"partNumber={number}&{_upload(upload_id)}"
         return self._put(key, _path(self._base, key), query, body, sha256, "")
@@ -80,7 +80,7 @@ class Puts:
         self._promised(response, key, etag and size)
         return Head(int(size), etag, response.headers.get("content-type", ""))
 
-    def _put(self, key: str, path: str, query: str, body: bytes, sha256: str, content_type: str) -> str:
+    def _put(self, key: str, path: str, query: str, body: bytes | memoryview, sha256: str, content_type: str) -> str:
         """Send one PUT; an error names the key, or the bucket if the key is empty."""
         return self.etag(self._send(key, self._head("PUT", path, query, len(body), sha256, content_type), body), key)
 
@@ -89,7 +89,7 @@ class Puts:
         head = self._head(method, _path(self._base, key), query, len(body), sha256, content_type)
         return self._send(key, head, body, has_body=method != "HEAD")
 
-    def _send(self, key: str, head: bytes, body: bytes, *, has_body: bool = True) -> Response:
+    def _send(self, key: str, head: bytes, body: bytes | memoryview, *, has_body: bool = True) -> Response:
         try:
             return self._exchange(head, body, has_body=has_body)
         except OSError as error:
@@ -128,13 +128,13 @@ class Puts:
             raise self._error(key, response.status, "", "", {"content-type": "text/html"})
         return found
 
-    def _exchange(self, head: bytes, body: bytes, *, has_body: bool) -> Response:
+    def _exchange(self, head: bytes, body: bytes | memoryview, *, has_body: bool) -> Response:
         """Send a request over an idle connection, or over a new one if the store closed that one meanwhile."""
         with suppress(IndexError, ConnectionError):
             return self._over(self._idle.pop(), head, body, has_body=has_body)
         return self._over(self._route.connect(), head, body, has_body=has_body)
 
-    def _over(self, connection: Connection, head: bytes, body: bytes, *, has_body: bool) -> Response:
+    def _over(self, connection: Connection, head: bytes, body: bytes | memoryview, *, has_body: bool) -> Response:
         response = None
         try:
             response = connection.exchange(head, body, self._pass, has_body=has_body)

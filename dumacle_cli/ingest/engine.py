@@ -19,6 +19,7 @@ from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import decide, dedupe, runs, transfer
+from dumacle_cli.ingest.buffers import Buffers
 from dumacle_cli.ingest.express import Express
 from dumacle_cli.ingest.hashing import Hashed
 from dumacle_cli.ingest.interruption import LOOK, join, start
@@ -85,7 +86,7 @@ class Engine:
         self.bandwidth = Bandwidth(request.bandwidth, self.halted)
         self.sides = self._sides(store, second)
         self.lanes = self._lanes()
-        # A body that is not sent in parts must fit the budget; an empty file has no parts.
+        # A body that is not sent in parts must fit the buffers; an empty file has no parts.
         self.large_from = min(max(1, request.large_file_size), transfer.IN_FLIGHT)
         self.small, self.large = _Lane(False, lambda: self.pace.limit), _Lane(True, lambda: LARGE_AT_ONCE)
         self.express = self._express()
@@ -141,7 +142,7 @@ class Engine:
     def _lanes(self) -> transfer.Lanes:
         return transfer.Lanes(
             self.sides,
-            transfer.Budget(transfer.IN_FLIGHT),
+            Buffers(transfer.IN_FLIGHT),
             self.progress,
             self.journal,
             transfer.Crew(transfer.PART_SENDERS, self._fail),

@@ -14,7 +14,6 @@ from dumacle_cli import errors
 from dumacle_cli.clients.connection import Response
 from dumacle_cli.clients.multiplexer import Multiplexer
 from dumacle_cli.ingest import transfer
-from dumacle_cli.ingest.content import HEAD
 from dumacle_cli.ingest.interruption import LOOK
 from dumacle_cli.ingest.items import Attempt, Stopwatch
 from dumacle_cli.ingest.pace import Pace
@@ -35,7 +34,7 @@ class _Loaded:
 
     attempt: Attempt
     head: bytes
-    body: bytes
+    body: memoryview
     sent_at: float = 0.0
 
 
@@ -116,17 +115,17 @@ class Express:
             self._back(attempt)
             return
         size = attempt.item.size
-        self._lanes.budget.take(size)
+        body = self._lanes.buffers.take(size)
         spent.start()
         try:
-            body = transfer.read_whole(attempt)
+            transfer.read_whole(attempt, body)
             spent.read()
-            transfer.find_type(self._lanes, attempt, body[:HEAD])
+            transfer.find_type(self._lanes, attempt, body)
             transfer.hash_whole(self._side, attempt, body)
             spent.hashed()
             head = self._side.puts.request_head(attempt.key, size, attempt.sha256.hex(), attempt.content_type)
         except (transfer.Changed, OSError, errors.DumacleError):
-            self._lanes.budget.give(size)
+            self._lanes.buffers.give(body)
             self._back(attempt)
             return
         self._loaded.append(_Loaded(attempt, head, body))
@@ -161,7 +160,6 @@ class Express:
             loaded = self._loaded.popleft()
             loaded.sent_at = time.perf_counter()
             self._multiplexer.send(loaded, loaded.head, loaded.body)
-            loaded.body = b""
         if self._loaded and not self._multiplexer.is_ready:
             self._multiplexer.open(self._pace.limit)
         if len(self._loaded) < AHEAD // 2:
@@ -181,7 +179,7 @@ class Express:
         """Hand back the first files that were read."""
         for _ in range(count):
             loaded = self._loaded.popleft()
-            self._lanes.budget.give(loaded.attempt.item.size)
+            self._lanes.buffers.give(loaded.body)
             self._back(loaded.attempt)
 
     def _end(self, loaded: _Loaded | None, outcome: Response | OSError) -> None:
@@ -190,7 +188,7 @@ class Express:
             return
         attempt, size = loaded.attempt, loaded.attempt.item.size
         self._spent.sending += time.perf_counter() - loaded.sent_at
-        self._lanes.budget.give(size)
+        self._lanes.buffers.give(loaded.body)
         self._pace.done(size, bool(self._loaded))
         if self._is_stored(attempt, outcome):
             self._lanes.progress.moved(attempt, size)

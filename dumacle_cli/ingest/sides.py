@@ -171,7 +171,7 @@ class Copying:
         self._upload_id = ""
         self._parts: dict[int, Part] = {}
 
-    def put(self, body: bytes, sha256: str) -> str | None:
+    def put(self, body: memoryview, sha256: str) -> str | None:
         """Send a whole file, and return the ETag of a copy that is proven."""
         etag = self._try(lambda second: second.puts.put(self._key, body, sha256, self._content_type))
         return etag and self._proven(etag, sha256, hashlib.md5(body, usedforsecurity=False).hexdigest())
@@ -180,7 +180,7 @@ class Copying:
         """Begin a multipart upload."""
         self._upload_id = self._try(lambda second: second.puts.create_multipart(self._key, self._content_type)) or ""
 
-    def put_part(self, number: int, body: bytes, sha256: str) -> None:
+    def put_part(self, number: int, body: memoryview, sha256: str) -> None:
         """Send a part."""
         etag = self._try(lambda second: second.puts.put_part(self._key, self._upload_id, number, body, sha256))
         if etag:

@@ -13,6 +13,7 @@ from typing import IO
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Part
+from dumacle_cli.ingest.buffers import Buffers
 from dumacle_cli.ingest.content import HEAD, content_type
 from dumacle_cli.ingest.interruption import start
 from dumacle_cli.ingest.items import Attempt, Progress, Result, Stopwatch
@@ -39,34 +40,6 @@ class Changed(Exception):
 
 class Halted(Exception):
     """The run is ending, so this attempt was not finished."""
-
-
-class Budget:
-    """The memory for bodies in flight, in bytes, shared by both lanes."""
-
-    def __init__(self, size: int) -> None:
-        self._size = self._free = size
-        self._changed = threading.Condition()
-        self._line: list[object] = []
-
-    def take(self, size: int) -> None:
-        """Wait in line for memory and take it; a size above the whole budget waits until all of it is free."""
-        size, ticket = min(size, self._size), object()
-        with self._changed:
-            self._line.append(ticket)
-            while self._line[0] is not ticket or self._free < size:
-                self._changed.wait()
-            self._line.pop(0)
-            self._free -= size
-            if self._line:
-                self._changed.notify_all()
-
-    def give(self, size: int) -> None:
-        """Give memory back."""
-        with self._changed:
-            self._free = min(self._size, self._free + size)
-            if self._line:
-                self._changed.notify_all()
 
 
 class Crew:
@@ -100,7 +73,7 @@ class Lanes:
     """What the small and the large lane share."""
 
     sides: Sides
-    budget: Budget
+    buffers: Buffers
     progress: Progress
     journal: Journal
     crew: Crew
@@ -162,15 +135,14 @@ def _opened(attempt: Attempt) -> Iterator[IO[bytes]]:
         _check_unchanged(handle.fileno(), attempt)
 
 
-def read_whole(attempt: Attempt) -> bytes:
+def read_whole(attempt: Attempt, body: memoryview) -> None:
     """Read a small file, and check that it is still what was scanned; raises Changed or OSError."""
     handle = open_plain(attempt.item.source)
     try:
-        body = _read_exactly(partial(os.read, handle), attempt.item.size)
+        _fill(body, handle)
         _check_unchanged(handle, attempt)
     finally:
         os.close(handle)
-    return body
 
 
 def _check_unchanged(handle: int, attempt: Attempt) -> None:
@@ -179,27 +151,30 @@ def _check_unchanged(handle: int, attempt: Attempt) -> None:
         raise Changed("it changed while it was read; run the same command again")
 
 
-def _read_exactly(read: Callable[[int], bytes], size: int) -> bytes:
-    body = read(size)
-    while len(body) < size:
-        more = read(size - len(body))
-        if not more:
+def _fill(body: memoryview, handle: int) -> None:
+    """Read so many bytes from where a file stands."""
+    done = 0
+    while done < len(body):
+        read = os.readv(handle, [body[done:]])
+        if not read:
             raise Changed("it became shorter while it was read; run the same command again")
-        body += more
-    return body
+        done += read
 
 
-def _md5(body: bytes) -> bytes:
+def _md5(body: memoryview) -> bytes:
     return hashlib.md5(body, usedforsecurity=False).digest()
 
 
-def find_type(lanes: Lanes, attempt: Attempt, head: bytes) -> None:
-    """Set the media type of an attempt; raises TypeNotAllowed if the pod or the owner's plan does not take it."""
-    attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, head)
+def find_type(lanes: Lanes, attempt: Attempt, body: memoryview) -> None:
+    """Set the media type of an attempt by its first bytes.
+
+    Raises TypeNotAllowed if the pod or the owner's plan does not take it.
+    """
+    attempt.content_type = attempt.item.content_type or content_type(attempt.item.path, bytes(body[:HEAD]))
     require_type(lanes.limits, attempt.item.path, attempt.content_type)
 
 
-def hash_whole(side: Side, attempt: Attempt, body: bytes) -> None:
+def hash_whole(side: Side, attempt: Attempt, body: memoryview) -> None:
     """Hash a small file, as the provider's proof needs it."""
     attempt.sha256 = hashlib.sha256(body).digest()
     attempt.md5 = _md5(body) if side.needs_md5 else None
@@ -223,12 +198,12 @@ def _prove(side: Side, attempt: Attempt, *, reads_back: bool = False) -> None:
 
 def _put_small(lanes: Lanes, side: Side, attempt: Attempt, spent: Stopwatch) -> None:
     size = attempt.item.size
-    lanes.budget.take(size)
+    body = lanes.buffers.take(size)
     spent.start()
     try:
-        body = read_whole(attempt)
+        read_whole(attempt, body)
         spent.read()
-        find_type(lanes, attempt, body[:HEAD])
+        find_type(lanes, attempt, body)
         hash_whole(side, attempt, body)
         spent.hashed()
         digest = attempt.sha256.hex()
@@ -237,7 +212,7 @@ def _put_small(lanes: Lanes, side: Side, attempt: Attempt, spent: Stopwatch) -> 
             attempt.copy_etag = Copying(lanes.sides, second, attempt.key, attempt.content_type).put(body, digest)
     finally:
         spent.sent()
-        lanes.budget.give(size)
+        lanes.buffers.give(body)
     _prove(side, attempt)
     lanes.progress.moved(attempt, size)
 
@@ -271,7 +246,7 @@ class _Large:
     def put(self) -> None:
         """Send all parts that the store does not have, complete the upload, and prove it."""
         with opened(self.attempt.item.source) as handle:
-            find_type(self.lanes, self.attempt, handle.read(HEAD))
+            find_type(self.lanes, self.attempt, memoryview(handle.read(HEAD)))
         try:
             self._put_parts()
         except errors.UploadLost:
@@ -347,27 +322,26 @@ class _Large:
                 with suppress(AttributeError):
                     os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 for number, start_at in enumerate(range(0, size, part_size), 1):
-                    body = self._read(handle, min(part_size, size - start_at))
-                    self.lanes.crew.hand(partial(self._send_part, number, [body]))
+                    body = self._read(handle.fileno(), min(part_size, size - start_at))
                     whole.update(body)
                     if self.side.needs_md5:
                         whole_md5.update(body)
-                    del body
                     self.spent.hashed()
+                    self.lanes.crew.hand(partial(self._send_part, number, body))
         finally:
             self._await_parts()
         self.attempt.sha256 = whole.digest()
         self.attempt.md5 = whole_md5.digest() if self.side.needs_md5 else None
 
-    def _read(self, handle: IO[bytes], size: int) -> bytes:
+    def _read(self, handle: int, size: int) -> memoryview:
         """Read the next part; its memory is given back when it was sent."""
-        self.lanes.budget.take(self.attempt.part_size)
+        body = self.lanes.buffers.take(size)
         self.spent.start()
         try:
             self._check()
-            body = _read_exactly(handle.read, size)
+            _fill(body, handle)
         except BaseException:
-            self.lanes.budget.give(self.attempt.part_size)
+            self.lanes.buffers.give(body)
             raise
         self.spent.read()
         with self._changed:
@@ -380,20 +354,20 @@ class _Large:
         if self._error:
             raise self._error
 
-    def _send_part(self, number: int, holder: list[bytes]) -> None:
-        """Send a part in a thread of the crew; the body is released before its memory is given to another."""
+    def _send_part(self, number: int, body: memoryview) -> None:
+        """Send a part in a thread of the crew."""
         spent = Stopwatch()
         try:
-            self._put_part(number, holder.pop(), spent)
+            self._put_part(number, body, spent)
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the file
             self._error = self._error or error
-        self.lanes.budget.give(self.attempt.part_size)
+        self.lanes.buffers.give(body)
         self.lanes.add(spent)
         with self._changed:
             self._under_way -= 1
             self._changed.notify_all()
 
-    def _put_part(self, number: int, body: bytes, spent: Stopwatch) -> None:
+    def _put_part(self, number: int, body: memoryview, spent: Stopwatch) -> None:
         attempt, size = self.attempt, len(body)
         if not self._has(number, body):
             spent.start()
@@ -406,7 +380,7 @@ class _Large:
             self._there[number] = Part(number, etag, size)
         self._progress(size)
 
-    def _has(self, number: int, body: bytes) -> bool:
+    def _has(self, number: int, body: memoryview) -> bool:
         """Whether the store holds this part already, by its size and MD5.
 
         Where the ETags of parts cannot be MD5s, its size must do, and the object is read back when it is complete.

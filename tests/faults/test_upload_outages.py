@@ -17,6 +17,7 @@ from sqlalchemy import text
 from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import transfer
+from dumacle_cli.ingest.buffers import Buffers
 from dumacle_cli.ingest.items import Attempt, Item, NoProgress, Result, Stopwatch
 from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.ingest.record import Journal
@@ -169,7 +170,7 @@ def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Hom
         side = Side(puts, store, patience, Pace(4), is_primary=True)
         lanes = transfer.Lanes(
             Sides(side, None, print, print),
-            transfer.Budget(transfer.IN_FLIGHT),
+            Buffers(transfer.IN_FLIGHT),
             NoProgress(),
             Journal(database, patience),
             transfer.Crew(4, print),

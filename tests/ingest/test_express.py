@@ -24,10 +24,10 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     seen: list[str] = []
     read = transfer.read_whole
 
-    def slowly(attempt: Attempt) -> bytes:
+    def slowly(attempt: Attempt, body: memoryview) -> None:
         seen.append(threading.current_thread().name + str(threading.get_ident()))
         time.sleep(SLOW[0])
-        return read(attempt)
+        read(attempt, body)
 
     monkeypatch.setattr(transfer, "read_whole", slowly)
     yield seen
