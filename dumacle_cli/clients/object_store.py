@@ -356,10 +356,10 @@ def disposition(filename: str) -> str:
 
 
 def authorities() -> str:
-    """Return the path of the CA bundle that verifies the stores' certificates."""
-    from botocore.httpsession import where
+    """Return the path of the CA bundle that verifies the stores' certificates, as boto3 chooses it."""
+    import certifi
 
-    return os.environ.get("AWS_CA_BUNDLE") or str(where())
+    return os.environ.get("AWS_CA_BUNDLE") or certifi.where()
 
 
 def _not_a_store(location: Location, reason: str) -> NotAStore:
