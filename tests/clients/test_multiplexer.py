@@ -184,7 +184,8 @@ def test_bodies_of_all_sizes_arrive_whole_and_signed(rclone: Location, size: int
     body = body[:size]
     with closing(Puts(rclone)) as puts, ObjectStore(rclone) as store:
         keys = [f"multiplexed/{size}/{number} ü" for number in range(12)]
-        ended = send_all(puts, keys, most=4, body=body)
+        # The embedded server makes a folder of a prefix, and answers 500 to some of many first requests for it at once.
+        ended = send_all(puts, keys[:1], body=body) | send_all(puts, keys[1:], most=4, body=body)
         etags = {puts.etag(each) for each in ended.values() if isinstance(each, Response)}
         assert etags == {hashlib.md5(body).hexdigest()}
         assert all(b"".join(store.get(key)) == body for key in keys)
@@ -196,7 +197,8 @@ def test_bodies_arrive_over_tls(monkeypatch: pytest.MonkeyPatch, certified: tupl
     body = bytes(range(256)) * 20_000
     with closing(Puts(location)) as puts, ObjectStore(location) as store:
         keys = [f"tls/{number}" for number in range(12)]
-        ended = send_all(puts, keys, most=4, body=body)
+        # The embedded server makes a folder of a prefix, and answers 500 to some of many first requests for it at once.
+        ended = send_all(puts, keys[:1], body=body) | send_all(puts, keys[1:], most=4, body=body)
         assert all(isinstance(each, Response) and puts.etag(each) for each in ended.values())
         assert all(b"".join(store.get(key)) == body for key in keys)
 
