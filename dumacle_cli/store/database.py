@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import psycopg
+from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -101,6 +102,11 @@ _BEGIN = text(_LIMITS)
 _BEGIN_AND_SCHEMA = text(f"{_LIMITS}, (SELECT max(version_num) FROM {revisions.TABLE})")  # noqa: S608
 
 
+def _send_lists_in_binary(connection: Any, _: object) -> None:
+    """Have psycopg send lists as binary arrays: to write those of a bulk upload as text took a sixth of its CPU."""
+    connection.adapters.register_dumper(list, ListBinaryDumper)
+
+
 @dataclass(frozen=True, slots=True)
 class Change(Generic[T]):
     """The result of a mutation, whether anything changed, and its operation id."""
@@ -133,7 +139,7 @@ class Database:
     @cached_property
     def engine(self) -> Engine:
         """The connection pool; without prepared statements, so that each owner's queries get their own plans."""
-        return create_engine(
+        engine = create_engine(
             self.url,
             pool_size=self.pool_size,
             max_overflow=0,
@@ -147,6 +153,8 @@ class Database:
                 "keepalives_idle": 15,
             },
         )
+        event.listen(engine, "connect", _send_lists_in_binary)
+        return engine
 
     def watch(self, tell: Callable[[str], None]) -> None:
         """Report every statement with its duration (s), without its parameters."""
