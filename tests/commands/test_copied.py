@@ -56,7 +56,7 @@ def shelf(database: Database, bucket: Location) -> tuple[int, int]:
 @example(path="\r")
 @example(path=" ")
 @example(path="\u3000")
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_path_is_taken_back_from_every_form(path: str, run: Run, database: Database, shelf: tuple[int, int]) -> None:
     ada, pod = shelf
     with database.session() as session:

@@ -180,9 +180,17 @@ def spoil(found: dict[str, Any], how: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "how", ["metadata", "no items", "no price", "beyond the years", "beyond the calendar", "year 5000", "status"]
+    ("spoilt", "how"),
+    [
+        ("ada", "metadata"),
+        ("eve", "no items"),
+        ("ada", "no price"),
+        ("eve", "beyond the years"),
+        ("ada", "beyond the calendar"),
+        ("eve", "year 5000"),
+        ("ada", "status"),
+    ],
 )
-@pytest.mark.parametrize("spoilt", ["ada", "eve"])
 def test_one_that_cannot_be_applied_stops_no_other(
     sell: Run, bought: dict[str, str], stripe_double: StripeDouble, database: Database, how: str, spoilt: str
 ) -> None:
