@@ -4,6 +4,7 @@ To read, hash and send a file of 64 KiB takes half of the CPU that it takes over
 """
 
 import base64
+import os
 import socket
 import ssl
 import struct
@@ -56,7 +57,7 @@ class Link(Protocol):
 class Route:
     """The way to the host of a URL, through the proxy that the environment names; safe to share between threads."""
 
-    def __init__(self, url: str, authorities: Callable[[], str]) -> None:
+    def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._secure, self.host = parts.scheme == "https", parts.netloc
         self._address = parts.hostname or "", parts.port or PORTS[parts.scheme]
@@ -195,6 +196,13 @@ class Arriving:
             self.is_whole, self.response.keeps_alive = True, self._parser.should_keep_alive()
         else:
             self.response.headers.clear()
+
+
+def authorities() -> str:
+    """Return the path of the CA bundle that verifies the stores' certificates, as boto3 chooses it."""
+    import certifi
+
+    return os.environ.get("AWS_CA_BUNDLE") or certifi.where()
 
 
 def _limit(link: socket.socket) -> None:

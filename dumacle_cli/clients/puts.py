@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from dumacle_cli.clients.connection import Connection, Response, Route
 from dumacle_cli.clients.multiplexer import Multiplexer
-from dumacle_cli.clients.object_store import Head, Location, Part, authorities
+from dumacle_cli.clients.object_store import Head, Location, Part
 from dumacle_cli.clients.signature import Signer
 from dumacle_cli.clients.store_errors import store_error
 from dumacle_cli.errors import DumacleError, InvalidValue
@@ -26,7 +26,7 @@ class Puts:
     def __init__(self, location: Location, pass_bytes: Callable[[int], object] | None = None) -> None:
         self.location = location
         self._pass = pass_bytes
-        self._route = Route(location.url, authorities)
+        self._route = Route(location.url)
         self._signer = Signer(location, self._route.host)
         self._base = urlsplit(location.url).path.rstrip("/")
         self._idle: list[Connection] = []

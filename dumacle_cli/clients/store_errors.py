@@ -80,6 +80,11 @@ def store_error(
     return _kind(code, status, message)(**where, reason=f"{code}: {message}" if message else code)
 
 
+def not_a_store(provider: str, endpoint: str | None, reason: str) -> DumacleError:
+    """Return the error for what answers, and is no S3 store."""
+    return errors.NotAStore(provider=provider, endpoint=endpoint or "AWS", reason=reason)
+
+
 def is_web_page(headers: Mapping[str, str]) -> bool:
     """Return whether a response is a web page, and neither an object nor the word of an S3 server."""
     typed = headers.get("content-type", "").lower().startswith("text/html")

@@ -13,7 +13,8 @@ from threading import Thread
 import pytest
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import FAULT_BYTES, Location, ObjectStore, Part
+from dumacle_cli.clients.boto import FAULT_BYTES
+from dumacle_cli.clients.object_store import Location, ObjectStore, Part
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.errors import Exit
 from tests.clients import small_store
