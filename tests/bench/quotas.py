@@ -7,6 +7,7 @@ and at USERS (2 million). Closing is timed per 100,000 active counters, at three
 Goals: 0 bytes written; the same time per counter at all sizes; four at once take at most 1 / 1.5 of the time of one.
 """
 
+import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,15 @@ def timed(url: str, connections: int) -> float:
     return time.perf_counter() - began
 
 
+def median(owner: psycopg.Connection, url: str, counters: int, connections: int) -> float:
+    """Return the median of three times in seconds."""
+    times = []
+    for _ in range(3):
+        use(owner, counters)
+        times.append(timed(url, connections))
+    return statistics.median(times)
+
+
 def main(users: int) -> None:
     """Measure and print."""
     folder = scratch_folder()
@@ -100,11 +110,9 @@ def main(users: int) -> None:
                 written, seconds = min(effect(owner) for _ in range(5))
                 print(f"{number} users: a reset writes {written} bytes; a quota is read in {seconds * 1e3:.2f} ms")
             for size in SIZES:
-                use(owner, size)
-                one = timed(url, 1)
+                one = median(owner, url, size, 1)
                 print(f"closing {size} counters: {one:.1f} s, {one / size * 1e5:.2f} s per 100,000")
-            use(owner, SIZES[-1])
-            four = timed(url, 4)
+            four = median(owner, url, SIZES[-1], 4)
             print(f"four at once: {four:.1f} s, {one / four:.2f} times as fast as one")
     finally:
         stop_servers(folder)
