@@ -1,8 +1,9 @@
 """Rights in PostgreSQL: the groups, the matrix of their rights, and applying it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 
 from psycopg import sql as words
 from sqlalchemy import Connection, text
@@ -64,12 +65,12 @@ def group(prefix: str, role: str) -> str:
 
 def apply(connection: Connection, prefix: str, read: sql.Read = sql.read) -> None:
     """Grant exactly the rights in the matrix; run by the owner of the schemas."""
-    groups = {role: words.Identifier(group(prefix, role)) for role in EVERYBODY}
+    groups = {role: _quoted(group(prefix, role)) for role in EVERYBODY}
     given = matrix(connection, read)
-    sql.run(connection, _CLEAR.format(groups=words.SQL(", ").join(groups.values())).as_string())
-    sql.run(connection, _script([_grant(right, groups[right.role]) for right in given if right.schema != "login"]))
+    sql.run(connection, _CLEAR.format(groups=", ".join(groups.values())))
+    sql.run(connection, _script([right for right in given if right.schema != "login"], groups))
     with acting_as(connection, f"{prefix}_provisioner"):
-        sql.run(connection, _script([_grant(right, groups[right.role]) for right in given if right.schema == "login"]))
+        sql.run(connection, _script([right for right in given if right.schema == "login"], groups))
 
 
 @contextmanager
@@ -80,29 +81,33 @@ def acting_as(connection: Connection, role: str) -> Iterator[None]:
     sql.run(connection, "RESET ROLE")
 
 
-def _script(statements: list[words.Composed]) -> str:
-    return words.SQL(";\n").join(statements).as_string()
-
-
-_CLEAR = words.SQL("""
+_CLEAR = """
     REVOKE ALL ON ALL TABLES IN SCHEMA app, queue FROM PUBLIC, {groups};
     REVOKE ALL ON ALL SEQUENCES IN SCHEMA app, queue FROM PUBLIC, {groups};
     REVOKE ALL ON ALL FUNCTIONS IN SCHEMA app, queue FROM PUBLIC, {groups};
     REVOKE ALL ON SCHEMA app, queue FROM PUBLIC, {groups};
     GRANT USAGE ON SCHEMA app, queue TO {groups}
-""")
+"""
 
 
-def _grant(right: Right, group: words.Identifier) -> words.Composed:
-    columns = words.SQL(" ({})").format(words.SQL(", ").join(map(words.Identifier, right.columns)))
-    named = words.Identifier(right.schema, right.name)
+def _script(given: Iterable[Right], groups: Mapping[str, str]) -> str:
+    """Write the statements that give these rights, one for all groups that have the same."""
+    having: dict[str, list[str]] = {}
+    for right in given:
+        having.setdefault(_privilege(right), []).append(groups[right.role])
+    return ";\n".join(f"GRANT {privilege} TO {', '.join(names)}" for privilege, names in having.items())
+
+
+def _privilege(right: Right) -> str:
+    columns = f" ({', '.join(map(_quoted, right.columns))})" if right.columns else ""
     if right.name == "every function":
-        target = words.SQL("ALL FUNCTIONS IN SCHEMA {}").format(words.Identifier(right.schema))
-    elif right.privilege == "EXECUTE":
-        target = words.SQL("FUNCTION {}").format(named)
+        target = f"ALL FUNCTIONS IN SCHEMA {_quoted(right.schema)}"
     else:
-        target = words.SQL("TABLE {}").format(named)
-    privilege = words.SQL(right.privilege)
-    return words.SQL("GRANT {}{} ON {} TO {}").format(
-        privilege, columns if right.columns else words.SQL(""), target, group
-    )
+        kind = "FUNCTION" if right.privilege == "EXECUTE" else "TABLE"
+        target = f"{kind} {_quoted(right.schema)}.{_quoted(right.name)}"
+    return f"{right.privilege}{columns} ON {target}"
+
+
+@cache
+def _quoted(name: str) -> str:
+    return words.Identifier(name).as_string()
