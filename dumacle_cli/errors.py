@@ -729,7 +729,7 @@ class ObjectMissing(DumacleError):
 
 
 class UploadLost(DumacleError):
-    """The store no longer has this multipart upload."""
+    """The store no longer has this multipart upload, or one of its parts."""
 
     exit = Exit.TEMPORARY
     sentence = "the multipart upload of {key} is gone at {provider}"

@@ -90,7 +90,8 @@ class _Asked(BaseHTTPRequestHandler):
                 f"<Part><PartNumber>{number}</PartNumber><ETag>{_etag(part)}</ETag><Size>{len(part)}</Size></Part>"
                 for number, part in parts
             )
-            return 200, _xml("ListPartsResult", f"<IsTruncated>false</IsTruncated>{listed}"), {}
+            about = f"<UploadId>{upload}</UploadId><IsTruncated>false</IsTruncated>"
+            return 200, _xml("ListPartsResult", f"{about}{listed}"), {}
         if self.command == "POST" and upload:
             objects[key] = b"".join(part for _, part in sorted(uploads.pop(upload).items()))
             return 200, _xml("CompleteMultipartUploadResult", f"<ETag>{_etag(objects[key])}</ETag>"), {}

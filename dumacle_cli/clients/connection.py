@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from dumacle_cli.clients.proxies import PORTS, proxy_of
 
@@ -31,6 +31,13 @@ class NotHttp(OSError):
     """The response is not HTTP, or its headers do not end."""
 
 
+class TooEarly(ConnectionResetError):
+    """The response claims success, and came before the whole request was sent."""
+
+    def __init__(self) -> None:
+        super().__init__("it responded before it had received everything")
+
+
 @dataclass(slots=True)
 class Response:
     """A response, with lower-case names of headers; of a long one, the body is cut off."""
@@ -39,6 +46,11 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     keeps_alive: bool = False
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the server says that it did what was requested."""
+        return self.status < 300
 
 
 class Link(Protocol):
@@ -129,10 +141,15 @@ class Connection:
 
         Raises OSError; `has_body` tells whether a response may have a body.
         """
+        is_sent = False
         # A store that refuses a request may respond and close before it has read the body.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._send(head, body, pass_bytes)
-        return self._receive(has_body=has_body)
+            is_sent = True
+        response = self._receive(has_body=has_body)
+        if not is_sent and response.is_success:
+            raise TooEarly
+        return response
 
     def _send(self, head: bytes, body: bytes | memoryview, pass_bytes: Callable[[int], object] | None) -> None:
         rest = memoryview(body)
@@ -151,7 +168,10 @@ class Connection:
 
 
 class Arriving:
-    """A response as it arrives; the methods named `on_` are called by the parser."""
+    """A response as it arrives; the methods named `on_` are called by the parser.
+
+    Whatever follows it belongs to no request: the connection is not used again.
+    """
 
     def __init__(self, *, has_body: bool = True) -> None:
         self.response = Response()
@@ -165,8 +185,10 @@ class Arriving:
         self._size += len(data)
         try:
             self._parser.feed_data(data)
-        except HttpParserError as error:
-            raise NotHttp("the response is not HTTP") from error
+        except (HttpParserError, HttpParserUpgrade) as error:
+            if not self.is_whole:
+                raise NotHttp("the response is not HTTP") from error
+            self.response.keeps_alive = False
         if self.is_whole:
             return
         lasts = {"content-length", "transfer-encoding"} & self.response.headers.keys()
@@ -175,6 +197,11 @@ class Arriving:
         if self._size >= LONGEST and not self._has_head:
             raise NotHttp("the headers of the response are too long")
         self.is_whole = self._has_head and (not data or self._size >= LONGEST)
+
+    def on_message_begin(self) -> None:
+        """Begin a response, and refuse another one."""
+        if self.is_whole:
+            raise NotHttp("it sent more than one response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""

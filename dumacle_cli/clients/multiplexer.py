@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 from ssl import SSLSocket, SSLWantReadError, SSLWantWriteError
 from typing import Any, Generic, TypeVar
 
-from dumacle_cli.clients.connection import IDLE_SECONDS, LONGEST, Arriving, Response, Route
+from dumacle_cli.clients.connection import IDLE_SECONDS, LONGEST, Arriving, Response, Route, TooEarly
 
 T = TypeVar("T")
 OPENERS = 16
@@ -89,7 +89,7 @@ class Multiplexer(Generic[T]):
             elif exchange := self._exchanges.get(key.fileobj):
                 if outcome := self._advance(key.fileobj, exchange, key.events):
                     ended.append((exchange.tag, outcome))
-            else:  # The store closed a connection that was idle.
+            elif not _is_open(key.fileobj):
                 self._idle.remove(key.fileobj)
                 self._drop(key.fileobj)
         return ended + self._expired()
@@ -157,8 +157,9 @@ class Multiplexer(Generic[T]):
         except OSError as error:
             self._end(link, stays=False)
             return error
-        self._end(link, stays=exchange.arriving.response.keeps_alive and not exchange.rest)
-        return exchange.arriving.response
+        response = exchange.arriving.response
+        self._end(link, stays=response.keeps_alive and not exchange.rest)
+        return TooEarly() if exchange.rest and response.is_success else response
 
     def _push(self, link: Any, exchange: _Exchange[T]) -> None:
         with suppress(*_NOT_NOW):
@@ -185,6 +186,17 @@ class Multiplexer(Generic[T]):
     def _drop(self, link: Any) -> None:
         self._selector.unregister(link)
         link.close()
+
+
+def _is_open(link: Any) -> bool:
+    """Whether an idle connection can still be used: TLS may have arrived, and nothing else."""
+    try:
+        link.recv(1)
+    except _NOT_NOW:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _first(link: Any, head: bytes, body: bytes | memoryview) -> memoryview:

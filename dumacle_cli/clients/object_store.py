@@ -221,10 +221,15 @@ class ObjectStore:
         return str(self._client.generate_presigned_url("upload_part", params, expires_s))
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[Part]:
-        """Yield the parts that are stored, in order; raises UploadLost if the upload was completed or aborted."""
+        """Yield the parts that are stored, in order.
+
+        Raises UploadLost if the upload was completed or aborted, and NotSupported if the store lists something else.
+        """
         with self._translated(key):
             pages = self._client.get_paginator("list_parts")
             for page in pages.paginate(Bucket=self.location.bucket, Key=key, UploadId=upload_id):
+                if not (page.get("UploadId") or page.get("Parts")):
+                    raise self._error(key, "NotImplemented", 200, "its response lists no parts of an upload")
                 for item in page.get("Parts", ()):
                     yield Part(item["PartNumber"], _bare(item["ETag"]), item["Size"])
 

@@ -46,6 +46,7 @@ _BY_TEXT: tuple[tuple[str, type[errors.StoreFault]], ...] = (
 )
 _REGION_CODES = {"PermanentRedirect", "TemporaryRedirect", "Redirect", "AuthorizationHeaderMalformed"}
 _REGION_CODES |= {"IllegalLocationConstraintException", "IllegalLocationConstraint"}
+_LOST_CODES = {"NoSuchUpload", "InvalidPart"}
 _CLOCK_CODES = {"RequestTimeTooSkewed", "RequestExpired"}
 _PERHAPS_CLOCK = {"SignatureDoesNotMatch", "AccessDenied", "Forbidden", "403"}
 _REGION = re.compile(r"expecting '([a-z0-9-]{1,64})'|\bs3[.-]([a-z]{2,4}(?:-[a-z]+)+-\d)\.")
@@ -68,7 +69,7 @@ def store_error(
     if is_web_page(headers):
         kind = _BY_STATUS.get(status, errors.NotAStore)
         return kind(**where, reason=f"{status}, a web page instead of S3's answer")
-    if code == "NoSuchUpload":
+    if code in _LOST_CODES:
         return errors.UploadLost(key=key, provider=provider)
     if code == "NoSuchKey" or (status == 404 and key and code != "NoSuchBucket"):
         return errors.ObjectMissing(key=key, provider=provider)

@@ -1,35 +1,30 @@
-"""`dumacle files`: list, link, download, move, rename, delete and verify files."""
+"""`dumacle files`: list, show, move, rename, delete, restore and purge files."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
-from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dumacle_cli.commands import direct, runs, uploads
+from dumacle_cli.commands import direct, downloads, runs, uploads, verification
 from dumacle_cli.commands.command import CommandGroup
-from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.file_options import AGE, OlderThan, Status, VersionId, instant, patience
+from dumacle_cli.commands.paging import listing, streamed
 from dumacle_cli.commands.parameters import Descending, File, InPod, Owner, Prefix
 from dumacle_cli.context import Context
-from dumacle_cli.errors import Exit, OutputFailed, UsageError
+from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import downloads, files, purge, relocation, renditions, verification, versions
-from dumacle_cli.units import parse_age, parse_duration, show_minute, show_size
+from dumacle_cli.services import files, purge, relocation, versions
+from dumacle_cli.units import show_minute, show_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from dumacle_cli.retry import Patience
     from dumacle_cli.store.files import Selection
-    from dumacle_cli.store.transcodes import Published
-
-T = TypeVar("T", "downloads.Downloaded", "relocation.Relocated", "verification.Verified")
 
 app = CommandGroup("files")
 app.include(uploads.app)
@@ -38,14 +33,6 @@ app.add(runs.group)
 app.include(direct.app)
 
 WATCH_SECONDS = 1
-STANDARD_OUTPUT = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")
-
-AGE = "Only files {} before this age: 90s, 15min, 12h, 365d, 2w, 12mo, 1y"
-Status = Annotated["files.UploadStatus | None", typer.Option("--status", help="Filter by upload status.")]
-VersionId = Annotated[
-    int | None, typer.Option("--version", metavar="ID", min=1, help="Use this version; see: files versions.")
-]
-OlderThan = Annotated[str, typer.Option("--older-than", metavar="AGE", help=f"{AGE.format('created')}.")]
 
 
 @app.lists(
@@ -111,138 +98,7 @@ def versions_(context: Context, file: File, owner: Owner = "", pod: InPod = "") 
         return Result(versions.list_(session, files.find(session, file, owner=owner, pod=pod)))
 
 
-@app.acts_outside(
-    "url",
-    example="dumacle files url holiday/beach.jpg --owner ada@example.com --expires 1h",
-    role="enduser",
-)
-def url(
-    context: Context,
-    file: File,
-    owner: Owner = "",
-    pod: InPod = "",
-    rendition: Annotated[
-        str, typer.Option("--rendition", metavar="NAME", help="Link to a rendition, such as hls; see: files show.")
-    ] = "",
-    expires: Annotated[
-        str, typer.Option("--expires", metavar="AGE", help="Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.")
-    ] = "",
-    version: VersionId = None,
-) -> Result[downloads.Link]:
-    """Create a link to download a file or play a rendition without a login; HLS gets its own playlists."""
-    seconds = parse_duration(expires, "--expires") if expires else context.settings.url_expiry
-    if rendition and version:
-        raise UsageError("give either --rendition or --version", "dumacle files url")
-    if rendition:
-        with context.session() as session:
-            file_id = files.find(session, file, owner=owner, pod=pod)
-            published = renditions.published(session, file_id, rendition)
-        return _rendition_url(context, published, seconds)
-    with context.session() as session:
-        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
-    return Result(downloads.link(context.stores.read, wanted, seconds), False)
-
-
-def _rendition_url(context: Context, published: Published, seconds: int) -> Result[downloads.Link]:
-    if published.kind != "hls":
-        return Result(renditions.link(context.stores.read, published, seconds), False)
-    from dumacle_cli.transcode import playlists
-
-    write = not context.options.dry_run
-    link = renditions.playing_link(context.stores.read, published, seconds, playlists.signed, write=write)
-    return Result(link, True)
-
-
-@app.reads(
-    "download",
-    columns=("id", "path", "size", "result", "error"),
-    example="dumacle files download holiday/beach.jpg --owner ada@example.com --to beach.jpg",
-    role="enduser",
-)
-def download(
-    context: Context,
-    file: File = "",
-    owner: Owner = "",
-    pod: InPod = "",
-    prefix: Prefix = "",
-    to: Annotated[
-        str,
-        typer.Option(
-            "--to",
-            metavar="PATH",
-            help="File, folder or pipe to write to; default: the file's name; - is standard output.",
-        ),
-    ] = "",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite regular files with different content.")] = False,
-    status: Status = None,
-    older_than: OlderThan = "",
-    version: VersionId = None,
-) -> Rows[downloads.Downloaded]:
-    """Download a file, or a folder of files with --owner and --to, and verify every byte.
-
-    If it is interrupted, repeat it: it continues where it stopped.
-    """
-    if version and not file:
-        raise UsageError("--version needs a FILE", "dumacle files download")
-    if not file:
-        return _download_many(context, owner, pod, prefix, to, force, status=status, before=_before(older_than))
-    if prefix or status or older_than:
-        raise UsageError("give either one FILE or filters", "dumacle files download")
-    with context.session() as session:
-        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
-    if to in STANDARD_OUTPUT:
-        return Result([_to_standard_output(context, wanted)])
-    target, patience = Path(to) if to else None, _patience(context)
-    return Result([downloads.to_file(context.stores.read, wanted, target, force=force, patience=patience)])
-
-
-def _patience(context: Context) -> Patience:
-    return downloads.patient(context.settings.patience, context.console.say)
-
-
-def _to_standard_output(context: Context, wanted: Any) -> downloads.Downloaded:
-    """Write the bytes to standard output, and the result to standard error."""
-    stream = context.console.out.binary if context.console.out else None
-    if stream is None:
-        raise OutputFailed(reason="standard output takes no bytes", outcome="nothing was read")
-    context.console.out = context.console.err
-    return downloads.to_stream(context.stores.read, wanted, stream, _patience(context))
-
-
-def _download_many(
-    context: Context, owner: str, pod: str, prefix: str, to: str, force: bool, **filters: Any
-) -> Rows[downloads.Downloaded]:
-    if not owner or to in ("", *STANDARD_OUTPUT):
-        raise UsageError("give a FILE, or --owner USER and --to FOLDER", "dumacle files download")
-    with context.session() as session:
-        chosen = files.select(session, owner=owner, pod=pod, prefix=prefix, **filters)
-    result: Rows[downloads.Downloaded] = Result(())
-    options: dict[str, Any] = {"force": force, "patience": _patience(context)}
-    found = downloads.to_folder(context.database, context.stores.read, chosen, Path(to), **options)
-    return _streamed(context, _counted(found, result), result)
-
-
-def _streamed(context: Context, found: Iterator[T], result: Rows[T]) -> Rows[T]:
-    """Let the rows be computed while they are written; with --quiet only those with an error are."""
-    result.data = found
-    if context.options.quiet:
-        failed = (each for each in found if each.error is not None)
-        result.data = chain([first], failed) if (first := next(failed, None)) else ()
-    return result
-
-
-def _counted(
-    found: Iterator[downloads.Downloaded], result: Rows[downloads.Downloaded]
-) -> Iterator[downloads.Downloaded]:
-    """Yield the results, and count them in `result`."""
-    number = failed = 0
-    for each in found:
-        number += 1
-        if each.error is not None:
-            failed += 1
-            result.exit = Exit.PARTIAL
-        yield each
-    result.note = f"{number} files, {failed} failed"
+app.include(downloads.app)
 
 
 @app.changes("move", example="dumacle files move --owner bob@example.com --to-owner ada@example.com", bulk=True)
@@ -287,11 +143,11 @@ def relocate(
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
         to = relocation.target(session, to_pod)
     maximum, write = context.options.maximum, not context.options.dry_run
-    options: dict[str, Any] = {"maximum": maximum, "write": write, "patience": _patience(context)}
+    options: dict[str, Any] = {"maximum": maximum, "write": write, "patience": patience(context)}
     options["reading"] = context.stores.read
     found = relocation.run(context.database, context.stores.open, chosen, to, **options)
     result: Rows[relocation.Relocated] = Result((), False)
-    return _streamed(context, _relocated(found, result), result)
+    return streamed(context, _relocated(found, result), result)
 
 
 def _relocated(
@@ -356,7 +212,7 @@ def delete(
     older_than: OlderThan = "",
 ) -> Result[files.Affected]:
     """Delete files; until they are purged, they can be restored and use storage."""
-    before = _before(older_than)
+    before = instant(older_than)
 
     def choose(session: Session) -> Selection:
         return files.choose(session, file, owner=owner, pod=pod, prefix=prefix, before=before)
@@ -413,7 +269,7 @@ def purge_(
     maximum = None if file else context.options.maximum
     with context.session() as session:
         age = older_than or ("" if file else f"{context.settings.retention_days}d")
-        before = _before(age)
+        before = instant(age)
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix, before=before, deleted=True)
         scope = _scope(chosen)
         planned = purge.plan(session, **scope, maximum=maximum)
@@ -432,11 +288,6 @@ def purge_(
     return Result(done, replace(done, skipped=0) != purge.NOTHING, exit=exit_, note=note)
 
 
-def _before(age: str) -> datetime | None:
-    """Return the instant of an age, computed once per command; raises InvalidValue."""
-    return parse_age(age, "--older-than", datetime.now(UTC)) if age else None
-
-
 def _older(before: datetime | None) -> str:
     return f", older than {show_minute(before)}" if before else ""
 
@@ -452,71 +303,4 @@ def _scope(chosen: Selection) -> dict[str, Any]:
     return {name: getattr(chosen, name) for name in ("ids", "owner_id", "pod_id", "prefix", "before")}
 
 
-@app.acts_outside(
-    "verify",
-    columns=("id", "path", "size", "result", "error"),
-    empty="no files found",
-    example="dumacle files verify --pod films --limit 100",
-    cron=True,
-)
-def verify(
-    context: Context,
-    file: File = "",
-    owner: Owner = "",
-    pod: InPod = "",
-    prefix: Prefix = "",
-    read: Annotated[bool, typer.Option("--read", help="Read all bytes and compare SHA-256.")] = False,
-    limit: Annotated[
-        int | None,
-        typer.Option("--limit", metavar="N", min=1, help="Verify at most this many files; default: 1000."),
-    ] = None,
-    part: Annotated[
-        str, typer.Option("--slice", metavar="I/N", help="Verify all files of the I-th of N parts, such as 2/7.")
-    ] = "",
-    sample: Annotated[
-        int | None, typer.Option("--sample", metavar="N", min=1, help="Verify this many files, chosen at random.")
-    ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Verify all files.")] = False,
-) -> Rows[verification.Verified]:
-    """Compare files with their objects in the store, least recently verified first.
-
-    With --slice or --full in the order of their ids. A file that is missing or differs is uploaded again with --force.
-    """
-    if sum(map(bool, (limit, part, sample, full))) > 1:
-        raise UsageError("give one of --limit, --slice, --sample and --full", "dumacle files verify")
-    with context.session() as session:
-        if file:
-            chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
-        else:
-            chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
-    chosen = replace(chosen, part=verification.parse_part(part) if part else None)
-    most = None if part or sample or full else limit or 1000
-    record = not context.options.dry_run
-    found = verification.run(
-        context.database,
-        context.stores.open,
-        chosen,
-        most,
-        sample=sample,
-        read=read,
-        record=record,
-        patience=_patience(context),
-    )
-    result: Rows[verification.Verified] = Result((), False)
-    return _streamed(context, _tallied(found, result), result)
-
-
-def _tallied(
-    found: Iterator[verification.Verified], result: Rows[verification.Verified]
-) -> Iterator[verification.Verified]:
-    """Yield the results, and count them in `result`."""
-    number = bad = failed = 0
-    for each in found:
-        number += 1
-        bad += each.result in ("missing", "differs")
-        failed += each.result == "failed"
-        result.exit = Exit.INTEGRITY if bad else Exit.PARTIAL if failed else Exit.DONE
-        result.changed = number > failed
-        yield each
-    repair = f"\n{verification.REPAIR}" if bad else ""
-    result.note = f"{number} files, {bad} missing or different, {failed} not checked{repair}"
+app.include(verification.app)

@@ -5,42 +5,34 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-import typer
+from typing import TYPE_CHECKING, Any, Literal
 
 from dumacle_cli import errors, paths
+from dumacle_cli.commands import upload_options as given
+from dumacle_cli.commands import upload_report
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.recorded import recorded
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import visible
-from dumacle_cli.ingest.items import FAILURES, NoProgress, Outcome, Summary, Tally
+from dumacle_cli.ingest.items import NoProgress, Summary, Tally
 from dumacle_cli.ingest.scan import LONGEST
 from dumacle_cli.output.result import Result
 from dumacle_cli.transcode import presets
 from dumacle_cli.units import parse_age, parse_size
 
 if TYPE_CHECKING:
-    from dumacle_cli.ingest.items import Attempt
+    from dumacle_cli.ingest.items import Progress
     from dumacle_cli.ingest.runs import OnChange
     from dumacle_cli.ingest.selection import Rules
-    from dumacle_cli.output.progress import Bars
-    from dumacle_cli.output.progress_lines import Lines
     from dumacle_cli.services.transcodes import TranscodeRequest
-
 
 app = CommandGroup("files")
 
 UPLOAD = "dumacle files upload"
-
-
-SELECTING = "What is taken"
-PLACING = "Paths in the pod"
-LISTING = "Lists and standard input"
 
 
 @app.acts_outside(
@@ -48,106 +40,39 @@ LISTING = "Lists and standard input"
 )
 def upload(
     context: Context,
-    sources: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="PATH", help="Files and folders; links are followed if named here, patterns expanded."),
-    ] = None,
+    sources: given.Sources = None,
     *,
-    owner: Annotated[str, typer.Option("--owner", metavar="USER", help="The owner: e-mail address or id.")],
-    pod: Annotated[str, typer.Option("--pod", metavar="POD", help="The pod; default: the owner's default pod.")] = "",
-    results: Annotated[
-        Path | None, typer.Option("--results", metavar="FILE.jsonl", help="Write the result of each file here.")
-    ] = None,
-    stop_after: Annotated[
-        int, typer.Option("--stop-after", metavar="N", min=0, help="Stop after N failures; 0 never stops.")
-    ] = 0,
-    checksum: Annotated[bool, typer.Option("--checksum", help="Compare contents, not only size and time.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Upload unchanged files, too.")] = False,
-    on_change: Annotated[
-        Literal["version", "keep", "fail"],
-        typer.Option("--on-change", metavar="WHAT", help="Other content at a path becomes a version, or."),
-    ] = "version",
-    dedupe: Annotated[
-        bool, typer.Option("--dedupe", help="Store contents once that the owner has in the pod already.")
-    ] = False,
-    delete_source: Annotated[
-        bool, typer.Option("--delete-source", help="Delete source files that are proven stored.")
-    ] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before sources are deleted.")] = False,
-    join: Annotated[
-        bool, typer.Option("--join", help="Share the work with processes that run the same upload, on any machine.")
-    ] = False,
-    concurrency: Annotated[
-        int | None, typer.Option("--concurrency", metavar="N", min=1, help="Most small files sent at once.")
-    ] = None,
-    bandwidth: Annotated[
-        str, typer.Option("--bandwidth", metavar="SIZE", help="Most bytes to send in a second, such as 50MiB.")
-    ] = "",
-    transcode: Annotated[
-        presets.Name | None,
-        typer.Option("--transcode", metavar="PRESET", help="Transcode uploaded videos (and audio, for audio)."),
-    ] = None,
-    progress: Annotated[
-        bool, typer.Option("--progress", help="Write a line a second without a terminal, too.")
-    ] = False,
-    include: Annotated[
-        list[str] | None,
-        typer.Option("--include", metavar="GLOB", help="Take only what matches.", rich_help_panel=SELECTING),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--exclude", metavar="GLOB", help="Leave out what matches.", rich_help_panel=SELECTING),
-    ] = None,
-    min_size: Annotated[
-        str, typer.Option("--min-size", metavar="SIZE", help="Only this size or larger.", rich_help_panel=SELECTING)
-    ] = "",
-    max_size: Annotated[
-        str, typer.Option("--max-size", metavar="SIZE", help="Only this size or smaller.", rich_help_panel=SELECTING)
-    ] = "",
-    newer_than: Annotated[
-        str, typer.Option("--newer-than", metavar="AGE", help="Only modified since then.", rich_help_panel=SELECTING)
-    ] = "",
-    older_than: Annotated[
-        str, typer.Option("--older-than", metavar="AGE", help="Only modified before then.", rich_help_panel=SELECTING)
-    ] = "",
-    no_hidden: Annotated[
-        bool, typer.Option("--no-hidden", help="Leave out names that start with a dot.", rich_help_panel=SELECTING)
-    ] = False,
-    links: Annotated[
-        Literal["skip", "follow"],
-        typer.Option("--links", metavar="HOW", help="Symbolic links in folders.", rich_help_panel=SELECTING),
-    ] = "skip",
-    allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Accept folders without files.", rich_help_panel=SELECTING)
-    ] = False,
-    prefix: Annotated[str, typer.Option("--prefix", help="Put this before each path.", rich_help_panel=PLACING)] = "",
-    keep_name: Annotated[
-        bool, typer.Option("--keep-name", help="Keep the names of the given folders.", rich_help_panel=PLACING)
-    ] = False,
-    flatten: Annotated[
-        bool, typer.Option("--flatten", help="Drop all folders from the paths.", rich_help_panel=PLACING)
-    ] = False,
-    files_from: Annotated[
-        str,
-        typer.Option(
-            "--files-from", metavar="FILE", help="Take the listed files; - is standard input.", rich_help_panel=LISTING
-        ),
-    ] = "",
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="The list has NUL after each path.", rich_help_panel=LISTING)
-    ] = False,
-    manifest: Annotated[
-        str,
-        typer.Option(
-            "--manifest", metavar="FILE", help="CSV or JSONL: path, key, content_type.", rich_help_panel=LISTING
-        ),
-    ] = "",
-    stdin_name: Annotated[
-        str,
-        typer.Option(
-            "--stdin-name", metavar="PATH", help="Upload standard input to this path.", rich_help_panel=LISTING
-        ),
-    ] = "",
+    owner: given.Owner,
+    pod: given.Pod = "",
+    results: given.Results = None,
+    stop_after: given.StopAfter = 0,
+    checksum: given.Checksum = False,
+    force: given.Force = False,
+    on_change: given.OnChange = "version",
+    dedupe: given.Dedupe = False,
+    delete_source: given.DeleteSource = False,
+    yes: given.Yes = False,
+    join: given.Join = False,
+    concurrency: given.Concurrency = None,
+    bandwidth: given.Bandwidth = "",
+    transcode: given.Transcode = None,
+    progress: given.Progress = False,
+    include: given.Include = None,
+    exclude: given.Exclude = None,
+    min_size: given.MinSize = "",
+    max_size: given.MaxSize = "",
+    newer_than: given.NewerThan = "",
+    older_than: given.OlderThan = "",
+    no_hidden: given.NoHidden = False,
+    links: given.Links = "skip",
+    allow_empty: given.AllowEmpty = False,
+    prefix: given.Prefix = "",
+    keep_name: given.KeepName = False,
+    flatten: given.Flatten = False,
+    files_from: given.FilesFrom = "",
+    null: given.Null = False,
+    manifest: given.Manifest = "",
+    stdin_name: given.StdinName = "",
 ) -> Result[Summary]:
     """Upload files and folders into a pod; repeating it uploads only new and changed files.
 
@@ -216,7 +141,7 @@ def upload(
             report=True,
             lines=progress,
         )
-    return _result(context, summary, tally, transcode)
+    return upload_report.result(context, summary, tally, transcode)
 
 
 _CONTRADICTIONS = (
@@ -233,16 +158,16 @@ _CONTRADICTIONS = (
 )
 
 
-def _refuse_contradictions(given: dict[str, object]) -> None:
+def _refuse_contradictions(typed: dict[str, object]) -> None:
     for one, other in _CONTRADICTIONS:
-        if given[one] and given[other]:
+        if typed[one] and typed[other]:
             raise errors.UsageError(f"give either {one} or {other}", UPLOAD)
-    listed = given["--files-from"] or given["--manifest"]
-    if not (given["PATH"] or listed or given["--stdin-name"]):
+    listed = typed["--files-from"] or typed["--manifest"]
+    if not (typed["PATH"] or listed or typed["--stdin-name"]):
         raise errors.UsageError("give a PATH, --files-from, --manifest or --stdin-name", UPLOAD)
-    if given["--null"] and not given["--files-from"]:
+    if typed["--null"] and not typed["--files-from"]:
         raise errors.UsageError("--null needs --files-from", UPLOAD)
-    if listed and isinstance(given["PATH"], list) and len(given["PATH"]) > 1:
+    if listed and isinstance(typed["PATH"], list) and len(typed["PATH"]) > 1:
         raise errors.UsageError("give one PATH with a list: the folder that its paths are relative to", UPLOAD)
 
 
@@ -327,9 +252,10 @@ def run_upload(
         parameters=parameters,
     )
     if context.options.dry_run:
-        return uploading.preview(context.database, request, _Reporter(context, None) if report else NoProgress())
-    with _bars(context, lines) as bars:
-        progress = _Reporter(context, bars) if report else bars or NoProgress()
+        warnings: Progress = upload_report.Reporter(context, None) if report else NoProgress()
+        return uploading.preview(context.database, request, warnings)
+    with upload_report.bars(context, lines) as bars:
+        progress: Progress = upload_report.Reporter(context, bars) if report else bars or NoProgress()
         return uploading.upload(context.database, context.stores.open, request, progress, results)
 
 
@@ -340,93 +266,16 @@ def _transcode_request(preset: str) -> TranscodeRequest:
     return TranscodeRequest(preset, kinds)
 
 
-def _prefix(given: str) -> str:
-    stored = _stored(given, "--prefix")
+def _prefix(typed: str) -> str:
+    stored = _stored(typed, "--prefix")
     return f"{stored}/" if stored else ""
 
 
-def _stored(given: str, option: str) -> str:
+def _stored(typed: str, option: str) -> str:
     try:
-        stored = paths.in_pod(given)
+        stored = paths.in_pod(typed)
     except ValueError as error:
-        raise errors.InvalidValue(name=option, value=repr(given), reason=str(error)) from None
+        raise errors.InvalidValue(name=option, value=repr(typed), reason=str(error)) from None
     if len(stored.encode()) >= LONGEST:
         raise errors.InvalidValue(name=option, reason=f"it is longer than {LONGEST} bytes")
     return stored
-
-
-class _Reporter:
-    """Warns about each failure, in every output format and also when quiet, and updates the progress bars."""
-
-    def __init__(self, context: Context, bars: Bars | Lines | None) -> None:
-        self._context, self._bars = context, bars
-
-    def planned(self, files: int, size: int) -> None:
-        """More files will be uploaded."""
-        if self._bars:
-            self._bars.planned(files, size)
-
-    def moved(self, attempt: Attempt, size: int) -> None:
-        """The store received bytes of an attempt."""
-        if self._bars:
-            self._bars.moved(attempt, size)
-
-    def ended(self, outcome: Outcome) -> None:
-        """An item ended."""
-        if self._bars:
-            self._bars.ended(outcome)
-        if outcome.result in FAILURES:
-            self._warn(outcome)
-
-    def say(self, line: str) -> None:
-        """The upload waits for something, or goes on."""
-        if self._bars:
-            self._bars.say(f"dumacle: {line}")
-        else:
-            self._context.console.log(f"dumacle: {line}")
-
-    def _warn(self, outcome: Outcome) -> None:
-        path, result = visible(outcome.path), str(outcome.result)
-        sentence = f"{path}: {result}: {outcome.error}"
-        if self._bars and not self._context.options.writes_json:
-            self._bars.say(f"dumacle: {sentence}")
-            return
-        fix = outcome.fix if self._context.options.writes_json else ""
-        self._context.console.warn(
-            sentence, path=outcome.path, result=result, size=outcome.size, error=outcome.error, fix=fix
-        )
-
-
-def _bars(context: Context, lines: bool) -> AbstractContextManager[Bars | Lines | None]:
-    terminal = context.console.terminal
-    if terminal is not None:
-        from dumacle_cli.output.progress import Bars
-
-        return Bars(terminal, context.console.color)
-    if lines and context.console.err and not context.options.quiet:
-        from dumacle_cli.output.progress_lines import Lines
-
-        return Lines(context.console.err, as_json=context.options.writes_json)
-    return nullcontext(None)
-
-
-def _result(context: Context, summary: Summary, tally: Tally, transcode: str | None) -> Result[Summary]:
-    status = errors.Exit.DONE
-    if tally.failures:
-        only_limits = tally.limits == tally.failures and not summary.uploaded
-        refused = errors.UploadRefused if only_limits else errors.UploadIncomplete
-        status = refused.exit
-        if context.options.writes_json:
-            fix = tally.first_fix or "correct the causes, then repeat the command"
-            context.fail(refused(count=tally.failures, first=tally.first_error, advice=fix))
-        else:
-            context.console.log(f"dumacle: {tally.failures} not uploaded; the first: {tally.first_error}")
-            if tally.first_fix:
-                context.console.log(f"  why: {context.console.runnable(tally.first_fix)}")
-    if summary.sources_kept:
-        context.console.warn(f"{summary.sources_kept} sources were not deleted; the first: {tally.first_kept}")
-        status = status or errors.Exit.PARTIAL
-    changed = summary.uploaded + summary.sources_deleted > 0
-    others = summary.uploaded - summary.transcodes
-    note = f"{summary.transcodes} queued for transcoding, {others} of another type" if transcode else ""
-    return Result(summary, changed, exit=status, note=note)

@@ -80,7 +80,8 @@ class Engine:
         self.halted = patience.halted
         request = self.request = run.request
         self.recorder = Recorder(database, run, progress, results, tally, patience, self._stop_after)
-        self.journal = Journal(database, patience)
+        self.journaling = transfer.Crew(1, self._fail)
+        self.journal = Journal(database, patience, self.journaling.hand)
         self.batch = min(BATCH, max(LEAST_BATCH, BATCH_PER_SENDER * (request.concurrency or MOST)))
         self.pace = Pace(affordable(request.concurrency or MOST))
         self.bandwidth = Bandwidth(request.bandwidth, self.halted)
@@ -177,6 +178,7 @@ class Engine:
             if self.express:
                 self.express.close()
             self.lanes.crew.close()
+            self.journaling.close()
             self.sides.close()
         if self._fault and not self.tally.counts[Result.UPLOADED]:
             raise self._fault

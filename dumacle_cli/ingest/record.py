@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, TextIO
@@ -20,9 +21,10 @@ from dumacle_cli import retry
 from dumacle_cli.ingest.items import Attempt, Outcome, Progress, Result, Tally
 from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, this_process
 from dumacle_cli.services import transcodes
-from dumacle_cli.store import copies, runs, uploads
+from dumacle_cli.store import copies, parts, runs, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
+from dumacle_cli.store.parts import Holder, SentPart
 
 MOST = 500
 BEHIND = 4 * MOST
@@ -151,16 +153,40 @@ class Recorder:
 
 @dataclass(slots=True)
 class Journal:
-    """Commits what a large attempt is about to do, and keeps its progress in percent."""
+    """Commits what a large attempt is about to do and what the store took, and keeps its progress in percent.
+
+    `hand` has a thread do something, one thing after the other.
+    """
 
     database: Database
     patience: retry.Patience
+    hand: Callable[[Callable[[], None]], None]
     percents: dict[int, int] = field(default_factory=dict)
+    _sent: SimpleQueue[tuple[Holder, SentPart]] = field(default_factory=SimpleQueue)
 
     def record_parts(self, attempt: Attempt) -> None:
         """Commit the multipart upload before its first part."""
         held, begun = (attempt.version_id, attempt.lease_id), (attempt.upload_id, attempt.part_size)
-        self._commit(lambda session: uploads.record_parts(session, *held, *begun))
+
+        def begin(session: Session) -> None:
+            uploads.record_parts(session, *held, *begun)
+            parts.begin(session, _holder(attempt))
+
+        self._commit(begin)
+
+    def record_part(self, attempt: Attempt, part: SentPart) -> None:
+        """Have it committed that the store took a part, together with what else it took meanwhile."""
+        self._sent.put((_holder(attempt), part))
+        self.hand(self._record_sent)
+
+    def sent(self, attempt: Attempt) -> dict[int, SentPart]:
+        """Return the parts of the attempt's multipart upload that the store is known to have taken, by number."""
+
+        def read() -> dict[int, SentPart]:
+            with self.database.session(read_only=True) as session:
+                return parts.sent(session, _holder(attempt))
+
+        return self.patience.call(read)
 
     def record_completing(self, attempt: Attempt) -> None:
         """Commit that the upload is about to be completed from its parts."""
@@ -171,12 +197,24 @@ class Journal:
         """Note the progress for the next heartbeat."""
         self.percents[attempt.file_id] = percent
 
+    def _record_sent(self) -> None:
+        sent: list[tuple[Holder, SentPart]] = []
+        with suppress(Empty):
+            while len(sent) < MOST:
+                sent.append(self._sent.get_nowait())
+        if sent:
+            self._commit(lambda session: parts.record(session, sent))
+
     def _commit(self, work: Callable[[Session], None]) -> None:
         def once() -> None:
             with self.database.session() as session:
                 work(session)
 
         self.patience.call(lambda: retry.on_lock(once))
+
+
+def _holder(attempt: Attempt) -> Holder:
+    return Holder(attempt.version_id, attempt.lease_id, attempt.upload_id)
 
 
 def record(session: Session, run: Run, attempts: Sequence[Attempt]) -> list[int]:
@@ -190,6 +228,8 @@ def record(session: Session, run: Run, attempts: Sequence[Attempt]) -> list[int]
     if stored:
         _record_copies(session, run, stored)
         uploads.record_stored(session, _columns(stored, _STORED))
+    if in_parts := [attempt.version_id for attempt in stored if attempt.upload_id]:
+        parts.forget(session, in_parts)
     transcode = run.request.transcode
     if transcode and (media := [each.version_id for each in stored if transcode.takes(each.content_type)]):
         transcodes.arrived(session, media, transcode.preset)

@@ -21,6 +21,7 @@ from dumacle_cli.ingest.record import Journal
 from dumacle_cli.ingest.scan import mtime, open_plain, opened, reason
 from dumacle_cli.ingest.sides import Copying, Side, Sides
 from dumacle_cli.services.limits import Limit, require_type
+from dumacle_cli.store.parts import SentPart
 
 MIB = 1024**2
 IN_FLIGHT = 40 * MIB
@@ -31,6 +32,8 @@ PART_SENDERS = IN_FLIGHT // PART
 _MD5 = re.compile("[0-9a-f]{32}")
 _GONE = (errors.UploadLost, errors.ObjectMissing)
 """What stores answer about a multipart upload that they do not know."""
+_NOT_LISTED = (errors.ObjectMissing, errors.NotSupported, errors.AccessRefused)
+"""What stores answer that do not list parts, or not to these keys; some say that the object is missing."""
 BROKEN_OFF = "the run was broken off"
 
 
@@ -241,6 +244,7 @@ class _Large:
         self._under_way = self._moved = 0
         self._error: BaseException | None = None
         self._there: dict[int, Part] = {}
+        self._sent: dict[int, SentPart] = {}
         self._completed = self._reads_back = False
 
     def put(self) -> None:
@@ -251,7 +255,8 @@ class _Large:
             self._put_parts()
         except errors.UploadLost:
             self._begin_again()
-            self.attempt.upload_id, self.attempt.part_etags, self._error, self._there = "", (), None, {}
+            self.attempt.upload_id, self.attempt.part_etags, self._error = "", (), None
+            self._there, self._sent = {}, {}
             self._put_parts()
         except (errors.StoreRefused, errors.ContentDiffers, Changed, OSError):
             self._abort()
@@ -297,15 +302,8 @@ class _Large:
         if attempt.upload_id and attempt.part_etags:
             self._there = {number: Part(number, etag, 0) for number, etag in enumerate(attempt.part_etags, 1)}
             return
-        if attempt.upload_id:
-            try:
-                parts = side.patiently(lambda: list(side.store.list_parts(attempt.key, attempt.upload_id)))
-                self._there = {part.number: part for part in parts}
-                return
-            except _GONE:
-                self._completed = self._is_there()
-                if self._completed:
-                    return
+        if attempt.upload_id and self._continue():
+            return
         attempt.part_size = size_of_parts(attempt.item.size)
         attempt.upload_id = side.patiently(lambda: side.puts.create_multipart(attempt.key, attempt.content_type))
         if side.is_primary:
@@ -313,6 +311,26 @@ class _Large:
         if second := self.lanes.sides.copying(side):
             self._copying = Copying(self.lanes.sides, second, attempt.key, attempt.content_type)
             self._copying.begin()
+
+    def _continue(self) -> bool:
+        """Learn which parts the store has: those it lists, or, if it lists none, those it is known to have taken.
+
+        A part that it does not list is gone. Returns whether the multipart upload goes on, or was completed.
+        """
+        attempt, store = self.attempt, self.side.store
+        self._sent = self.lanes.journal.sent(attempt)
+        try:
+            listed = self.side.patiently(lambda: list(store.list_parts(attempt.key, attempt.upload_id)))
+        except errors.UploadLost:
+            self._completed = self._is_there()
+            return self._completed
+        except _NOT_LISTED as error:
+            self._completed = isinstance(error, errors.ObjectMissing) and self._is_there()
+            listed = [Part(part.number, part.etag, part.size) for part in self._sent.values()]
+            self._there = {part.number: part for part in listed}
+            return self._completed or bool(listed)
+        self._there = {part.number: part for part in listed}
+        return True
 
     def _send(self) -> None:
         size, part_size = self.attempt.item.size, self.attempt.part_size
@@ -368,28 +386,35 @@ class _Large:
             self._changed.notify_all()
 
     def _put_part(self, number: int, body: memoryview, spent: Stopwatch) -> None:
-        attempt, size = self.attempt, len(body)
-        if not self._has(number, body):
+        # If all parts are there, the hash of the whole file says whether they are from this content.
+        if not (self._completed or self.attempt.part_etags):
             spent.start()
-            digest = hashlib.sha256(body).hexdigest()
+            sha256 = hashlib.sha256(body).digest()
             spent.hashed()
-            put = partial(self.side.puts.put_part, attempt.key, attempt.upload_id, number, body, digest)
-            etag = self.side.patiently(put)
-            self._copying.put_part(number, body, digest)
-            spent.sent()
-            self._there[number] = Part(number, etag, size)
-        self._progress(size)
+            if not self._has(number, body, sha256):
+                self._send_body(number, body, sha256)
+                spent.sent()
+        self._progress(len(body))
 
-    def _has(self, number: int, body: memoryview) -> bool:
-        """Whether the store holds this part already, by its size and MD5.
+    def _send_body(self, number: int, body: memoryview, sha256: bytes) -> None:
+        attempt, digest = self.attempt, sha256.hex()
+        put = partial(self.side.puts.put_part, attempt.key, attempt.upload_id, number, body, digest)
+        etag = self.side.patiently(put)
+        self._there[number] = Part(number, etag, len(body))
+        if self.side.is_primary:
+            self.lanes.journal.record_part(attempt, SentPart(number, len(body), etag, sha256))
+        self._copying.put_part(number, body, digest)
+
+    def _has(self, number: int, body: memoryview, sha256: bytes) -> bool:
+        """Whether the store holds this part already: what it is known to have taken, else by its size and MD5.
 
         Where the ETags of parts cannot be MD5s, its size must do, and the object is read back when it is complete.
         """
-        if self._completed or self.attempt.part_etags:
-            return True  # All parts are there; the hash of the whole file says if they are from this content.
-        part = self._there.get(number)
+        part, sent = self._there.get(number), self._sent.get(number)
         if part is None or part.size != len(body):
             return False
+        if sent and sent.etag == part.etag:
+            return sent.sha256 == sha256
         if part.etag == _md5(body).hex():
             return True
         if _MD5.fullmatch(part.etag):

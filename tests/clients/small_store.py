@@ -26,7 +26,7 @@ class SmallStore(ThreadingHTTPServer):
     request_queue_size = 64
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), Answering)
         self.objects: dict[str, tuple[bytes, str]] = {}
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.seen: list[tuple[str, str]] = []
@@ -65,7 +65,9 @@ def fault(code: str, status: int, **headers: str) -> Callable[[str, str], Answer
     return lambda method, path: (status, body, sent)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Answering(BaseHTTPRequestHandler):
+    """Answers the requests of one connection."""
+
     server: SmallStore
     protocol_version = "HTTP/1.1"
 
@@ -160,7 +162,8 @@ class _Handler(BaseHTTPRequestHandler):
                 f"<Size>{len(part)}</Size></Part>"
                 for number, part in sorted(uploads[upload].items())
             )
-            return 200, f"<ListPartsResult><IsTruncated>false</IsTruncated>{parts}</ListPartsResult>".encode(), {}
+            about = f"<UploadId>{upload}</UploadId><IsTruncated>false</IsTruncated>"
+            return 200, f"<ListPartsResult>{about}{parts}</ListPartsResult>".encode(), {}
         parts_of = uploads.pop(upload)
         if self.command == "DELETE":
             return 204, b"", {}

@@ -1,7 +1,5 @@
 """Stores that fail or lie, through real commands: each ends right, and with a sentence and its fix."""
 
-import hashlib
-import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -284,40 +282,6 @@ def test_a_store_that_breaks_off_what_is_read(far: Run, store: SmallStore, folde
     store.after = lambda method, path, answer: answer
     far("files", "download", one["id"], "--to", tmp_path / "cut.jpg")
     assert (tmp_path / "cut.jpg").stat().st_size == one["size"]
-
-
-@pytest.mark.parametrize("etags", ["md5", "short", "like md5"])
-@pytest.mark.parametrize("edited", [False, True], ids=["unchanged", "edited"])
-def test_parts_that_a_store_holds_are_not_sent_again_whatever_its_etags(
-    far: Run, store: SmallStore, tmp_path: Path, environment: Callable[..., None], etags: str, edited: bool
-) -> None:
-    environment(DUMACLE_LARGE_FILE_SIZE="1MiB", DUMACLE_PATIENCE="0s")
-    if etags != "md5":
-        store.etag = lambda body: "x" if etags == "short" else hashlib.md5(b"secret" + body).hexdigest()
-    film = tmp_path / "film.mov"
-    film.write_bytes(b"first" * (5 * MIB))
-    store.fault = lambda method, path: fault("SlowDown", 503)(method, path) if "partNumber=3" in path else None
-    upload(far, film, Exit.TEMPORARY)
-    sent = {path for method, path in store.seen if method == "PUT" and "partNumber=3" not in path}
-    assert len(sent) == 3
-
-    store.fault = lambda method, path: None
-    store.seen.clear()
-    if edited:  # Neither its size nor its time tells.
-        times = film.stat()
-        film.write_bytes(b"other" + film.read_bytes()[5:])
-        os.utime(film, ns=(times.st_atime_ns, times.st_mtime_ns))
-    # What may be an MD5 shows that a part is another one; else the whole is read back, refused, and sent anew later.
-    refused = edited and etags == "short"
-    told = upload(far, film, Exit.INTEGRITY if refused else 0)
-    again = [path for method, path in store.seen if method == "PUT"]
-    assert len(again) == (4 if etags == "like md5" else 2 if edited and not refused else 1)
-    if refused:
-        assert "differs" in told
-        upload(far, film, 0)
-        far("files", "reap")
-    assert verified(far, "--read") == ["verified"]
-    assert [body for body, _ in store.objects.values()] == [film.read_bytes()]
 
 
 def test_an_answer_to_complete_that_is_lost(

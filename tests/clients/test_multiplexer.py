@@ -85,15 +85,15 @@ def at(endpoint: str) -> Location:
     return Location("s3", endpoint, "us-east-1", "bucket", "access", "secret")
 
 
-def by_thread(endpoint: str) -> str:
+def by_thread(endpoint: str, body: bytes = BODY) -> str:
     with closing(Puts(at(endpoint))) as puts:
-        return puts.put("key", BODY, hashlib.sha256(BODY).hexdigest(), "image/png")
+        return puts.put("key", body, hashlib.sha256(body).hexdigest(), "image/png")
 
 
-def by_multiplexer(endpoint: str) -> str:
+def by_multiplexer(endpoint: str, body: bytes = BODY) -> str:
     """Send one request as the express lane does; what it hands back would be sent again, and raises here."""
     with closing(Puts(at(endpoint))) as puts:
-        (outcome,) = send_all(puts, ["key"]).values()
+        (outcome,) = send_all(puts, ["key"], body=body).values()
         if isinstance(outcome, OSError):
             raise StoreUnavailable(provider="s3", endpoint=endpoint, reason=str(outcome))
         return puts.etag(outcome)
@@ -166,6 +166,43 @@ def test_nobody_answers(monkeypatch: pytest.MonkeyPatch, put: Callable[[str], st
         put(f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
+@both_ways
+@pytest.mark.parametrize("answer", [OK, OK[:-2] + b"Connection: close\r\n\r\n"])
+def test_a_success_before_the_body_was_read_is_none(serve: Serve, put: Callable[..., str], answer: bytes) -> None:
+    with pytest.raises(StoreUnavailable, match=r"before it had received everything|reset"):
+        put(serve(answer, reads=False), bytes(64 * 1024 * 1024))
+
+
+REFUSED = b"HTTP/1.1 503 x\r\nContent-Length: %d\r\n\r\n" % len(ERROR) + ERROR
+
+
+@both_ways
+@pytest.mark.parametrize("first", [REFUSED, REFUSED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")])
+def test_a_second_response_is_nobodys(serve: Serve, put: Callable[[str], str], first: bytes) -> None:
+    with pytest.raises(StoreBusy, match="slower"):
+        put(serve(first + OK))
+
+
+@both_ways
+@pytest.mark.parametrize("surplus", [OK, REFUSED, b"GARBAGE"])
+def test_what_follows_a_response_is_not_that_of_the_next_request(
+    serve: Serve, put: Callable[[str], str], surplus: bytes
+) -> None:
+    endpoint = serve(OK + surplus, REFUSED)
+    with closing(Puts(at(endpoint))) as puts:
+        for _ in range(3):
+            assert puts.put("key", BODY, hashlib.sha256(BODY).hexdigest(), "image/png") == "abc"
+        ended = send_all(puts, [str(number) for number in range(9)], most=3)
+        assert {puts.etag(each) if isinstance(each, Response) else str(each) for each in ended.values()} == {"abc"}
+    assert put(endpoint) == "abc"
+
+
+@both_ways
+def test_a_server_that_switches_protocols(serve: Serve, put: Callable[[str], str]) -> None:
+    with pytest.raises(StoreUnavailable, match="not HTTP"):
+        put(serve(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nx"))
+
+
 def test_a_connection_that_the_store_closed_meanwhile_is_replaced(serve: Serve) -> None:
     with closing(Puts(at(serve(OK, OK)))) as puts:
         for _ in range(7):
@@ -201,6 +238,23 @@ def test_bodies_arrive_over_tls(monkeypatch: pytest.MonkeyPatch, certified: tupl
         ended = send_all(puts, keys[:1], body=body) | send_all(puts, keys[1:], most=4, body=body)
         assert all(isinstance(each, Response) and puts.etag(each) for each in ended.values())
         assert all(b"".join(store.get(key)) == body for key in keys)
+
+
+def test_tickets_of_tls_close_no_idle_connection(
+    monkeypatch: pytest.MonkeyPatch, certified: tuple[Location, Path]
+) -> None:
+    """TLS 1.3 sends tickets when a connection is open, whether or not it is used."""
+    location, certificate = certified
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+    with closing(Puts(location)) as puts:
+        sends = puts.multiplexer()
+        assert sends
+        with closing(sends):
+            sends.open(4)
+            until = time.monotonic() + 2
+            while time.monotonic() < until:
+                sends.poll(0.1)
+            assert len(sends._idle) == 4
 
 
 class Relay:

@@ -286,6 +286,7 @@ ROWS = (
     note a password by the inner function | admin, root, ada | SELECT app.note_password('{login_bob}') | admin | SELECT login.grant_personal({bob}, '{verifier}')
     pretend that it was stored | ada, worker, cron | UPDATE app.versions SET stored_at = now() WHERE id = {version_bob} | ingest
     pretend that a copy is missing | ada, cron | UPDATE app.copies SET status = 'missing' WHERE version_id = {version_bob} | worker
+    pretend what a store took | ada, session, worker, cron, listener | INSERT INTO app.parts VALUES ({version_bob}, 2, 1, 'e', sha256('a')) | ingest
     rename himself | ada | UPDATE app.users SET name = 'x' WHERE id = {ada} | admin
     upload into another's pod | ada, session | INSERT INTO app.pod_grants (pod_id, user_id) VALUES ({pod_bob}, {ada}) | admin
     a better plan | ada | UPDATE app.subscriptions SET plan_id = {plan} | admin

@@ -172,7 +172,7 @@ def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Hom
             Sides(side, None, print, print),
             Buffers(transfer.IN_FLIGHT),
             NoProgress(),
-            Journal(database, patience),
+            Journal(database, patience, lambda work: work()),
             transfer.Crew(4, print),
             threading.Event(),
             (),

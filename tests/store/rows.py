@@ -96,6 +96,7 @@ ROWS = {
         UPDATE app.quota_limits SET "limit" = 7;
         UPDATE app.plans SET upload_limit = 7;
         SELECT app.note_webhook_secrets(ARRAY['one'], ARRAY['01234567'])""",
+    "0030": "INSERT INTO app.parts SELECT id, 1, 1, 'e', sha256('a') FROM app.versions",
 }
 
 

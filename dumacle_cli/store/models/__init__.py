@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models.operations import Acting as Acting
     from dumacle_cli.store.models.operations import Audit as Audit
     from dumacle_cli.store.models.operations import Operation as Operation
+    from dumacle_cli.store.models.parts import Part as Part
     from dumacle_cli.store.models.plans import Customer as Customer
     from dumacle_cli.store.models.plans import Plan as Plan
     from dumacle_cli.store.models.plans import PlanPrice as PlanPrice
@@ -90,6 +91,7 @@ _MODULES = {
     "files": ("File", "Version"),
     "findings": ("Finding",),
     "operations": ("Acting", "Audit", "Operation"),
+    "parts": ("Part",),
     "plans": ("Customer", "Plan", "PlanPrice", "Subscription"),
     "pods": ("Credential", "Pod", "PodGrant", "Probe", "ProviderDefault"),
     "quotas": (

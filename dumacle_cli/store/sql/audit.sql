@@ -305,6 +305,7 @@ BEGIN ATOMIC
         ('operations', 'a log of its own: each mutation with its login'),
         ('outages', 'machine state: a provider of a pod that did not answer, until it does'),
         ('own_limits', 'a history of its own: the changes of quota_limits are audited'),
+        ('parts', 'machine state: what a store took of a multipart upload, until that is complete'),
         ('plan_limits', 'a history of its own: the changes of plans are audited'),
         ('quota_closings', 'a ledger of its own: written once a period'),
         ('quota_counters', 'a ledger of its own: the checks recompute it from the rows'),

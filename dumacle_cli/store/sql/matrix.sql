@@ -67,6 +67,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
     /* worker     */ 'S',
     /* listener   */ '',
     /* cron       */ 'S U(status)'),
+('table', 'parts',                         'S I U D',            'S I U D',         '',  'S I U D',     '',            '',              ''),
 ('table', 'copies',                        'S I(*) U(*)',        'S I(*) U(*)',     'S', 'S I(*)',      'S I(*) U(*)', '',              'S'),
 ('table', 'rendition_copies',              'S I(*) U(*)',        'S I(*) U(*)',     'S', 'S',           'S I(*) U(*)', '',              'S'),
 ('table', 'outages',                       'S I U D',            'S I U D',         'S', 'S I U D',     'S I U D',     '',              'S I U D'),

@@ -44,9 +44,9 @@ BEGIN
         EXECUTE format($policy$CREATE POLICY own ON app.%I USING ((SELECT app.sees_all()) OR EXISTS (
             SELECT FROM app.files AS f WHERE f.id = file_id AND f.owner_id = (SELECT app.actor())))$policy$, name);
     END LOOP;
-    -- What belongs to the installation, not to a user.
+    -- What belongs to the installation, not to a user, and what only staff's programs work with.
     FOREACH name IN ARRAY ARRAY['provider_defaults', 'billing_accounts', 'stripe_events', 'stripe_payloads',
-                                'stripe_objects', 'webhook_secrets'] LOOP
+                                'stripe_objects', 'webhook_secrets', 'parts'] LOOP
         EXECUTE format('CREATE POLICY staff ON app.%I USING ((SELECT app.sees_all()))', name);
     END LOOP;
     FOREACH name IN ARRAY ARRAY['plans', 'plan_prices', 'plan_limits', 'schema_version'] LOOP
