@@ -229,7 +229,13 @@ class Context:
 
         if not self.settings.stripe_secret_key:
             raise errors.NotConfigured(what="Stripe", setting="stripe_secret_key")
-        return StripeAccount(self.settings.stripe_secret_key.get_secret_value(), self.settings.stripe_api_base)
+        key, tax = self.settings.stripe_secret_key.get_secret_value(), self.settings.stripe_tax
+        return StripeAccount(
+            key,
+            self.settings.stripe_api_base,
+            tax="" if tax == "off" else tax,
+            promotion_codes=self.settings.checkout_promotion_codes,
+        )
 
     def webhook_secrets(self) -> "list[Secret]":
         """Read the secrets that sign deliveries, as they are configured now.

@@ -138,6 +138,10 @@ class Settings(BaseModel):
     stripe_api_base: Url = _setting(None, "URL of Stripe's API; default: Stripe's own")
     checkout_success_url: str | None = _setting(None, "page that a customer sees after a paid checkout")
     checkout_cancel_url: str | None = _setting(None, "page that a customer sees after a cancelled checkout")
+    checkout_promotion_codes: bool = _setting(False, "whether customers may enter a promotion code when they pay")
+    stripe_tax: Literal["off", "inclusive", "exclusive"] = _setting(
+        "off", "Stripe Tax on what is sold: none, included in the prices of plans, or added to them"
+    )
     portal_return_url: str | None = _setting(None, "page to which Stripe's customer portal returns")
     # A counted repetition of Unicode's letters would take 30 ms to compile, at each start.
     installation: str = Field(

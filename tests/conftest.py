@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
@@ -258,7 +258,7 @@ Run = Callable[..., Result]
 def invoke(environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the program in this process with whatever is configured; fails on another exit status than expected."""
 
-    def call(*argv: str | Path, stdin: str | bytes | None = None, expect: int = 0) -> Result:
+    def call(*argv: str | Path, stdin: str | bytes | None = None, expect: int | Collection[int] = 0) -> Result:
         given = stdin.encode() if isinstance(stdin, str) else stdin or b""
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8"))
         raw = io.BytesIO()
@@ -268,7 +268,8 @@ def invoke(environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch) ->
         out.flush()
         printed = raw.getvalue()
         result = Result(code, printed.decode("utf-8", "replace"), err.getvalue(), printed)
-        assert code == expect, f"exit {code}, expected {expect}\nstdout: {result.out}\nstderr: {result.err}"
+        expected = {expect} if isinstance(expect, int) else expect
+        assert code in expected, f"exit {code}, expected {expect}\nstdout: {result.out}\nstderr: {result.err}"
         return result
 
     return call

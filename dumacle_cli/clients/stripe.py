@@ -9,7 +9,6 @@ A StripeAccount may be used by many threads.
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,11 +19,12 @@ from dumacle_cli.clients.stripe_billing import PAGE, BillingRequests, once
 from dumacle_cli.clients.stripe_billing import Object as Object
 from dumacle_cli.clients.stripe_billing import Tags as Tags
 from dumacle_cli.clients.stripe_billing import id_of as id_of
+from dumacle_cli.clients.stripe_catalog import CatalogRequests
+from dumacle_cli.clients.stripe_catalog import Price as Price
 from dumacle_cli.errors import DumacleError, StripeForbidden, StripeRefused, StripeUnavailable
 
 if TYPE_CHECKING:
     from stripe import RequestsClient, StripeError, StripeObject
-    from stripe.params import ProductCreateParams
 
 KINDS = {
     "checkout.session": "checkout.sessions",
@@ -44,33 +44,19 @@ TYPES_AT_ONCE = 20
 LONGEST_REASON = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Price:
-    """The price of a product: minor units of a currency per `month` or `year`."""
+class StripeAccount(BillingRequests, CatalogRequests):
+    """An account at Stripe, accessed with a secret key; without an API base, at Stripe's own.
 
-    lookup_key: str
-    product: str
-    amount: int
-    currency: str
-    interval: str
-    metadata: Tags
+    `tax` is how Stripe Tax is added to prices, `inclusive` or `exclusive`, or empty without it; with `promotion_codes`
+    customers may enter one when they pay.
+    """
 
-    def matches(self, found: Object) -> bool:
-        """Tell whether a price at Stripe has these values, which cannot be changed there."""
-        recurring = found["recurring"] or {}
-        every = recurring.get("interval"), recurring.get("interval_count")
-        charged = found["product"], found["unit_amount"], found["currency"], *every
-        return charged == (self.product, self.amount, self.currency, self.interval, 1)
-
-
-class StripeAccount(BillingRequests):
-    """An account at Stripe, accessed with a secret key; without an API base, at Stripe's own."""
-
-    def __init__(self, key: str, api_base: str | None = None) -> None:
+    def __init__(self, key: str, api_base: str | None = None, *, tax: str = "", promotion_codes: bool = False) -> None:
         import stripe
 
         # Only a global setting turns telemetry off: timings and a machine id with each request.
         stripe.enable_telemetry = False
+        self.tax, self.promotion_codes = tax, promotion_codes
         self.livemode = key.startswith(("sk_live_", "rk_live_"))
         # An empty string means no proxy; with None the library would look for one in the environment.
         proxy = proxy_of(api_base or API) or ""
@@ -134,98 +120,6 @@ class StripeAccount(BillingRequests):
     def _each(self, request: Callable[..., Any], only: Object) -> Iterator[Object]:
         with _translated():
             yield from map(_plain, request(only).auto_paging_iter())
-
-    def ensure_product(
-        self, product: str | None, name: str, description: str, metadata: Tags, operation: str
-    ) -> tuple[Object, bool]:
-        """Create a product, with this id if one is given, or update it; return it, and whether anything changed."""
-        found = self.fetch("product", product) if product else None
-        if found is None:
-            return self._create_product(product, name, description, metadata, operation), True
-        if found["active"] and (found["name"], found["description"] or "") == (name, description):
-            return found, False
-        with _translated():
-            return _plain(
-                self._api.products.update(found["id"], {"name": name, "description": description, "active": True})
-            ), True
-
-    def _create_product(
-        self, product: str | None, name: str, description: str, metadata: Tags, operation: str
-    ) -> Object:
-        wanted: ProductCreateParams = {"name": name, "metadata": dict(metadata)}
-        if product:
-            wanted["id"] = product
-        if description:
-            wanted["description"] = description
-        with _translated():
-            return _plain(self._api.products.create(wanted, once(operation, "product", dict(wanted))))
-
-    def archive_product(self, product: str) -> bool:
-        """Archive a product; return whether it was active."""
-        found = self.fetch("product", product)
-        if found is None or not found["active"]:
-            return False
-        with _translated():
-            self._api.products.update(product, {"active": False})
-        return True
-
-    def price(self, lookup_key: str) -> Object | None:
-        """Return the price with this lookup key, archived or not, or None."""
-        with _translated():
-            found = self._api.prices.list({"lookup_keys": [lookup_key], "limit": 1}).data
-        return _plain(found[0]) if found else None
-
-    def ensure_price(self, price: Price, operation: str) -> tuple[Object, bool]:
-        """Create or reactivate a price; return it, and whether anything changed.
-
-        Existing subscribers keep paying their old price.
-        """
-        found = self.price(price.lookup_key)
-        if found is None or not price.matches(found):
-            return self._create_price(price, operation), True
-        return (found, False) if found["active"] else (self._set_active(found["id"], True), True)
-
-    def sell_only(self, price: Price, price_id: str, product: Object) -> bool:
-        """Make a price the default one of its product, then archive the others with the same metadata.
-
-        Returns whether anything changed. Stripe does not archive the default price of a product.
-        """
-        is_default = id_of(product.get("default_price")) == price_id
-        if not is_default:
-            with _translated():
-                self._api.products.update(price.product, {"default_price": price_id})
-        return bool(self._archive_others(price, price_id)) or not is_default
-
-    def _create_price(self, price: Price, operation: str) -> Object:
-        interval: Any = price.interval
-        with _translated():
-            return _plain(
-                self._api.prices.create(
-                    {
-                        "product": price.product,
-                        "unit_amount": price.amount,
-                        "currency": price.currency,
-                        "recurring": {"interval": interval},
-                        "lookup_key": price.lookup_key,
-                        "transfer_lookup_key": True,
-                        "metadata": dict(price.metadata),
-                    },
-                    once(operation, "price", repr(price)),
-                )
-            )
-
-    def _archive_others(self, price: Price, keep: str) -> list[str]:
-        with _translated():
-            listed = self._api.prices.list({"product": price.product, "active": True, "limit": PAGE})
-            others = [_plain(other) for other in listed.auto_paging_iter()]
-        ours = [other["id"] for other in others if other["id"] != keep and other["metadata"] == price.metadata]
-        for other in ours:
-            self._set_active(other, False)
-        return ours
-
-    def _set_active(self, price: str, active: bool) -> Object:
-        with _translated():
-            return _plain(self._api.prices.update(price, {"active": active}))
 
     # What a comparison and a diagnosis read
 

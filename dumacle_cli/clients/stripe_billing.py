@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PAGE = 100
 # What a phase of a schedule repeats from the subscription: it is lost where it is not given again.
 PHASE = ("collection_method", "default_payment_method", "default_tax_rates", "description", "discounts", "metadata")
+TAXED = {"automatic_tax": {"enabled": True}}
 PHASE_ITEM = ("price", "quantity", "discounts", "metadata", "tax_rates")
 
 Object = dict[str, Any]
@@ -35,6 +36,8 @@ def id_of(value: Any) -> str:
 class BillingRequests:
     """The requests of an account about customers and what they are charged for."""
 
+    tax: str
+    promotion_codes: bool
     _api: Any
 
     def _ask(self, request: Callable[..., Any], *arguments: Any) -> Object:
@@ -60,22 +63,38 @@ class BillingRequests:
         return self._ask(self._api.billing_portal.sessions.create, given, once(operation, "portal", given))
 
     def checkout(
-        self, customer: str, price: str, success_url: str, cancel_url: str, metadata: Tags, operation: str
+        self,
+        customer: str,
+        price: str,
+        success_url: str,
+        cancel_url: str,
+        metadata: Tags,
+        operation: str,
+        coupon: str = "",
     ) -> Object:
         """Create a page (`url`, valid 24 hours) to subscribe by paying.
 
-        Page and subscription get the metadata; that of the page also names the price.
+        Page and subscription get the metadata; that of the page also names the price and the coupon.
         """
-        given = {
+        given: Object = {
             "mode": "subscription",
             "customer": customer,
             "line_items": [{"price": price, "quantity": 1}],
             "success_url": success_url,
             "cancel_url": cancel_url,
-            "metadata": {**metadata, "price": price},
+            "metadata": {**metadata, "price": price, **({"coupon": coupon} if coupon else {})},
             "subscription_data": {"metadata": dict(metadata)},
-        }
+        } | self._terms(coupon)
+        if self.promotion_codes and not coupon:
+            given["allow_promotion_codes"] = True
+        if self.tax:
+            # Where a customer lives is known once they have paid.
+            given["customer_update"] = {"address": "auto"}
         return self._ask(self._api.checkout.sessions.create, given, once(operation, "checkout", given))
+
+    def _terms(self, coupon: str) -> Object:
+        """Return how a new subscription is taxed and discounted."""
+        return (TAXED if self.tax else {}) | ({"discounts": [{"coupon": coupon}]} if coupon else {})
 
     def open_checkouts(self, customer: str) -> list[Object]:
         """Return the pages on which a customer can still subscribe by paying, the newest first."""
@@ -101,7 +120,7 @@ class BillingRequests:
             found["items"] |= {"data": list(every), "has_more": False}
         return found
 
-    def subscribe(self, customer: str, price: str, metadata: Tags, operation: str) -> Object:
+    def subscribe(self, customer: str, price: str, metadata: Tags, operation: str, coupon: str = "") -> Object:
         """Subscribe a customer by charging the payment method on file; if that fails, nothing is created."""
         given = {
             "customer": customer,
@@ -109,7 +128,7 @@ class BillingRequests:
             "metadata": dict(metadata),
             "off_session": True,
             "payment_behavior": "error_if_incomplete",
-        }
+        } | self._terms(coupon)
         return self._ask(self._api.subscriptions.create, given, once(operation, "subscribe", given))
 
     def change(self, subscription: str, item: Object, operation: str) -> Object:
@@ -145,7 +164,7 @@ class BillingRequests:
             self._api.subscription_schedules.create, begun, once(operation, "schedule", subscription, new)
         )
         present = schedule["phases"][0]
-        kept = _given(present, PHASE)
+        kept = _given(present, PHASE) | (TAXED if (present.get("automatic_tax") or {}).get("enabled") else {})
         phases = [
             kept
             | {"start_date": present["start_date"], "end_date": present["end_date"]}

@@ -83,6 +83,10 @@ def cancel(
         raise UsageError("--refund needs --now", "dumacle plans cancel")
     known, named = _account(context, user)
     chosen, current = _present(context, known, named)
+    if current.status == "incomplete" and current.stripe_id:
+        # Its first payment was never made: there is no paid period to wait for.
+        now, named = True, current.stripe_id
+        chosen, current = _present(context, known, named)
     if chosen is None:
         return _cancel_unbilled(context, known, current)
     at = chosen.state.ended_at or datetime.now(UTC)

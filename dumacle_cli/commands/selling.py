@@ -27,15 +27,20 @@ def subscribe(
     plan: Plan,
     checkout: Annotated[bool, typer.Option("--checkout", help="Create a Stripe Checkout link for the user.")] = False,
     direct: Annotated[bool, typer.Option("--direct", help="Charge the user's saved payment method.")] = False,
+    coupon: Annotated[
+        str, typer.Option("--coupon", metavar="ID", help="The coupon at Stripe that makes it cheaper.")
+    ] = "",
 ) -> Result[orders.Sale]:
     """Subscribe a user to a plan; a plan with a price needs --checkout or --direct."""
     if checkout and direct:
         raise UsageError("--checkout and --direct cannot be combined", "dumacle plans subscribe")
     if not (checkout or direct):
+        if coupon:
+            raise UsageError("--coupon needs --checkout or --direct", "dumacle plans subscribe")
         refresh(context, user)
         return context.change(lambda session: _given(session, user, plan))
     with context.session() as session:
-        order = orders.order(session, user, plan, context.settings.installation)
+        order = orders.order(session, user, plan, context.settings.installation, coupon)
     sell = _checkout if checkout else _direct
     sale, changed = sell(context, order)
     return Result(sale, changed)

@@ -57,9 +57,8 @@ def sync(
     done, left = syncing.sync(billing(context), scope, apply_differences=apply, maximum=maximum)
     for each in left:
         context.console.warn(each.finding, fix=each.fix)
-    changed = done.missed + done.unseen + done.moved > done.failed + done.held + done.refused
     wrong = Exit.PARTIAL if left or done.failed or done.held else Exit.DONE
-    return Result(done, changed, exit=Exit.LIMIT if done.refused else wrong)
+    return Result(done, done.applied > 0, exit=Exit.LIMIT if done.refused else wrong)
 
 
 def _since(age: str) -> datetime | None:

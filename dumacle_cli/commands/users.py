@@ -81,7 +81,9 @@ def show(
     return replace(found, reasons=[replace(each, fix=context.console.runnable(each.fix)) for each in found.reasons])
 
 
-@app.changes("update", example="dumacle users update ada@example.com --plan pro", may_be_empty=("name",))
+@app.acts_outside(
+    "update", example="dumacle users update ada@example.com --plan pro", takes_op_id=True, may_be_empty=("name",)
+)
 def update(
     context: Context,
     user: User,
@@ -94,8 +96,10 @@ def update(
 ) -> Result[users.Changed]:
     """Change a user's plan, name, e-mail address or role.
 
-    A new role ends the user's sessions, as with `set-role`.
+    A new role ends the user's sessions, as with `set-role`. A plan is not changed while Stripe bills the user.
     """
+    if plan is not None:
+        billing.refresh(context, user)
 
     def work(session: Session) -> tuple[users.Changed, bool]:
         return users.update(session, user, email=email, name=name, role=role, plan=plan)

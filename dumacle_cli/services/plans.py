@@ -151,10 +151,16 @@ def assign(session: Session, user: models.User, name: str) -> bool:
 
 
 def unassign(session: Session, user: models.User) -> bool:
-    """End the unbilled subscription of a user, if there is one; raises Conflict if Stripe bills it."""
+    """End the unbilled subscription of a user, if there is one; raises Conflict if Stripe bills it.
+
+    One whose first payment was never made is not billed: it is set aside, and current again once it is paid.
+    """
     found = subscriptions.current(session, user.id)
     if found is None:
         return False
+    if found[0].status == "incomplete":
+        subscriptions.set_current(session, user.id, None)
+        return True
     if found[0].stripe_subscription_id:
         advice = f"dumacle plans change {quoted(user.email)} PLAN, or dumacle plans cancel {quoted(user.email)}"
         raise Conflict(reason=f"Stripe bills the subscription of {user.email}", advice=advice)

@@ -229,14 +229,25 @@ def delete(session: Session, reference: str) -> tuple[User, bool]:
 
 
 def restore(session: Session, reference: str) -> tuple[User, bool]:
-    """Restore a deleted user, enabled; raises NotFound, or AlreadyExists if another user has their e-mail now."""
+    """Restore a deleted user, enabled, on the plan that was to follow a subscription that ended meanwhile.
+
+    Raises NotFound, or AlreadyExists if another user has their e-mail now.
+    """
     try:
         user = _deleted(session, reference, lock=True)
     except NotFound:
         return view(get(session, reference)), False
     if not store.update(session, user, status="active", deleted_at=None):
         raise AlreadyExists(noun="user", name=user.email)
+    _fall_back(session, user)
     return view(user), True
+
+
+def _fall_back(session: Session, user: models.User) -> None:
+    from dumacle_cli.store import functions, subscriptions  # they map tables that most need not
+
+    if functions.has_relation(session, subscriptions.DETAILS) and subscriptions.current(session, user.id) is None:
+        subscriptions.fall_back(session, user.id)
 
 
 def _change(session: Session, user: models.User, **values: Any) -> bool:

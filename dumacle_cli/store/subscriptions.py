@@ -158,12 +158,12 @@ def set_current(session: Session, user_id: int, subscription_id: int | None) -> 
     session.execute(sql_update(Subscription).where(*chosen).values(ended_at=None))
 
 
-def fall_back(session: Session, user_id: int, stripe_id: str) -> None:
-    """Put a user without a plan on the one that was to follow this ended subscription, without billing; once.
+def fall_back(session: Session, user_id: int) -> None:
+    """Put a user without a plan on the one that was to follow their ended subscription, without billing; once.
 
     An archived plan, or a deleted user, gets none.
     """
-    plan_id = session.scalars(_TAKE_FALLBACK, {"user": user_id, "id": stripe_id}).one_or_none()
+    plan_id = session.scalars(_TAKE_FALLBACK, {"user": user_id}).first()
     if plan_id is not None:
         start(session, [user_id], [plan_id])
 
@@ -263,26 +263,34 @@ _REPLACE_CURRENT = text("""
         status = CASE WHEN stripe_subscription_id IS NULL THEN 'canceled' ELSE status END
     WHERE user_id = :user AND ended_at IS NULL AND id IS DISTINCT FROM :chosen
 """)
-# What an unbilled plan gives way to leads back to it; so does what takes the place of such a subscription.
+# What an unbilled plan gives way to leads back to it; so does what takes the place of such a subscription. The plan is
+# handed on, not copied: who ends it later is not put on it again by what had it before.
 _INHERIT_FALLBACK = text("""
-    UPDATE app.subscriptions AS chosen SET fallback_plan_id = before.plan_id, updated_at = now()
-    FROM (
-        SELECT CASE WHEN stripe_subscription_id IS NULL THEN plan_id ELSE fallback_plan_id END AS plan_id
+    WITH before AS (
+        SELECT id, CASE WHEN stripe_subscription_id IS NULL THEN plan_id ELSE fallback_plan_id END AS plan_id
         FROM app.subscriptions
         WHERE user_id = :user AND id <> :chosen
             AND CASE WHEN stripe_subscription_id IS NULL THEN ended_at IS NULL ELSE fallback_plan_id IS NOT NULL END
         ORDER BY ended_at DESC NULLS FIRST, id DESC LIMIT 1
-    ) AS before
-    WHERE chosen.id = :chosen AND chosen.stripe_subscription_id IS NOT NULL AND chosen.fallback_plan_id IS NULL
+    ), handed AS (
+        UPDATE app.subscriptions AS chosen SET fallback_plan_id = before.plan_id, updated_at = now()
+        FROM before
+        WHERE chosen.id = :chosen AND chosen.stripe_subscription_id IS NOT NULL AND chosen.fallback_plan_id IS NULL
+        RETURNING before.id
+    )
+    UPDATE app.subscriptions SET fallback_plan_id = NULL, updated_at = now()
+    WHERE id IN (SELECT id FROM handed) AND fallback_plan_id IS NOT NULL
 """)
 _TAKE_FALLBACK = text("""
-    UPDATE app.subscriptions AS ended SET fallback_plan_id = NULL, updated_at = now()
-    FROM app.subscriptions AS was, app.plans, app.users
-    WHERE ended.stripe_subscription_id = :id AND was.id = ended.id AND ended.user_id = :user
-        AND ended.status IN ('canceled', 'incomplete_expired')
-        AND plans.id = was.fallback_plan_id AND plans.archived_at IS NULL
-        AND users.id = :user AND users.deleted_at IS NULL
-    RETURNING was.fallback_plan_id
+    WITH taken AS (
+        UPDATE app.subscriptions AS ended SET fallback_plan_id = NULL, updated_at = now()
+        FROM app.subscriptions AS was, app.plans, app.users
+        WHERE was.id = ended.id AND ended.user_id = :user AND ended.status IN ('canceled', 'incomplete_expired')
+            AND plans.id = was.fallback_plan_id AND plans.archived_at IS NULL
+            AND users.id = :user AND users.deleted_at IS NULL
+        RETURNING ended.id, ended.ended_at, was.fallback_plan_id
+    )
+    SELECT fallback_plan_id FROM taken ORDER BY ended_at DESC, id DESC
 """)
 _QUESTIONABLE = text("""
     WITH open AS NOT MATERIALIZED (

@@ -244,6 +244,38 @@ def test_periods_that_differ_end_with_the_last(sell: Run, subscribed: Any, strip
     assert canceled["cancel_at"] > subscribed["current_period_end"]
 
 
+# Whose first payment was never made
+
+
+@pytest.fixture
+def unpaid(sell: Run, stripe_double: StripeDouble) -> str:
+    """Ada's bank did not pay on the page, which may still happen; the id of her subscription at Stripe."""
+    sell("plans", "subscribe", ADA, "starter", "--checkout")
+    stripe_double.decline(customer_of(stripe_double))
+    (page,) = stripe_double.all("checkout.session")
+    found = stripe_double.complete(page["id"])
+    sell("plans", "sync")
+    assert shown(sell)["status"] == found["status"] == "incomplete"
+    return str(found["id"])
+
+
+def test_who_never_paid_is_canceled_at_once(sell: Run, unpaid: str, stripe_double: StripeDouble) -> None:
+    foreseen = sell("plans", "cancel", ADA, "--dry-run", *JSON).data
+    done = sell("plans", "cancel", ADA, "--yes", *JSON).data
+    assert (done["status"], foreseen["status"]) == ("canceled", "canceled")
+    assert stripe_double.get(unpaid)["status"] == "canceled"
+
+
+@pytest.mark.parametrize("give", ["plans subscribe {} free", "plans change {} free", "users update {} --plan free"])
+def test_who_never_paid_gets_a_free_plan(sell: Run, unpaid: str, stripe_double: StripeDouble, give: str) -> None:
+    sell(*give.format(ADA).split())
+    sell("plans", "sync")
+    assert sell("users", "show", ADA, *JSON).data["plan"] == "free"
+    stripe_double.pay(stripe_double.get(unpaid)["latest_invoice"])
+    sell("plans", "sync")
+    assert (shown(sell)["plan"], shown(sell)["fallback_plan"]) == ("starter", "free")
+
+
 # Back to a plan that is not billed
 
 
@@ -305,6 +337,14 @@ def test_an_archived_plan_or_a_deleted_user_falls_back_on_nothing(
     stripe_double.cancel(tried["stripe_id"])
     sell("plans", "sync")
     assert sell("users", "show", ADA, *JSON).data["plan"] is None
+
+
+def test_who_is_restored_falls_back_as_well(sell: Run, tried: Any, stripe_double: StripeDouble) -> None:
+    sell("users", "delete", ADA)
+    stripe_double.cancel(tried["stripe_id"])
+    sell("plans", "sync")
+    sell("users", "restore", ADA)
+    assert sell("users", "show", ADA, *JSON).data["plan"] == "free"
 
 
 def test_usage_carries_over_every_change(

@@ -201,17 +201,25 @@ def test_a_repeated_operation_tells_it_again(sell: Run, subscribed: Any) -> None
         assert "goes on charging" in sell("users", "disable", ADA, "--op-id", "monday").err
 
 
-def test_no_free_plan_is_given_beside_a_paid_one_that_is_not_known_yet(sell: Run, stripe_double: StripeDouble) -> None:
+GIVE = pytest.mark.parametrize("give", [(*CHECKOUT, "free"), ("users", "update", ADA, "--plan", "free")])
+
+
+@GIVE
+def test_no_free_plan_is_given_beside_a_paid_one_that_is_not_known_yet(
+    sell: Run, stripe_double: StripeDouble, give: tuple[str, ...]
+) -> None:
     sell(*CHECKOUT, "pro", "--checkout")
     stripe_double.complete(open_pages(stripe_double)[0]["id"])
-    assert "Stripe bills" in sell(*CHECKOUT, "free", *JSON, expect=7).error["message"]
+    assert "Stripe bills" in sell(*give, *JSON, expect=7).error["message"]
 
 
+@GIVE
 def test_a_free_plan_is_given_after_a_paid_one_whose_end_was_not_known(
-    sell: Run, subscribed: Any, stripe_double: StripeDouble
+    sell: Run, subscribed: Any, stripe_double: StripeDouble, give: tuple[str, ...]
 ) -> None:
     stripe_double.cancel(subscribed["stripe_id"])
-    assert sell(*CHECKOUT, "free", *JSON).data["plan"] == "free"
+    sell(*give)
+    assert sell("users", "show", ADA, *JSON).data["plan"] == "free"
 
 
 def test_nobody_is_erased_while_stripe_charges_them(sell: Run, stripe_double: StripeDouble, database: Database) -> None:

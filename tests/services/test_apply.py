@@ -16,6 +16,7 @@ from sqlalchemy import func, select, text
 from dumacle_cli.clients import signatures
 from dumacle_cli.clients.stripe import Price, StripeAccount
 from dumacle_cli.errors import DatabaseFault, NotApplied
+from dumacle_cli.services import plans
 from dumacle_cli.services.billing import BillingContext, apply, inbox
 from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store import models, subscriptions
@@ -258,6 +259,20 @@ def test_incomplete_that_expires_leaves_what_was(world: World, given: int) -> No
     world.stripe.advance(hours=24)
     world.arrive()
     assert world.live(given) == ("pro", "active")
+
+
+def test_a_plan_to_fall_back_on_is_handed_on(world: World, given: int) -> None:
+    customer = world.customer(given)
+    first, second = (world.subscribe(customer, operation=name) for name in ("first", "second"))
+    for act in (world.arrive, lambda: world.stripe.cancel(first["id"]), lambda: world.stripe.cancel(second["id"])):
+        act()
+        world.arrive()
+    assert world.live(given) == ("pro", "active")
+    with world.database.session() as session:
+        plans.unassign(session, session.get_one(models.User, given))
+    world.stripe.emit("customer.subscription.updated", first)
+    world.arrive()
+    assert world.live(given) is None
 
 
 @pytest.mark.parametrize("reverse", [False, True])

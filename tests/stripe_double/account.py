@@ -18,6 +18,7 @@ TEMPLATES: dict[str, Object] = json.loads(Path(__file__).with_name("fixtures.jso
 PREFIXES = {
     "billing_portal.session": "bps",
     "checkout.session": "cs_test",
+    "coupon": "coupon",
     "customer": "cus",
     "event": "evt",
     "invoice": "in",
@@ -36,6 +37,7 @@ ENDED = ("canceled", "incomplete_expired")
 UNBILLED = ("unpaid", "paused")
 ACCOUNTS = count(1)
 HOUR, DAY = 3600, 86_400
+TAX = Fraction(1, 5)
 DUNNING = (3 * DAY, 5 * DAY, 7 * DAY)
 
 
@@ -60,7 +62,8 @@ class Account:
         self.livemode = False
         self.objects: dict[str, Object] = {}
         self.queue: list[Object] = []
-        self.ordered: dict[str, tuple[Object, dict[str, str]]] = {}
+        self.ordered: dict[str, tuple[Object, dict[str, str], Object]] = {}
+        self.discounts: dict[str, Object] = {}
         self.declined: set[str] = set()
         self.prorations: dict[str, list[int]] = {}
         self.after_dunning = "canceled"
@@ -113,8 +116,13 @@ class Account:
 
     # Subscriptions
 
-    def subscribe(self, customer: Object, price: Object, metadata: dict[str, str], behavior: str) -> Object:
-        """Subscribe a customer and charge the first period; `error_if_incomplete` makes nothing without the money."""
+    def subscribe(
+        self, customer: Object, price: Object, metadata: dict[str, str], behavior: str, terms: Object | None = None
+    ) -> Object:
+        """Subscribe a customer and charge the first period; `error_if_incomplete` makes nothing without the money.
+
+        The terms are automatic tax and discounts.
+        """
         self._demand(customer, price, behavior)
         made = self.make(
             "subscription",
@@ -124,11 +132,32 @@ class Account:
             status="incomplete",
             billing_cycle_anchor=self.now,
             start_date=self.now,
+            **(terms or {}),
         )
         made["items"]["data"] = [self.item(made, price, 1)]
         self.emit("customer.subscription.created", made)
         self._charge(made, "subscription_create")
         return made
+
+    def terms(self, price: Object, automatic_tax: Any, discounts: Any) -> Object:
+        """Return automatic tax and discounts as a subscription has them, or refuse what Stripe cannot do."""
+        taxed = bool(automatic_tax) and automatic_tax["enabled"] == "true"
+        if taxed and price["tax_behavior"] == "unspecified":
+            raise Refused(400, "You must set `tax_behavior` on the price to use automatic tax.", param="automatic_tax")
+        made = {}
+        for given in discounts or ():
+            made[f"di_{next(self._numbers):06d}"] = self.find("coupon", given["coupon"], 400)
+        self.discounts |= made
+        tax = {"disabled_reason": None, "enabled": taxed, "liability": {"type": "self"} if taxed else None}
+        return {"automatic_tax": tax, "discounts": list(made)}
+
+    def _final(self, found: Object, amount: int) -> int:
+        """Return what is to be paid of an amount, with the discounts and the tax of a subscription."""
+        given = (self.discounts[each]["percent_off"] for each in found["discounts"] if each in self.discounts)
+        off = sum((Fraction(str(percent)) / 100 for percent in given), Fraction(0))
+        exclusive = found["items"]["data"][0]["price"]["tax_behavior"] == "exclusive"
+        tax = TAX if found["automatic_tax"]["enabled"] and exclusive else Fraction(0)
+        return round(amount * (1 - off) * (1 + tax))
 
     def item(self, found: Object, price: Object, quantity: int) -> Object:
         """Make an item of a subscription, whose period begins now."""
@@ -197,7 +226,7 @@ class Account:
         customer, items = self.objects[found["customer"]], found["items"]["data"]
         amounts = [item["price"]["unit_amount"] * item["quantity"] for item in items]
         prorations = self.prorations.pop(found["id"], [])
-        amount = max(0, sum(amounts) + sum(prorations))
+        amount = self._final(found, max(0, sum(amounts) + sum(prorations)))
         invoice = self.make("invoice", customer=customer["id"], currency=found["currency"], billing_reason=reason)
         invoice |= dict.fromkeys(("amount_due", "amount_remaining", "subtotal", "total"), amount)
         invoice |= {"status": "open", "period_start": items[0]["current_period_start"], "period_end": self.now}
@@ -247,7 +276,9 @@ class Account:
             for item in items
         ]
         span = {"start_date": items[0]["current_period_start"], "end_date": items[0]["current_period_end"]}
-        same = {name: found[name] for name in ("metadata", "discounts", "default_tax_rates", "description")}
+        same = {
+            name: found[name] for name in ("metadata", "discounts", "default_tax_rates", "description", "automatic_tax")
+        }
         phase = {"items": kept, "trial_end": found["trial_end"], **same, **span}
         made = self.make("subscription_schedule", subscription=found["id"], customer=found["customer"])
         made |= {"phases": [phase], "current_phase": span}
@@ -346,9 +377,9 @@ class Account:
         """Let the customer pay on the page of a checkout; return his subscription."""
         if session["status"] != "open":
             raise ValueError(f"the checkout is {session['status']}")
-        customer, (price, metadata) = self.objects[session["customer"]], self.ordered[session["id"]]
+        customer, (price, metadata, terms) = self.objects[session["customer"]], self.ordered[session["id"]]
         customer["invoice_settings"]["default_payment_method"] = "pm_double"
-        made = self.subscribe(customer, price, metadata, "allow_incomplete")
+        made = self.subscribe(customer, price, metadata, "allow_incomplete", terms)
         session |= {"status": "complete", "payment_status": "paid", "url": None}
         session |= {"subscription": made["id"], "invoice": made["latest_invoice"]}
         self.emit("checkout.session.completed", session)

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from dumacle_cli.clients.stripe import StripeAccount
 from dumacle_cli.services.billing import inbox
 from dumacle_cli.services.billing.objects import tags
 from tests.stripe_double import routes
-from tests.stripe_double.account import DAY, HOUR, Account, Object
+from tests.stripe_double.account import DAY, HOUR, Account, Object, Refused
 from tests.stripe_double.api import Api, Fault
 
 UNWANTED = ("invoice.created",)
@@ -80,6 +80,13 @@ class StripeDouble:
         """Be the account in live mode: its key and its objects are live ones."""
         self.key = self.api.key = "sk_live_double_0123456789"
         self.account.livemode = True
+
+    def begin_again(self, at: int, objects: dict[str, Object]) -> None:
+        """Be the same account at a time, with nothing but these objects."""
+        with self.lock:
+            before, self.account = self.account, Account(at)
+            self.account.id, self.account.objects = before.id, _copy(objects)
+            self.api, self._late = Api(self.account, self.key), []
 
     # Time
 
@@ -176,10 +183,30 @@ class StripeDouble:
             end = max(item["current_period_end"] for item in found["items"]["data"])
             self.account.edit(found, cancel_at=end, canceled_at=self.now)
 
-    def schedule(self, subscription: str) -> Object:
-        """Let a schedule manage a subscription, as after a downgrade in the portal."""
+    def switch_in_portal(self, subscription: str, price: Object) -> None:
+        """Let the customer change to another price now, if the bank pays what is due at once."""
+        with self.lock, suppress(Refused):
+            found = self.account.objects[subscription]
+            item = found["items"]["data"][0]
+            self.account.switch(found, item["id"], price, item["quantity"], "error_if_incomplete")
+
+    def schedule(self, subscription: str, price: Object | None = None) -> Object:
+        """Let a schedule manage a subscription, as after a downgrade in the portal to another price."""
         with self.lock:
-            return _copy(self.account.schedule(self.account.objects[subscription]))
+            found = self.account.objects[subscription]
+            made = self.account.schedule(found)
+            if price:
+                now = made["phases"][0]
+                items = [{**now["items"][0], "price": price["id"]}, *now["items"][1:]]
+                span = {"start_date": now["end_date"], "end_date": now["end_date"] + 31 * DAY}
+                made["phases"].append({**now, **span, "items": items})
+            return _copy(made)
+
+    def subscribe(self, customer: str, price: Object) -> Object:
+        """Subscribe a customer at the dashboard, where nobody writes metadata."""
+        with self.lock:
+            found = self.account.objects[customer]
+            return _copy(self.account.subscribe(found, price, {}, "allow_incomplete"))
 
     def delete_customer(self, customer: str) -> None:
         """Delete a customer, whose subscriptions end."""

@@ -105,6 +105,7 @@ def _create_price(
     lookup_key: Any = None,
     transfer_lookup_key: str = "false",
     metadata: Any = None,
+    tax_behavior: str = "unspecified",
 ) -> Object:
     account.find("product", product, 400)
     _chargeable(int(unit_amount), currency)
@@ -118,6 +119,7 @@ def _create_price(
         recurring={"meter": None, "trial_period_days": None, "usage_type": "licensed", "interval_count": 1} | recurring,
         lookup_key=lookup_key,
         metadata=metadata or {},
+        tax_behavior=tax_behavior,
     )
 
 
@@ -153,11 +155,16 @@ def _price(account: Account, found: str) -> Object:
 
 
 @on("POST", "/v1/prices/{id}")
-def _update_price(account: Account, found: str, *, active: Any = None, metadata: Any = None) -> Object:
+def _update_price(
+    account: Account, found: str, *, active: Any = None, metadata: Any = None, tax_behavior: Any = None
+) -> Object:
     price = account.find("price", found)
+    if tax_behavior and price["tax_behavior"] not in ("unspecified", tax_behavior):
+        raise Refused(400, "The tax behavior of a price cannot be changed once it is set.", param="tax_behavior")
     if active == "false" and account.objects[price["product"]]["default_price"] == found:
         raise Refused(400, "This price cannot be archived because it is the default price of its product.")
-    fields = {"active": _true(active)} if active else {}
+    fields: Object = {"active": _true(active)} if active else {}
+    fields |= {"tax_behavior": tax_behavior} if tax_behavior else {}
     return account.edit(price, metadata=_merged(price, metadata), **fields)
 
 
@@ -225,13 +232,23 @@ def _create_session(
     client_reference_id: Any = None,
     metadata: Any = None,
     subscription_data: Any = None,
+    automatic_tax: Any = None,
+    customer_update: Any = None,
+    allow_promotion_codes: Any = None,
+    discounts: Any = None,
 ) -> Object:
     if mode != "subscription":
         raise Refused(400, f"this double knows the mode subscription, and not {mode}", param="mode")
     _live_customer(account, customer)
     price = _on_sale(account, line_items)
+    if allow_promotion_codes and discounts:
+        raise Refused(400, "You may only specify one of these parameters: allow_promotion_codes, discounts.")
+    if automatic_tax and not customer_update:
+        raise Refused(400, "Automatic tax calculation in Checkout requires a valid address on the Customer.")
+    terms = account.terms(price, automatic_tax, discounts)
     made = account.make(
         "checkout.session",
+        allow_promotion_codes=bool(allow_promotion_codes),
         customer=customer,
         amount_total=price["unit_amount"],
         amount_subtotal=price["unit_amount"],
@@ -242,7 +259,7 @@ def _create_session(
         metadata=metadata or {},
         expires_at=account.now + DAY,
     )
-    account.ordered[made["id"]] = price, (subscription_data or {}).get("metadata", {})
+    account.ordered[made["id"]] = price, (subscription_data or {}).get("metadata", {}), terms
     made["url"] = f"https://checkout.stripe.com/c/pay/{made['id']}"
     return made
 
@@ -295,13 +312,16 @@ def _create_subscription(
     metadata: Any = None,
     off_session: str = "false",
     payment_behavior: str = "allow_incomplete",
+    automatic_tax: Any = None,
+    discounts: Any = None,
 ) -> Object:
     buyer, price = _live_customer(account, customer), _on_sale(account, items)
     _true(off_session)
     if price["unit_amount"] and not buyer["invoice_settings"]["default_payment_method"]:
         said = "This customer has no attached payment source or default payment method."
         raise Refused(400, said, "resource_missing")
-    return account.subscribe(buyer, price, metadata or {}, payment_behavior)
+    terms = account.terms(price, automatic_tax, discounts)
+    return account.subscribe(buyer, price, metadata or {}, payment_behavior, terms)
 
 
 @on("GET", "/v1/subscriptions/{id}")

@@ -14,6 +14,7 @@ from tests.stripe_double.api import ROUTES
 CLASSES: dict[str, type[stripe.StripeObject]] = {
     "billing_portal.session": stripe.billing_portal.Session,
     "checkout.session": stripe.checkout.Session,
+    "coupon": stripe.Coupon,
     "customer": stripe.Customer,
     "event": stripe.Event,
     "invoice": stripe.Invoice,

@@ -260,7 +260,7 @@ def _choose_current(
     touched = {row.stripe_subscription_id for row in rows if row is current or row.ended_at is None}
     subscriptions.set_current(session, user_id, current.id if current else None)
     if current is None:
-        subscriptions.fall_back(session, user_id, id_)
+        subscriptions.fall_back(session, user_id)
     after = _entitlement(subscriptions.open_subscriptions(session, user_id))
     if after and after != before:
         subscriptions.grant_pods(session, [user_id], [after[1]])

@@ -92,7 +92,13 @@ def compare(context: BillingContext, offer: Offer) -> list[Difference]:
     if product is None:
         return [Difference(offer.plan, "product", offer.plan, "none")]
     price = context.stripe.price(offer.price.lookup_key)
-    return [Difference(offer.plan, *each) for each in _differences(offer, product, price) if each[1] != each[2]]
+    found = [*_differences(offer, product, price), *_tax_difference(context.stripe.tax, price)]
+    return [Difference(offer.plan, *each) for each in found if each[1] != each[2]]
+
+
+def _tax_difference(tax: str, price: Object | None) -> Iterator[tuple[str, str, str]]:
+    if tax and price is not None:
+        yield "tax", tax, price["tax_behavior"]
 
 
 def _differences(offer: Offer, product: Object, price: Object | None) -> Iterator[tuple[str, str, str]]:
@@ -179,7 +185,7 @@ def _publish(context: BillingContext, offer: Offer) -> Published:
     if found["id"] != chosen:
         with context.database.session() as session:
             store.save_product(session, offer.plan_id, found["id"])
-    wanted = replace(offer.price, product=found["id"])
+    wanted = replace(offer.price, product=found["id"], tax=context.stripe.tax)
     # Named after the price that it replaces: the same price again, after another one, is a new one.
     price, price_changed = context.stripe.ensure_price(wanted, f"{found['id']}:{offer.price_id}")
     with context.database.session() as session:

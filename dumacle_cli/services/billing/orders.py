@@ -25,11 +25,12 @@ from dumacle_cli.units import SecretUrl
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The plan and price that a user buys."""
+    """The plan and price that a user buys, perhaps with a coupon."""
 
     buyer: Account
     plan: str
     price: str
+    coupon: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +121,10 @@ def portal(context: BillingContext, user: Account, return_url: str) -> Portal:
 # Orders
 
 
-def order(session: Session, reference: str, plan: str, installation: str) -> Order:
+def order(session: Session, reference: str, plan: str, installation: str, coupon: str = "") -> Order:
     """Return the order of a plan; raises NotFound, UserDisabled, or Conflict if the plan is not for sale."""
     user = buyer(session, reference, installation)
-    return Order(user, plan, catalog.price_for_sale(session, plan))
+    return Order(user, plan, catalog.price_for_sale(session, plan), coupon)
 
 
 def completed(wanted: Order, fetched: list[Fetched]) -> Sale | None:
@@ -179,8 +180,9 @@ def _reuse(
     """Close the open pages of a customer, except one for this order, which is returned."""
     kept = None
     for page in context.stripe.open_checkouts(customer):
-        same = page["metadata"].get("price"), page.get("success_url"), page.get("cancel_url")
-        if kept is None and same == (wanted.price, success_url, cancel_url):
+        metadata = page["metadata"]
+        same = metadata.get("price"), metadata.get("coupon", ""), page.get("success_url"), page.get("cancel_url")
+        if kept is None and same == (wanted.price, wanted.coupon, success_url, cancel_url):
             kept = page
         else:
             context.stripe.expire_checkout(page["id"])
@@ -189,12 +191,12 @@ def _reuse(
 
 def _new_page(context: BillingContext, wanted: Order, customer: str, success_url: str, cancel_url: str) -> Object:
     given = customer, wanted.price, success_url, cancel_url, wanted.buyer.tags
-    page = context.stripe.checkout(*given, context.operation)
+    page = context.stripe.checkout(*given, context.operation, wanted.coupon)
     # Stripe repeats the answer to an operation for a day, also if that page was closed since.
     present = context.stripe.fetch("checkout.session", page["id"])
     if present and present["status"] == "open":
         return page
-    return context.stripe.checkout(*given, f"{context.operation}:{page['id']}")
+    return context.stripe.checkout(*given, f"{context.operation}:{page['id']}", wanted.coupon)
 
 
 def subscribe(context: BillingContext, wanted: Order) -> tuple[Sale, bool]:
@@ -208,7 +210,8 @@ def subscribe(context: BillingContext, wanted: Order) -> tuple[Sale, bool]:
         close_pages(context, customer)
         if sale := completed(wanted, _present(context, wanted, customer)):
             return sale, False
-        found = context.stripe.subscribe(customer, wanted.price, wanted.buyer.tags, context.operation)
+        given = customer, wanted.price, wanted.buyer.tags, context.operation, wanted.coupon
+        found = context.stripe.subscribe(*given)
     state = changes.applied(context, wanted.buyer.email, found["id"])
     return _sold(wanted, state, state.items[0].period_end), True
 

@@ -28,6 +28,7 @@ MAY_END, MAY_VANISH, SHARE = 10, 1, 10
 At Stripe a subscription is canceled, and does not vanish: that more than one does is a sign of something else.
 """
 Comparison = Literal["same", "foreign", "missed", "unseen"]
+Outcome = Literal["applied", "failed", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,8 @@ class SyncResult:
 
     `unseen` ones are here and were not listed by Stripe. Of these, `failed` ones could not be updated, `held` ones are
     claimed by a worker, and `refused` ones would have ended, which the guard did not allow. `moved` counts customers
-    whose new e-mail address Stripe was given, `findings` what is wrong after the sync.
+    whose new e-mail address Stripe was given, `applied` all that were updated here, `findings` what is wrong after
+    the sync.
     """
 
     seen: int
@@ -62,6 +64,7 @@ class SyncResult:
     held: int
     refused: int
     moved: int
+    applied: int
     findings: int
 
 
@@ -239,22 +242,23 @@ def sync(
     guarded = found.guarded(maximum)
     targets = [*found.targets, *(() if guarded else found.ending)]
     moved = list(_moved(context, chosen))
-    failed: list[str] = []
+    outcomes = Counter[Outcome]({"applied": len(targets) + len(moved)})
     held: list[str] = []
     if apply_differences:
-        failed = [target[1] for target in (*targets, *moved) if not _applied(context, target)]
-        failed += [target[1] for target in _siblings(context, targets) if not _applied(context, target)]
+        outcomes = Counter(_apply(context, target) for target in (*targets, *moved))
+        others = Counter(_apply(context, target) for target in _siblings(context, targets))
+        outcomes["failed"] += others["failed"]
         held = _held(context, [id_ for _, id_ in targets])
         _note(context, chosen, found, guarded)
         with context.database.session() as session:
             review.save(session, chosen.user_id)
     with context.database.session(read_only=True) as session:
         left = list_(session, user_id=chosen.user_id)
-    return _result(found, failed, held, guarded, len(moved), len(left)), left
+    return _result(found, outcomes, held, guarded, len(moved), len(left)), left
 
 
 def _result(
-    found: Differences, failed: list[str], held: list[str], guarded: list[Target], moved: int, left: int
+    found: Differences, outcomes: Counter[Outcome], held: list[str], guarded: list[Target], moved: int, left: int
 ) -> SyncResult:
     counts = found.counts
     return SyncResult(
@@ -262,10 +266,11 @@ def _result(
         foreign=counts["foreign"],
         missed=counts["missed"],
         unseen=counts["unseen"],
-        failed=len(failed),
+        failed=outcomes["failed"],
         held=len(held),
         refused=len(guarded),
         moved=moved,
+        applied=outcomes["applied"],
         findings=left,
     )
 
@@ -282,16 +287,17 @@ def _moved(context: BillingContext, chosen: SyncScope) -> Iterator[Target]:
         after = rows[-1][0]
 
 
-def _applied(context: BillingContext, target: Target) -> bool:
+def _apply(context: BillingContext, target: Target) -> Outcome:
     """Apply one object; what is wrong with it is saved as a finding. Raises what would stop every object."""
     try:
-        return apply.refresh(context, target) not in ("parked", "dead")
+        status = apply.refresh(context, target)
     except DumacleError as error:
         if error.exit in (Exit.TEMPORARY, Exit.LOGIN, Exit.FORBIDDEN):
             raise
         with context.database.session() as session:
             findings.add(session, target[1], [Found("not-applied", f"{target[1]}: {error}", "dumacle plans sync")])
-        return False
+        return "failed"
+    return "failed" if status in ("parked", "dead") else "applied" if status == "applied" else "skipped"
 
 
 def _siblings(context: BillingContext, targets: list[Target]) -> list[Target]:
