@@ -96,6 +96,7 @@ ROWS = {
         UPDATE app.quota_limits SET "limit" = 7;
         UPDATE app.plans SET upload_limit = 7;
         SELECT app.note_webhook_secrets(ARRAY['one'], ARRAY['01234567'])""",
+    "0031": "UPDATE app.transcodes SET damage = 'refuse'; UPDATE app.renditions SET damaged = 0.01",
 }
 
 
