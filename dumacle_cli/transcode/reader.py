@@ -238,26 +238,33 @@ def _times(container: InputContainer, video: Any, audio: Any) -> dict[str, Any]:
                 lines[packet.stream_index].add(packet)
     start = Fraction(container.start_time or 0, av.time_base)
     ends = {index: line.end * line.time_base - start for index, line in lines.items() if line.timestamps}
-    _check_complete(container, lines, max(ends.values(), default=Fraction(0)), start)
-    if video and video.frames > lines[video.index].packets * MOST_DECLARED + ONE_SECOND:
-        raise Refused(f"it is truncated: {lines[video.index].packets} of {video.frames} pictures are there; {WHOLE}")
     used = [lines[stream.index] for stream in (video, audio) if stream]
-    return {
-        "rate": str(lines[video.index].rate(video.guessed_rate)) if video else "",
+    _check_complete(container, used, max(ends.values(), default=Fraction(0)), start)
+    found = {
         "picture_seconds": str(ends.get(video.index, 0)) if video else "0",
-        "lead": lines[video.index].lead if video and lines[video.index].keys else 0,
-        "key": str(lines[video.index].key_before(start + TENTH * ends.get(video.index, 0)) - start) if video else "0",
-        "last_picture": str(lines[video.index].last - start) if video else "0",
         "sound_seconds": str(ends.get(audio.index, 0)) if audio else "0",
         "damaged": float(max((line.damaged for line in used), default=0)),
     }
+    return found | (_pictures_of(lines[video.index], video, start) if video else {})
 
 
-def _check_complete(container: InputContainer, lines: dict[int, Timeline], found: Fraction, start: Fraction) -> None:
+def _pictures_of(line: Timeline, video: Any, start: Fraction) -> dict[str, Any]:
+    if video.frames > line.packets * MOST_DECLARED + ONE_SECOND:
+        raise Refused(f"it is truncated: {line.packets} of {video.frames} pictures are there; {WHOLE}")
+    end = line.end * line.time_base
+    return {
+        "rate": str(line.rate(video.guessed_rate)),
+        "last_picture": str(line.last - start),
+        "key": str(line.key_before(start + TENTH * (end - start)) - start),
+        "lead": line.lead if line.keys else 0,
+    }
+
+
+def _check_complete(container: InputContainer, used: list[Timeline], found: Fraction, start: Fraction) -> None:
     declared = Fraction(container.duration or 0, av.time_base)
     # Some formats count from the first timestamp, others from 0; the last of slow slides has no end of its own.
     missing = declared - max(found, found + start)
-    allowed = max([Fraction(1), declared / 50, *(line.longest_gap() for line in lines.values())])
+    allowed = max([Fraction(1), declared / 50, *(line.longest_gap() for line in used)])
     if container.format.name not in ESTIMATED_DURATION and missing > allowed:
         raise Refused(f"it is truncated: it ends after {float(found):.1f} s of {float(declared):.1f} s; {WHOLE}")
 
