@@ -29,8 +29,10 @@ class Limits:
     def check_damage(self, share: float, pictures: int) -> None:
         """Raise BadMedia if more of the input is damaged than is repaired; of short ones, more than three pictures."""
         if share > (self.damage and max(self.damage, FEW_PICTURES / max(1, pictures))):
-            advice = f"at most {100 * self.damage:g} % is repaired; upload an undamaged copy"
-            raise BadMedia(reason=f"{100 * share:.1f} % of it is damaged, and {advice}")
+            most = f"at most {100 * self.damage:g} %" if self.damage else "none"
+            raise BadMedia(
+                reason=f"{100 * share:.1f} % of it is damaged, and {most} is repaired; upload an undamaged copy"
+            )
 
     def wall_seconds(self, duration: float) -> float:
         """Return how long encoding an input of `duration` seconds may take."""

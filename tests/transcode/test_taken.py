@@ -1,6 +1,8 @@
 """Sources as cameras, telephones, broadcasters and old programs make them, and what is shown and heard of them."""
 
 import re
+import threading
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg
 from dumacle_cli.transcode import presets
+from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.probe import Media, probe
 from tests.transcode.conftest import LIMITS, Make, Transcode, run_ffmpeg
 
@@ -145,6 +148,17 @@ def test_slow_slides(make: Make, transcode: Transcode, name: str) -> None:
     assert encoded.duration_ms == pytest.approx(30_000, abs=1_000)
 
 
+def test_a_cut_off_film_is_found_beside_sparse_subtitles(make: Make, tmp_path: Path) -> None:
+    texts = tmp_path / "texts.srt"
+    texts.write_text("1\n00:00:00,000 --> 00:00:01,000\none\n\n2\n00:00:09,000 --> 00:00:10,000\ntwo\n")
+    film = make("film.mkv", *H264, inputs=(SMALL.format(10), "sine=duration=10"))
+    both, cut = tmp_path / "both.mkv", tmp_path / "cut.mkv"
+    run_ffmpeg("-i", str(film), "-i", str(texts), "-map", "0", "-map", "1", "-c", "copy", str(both))
+    cut.write_bytes(both.read_bytes()[: both.stat().st_size * 6 // 10])
+    with pytest.raises(BadMedia, match="truncated"):
+        read(cut)
+
+
 # Damage
 
 
@@ -164,6 +178,16 @@ def test_a_few_lost_packets_are_repaired_and_told(make: Make, transcode: Transco
     encoded, _ = transcode(source, "mp4")
     assert encoded.frames == pytest.approx(150, abs=2)
     assert 0 < encoded.damaged < 0.02
+
+
+def test_any_damage_is_refused_on_request(make: Make, tmp_path: Path) -> None:
+    source = lose(make("whole.ts", *H264, "-g", "25", inputs=(SMALL.format(6), "sine=duration=6")), 1)
+    out, strict = tmp_path / "out", replace(LIMITS, damage=0.0)
+    out.mkdir()
+    with pytest.raises(BadMedia, match="of it is damaged, and none is repaired"):
+        encode(
+            ffmpeg.locate(), source, read(source), presets.get("mp4"), out, strict, lambda _: None, threading.Event()
+        )
 
 
 def test_more_damage_is_refused(make: Make, transcode: Transcode) -> None:
