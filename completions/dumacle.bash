@@ -113,7 +113,7 @@ _dumacle_options() {
         ' files runs report') REPLY='--status --limit --after --all' ;;
         ' files runs resume') REPLY='--dry-run' ;;
         ' files runs cancel') REPLY='--dry-run --op-id' ;;
-        ' transcode submit') REPLY='--preset --owner --pod --dry-run --op-id' ;;
+        ' transcode submit') REPLY='--preset --damage --owner --pod --dry-run --op-id' ;;
         ' transcode list') REPLY='--status --preset --owner --pod --file --desc --limit --after --all' ;;
         ' transcode cancel') REPLY='--dry-run --op-id' ;;
         ' transcode retry') REPLY='--dry-run --op-id' ;;
@@ -388,6 +388,7 @@ _dumacle_values() {
         ' files runs report --after') REPLY='' ;;
         ' files runs cancel --op-id') REPLY='' ;;
         ' transcode submit --preset') REPLY='hls mp4 audio poster' ;;
+        ' transcode submit --damage') REPLY='refuse repair' ;;
         ' transcode submit --owner') REPLY='' ;;
         ' transcode submit --pod') REPLY='' ;;
         ' transcode submit --op-id') REPLY='' ;;

@@ -1,4 +1,4 @@
-"""Write the generated files: completions, .env.example, and docs/{commands,settings,permissions,licences}.md.
+"""Write the generated files: completions, .env.example, and docs/{commands,settings,permissions,media,licences}.md.
 
 Run it after changing a command or a setting: python docs/generate.py
 """
@@ -17,6 +17,7 @@ from typer._click import Context
 from dumacle_cli import commands, settings
 from dumacle_cli.commands import command, shells
 from dumacle_cli.store import rights, sql
+from dumacle_cli.transcode import accepted
 
 TOP = Path(__file__).resolve().parent.parent
 WIDTH = 100
@@ -98,6 +99,39 @@ lines of [crontab](crontab).
 
 {commands}
 """
+MEDIA = """\
+# Accepted media
+
+This file is generated from `dumacle_cli/transcode/accepted.py`, which is what FFmpeg is told to accept.
+
+The content decides, not the name of the file. Each stream is judged by itself. Of several videos the default is taken,
+else the largest; of several sounds the default, else the first, but a commentary only if there is no other. Sound that
+is not accepted does not prevent a poster.
+
+Photos are accepted as videos of one picture. Whatever else a file contains (subtitles, chapters, covers, data) is
+left out. If the picture or the sound is shorter, its last picture stays or silence follows.
+
+Damage, such as packets that a recording lost, is counted in pictures and blocks of sound. Up to 1 % is repaired, of a
+short video up to three pictures, and `transcode show` tells the share as `damaged`; more is refused. `transcode submit
+--damage refuse` refuses any. A file that is cut off is always refused.
+
+Each output is compared with its source, which is decoded again for that: the shape and the pictures at several
+instants, and how loud each second is. An output that differs is not published.
+
+## Formats
+
+{formats}
+
+## Video
+
+{video}
+
+## Audio
+
+{audio}
+
+Playlists (HLS, DASH, concat), SVG and other formats that refer to other files are never opened.
+"""
 
 
 def documents() -> dict[Path, str]:
@@ -110,6 +144,7 @@ def documents() -> dict[Path, str]:
     made[TOP / "docs" / "commands.md"] = reference()
     made[TOP / "docs" / "settings.md"] = SETTINGS.format(settings=settings_table())
     made[TOP / "docs" / "permissions.md"] = permissions()
+    made[TOP / "docs" / "media.md"] = media()
     if sys.version_info[:2] == licences.PYTHON:
         made[TOP / "docs" / "licences.md"] = licences.page()
     return made
@@ -162,6 +197,17 @@ def permissions() -> str:
         commands=_least_roles(),
         policies=sql.read("policies").strip(),
     )
+
+
+def media() -> str:
+    """Return the formats and codecs that transcoding accepts, with FFmpeg's names."""
+    tables = {"formats": accepted.FORMATS, "video": accepted.VIDEO, "audio": accepted.AUDIO}
+    return MEDIA.format(**{name: _names(table) for name, table in tables.items()})
+
+
+def _names(table: dict[str, str]) -> str:
+    rows = [f"| {name} | {', '.join(f'`{each}`' for each in names.split(','))} |" for name, names in table.items()]
+    return "\n".join(["| accepted | FFmpeg's names |", "|---|---|", *rows])
 
 
 def matrix() -> list[dict[str, str]]:

@@ -919,6 +919,14 @@ class OutputBroken(DumacleError):
     fix = "retry with: dumacle transcode retry ID"
 
 
+class OutputDiffers(DumacleError):
+    """The output does not show or sound like its source; it was not published."""
+
+    exit = Exit.INTEGRITY
+    sentence = "the output differs from the source: {reason}"
+    fix = "convert the file to MP4 with a program that plays it right, and upload that"
+
+
 # The embedded servers
 
 

@@ -12,6 +12,7 @@ import pytest
 from dumacle_cli import settings
 from dumacle_cli.commands import shells
 from dumacle_cli.store import lints, models
+from dumacle_cli.transcode.limits import Limits
 from tests.promises import NEED_NOTHING
 
 pytestmark = pytest.mark.unit
@@ -34,6 +35,14 @@ DOCUMENTS: dict[Path, str] = script("generate").documents()
 @pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
 def test_generated_file_is_current(file: Path) -> None:
     assert file.read_text("utf-8") == DOCUMENTS[file], "run: python docs/generate.py"
+
+
+def test_the_media_page_lists_exactly_what_ffmpeg_is_told_to_accept() -> None:
+    told = Limits().input_options
+    tables = re.split(r"\n## \w+\n", DOCUMENTS[TOP / "docs" / "media.md"])[1:]
+    formats, video, audio = [re.findall(r"`([^`]+)`", table) for table in tables]
+    assert ",".join(formats) == told["format_whitelist"]
+    assert ",".join([*video, *audio]) == told["codec_whitelist"]
 
 
 def test_env_example_names_every_setting_and_sets_none() -> None:

@@ -38,11 +38,14 @@ def submit(
     context: Context,
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")],
     preset: Annotated[table.Name, typer.Option("--preset", help="The preset to use.")],
+    damage: Annotated[
+        transcodes.Damage, typer.Option("--damage", help="Repair up to 1 % of damage in the source, or refuse any.")
+    ] = "repair",
     owner: Owner = "",
     pod: InPod = "",
 ) -> Rows[transcodes.Transcode]:
     """Submit files to be transcoded by a worker; running and finished transcodes are not repeated."""
-    return context.change(lambda session: transcodes.submit(session, files, preset, owner=owner, pod=pod))
+    return context.change(lambda session: transcodes.submit(session, files, preset, damage, owner=owner, pod=pod))
 
 
 @app.lists(

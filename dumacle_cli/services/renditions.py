@@ -54,6 +54,7 @@ class Rendition:
     bitrate: int | None
     duration_ms: int | None
     frames: int | None
+    damaged: float
     created_at: datetime
 
 
@@ -83,6 +84,7 @@ def _view(row: Row[Any]) -> Rendition:
         bitrate=made.bitrate,
         duration_ms=made.duration_ms,
         frames=made.frames,
+        damaged=made.damaged,
         created_at=made.created_at,
     )
 

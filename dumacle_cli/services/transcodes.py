@@ -19,6 +19,7 @@ from dumacle_cli.store.transcodes import TranscodeFilter
 from dumacle_cli.units import Seconds, show_duration
 
 TranscodeStatus = Literal["queued", "running", "publishing", "done", "failed", "cancelled", "quarantined"]
+Damage = Literal["refuse", "repair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ class TranscodeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Transcode:
-    """One version of a file through one preset; progress in percent, `seconds` are those charged to the owner."""
+    """One version of a file through one preset; progress in percent, `seconds` are those charged to the owner.
+
+    `damage` says whether a damaged source is refused or repaired.
+    """
 
     id: int
     file: int
@@ -46,6 +50,7 @@ class Transcode:
     preset: str
     status: str
     progress: int
+    damage: str
     attempts: int
     seconds: Seconds | None
     error: str | None
@@ -115,6 +120,7 @@ def view(row: Row[Any]) -> Transcode:
         preset=made.preset,
         status=made.status,
         progress=made.progress,
+        damage=made.damage,
         attempts=made.attempts,
         seconds=made.seconds,
         error=made.error,
@@ -128,15 +134,15 @@ def view(row: Row[Any]) -> Transcode:
 
 
 def submit(
-    session: Session, names: Iterable[str], preset: str, *, owner: str = "", pod: str = ""
+    session: Session, names: Iterable[str], preset: str, damage: Damage = "repair", *, owner: str = "", pod: str = ""
 ) -> tuple[list[Transcode], bool]:
-    """Submit the present contents of files, and return the transcode of each.
+    """Submit the present contents of files, and return the transcode of each; damaged ones are repaired or refused.
 
     One that is in progress, done or quarantined is returned; one that failed or was cancelled is submitted again.
     Raises NotFound, UsageError, Conflict if a file has no content, UserDisabled, QuotaExceeded.
     """
     contents = _contents(session, [files.find(session, name, owner=owner, pod=pod) for name in names])
-    return _submit(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"))
+    return _submit(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"), damage)
 
 
 def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
@@ -151,10 +157,10 @@ def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
 
 
 def _submit(
-    session: Session, versions: Collection[int], preset: str, reused: Sequence[str]
+    session: Session, versions: Collection[int], preset: str, reused: Sequence[str], damage: str
 ) -> tuple[list[Transcode], bool]:
     """Submit contents whose latest transcode has none of these statuses, and return the latest of each."""
-    made = store.submit(session, list(versions), preset, reused)
+    made = store.submit(session, list(versions), preset, reused, damage)
     check_owners(session, {row.owner_id for row in made})
     queue.wake_transcode(session, [row.unit_id for row in made])
     found = {row.Transcode.version_id: view(row) for row in store.latest(session, list(versions), preset)}
@@ -260,13 +266,13 @@ def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     """
     asked = get(session, ids)
     _check_current(session, asked)
-    wanted: dict[str, list[int]] = {}
+    wanted: dict[tuple[str, str], list[int]] = {}
     for each in asked:
-        wanted.setdefault(each.preset, []).append(each.version)
+        wanted.setdefault((each.preset, each.damage), []).append(each.version)
     found: dict[tuple[int, str], Transcode] = {}
     changes = []
-    for preset, versions in wanted.items():
-        latest, changed = _submit(session, versions, preset, store.LIVE_OR_DONE)
+    for (preset, damage), versions in wanted.items():
+        latest, changed = _submit(session, versions, preset, store.LIVE_OR_DONE, damage)
         found.update(((each.version, preset), each) for each in latest)
         changes.append(changed)
     return [found[each.version, each.preset] for each in asked], any(changes)

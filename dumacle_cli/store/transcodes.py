@@ -38,8 +38,8 @@ _SUBMIT = text("""
             WHERE t.version_id = v.id AND t.preset = :preset ORDER BY t.id DESC LIMIT 1
         ), true)
     ), made AS (
-        INSERT INTO app.transcodes (file_id, version_id, preset)
-        SELECT file_id, version_id, :preset FROM wanted ORDER BY version_id
+        INSERT INTO app.transcodes (file_id, version_id, preset, damage)
+        SELECT file_id, version_id, :preset, :damage FROM wanted ORDER BY version_id
         ON CONFLICT (version_id, preset) WHERE status IN ('queued', 'running', 'publishing') DO NOTHING
         RETURNING id, file_id
     ), unit AS (
@@ -51,12 +51,14 @@ _SUBMIT = text("""
 """)
 
 
-def submit(session: Session, versions: Sequence[int], preset: str, skipped: Sequence[str]) -> Sequence[Row[Any]]:
+def submit(
+    session: Session, versions: Sequence[int], preset: str, skipped: Sequence[str], damage: str = "repair"
+) -> Sequence[Row[Any]]:
     """Create a transcode with one unit for each version, except where the latest one has one of the `skipped` statuses.
 
     Returns the new units, each with the owner of its file.
     """
-    parameters = {"versions": list(versions), "preset": preset, "skipped": list(skipped)}
+    parameters = {"versions": list(versions), "preset": preset, "skipped": list(skipped), "damage": damage}
     return session.execute(_SUBMIT, parameters).all()
 
 

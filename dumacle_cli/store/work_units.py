@@ -36,6 +36,7 @@ class Claimed:
     attempt: int
     crashes: int
     preset: str
+    damage: str
     owner: str
     pod: str
     pod_prefix: str
@@ -56,6 +57,7 @@ class Output:
     duration_ms: int | None = None
     frames: int | None = None
     rungs: list[dict[str, Any]] | None = None
+    damaged: float = 0
 
 
 def claim(
@@ -71,7 +73,7 @@ def claim(
 
 
 def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
-    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Transcode.preset)
+    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Transcode.preset, Transcode.damage)
     whose = (User.email, Pod.name, Pod.prefix)
     place = (File.id, Version.id, File.path, PLACE)
     content = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
@@ -86,7 +88,7 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
         .where(Unit.id == unit_id)
     )
     row = session.execute(query).one()
-    return Claimed(unit_id, token, Content(*row[7:]), *row[:7])
+    return Claimed(unit_id, token, Content(*row[8:]), *row[:8])
 
 
 def renew(session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int) -> bool:

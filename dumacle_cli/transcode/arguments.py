@@ -11,13 +11,15 @@ from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND
 from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media
+from dumacle_cli.transcode.reference import TILES
 
 KEY_FRAME_SECONDS = 2
 KEY_FRAMES_PER_SEGMENT = 3
 POSTER_WIDTH = 1280
 
 FLAGS = (
-    *("-hide_banner", "-nostdin", "-v", "error", "-xerror"),
+    # At this level FFmpeg counts what it could not decode, which `damage.py` reads.
+    *("-hide_banner", "-nostdin", "-v", "repeat+level+verbose"),
     *("-nostats", "-progress", "pipe:1", "-stats_period", "0.5"),
 )
 # An option, not part of the filter graph: when the audio format changes midway, a graph restarts its video filters too.
@@ -26,12 +28,24 @@ AUDIO_OPTIONS: Options = {"c:a": "aac", "b:a": "128k", "ac": 2, "ar": 48000, "af
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
 
 
+def check(media: Media, preset: Preset) -> None:
+    """Raise BadMedia if the source lacks what the preset needs."""
+    if preset.requires_video and not media.video:
+        fault = media.no_video or f"it has no video, which the preset {preset.name} needs"
+        advice = "the preset audio takes its sound" if media.audio else "convert its video to H.264, and upload that"
+        raise BadMedia(reason=f"{fault}; {advice}")
+    if media.picture == TILES and preset.name != "poster":
+        raise BadMedia(reason=f"it is a photo, and the preset {preset.name} needs a film; the preset poster takes it")
+    if not preset.requires_video and not media.audio:
+        raise BadMedia(reason=f"{media.no_audio or 'it has no audio'}, which the preset {preset.name} needs")
+    if preset.name != "poster" and media.mute:
+        advice = "convert its sound to AAC, and upload that"
+        raise BadMedia(reason=f"{media.no_audio}; {advice}")
+
+
 def rungs(media: Media, preset: Preset) -> list[Rung]:
     """Return the frame sizes of a preset; raises BadMedia if the source lacks what the preset needs."""
-    if preset.requires_video and not media.video:
-        raise BadMedia(reason="it has no video")
-    if not preset.requires_video and not media.audio:
-        raise BadMedia(reason="it has no audio")
+    check(media, preset)
     if not preset.requires_video:
         return []
     if preset.name == "poster":
@@ -51,7 +65,8 @@ def folders(media: Media, preset: Preset) -> list[str]:
 def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits) -> list[str]:
     """Return the program and its arguments."""
     sizes = rungs(media, preset)
-    seek = {"ss": _poster_time(media)} if preset.name == "poster" else {}
+    # Sought by its key frame: some formats find no other picture.
+    seek = {"ss": _seconds(media.key)} if preset.name == "poster" and media.key else {}
     inputs = graphs.read(source, {**limits.input_options, **seek})
     outputs = {"hls": _hls, "mp4": _mp4, "audio": _audio, "poster": _poster}[preset.name]
     return graphs.command(ffmpeg, FLAGS, outputs(inputs, media, preset, sizes))
@@ -63,28 +78,30 @@ def gop(fps: Fraction) -> int:
 
 
 def _hls(inputs: Stream, media: Media, _preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
-    video = _scaled(_constant_rate(inputs["V:0"], media), media, sizes[-1])
+    video = _scaled(_constant_rate(inputs[media.picture], media), media, sizes[-1])
     outputs = []
     for rung, copy in zip(sizes, graphs.split(video, len(sizes)), strict=True):
         scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
         outputs.append(_segments(rung.name, scaled, media, _video(media, rung)))
     if media.audio:
-        outputs.append(_segments(SOUND, inputs["a:0"], media, AUDIO_OPTIONS))
+        outputs.append(_segments(SOUND, inputs[media.sound], media, _sound(media)))
     return outputs
 
 
 def _mp4(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
-    video = _scaled(_constant_rate(inputs["V:0"], media), media, sizes[0])
-    audio, options = ([inputs["a:0"]], AUDIO_OPTIONS) if media.audio else ([], {})
+    video = _scaled(_constant_rate(inputs[media.picture], media), media, sizes[0])
+    audio, options = ([inputs[media.sound]], _sound(media)) if media.audio else ([], {})
     return [_one_file(preset, [video, *audio], {**_video(media, sizes[0]), **options})]
 
 
-def _audio(inputs: Stream, _media: Media, preset: Preset, _sizes: list[Rung]) -> list[OutputFile]:
-    return [_one_file(preset, [inputs["a:0"]], AUDIO_OPTIONS)]
+def _audio(inputs: Stream, media: Media, preset: Preset, _sizes: list[Rung]) -> list[OutputFile]:
+    return [_one_file(preset, [inputs[media.sound]], AUDIO_OPTIONS)]
 
 
 def _poster(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
-    video = _scaled(inputs["V:0"], media, sizes[0])
+    after = poster_time(media) - media.key
+    video = inputs[media.picture].filter("trim", start=_seconds(after)) if after > 0 else inputs[media.picture]
+    video = _scaled(_whole_frames(video, media), media, sizes[0])
     return [graphs.write(preset.entry, [video], {**NO_METADATA, "frames:v": 1, "q:v": 3, "update": 1})]
 
 
@@ -109,9 +126,17 @@ def _segments(folder: str, stream: Stream, media: Media, options: Options) -> Ou
     return graphs.write(f"{folder}/{MEDIA}", [stream], {**NO_METADATA, **options, **segmented})
 
 
+def _sound(media: Media) -> Options:
+    if media.sound_seconds >= media.duration:
+        return AUDIO_OPTIONS
+    # Players stop where the shorter of picture and sound ends.
+    return {**AUDIO_OPTIONS, "af": f"{RESAMPLE},apad=whole_dur={round(media.duration * 1_000_000)}us"}
+
+
 def _video(media: Media, rung: Rung) -> Options:
     keys = gop(media.fps)
     return {
+        "frames:v": media.frames,
         **{"c:v": "libx264", "preset": "veryfast", "profile:v": "high", "fps_mode": "passthrough"},
         **{"b:v": rung.bitrate, "maxrate": rung.bitrate * 3 // 2, "bufsize": rung.bitrate * 2},
         **{"g": keys, "keyint_min": keys, "sc_threshold": 0},
@@ -119,9 +144,14 @@ def _video(media: Media, rung: Rung) -> Options:
 
 
 def _constant_rate(video: Stream, media: Media) -> Stream:
-    if media.interlaced:
-        video = video.filter("bwdif", mode="send_frame", deint="interlaced")
-    return video.filter("fps", fps=media.fps, start_time=0)
+    steady = _whole_frames(video, media).filter("fps", fps=media.fps, start_time=0)
+    if media.hold * media.fps < 2:
+        return steady
+    return steady.filter("tpad", stop_mode="clone", stop_duration=_seconds(Fraction(media.hold)))
+
+
+def _whole_frames(video: Stream, media: Media) -> Stream:
+    return video.filter("bwdif", mode="send_frame", deint="interlaced") if media.interlaced else video
 
 
 def _scaled(video: Stream, media: Media, rung: Rung) -> Stream:
@@ -145,7 +175,12 @@ def _poster_size(media: Media) -> Rung:
     return Rung("poster", even(width), even(media.height * width // media.width), 0)
 
 
-def _poster_time(media: Media) -> str:
+def poster_time(media: Media) -> Fraction:
+    """Return the time of the poster, a tenth into the video, in seconds."""
     # Half a frame early, so that rounding does not miss it.
     at = (media.frames // 10 - Fraction(1, 2)) / media.fps
-    return f"{max(0.0, float(at)):.6f}"
+    return max(Fraction(0), min(at, Fraction(media.duration) - Fraction(media.hold)))
+
+
+def _seconds(time: Fraction) -> str:
+    return f"{float(time):.6f}"

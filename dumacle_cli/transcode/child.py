@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from dumacle_cli.transcode.limits import MEBIBYTE, Limits
 # By path and not imported: PyAV must not run in this process.
 CONFINE = Path(__file__).with_name("confine.py")
 READER = Path(__file__).with_name("reader.py")
+# A line of FFmpeg's with `-v level`: where in FFmpeg it was, how bad, and what.
+ERROR = re.compile(rb"^(?:\[[^\]]*\] )*?\[(?:error|fatal)\] (.*)")
 TICK = 0.1
 ANSWER = 64 * MEBIBYTE
 
@@ -68,6 +71,25 @@ def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = Non
         if status:
             raise ToolFailed(tool="the media reader", reason=last_line(said))
         return _answer(answer)
+
+
+def run(command: Sequence[str], folder: Path, limits: Limits, stop: threading.Event | None = None) -> None:
+    """Run a program that reads media, in `folder`, and wait for its end; raises BadMedia if it fails, Stopped."""
+    bounds = {"CPU": limits.read_seconds, "FSIZE": ANSWER, "DATA": limits.memory}
+    with tempfile.TemporaryFile() as said:
+        with confined(command, folder, bounds, subprocess.DEVNULL, said) as process:
+            status = _end(process, limits.read_seconds, stop)
+        if status:
+            raise BadMedia(reason=f"FFmpeg cannot read it: {first_error(said)}")
+
+
+def first_error(said: IO[bytes]) -> str:
+    """Return the first thing that FFmpeg complained of, without where in FFmpeg that was; what follows is due to it."""
+    said.seek(0)
+    for line in said:
+        if (found := ERROR.match(line)) and b"not on whitelist" not in line:
+            return found[1].decode(errors="replace").strip()
+    return "it said nothing"
 
 
 def last_line(said: IO[bytes]) -> str:

@@ -11,24 +11,28 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from dumacle_cli.errors import BadMedia, OutputBroken, ToolFailed
-from dumacle_cli.transcode import arguments, child, playlists
+from dumacle_cli.transcode import arguments, child, damage, playlists
 from dumacle_cli.transcode.child import Stopped
+from dumacle_cli.transcode.likeness import compare
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND, Variant
 from dumacle_cli.transcode.presets import Preset
-from dumacle_cli.transcode.probe import Media
+from dumacle_cli.transcode.probe import Media, source_of
+from dumacle_cli.transcode.reference import Reference
 from dumacle_cli.transcode.verify import Picture, Proof, verify
 from dumacle_cli.transcode.watch import ENCODED, Watch
 
-# FFmpeg's exit statuses for a bad input with -xerror: AVERROR_INVALIDDATA, and EIO if its end is missing.
-INPUT_AT_FAULT = {183, 251}
+NO_MEMORY = "Cannot allocate memory"
+# FFmpeg's exit statuses for a bad input: most could not be decoded, AVERROR_INVALIDDATA, and EIO if its end is missing.
+INPUT_AT_FAULT = {69, 183, 251}
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A verified output in a folder; `files` are relative to it, in the order to publish them; players open `entry`.
 
-    `bitrate` is in bit/s; width, height and frames are 0 and `rungs` empty without a picture.
+    `bitrate` is in bit/s; `damaged` is the share of the source that was damaged, 0 to 1;
+    width, height and frames are 0 and `rungs` empty without a picture.
     """
 
     kind: str
@@ -40,6 +44,7 @@ class Encoded:
     duration_ms: int
     rungs: list[dict[str, Any]]
     files: list[str]
+    damaged: float
 
 
 def encode(
@@ -54,26 +59,28 @@ def encode(
 ) -> Encoded:
     """Encode `source` into the empty folder `out`, and verify the result; blocks until then.
 
-    `progress` is called in this thread with increasing values, 0 to 99. Raises BadMedia, OutputBroken, ToolFailed, and
-    Stopped soon after `stop` is set; no process is left in any case.
+    `progress` is called in this thread with increasing values, 0 to 99. Raises BadMedia, OutputBroken, OutputDiffers,
+    ToolFailed, and Stopped soon after `stop` is set; no process is left in any case.
     """
     watch = Watch(media, preset.name != "audio", limits, progress)
     watch.tell(0)
     command = arguments.command(ffmpeg, source, media, preset, limits)
     for folder in arguments.folders(media, preset):
         (out / folder).mkdir()
-    _run(command, media, out, limits, watch, stop)
+    damaged = _run(command, media, out, limits, watch, stop)
     watch.tell(ENCODED)
     files = _files(out)
     proof = verify(out, media, preset, limits, stop)
+    reference = Reference(ffmpeg, source_of(source, media), limits, stop)
+    compare(reference, out, media, preset, [picture.rung for picture in proof.pictures], limits, stop)
     if preset.name == "hls":
         _write_master(out / preset.entry, media, proof)
         files.append(preset.entry)
     watch.tell(99)
-    return _encoded(preset, proof, files)
+    return _encoded(preset, proof, files, damaged)
 
 
-def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Watch, stop: threading.Event) -> None:
+def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Watch, stop: threading.Event) -> float:
     bounds = {
         "CPU": round(limits.wall_seconds(media.duration) * (os.cpu_count() or 1)),
         "FSIZE": round((64 + 2 * media.duration) * MEBIBYTE),
@@ -83,10 +90,15 @@ def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Wat
         with child.confined(command, out, bounds, subprocess.PIPE, said) as process:
             _follow(cast(IO[bytes], process.stdout), watch, stop)
             status = process.wait()
-        if status in INPUT_AT_FAULT:
-            raise BadMedia(reason=f"FFmpeg failed: {child.last_line(said)}")
+        error = child.first_error(said)
+        # Not the input's fault, whatever the status.
+        if NO_MEMORY in error or status not in {0, *INPUT_AT_FAULT}:
+            raise ToolFailed(tool="FFmpeg", reason=f"exit {status}: {error}")
         if status:
-            raise ToolFailed(tool="FFmpeg", reason=f"exit {status}: {child.last_line(said)}")
+            raise BadMedia(reason=f"FFmpeg cannot decode it: {error}")
+        damaged = max(media.damaged, damage.measure(said, media.lead))
+    limits.check_damage(damaged, media.frames)
+    return damaged
 
 
 def _follow(reports: IO[bytes], watch: Watch, stop: threading.Event) -> None:
@@ -127,7 +139,7 @@ def _files(out: Path) -> list[str]:
     return sorted(names, key=lambda name: (name.endswith(MEDIA), name))
 
 
-def _encoded(preset: Preset, proof: Proof, files: list[str]) -> Encoded:
+def _encoded(preset: Preset, proof: Proof, files: list[str], damaged: float) -> Encoded:
     top = proof.pictures[-1] if proof.pictures else None
     seconds = top.seconds if top else proof.sound_seconds
     return Encoded(
@@ -140,6 +152,7 @@ def _encoded(preset: Preset, proof: Proof, files: list[str]) -> Encoded:
         duration_ms=round(seconds * 1000),
         rungs=[_rung(picture) for picture in proof.pictures] if preset.name == "hls" else [],
         files=files,
+        damaged=damaged,
     )
 
 

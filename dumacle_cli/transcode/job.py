@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -39,6 +39,7 @@ RENEW_SECONDS = 2.0
 TRIES = 3
 FINAL = (
     errors.BadMedia,
+    errors.OutputDiffers,
     errors.NotFound,
     errors.QuotaExceeded,
     errors.PodFull,
@@ -157,13 +158,14 @@ def run(deps: WorkerDeps, unit: Claimed) -> Done:
 
 def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> Output:
     preset = presets.get(unit.preset)
+    limits = replace(deps.limits, damage=0) if unit.damage == "refuse" else deps.limits
     with tempfile.TemporaryDirectory(dir=deps.scratch) as folder:
         source, out = Path(folder, "source"), Path(folder, "out")
         out.mkdir()
         _download(deps, unit, source, keeper)
-        media = probe(source, deps.limits, keeper.stop)
+        media = probe(deps.ffmpeg, source, limits, keeper.stop)
         _retry(deps, keeper, lambda session: work_units.charge(session, unit, math.ceil(media.duration)))
-        encoded = encode(deps.ffmpeg, source, media, preset, out, deps.limits, keeper.advance, keeper.stop)
+        encoded = encode(deps.ffmpeg, source, media, preset, out, limits, keeper.advance, keeper.stop)
         source.unlink()
         size = sum((out / name).stat().st_size for name in encoded.files)
         _retry(deps, keeper, lambda session: work_units.reserve(session, unit, size))
@@ -193,6 +195,7 @@ def _output(unit: Claimed, encoded: Encoded, prefix: str, size: int) -> Output:
         duration_ms=encoded.duration_ms,
         frames=encoded.frames or None,
         rungs=encoded.rungs or None,
+        damaged=encoded.damaged,
     )
 
 

@@ -1,20 +1,13 @@
-"""The accepted formats, and the most that one input may cost: uploaded media is hostile."""
+"""The most that one input may cost: uploaded media is hostile."""
 
 from dataclasses import dataclass
 
-MEBIBYTE = 1024 * 1024
+from dumacle_cli.errors import BadMedia
+from dumacle_cli.transcode import accepted
 
-# FFmpeg's names. Playlists (HLS, DASH, concat) are excluded: they make FFmpeg open other files and URLs.
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,avi,flv,mpeg,ogg,wav,mp3,aac,flac"
-VIDEO = (
-    "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg4,mpeg2video,mpeg1video,"
-    "h263,flv,msmpeg4,msmpeg4v2,theora,prores,dnxhd,mjpeg"
-)
-AUDIO = (
-    "aac,mp3,mp3float,mp2,mp2float,ac3,eac3,dca,opus,libopus,vorbis,libvorbis,flac,alac,amrnb,amrwb,"
-    "pcm_u8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_alaw,pcm_mulaw"
-)
-CODECS = f"{VIDEO},{AUDIO}"
+MEBIBYTE = 1024 * 1024
+# What one lost packet damages.
+FEW_PICTURES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +15,7 @@ class Limits:
     """The limits of one input.
 
     `memory` is in bytes and per process; encoding may take a minute and `wall_factor` times the input's
-    duration, and no longer than `stall_seconds` without progress.
+    duration, and no longer than `stall_seconds` without progress. `damage` is the share that may be damaged, 0 to 1.
     """
 
     max_seconds: int = 6 * 3600
@@ -31,6 +24,15 @@ class Limits:
     wall_factor: float = 30
     stall_seconds: float = 60
     memory: int = 8192 * MEBIBYTE
+    damage: float = 0.01
+
+    def check_damage(self, share: float, pictures: int) -> None:
+        """Raise BadMedia if more of the input is damaged than is repaired; of short ones, more than three pictures."""
+        if share > (self.damage and max(self.damage, FEW_PICTURES / max(1, pictures))):
+            most = f"at most {100 * self.damage:g} %" if self.damage else "none"
+            raise BadMedia(
+                reason=f"{100 * share:.1f} % of it is damaged, and {most} is repaired; upload an undamaged copy"
+            )
 
     def wall_seconds(self, duration: float) -> float:
         """Return how long encoding an input of `duration` seconds may take."""
@@ -41,8 +43,8 @@ class Limits:
         """FFmpeg's options for opening an input."""
         return {
             "protocol_whitelist": "file",
-            "format_whitelist": FORMATS,
-            "codec_whitelist": CODECS,
+            "format_whitelist": accepted.names(accepted.FORMATS),
+            "codec_whitelist": f"{accepted.names(accepted.VIDEO)},{accepted.names(accepted.AUDIO)}",
             "max_pixels": str(self.max_pixels),
             "max_streams": "64",
         }

@@ -9,6 +9,7 @@ from typing import Any
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.transcode import child
 from dumacle_cli.transcode.limits import Limits
+from dumacle_cli.transcode.reference import TILES, Reference, Source
 
 SLOWEST, FASTEST = Fraction(1), Fraction(60)
 SMALLEST = 16
@@ -17,10 +18,14 @@ USUAL_RATES = [Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """A source; width and height are as displayed: rotated, in square pixels, 0 without video.
+    """A source; width and height are as displayed: rotated, in square pixels, 0 without video; times are in seconds.
 
-    `frames` is the number of frames at the constant rate `fps`; `hdr` names the transfer function of
-    high dynamic range, and is empty without; durations are in seconds.
+    `duration` is that of the longer of picture and sound, and `frames` the number of frames in it at the constant rate
+    `fps`. The last picture stays for `hold`, and `key` is the last key frame in the first tenth;
+    `lead` pictures come before the first one and are not shown, as in recordings that begin anywhere. `hdr` names the
+    transfer function of high dynamic range, and is empty without. `picture` and `sound` are FFmpeg's names of the
+    streams, and `alone` says that FFmpeg has no other video to choose. `no_video` and `no_audio` say why there is none.
+    `damaged` is the share of packets that arrived damaged, 0 to 1.
     """
 
     duration: float
@@ -33,39 +38,57 @@ class Media:
     frames: int = 0
     fps: Fraction = Fraction(0)
     pix_fmt: str = ""
-    rotation: int = 0
-    sar: Fraction = Fraction(1)
     hdr: str = ""
     interlaced: bool = False
+    hold: float = 0
+    picture: str = "V:0"
+    sound: str = "a:0"
+    alone: bool = True
+    key: Fraction = Fraction(0)
+    lead: int = 0
+    no_video: str = ""
+    no_audio: str = ""
+    damaged: float = 0
+
+    @property
+    def mute(self) -> bool:
+        """Whether there is sound that cannot be used."""
+        return not self.audio and bool(self.no_audio)
 
 
-def probe(path: Path, limits: Limits, stop: threading.Event | None = None) -> Media:
-    """Read a source in its own process; raises BadMedia if it is invalid or exceeds `limits`, or Stopped."""
+def probe(ffmpeg: Path, path: Path, limits: Limits, stop: threading.Event | None = None) -> Media:
+    """Read a source in processes of their own; raises BadMedia if it is invalid or exceeds `limits`, Stopped."""
     try:
-        media = _media(child.read({"do": "source", "path": str(path.absolute())}, limits, stop))
+        found = child.read({"do": "source", "path": str(path.absolute())}, limits, stop)
+        media = _media(found)
     except (KeyError, ValueError, TypeError, ZeroDivisionError):
         raise BadMedia(reason="its metadata is invalid") from None
+    if media.video:
+        width, height = Reference(ffmpeg, source_of(path, media), limits, stop).size(turned=found["turned"])
+        media = replace(media, width=width, height=height)
     _check(media, limits)
     return media
+
+
+def source_of(path: Path, media: Media) -> Source:
+    """Return what FFmpeg shall take of a file; of several videos, the one that was chosen."""
+    return Source(path, "" if media.alone else media.picture, media.picture == TILES)
 
 
 def _media(found: dict[str, Any]) -> Media:
     picture, sound = Fraction(found["picture_seconds"]), Fraction(found["sound_seconds"])
     # An empty audio track counts as none: FFmpeg produces no output for it.
     audio = found["audio"] if sound > 0 else ""
-    media = Media(float(max(picture, sound)), audio, found["channels"], float(sound))
+    total = max(picture, sound if audio else Fraction(0))
+    common = {name: found[name] for name in ("no_video", "no_audio", "damaged", "sound", "alone") if name in found}
+    media = Media(float(total), audio, found["channels"], float(sound), **common)
     if not found["video"]:
         return media
-    fps, rotation, sar = steady(Fraction(found["rate"])), found["rotation"], Fraction(found["sar"])
-    width, height = _shown(found["size"], sar, rotation)
-    facts = {name: found[name] for name in ("video", "pix_fmt", "hdr", "interlaced", "rotation")}
-    frames = max(1, round(picture * fps))
-    return replace(media, width=width, height=height, frames=frames, fps=fps, sar=sar, **facts)
-
-
-def _shown(stored: tuple[int, int], sar: Fraction, rotation: int) -> tuple[int, int]:
-    width, height = round(stored[0] * sar), stored[1]
-    return (height, width) if rotation % 180 == 90 else (width, height)
+    fps = steady(Fraction(found["rate"]))
+    facts = {name: found[name] for name in ("video", "picture", "pix_fmt", "hdr", "interlaced", "lead")}
+    hold = max(Fraction(0), total - Fraction(found["last_picture"]))
+    key = max(Fraction(0), Fraction(found["key"]))
+    return replace(media, frames=max(1, round(total * fps)), fps=fps, hold=float(hold), key=key, **facts)
 
 
 def steady(rate: Fraction) -> Fraction:
@@ -80,10 +103,15 @@ def steady(rate: Fraction) -> Fraction:
 
 def _check(media: Media, limits: Limits) -> None:
     if not media.video and not media.audio:
-        raise BadMedia(reason="it has neither video nor audio")
+        raise BadMedia(reason=_nothing(media))
     if not 0 < media.duration <= limits.max_seconds:
         raise BadMedia(reason=f"it lasts {media.duration:.0f} s, and the limit is {limits.max_seconds} s")
     if media.width * media.height > limits.max_pixels:
         raise BadMedia(reason=f"its video is {media.width}x{media.height}, larger than {limits.max_pixels} pixels")
     if media.video and min(media.width, media.height) < SMALLEST:
         raise BadMedia(reason=f"its video is {media.width}x{media.height}, smaller than {SMALLEST} pixels")
+
+
+def _nothing(media: Media) -> str:
+    reasons = dict.fromkeys(each for each in (media.no_video, media.no_audio) if each)
+    return " and ".join(reasons) or "it has neither video nor audio"

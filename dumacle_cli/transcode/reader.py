@@ -5,11 +5,13 @@ It is confined, started by its path, and imports nothing of Dumacle: an exploite
 
 import io
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +21,31 @@ from av.stream import Disposition, Stream
 
 HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
 # These formats do not store a duration: FFmpeg estimates it from the bit rate.
-ESTIMATED_DURATION = {"mp3", "aac", "mpegts", "mpeg"}
+ESTIMATED_DURATION = {
+    *("mp3", "aac", "loas", "ac3", "eac3", "dts", "truehd", "mpegts", "mpeg"),
+    *("h264", "hevc", "obu", "vc1", "m4v", "mpegvideo", "mjpeg"),
+}
+# They contain no media, but name other files.
+PLAYLISTS = {"hls", "dash", "concat", "sdp", "webm_dash_manifest", "imf", "image2", "rtsp"}
+NO_MEDIA = "which contains no media and names other files; upload the media itself"
+SMALL = 1024 * 1024
+WHOLE = "upload the whole file"
+# Formats may declare a few pictures that they do not have.
+MOST_DECLARED, ONE_SECOND = 1.02, 25
+CONVERT = "convert it to MP4 or Matroska, and upload that"
+# What FFmpeg adds to the area of a video stream that is marked as the default.
+PREFERRED = 5_000_000
+TILE = 100 * PREFERRED
+# Sound that is not the film's own.
+COMMENTS = Disposition.comment | Disposition.visual_impaired | Disposition.descriptions
+COMMENTARY = re.compile(r"comment|kommentar|descripti", re.IGNORECASE)
+# Pictures to look at: the first of an interlaced film may be progressive.
+LOOK = 12
+TENTH = Fraction(1, 10)
+# Pictures of an output that one of the source may have become.
+NEAR = 3
+# Seconds, far less than a picture lasts.
+ROUNDING = 0.005
 
 
 class Refused(Exception):
@@ -52,11 +78,19 @@ class Timeline:
         self.keys: list[int] = []
         self.end = 0
         self.size = 0
+        self.packets = 0
+        self.lead = 0
+        self.corrupt = 0
 
     def add(self, packet: "av.Packet[Any]") -> None:
-        """Add one packet."""
+        """Add one packet; one without a timestamp, as in raw streams, follows the one before."""
+        self.packets += 1
+        self.lead += not self.keys and not packet.is_keyframe
+        self.corrupt += packet.is_corrupt
         timestamp = packet.dts if packet.pts is None else packet.pts
-        if timestamp is None or packet.is_discard:
+        if timestamp is None:
+            timestamp = self.end
+        if packet.is_discard:
             return
         self.timestamps.append(timestamp)
         self.size += packet.size
@@ -75,15 +109,37 @@ class Timeline:
             return declared
         return average if abs(average - median) < average / 20 else median
 
+    def longest_gap(self) -> Fraction:
+        """Return the longest time from one packet to the next, in seconds."""
+        timestamps = sorted(self.timestamps)
+        return self.time_base * max((b - a for a, b in pairwise(timestamps)), default=0)
+
+    def key_before(self, at: Fraction) -> Fraction:
+        """Return the time of the last key frame until `at`, else of the first picture, in seconds."""
+        times = [key * self.time_base for key in self.keys]
+        return max((time for time in times if time <= at), default=min(self.timestamps, default=0) * self.time_base)
+
+    @property
+    def last(self) -> Fraction:
+        """The last timestamp, in seconds."""
+        return max(self.timestamps, default=0) * self.time_base
+
+    @property
+    def damaged(self) -> Fraction:
+        """The share of the packets that arrived damaged."""
+        return Fraction(self.corrupt, max(1, self.packets))
+
 
 def source(job: dict[str, Any]) -> dict[str, Any]:
-    """Describe an input: its first frame and its audio as decoded, and the timestamps of all packets."""
+    """Describe an input: its first pictures and its sound as decoded, and the timestamps of all packets."""
     path, options = f"file:{job['path']}", job["options"]
+    accepted = options["codec_whitelist"].split(",")
     with av.open(path, options=options) as container:
-        video, audio = _main_streams(container)
-        found = {**_video(container, video, options), **_audio(audio, options)}
+        video, audio, faults = _chosen(container, accepted)
+        found = {**faults, **_video(container, video, int(options["max_pixels"])), **_audio(audio)}
     with av.open(path, options=options) as container:
-        return found | _times(container)
+        video, audio, _ = _chosen(container, accepted)
+        return found | _times(container, video, audio)
 
 
 def outputs(job: dict[str, Any]) -> dict[str, Any]:
@@ -92,68 +148,128 @@ def outputs(job: dict[str, Any]) -> dict[str, Any]:
     return {"streams": [stream for path in job["paths"] for stream in _streams(folder / path, path)]}
 
 
-def _main_streams(container: InputContainer) -> tuple[Stream | None, Stream | None]:
-    thumbnails = Disposition.attached_pic | Disposition.timed_thumbnails
-    video = next((stream for stream in container.streams.video if not stream.disposition & thumbnails), None)
-    return video, next(iter(container.streams.audio), None)
+def pictures(job: dict[str, Any]) -> dict[str, Any]:
+    """Return for each path and each time the three nearest pictures, grey and scaled to the canvas, in hexadecimal."""
+    folder = Path(job["folder"])
+    return {"pictures": [_near(folder / path, job["times"], job["canvas"]) for path in job["paths"]]}
 
 
-def _video(container: InputContainer, video: Any, options: dict[str, str]) -> dict[str, Any]:
+# The choice of streams
+
+
+def _chosen(container: InputContainer, accepted: list[str]) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the video, as FFmpeg itself would choose it, the sound, and why there is none of one of them."""
+    covers = Disposition.attached_pic | Disposition.timed_thumbnails
+    films = [stream for stream in container.streams.video if not stream.disposition & covers]
+    video, no_video = _first(sorted(films, key=_size, reverse=True), accepted, "video")
+    audio, no_audio = _first(sorted(container.streams.audio, key=_aside), accepted, "sound")
+    tiled = bool(video and video.disposition & Disposition.dependent)
+    return video, audio, {"no_video": no_video, "no_audio": no_audio, "alone": tiled or len(films) == 1}
+
+
+def _size(stream: Any) -> int:
+    context = stream.codec_context
+    area = context.width * context.height if context else 0
+    default, tile = stream.disposition & Disposition.default, stream.disposition & Disposition.dependent
+    return area + PREFERRED * bool(default) + TILE * bool(tile)
+
+
+def _aside(stream: Stream) -> tuple[bool, bool]:
+    spoken = bool(stream.disposition & COMMENTS) or bool(COMMENTARY.search(stream.metadata.get("title", "")))
+    return spoken, not stream.disposition & Disposition.default
+
+
+def _first(streams: list[Any], accepted: list[str], noun: str) -> tuple[Any, str]:
+    faults = [_fault(stream, accepted, noun) for stream in streams]
+    for stream, fault in zip(streams, faults, strict=True):
+        if not fault:
+            return stream, ""
+    return None, next(iter(faults), "")
+
+
+def _fault(stream: Any, accepted: list[str], noun: str) -> str:
+    if stream.codec_context is None:
+        return f"its {noun} is in a format that FFmpeg does not know"
+    codec = stream.codec_context.codec
+    return "" if codec.name in accepted else f"its {noun} is {codec.long_name}, which is not accepted"
+
+
+# What is in the streams
+
+
+def _video(container: InputContainer, video: Any, most: int) -> dict[str, Any]:
     if video is None:
         return {"video": ""}
-    _check_codec(video, options, "video")
-    frame = next(container.decode(video), None)
-    if frame is None:
+    if video.codec_context.width * video.codec_context.height > most:
+        size = f"{video.codec_context.width}x{video.codec_context.height}"
+        raise Refused(f"its video is {size}, larger than {most} pixels; make it smaller, and upload that")
+    frames = list(islice(_decoded(container, video), LOOK))
+    if not frames:
         raise Refused("its video cannot be decoded")
-    shape = video.sample_aspect_ratio or Fraction(1)
     return {
         "video": video.codec_context.codec.canonical_name,
-        "size": (frame.width, frame.height),
-        "sar": str(shape if shape > 0 else Fraction(1)),
-        "rotation": int(frame.rotation) % 360,
-        "pix_fmt": frame.format.name,
-        "interlaced": bool(frame.interlaced_frame),
-        "hdr": HDR_TRANSFERS.get(int(frame.color_trc), ""),
+        # The tiles of one photo: FFmpeg joins the streams of the group.
+        "picture": "g:0" if video.disposition & Disposition.dependent else str(video.index),
+        "pix_fmt": frames[0].format.name,
+        "turned": frames[0].rotation % 180 != 0,
+        "interlaced": any(frame.interlaced_frame for frame in frames),
+        "hdr": HDR_TRANSFERS.get(int(frames[0].color_trc), ""),
     }
 
 
-def _audio(audio: Any, options: dict[str, str]) -> dict[str, Any]:
+def _decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
+    for packet in container.demux(stream):
+        with suppress(av.error.InvalidDataError):
+            yield from packet.decode()
+
+
+def _audio(audio: Any) -> dict[str, Any]:
     if audio is None:
         return {"audio": "", "channels": 0}
-    _check_codec(audio, options, "audio")
-    return {"audio": audio.codec_context.codec.canonical_name, "channels": audio.codec_context.channels}
+    context = audio.codec_context
+    return {"audio": context.codec.canonical_name, "channels": context.channels, "sound": str(audio.index)}
 
 
-def _check_codec(stream: Any, options: dict[str, str], noun: str) -> None:
-    if stream.codec_context is None:
-        raise Refused(f"there is no decoder for its {noun}")
-    name = stream.codec_context.codec.name
-    if name not in options["codec_whitelist"].split(","):
-        raise Refused(f"its {noun} codec, {name}, is not supported")
-
-
-def _times(container: InputContainer) -> dict[str, Any]:
-    video, audio = _main_streams(container)
+def _times(container: InputContainer, video: Any, audio: Any) -> dict[str, Any]:
     lines = {stream.index: Timeline(stream) for stream in container.streams if stream.type != "data"}
-    for packet in container.demux():
-        if packet.is_corrupt:
-            raise Refused("it is damaged")
-        if packet.size and packet.stream_index in lines:
-            lines[packet.stream_index].add(packet)
+    with suppress(av.error.InvalidDataError):  # what is missing then is judged below
+        for packet in container.demux():
+            if packet.size and packet.stream_index in lines:
+                lines[packet.stream_index].add(packet)
     start = Fraction(container.start_time or 0, av.time_base)
     ends = {index: line.end * line.time_base - start for index, line in lines.items() if line.timestamps}
-    _check_complete(container, float(max(ends.values(), default=Fraction(0))))
-    return {
-        "rate": str(lines[video.index].rate(video.guessed_rate)) if video else "",
+    used = [lines[stream.index] for stream in (video, audio) if stream]
+    _check_complete(container, used, max(ends.values(), default=Fraction(0)), start)
+    found = {
         "picture_seconds": str(ends.get(video.index, 0)) if video else "0",
         "sound_seconds": str(ends.get(audio.index, 0)) if audio else "0",
+        "damaged": float(max((line.damaged for line in used), default=0)),
+    }
+    return found | (_pictures_of(lines[video.index], video, start) if video else {})
+
+
+def _pictures_of(line: Timeline, video: Any, start: Fraction) -> dict[str, Any]:
+    if video.frames > line.packets * MOST_DECLARED + ONE_SECOND:
+        raise Refused(f"it is truncated: {line.packets} of {video.frames} pictures are there; {WHOLE}")
+    end = line.end * line.time_base
+    return {
+        "rate": str(line.rate(video.guessed_rate)),
+        "last_picture": str(line.last - start),
+        "key": str(line.key_before(start + TENTH * (end - start)) - start),
+        "lead": line.lead if line.keys else 0,
     }
 
 
-def _check_complete(container: InputContainer, found: float) -> None:
-    declared = (container.duration or 0) / av.time_base
-    if container.format.name not in ESTIMATED_DURATION and declared - found > max(1, declared / 50):
-        raise Refused(f"it is truncated: it ends after {found:.1f} s of {declared:.1f} s")
+def _check_complete(container: InputContainer, used: list[Timeline], found: Fraction, start: Fraction) -> None:
+    declared = Fraction(container.duration or 0, av.time_base)
+    # Some formats count from the first timestamp, others from 0; the last of slow slides has no end of its own.
+    missing = declared - max(found, found + start)
+    allowed = max([Fraction(1), declared / 50, *(line.longest_gap() for line in used)])
+    if container.format.name not in ESTIMATED_DURATION and missing > allowed:
+        raise Refused(f"it is truncated: it ends after {float(found):.1f} s of {float(declared):.1f} s; {WHOLE}")
+
+
+# Outputs
 
 
 def _streams(path: Path, name: str) -> Iterator[dict[str, Any]]:
@@ -165,6 +281,54 @@ def _streams(path: Path, name: str) -> Iterator[dict[str, Any]]:
                 lines[packet.stream_index].add(packet)
         for stream in container.streams:
             yield {"path": name, "segments": segments, **_measured(lines[stream.index]), **_shape(stream)}
+
+
+def _near(path: Path, times: list[float], canvas: tuple[int, int]) -> list[list[str]]:
+    """Return what `pictures` does for one path; only the groups of pictures around these times are decoded."""
+    paths = _playlist(path)[0] if path.suffix == ".m3u8" else [path]
+    found: list[list[str]] = [[] for _ in times]
+    with av.open(Chain(paths), "r") as container:
+        video = container.streams.video[0]
+        base = float(video.time_base or 0)
+        start: int | None = None
+        for group, is_last in _groups(container.demux(video)):
+            stamps = [packet.pts or 0 for packet in group]
+            start = min(stamps) if start is None else start
+            end = (max(stamps) - start) * base
+            wanted = [index for index, at in enumerate(times) if not found[index] and (is_last or at < end + ROUNDING)]
+            frames = _decoded_group(video, group) if wanted else []
+            for index in wanted:
+                found[index] = [_grey(frame, canvas) for frame in _nearest(frames, times[index] / (base or 1) + start)]
+    return found
+
+
+def _groups(packets: Iterator[Any]) -> Iterator[tuple[list[Any], bool]]:
+    """Yield the packets from each key frame to the next, and whether they are the last."""
+    group: list[Any] = []
+    for packet in packets:
+        if packet.is_keyframe and group:
+            yield group, False
+            group = []
+        if packet.size:
+            group.append(packet)
+    yield group, True
+
+
+def _nearest(frames: list[Any], at: float) -> list[Any]:
+    return sorted(frames, key=lambda frame: abs((frame.pts or 0) - at))[:NEAR]
+
+
+def _decoded_group(video: Any, group: list[Any]) -> list[Any]:
+    frames: list[Any] = [frame for packet in group for frame in packet.decode()]
+    frames += video.codec_context.decode(None)
+    video.codec_context.flush_buffers()
+    return frames
+
+
+def _grey(frame: Any, canvas: tuple[int, int]) -> str:
+    plane = frame.reformat(*canvas, format="gray", interpolation="AREA").planes[0]
+    rows = (memoryview(plane)[at : at + canvas[0]] for at in range(0, plane.line_size * canvas[1], plane.line_size))
+    return b"".join(rows).hex()
 
 
 def _playlist(path: Path) -> tuple[list[Path], list[str]]:
@@ -199,14 +363,34 @@ def _shape(stream: Any) -> dict[str, Any]:
     }
 
 
+def _why(error: Exception, path: Path) -> str:
+    head = path.read_bytes()[:7] if path.is_file() and path.stat().st_size < SMALL else None
+    if head == b"":
+        return "it is empty; upload the whole file"
+    if head == b"#EXTM3U":
+        return f"it is a playlist (hls), {NO_MEDIA}"
+    _, name, said = getattr(error, "log", None) or (0, "", "")
+    if said.startswith("Format not on whitelist"):
+        kind = f"it is {av.format.ContainerFormat(name, 'r').long_name} ({name})"
+        if name in PLAYLISTS:
+            return f"{kind}, {NO_MEDIA}"
+        return f"{kind}, which is not accepted; {CONVERT}"
+    if said.startswith("moov atom not found"):
+        return "it is an MP4 or MOV file without its index (moov), as if it was cut off; upload the whole file"
+    if isinstance(error, av.error.InvalidDataError):
+        return f"it is not media that FFmpeg knows, or its beginning is damaged ({said.strip() or 'no known format'})"
+    return f"reading it failed: {said.strip() or getattr(error, 'strerror', '')}"
+
+
 def main(job: dict[str, Any]) -> None:
     """Run the job and print its result, or the reason why the input is refused."""
+    av.logging.set_level(av.logging.ERROR)
     try:
-        found = {"source": source, "outputs": outputs}[job["do"]](job)
+        found = {"source": source, "outputs": outputs, "pictures": pictures}[job["do"]](job)
     except Refused as refused:
         found = {"refused": str(refused)}
     except (av.FFmpegError, OSError) as error:
-        found = {"refused": f"reading it failed: {error.strerror}"}
+        found = {"refused": _why(error, Path(job.get("path", "")))}
     json.dump(found, sys.stdout)
 
 

@@ -66,7 +66,7 @@ def _proof(streams: list[dict[str, Any]], media: Media, preset: Preset, sizes: l
     _aligned(pictures)
     if not heard:
         return Proof(proven, 0.0, 0)
-    return Proof(proven, *_sound(sounds[0], media))
+    return Proof(proven, *_sound(sounds[0], media.sound_seconds if preset.name == "audio" else media.duration))
 
 
 def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset) -> Picture:
@@ -94,11 +94,11 @@ def _aligned(pictures: list[dict[str, Any]]) -> None:
             _equal(f"{fact} of {stream['path']}", stream[fact], pictures[0][fact])
 
 
-def _sound(stream: dict[str, Any], media: Media) -> tuple[float, int]:
+def _sound(stream: dict[str, Any], expected: float) -> tuple[float, int]:
     _equal("sound", (stream["codec"], stream["channels"], stream["rate"]), ("aac", 2, 48000))
     seconds = float(Fraction(stream["seconds"]))
-    if abs(seconds - media.sound_seconds) > SOUND_TOLERANCE:
-        raise _Wrong(f"the sound lasts {seconds:.2f} s, and {media.sound_seconds:.2f} s was expected")
+    if abs(seconds - expected) > SOUND_TOLERANCE:
+        raise _Wrong(f"the sound lasts {seconds:.2f} s, and {expected:.2f} s was expected")
     return seconds, round(8 * stream["bytes"] / seconds)
 
 

@@ -71,6 +71,20 @@ def counted(database: Database) -> tuple[int, int, int]:
 # Submitting
 
 
+def test_damage_is_repaired_unless_refused_also_in_a_retry(run: Run, films: list[int], database: Database) -> None:
+    [repairing] = run("transcode", "submit", films[0], "--preset", "hls", *JSON).data
+    [refusing] = run("transcode", "submit", films[0], "--preset", "mp4", "--damage", "refuse", *JSON).data
+    assert (repairing["damage"], refusing["damage"]) == ("repair", "refuse")
+    with database.session() as session:
+        unit = session.scalars(text("SELECT id FROM app.units WHERE transcode_id = :id"), {"id": refusing["id"]}).one()
+        claimed = work_units.claim(session, unit, "worker", 60)
+    assert claimed is not None
+    assert claimed.damage == "refuse"
+    run("transcode", "cancel", refusing["id"])
+    [again] = run("transcode", "retry", refusing["id"], *JSON).data
+    assert (again["preset"], again["damage"]) == ("mp4", "refuse")
+
+
 def test_submit_is_once_however_often_it_is_said(run: Run, films: list[int], database: Database) -> None:
     said = ("transcode", "submit", "a.mp4", "b.mp4", "--owner", ADA, "--pod", "films", "--preset", "hls", *JSON)
     assert run(*said, "--dry-run").json["changed"] is True

@@ -97,6 +97,7 @@ ROWS = {
         UPDATE app.plans SET upload_limit = 7;
         SELECT app.note_webhook_secrets(ARRAY['one'], ARRAY['01234567'])""",
     "0030": "INSERT INTO app.parts SELECT id, 1, 1, 'e', sha256('a') FROM app.versions",
+    "0031": "UPDATE app.transcodes SET damage = 'refuse'; UPDATE app.renditions SET damaged = 0.01",
 }
 
 

@@ -45,7 +45,7 @@ def transcode(tmp_path: Path) -> Transcode:
     def transcode(source: Path, preset: str) -> tuple[Encoded, Path]:
         out = tmp_path / f"out-{preset}"
         out.mkdir()
-        media = probe(source, LIMITS)
+        media = probe(ffmpeg.locate(), source, LIMITS)
         stop = threading.Event()
         return encode(
             ffmpeg.locate(), source, media, presets.get(preset), out, LIMITS, lambda _percent: None, stop

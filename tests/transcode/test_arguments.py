@@ -7,14 +7,16 @@ from pathlib import Path
 import pytest
 
 from dumacle_cli.transcode import arguments, presets
-from dumacle_cli.transcode.limits import AUDIO, FORMATS, VIDEO, Limits
+from dumacle_cli.transcode.accepted import AUDIO, FORMATS, VIDEO, names
+from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media
 
 pytestmark = pytest.mark.unit
 FILM = Media(7, "aac", 2, 7, "h264", 640, 360, 210, Fraction(30000, 1001), "yuv420p")
-RUN = "/bin/ffmpeg -hide_banner -nostdin -v error -xerror -nostats -progress pipe:1 -stats_period 0.5"
+RUN = "/bin/ffmpeg -hide_banner -nostdin -v repeat+level+verbose -nostats -progress pipe:1 -stats_period 0.5"
 INPUT = (
-    f"-codec_whitelist {VIDEO},{AUDIO} -format_whitelist {FORMATS} -max_pixels 40000000 -max_streams 64"
+    f"-codec_whitelist {names(VIDEO)},{names(AUDIO)}"
+    f" -format_whitelist {names(FORMATS)} -max_pixels 40000000 -max_streams 64"
     " -protocol_whitelist file"
 )
 STEADY = "[0:V:0]fps=fps=30000/1001:start_time=0[s0];"
@@ -36,8 +38,8 @@ def segments(folder: str) -> str:
 def rung(name: str, label: str, rates: tuple[int, int, int]) -> str:
     return (
         f"-map [{label}] -f hls -avoid_negative_ts disabled -b:v {rates[0]} -bufsize {rates[1]} -c:v libx264"
-        f" -fps_mode passthrough -g 60 {segments(name)} -keyint_min 60 {PLAIN} -maxrate {rates[2]} -preset veryfast"
-        f" -profile:v high -sc_threshold 0 file:{name}/index.m3u8"
+        f" -fps_mode passthrough -frames:v 210 -g 60 {segments(name)} -keyint_min 60 {PLAIN}"
+        f" -maxrate {rates[2]} -preset veryfast -profile:v high -sc_threshold 0 file:{name}/index.m3u8"
     )
 
 
@@ -67,7 +69,7 @@ def test_mp4_of_an_interlaced_film_of_high_dynamic_range() -> None:
     )
     wanted = (
         f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} -map [s9] -map 0:a:0 {SOUND} -b:a 128k"
-        " -b:v 365000 -bufsize 730000 -c:a aac -c:v libx264 -fps_mode passthrough -g 60 -keyint_min 60"
+        " -b:v 365000 -bufsize 730000 -c:a aac -c:v libx264 -fps_mode passthrough -frames:v 210 -g 60 -keyint_min 60"
         f" {PLAIN} -maxrate 547500 -movflags +faststart -preset veryfast -profile:v high -sc_threshold 0 file:video.mp4"
     )
     assert line(replace(FILM, interlaced=True, hdr="smpte2084"), "mp4") == wanted.split()
@@ -82,9 +84,12 @@ def test_audio() -> None:
 
 
 def test_poster() -> None:
-    graph = "[0:V:0]scale=h=360:out_range=tv:w=640[s0];[s0]format=pix_fmts=yuv420p[s1];[s1]setsar=sar=1[s2]"
+    graph = (
+        "[0:V:0]trim=start=0.684017[s0];[s0]scale=h=360:out_range=tv:w=640[s1];[s1]format=pix_fmts=yuv420p[s2];"
+        "[s2]setsar=sar=1[s3]"
+    )
     wanted = (
-        f"{RUN} {INPUT} -ss 0.684017 -i file:/media/film.mp4 -filter_complex {graph} -map [s2] -frames:v 1 {PLAIN}"
+        f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} -map [s3] -frames:v 1 {PLAIN}"
         " -q:v 3 -update 1 file:poster.jpg"
     )
     assert line(FILM, "poster") == wanted.split()

@@ -34,7 +34,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Media]:
     source, out = folder / "film.mp4", folder / "out"
     run_ffmpeg(*FILM, *FAST, str(source))
     out.mkdir()
-    media = probe(source, LIMITS)
+    media = probe(ffmpeg.locate(), source, LIMITS)
     encode(ffmpeg.locate(), source, media, presets.get("hls"), out, LIMITS, lambda _: None, threading.Event())
     return out, media
 
@@ -94,7 +94,7 @@ def test_rungs_that_changed_places_are_found(copy: tuple[Path, Media]) -> None:
         check(*copy, "hls")
 
 
-@pytest.mark.parametrize("facts", [{"frames": 203}, {"frames": 197}, {"sound_seconds": 9.0}])
+@pytest.mark.parametrize("facts", [{"frames": 203}, {"frames": 197}, {"duration": 9.0}])
 def test_another_length_or_content_is_found(whole: tuple[Path, Media], facts: dict[str, Any]) -> None:
     with pytest.raises(OutputBroken):
         verify(whole[0], replace(whole[1], **facts), presets.get("hls"), LIMITS, threading.Event())

@@ -36,7 +36,7 @@ from dumacle_cli.transcode.probe import probe
 ffmpeg, source, out = map(Path, sys.argv[1:])
 told = lambda percent: print(percent, flush=True)
 work = lambda: encode(
-    ffmpeg, source, probe(source, Limits()), presets.get("hls"), out, Limits(), told, threading.Event()
+    ffmpeg, source, probe(ffmpeg, source, Limits()), presets.get("hls"), out, Limits(), told, threading.Event()
 )
 threading.Thread(target=work).start()
 """
@@ -62,7 +62,16 @@ def gone(pid: int, seconds: float) -> bool:
 
 def run(source: Path, out: Path, limits: Limits, stop: threading.Event, told: list[int], preset: str = "hls") -> None:
     out.mkdir()
-    encode(ffmpeg.locate(), source, probe(source, LIMITS), presets.get(preset), out, limits, told.append, stop)
+    encode(
+        ffmpeg.locate(),
+        source,
+        probe(ffmpeg.locate(), source, LIMITS),
+        presets.get(preset),
+        out,
+        limits,
+        told.append,
+        stop,
+    )
 
 
 @pytest.mark.parametrize("preset", presets.PRESETS)
@@ -78,7 +87,7 @@ def test_stopping_is_soon_and_leaves_nothing(make: Make, tmp_path: Path) -> None
     before = set(children(os.getpid()))
     source, stop, told, out = make("film.mp4", *FAST, inputs=LONG), threading.Event(), [], tmp_path / "out"
     out.mkdir()
-    media = probe(source, LIMITS)
+    media = probe(ffmpeg.locate(), source, LIMITS)
     stopped_at = []
 
     def progress(percent: int) -> None:

@@ -14,6 +14,7 @@ from dumacle_cli.store.models.base import ERROR_BYTES, KIB, Base, Created, Id, S
 TRANSCODE_STATUSES = ("queued", "running", "publishing", "done", "failed", "cancelled", "quarantined")
 UNIT_KINDS = ("chunk", "audio", "finalize")
 UNIT_STATUSES = ("queued", "running", "done", "failed", "cancelled")
+DAMAGE = ("refuse", "repair")
 RENDITION_KINDS = ("hls", "mp4", "audio", "poster", "sprite", "vtt")
 
 _LIVE = text("status IN ('queued', 'running', 'publishing')")
@@ -30,6 +31,7 @@ class Transcode(Base):
     preset: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="queued")
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    damage: Mapped[str] = mapped_column(server_default="repair")
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(server_default="0")
     seconds: Mapped[int | None]
@@ -46,6 +48,7 @@ class Transcode(Base):
         times("created_at", "started_at", "ended_at"),
         texts(preset=255, error=ERROR_BYTES),
         one_of("status", TRANSCODE_STATUSES),
+        one_of("damage", DAMAGE),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
         CheckConstraint("attempts >= 0", name="attempts"),
         CheckConstraint("seconds >= 0", name="seconds"),
@@ -98,7 +101,10 @@ class Unit(Base):
 
 
 class Rendition(Base):
-    """One published output: the objects whose keys begin with `prefix`; players open `entry` below it."""
+    """One published output: the objects whose keys begin with `prefix`; players open `entry` below it.
+
+    `damaged` is the share of the source, 0 to 1, that could not be decoded and was repaired.
+    """
 
     __tablename__ = "renditions"
 
@@ -116,6 +122,7 @@ class Rendition(Base):
     duration_ms: Mapped[int | None]
     frames: Mapped[int | None]
     rungs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    damaged: Mapped[float] = mapped_column(server_default=text("0"))
     created_at: Mapped[Created]
 
     __table_args__ = (
@@ -124,6 +131,7 @@ class Rendition(Base):
         documents(rungs=64 * KIB),
         one_of("kind", RENDITION_KINDS),
         CheckConstraint("size >= 0", name="size"),
+        CheckConstraint("damaged BETWEEN 0 AND 1", name="damaged"),
         UniqueConstraint("transcode_id", "name"),
         Index(None, "file_id", "id"),
     )

@@ -237,11 +237,13 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege';
     END IF;
     INSERT INTO app.renditions
-        (transcode_id, file_id, name, kind, prefix, entry, width, height, bitrate, size, duration_ms, frames, rungs)
-    SELECT unit.transcode_id, file.id, made.*
+        (transcode_id, file_id, name, kind, prefix, entry, width, height, bitrate, size, duration_ms, frames, rungs,
+        damaged)
+    SELECT unit.transcode_id, file.id, made.name, made.kind, made.prefix, made.entry, made.width, made.height,
+        made.bitrate, made.size, made.duration_ms, made.frames, made.rungs, coalesce(made.damaged, 0)
     FROM jsonb_to_recordset(p_renditions) AS made (
         name text, kind text, prefix text, entry text, width integer, height integer, bitrate integer, size bigint,
-        duration_ms integer, frames bigint, rungs jsonb
+        duration_ms integer, frames bigint, rungs jsonb, damaged double precision
     );
     SELECT sum(made.size) INTO total FROM jsonb_to_recordset(p_renditions) AS made (size bigint);
     UPDATE app.pods SET used = used + total, reserved = reserved - unit.reserved WHERE id = file.pod_id;
