@@ -216,7 +216,7 @@ function __dumacle_options
         case ' files runs cancel'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode submit'
-            printf '%s\t%s\n' '--preset' 'The preset to use.' '--damage' 'Repair up to 1 % of damage in the source, or refuse any.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--preset' 'The preset to use.' '--damage' 'What to do about damage in the source; up to 1 % can be repaired.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--file' 'Filter by file: id, or path with --owner.' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' transcode cancel'

@@ -61,7 +61,7 @@ OWN = {
 EVERYBODYS = {"plans", "plan_prices", "plan_limits", "installation", "schema_version"}
 NOT_FOR_ENDUSERS = {
     *("provider_defaults", "billing_accounts", "stripe_events", "stripe_payloads", "stripe_objects"),
-    *("webhook_secrets", "credentials", "audit"),
+    *("webhook_secrets", "credentials", "audit", "parts"),
 }
 NOBODYS = {"acting"}
 """Tables in which nobody has a right, and in which no row outlives its transaction."""
