@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Row, Select, func, select, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from dumacle_cli.store import paging
 from dumacle_cli.store.files import Selection, conditions, one_of
@@ -84,7 +84,7 @@ def _listed() -> Select[Any]:
     owner = select(User.email).where(User.id == File.owner_id).scalar_subquery().label("owner")
     pod = select(Pod.name).where(Pod.id == File.pod_id).scalar_subquery().label("pod")
     query = select(Transcode, File.path, owner, pod).join(File, File.id == Transcode.file_id)
-    return query.execution_options(populate_existing=True)
+    return query.options(undefer(Transcode.damage)).execution_options(populate_existing=True)
 
 
 def _conditions(chosen: TranscodeFilter) -> list[ColumnElement[bool]]:
@@ -161,7 +161,7 @@ class Published:
 def renditions(session: Session, of: Literal["file_id", "transcode_id"], number: int) -> Sequence[Row[Any]]:
     """Return the renditions of one file or of one transcode, each with its preset and source version."""
     columns: list[Any] = [Rendition, Transcode.preset, Transcode.version_id]
-    query = select(*columns).join(Transcode, Transcode.id == Rendition.transcode_id)
+    query = select(*columns).join(Transcode, Transcode.id == Rendition.transcode_id).options(undefer(Rendition.damaged))
     return session.execute(query.where(getattr(Rendition, of) == number).order_by(Rendition.id)).all()
 
 

@@ -31,7 +31,7 @@ class Transcode(Base):
     preset: Mapped[str]
     status: Mapped[str] = mapped_column(server_default="queued")
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
-    damage: Mapped[str] = mapped_column(server_default="repair")
+    damage: Mapped[str] = mapped_column(server_default="repair", deferred=True)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     attempts: Mapped[int] = mapped_column(server_default="0")
     seconds: Mapped[int | None]
@@ -122,7 +122,7 @@ class Rendition(Base):
     duration_ms: Mapped[int | None]
     frames: Mapped[int | None]
     rungs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
-    damaged: Mapped[float] = mapped_column(server_default=text("0"))
+    damaged: Mapped[float] = mapped_column(server_default=text("0"), deferred=True)
     created_at: Mapped[Created]
 
     __table_args__ = (
