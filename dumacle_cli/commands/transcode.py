@@ -39,7 +39,8 @@ def submit(
     files: Annotated[list[str], typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")],
     preset: Annotated[table.Name, typer.Option("--preset", help="The preset to use.")],
     damage: Annotated[
-        transcodes.Damage, typer.Option("--damage", help="What to do about damage in the source; up to 1 % can be repaired.")
+        transcodes.Damage,
+        typer.Option("--damage", help="What to do about damage in the source; up to 1 % can be repaired."),
     ] = "repair",
     owner: Owner = "",
     pod: InPod = "",
