@@ -179,6 +179,7 @@ class Engine:
                 self.express.close()
             self.lanes.crew.close()
             self.journaling.close()
+            join(self.journaling.threads, LAST_RECORDS)
             self.sides.close()
         if self._fault and not self.tally.counts[Result.UPLOADED]:
             raise self._fault

@@ -189,21 +189,30 @@ class Journal:
         return self.patience.call(read)
 
     def record_completing(self, attempt: Attempt) -> None:
-        """Commit that the upload is about to be completed from its parts."""
+        """Commit that the upload is about to be completed from its parts, and which parts of others the store took."""
         held, made = (attempt.version_id, attempt.lease_id), (attempt.part_etags, attempt.sha256)
-        self._commit(lambda session: uploads.record_completing(session, *held, *made))
+        sent = self._take_sent()
+
+        def complete(session: Session) -> None:
+            parts.record(session, sent)
+            uploads.record_completing(session, *held, *made)
+
+        self._commit(complete)
 
     def record_percent(self, attempt: Attempt, percent: int) -> None:
         """Note the progress for the next heartbeat."""
         self.percents[attempt.file_id] = percent
 
     def _record_sent(self) -> None:
+        if sent := self._take_sent():
+            self._commit(lambda session: parts.record(session, sent))
+
+    def _take_sent(self) -> list[tuple[Holder, SentPart]]:
         sent: list[tuple[Holder, SentPart]] = []
         with suppress(Empty):
             while len(sent) < MOST:
                 sent.append(self._sent.get_nowait())
-        if sent:
-            self._commit(lambda session: parts.record(session, sent))
+        return sent
 
     def _commit(self, work: Callable[[Session], None]) -> None:
         def once() -> None:

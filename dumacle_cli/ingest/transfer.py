@@ -51,19 +51,19 @@ class Crew:
     def __init__(self, most: int, failed: Callable[[BaseException], None]) -> None:
         self._most, self._failed = most, failed
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._lock, self._count = threading.Lock(), 0
+        self._lock = threading.Lock()
+        self.threads: list[threading.Thread] = []
 
     def hand(self, work: Callable[[], None]) -> None:
         """Have a thread do this."""
         self._queue.put(work)
         with self._lock:
-            if self._count < self._most:
-                self._count += 1
-                start(self._run, "part", self._failed)
+            if len(self.threads) < self._most:
+                self.threads.append(start(self._run, "part", self._failed))
 
     def close(self) -> None:
         """Let the threads end once they have done all."""
-        for _ in range(self._count):
+        for _ in self.threads:
             self._queue.put(None)
 
     def _run(self) -> None:

@@ -217,7 +217,7 @@ NOT_PERSONAL = {
     "quota_grants": {"metric"},
     "files": {"upload_status", "content_type"},
     "versions": {"status", "key", "etag", "content_type", "upload_id", "part_etags"},
-    "transcodes": {"preset", "status"},
+    "transcodes": {"damage", "preset", "status"},
     "renditions": {"name", "kind", "prefix", "entry", "rungs"},
 }
 
