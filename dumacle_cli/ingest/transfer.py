@@ -398,7 +398,12 @@ class _Large:
 
     def _send_body(self, number: int, body: memoryview, sha256: bytes) -> None:
         attempt, digest = self.attempt, sha256.hex()
-        put = partial(self.side.puts.put_part, attempt.key, attempt.upload_id, number, body, digest)
+
+        def put() -> str:
+            if isinstance(self._error, errors.UploadLost):
+                raise self._error  # This part would be tried in vain.
+            return self.side.puts.put_part(attempt.key, attempt.upload_id, number, body, digest)
+
         etag = self.side.patiently(put)
         self._there[number] = Part(number, etag, len(body))
         if self.side.is_primary:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from dumacle_cli import retry
 from dumacle_cli.errors import Exit
 from dumacle_cli.store import parts
 from dumacle_cli.store.database import Database
@@ -117,6 +118,34 @@ def test_a_store_that_lists_no_parts_and_lost_one(
     store.fault = lambda method, path: wrong(method, path) if method == "GET" and "uploadId" in path else None
     upload(far, film, 0)
     assert sent_again(store) == [1, 2, 3, 3, 4]  # the store refuses to complete it, so that it begins again
+    settled(far, store, film, database)
+
+
+def test_parts_of_a_lost_upload_are_not_tried_any_longer(
+    far: Run,
+    store: SmallStore,
+    film: Path,
+    database: Database,
+    environment: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The store answers for one part that the upload is gone, and for the others nothing that tells it."""
+    environment(DUMACLE_PATIENCE="1h")
+    monkeypatch.setattr(retry, "LONGEST_DELAY", 0.1)
+    lost: list[str] = []
+
+    def forget(method: str, path: str) -> Answer | None:
+        if "partNumber" not in path:
+            return None
+        lost[:] = lost or [path.split("uploadId=")[1]]
+        if lost[0] not in path:
+            return None
+        return (
+            fault("NoSuchUpload", 404)(method, path) if "partNumber=4" in path else fault("SlowDown", 503)(method, path)
+        )
+
+    store.fault = forget
+    upload(far, film, 0)
     settled(far, store, film, database)
 
 
