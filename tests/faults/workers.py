@@ -33,7 +33,7 @@ def stop(process: Process) -> str:
 
 
 def encoders(process: Process) -> list[int]:
-    """Return the FFmpegs that were started by a worker."""
+    """Return the FFmpegs that a worker started to encode; others only look at the source, for moments."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -42,7 +42,7 @@ def encoders(process: Process) -> list[int]:
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
-            if parent == process.pid and b"ffmpeg" in words[0].rpartition(b"/")[2] and b"-version" not in words:
+            if parent == process.pid and b"ffmpeg" in words[0].rpartition(b"/")[2] and b"-progress" in words:
                 found.append(int(entry.name))
     return found
 
