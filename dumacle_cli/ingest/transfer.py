@@ -244,6 +244,7 @@ class _Large:
         self._under_way = self._moved = 0
         self._error: BaseException | None = None
         self._there: dict[int, Part] = {}
+        self._users: dict[int, int] = {}
         self._sent: dict[int, SentPart] = {}
         self._completed = self._reads_back = False
 
@@ -341,11 +342,13 @@ class _Large:
                     os.posix_fadvise(handle.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
                 for number, start_at in enumerate(range(0, size, part_size), 1):
                     body = self._read(handle.fileno(), min(part_size, size - start_at))
+                    self._users[number] = 2  # This thread and that of the crew use it at the same time.
+                    self.lanes.crew.hand(partial(self._send_part, number, body))
                     whole.update(body)
                     if self.side.needs_md5:
                         whole_md5.update(body)
+                    self._let_go(number, body)
                     self.spent.hashed()
-                    self.lanes.crew.hand(partial(self._send_part, number, body))
         finally:
             self._await_parts()
         self.attempt.sha256 = whole.digest()
@@ -379,11 +382,19 @@ class _Large:
             self._put_part(number, body, spent)
         except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the file
             self._error = self._error or error
-        self.lanes.buffers.give(body)
+        self._let_go(number, body)
         self.lanes.add(spent)
         with self._changed:
             self._under_way -= 1
             self._changed.notify_all()
+
+    def _let_go(self, number: int, body: memoryview) -> None:
+        """Give the memory of a part back once nobody uses it."""
+        with self._changed:
+            self._users[number] -= 1
+            is_unused = not self._users[number]
+        if is_unused:
+            self.lanes.buffers.give(body)
 
     def _put_part(self, number: int, body: memoryview, spent: Stopwatch) -> None:
         # If all parts are there, the hash of the whole file says whether they are from this content.
