@@ -29,6 +29,8 @@ IN_FLIGHT = 40 * MIB
 PART = 8 * MIB
 MOST_PARTS = 9_000
 PART_SENDERS = IN_FLIGHT // PART
+_hashing = threading.BoundedSemaphore(len(os.sched_getaffinity(0)))
+"""Held to hash a part: more threads at once than there are cores would only take turns with what sends."""
 _MD5 = re.compile("[0-9a-f]{32}")
 _GONE = (errors.UploadLost, errors.ObjectMissing)
 """What stores answer about a multipart upload that they do not know."""
@@ -344,7 +346,8 @@ class _Large:
                     body = self._read(handle.fileno(), min(part_size, size - start_at))
                     self._users[number] = 2  # This thread and that of the crew use it at the same time.
                     self.lanes.crew.hand(partial(self._send_part, number, body))
-                    whole.update(body)
+                    with _hashing:
+                        whole.update(body)
                     if self.side.needs_md5:
                         whole_md5.update(body)
                     self._let_go(number, body)
@@ -400,7 +403,8 @@ class _Large:
         # If all parts are there, the hash of the whole file says whether they are from this content.
         if not (self._completed or self.attempt.part_etags):
             spent.start()
-            sha256 = hashlib.sha256(body).digest()
+            with _hashing:
+                sha256 = hashlib.sha256(body).digest()
             spent.hashed()
             if not self._has(number, body, sha256):
                 self._send_body(number, body, sha256)
