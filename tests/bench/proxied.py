@@ -74,9 +74,7 @@ with ThreadPoolExecutor(8) as pool:
 def main(dumacle: str, python: str) -> None:
     """Measure and print the ratios."""
     with tree(COUNT, SIZE) as files, null_store(0.020) as endpoint, database() as (owner, login):
-        bench = Bench(
-            Tools(dumacle, "", "", ""), files, endpoint, owner, login, os.sched_getaffinity(0), (COUNT, COUNT * SIZE)
-        )
+        bench = Bench(Tools(dumacle), files, endpoint, owner, login, (COUNT, COUNT * SIZE))
         with _server(python, endpoint) as server:
             commands = {
                 "through a server": partial(_send, files, dict.fromkeys(_paths(files), server), "form"),

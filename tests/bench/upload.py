@@ -19,7 +19,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -46,9 +46,9 @@ class Tools:
     """The programs that are measured; those that are empty are left out."""
 
     dumacle: str
-    s5cmd: str
-    rclone: str
-    aws: str
+    s5cmd: str = ""
+    rclone: str = ""
+    aws: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def main() -> None:
             with tree(count, size) as files:
                 for delay in map(int, chosen.delays.split(",")):
                     with null_store(delay / 1000) as endpoint:
-                        bench = Bench(tools, files, endpoint, owner, login, cores, (count, count * size))
+                        bench = Bench(tools, files, endpoint, owner, login, (count, count * size), cores)
                         title = f"{shape}: {count:,} x {size // 1024} KiB at {delay} ms"
                         bars[title] = bench.measure(title, chosen.rounds)
     if chosen.chart:
@@ -138,14 +138,14 @@ class Bench:
     endpoint: str
     owner: str
     login: str
-    cores: set[int]
     wanted: tuple[int, int]
     """The files and bytes of the tree."""
+    cores: set[int] = field(default_factory=lambda: os.sched_getaffinity(0))
 
     def measure(self, title: str, rounds: int) -> list[Found]:
         """Measure all tools, print their medians, and check what Dumacle sent."""
         found = [_medians(tool, runs) for tool, runs in interleaved(rounds, **self._commands()).items()]
-        unchanged, requests, _ = self._sent(self._upload)
+        unchanged, requests, _ = self.sent(self.upload)
         assert requests == 0, f"the second run made {requests} requests"
         again = _medians("dumacle, unchanged", [unchanged])
         ours = found[-1]
@@ -178,44 +178,67 @@ class Bench:
         runs: dict[str, Callable[[], Run]] = {name: partial(self._run, command) for name, command in commands.items()}
         return {**runs, "dumacle": self.first}
 
-    def _run(self, command: Sequence[str], **more: str) -> Run:
+    def _run(self, command: Sequence[str]) -> Run:
         here = os.sched_getaffinity(0)
         os.sched_setaffinity(0, self.cores)
         try:
-            return run(command, {"PATH": os.defpath, "HOME": "/nonexistent", **KEYS, **more})
+            return run(command, self.environment())
         finally:
             os.sched_setaffinity(0, here)
 
-    def first(self) -> Run:
-        """Upload into an empty pod."""
-        _place(self.owner)
-        found, _, size = self._sent(self._upload)
+    def environment(self) -> dict[str, str]:
+        """Return the environment that all tools run in."""
+        return {
+            **{"PATH": os.defpath, "HOME": "/nonexistent", **KEYS},
+            **{"DUMACLE_CONFIG": os.devnull, "DUMACLE_DATABASE_URL": self.login},
+            **{"DUMACLE_S3_ENDPOINT": self.endpoint, "DUMACLE_S3_BUCKET": "b"},
+            "DUMACLE_S3_ACCESS_KEY": KEYS["AWS_ACCESS_KEY_ID"],
+            "DUMACLE_S3_SECRET_KEY": KEYS["AWS_SECRET_ACCESS_KEY"],
+        }
+
+    def command(self, *options: str) -> list[str]:
+        """Return the command that uploads the tree with Dumacle."""
+        to = ("--pod", "films", "--owner", OWNER)
+        return [self.tools.dumacle, "--quiet", "files", "upload", str(self.files), *to, *options]
+
+    def upload(self) -> Run:
+        """Upload the tree with Dumacle."""
+        return self._run(self.command())
+
+    def first(self, *options: str, work: Callable[[], Run] | None = None) -> Run:
+        """Upload into an empty pod, and check that each byte was sent once."""
+        self.place()
+        found, _, size = self.sent(work or partial(self._run, self.command(*options)))
         assert size == self.wanted[1], f"{size} bytes were sent of {self.wanted[1]}"
         return found
 
-    def _upload(self) -> Run:
-        to = ("--pod", "films", "--owner", OWNER)
-        return self._run(
-            [self.tools.dumacle, "--quiet", "files", "upload", str(self.files), *to],
-            DUMACLE_CONFIG=os.devnull,
-            DUMACLE_DATABASE_URL=self.login,
-            DUMACLE_S3_ENDPOINT=self.endpoint,
-            DUMACLE_S3_BUCKET="b",
-            DUMACLE_S3_ACCESS_KEY=KEYS["AWS_ACCESS_KEY_ID"],
-            DUMACLE_S3_SECRET_KEY=KEYS["AWS_SECRET_ACCESS_KEY"],
-        )
-
-    def _sent(self, work: Callable[[], Run]) -> tuple[Run, int, int]:
+    def sent(self, work: Callable[[], Run]) -> tuple[Run, int, int]:
         """Run it, and also return the requests and bytes that the store got."""
-        requests, size = self._counts()
+        requests, size = self.counts()
         found = work()
-        after = self._counts()
+        after = self.counts()
         return found, after[0] - requests, after[1] - size
 
-    def _counts(self) -> tuple[int, int]:
+    def counts(self) -> tuple[int, int]:
+        """Return the requests and bytes that the store got so far."""
         with urllib.request.urlopen(f"{self.endpoint}/-/counts") as answer:
             requests, size = answer.read().split()
         return int(requests), int(size)
+
+    def place(self) -> None:
+        """Empty the database of files and make the pod and the user anew, without quotas."""
+        database = Database(self.owner, Timeouts(statement=600))
+        with database.session() as session:
+            session.execute(text("TRUNCATE app.pods, app.operations, app.quota_counters, app.quota_entries CASCADE"))
+            session.execute(text("DELETE FROM app.users WHERE role = 'enduser'"))
+            user = make_user(session, OWNER)
+            make_grant(session, make_pod(session, "films", capacity=2**40, bucket="b", primary_provider="s3"), user)
+            for metric in ("storage", "upload"):
+                session.execute(
+                    text('INSERT INTO app.quota_limits (user_id, metric, "limit") VALUES (:user, :metric, NULL)'),
+                    {"user": user.id, "metric": metric},
+                )
+        database.close()
 
 
 def _medians(tool: str, runs: Sequence[Run]) -> Found:
@@ -231,22 +254,6 @@ def _for_chart(bars: dict[str, list[Found]]) -> dict[str, dict[str, float]]:
         others = {each.tool: each.wall for each in found if not each.tool.startswith("s5cmd")}
         shown[title] = {"s5cmd, its best": best, **others}
     return shown
-
-
-def _place(url: str) -> None:
-    """Empty the database of files and make the pod and the user anew, without quotas."""
-    database = Database(url, Timeouts(statement=600))
-    with database.session() as session:
-        session.execute(text("TRUNCATE app.pods, app.operations, app.quota_counters, app.quota_entries CASCADE"))
-        session.execute(text("DELETE FROM app.users WHERE role = 'enduser'"))
-        user = make_user(session, OWNER)
-        make_grant(session, make_pod(session, "films", capacity=2**40, bucket="b", primary_provider="s3"), user)
-        for metric in ("storage", "upload"):
-            session.execute(
-                text('INSERT INTO app.quota_limits (user_id, metric, "limit") VALUES (:user, :metric, NULL)'),
-                {"user": user.id, "metric": metric},
-            )
-    database.close()
 
 
 if __name__ == "__main__":
