@@ -20,6 +20,7 @@ import pytest
 import dumacle_cli
 from dumacle_cli.clients.object_store import Location
 from tests import buckets
+from tests.browser import CHROMIUM, browser
 from tests.clients.conftest import moto
 from tests.commands.test_duties import by, log_in
 from tests.conftest import Run
@@ -32,7 +33,6 @@ pytestmark = pytest.mark.e2e
 DOCUMENT = (TOP / "docs" / "direct-uploads.md").read_text("utf-8")
 ADA, JSON = "ada@example.com", ("-o", "json")
 FILM = b"\x00\x00\x00\x20ftypisom" + bytes(range(256)) * 40_000
-CHROMIUM = shutil.which("chromium")
 # Chooses a file in the page as a person does, and tells the server what the page says in the end.
 DRIVER = """
 <!doctype html><iframe src="/" id="page"></iframe><script>
@@ -231,16 +231,6 @@ def serving(dumacle: Callable[..., Any]) -> Iterator[Backend]:
     backend.shutdown()
     backend.server_close()
     thread.join()
-
-
-@contextmanager
-def browser(url: str, home: Path) -> Iterator[None]:
-    options = ("--headless", "--no-sandbox", "--disable-gpu", "--no-proxy-server", f"--user-data-dir={home}")
-    with subprocess.Popen([str(CHROMIUM), *options, url], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as run:
-        try:
-            yield
-        finally:
-            run.terminate()
 
 
 def test_page_is_short() -> None:
