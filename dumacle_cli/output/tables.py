@@ -19,7 +19,12 @@ from dumacle_cli.units import parse_instant, show_duration, show_instant, show_s
 CHUNK = 500
 """Rows per table when a listing streams."""
 
-_HEADINGS = {"entry": "file to open", "requires_video": "needs video"}
+_HEADINGS = {
+    "entry": "file to open",
+    "requires_video": "needs video",
+    "put_mb_s": "put MB/s",
+    "get_mb_s": "get MB/s",
+}
 _BOUNDARIES = ("_start", "_end")
 _GOOD = {"active", "uploaded", "verified", "ok", "running", "done", "stored", "unchanged"}
 _BAD = {"failed", "disabled", "missing", "refused", "stopped", "differs", "full"}
@@ -117,6 +122,9 @@ def _of_one(item: dict[str, Any], kind: type) -> Iterator[Grid]:
 def _field(value: Any, name: str, kind: type) -> Cell:
     if isinstance(value, list):
         return Cell("\n".join(visible(str(entry)) for entry in value) or "-")
+    if isinstance(value, dict):
+        entries = (f"{visible(heading(each))}: {_field(held, '', kind).text}" for each, held in value.items())
+        return Cell("\n".join(entries) or "-")
     return cell(value, name, kind)
 
 

@@ -32,11 +32,13 @@ class Whole:
     created_at: datetime
     period_end: datetime | None
     tags: list[str]
+    found: dict[str, Any]
     parts: list[Part]
 
 
 MIDNIGHT = datetime(2026, 12, 1, tzinfo=UTC)
-WHOLE = Whole("a\nb", "active", 125, None, MIDNIGHT, MIDNIGHT, ["one", "two"], [Part("films", 1024, True)])
+FOUND = {"is_md5": True, "many_parts": False, "x\ty": "\t"}
+WHOLE = Whole("a\nb", "active", 125, None, MIDNIGHT, MIDNIGHT, ["one", "two"], FOUND, [Part("films", 1024, True)])
 
 
 class Terminal(io.StringIO):
@@ -60,6 +62,9 @@ def test_fields_of_one() -> None:
         "period end    2026-12-01 00:00Z",
         "tags          one",
         "              two",
+        "found         md5: yes",
+        "              many parts: no",
+        r"              x\u0009y: \u0009",
         "parts",
         "  name       free  default",
         "  films  1.00 KiB  yes",
@@ -72,12 +77,14 @@ def test_an_earlier_result_has_its_fields_in_order() -> None:
 
 
 def test_an_empty_list_and_no_value_are_a_dash() -> None:
-    shown = written(Whole("", "active", 0, 0, MIDNIGHT, None, [], [])).splitlines()
-    assert [line.split()[-1] for line in shown if line.split()[0] in ("path", "period", "tags", "parts")] == ["-"] * 4
+    shown = written(Whole("", "active", 0, 0, MIDNIGHT, None, [], {}, [])).splitlines()
+    assert [line.split()[-1] for line in shown if line.split()[0] in ("path", "period", "tags", "found", "parts")] == [
+        "-"
+    ] * 5
 
 
 def test_a_pipe_gets_each_row_on_one_line() -> None:
-    long = Whole("x" * 3000, "active", 0, 0, MIDNIGHT, None, [], [])
+    long = Whole("x" * 3000, "active", 0, 0, MIDNIGHT, None, [], {}, [])
     shown = written([WHOLE, long], many=True).splitlines()
     assert len(shown) == 3
     assert "x" * 3000 in shown[2]
@@ -86,7 +93,7 @@ def test_a_pipe_gets_each_row_on_one_line() -> None:
 
 def test_a_terminal_folds_the_widest_column_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "130")
-    long = Whole("x" * 100, "active", 0, 0, MIDNIGHT, None, [], [])
+    long = Whole("x" * 100, "active", 0, 0, MIDNIGHT, None, [], {}, [])
     shown = written([long], many=True, out=Terminal()).splitlines()
     assert len(shown) > 2
     assert "2026-12-01 00:00:00Z" in shown[1]
