@@ -42,7 +42,8 @@ class Multiplexer(Generic[T]):
         self._waker.setblocking(False)
         self._selector.register(self._woken, _READ)
         self._closed = False
-        self._opening = 0
+        self._opening = self._openers = 0
+        self._wanted: SimpleQueue[bool] = SimpleQueue()
         self._opened: SimpleQueue[Any] = SimpleQueue()
         self._idle: list[Any] = []
         self._exchanges: dict[Any, _Exchange[T]] = {}
@@ -63,7 +64,10 @@ class Multiplexer(Generic[T]):
         """Have connections opened until there are `most`, a few at the same time."""
         while self._opening < OPENERS and self._opening + len(self._idle) + len(self._exchanges) < most:
             self._opening += 1
-            threading.Thread(target=self._open, name="opener", daemon=True).start()
+            self._wanted.put(True)
+            if self._openers < self._opening:
+                self._openers += 1
+                threading.Thread(target=self._open_wanted, name="opener", daemon=True).start()
 
     def send(self, tag: T, head: bytes, body: bytes | memoryview) -> None:
         """Send a request over a free connection; its body may be used again once it ended."""
@@ -102,12 +106,18 @@ class Multiplexer(Generic[T]):
     def close(self) -> None:
         """Close all connections, also those that are being opened."""
         self._closed = True
+        for _ in range(self._openers):
+            self._wanted.put(False)
         self._close_opened()
         for link in [*self._idle, *self._exchanges]:
             self._drop(link)
         self._selector.close()
         self._woken.close()
         self._waker.close()
+
+    def _open_wanted(self) -> None:
+        while self._wanted.get() and not self._closed:
+            self._open()
 
     def _open(self) -> None:
         try:

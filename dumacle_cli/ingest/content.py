@@ -1,11 +1,10 @@
 """Content types: detected from the first bytes, or else from the extension."""
 
-import re
-
 HEAD = 64
 """Bytes that are enough to detect the type."""
 
 UNKNOWN = "application/octet-stream"
+LONGEST_EXTENSION = 8
 
 # IANA media types; the system's mime.types would make results differ between machines.
 _BY_EXTENSION = {
@@ -104,8 +103,8 @@ def content_type(path: str, head: bytes) -> str:
 def extension(path: str) -> str:
     """Return the extension in lower case without its dot, or an empty string if it is long or unusual."""
     stem, _, suffix = path.rpartition("/")[2].rpartition(".")
-    suffix = suffix.lower()
-    return suffix if stem and re.fullmatch(r"[a-z0-9]{1,8}", suffix) else ""
+    usual = stem and 0 < len(suffix) <= LONGEST_EXTENSION and suffix.isascii() and suffix.isalnum()
+    return suffix.lower() if usual else ""
 
 
 def _sniffed(head: bytes, named: str) -> str:

@@ -199,9 +199,9 @@ def _claim(
         planned.outcomes += [_refused(run, item, refused_by, free) for item, _ in rest if item.size > free]
         return [(item, new) for item, new in rest if item.size <= free]
     fitting = _fitting(rest, lease.granted)
-    present = uploads.lock_present(
-        session, target.pod_id, target.owner_id, run.id, leases, [item.path for item, _ in rest[:fitting]]
-    )
+    # A path that was made since it was compared is left out by `intend`, and planned again.
+    there = [item.path for item, _ in rest[:fitting] if item.path in compared.known]
+    present = uploads.lock_present(session, target.pod_id, target.owner_id, run.id, leases, there) if there else {}
     attempts = _intend(session, run, lease.id, rest[:fitting], compared, present)
     taken = {attempt.item.path for attempt in attempts}
     shared = dedupe.share(session, run, attempts, compared.hashed)
