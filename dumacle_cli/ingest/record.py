@@ -26,7 +26,7 @@ from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
 from dumacle_cli.store.parts import Holder, SentPart
 
-MOST = 500
+MOST = 1000
 BEHIND = 4 * MOST
 """The number of uncommitted results at which no more are made."""
 MAX_DELAY = 0.2

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from dumacle_cli import retry
 from dumacle_cli.errors import Exit
+from dumacle_cli.local.process import wait
 from dumacle_cli.store import parts
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.parts import Holder, SentPart
@@ -36,11 +37,20 @@ def film(far: Run, store: SmallStore, tmp_path: Path, environment: Callable[...,
 
 
 def break_off(far: Run, store: SmallStore, film: Path) -> None:
-    """Upload all parts but the third."""
-    store.fault = lambda method, path: fault("SlowDown", 503)(method, path) if "partNumber=3" in path else None
+    """Upload all parts but the third, which is refused once the others were sent."""
+
+    def others() -> set[str]:
+        return {path for method, path in store.seen if method == "PUT" and "partNumber=3" not in path}
+
+    def refused(method: str, path: str) -> Answer | None:
+        if "partNumber=3" not in path:
+            return None
+        assert wait(lambda: len(others()) == PARTS - 1, 60)
+        return fault("SlowDown", 503)(method, path)
+
+    store.fault = refused
     upload(far, film, Exit.TEMPORARY)
-    sent = {path for method, path in store.seen if method == "PUT" and "partNumber=3" not in path}
-    assert len(sent) == PARTS - 1
+    assert len(others()) == PARTS - 1
     store.fault = lambda method, path: None
     store.seen.clear()
 
