@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from psycopg import Connection
 from sqlalchemy import text
 
 from dumacle_cli.clients import signatures
+from dumacle_cli.clients.stripe import Tags
 from dumacle_cli.services.billing import BillingContext, apply, inbox
 from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store import stripe as store
@@ -85,6 +86,20 @@ class World(RuleBasedStateMachine):
         self.given = Given()
         self.waiting: list[Delivery] = []
         self.steps = 0
+
+    @initialize(bought=st.dictionaries(users, paid, min_size=1), known=flag)
+    def begins(self, bought: dict[str, str], known: bool) -> None:
+        """Let users have bought plans before, of which the installation may not know yet."""
+        for user, plan in bought.items():
+            marks = self.tags(user)
+            customer = self.double.account.announce("customer", email=user, metadata=marks)
+            self.double.add_card(customer["id"])
+            self.double.account.subscribe(customer, self.price(plan), marks, "allow_incomplete")
+        if known:
+            self.waiting = self.double.take()
+            for delivery in [*self.waiting]:
+                self.arrive(delivery, "once")
+            self.works(most=len(self.due()), killed=False)
 
     # The operator
 
@@ -220,8 +235,7 @@ class World(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(["", *USERS]))
     def creates_a_customer(self, user: str) -> None:
-        ids = {email: id_ for id_, email in self.truth.ids.items()}
-        metadata = tags("dumacle", user=ids.get(user, "0")) if user else {}
+        metadata = self.tags(user) if user else {}
         made = self.double.account.announce("customer", email=user or "eve@example.com", metadata=metadata)
         self.double.add_card(made["id"])
 
@@ -322,6 +336,11 @@ class World(RuleBasedStateMachine):
     @property
     def open_invoices(self) -> list[Object]:
         return [found for found in self.double.account.all("invoice") if found["status"] == "open"]
+
+    def tags(self, user: str) -> Tags:
+        """Return what marks objects at Stripe as a user's."""
+        ids = {email: id_ for id_, email in self.truth.ids.items()}
+        return tags("dumacle", user=ids.get(user, "0"))
 
     def price(self, plan: str) -> Object:
         """Return the price at which a plan is sold."""
