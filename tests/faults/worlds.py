@@ -105,21 +105,32 @@ class World(RuleBasedStateMachine):
 
     def act(self, *argv: str) -> Result:
         """Run a command; it never fails otherwise than it may, and never makes anybody pay twice."""
-        before = {user: len(self.truth.charged(user)) for user in USERS}
+        before = self.charged()
         self.steps += 1
         result = self.ground.program(*argv, "-o", "json", expect={0, *REFUSED, *FAULTS})
         assert "Traceback" not in result.err, result.err
-        for user, number in before.items():
-            assert len(self.truth.charged(user)) <= max(1, number), f"{argv} made {user} pay twice"
+        for user, number in self.charged().items():
+            assert number <= max(1, before[user]), f"{argv} made {user} pay twice"
         return result
+
+    def charged(self) -> dict[str, int]:
+        """Return for how many subscriptions each user pays."""
+        truth = self.truth
+        return {user: len(truth.charged(user)) for user in USERS}
 
     @property
     def truth(self) -> Truth:
-        return Truth(self.database, self.double, self.given)
+        return Truth(self.ground.admin, self.double, self.given)
 
-    @rule(user=users, plan=paid, way=st.sampled_from(["--checkout", "--direct"]), again=flag)
-    def sells(self, user: str, plan: str, way: str, again: bool) -> None:
-        argv = ("plans", "subscribe", user, plan, way, "--op-id", f"sale-{self.steps}")
+    @rule(
+        user=users,
+        plan=paid,
+        way=st.sampled_from(["--checkout", "--direct"]),
+        trial=st.sampled_from([0, 0, 7]),
+        again=flag,
+    )
+    def sells(self, user: str, plan: str, way: str, trial: int, again: bool) -> None:
+        argv = ("plans", "subscribe", user, plan, way, "--trial-days", str(trial), "--op-id", f"sale-{self.steps}")
         self.act(*argv)
         if again:
             self.act(*argv)
@@ -323,7 +334,8 @@ class World(RuleBasedStateMachine):
         return [found for found in self.subscriptions if found["status"] not in (*ENDED, "incomplete")]
 
     def of(self, user: str) -> list[Object]:
-        return [found for found in self.truth.subscriptions() if self.truth.owner(found) == user]
+        truth = self.truth
+        return [found for found in truth.subscriptions() if truth.owner(found) == user]
 
     @property
     def customers(self) -> list[Object]:
