@@ -18,6 +18,7 @@ from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.stripe_billing import PAGE, BillingRequests, once
 from dumacle_cli.clients.stripe_billing import Object as Object
 from dumacle_cli.clients.stripe_billing import Tags as Tags
+from dumacle_cli.clients.stripe_billing import Terms as Terms
 from dumacle_cli.clients.stripe_billing import id_of as id_of
 from dumacle_cli.clients.stripe_catalog import CatalogRequests
 from dumacle_cli.clients.stripe_catalog import Price as Price

@@ -62,7 +62,7 @@ class Account:
         self.livemode = False
         self.objects: dict[str, Object] = {}
         self.queue: list[Object] = []
-        self.ordered: dict[str, tuple[Object, dict[str, str], Object]] = {}
+        self.ordered: dict[str, tuple[Object, dict[str, str], Object, str | None]] = {}
         self.discounts: dict[str, Object] = {}
         self.declined: set[str] = set()
         self.prorations: dict[str, list[int]] = {}
@@ -121,20 +121,22 @@ class Account:
     ) -> Object:
         """Subscribe a customer and charge the first period; `error_if_incomplete` makes nothing without the money.
 
-        The terms are automatic tax and discounts.
+        The terms are automatic tax, discounts and a trial, after which the first period is charged.
         """
-        self._demand(customer, price, behavior)
+        terms = terms or {}
+        if "trial_end" not in terms:
+            self._demand(customer, price, behavior)
         made = self.make(
             "subscription",
             customer=customer["id"],
             currency=price["currency"],
             metadata=metadata,
-            status="incomplete",
-            billing_cycle_anchor=self.now,
             start_date=self.now,
-            **(terms or {}),
+            **{"status": "incomplete", "billing_cycle_anchor": self.now, **terms},
         )
         made["items"]["data"] = [self.item(made, price, 1)]
+        if made["trial_end"]:
+            made["items"]["data"][0]["current_period_end"] = made["trial_end"]
         self.emit("customer.subscription.created", made)
         self._charge(made, "subscription_create")
         return made
@@ -150,6 +152,13 @@ class Account:
         self.discounts |= made
         tax = {"disabled_reason": None, "enabled": taxed, "liability": {"type": "self"} if taxed else None}
         return {"automatic_tax": tax, "discounts": list(made)}
+
+    def trial(self, days: str | None) -> Object:
+        """Return a trial of so many days as a subscription has it; none without days."""
+        if not days:
+            return {}
+        end = self.now + int(days) * DAY
+        return {"status": "trialing", "trial_start": self.now, "trial_end": end, "billing_cycle_anchor": end}
 
     def _final(self, found: Object, amount: int) -> int:
         """Return what is to be paid of an amount, with the discounts and the tax of a subscription."""
@@ -204,7 +213,8 @@ class Account:
         self.emit("invoice.paid", invoice)
         found = self._subscription(invoice)
         if found["status"] not in ENDED:
-            self.edit(found, status="active", latest_invoice=invoice["id"])
+            status = "trialing" if found["status"] == "trialing" else "active"
+            self.edit(found, status=status, latest_invoice=invoice["id"])
 
     def _demand(self, customer: Object, price: Object, behavior: str) -> None:
         if behavior == "error_if_incomplete" and not self._pays(customer, price):
@@ -226,7 +236,8 @@ class Account:
         customer, items = self.objects[found["customer"]], found["items"]["data"]
         amounts = [item["price"]["unit_amount"] * item["quantity"] for item in items]
         prorations = self.prorations.pop(found["id"], [])
-        amount = self._final(found, max(0, sum(amounts) + sum(prorations)))
+        due = 0 if found["status"] == "trialing" else sum(amounts) + sum(prorations)
+        amount = self._final(found, max(0, due))
         invoice = self.make("invoice", customer=customer["id"], currency=found["currency"], billing_reason=reason)
         invoice |= dict.fromkeys(("amount_due", "amount_remaining", "subtotal", "total"), amount)
         invoice |= {"status": "open", "period_start": items[0]["current_period_start"], "period_end": self.now}
@@ -361,6 +372,8 @@ class Account:
         for item in found["items"]["data"]:
             if item["current_period_end"] <= self.now:
                 self._set_item(found, item["id"], _period(found, item["price"], item["current_period_end"]))
+        if found["status"] == "trialing":
+            found["status"] = "active"
         if found["status"] not in UNBILLED:
             self._charge(found, "subscription_cycle")
 
@@ -377,9 +390,10 @@ class Account:
         """Let the customer pay on the page of a checkout; return his subscription."""
         if session["status"] != "open":
             raise ValueError(f"the checkout is {session['status']}")
-        customer, (price, metadata, terms) = self.objects[session["customer"]], self.ordered[session["id"]]
+        customer, ordered = self.objects[session["customer"]], self.ordered[session["id"]]
+        price, metadata, terms, trial_days = ordered
         customer["invoice_settings"]["default_payment_method"] = "pm_double"
-        made = self.subscribe(customer, price, metadata, "allow_incomplete", terms)
+        made = self.subscribe(customer, price, metadata, "allow_incomplete", terms | self.trial(trial_days))
         session |= {"status": "complete", "payment_status": "paid", "url": None}
         session |= {"subscription": made["id"], "invoice": made["latest_invoice"]}
         self.emit("checkout.session.completed", session)
