@@ -178,7 +178,7 @@ class Account:
         """Give an item another price: another interval begins a new period and is charged now, else it is prorated."""
         item = next(each for each in found["items"]["data"] if each["id"] == item_id)
         if price["recurring"]["interval"] == item["price"]["recurring"]["interval"]:
-            self.prorations.setdefault(found["id"], []).extend(self.prorated(item, price, quantity))
+            self.prorations.setdefault(found["id"], []).extend(self.prorated(found, item, price, quantity))
             self._set_item(found, item_id, {"price": price, "quantity": quantity})
             return
         self._demand(self.objects[found["customer"]], price, behavior)
@@ -186,8 +186,13 @@ class Account:
         self._set_item(found, item_id, {"price": price, "quantity": quantity} | _period(found, price, self.now))
         self._charge(found, "subscription_update")
 
-    def prorated(self, item: Object, price: Object, quantity: int) -> list[int]:
-        """Return the credit and the charge, in minor units, of another price for the rest of an item's period."""
+    def prorated(self, found: Object, item: Object, price: Object, quantity: int) -> list[int]:
+        """Return the credit and the charge, in minor units, of another price for the rest of an item's period.
+
+        A trial costs nothing, so there is neither.
+        """
+        if found["status"] == "trialing":
+            return []
         start, end = item["current_period_start"], item["current_period_end"]
         share = Fraction(end - self.now, end - start)
         old, new = item["price"]["unit_amount"] * item["quantity"], price["unit_amount"] * quantity
@@ -266,7 +271,9 @@ class Account:
     def preview(self, found: Object, item: Object, price: Object, quantity: int) -> Object:
         """Return the next invoice as it would be after another price of an item, without keeping it."""
         invoice = self.make("invoice", customer=found["customer"], currency=found["currency"])
-        lines = [self._line(invoice, item, each, proration=True) for each in self.prorated(item, price, quantity)]
+        lines = [
+            self._line(invoice, item, each, proration=True) for each in self.prorated(found, item, price, quantity)
+        ]
         invoice["lines"]["data"] = [*lines, self._line(invoice, item, price["unit_amount"] * quantity)]
         del self.objects[invoice["id"]]
         return invoice | {"id": "upcoming_in_double"}
