@@ -42,6 +42,7 @@ FAULTS = {1, 3, 9, 10}
 Program = Callable[..., Result]
 users, paid, plans = st.sampled_from(USERS), st.sampled_from(PAID), st.sampled_from(PLANS)
 nth, flag = st.integers(0, 4), st.booleans()
+dunnings = st.sampled_from(["canceled", "unpaid", "past_due"])
 
 
 @dataclass
@@ -87,9 +88,10 @@ class World(RuleBasedStateMachine):
         self.waiting: list[Delivery] = []
         self.steps = 0
 
-    @initialize(bought=st.dictionaries(users, paid, min_size=1), known=flag)
-    def begins(self, bought: dict[str, str], known: bool) -> None:
+    @initialize(bought=st.dictionaries(users, paid, min_size=1), known=flag, dunning=dunnings)
+    def begins(self, bought: dict[str, str], known: bool, dunning: str) -> None:
         """Let users have bought plans before, of which the installation may not know yet."""
+        self.double.after_dunning = dunning
         for user, plan in bought.items():
             marks = self.tags(user)
             customer = self.double.account.announce("customer", email=user, metadata=marks)
@@ -221,6 +223,13 @@ class World(RuleBasedStateMachine):
     def pays_an_invoice(self, number: int) -> None:
         self.double.pay(self.open_invoices[number % len(self.open_invoices)]["id"])
 
+    @precondition(lambda self: self.running)
+    @rule(number=nth)
+    def does_not_pay_any_more(self, number: int) -> None:
+        """Let the next payment fail, and each time that Stripe tries it again."""
+        self.double.decline(self.running[number % len(self.running)]["customer"])
+        self.double.advance(days=50)
+
     # The portal
 
     @precondition(lambda self: self.running)
@@ -279,7 +288,7 @@ class World(RuleBasedStateMachine):
     def passes(self, days: int, hours: int) -> None:
         self.double.advance(days=days, hours=hours)
 
-    @rule(dunning=st.sampled_from(["canceled", "unpaid", "past_due"]))
+    @rule(dunning=dunnings)
     def decides_what_becomes_of_debtors(self, dunning: str) -> None:
         self.double.after_dunning = dunning
 
