@@ -70,7 +70,7 @@ def ensure_customer(context: BillingContext, user: Account) -> str:
 
     An address that the customer gave Stripe themselves stays, unless the user got another one here since.
     """
-    found = context.stripe.fetch("customer", user.customer) if user.customer else None
+    found = context.stripe.fetch("customer", user.customer) if user.customer else _forgotten(context, user)
     if found is None:
         return _create_customer(context, user)
     if user.told_email != user.email:
@@ -79,6 +79,18 @@ def ensure_customer(context: BillingContext, user: Account) -> str:
         with context.database.session() as session:
             stripe.save_told_email(session, user.id, user.email)
     return str(found["id"])
+
+
+def _forgotten(context: BillingContext, user: Account) -> Object | None:
+    """Return and save the customer that was made for a user and is not known here, as after a backup was restored."""
+    ours = user.tags.items()
+    made = [each for each in context.stripe.customers(user.email) if ours <= (each["metadata"] or {}).items()]
+    made.sort(key=lambda each: not any(context.stripe.subscriptions(each["id"])))  # first who subscribed
+    if not made:
+        return None
+    with context.database.session() as session:
+        stripe.save_customer(session, user.id, made[0]["id"])
+    return made[0]
 
 
 def _create_customer(context: BillingContext, user: Account) -> str:
