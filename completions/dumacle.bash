@@ -80,7 +80,7 @@ _dumacle_options() {
         ' plans archive') REPLY='--dry-run --op-id' ;;
         ' plans restore') REPLY='--dry-run --op-id' ;;
         ' plans push') REPLY='--switch-account --dry-run' ;;
-        ' plans subscribe') REPLY='--checkout --direct --coupon --dry-run --op-id' ;;
+        ' plans subscribe') REPLY='--checkout --direct --coupon --trial-days --dry-run --op-id' ;;
         ' plans portal') REPLY='--dry-run' ;;
         ' plans change') REPLY='--now --dry-run --op-id' ;;
         ' plans cancel') REPLY='--now --refund --dry-run --op-id --yes -y' ;;
@@ -252,6 +252,7 @@ _dumacle_values() {
         ' plans archive --op-id') REPLY='' ;;
         ' plans restore --op-id') REPLY='' ;;
         ' plans subscribe --coupon') REPLY='' ;;
+        ' plans subscribe --trial-days') REPLY='' ;;
         ' plans subscribe --op-id') REPLY='' ;;
         ' plans change --op-id') REPLY='' ;;
         ' plans cancel --refund') REPLY='none prorated full' ;;

@@ -150,7 +150,7 @@ function __dumacle_options
         case ' plans push'
             printf '%s\t%s\n' '--switch-account' 'Sell at another account or mode of Stripe from now on.' '--dry-run' 'Show what would change; change nothing.'
         case ' plans subscribe'
-            printf '%s\t%s\n' '--checkout' 'Create a Stripe Checkout link for the user.' '--direct' 'Charge the user\'s saved payment method.' '--coupon' 'The coupon at Stripe that makes it cheaper.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--checkout' 'Create a Stripe Checkout link for the user.' '--direct' 'Charge the user\'s saved payment method.' '--coupon' 'The coupon at Stripe that makes it cheaper.' '--trial-days' 'Days before the first charge.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans portal'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' plans change'
@@ -486,6 +486,8 @@ function __dumacle_values
         case ' plans restore --op-id'
             true
         case ' plans subscribe --coupon'
+            true
+        case ' plans subscribe --trial-days'
             true
         case ' plans subscribe --op-id'
             true

@@ -18,6 +18,7 @@ from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.stripe_billing import PAGE, BillingRequests, once
 from dumacle_cli.clients.stripe_billing import Object as Object
 from dumacle_cli.clients.stripe_billing import Tags as Tags
+from dumacle_cli.clients.stripe_billing import Terms as Terms
 from dumacle_cli.clients.stripe_billing import id_of as id_of
 from dumacle_cli.clients.stripe_catalog import CatalogRequests
 from dumacle_cli.clients.stripe_catalog import Price as Price
@@ -123,9 +124,10 @@ class StripeAccount(BillingRequests, CatalogRequests):
 
     # What a comparison and a diagnosis read
 
-    def customers(self) -> Iterator[Object]:
-        """Yield all customers, the newest first, in constant memory; deleted ones are not listed."""
-        return self._each(self._api.customers.list, {"limit": PAGE})
+    def customers(self, email: str = "") -> Iterator[Object]:
+        """Yield all customers, or those with an e-mail address, the newest first; deleted ones are not listed."""
+        only: Object = {"email": email} if email else {}
+        return self._each(self._api.customers.list, only | {"limit": PAGE})
 
     def events(self, types: Sequence[str], since: int) -> Iterator[Object]:
         """Yield the events of these types since a time, the newest first; Stripe keeps them for 30 days."""

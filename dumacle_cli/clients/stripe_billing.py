@@ -6,6 +6,7 @@ They are part of `StripeAccount`, whose docstring says what they raise and how o
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,30 @@ PHASE_ITEM = ("price", "quantity", "discounts", "metadata", "tax_rates")
 
 Object = dict[str, Any]
 Tags = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a sale agrees on beside the price: a coupon at Stripe, and days before the first charge."""
+
+    coupon: str = ""
+    trial_days: int = 0
+
+    def noted(self) -> Tags:
+        """Return the terms as the metadata of a page has them."""
+        given = {"coupon": self.coupon, "trial_days": self.trial_days}
+        return {name: str(value) for name, value in given.items() if value}
+
+    def discounts(self) -> Object:
+        """Return the discounts of a new subscription."""
+        return {"discounts": [{"coupon": self.coupon}]} if self.coupon else {}
+
+    def trial(self) -> Object:
+        """Return the trial of a new subscription."""
+        return {"trial_period_days": self.trial_days} if self.trial_days else {}
+
+
+PLAIN = Terms()
 
 
 def once(operation: str, *request: object) -> "RequestOptions":
@@ -70,31 +95,35 @@ class BillingRequests:
         cancel_url: str,
         metadata: Tags,
         operation: str,
-        coupon: str = "",
+        terms: Terms = PLAIN,
     ) -> Object:
         """Create a page (`url`, valid 24 hours) to subscribe by paying.
 
-        Page and subscription get the metadata; that of the page also names the price and the coupon.
+        Page and subscription get the metadata; that of the page also names the price and the terms.
         """
-        given: Object = {
-            "mode": "subscription",
-            "customer": customer,
-            "line_items": [{"price": price, "quantity": 1}],
-            "success_url": success_url,
-            "cancel_url": cancel_url,
-            "metadata": {**metadata, "price": price, **({"coupon": coupon} if coupon else {})},
-            "subscription_data": {"metadata": dict(metadata)},
-        } | self._terms(coupon)
-        if self.promotion_codes and not coupon:
+        given: Object = (
+            {
+                "mode": "subscription",
+                "customer": customer,
+                "line_items": [{"price": price, "quantity": 1}],
+                "success_url": success_url,
+                "cancel_url": cancel_url,
+                "metadata": {**metadata, "price": price, **terms.noted()},
+                "subscription_data": {"metadata": dict(metadata)} | terms.trial(),
+            }
+            | self._taxed()
+            | terms.discounts()
+        )
+        if self.promotion_codes and not terms.coupon:
             given["allow_promotion_codes"] = True
         if self.tax:
             # Where a customer lives is known once they have paid.
             given["customer_update"] = {"address": "auto"}
         return self._ask(self._api.checkout.sessions.create, given, once(operation, "checkout", given))
 
-    def _terms(self, coupon: str) -> Object:
-        """Return how a new subscription is taxed and discounted."""
-        return (TAXED if self.tax else {}) | ({"discounts": [{"coupon": coupon}]} if coupon else {})
+    def _taxed(self) -> Object:
+        """Return how a new subscription is taxed."""
+        return TAXED if self.tax else {}
 
     def open_checkouts(self, customer: str) -> list[Object]:
         """Return the pages on which a customer can still subscribe by paying, the newest first."""
@@ -120,15 +149,19 @@ class BillingRequests:
             found["items"] |= {"data": list(every), "has_more": False}
         return found
 
-    def subscribe(self, customer: str, price: str, metadata: Tags, operation: str, coupon: str = "") -> Object:
-        """Subscribe a customer by charging the payment method on file; if that fails, nothing is created."""
-        given = {
+    def subscribe(self, customer: str, price: str, metadata: Tags, operation: str, terms: Terms = PLAIN) -> Object:
+        """Subscribe a customer by charging the payment method on file; if that fails, nothing is created.
+
+        A trial is charged when it ends.
+        """
+        given: Object = {
             "customer": customer,
             "items": [{"price": price}],
             "metadata": dict(metadata),
             "off_session": True,
             "payment_behavior": "error_if_incomplete",
-        } | self._terms(coupon)
+        }
+        given |= self._taxed() | terms.discounts() | terms.trial()
         return self._ask(self._api.subscriptions.create, given, once(operation, "subscribe", given))
 
     def change(self, subscription: str, item: Object, operation: str) -> Object:

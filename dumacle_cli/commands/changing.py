@@ -87,6 +87,8 @@ def cancel(
         # Its first payment was never made: there is no paid period to wait for.
         now, named = True, current.stripe_id
         chosen, current = _present(context, known, named)
+    if chosen is None and named:
+        return Result(refunds.canceled(current, []), False)  # it has ended, and the user's plan of today is another one
     if chosen is None:
         return _cancel_unbilled(context, known, current)
     at = chosen.state.ended_at or datetime.now(UTC)

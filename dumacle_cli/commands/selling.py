@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dumacle_cli.clients.stripe import Terms
 from dumacle_cli.commands.billing import billing, refresh, warn_of_findings
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.parameters import Plan, User
@@ -30,17 +31,21 @@ def subscribe(
     coupon: Annotated[
         str, typer.Option("--coupon", metavar="ID", help="The coupon at Stripe that makes it cheaper.")
     ] = "",
+    trial_days: Annotated[
+        int, typer.Option("--trial-days", metavar="N", min=0, max=730, help="Days before the first charge.")
+    ] = 0,
 ) -> Result[orders.Sale]:
     """Subscribe a user to a plan; a plan with a price needs --checkout or --direct."""
     if checkout and direct:
         raise UsageError("--checkout and --direct cannot be combined", "dumacle plans subscribe")
     if not (checkout or direct):
-        if coupon:
-            raise UsageError("--coupon needs --checkout or --direct", "dumacle plans subscribe")
+        if coupon or trial_days:
+            raise UsageError("--coupon and --trial-days need --checkout or --direct", "dumacle plans subscribe")
         refresh(context, user)
         return context.change(lambda session: _given(session, user, plan))
     with context.session() as session:
-        order = orders.order(session, user, plan, context.settings.installation, coupon)
+        terms = Terms(coupon, trial_days)
+        order = orders.order(session, user, plan, context.settings.installation, terms)
     sell = _checkout if checkout else _direct
     sale, changed = sell(context, order)
     return Result(sale, changed)
@@ -60,7 +65,7 @@ def _checkout(context: Context, order: orders.Order) -> tuple[orders.Sale, bool]
 
 def _direct(context: Context, order: orders.Order) -> tuple[orders.Sale, bool]:
     if context.options.dry_run:
-        return _foreseen(context, order, "active")
+        return _foreseen(context, order, "trialing" if order.terms.trial_days else "active")
     return orders.subscribe(billing(context), order)
 
 

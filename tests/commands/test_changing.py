@@ -219,6 +219,20 @@ def test_what_a_schedule_manages_is_told_before_it_is_changed(
     assert sell("plans", "change", ADA, "pro", *JSON).data["plan"] == "pro"
 
 
+def test_cancel_of_what_has_ended_leaves_the_plan_that_followed(
+    sell: Run, subscribed: Any, stripe_double: StripeDouble
+) -> None:
+    stripe_double.delete_customer(customer_of(stripe_double))
+    sell("plans", "subscribe", ADA, "free")
+    again = sell("plans", "cancel", subscribed["stripe_id"], "--now", "--yes", *JSON)
+    assert (again.json["changed"], again.data["stripe_id"], again.data["status"]) == (
+        False,
+        subscribed["stripe_id"],
+        "canceled",
+    )
+    assert (shown(sell)["plan"], shown(sell)["ended_at"]) == ("free", None)
+
+
 def test_cancel_goes_before_a_schedule(sell: Run, subscribed: Any, stripe_double: StripeDouble) -> None:
     sell("plans", "change", ADA, "pro")
     sell("plans", "change", ADA, "starter")

@@ -329,3 +329,15 @@ def test_sync_tells_what_it_cannot_put_right(sell: Run, subscribed: Any, stripe_
 def test_stripe_being_down_is_worth_repeating(sell: Run, stripe_double: StripeDouble) -> None:
     stripe_double.fail("GET /v1/subscriptions", 500, times=9)
     assert sell("plans", "sync", *JSON, expect=10).error["code"] == "stripe-unavailable"
+
+
+def test_a_customer_that_was_forgotten_here_is_not_made_again(
+    sell: Run, subscribed: Any, stripe_double: StripeDouble, database: Database
+) -> None:
+    """As after a backup from before the sale was restored."""
+    with database.session() as session:
+        for table in ("pod_grants", "quota_anchors", "entitlements", "subscriptions", "customers", "stripe_objects"):
+            session.execute(text(f"DELETE FROM app.{table}"))
+    again = sell("plans", "subscribe", ADA, subscribed["plan"], "--checkout", *JSON)
+    assert (again.json["changed"], again.data["stripe_id"]) == (False, subscribed["stripe_id"])
+    assert len(stripe_double.all("customer")) == len(stripe_double.all("subscription")) == 1

@@ -223,6 +223,20 @@ def test_what_a_worker_holds_is_named_and_applied_when_its_lease_ends(
     assert sell("plans", "subscriptions", "show", "ada@example.com", *JSON).data["cancel_at_period_end"] is True
 
 
+def test_a_sync_that_was_stopped_has_applied_what_it_read(sell: Run, stripe_double: StripeDouble) -> None:
+    somebody, account = stripe_double.account.announce("customer"), stripe_double.account
+    price = account.announce("price", product="prod_other", unit_amount=100)
+    for _ in range(100):
+        account.subscribe(somebody, price, {}, "allow_incomplete")
+    stripe_double.put(buy(sell, stripe_double, "ada"), cancel_at_period_end=True)
+    # The first page of a hundred, and the one of them that differs, come before the second page.
+    stripe_double.fail("GET /v1/subscriptions", 500, first=2)
+    sell("plans", "sync", expect=10)
+    assert sell("plans", "subscriptions", "show", "ada@example.com", *JSON).data["cancel_at_period_end"] is True
+    again = sell("plans", "sync", *JSON).data
+    assert (again["seen"], again["foreign"], again["missed"]) == (101, 100, 0)
+
+
 # Less than all
 
 

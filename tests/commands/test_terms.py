@@ -1,4 +1,4 @@
-"""Stripe Tax, coupons and promotion codes: what `plans push` and `plans subscribe` sell at, at the double."""
+"""Stripe Tax, coupons, promotion codes and trials: what `plans push` and `plans subscribe` sell at, at the double."""
 
 from collections.abc import Callable
 from typing import Any
@@ -148,3 +148,40 @@ def test_promotion_codes_are_a_setting(
     assert page(stripe_double)["allow_promotion_codes"] is (allowed == "true")
     sell(*PAGE, "--coupon", half)  # Stripe takes one of the two
     assert page(stripe_double)["allow_promotion_codes"] is False
+
+
+# Trials
+
+
+@pytest.mark.parametrize("way", ["--checkout", "--direct"])
+def test_a_trial_gives_access_and_is_charged_when_it_ends(sell: Run, stripe_double: StripeDouble, way: str) -> None:
+    with_card(sell, stripe_double)
+    sale = sell("plans", "subscribe", ADA, "pro", way, "--trial-days", "14", *JSON).data
+    if way == "--checkout":
+        stripe_double.complete(page(stripe_double)["id"])
+        sell("plans", "sync")
+    else:
+        assert sale["status"] == "trialing"
+    shown = sell("plans", "subscriptions", "show", ADA, *JSON).data
+    assert (shown["status"], shown["trial_end"], charged(stripe_double)) == (
+        "trialing",
+        shown["current_period_end"],
+        [0],
+    )
+    stripe_double.advance(days=15)
+    sell("plans", "sync")
+    shown = sell("plans", "subscriptions", "show", ADA, *JSON).data
+    assert (shown["status"], charged(stripe_double)) == ("active", [0, 2999])
+
+
+def test_a_page_with_another_trial_is_another_page(sell: Run, stripe_double: StripeDouble) -> None:
+    fortnight = (*PAGE, "--trial-days", "14", *JSON)
+    first = sell(*fortnight).data["url"]
+    assert sell(*fortnight).data["url"] == first
+    assert sell(*PAGE, *JSON).data["url"] != first
+    assert len([each for each in stripe_double.all("checkout.session") if each["status"] == "open"]) == 1
+
+
+def test_a_trial_of_a_plan_without_billing_is_refused(sell: Run) -> None:
+    sell("plans", "subscribe", ADA, "free", "--trial-days", "14", expect=2)
+    assert sell(*DIRECT, "--trial-days", "14", "--dry-run", *JSON).data["status"] == "trialing"

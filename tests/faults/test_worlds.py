@@ -8,6 +8,7 @@ import hypothesis
 import psycopg
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
+from psycopg import sql
 
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store.database import Database
@@ -36,6 +37,8 @@ def ground(
     environment(**stripe_double.settings)
     admin: psycopg.Connection[Any] = psycopg.connect(embedded.admin_url, dbname=copied, autocommit=True)
     with admin:
+        # No world crashes the server, and most of the time would be waiting for the disk.
+        admin.execute(sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(sql.Identifier(copied)))
         made = Ground(database, stripe_double, run, admin)
         made.prepare()
         yield made

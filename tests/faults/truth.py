@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import text
+from psycopg import Connection
+from psycopg.rows import namedtuple_row
 
-from dumacle_cli.store.database import Database
 from tests.stripe_double.account import ENDED, Object
 from tests.stripe_double.double import StripeDouble
 
@@ -42,8 +42,8 @@ class Given:
 class Truth:
     """An installation and its account, compared."""
 
-    def __init__(self, database: Database, double: StripeDouble, given: Given) -> None:
-        self.double, self.given, self._database = double, given, database
+    def __init__(self, admin: "Connection[Any]", double: StripeDouble, given: Given) -> None:
+        self.double, self.given, self._admin = double, given, admin
         self.ids = {str(id_): email for id_, email in self._rows("SELECT id, email FROM app.users")}
         self.customers = {
             id_: self.ids[str(user)]
@@ -57,8 +57,8 @@ class Truth:
         }
 
     def _rows(self, query: str) -> list[Any]:
-        with self._database.session() as session:
-            return list(session.execute(text(query)))
+        with self._admin.cursor(row_factory=namedtuple_row) as cursor:
+            return list(cursor.execute(query.encode()))
 
     # Stripe's side
 

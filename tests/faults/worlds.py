@@ -10,17 +10,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from psycopg import Connection
 from sqlalchemy import text
 
 from dumacle_cli.clients import signatures
+from dumacle_cli.clients.stripe import Tags
 from dumacle_cli.services.billing import BillingContext, apply, inbox
 from dumacle_cli.services.billing.objects import tags
 from dumacle_cli.store import stripe as store
 from dumacle_cli.store.database import Database
 from tests.conftest import Result
-from tests.faults.truth import Given, Truth
+from tests.faults.truth import ENTITLED, Given, Truth
 from tests.stripe_double.account import ENDED, Object
 from tests.stripe_double.double import Delivery, StripeDouble
 
@@ -41,6 +42,7 @@ FAULTS = {1, 3, 9, 10}
 Program = Callable[..., Result]
 users, paid, plans = st.sampled_from(USERS), st.sampled_from(PAID), st.sampled_from(PLANS)
 nth, flag = st.integers(0, 4), st.booleans()
+dunnings = st.sampled_from(["canceled", "unpaid", "past_due"])
 
 
 @dataclass
@@ -86,25 +88,48 @@ class World(RuleBasedStateMachine):
         self.waiting: list[Delivery] = []
         self.steps = 0
 
+    @initialize(bought=st.dictionaries(users, paid, min_size=1), known=flag, dunning=dunnings)
+    def begins(self, bought: dict[str, str], known: bool, dunning: str) -> None:
+        """Let users have bought plans before, of which the installation may not know yet."""
+        self.double.after_dunning = dunning
+        for user, plan in bought.items():
+            marks = self.tags(user)
+            customer = self.double.account.announce("customer", email=user, metadata=marks)
+            self.double.add_card(customer["id"])
+            self.double.account.subscribe(customer, self.price(plan), marks, "allow_incomplete")
+        if known:
+            self.waiting = self.double.take()
+            for delivery in [*self.waiting]:
+                self.arrive(delivery, "once")
+            self.works(most=len(self.due()), killed=False)
+
     # The operator
 
     def act(self, *argv: str) -> Result:
         """Run a command; it never fails otherwise than it may, and never makes anybody pay twice."""
-        before = {user: len(self.truth.charged(user)) for user in USERS}
+        before = {found["id"] for found in self.truth.subscriptions() if found["status"] in ENTITLED}
         self.steps += 1
         result = self.ground.program(*argv, "-o", "json", expect={0, *REFUSED, *FAULTS})
         assert "Traceback" not in result.err, result.err
-        for user, number in before.items():
-            assert len(self.truth.charged(user)) <= max(1, number), f"{argv} made {user} pay twice"
+        truth = self.truth  # whose a subscription is may have been learned by the act
+        for user in USERS:
+            paid = {found["id"] for found in truth.charged(user)}
+            assert len(paid) <= max(1, len(paid & before)), f"{argv} made {user} pay twice"
         return result
 
     @property
     def truth(self) -> Truth:
-        return Truth(self.database, self.double, self.given)
+        return Truth(self.ground.admin, self.double, self.given)
 
-    @rule(user=users, plan=paid, way=st.sampled_from(["--checkout", "--direct"]), again=flag)
-    def sells(self, user: str, plan: str, way: str, again: bool) -> None:
-        argv = ("plans", "subscribe", user, plan, way, "--op-id", f"sale-{self.steps}")
+    @rule(
+        user=users,
+        plan=paid,
+        way=st.sampled_from(["--checkout", "--direct"]),
+        trial=st.sampled_from([0, 0, 7]),
+        again=flag,
+    )
+    def sells(self, user: str, plan: str, way: str, trial: int, again: bool) -> None:
+        argv = ("plans", "subscribe", user, plan, way, "--trial-days", str(trial), "--op-id", f"sale-{self.steps}")
         self.act(*argv)
         if again:
             self.act(*argv)
@@ -195,6 +220,13 @@ class World(RuleBasedStateMachine):
     def pays_an_invoice(self, number: int) -> None:
         self.double.pay(self.open_invoices[number % len(self.open_invoices)]["id"])
 
+    @precondition(lambda self: self.running)
+    @rule(number=nth)
+    def does_not_pay_any_more(self, number: int) -> None:
+        """Let the next payment fail, and each time that Stripe tries it again."""
+        self.double.decline(self.running[number % len(self.running)]["customer"])
+        self.double.advance(days=50)
+
     # The portal
 
     @precondition(lambda self: self.running)
@@ -220,8 +252,7 @@ class World(RuleBasedStateMachine):
 
     @rule(user=st.sampled_from(["", *USERS]))
     def creates_a_customer(self, user: str) -> None:
-        ids = {email: id_ for id_, email in self.truth.ids.items()}
-        metadata = tags("dumacle", user=ids.get(user, "0")) if user else {}
+        metadata = self.tags(user) if user else {}
         made = self.double.account.announce("customer", email=user or "eve@example.com", metadata=metadata)
         self.double.add_card(made["id"])
 
@@ -254,7 +285,7 @@ class World(RuleBasedStateMachine):
     def passes(self, days: int, hours: int) -> None:
         self.double.advance(days=days, hours=hours)
 
-    @rule(dunning=st.sampled_from(["canceled", "unpaid", "past_due"]))
+    @rule(dunning=dunnings)
     def decides_what_becomes_of_debtors(self, dunning: str) -> None:
         self.double.after_dunning = dunning
 
@@ -309,7 +340,8 @@ class World(RuleBasedStateMachine):
         return [found for found in self.subscriptions if found["status"] not in (*ENDED, "incomplete")]
 
     def of(self, user: str) -> list[Object]:
-        return [found for found in self.truth.subscriptions() if self.truth.owner(found) == user]
+        truth = self.truth
+        return [found for found in truth.subscriptions() if truth.owner(found) == user]
 
     @property
     def customers(self) -> list[Object]:
@@ -322,6 +354,11 @@ class World(RuleBasedStateMachine):
     @property
     def open_invoices(self) -> list[Object]:
         return [found for found in self.double.account.all("invoice") if found["status"] == "open"]
+
+    def tags(self, user: str) -> Tags:
+        """Return what marks objects at Stripe as a user's."""
+        ids = {email: id_ for id_, email in self.truth.ids.items()}
+        return tags("dumacle", user=ids.get(user, "0"))
 
     def price(self, plan: str) -> Object:
         """Return the price at which a plan is sold."""

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from dumacle_cli.clients.stripe import Terms
 from dumacle_cli.errors import DumacleError, SaleBusy
 from dumacle_cli.services.billing import BillingContext, apply, catalog, orders
 from dumacle_cli.store import stripe
@@ -30,7 +31,7 @@ def sales(database: Database, stripe_double: StripeDouble) -> Iterator[Sales]:
     account = stripe_double.billing()
     catalog.publish(BillingContext(database, account, HOME, "push"), offers[0])
     with database.session() as session:
-        placed = [orders.order(session, ADA, "pro", HOME) for _ in range(2)]
+        placed = [orders.order(session, ADA, "pro", HOME, Terms()) for _ in range(2)]
     yield [(BillingContext(database, account, HOME, f"sale {number}"), order) for number, order in enumerate(placed)]
     account.close()
 
@@ -61,7 +62,7 @@ def test_what_another_is_billed_for_hinders_no_sale(
 ) -> None:
     (first, _), (second, order) = sales
     with database.session() as session:
-        bobs = orders.order(session, make_user(session, "bob@example.com").email, "pro", HOME)
+        bobs = orders.order(session, make_user(session, "bob@example.com").email, "pro", HOME, Terms())
     stripe_double.add_card(orders.ensure_customer(first, bobs.buyer))
     assert orders.subscribe(first, bobs)[0].status == "active"
     assert orders.checkout(second, order, "https://example.com/yes", "https://example.com/no")[0].status == "open"

@@ -1,5 +1,6 @@
 """Periods, quotas, leases and closings, as PostgreSQL computes them."""
 
+import os
 import random
 import threading
 from collections.abc import Callable
@@ -16,6 +17,9 @@ pytestmark = pytest.mark.integration
 ZONES = ("UTC", "America/New_York", "Asia/Kathmandu", "Pacific/Chatham")
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 TICK = timedelta(microseconds=1)
+CONSUMERS = 6
+CONSUMED = int(os.environ.get("DUMACLE_TEST_CONSUMED", "60"))
+"""How many keys each consumer sends."""
 
 
 def ask(connection: Connection, question: str, **facts: object) -> Row[Any]:
@@ -182,20 +186,22 @@ def test_limit_comes_from_override_or_plan_or_is_nothing(migrated: Connection) -
 
 
 def test_consuming_takes_effect_once_and_never_passes_the_limit(migrated: Connection, pg_url: URL) -> None:
-    user = make_user(migrated)
-    limit(migrated, user, "upload", 1000)
+    user, allowed = make_user(migrated), CONSUMED * 33
+    limit(migrated, user, "upload", allowed)
+    fitting = allowed // 47
 
-    def work(connection: Connection) -> None:
-        for key in range(60):
-            consume(connection, f"key-{key}", user, 47)
+    def work(connection: Connection) -> int:
+        keys = range(CONSUMED)
+        shuffled = random.Random(threading.get_ident()).sample(keys, len(keys))
+        return sum(consume(connection, f"key-{key}", user, 47).in_use > allowed for key in shuffled)
 
-    at_once(pg_url, [work] * 6)
-    assert usage(migrated, user).used == 21 * 47
-    entries = ask(migrated, "SELECT count(*), sum(delta) FROM app.quota_entries")
-    assert tuple(entries) == (21, 21 * 47)
+    assert sum(at_once(pg_url, [work] * CONSUMERS)) == 0
+    assert usage(migrated, user).used == fitting * 47
+    entries = ask(migrated, "SELECT count(*), count(DISTINCT id), sum(delta) FROM app.quota_entries")
+    assert tuple(entries) == (fitting, fitting, fitting * 47)
     refused = consume(migrated, "one more", user, 47)
-    assert (refused.accepted, refused.in_use, refused.allowed) == (False, 987, 1000)
-    assert consume(migrated, "a smaller one", user, 13).accepted
+    assert (refused.accepted, refused.in_use, refused.allowed) == (False, fitting * 47, allowed)
+    assert consume(migrated, "a smaller one", user, allowed - fitting * 47).accepted
 
 
 def test_a_new_month_starts_at_nothing_without_a_write(migrated: Connection) -> None:

@@ -62,7 +62,7 @@ class Account:
         self.livemode = False
         self.objects: dict[str, Object] = {}
         self.queue: list[Object] = []
-        self.ordered: dict[str, tuple[Object, dict[str, str], Object]] = {}
+        self.ordered: dict[str, tuple[Object, dict[str, str], Object, str | None]] = {}
         self.discounts: dict[str, Object] = {}
         self.declined: set[str] = set()
         self.prorations: dict[str, list[int]] = {}
@@ -121,20 +121,22 @@ class Account:
     ) -> Object:
         """Subscribe a customer and charge the first period; `error_if_incomplete` makes nothing without the money.
 
-        The terms are automatic tax and discounts.
+        The terms are automatic tax, discounts and a trial, after which the first period is charged.
         """
-        self._demand(customer, price, behavior)
+        terms = terms or {}
+        if "trial_end" not in terms:
+            self._demand(customer, price, behavior)
         made = self.make(
             "subscription",
             customer=customer["id"],
             currency=price["currency"],
             metadata=metadata,
-            status="incomplete",
-            billing_cycle_anchor=self.now,
             start_date=self.now,
-            **(terms or {}),
+            **{"status": "incomplete", "billing_cycle_anchor": self.now, **terms},
         )
         made["items"]["data"] = [self.item(made, price, 1)]
+        if made["trial_end"]:
+            made["items"]["data"][0]["current_period_end"] = made["trial_end"]
         self.emit("customer.subscription.created", made)
         self._charge(made, "subscription_create")
         return made
@@ -150,6 +152,13 @@ class Account:
         self.discounts |= made
         tax = {"disabled_reason": None, "enabled": taxed, "liability": {"type": "self"} if taxed else None}
         return {"automatic_tax": tax, "discounts": list(made)}
+
+    def trial(self, days: str | None) -> Object:
+        """Return a trial of so many days as a subscription has it; none without days."""
+        if not days:
+            return {}
+        end = self.now + int(days) * DAY
+        return {"status": "trialing", "trial_start": self.now, "trial_end": end, "billing_cycle_anchor": end}
 
     def _final(self, found: Object, amount: int) -> int:
         """Return what is to be paid of an amount, with the discounts and the tax of a subscription."""
@@ -169,7 +178,7 @@ class Account:
         """Give an item another price: another interval begins a new period and is charged now, else it is prorated."""
         item = next(each for each in found["items"]["data"] if each["id"] == item_id)
         if price["recurring"]["interval"] == item["price"]["recurring"]["interval"]:
-            self.prorations.setdefault(found["id"], []).extend(self.prorated(item, price, quantity))
+            self.prorations.setdefault(found["id"], []).extend(self.prorated(found, item, price, quantity))
             self._set_item(found, item_id, {"price": price, "quantity": quantity})
             return
         self._demand(self.objects[found["customer"]], price, behavior)
@@ -177,8 +186,13 @@ class Account:
         self._set_item(found, item_id, {"price": price, "quantity": quantity} | _period(found, price, self.now))
         self._charge(found, "subscription_update")
 
-    def prorated(self, item: Object, price: Object, quantity: int) -> list[int]:
-        """Return the credit and the charge, in minor units, of another price for the rest of an item's period."""
+    def prorated(self, found: Object, item: Object, price: Object, quantity: int) -> list[int]:
+        """Return the credit and the charge, in minor units, of another price for the rest of an item's period.
+
+        A trial costs nothing, so there is neither.
+        """
+        if found["status"] == "trialing":
+            return []
         start, end = item["current_period_start"], item["current_period_end"]
         share = Fraction(end - self.now, end - start)
         old, new = item["price"]["unit_amount"] * item["quantity"], price["unit_amount"] * quantity
@@ -204,7 +218,8 @@ class Account:
         self.emit("invoice.paid", invoice)
         found = self._subscription(invoice)
         if found["status"] not in ENDED:
-            self.edit(found, status="active", latest_invoice=invoice["id"])
+            status = "trialing" if found["status"] == "trialing" else "active"
+            self.edit(found, status=status, latest_invoice=invoice["id"])
 
     def _demand(self, customer: Object, price: Object, behavior: str) -> None:
         if behavior == "error_if_incomplete" and not self._pays(customer, price):
@@ -226,7 +241,8 @@ class Account:
         customer, items = self.objects[found["customer"]], found["items"]["data"]
         amounts = [item["price"]["unit_amount"] * item["quantity"] for item in items]
         prorations = self.prorations.pop(found["id"], [])
-        amount = self._final(found, max(0, sum(amounts) + sum(prorations)))
+        due = 0 if found["status"] == "trialing" else sum(amounts) + sum(prorations)
+        amount = self._final(found, max(0, due))
         invoice = self.make("invoice", customer=customer["id"], currency=found["currency"], billing_reason=reason)
         invoice |= dict.fromkeys(("amount_due", "amount_remaining", "subtotal", "total"), amount)
         invoice |= {"status": "open", "period_start": items[0]["current_period_start"], "period_end": self.now}
@@ -255,7 +271,9 @@ class Account:
     def preview(self, found: Object, item: Object, price: Object, quantity: int) -> Object:
         """Return the next invoice as it would be after another price of an item, without keeping it."""
         invoice = self.make("invoice", customer=found["customer"], currency=found["currency"])
-        lines = [self._line(invoice, item, each, proration=True) for each in self.prorated(item, price, quantity)]
+        lines = [
+            self._line(invoice, item, each, proration=True) for each in self.prorated(found, item, price, quantity)
+        ]
         invoice["lines"]["data"] = [*lines, self._line(invoice, item, price["unit_amount"] * quantity)]
         del self.objects[invoice["id"]]
         return invoice | {"id": "upcoming_in_double"}
@@ -361,6 +379,8 @@ class Account:
         for item in found["items"]["data"]:
             if item["current_period_end"] <= self.now:
                 self._set_item(found, item["id"], _period(found, item["price"], item["current_period_end"]))
+        if found["status"] == "trialing":
+            found["status"] = "active"
         if found["status"] not in UNBILLED:
             self._charge(found, "subscription_cycle")
 
@@ -377,9 +397,10 @@ class Account:
         """Let the customer pay on the page of a checkout; return his subscription."""
         if session["status"] != "open":
             raise ValueError(f"the checkout is {session['status']}")
-        customer, (price, metadata, terms) = self.objects[session["customer"]], self.ordered[session["id"]]
+        customer, ordered = self.objects[session["customer"]], self.ordered[session["id"]]
+        price, metadata, terms, trial_days = ordered
         customer["invoice_settings"]["default_payment_method"] = "pm_double"
-        made = self.subscribe(customer, price, metadata, "allow_incomplete", terms)
+        made = self.subscribe(customer, price, metadata, "allow_incomplete", terms | self.trial(trial_days))
         session |= {"status": "complete", "payment_status": "paid", "url": None}
         session |= {"subscription": made["id"], "invoice": made["latest_invoice"]}
         self.emit("checkout.session.completed", session)

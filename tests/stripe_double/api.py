@@ -26,12 +26,13 @@ class Answer:
 
 @dataclass
 class Fault:
-    """What the next requests whose `METHOD /path` begins with `route` meet; `after` they took effect."""
+    """What the next requests whose `METHOD /path` begins with `route` meet, but the first; `after` they took effect."""
 
     route: str
     status: int
     times: int
     after: bool
+    first: int = 0
 
 
 class Api:
@@ -67,6 +68,9 @@ class Api:
     def _fail(self, said: str, *, after: bool) -> None:
         for fault in self.faults:
             if fault.times and fault.after == after and said.startswith(fault.route):
+                if fault.first:
+                    fault.first -= 1
+                    continue
                 fault.times -= 1
                 kind = "invalid_request_error" if fault.status < 500 else "api_error"
                 raise Refused(fault.status, "a fault that the test asked for", kind=kind)

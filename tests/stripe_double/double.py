@@ -220,9 +220,9 @@ class StripeDouble:
 
     # Faults
 
-    def fail(self, route: str, status: int, times: int = 1, *, after: bool = False) -> None:
-        """Answer the next requests that begin with `METHOD /path` with a status, `after` they took effect."""
-        self.api.faults.append(Fault(route, status, times, after))
+    def fail(self, route: str, status: int, times: int = 1, *, after: bool = False, first: int = 0) -> None:
+        """Answer requests that begin with `METHOD /path` with a status, `after` they took effect; not the `first`."""
+        self.api.faults.append(Fault(route, status, times, after, first))
 
     def drop(self, number: int = 1) -> None:
         """Lose the oldest deliveries."""

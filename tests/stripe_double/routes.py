@@ -245,6 +245,7 @@ def _create_session(
         raise Refused(400, "You may only specify one of these parameters: allow_promotion_codes, discounts.")
     if automatic_tax and not customer_update:
         raise Refused(400, "Automatic tax calculation in Checkout requires a valid address on the Customer.")
+    given = subscription_data or {}
     terms = account.terms(price, automatic_tax, discounts)
     made = account.make(
         "checkout.session",
@@ -259,7 +260,7 @@ def _create_session(
         metadata=metadata or {},
         expires_at=account.now + DAY,
     )
-    account.ordered[made["id"]] = price, (subscription_data or {}).get("metadata", {}), terms
+    account.ordered[made["id"]] = price, given.get("metadata", {}), terms, given.get("trial_period_days")
     made["url"] = f"https://checkout.stripe.com/c/pay/{made['id']}"
     return made
 
@@ -314,13 +315,14 @@ def _create_subscription(
     payment_behavior: str = "allow_incomplete",
     automatic_tax: Any = None,
     discounts: Any = None,
+    trial_period_days: Any = None,
 ) -> Object:
     buyer, price = _live_customer(account, customer), _on_sale(account, items)
     _true(off_session)
-    if price["unit_amount"] and not buyer["invoice_settings"]["default_payment_method"]:
+    if price["unit_amount"] and not (trial_period_days or buyer["invoice_settings"]["default_payment_method"]):
         said = "This customer has no attached payment source or default payment method."
         raise Refused(400, said, "resource_missing")
-    terms = account.terms(price, automatic_tax, discounts)
+    terms = account.terms(price, automatic_tax, discounts) | account.trial(trial_period_days)
     return account.subscribe(buyer, price, metadata or {}, payment_behavior, terms)
 
 

@@ -255,6 +255,17 @@ def differs(offer: Offer, differences: Sequence[Difference]) -> list[Found]:
     return [Found("differs", f"plan {offer.plan} differs from what Stripe sells ({said})", fix, "warning")]
 
 
+def every_difference(context: BillingContext) -> dict[str, list[Found]]:
+    """Compare the plans that were published with Stripe; return what is wrong with each, by its name as an object."""
+    with context.database.session(read_only=True) as session:
+        published = [offer for offer in offers(session, (), context.installation) if offer.price_id]
+        not_pushed = {offer.plan_id: unpushed(session, offer.plan_id) for offer in published}
+    return {
+        plan_object(offer.plan_id): not_pushed[offer.plan_id] or differs(offer, compare(context, offer))
+        for offer in published
+    }
+
+
 def recognised(session: Session, found: Object) -> int | None:
     """Return the plan that a subscription of this installation to an unknown price pays for, and save the price.
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.services.billing import BillingContext, binding, endpoints, inbox, sync
+from dumacle_cli.services.billing import BillingContext, binding, catalog, endpoints, inbox, sync
 from dumacle_cli.services.billing import findings as found_before
 from dumacle_cli.services.checks import CLOCK_SECONDS, Check, CheckStatus, tried
 from dumacle_cli.store import findings
@@ -114,7 +114,7 @@ def _subscriptions(context: BillingContext) -> Check:
 
 
 def _plans(context: BillingContext) -> Check:
-    found = [each for several in sync.catalog_differences(context).values() for each in several]
+    found = [each for several in catalog.every_difference(context).values() for each in several]
     fix = "see how: dumacle plans diff; then: dumacle plans push" if found else ""
     text = f"{len(found)} differ from what Stripe sells" if found else "Stripe sells them as they are here"
     return Check("plans", "warning" if found else "ok", text, fix)

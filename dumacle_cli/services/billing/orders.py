@@ -6,12 +6,12 @@ at once, so that nobody has to wait for the event.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.clients.stripe import Object
+from dumacle_cli.clients.stripe import Object, Terms
 from dumacle_cli.errors import Conflict, SaleBusy, UserDisabled
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import users
@@ -25,12 +25,12 @@ from dumacle_cli.units import SecretUrl
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The plan and price that a user buys, perhaps with a coupon."""
+    """The plan and price that a user buys, perhaps with a coupon or a trial."""
 
     buyer: Account
     plan: str
     price: str
-    coupon: str = ""
+    terms: Terms = field(default_factory=Terms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def ensure_customer(context: BillingContext, user: Account) -> str:
 
     An address that the customer gave Stripe themselves stays, unless the user got another one here since.
     """
-    found = context.stripe.fetch("customer", user.customer) if user.customer else None
+    found = context.stripe.fetch("customer", user.customer) if user.customer else _forgotten(context, user)
     if found is None:
         return _create_customer(context, user)
     if user.told_email != user.email:
@@ -79,6 +79,18 @@ def ensure_customer(context: BillingContext, user: Account) -> str:
         with context.database.session() as session:
             stripe.save_told_email(session, user.id, user.email)
     return str(found["id"])
+
+
+def _forgotten(context: BillingContext, user: Account) -> Object | None:
+    """Return and save the customer that was made for a user and is not known here, as after a backup was restored."""
+    ours = user.tags.items()
+    made = [each for each in context.stripe.customers(user.email) if ours <= (each["metadata"] or {}).items()]
+    made.sort(key=lambda each: not any(context.stripe.subscriptions(each["id"])))  # first who subscribed
+    if not made:
+        return None
+    with context.database.session() as session:
+        stripe.save_customer(session, user.id, made[0]["id"])
+    return made[0]
 
 
 def _create_customer(context: BillingContext, user: Account) -> str:
@@ -121,10 +133,10 @@ def portal(context: BillingContext, user: Account, return_url: str) -> Portal:
 # Orders
 
 
-def order(session: Session, reference: str, plan: str, installation: str, coupon: str = "") -> Order:
+def order(session: Session, reference: str, plan: str, installation: str, terms: Terms) -> Order:
     """Return the order of a plan; raises NotFound, UserDisabled, or Conflict if the plan is not for sale."""
     user = buyer(session, reference, installation)
-    return Order(user, plan, catalog.price_for_sale(session, plan), coupon)
+    return Order(user, plan, catalog.price_for_sale(session, plan), terms)
 
 
 def completed(wanted: Order, fetched: list[Fetched]) -> Sale | None:
@@ -181,8 +193,9 @@ def _reuse(
     kept = None
     for page in context.stripe.open_checkouts(customer):
         metadata = page["metadata"]
-        same = metadata.get("price"), metadata.get("coupon", ""), page.get("success_url"), page.get("cancel_url")
-        if kept is None and same == (wanted.price, wanted.coupon, success_url, cancel_url):
+        noted = {name: metadata[name] for name in ("coupon", "trial_days") if name in metadata}
+        same = metadata.get("price"), noted, page.get("success_url"), page.get("cancel_url")
+        if kept is None and same == (wanted.price, wanted.terms.noted(), success_url, cancel_url):
             kept = page
         else:
             context.stripe.expire_checkout(page["id"])
@@ -191,12 +204,12 @@ def _reuse(
 
 def _new_page(context: BillingContext, wanted: Order, customer: str, success_url: str, cancel_url: str) -> Object:
     given = customer, wanted.price, success_url, cancel_url, wanted.buyer.tags
-    page = context.stripe.checkout(*given, context.operation, wanted.coupon)
+    page = context.stripe.checkout(*given, context.operation, wanted.terms)
     # Stripe repeats the answer to an operation for a day, also if that page was closed since.
     present = context.stripe.fetch("checkout.session", page["id"])
     if present and present["status"] == "open":
         return page
-    return context.stripe.checkout(*given, f"{context.operation}:{page['id']}", wanted.coupon)
+    return context.stripe.checkout(*given, f"{context.operation}:{page['id']}", wanted.terms)
 
 
 def subscribe(context: BillingContext, wanted: Order) -> tuple[Sale, bool]:
@@ -210,7 +223,7 @@ def subscribe(context: BillingContext, wanted: Order) -> tuple[Sale, bool]:
         close_pages(context, customer)
         if sale := completed(wanted, _present(context, wanted, customer)):
             return sale, False
-        given = customer, wanted.price, wanted.buyer.tags, context.operation, wanted.coupon
+        given = customer, wanted.price, wanted.buyer.tags, context.operation, wanted.terms
         found = context.stripe.subscribe(*given)
     state = changes.applied(context, wanted.buyer.email, found["id"])
     return _sold(wanted, state, state.items[0].period_end), True

@@ -1,11 +1,12 @@
 """Sync: compare what is mirrored with Stripe, because a delivery may be lost for good, and apply the differences.
 
 It lives longer than a transaction: none is open during a request to Stripe. Differences are applied in this process,
-so no worker is needed. Everything that is applied stays applied, so a run that was killed is simply repeated.
+so no worker is needed: those of one page of Stripe's list before the next one is read. What was applied stays applied,
+so a run that was killed is simply repeated: it reads the list again, and applies the rest.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -17,7 +18,7 @@ from dumacle_cli.clients.stripe import Object, id_of
 from dumacle_cli.errors import DumacleError, Exit, NotApplied
 from dumacle_cli.services import users
 from dumacle_cli.services.billing import BillingContext, apply, catalog, inbox, objects, review
-from dumacle_cli.services.billing.findings import ACCOUNT, Finding, Found, list_, plan_object
+from dumacle_cli.services.billing.findings import ACCOUNT, Finding, Found, list_
 from dumacle_cli.store import findings, models, plans, stripe, subscriptions
 from dumacle_cli.store.stripe import Target
 
@@ -29,6 +30,7 @@ At Stripe a subscription is canceled, and does not vanish: that more than one do
 """
 Comparison = Literal["same", "foreign", "missed", "unseen"]
 Outcome = Literal["applied", "failed", "skipped"]
+Act = Callable[[list[Target]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +113,23 @@ def scope(session: Session, user: str, customer: str, since: datetime | None, *,
 # Comparing
 
 
-def compare(context: BillingContext, chosen: SyncScope) -> Differences:
-    """Compare subscriptions, and on a full run customers, with Stripe."""
+def compare(context: BillingContext, chosen: SyncScope, apply_all: Act = lambda _: None) -> Differences:
+    """Compare subscriptions, and on a full run customers, with Stripe; what would not end is applied on the way."""
     found, seen = Differences(), set[str]()
     for batch in _batches(_at_stripe(context, chosen)):
         seen.update(each["id"] for each in batch)
+        before = len(found.targets)
         with context.database.session(read_only=True) as session:
             _compare_batch(session, batch, context.installation, found)
+        apply_all(found.targets[before:])
+    before = len(found.targets)
     if chosen.since is None:
         _compare_open(context, chosen, seen, found)
     if chosen.full:
         found.targets += _missing_customers(context)
     if chosen.is_all:
         found.targets += _not_applied(context, {id_ for _, id_ in (*found.targets, *found.ending)})
+    apply_all(found.targets[before:])
     return found
 
 
@@ -157,6 +163,7 @@ def _compare_batch(session: Session, batch: list[Object], installation: str, int
     ids = [found["id"] for found in batch]
     states = stripe.states(session, ids)
     is_open = subscriptions.open_of(session, ids)
+    into.open += len(is_open)
     customers = stripe.known_customers(session, [id_ for found in batch if (id_ := id_of(found.get("customer")))])
     sold = plans.sold_prices(session, [price for found in batch for price in _prices(found)])
     for found in batch:
@@ -199,8 +206,8 @@ def _compare_open(context: BillingContext, chosen: SyncScope, seen: set[str], in
     if chosen.customer and chosen.user_id is None:
         return
     for id_ in _open_here(context, chosen):
-        into.open += 1
         if id_ not in seen:
+            into.open += 1
             into.note(("subscription", id_), "unseen", ends=True)
 
 
@@ -238,14 +245,18 @@ def sync(
 
     Returns the result, and what is wrong after it. One object that cannot be applied stops no other.
     """
-    found = compare(context, chosen)
-    guarded = found.guarded(maximum)
-    targets = [*found.targets, *(() if guarded else found.ending)]
+    outcomes = Counter[Outcome]()
+
+    def apply_all(targets: list[Target]) -> None:
+        outcomes.update(_apply(context, target) if apply_differences else "applied" for target in targets)
+
     moved = list(_moved(context, chosen))
-    outcomes = Counter[Outcome]({"applied": len(targets) + len(moved)})
-    held: list[str] = []
+    found = compare(context, chosen, apply_all)
+    guarded = found.guarded(maximum)
+    ending = [] if guarded else found.ending
+    apply_all([*ending, *moved])
+    targets, held = [*found.targets, *ending], list[str]()
     if apply_differences:
-        outcomes = Counter(_apply(context, target) for target in (*targets, *moved))
         others = Counter(_apply(context, target) for target in _siblings(context, targets))
         outcomes["failed"] += others["failed"]
         held = _held(context, [id_ for _, id_ in targets])
@@ -333,17 +344,6 @@ def _note(context: BillingContext, chosen: SyncScope, found: Differences, guarde
             sentence = f"{id_} pays for a plan and belongs to no user here"
             fix = "adopt it: dumacle plans adopt; or cancel it at Stripe"
             findings.add(session, id_, [Found("stranger", sentence, fix)])
-    for name, differs in catalog_differences(context).items():
+    for name, differs in catalog.every_difference(context).items():
         with context.database.session() as session:
             findings.replace(session, name, differs)
-
-
-def catalog_differences(context: BillingContext) -> dict[str, list[Found]]:
-    """Compare the plans that were published with Stripe; return what is wrong with each, by its name as an object."""
-    with context.database.session(read_only=True) as session:
-        offers = [offer for offer in catalog.offers(session, (), context.installation) if offer.price_id]
-        unpushed = {offer.plan_id: catalog.unpushed(session, offer.plan_id) for offer in offers}
-    return {
-        plan_object(offer.plan_id): unpushed[offer.plan_id] or catalog.differs(offer, catalog.compare(context, offer))
-        for offer in offers
-    }
