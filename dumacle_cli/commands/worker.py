@@ -185,10 +185,11 @@ def _worker_deps(context: Context, database: Database, give_back: threading.Even
         )
 
 
-def _transcode(deps: WorkerDeps, log: Log, unit_id: str) -> None:
+def _transcode(deps: WorkerDeps, log: Log, _unit_id: str) -> None:
+    """Run the unit that is next, whichever the job named."""
     from dumacle_cli.transcode import job
 
-    unit = job.claim(deps, int(unit_id))
+    unit = job.claim(deps)
     if unit is None:
         return
     what = {"unit": unit.id, "transcode": unit.transcode_id, "preset": unit.preset, "file": unit.content.file_id}
@@ -197,6 +198,7 @@ def _transcode(deps: WorkerDeps, log: Log, unit_id: str) -> None:
     done = job.run(deps, unit)
     seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
     log(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
+    deps.give_back.wait(done.rest)
 
 
 def _logger(context: Context) -> Log:

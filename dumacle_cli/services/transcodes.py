@@ -38,7 +38,9 @@ class TranscodeRequest:
 class Transcode:
     """One version of a file through one preset; progress in percent, `seconds` are those charged to the owner.
 
-    `damage` says whether a damaged source is refused or repaired.
+    `attempts` are those that failed for a reason that may be in the media, and the present one; `setbacks` counts what
+    ended for another reason, such as a store that is away: those are repeated without end. `damage` says whether a
+    damaged source is refused or repaired.
     """
 
     id: int
@@ -51,7 +53,9 @@ class Transcode:
     status: str
     progress: int
     damage: str
+    priority: int
     attempts: int
+    setbacks: int
     seconds: Seconds | None
     error: str | None
     created_at: datetime
@@ -66,7 +70,7 @@ class Transcode:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A piece of a transcode; a worker holds it until `lease_until`."""
+    """A piece of a transcode; a worker holds it until `lease_until`, or it is not tried again before that."""
 
     id: int
     number: int
@@ -74,6 +78,7 @@ class Unit:
     status: str
     attempt: int
     crashes: int
+    setbacks: int
     worker: str | None
     lease_until: datetime | None
     error: str | None
@@ -121,7 +126,9 @@ def view(row: Row[Any]) -> Transcode:
         status=made.status,
         progress=made.progress,
         damage=made.damage,
+        priority=made.priority,
         attempts=made.attempts,
+        setbacks=row.setbacks,
         seconds=made.seconds,
         error=made.error,
         created_at=made.created_at,

@@ -30,16 +30,27 @@ class TranscodeFilter:
 
 # Submitting
 
+# Owners take turns: the first new transcode of an owner comes after those of this owner that wait already, else at the
+# turn of the next that waits; each further one is a turn later.
 _SUBMIT = text("""
     WITH wanted AS (
-        SELECT v.file_id, v.id AS version_id FROM app.versions AS v
-        WHERE v.id = ANY (CAST(:versions AS bigint[])) AND coalesce((
+        SELECT v.file_id, v.id AS version_id, f.owner_id,
+            row_number() OVER (PARTITION BY f.owner_id ORDER BY given.number) AS number
+        FROM unnest(CAST(:versions AS bigint[])) WITH ORDINALITY AS given (id, number)
+        JOIN app.versions AS v ON v.id = given.id JOIN app.files AS f ON f.id = v.file_id
+        WHERE coalesce((
             SELECT t.status <> ALL (CAST(:skipped AS text[])) FROM app.transcodes AS t
             WHERE t.version_id = v.id AND t.preset = :preset ORDER BY t.id DESC LIMIT 1
         ), true)
+    ), live AS (
+        SELECT f.owner_id, max(t.turn) AS last, min(t.turn) FILTER (WHERE t.status = 'queued') AS next
+        FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id
+        WHERE t.status IN ('queued', 'running', 'publishing') AND t.priority = :priority GROUP BY f.owner_id
     ), made AS (
-        INSERT INTO app.transcodes (file_id, version_id, preset, damage)
-        SELECT file_id, version_id, :preset, :damage FROM wanted ORDER BY version_id
+        INSERT INTO app.transcodes (file_id, version_id, preset, damage, priority, turn)
+        SELECT file_id, version_id, :preset, :damage, :priority,
+            greatest(coalesce(own.last, 0), (SELECT coalesce(min(next), 1) - 1 FROM live)) + number
+        FROM wanted LEFT JOIN live AS own USING (owner_id) ORDER BY version_id
         ON CONFLICT (version_id, preset) WHERE status IN ('queued', 'running', 'publishing') DO NOTHING
         RETURNING id, file_id
     ), unit AS (
@@ -52,14 +63,19 @@ _SUBMIT = text("""
 
 
 def submit(
-    session: Session, versions: Sequence[int], preset: str, skipped: Sequence[str], damage: str = "repair"
+    session: Session,
+    versions: Sequence[int],
+    preset: str,
+    skipped: Sequence[str],
+    damage: str = "repair",
+    priority: int = 0,
 ) -> Sequence[Row[Any]]:
     """Create a transcode with one unit for each version, except where the latest one has one of the `skipped` statuses.
 
-    Returns the new units, each with the owner of its file.
+    Owners take turns, each in the order of the versions. Returns the new units, each with the owner of its file.
     """
-    parameters = {"versions": list(versions), "preset": preset, "skipped": list(skipped), "damage": damage}
-    return session.execute(_SUBMIT, parameters).all()
+    given = {"versions": list(versions), "preset": preset, "skipped": list(skipped)}
+    return session.execute(_SUBMIT, given | {"damage": damage, "priority": priority}).all()
 
 
 _BLOCKED_USER = text("""
@@ -84,6 +100,8 @@ def _listed() -> Select[Any]:
     owner = select(User.email).where(User.id == File.owner_id).scalar_subquery().label("owner")
     pod = select(Pod.name).where(Pod.id == File.pod_id).scalar_subquery().label("pod")
     query = select(Transcode, File.path, owner, pod).join(File, File.id == Transcode.file_id)
+    setbacks = select(func.sum(Unit.setbacks)).where(Unit.transcode_id == Transcode.id).scalar_subquery()
+    query = query.add_columns(func.coalesce(setbacks, 0).label("setbacks"))
     return query.options(undefer(Transcode.damage)).execution_options(populate_existing=True)
 
 
@@ -121,7 +139,8 @@ def latest(session: Session, versions: Sequence[int], preset: str) -> Sequence[R
 
 def units(session: Session, transcode_id: int) -> Sequence[Unit]:
     """Return the units of a transcode by number."""
-    return session.scalars(select(Unit).where(Unit.transcode_id == transcode_id).order_by(Unit.number)).all()
+    query = select(Unit).where(Unit.transcode_id == transcode_id).order_by(Unit.number).options(undefer(Unit.setbacks))
+    return session.scalars(query).all()
 
 
 # Deletion of files

@@ -10,11 +10,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from dumacle_cli.errors import BadMedia, ToolFailed
+from dumacle_cli.errors import BadMedia, ToolCrashed, ToolFailed, ToolKilled
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
 
 # By path and not imported: PyAV must not run in this process.
@@ -22,6 +22,8 @@ CONFINE = Path(__file__).with_name("confine.py")
 READER = Path(__file__).with_name("reader.py")
 # A line of FFmpeg's with `-v level`: where in FFmpeg it was, how bad, and what.
 ERROR = re.compile(rb"^(?:\[[^\]]*\] )*?\[(?:error|fatal)\] (.*)")
+EXCEEDED = {signal.SIGXCPU: "time", signal.SIGXFSZ: "space"}
+FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
 TICK = 0.1
 ANSWER = 64 * MEBIBYTE
 
@@ -66,8 +68,7 @@ def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = Non
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
         with confined(command, Path("/"), bounds, answer, said) as process:
             status = _end(process, limits.read_seconds, stop)
-        if status < 0:
-            raise BadMedia(reason=f"reading it ended with {signal.Signals(-status).name}")
+        check_alive(status, "the media reader", said)
         if status:
             raise ToolFailed(tool="the media reader", reason=last_line(said))
         return _answer(answer)
@@ -79,8 +80,30 @@ def run(command: Sequence[str], folder: Path, limits: Limits, stop: threading.Ev
     with tempfile.TemporaryFile() as said:
         with confined(command, folder, bounds, subprocess.DEVNULL, said) as process:
             status = _end(process, limits.read_seconds, stop)
+        check_alive(status, "FFmpeg", said)
         if status:
             raise BadMedia(reason=f"FFmpeg cannot read it: {first_error(said)}")
+
+
+def check_alive(status: int, tool: str, said: IO[bytes]) -> None:
+    """Raise if a signal ended a program: BadMedia for a limit, ToolKilled for one from outside, else ToolCrashed."""
+    if status >= 0:
+        return
+    number = signal.Signals(-status)
+    if number in EXCEEDED:
+        raise BadMedia(reason=f"{tool} needs more {EXCEEDED[number]} for it than is allowed")
+    if number in FROM_OUTSIDE:
+        raise ToolKilled(tool=tool, signal=number.name)
+    raise ToolCrashed(tool=tool, signal=number.name, reason=first_error(said))
+
+
+def oom_kills() -> int:
+    """Return how many programs the system has killed because it had no memory left, 0 where it does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def first_error(said: IO[bytes]) -> str:

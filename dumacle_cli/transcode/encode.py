@@ -1,5 +1,6 @@
 """Encode one source with one preset: run FFmpeg under watch, and verify its output."""
 
+import errno
 import os
 import select
 import subprocess
@@ -23,6 +24,8 @@ from dumacle_cli.transcode.verify import Picture, Proof, verify
 from dumacle_cli.transcode.watch import ENCODED, Watch
 
 NO_MEMORY = "Cannot allocate memory"
+# FFmpeg exits with the last byte of -ENOSPC.
+DISK_FULL = 256 - errno.ENOSPC
 # FFmpeg's exit statuses for a bad input: most could not be decoded, AVERROR_INVALIDDATA, and EIO if its end is missing.
 INPUT_AT_FAULT = {69, 183, 251}
 
@@ -85,12 +88,16 @@ def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Wat
         "CPU": round(limits.wall_seconds(media.duration) * (os.cpu_count() or 1)),
         "FSIZE": round((64 + 2 * media.duration) * MEBIBYTE),
         "DATA": limits.memory,
+        **({"CORES": limits.cores} if limits.cores else {}),
     }
     with tempfile.TemporaryFile() as said:
         with child.confined(command, out, bounds, subprocess.PIPE, said) as process:
             _follow(cast(IO[bytes], process.stdout), watch, stop)
             status = process.wait()
+        child.check_alive(status, "FFmpeg", said)
         error = child.first_error(said)
+        if status == DISK_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         # Not the input's fault, whatever the status.
         if NO_MEMORY in error or status not in {0, *INPUT_AT_FAULT}:
             raise ToolFailed(tool="FFmpeg", reason=f"exit {status}: {error}")
