@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, text
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy import ColumnElement, Row, Select, exists, func, or_, select, text
+from sqlalchemy.orm import Session, aliased, undefer
 
 from dumacle_cli.store import paging
 from dumacle_cli.store.files import Selection, conditions, one_of
@@ -23,6 +23,7 @@ class TranscodeFilter:
 
     status: str | None = None
     preset: str | None = None
+    statuses: Sequence[str] = ()
     owner_id: int | None = None
     pod_id: int | None = None
     file_id: int | None = None
@@ -113,7 +114,8 @@ def _conditions(chosen: TranscodeFilter) -> list[ColumnElement[bool]]:
         File.owner_id: chosen.owner_id,
         File.pod_id: chosen.pod_id,
     }
-    return [column == value for column, value in filters.items() if value is not None]
+    found = [column == value for column, value in filters.items() if value is not None]
+    return [*found, Transcode.status.in_(chosen.statuses)] if chosen.statuses else found
 
 
 def page(
@@ -123,6 +125,29 @@ def page(
     query = _listed().where(*_conditions(chosen))
     found = session.execute(paging.keyset(query, [Transcode.id], after, limit, descending=descending)).all()
     return paging.page(found, limit, lambda row: [row.Transcode.id])
+
+
+def ids_of(session: Session, chosen: TranscodeFilter, *, latest_only: bool) -> Sequence[int]:
+    """Return the transcodes that a filter selects; `latest_only` leaves out those of earlier contents or tries."""
+    query = select(Transcode.id).join(File, File.id == Transcode.file_id).where(*_conditions(chosen))
+    if latest_only:
+        later = aliased(Transcode)
+        same = (later.version_id == Transcode.version_id) & (later.preset == Transcode.preset)
+        newer = exists().where(same, later.id > Transcode.id)
+        query = query.where(File.version_id == Transcode.version_id, File.deleted_at.is_(None), ~newer)
+    return session.scalars(query.order_by(Transcode.id)).all()
+
+
+def without(session: Session, chosen: Selection, preset: str, kinds: Sequence[str]) -> dict[int, int]:
+    """Return the selected files, each with its content, that were never transcoded with a preset.
+
+    Only those whose media type begins with one of `kinds`.
+    """
+    tried = exists().where(Transcode.version_id == File.version_id, Transcode.preset == preset)
+    media = or_(*(File.content_type.startswith(kind) for kind in kinds))
+    columns: list[Any] = [File.id, File.version_id]
+    query = select(*columns).where(*conditions(chosen), File.version_id.is_not(None), media, ~tried)
+    return dict(session.execute(query.order_by(File.id)).tuples())
 
 
 def find(session: Session, ids: Sequence[int]) -> Sequence[Row[Any]]:
