@@ -35,7 +35,7 @@ _WAKE = text("SELECT app.wake(:queue, :task, :ids, 0)")
 _WAKE_UNITS = """
     SELECT app.wake(:queue, :task, coalesce(array_agg(unit.id::text), '{{}}'), 0) FROM ({units}) AS unit
 """
-_THESE = text(_WAKE_UNITS.format(units="SELECT unnest(CAST(:ids AS bigint[])) AS id"))
+_THESE = text(_WAKE_UNITS.format(units="SELECT id FROM app.units WHERE id = ANY (CAST(:ids AS bigint[]))"))
 _WAITING = text(
     _WAKE_UNITS.format(
         units="""

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, exists, func, or_, select, text
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, cast, exists, func, or_, select, text
 from sqlalchemy.orm import Session, aliased, undefer
 
 from dumacle_cli.store import paging
@@ -102,7 +102,7 @@ def _listed() -> Select[Any]:
     pod = select(Pod.name).where(Pod.id == File.pod_id).scalar_subquery().label("pod")
     query = select(Transcode, File.path, owner, pod).join(File, File.id == Transcode.file_id)
     setbacks = select(func.sum(Unit.setbacks)).where(Unit.transcode_id == Transcode.id).scalar_subquery()
-    query = query.add_columns(func.coalesce(setbacks, 0).label("setbacks"))
+    query = query.add_columns(cast(func.coalesce(setbacks, 0), BigInteger).label("setbacks"))
     return query.options(undefer(Transcode.damage)).execution_options(populate_existing=True)
 
 
