@@ -16,7 +16,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import OutputFormat, Result, Rows
 from dumacle_cli.services import files as file_service
-from dumacle_cli.services import transcodes, workers
+from dumacle_cli.services import transcodes, transcodes_in_bulk, workers
 from dumacle_cli.transcode import presets as table
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def submit(
 
     def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
         chosen = file_service.choose(session, "", owner=owner, pod=pod, prefix=prefix)
-        return transcodes.submit_missing(session, chosen, request, damage, maximum=most, **how)
+        return transcodes_in_bulk.submit_missing(session, chosen, request, damage, maximum=most, **how)
 
     return context.change(work)
 
@@ -178,7 +178,7 @@ def cancel(
     def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
         chosen = transcodes.choose(session, status=status, preset=preset, owner=owner, pod=pod)
         most = context.options.maximum
-        found = transcodes.select(session, ids or [], chosen, statuses=LIVE, maximum=most)
+        found = transcodes_in_bulk.select(session, ids or [], chosen, statuses=LIVE, maximum=most)
         return transcodes.cancel(session, found)
 
     return context.change(work)
@@ -200,7 +200,7 @@ def retry(
 
     def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
         chosen = transcodes.choose(session, status=status, preset=preset, owner=owner, pod=pod)
-        found = transcodes.select(
+        found = transcodes_in_bulk.select(
             session,
             ids or [],
             chosen,

@@ -1,14 +1,14 @@
 """Transcodes: one version of a file through one preset; submitting it again returns the same one."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, TooMany, UsageError, UserDisabled
+from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, UserDisabled
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import files, pods, renditions, users
 from dumacle_cli.store import files as files_store
@@ -156,29 +156,7 @@ def submit(
     Raises NotFound, UsageError, Conflict if a file has no content, UserDisabled, QuotaExceeded.
     """
     contents = _contents(session, [files.find(session, name, owner=owner, pod=pod) for name in names])
-    return _submit(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"), damage, priority)
-
-
-def submit_missing(
-    session: Session,
-    selection: Selection,
-    request: TranscodeRequest,
-    damage: Damage = "repair",
-    *,
-    priority: int = 0,
-    maximum: int | None = None,
-) -> tuple[list[Transcode], bool]:
-    """Submit the selected files that the request takes and that were never transcoded so, and return their transcodes.
-
-    Raises TooMany for more than `maximum`, UserDisabled, QuotaExceeded.
-    """
-    found = store.without(session, selection, request.preset, request.kinds)
-    if maximum is not None and len(found) > maximum:
-        raise TooMany(count=len(found), noun="transcode", maximum=maximum)
-    present = {each.file_id: each.version_id for each in files_store.contents(session, list(found))}
-    files_store.lock(session, Selection(ids=tuple(found)), None)
-    versions = [version for file_id, version in found.items() if present.get(file_id) == version]
-    return _submit(session, versions, request.preset, get_args(TranscodeStatus), damage, priority)
+    return submit_versions(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"), damage, priority)
 
 
 def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
@@ -192,7 +170,7 @@ def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
     return {file_id: found[file_id] for file_id in file_ids}
 
 
-def _submit(
+def submit_versions(
     session: Session, versions: Collection[int], preset: str, reused: Sequence[str], damage: str, priority: int
 ) -> tuple[list[Transcode], bool]:
     """Submit contents whose latest transcode has none of these statuses, and return the latest of each."""
@@ -287,30 +265,6 @@ def _unit(unit: models.Unit) -> Unit:
 # Changing
 
 
-def select(
-    session: Session,
-    typed: Sequence[str],
-    chosen: TranscodeFilter,
-    *,
-    statuses: Sequence[str],
-    latest_only: bool = False,
-    maximum: int | None = None,
-) -> list[int]:
-    """Return the transcodes with these ids, or those that a filter selects, by default in one of these statuses.
-
-    Raises UsageError for neither or both, NotFound, TooMany for more than `maximum`.
-    """
-    if bool(typed) == (chosen != TranscodeFilter()):
-        raise UsageError("name transcodes by ID, or give at least one filter", "dumacle transcode")
-    if typed:
-        return parse_ids(typed)
-    chosen = chosen if chosen.status else replace(chosen, statuses=statuses)
-    found = store.ids_of(session, chosen, latest_only=latest_only)
-    if maximum is not None and len(found) > maximum:
-        raise TooMany(count=len(found), noun="transcode", maximum=maximum)
-    return list(found)
-
-
 def cancel(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     """Cancel transcodes that have not ended; their workers stop by themselves. Raises NotFound."""
     get(session, ids)
@@ -332,7 +286,7 @@ def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     found: dict[tuple[int, str], Transcode] = {}
     changes = []
     for (preset, damage, priority), versions in wanted.items():
-        latest, changed = _submit(session, versions, preset, store.LIVE_OR_DONE, damage, priority)
+        latest, changed = submit_versions(session, versions, preset, store.LIVE_OR_DONE, damage, priority)
         found.update(((each.version, preset), each) for each in latest)
         changes.append(changed)
     return [found[each.version, each.preset] for each in asked], any(changes)
