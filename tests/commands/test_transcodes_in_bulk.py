@@ -115,4 +115,4 @@ def test_workers_are_listed_while_they_are_alive(run: Run, files: dict[str, int]
 
 def test_a_worker_that_ended_is_not_listed(run: Run, database: Database) -> None:
     run("worker", "--once")
-    assert rows(database, f"SELECT FROM app.workers WHERE name LIKE '%:{os.getpid()}'") == []
+    assert rows(database, f"SELECT FROM app.workers WHERE name LIKE '%{os.getpid()}'") == []

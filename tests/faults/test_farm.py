@@ -21,7 +21,7 @@ from tests.processes import Begin
 __all__ = ["begin", "films", "submit"]
 pytestmark = pytest.mark.integration
 ROOM = "24m"
-STARTED = "SELECT FROM app.units WHERE status = 'done' OR worker LIKE '%:{pid}'"
+STARTED = "SELECT FROM app.units WHERE status = 'done' OR worker LIKE '%{pid}'"
 
 
 @pytest.fixture
