@@ -147,7 +147,7 @@ def without(session: Session, chosen: Selection, preset: str, kinds: Sequence[st
     media = or_(*(File.content_type.startswith(kind) for kind in kinds))
     columns: list[Any] = [File.id, File.version_id]
     query = select(*columns).where(*conditions(chosen), File.version_id.is_not(None), media, ~tried)
-    return dict(session.execute(query.order_by(File.id)).tuples())
+    return {row[0]: row[1] for row in session.execute(query.order_by(File.id))}
 
 
 def find(session: Session, ids: Sequence[int]) -> Sequence[Row[Any]]:
