@@ -1,5 +1,6 @@
 """Programs that read hostile media: confined, in their own process group, which ends with this process."""
 
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import IO, Any
 
 from dumacle_cli.errors import BadMedia, ToolCrashed, ToolFailed, ToolKilled
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
+from dumacle_cli.transcode.scratch import no_room
 
 # By path and not imported: PyAV must not run in this process.
 CONFINE = Path(__file__).with_name("confine.py")
@@ -24,6 +26,8 @@ READER = Path(__file__).with_name("reader.py")
 ERROR = re.compile(rb"^(?:\[[^\]]*\] )*?\[(?:error|fatal)\] (.*)")
 EXCEEDED = {signal.SIGXCPU: "time", signal.SIGXFSZ: "space"}
 FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+# FFmpeg exits with the last byte of -ENOSPC.
+DISK_FULL = 256 - errno.ENOSPC
 TICK = 0.1
 ANSWER = 64 * MEBIBYTE
 
@@ -86,7 +90,12 @@ def run(command: Sequence[str], folder: Path, limits: Limits, stop: threading.Ev
 
 
 def check_alive(status: int, tool: str, said: IO[bytes]) -> None:
-    """Raise if a signal ended a program: BadMedia for a limit, ToolKilled for one from outside, else ToolCrashed."""
+    """Raise if a signal ended a program: BadMedia for a limit, ToolKilled for one from outside, else ToolCrashed.
+
+    Raises OSError if it found the disk full.
+    """
+    if status == DISK_FULL or (status > 0 and last_line(said).endswith(f"] {os.strerror(errno.ENOSPC)}")):
+        raise no_room()
     if status >= 0:
         return
     number = signal.Signals(-status)

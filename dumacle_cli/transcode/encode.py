@@ -1,6 +1,5 @@
 """Encode one source with one preset: run FFmpeg under watch, and verify its output."""
 
-import errno
 import os
 import select
 import subprocess
@@ -20,12 +19,11 @@ from dumacle_cli.transcode.playlists import MEDIA, SOUND, Variant
 from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media, source_of
 from dumacle_cli.transcode.reference import Reference
+from dumacle_cli.transcode.scratch import check_room
 from dumacle_cli.transcode.verify import Picture, Proof, verify
 from dumacle_cli.transcode.watch import ENCODED, Watch
 
 NO_MEMORY = "Cannot allocate memory"
-# FFmpeg exits with the last byte of -ENOSPC.
-DISK_FULL = 256 - errno.ENOSPC
 # FFmpeg's exit statuses for a bad input: most could not be decoded, AVERROR_INVALIDDATA, and EIO if its end is missing.
 INPUT_AT_FAULT = {69, 183, 251}
 
@@ -92,12 +90,10 @@ def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Wat
     }
     with tempfile.TemporaryFile() as said:
         with child.confined(command, out, bounds, subprocess.PIPE, said) as process:
-            _follow(cast(IO[bytes], process.stdout), watch, stop)
+            _follow(cast(IO[bytes], process.stdout), watch, out, stop)
             status = process.wait()
         child.check_alive(status, "FFmpeg", said)
         error = child.first_error(said)
-        if status == DISK_FULL:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         # Not the input's fault, whatever the status.
         if NO_MEMORY in error or status not in {0, *INPUT_AT_FAULT}:
             raise ToolFailed(tool="FFmpeg", reason=f"exit {status}: {error}")
@@ -108,8 +104,10 @@ def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Wat
     return damaged
 
 
-def _follow(reports: IO[bytes], watch: Watch, stop: threading.Event) -> None:
+def _follow(reports: IO[bytes], watch: Watch, out: Path, stop: threading.Event) -> None:
     while True:
+        # Some of FFmpeg's formats say nothing of a full disk.
+        check_room(out, MEBIBYTE)
         ready, _, _ = select.select([reports], [], [], child.TICK)
         if stop.is_set():
             raise Stopped

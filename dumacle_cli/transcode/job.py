@@ -4,12 +4,9 @@ It lives longer than a transaction: a lease holds the unit, and a separate threa
 lease publishes nothing, and removes what it stored.
 """
 
-import errno
 import hashlib
 import itertools
 import math
-import os
-import shutil
 import tempfile
 import threading
 import time
@@ -31,6 +28,7 @@ from dumacle_cli.transcode.child import TICK, Stopped, oom_kills
 from dumacle_cli.transcode.encode import Encoded, encode
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import probe
+from dumacle_cli.transcode.scratch import check_room
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -193,7 +191,7 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
         limits = replace(limits, damage=0)
     if unit.paused:
         _try_store(deps, unit, keeper, prefix)
-    _check_room(deps.scratch, unit.content.size)
+    check_room(deps.scratch, unit.content.size)
     with tempfile.TemporaryDirectory(dir=deps.scratch) as folder:
         source, out = Path(folder, "source"), Path(folder, "out")
         out.mkdir()
@@ -215,11 +213,6 @@ def _try_store(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str
     store.put(key, key.encode(), hashlib.sha256(key.encode()).hexdigest(), "text/plain")
     store.delete([key])
     _retry(deps, keeper, lambda session: work_units.end_pause(session, unit))
-
-
-def _check_room(folder: Path, size: int) -> None:
-    if shutil.disk_usage(folder).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _download(deps: WorkerDeps, unit: Claimed, target: Path, keeper: LeaseKeeper) -> None:
