@@ -26,6 +26,8 @@ READER = Path(__file__).with_name("reader.py")
 ERROR = re.compile(rb"^(?:\[[^\]]*\] )*?\[(?:error|fatal)\] (.*)")
 EXCEEDED = {signal.SIGXCPU: "time", signal.SIGXFSZ: "space"}
 FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+# FFmpeg ends by itself after SIGTERM and SIGINT.
+SIGNALLED, ENDED_BY = 255, re.compile(rb"^\[info\] Exiting normally, received signal (\d+)", re.MULTILINE)
 # FFmpeg exits with the last byte of -ENOSPC.
 DISK_FULL = 256 - errno.ENOSPC
 TICK = 0.1
@@ -96,6 +98,8 @@ def check_alive(status: int, tool: str, said: IO[bytes]) -> None:
     """
     if status == DISK_FULL or (status > 0 and last_line(said).endswith(f"] {os.strerror(errno.ENOSPC)}")):
         raise no_room()
+    if status == SIGNALLED and (found := ENDED_BY.search(_end_of(said))):
+        status = -int(found[1])
     if status >= 0:
         return
     number = signal.Signals(-status)
@@ -124,10 +128,14 @@ def first_error(said: IO[bytes]) -> str:
     return "it said nothing"
 
 
+def _end_of(said: IO[bytes]) -> bytes:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
+    return said.read()
+
+
 def last_line(said: IO[bytes]) -> str:
     """Return the last line of a program's output."""
-    said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
-    lines = said.read().decode(errors="replace").strip().splitlines()
+    lines = _end_of(said).decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
 
 
