@@ -33,7 +33,6 @@ COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "create
 Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of transcodes.")]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of transcodes; or give filters.")]
-Status = Annotated[transcodes.TranscodeStatus | None, typer.Option("--status", help="Filter by status.")]
 OfPreset = Annotated[table.Name | None, typer.Option("--preset", help="Filter by preset.")]
 
 
@@ -94,7 +93,7 @@ def submit(
 )
 def list_(
     context: Context,
-    status: Status = None,
+    status: Annotated[transcodes.TranscodeStatus | None, typer.Option("--status", help="Filter by status.")] = None,
     preset: OfPreset = None,
     owner: Owner = "",
     pod: InPod = "",
@@ -168,7 +167,7 @@ def _progress(context: Context) -> Iterator[Callable[[transcodes.Transcode], Non
 def cancel(
     context: Context,
     ids: SomeIds = None,
-    status: Status = None,
+    status: Annotated[transcodes.TranscodeStatus | None, typer.Option("--status", help="Filter by status.")] = None,
     preset: OfPreset = None,
     owner: Owner = "",
     pod: InPod = "",
@@ -188,7 +187,7 @@ def cancel(
 def retry(
     context: Context,
     ids: SomeIds = None,
-    status: Status = None,
+    status: Annotated[transcodes.TranscodeStatus | None, typer.Option("--status", help="Filter by status.")] = None,
     preset: OfPreset = None,
     owner: Owner = "",
     pod: InPod = "",
