@@ -981,6 +981,20 @@ class ToolFailed(DumacleError):
     fix = "see: dumacle doctor"
 
 
+class ToolCrashed(ToolFailed):
+    """A program that Dumacle runs crashed over its input."""
+
+    sentence = "{tool} crashed with {signal}: {reason}"
+
+
+class ToolKilled(ToolFailed):
+    """A program that Dumacle runs was killed from outside."""
+
+    exit = Exit.TEMPORARY
+    sentence = "{tool} was killed with {signal}"
+    fix = "it is retried by itself; see what killed it in the system's log"
+
+
 class TimedOut(DumacleError):
     """The command took longer than --timeout."""
 

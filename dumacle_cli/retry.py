@@ -38,8 +38,9 @@ class Patience:
 
     An outage begins with the first temporary error and ends with the next success of any thread. A call gives up when
     the outage, or its own series of errors, has lasted for `budget` seconds; 0 never waits. A service that never
-    answered is waited for a minute at most. Where something else can be used instead, an outage is waited out for
-    `outage` seconds only. `tell` is called with a sentence when an outage is first waited out, and when it is over.
+    answered is waited for a minute at most; `answered` says that it did before. Where something else can be used
+    instead, an outage is waited out for `outage` seconds only. `tell` is called with a sentence when an outage is first
+    waited out, and when it is over.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Patience:
         tell: Callable[[str], None],
         halted: threading.Event | None = None,
         outage: float | None = None,
+        answered: bool = False,
     ) -> None:
         self.service, self.budget = service, budget
         self._outage = budget if outage is None else min(outage, budget)
@@ -59,7 +61,7 @@ class Patience:
         self.halted = halted or threading.Event()
         self._lock = threading.Lock()
         self._since: float | None = None
-        self._answered = False
+        self._answered = answered
 
     @property
     def is_out(self) -> bool:

@@ -34,6 +34,7 @@ OWN = {
     "rendition_copies": "ARRAY(SELECT owner_id FROM app.files AS f JOIN app.renditions AS r ON r.file_id = f.id"
     " WHERE r.id = t.rendition_id)",
     "outages": "ARRAY(SELECT user_id FROM app.pod_grants WHERE pod_id = t.pod_id)",
+    "pauses": "ARRAY(SELECT user_id FROM app.pod_grants WHERE pod_id = t.pod_id)",
     "transcodes": "ARRAY(SELECT owner_id FROM app.files WHERE id = t.file_id)",
     "renditions": "ARRAY(SELECT owner_id FROM app.files WHERE id = t.file_id)",
     "units": "ARRAY(SELECT owner_id FROM app.files AS f JOIN app.transcodes AS s ON s.file_id = f.id"
@@ -61,7 +62,7 @@ OWN = {
 EVERYBODYS = {"plans", "plan_prices", "plan_limits", "installation", "schema_version"}
 NOT_FOR_ENDUSERS = {
     *("provider_defaults", "billing_accounts", "stripe_events", "stripe_payloads", "stripe_objects"),
-    *("webhook_secrets", "credentials", "audit", "parts"),
+    *("webhook_secrets", "credentials", "audit", "parts", "workers"),
 }
 NOBODYS = {"acting"}
 """Tables in which nobody has a right, and in which no row outlives its transaction."""
@@ -71,7 +72,7 @@ LISTED = {*OWN, *EVERYBODYS, *NOT_FOR_ENDUSERS, *NOBODYS}
 WRITERS = {
     **dict.fromkeys(("acting", "audit", "logins", "leases", "quota_entries", "quota_closings", "schema_version"), ""),
     **dict.fromkeys(("entitlements", "plan_limits", "own_limits", "webhook_secrets"), ""),
-    **dict.fromkeys(("renditions", "procrastinate_workers", "procrastinate_events"), ""),
+    **dict.fromkeys(("pauses", "workers", "renditions", "procrastinate_workers", "procrastinate_events"), ""),
     **dict.fromkeys(("installation", "provider_defaults", "credentials", "plans", "quota_counters"), "superadmin"),
     "billing_accounts": "superadmin",
     "plan_prices": "cron superadmin worker",

@@ -71,7 +71,12 @@ def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
         with context.connection() as connection:
             found += [checks.server(connection), checks.clock(connection)]
             found.append(checks.schema(connection))
-            found += [*checks.shared(connection), *checks.probes(connection), *checks.copies(connection)]
+            found += [
+                *checks.shared(connection),
+                *checks.probes(connection),
+                *checks.copies(connection),
+                *checks.transcodes(connection),
+            ]
             found += diagnosis.secrets(connection, stripe.api_version)
             return found, catalog.buckets(connection)
     except NoDatabase:

@@ -5,48 +5,83 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import listing
-from dumacle_cli.commands.parameters import Descending, InPod, Owner
+from dumacle_cli.commands.parameters import Descending, InPod, Owner, Prefix
 from dumacle_cli.context import Context
-from dumacle_cli.errors import Exit
+from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import OutputFormat, Result, Rows
-from dumacle_cli.services import transcodes
+from dumacle_cli.services import files as file_service
+from dumacle_cli.services import transcodes, transcodes_in_bulk, workers
 from dumacle_cli.transcode import presets as table
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 app = CommandGroup("transcode")
 presets = CommandGroup("transcode presets", "Show transcode presets.")
 app.add(presets)
 
 WATCH_SECONDS = 1
+LIVE = ("queued", "running", "publishing")
 COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "created_at")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of transcodes.")]
+SomeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of transcodes; or give filters.")]
+OfPreset = Annotated[table.Name | None, typer.Option("--preset", help="Filter by preset.")]
 
 
 @app.changes(
     "submit",
     columns=COLUMNS,
     example="dumacle transcode submit holiday/film.mp4 --owner ada@example.com --preset mp4",
+    bulk=True,
 )
 def submit(
     context: Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")],
-    preset: Annotated[table.Name, typer.Option("--preset", help="The preset to use.")],
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")
+    ] = None,
+    preset: Annotated[table.Name | None, typer.Option("--preset", help="The preset to use.")] = None,
+    missing: Annotated[
+        table.Name | None,
+        typer.Option("--missing", help="Instead of FILE: all files of the filters never transcoded with this preset."),
+    ] = None,
     damage: Annotated[
         transcodes.Damage,
         typer.Option("--damage", help="What to do about damage in the source; up to 1 % can be repaired."),
     ] = "repair",
     owner: Owner = "",
     pod: InPod = "",
+    prefix: Prefix = "",
+    priority: Annotated[
+        int, typer.Option("--priority", metavar="N", min=-100, max=100, help="Higher ones are transcoded first.")
+    ] = 0,
 ) -> Rows[transcodes.Transcode]:
-    """Submit files to be transcoded by a worker; running and finished transcodes are not repeated."""
-    return context.change(lambda session: transcodes.submit(session, files, preset, damage, owner=owner, pod=pod))
+    """Submit files to be transcoded by a worker; running and finished transcodes are not repeated.
+
+    Among transcodes of equal priority, owners take turns.
+    """
+    how, most = {"priority": priority}, context.options.maximum
+    if files and preset and not missing and not prefix:
+        return context.change(
+            lambda session: transcodes.submit(session, files, preset, damage, owner=owner, pod=pod, **how)
+        )
+    if files or preset or not missing:
+        raise UsageError("name FILE and --preset, or --missing with filters", "dumacle transcode submit")
+    kinds = ("video/",) if table.get(missing).requires_video else ("video/", "audio/")
+    request = transcodes.TranscodeRequest(missing, kinds)
+
+    def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
+        chosen = file_service.choose(session, "", owner=owner, pod=pod, prefix=prefix)
+        return transcodes_in_bulk.submit_missing(session, chosen, request, damage, maximum=most, **how)
+
+    return context.change(work)
 
 
 @app.lists(
@@ -59,7 +94,7 @@ def submit(
 def list_(
     context: Context,
     status: Annotated[transcodes.TranscodeStatus | None, typer.Option("--status", help="Filter by status.")] = None,
-    preset: Annotated[table.Name | None, typer.Option("--preset", help="Filter by preset.")] = None,
+    preset: OfPreset = None,
     owner: Owner = "",
     pod: InPod = "",
     file: Annotated[str, typer.Option("--file", metavar="FILE", help="Filter by file: id, or path with --owner.")] = "",
@@ -128,22 +163,71 @@ def _progress(context: Context) -> Iterator[Callable[[transcodes.Transcode], Non
         yield lambda each: bars.show(each.id, f"{each.path} {each.preset} {each.status}", each.progress)
 
 
-@app.changes("cancel", columns=COLUMNS, example="dumacle transcode cancel 2", role="enduser")
-def cancel(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
+@app.changes("cancel", columns=COLUMNS, example="dumacle transcode cancel 2", role="enduser", bulk=True)
+def cancel(
+    context: Context,
+    ids: SomeIds = None,
+    status: Annotated[transcodes.TranscodeStatus | None, typer.Option("--status", help="Filter by status.")] = None,
+    preset: OfPreset = None,
+    owner: Owner = "",
+    pod: InPod = "",
+) -> Rows[transcodes.Transcode]:
     """Cancel queued and running transcodes; their quota is released."""
-    return context.change(lambda session: transcodes.cancel(session, transcodes.parse_ids(ids)))
+
+    def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
+        chosen = transcodes.choose(session, status=status, preset=preset, owner=owner, pod=pod)
+        most = context.options.maximum
+        found = transcodes_in_bulk.select(session, ids or [], chosen, statuses=LIVE, maximum=most)
+        return transcodes.cancel(session, found)
+
+    return context.change(work)
 
 
-@app.changes("retry", columns=COLUMNS, example="dumacle transcode retry 3")
-def retry(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
-    """Retry failed, cancelled or quarantined transcodes as new ones."""
-    return context.change(lambda session: transcodes.retry(session, transcodes.parse_ids(ids)))
+@app.changes("retry", columns=COLUMNS, example="dumacle transcode retry 3", bulk=True)
+def retry(
+    context: Context,
+    ids: SomeIds = None,
+    status: Annotated[transcodes.TranscodeStatus | None, typer.Option("--status", help="Filter by status.")] = None,
+    preset: OfPreset = None,
+    owner: Owner = "",
+    pod: InPod = "",
+) -> Rows[transcodes.Transcode]:
+    """Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select all failed ones.
+
+    Filters leave out transcodes of contents that were replaced since.
+    """
+
+    def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
+        chosen = transcodes.choose(session, status=status, preset=preset, owner=owner, pod=pod)
+        found = transcodes_in_bulk.select(
+            session,
+            ids or [],
+            chosen,
+            statuses=["failed"],
+            latest_only=True,
+            maximum=context.options.maximum,
+        )
+        return transcodes.retry(session, found)
+
+    return context.change(work)
 
 
 @app.changes("reap", example="dumacle transcode reap", cron=True)
 def reap(context: Context) -> Result[transcodes.Reaped]:
     """Release the work of dead workers and wake workers for queued units; for cron, safe to repeat."""
     return context.change(transcodes.reap)
+
+
+@app.reads(
+    "workers",
+    columns=("name", "status", "slots", "started_at", "seen_at", "running", "problem"),
+    empty="no worker has run in the last day",
+    example="dumacle transcode workers",
+)
+def list_workers(context: Context) -> Rows[workers.Worker]:
+    """List the workers of the last day, and what they work on."""
+    with context.session() as session:
+        return Result(workers.list_(session))
 
 
 @presets.reads("list", example="dumacle transcode presets list", offline=True, role="enduser")

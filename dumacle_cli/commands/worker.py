@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -17,16 +17,21 @@ import typer
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.run import admit
 from dumacle_cli.context import Context
-from dumacle_cli.errors import InvalidValue, TimedOut
+from dumacle_cli.errors import DumacleError, Exit, InvalidValue, MissingExtra, TimedOut, ToolFailed
 from dumacle_cli.plain import dumped
 from dumacle_cli.store import queue
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
     from dumacle_cli.store.database import Database
     from dumacle_cli.transcode.job import WorkerDeps
     from dumacle_cli.worker import Log
 
 Task = Callable[[str], object]
+MOST_FAILURES = 1000
 app = CommandGroup("worker")
 
 
@@ -52,25 +57,53 @@ def worker(
     """Run queued jobs until SIGTERM: transcodes, copies to secondary providers, and Stripe updates.
 
     Any number of workers on any machines share the work. A worker needs a direct connection to PostgreSQL, because it
-    uses LISTEN. A unit that has not finished by the drain timeout is released for another worker.
+    uses LISTEN. A unit that has not finished by the drain timeout is released for another worker. With --once, exit 3
+    if something failed, and 10 if something is only tried again later.
     """
     admit(context, "worker")  # this also reports a missing or outdated database
     slots = slots or context.settings.worker_slots
     give_back = threading.Event()
-    with _database(context, slots) as database, _tasks(context, database, queues, give_back) as tasks:
+    told = Failures()
+    with _database(context, slots) as database, _tasks(context, database, queues, give_back, told) as (tasks, problem):
         from dumacle_cli.worker import Worker
 
+        present = partial(_note, slots=slots, queues=", ".join(queue.QUEUES[task] for task in tasks), problem=problem)
         serving = Worker(
             database,
             tasks,
-            partial(_sweep, database, tasks),
+            partial(_sweep, database, tasks, present),
             _logger(context),
             slots=slots,
             drain_seconds=drain_timeout,
             give_back=give_back,
         )
-        serving.run(once=once)
-    return _ended(context, serving.stopped_by)
+        try:
+            serving.run(once=once)
+        finally:
+            _forget(database)
+    return _ended(context, serving.stopped_by) or (told.report(context) if once else 0)
+
+
+class Failures:
+    """What failed in this run of the worker: the first thousand, to be told at the end."""
+
+    def __init__(self) -> None:
+        self._told: list[tuple[str, str]] = []
+        self._final = False
+
+    def add(self, sentence: str, fix: str, *, final: bool = True) -> None:
+        """Add a failure; without `final` it is tried again by itself."""
+        self._final |= final
+        if len(self._told) < MOST_FAILURES:
+            self._told.append((sentence, fix))
+
+    def report(self, context: Context) -> int:
+        """Write them to standard error, also when quiet, because cron mails that; returns the exit status."""
+        for sentence, fix in self._told:
+            context.console.warn(sentence, fix=fix)
+        if not self._told:
+            return 0
+        return Exit.PARTIAL if self._final else Exit.TEMPORARY
 
 
 def _ended(context: Context, stopped_by: signal.Signals | None) -> int:
@@ -93,12 +126,31 @@ def _database(context: Context, slots: int) -> Iterator[Database]:
         database.close()
 
 
-def _sweep(database: Database, tasks: Mapping[str, Task]) -> int:
+def _name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _note(session: Session, *, slots: int, queues: str, problem: str | None) -> None:
+    """Note in the database that this worker is alive."""
+    from dumacle_cli.store import workers
+
+    workers.note(session, _name(), slots, queues, problem)
+
+
+def _forget(database: Database) -> None:
+    from dumacle_cli.store import workers
+
+    with suppress(DumacleError), database.session() as session:  # else it is forgotten after a day
+        workers.forget(session, _name())
+
+
+def _sweep(database: Database, tasks: Mapping[str, Task], present: Callable[[Session], None]) -> int:
     """Release the work of dead workers and queue jobs for all waiting work; returns how many jobs were missing."""
     from dumacle_cli.store import copies, stripe, work_units
 
     woken = 0
     with database.session() as session:
+        present(session)
         queue.forget_dead(session)
         if queue.TRANSCODE in tasks:
             work_units.reap(session)
@@ -114,19 +166,32 @@ def _sweep(database: Database, tasks: Mapping[str, Task]) -> int:
 
 
 @contextmanager
-def _tasks(context: Context, database: Database, names: str, give_back: threading.Event) -> Iterator[dict[str, Task]]:
-    """Make the tasks of these queues; raises InvalidValue, MissingExtra or NotConfigured."""
+def _tasks(
+    context: Context, database: Database, names: str, give_back: threading.Event, told: Failures
+) -> Iterator[tuple[dict[str, Task], str | None]]:
+    """Make the tasks of these queues, and say why there are none of transcodes, if FFmpeg cannot encode.
+
+    Raises InvalidValue or NotConfigured, and MissingExtra or ToolFailed if transcodes were asked for by name.
+    """
     wanted = _wanted(context, names)
     tasks: dict[str, Task] = {}
     if queue.STRIPE in wanted:
         tasks[queue.STRIPE] = _stripe(context, database)
     if queue.COPY in wanted:
-        tasks[queue.COPY] = partial(_copy, context, database, give_back)
+        tasks[queue.COPY] = partial(_copy, context, database, give_back, told)
     if queue.TRANSCODE not in wanted:
-        yield tasks
+        yield tasks, None
         return
-    with _worker_deps(context, database, give_back) as deps:
-        yield tasks | {queue.TRANSCODE: partial(_transcode, deps, _logger(context))}
+    try:
+        ffmpeg = _encoder(context)
+    except (MissingExtra, ToolFailed) as error:
+        if names:
+            raise
+        context.console.warn(f"this worker transcodes nothing: {error}", fix=error.remedy)
+        yield tasks, str(error)
+        return
+    with _worker_deps(context, database, ffmpeg, give_back) as deps:
+        yield tasks | {queue.TRANSCODE: partial(_transcode, deps, _logger(context), told)}, None
 
 
 def _wanted(context: Context, names: str) -> set[str]:
@@ -140,11 +205,15 @@ def _wanted(context: Context, names: str) -> set[str]:
     return {known[name] for name in chosen}
 
 
-def _copy(context: Context, database: Database, give_back: threading.Event, pod_id: str) -> None:
+def _copy(context: Context, database: Database, give_back: threading.Event, told: Failures, pod_id: str) -> None:
     from dumacle_cli.services import copies
 
     done = copies.run(database, context.stores.open, int(pod_id), stop=give_back)
     away = str(done.away) if done.away else None
+    if away:
+        told.add(f"the copies of pod {done.pod} wait: {away}", f"dumacle pods show {done.pod}", final=False)
+    if done.failed:
+        told.add(f"{done.failed} copies of pod {done.pod} failed", f"dumacle pods show {done.pod}")
     if done.copied or done.failed or away:
         _logger(context)(
             "copies done", pod=done.pod, copied=done.copied, bytes=done.bytes, failed=done.failed, error=away
@@ -163,32 +232,42 @@ def _stripe(context: Context, database: Database) -> Task:
     return refresh
 
 
-@contextmanager
-def _worker_deps(context: Context, database: Database, give_back: threading.Event) -> Iterator[WorkerDeps]:
+def _encoder(context: Context) -> Path:
+    """Return an FFmpeg that encodes; raises MissingExtra, ToolFailed."""
     from dumacle_cli.local import ffmpeg
+
+    found = ffmpeg.find(str(context.settings.ffmpeg or ""))
+    ffmpeg.check_encoders(found.path)
+    return found.path
+
+
+@contextmanager
+def _worker_deps(
+    context: Context, database: Database, ffmpeg: Path, give_back: threading.Event
+) -> Iterator[WorkerDeps]:
     from dumacle_cli.transcode.job import WorkerDeps
     from dumacle_cli.transcode.limits import Limits
     from dumacle_cli.transcode.scratch import scratch
 
     chosen = context.settings
-    found = ffmpeg.find(str(chosen.ffmpeg or ""))
     with scratch(chosen.scratch_dir) as folder:
         yield WorkerDeps(
             database=database,
             stores=context.stores.open,
-            ffmpeg=found.path,
+            ffmpeg=ffmpeg,
             scratch=folder,
             limits=Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels),
             lease_seconds=chosen.lease_seconds,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
+            worker=_name(),
             give_back=give_back,
         )
 
 
-def _transcode(deps: WorkerDeps, log: Log, unit_id: str) -> None:
+def _transcode(deps: WorkerDeps, log: Log, told: Failures, _unit_id: str) -> None:
+    """Run the unit that is next, whichever the job named."""
     from dumacle_cli.transcode import job
 
-    unit = job.claim(deps, int(unit_id))
+    unit = job.claim(deps)
     if unit is None:
         return
     what = {"unit": unit.id, "transcode": unit.transcode_id, "preset": unit.preset, "file": unit.content.file_id}
@@ -197,6 +276,12 @@ def _transcode(deps: WorkerDeps, log: Log, unit_id: str) -> None:
     done = job.run(deps, unit)
     seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
     log(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
+    if done.outcome in ("failed", "set back"):
+        again = "" if done.outcome == "failed" else ", and is tried again"
+        name = f"transcode {unit.transcode_id} of {unit.content.path} ({unit.preset})"
+        sentence = f"{name} {done.outcome.replace('set', 'was set')}{again}: {done.error}"
+        told.add(sentence, f"dumacle transcode show {unit.transcode_id}", final=done.outcome == "failed")
+    deps.give_back.wait(done.rest)
 
 
 def _logger(context: Context) -> Log:

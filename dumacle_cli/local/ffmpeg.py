@@ -26,6 +26,36 @@ def find(configured: str = "") -> Ffmpeg:
     return Ffmpeg(path, _version(path))
 
 
+def check_encoders(path: Path) -> None:
+    """Encode a picture and a tone as presets do; raises ToolFailed if this FFmpeg cannot."""
+    sources = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=64x64:rate=25:duration=0.2",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=duration=0.2",
+    ]
+    wanted = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "mp4", "-movflags", "frag_keyframe"]
+    command = [str(path), "-v", "error", "-nostdin", *sources, *wanted, "pipe:1"]
+    try:
+        done = subprocess.run(
+            command,
+            env={"LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=VERSION_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ToolFailed(tool=str(path), reason=str(error)) from None
+    if done.returncode or b"ftyp" not in done.stdout[:16]:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise ToolFailed(tool=str(path), reason=f"it cannot encode H.264 and AAC: {lines[0]}")
+
+
 def locate(configured: str = "") -> Path:
     """Return the path of FFmpeg without running it; raises MissingExtra if there is none."""
     found = configured or _in_wheel() or shutil.which("ffmpeg")

@@ -200,6 +200,25 @@ def _copies(pod: "Pod", left: "State", outages: "Sequence[Row[Any]]") -> Check:
     return Check("copies", status, finding, f"dumacle pods replicate {quoted(pod.name)}" if status != "ok" else "")
 
 
+def transcodes(connection: "Connection") -> list[Check]:
+    """Name the pods whose transcodes wait because their store is away."""
+    from sqlalchemy.orm import Session
+
+    from dumacle_cli.store import workers
+
+    with Session(connection) as session:
+        paused = workers.paused(session)
+    return [
+        Check(
+            "transcodes",
+            "warning",
+            f"{row.waiting} transcodes of pod {row.pod} wait since {row.since:%Y-%m-%d %H:%M} UTC: {row.error}",
+            f"dumacle pods probe {quoted(row.pod)}",
+        )
+        for row in paused
+    ]
+
+
 def _judged_by(connection: "Connection", lint: "Lint") -> list[Check]:
     from dumacle_cli.store import lints
 

@@ -38,7 +38,9 @@ class TranscodeRequest:
 class Transcode:
     """One version of a file through one preset; progress in percent, `seconds` are those charged to the owner.
 
-    `damage` says whether a damaged source is refused or repaired.
+    `attempts` are those that failed for a reason that may be in the media, and the present one; `setbacks` counts what
+    ended for another reason, such as a store that is away: those are repeated without end. `damage` says whether a
+    damaged source is refused or repaired.
     """
 
     id: int
@@ -51,7 +53,9 @@ class Transcode:
     status: str
     progress: int
     damage: str
+    priority: int
     attempts: int
+    setbacks: int
     seconds: Seconds | None
     error: str | None
     created_at: datetime
@@ -66,7 +70,7 @@ class Transcode:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A piece of a transcode; a worker holds it until `lease_until`."""
+    """A piece of a transcode; a worker holds it until `lease_until`, or it is not tried again before that."""
 
     id: int
     number: int
@@ -74,6 +78,7 @@ class Unit:
     status: str
     attempt: int
     crashes: int
+    setbacks: int
     worker: str | None
     lease_until: datetime | None
     error: str | None
@@ -121,7 +126,9 @@ def view(row: Row[Any]) -> Transcode:
         status=made.status,
         progress=made.progress,
         damage=made.damage,
+        priority=made.priority,
         attempts=made.attempts,
+        setbacks=row.setbacks,
         seconds=made.seconds,
         error=made.error,
         created_at=made.created_at,
@@ -134,7 +141,14 @@ def view(row: Row[Any]) -> Transcode:
 
 
 def submit(
-    session: Session, names: Iterable[str], preset: str, damage: Damage = "repair", *, owner: str = "", pod: str = ""
+    session: Session,
+    names: Iterable[str],
+    preset: str,
+    damage: Damage = "repair",
+    *,
+    owner: str = "",
+    pod: str = "",
+    priority: int = 0,
 ) -> tuple[list[Transcode], bool]:
     """Submit the present contents of files, and return the transcode of each; damaged ones are repaired or refused.
 
@@ -142,7 +156,7 @@ def submit(
     Raises NotFound, UsageError, Conflict if a file has no content, UserDisabled, QuotaExceeded.
     """
     contents = _contents(session, [files.find(session, name, owner=owner, pod=pod) for name in names])
-    return _submit(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"), damage)
+    return submit_versions(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"), damage, priority)
 
 
 def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
@@ -156,11 +170,11 @@ def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
     return {file_id: found[file_id] for file_id in file_ids}
 
 
-def _submit(
-    session: Session, versions: Collection[int], preset: str, reused: Sequence[str], damage: str
+def submit_versions(
+    session: Session, versions: Collection[int], preset: str, reused: Sequence[str], damage: str, priority: int
 ) -> tuple[list[Transcode], bool]:
     """Submit contents whose latest transcode has none of these statuses, and return the latest of each."""
-    made = store.submit(session, list(versions), preset, reused, damage)
+    made = store.submit(session, list(versions), preset, reused, damage, priority)
     check_owners(session, {row.owner_id for row in made})
     queue.wake_transcode(session, [row.unit_id for row in made])
     found = {row.Transcode.version_id: view(row) for row in store.latest(session, list(versions), preset)}
@@ -266,13 +280,13 @@ def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     """
     asked = get(session, ids)
     _check_current(session, asked)
-    wanted: dict[tuple[str, str], list[int]] = {}
+    wanted: dict[tuple[str, str, int], list[int]] = {}
     for each in asked:
-        wanted.setdefault((each.preset, each.damage), []).append(each.version)
+        wanted.setdefault((each.preset, each.damage, each.priority), []).append(each.version)
     found: dict[tuple[int, str], Transcode] = {}
     changes = []
-    for (preset, damage), versions in wanted.items():
-        latest, changed = _submit(session, versions, preset, store.LIVE_OR_DONE, damage)
+    for (preset, damage, priority), versions in wanted.items():
+        latest, changed = submit_versions(session, versions, preset, store.LIVE_OR_DONE, damage, priority)
         found.update(((each.version, preset), each) for each in latest)
         changes.append(changed)
     return [found[each.version, each.preset] for each in asked], any(changes)

@@ -33,20 +33,18 @@ _NOTIFY = text("""
 """)
 _WAKE = text("SELECT app.wake(:queue, :task, :ids, 0)")
 _WAKE_UNITS = """
-    SELECT coalesce(sum(app.wake(:queue, :task, ids, priority)), 0) FROM (
-        SELECT transcode.priority, array_agg(unit.id::text) AS ids
-        FROM ({units}) AS unit JOIN app.transcodes AS transcode ON transcode.id = unit.transcode_id
-        GROUP BY transcode.priority ORDER BY transcode.priority OFFSET 0
-    ) AS waiting
+    SELECT app.wake(:queue, :task, coalesce(array_agg(unit.id::text), '{{}}'), 0) FROM ({units}) AS unit
 """
-_THESE = text(_WAKE_UNITS.format(units="SELECT id, transcode_id FROM app.units WHERE id = ANY (:ids)"))
+_THESE = text(_WAKE_UNITS.format(units="SELECT id FROM app.units WHERE id = ANY (CAST(:ids AS bigint[]))"))
 _WAITING = text(
     _WAKE_UNITS.format(
         units="""
-            SELECT u.id, u.transcode_id FROM app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id
+            SELECT u.id FROM app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id
+            JOIN app.files AS f ON f.id = t.file_id
             WHERE t.status IN ('queued', 'running', 'publishing') AND u.status = 'queued'
                 AND (u.lease_until IS NULL OR u.lease_until <= now())
-            ORDER BY t.priority DESC, u.id LIMIT :limit
+                AND NOT EXISTS (SELECT FROM app.pauses AS p WHERE p.pod_id = f.pod_id AND p.until > now())
+            ORDER BY t.priority DESC, t.turn, u.id LIMIT :limit
         """
     )
 )
@@ -84,7 +82,10 @@ def wake_copies(session: Session, pod_ids: Collection[int]) -> int:
 
 
 def wake_waiting_units(session: Session) -> int:
-    """Add jobs for waiting units without one, most urgent first; returns how many."""
+    """Add jobs for waiting units without one, the next ones first; returns how many.
+
+    Which unit a job names does not matter: a worker claims the one that is next.
+    """
     given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "limit": BATCH}
     return _woken(session, TRANSCODE, session.scalars(_WAITING, given).one())
 

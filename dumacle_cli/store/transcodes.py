@@ -4,8 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, Select, func, select, text
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, cast, exists, func, or_, select, text
+from sqlalchemy.orm import Session, aliased, undefer
 
 from dumacle_cli.store import paging
 from dumacle_cli.store.files import Selection, conditions, one_of
@@ -23,6 +23,7 @@ class TranscodeFilter:
 
     status: str | None = None
     preset: str | None = None
+    statuses: Sequence[str] = ()
     owner_id: int | None = None
     pod_id: int | None = None
     file_id: int | None = None
@@ -30,16 +31,27 @@ class TranscodeFilter:
 
 # Submitting
 
+# Owners take turns: the first new transcode of an owner comes after those of this owner that wait already, else at the
+# turn of the next that waits; each further one is a turn later.
 _SUBMIT = text("""
     WITH wanted AS (
-        SELECT v.file_id, v.id AS version_id FROM app.versions AS v
-        WHERE v.id = ANY (CAST(:versions AS bigint[])) AND coalesce((
+        SELECT v.file_id, v.id AS version_id, f.owner_id,
+            row_number() OVER (PARTITION BY f.owner_id ORDER BY given.number) AS number
+        FROM unnest(CAST(:versions AS bigint[])) WITH ORDINALITY AS given (id, number)
+        JOIN app.versions AS v ON v.id = given.id JOIN app.files AS f ON f.id = v.file_id
+        WHERE coalesce((
             SELECT t.status <> ALL (CAST(:skipped AS text[])) FROM app.transcodes AS t
             WHERE t.version_id = v.id AND t.preset = :preset ORDER BY t.id DESC LIMIT 1
         ), true)
+    ), live AS (
+        SELECT f.owner_id, max(t.turn) AS last, min(t.turn) FILTER (WHERE t.status = 'queued') AS next
+        FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id
+        WHERE t.status IN ('queued', 'running', 'publishing') AND t.priority = :priority GROUP BY f.owner_id
     ), made AS (
-        INSERT INTO app.transcodes (file_id, version_id, preset, damage)
-        SELECT file_id, version_id, :preset, :damage FROM wanted ORDER BY version_id
+        INSERT INTO app.transcodes (file_id, version_id, preset, damage, priority, turn)
+        SELECT file_id, version_id, :preset, :damage, :priority,
+            greatest(coalesce(own.last, 0), (SELECT coalesce(min(next), 1) - 1 FROM live)) + number
+        FROM wanted LEFT JOIN live AS own USING (owner_id) ORDER BY version_id
         ON CONFLICT (version_id, preset) WHERE status IN ('queued', 'running', 'publishing') DO NOTHING
         RETURNING id, file_id
     ), unit AS (
@@ -52,14 +64,19 @@ _SUBMIT = text("""
 
 
 def submit(
-    session: Session, versions: Sequence[int], preset: str, skipped: Sequence[str], damage: str = "repair"
+    session: Session,
+    versions: Sequence[int],
+    preset: str,
+    skipped: Sequence[str],
+    damage: str = "repair",
+    priority: int = 0,
 ) -> Sequence[Row[Any]]:
     """Create a transcode with one unit for each version, except where the latest one has one of the `skipped` statuses.
 
-    Returns the new units, each with the owner of its file.
+    Owners take turns, each in the order of the versions. Returns the new units, each with the owner of its file.
     """
-    parameters = {"versions": list(versions), "preset": preset, "skipped": list(skipped), "damage": damage}
-    return session.execute(_SUBMIT, parameters).all()
+    given = {"versions": list(versions), "preset": preset, "skipped": list(skipped)}
+    return session.execute(_SUBMIT, given | {"damage": damage, "priority": priority}).all()
 
 
 _BLOCKED_USER = text("""
@@ -84,6 +101,8 @@ def _listed() -> Select[Any]:
     owner = select(User.email).where(User.id == File.owner_id).scalar_subquery().label("owner")
     pod = select(Pod.name).where(Pod.id == File.pod_id).scalar_subquery().label("pod")
     query = select(Transcode, File.path, owner, pod).join(File, File.id == Transcode.file_id)
+    setbacks = select(func.sum(Unit.setbacks)).where(Unit.transcode_id == Transcode.id).scalar_subquery()
+    query = query.add_columns(cast(func.coalesce(setbacks, 0), BigInteger).label("setbacks"))
     return query.options(undefer(Transcode.damage)).execution_options(populate_existing=True)
 
 
@@ -95,7 +114,8 @@ def _conditions(chosen: TranscodeFilter) -> list[ColumnElement[bool]]:
         File.owner_id: chosen.owner_id,
         File.pod_id: chosen.pod_id,
     }
-    return [column == value for column, value in filters.items() if value is not None]
+    found = [column == value for column, value in filters.items() if value is not None]
+    return [*found, Transcode.status.in_(chosen.statuses)] if chosen.statuses else found
 
 
 def page(
@@ -105,6 +125,29 @@ def page(
     query = _listed().where(*_conditions(chosen))
     found = session.execute(paging.keyset(query, [Transcode.id], after, limit, descending=descending)).all()
     return paging.page(found, limit, lambda row: [row.Transcode.id])
+
+
+def ids_of(session: Session, chosen: TranscodeFilter, *, latest_only: bool) -> Sequence[int]:
+    """Return the transcodes that a filter selects; `latest_only` leaves out those of earlier contents or tries."""
+    query = select(Transcode.id).join(File, File.id == Transcode.file_id).where(*_conditions(chosen))
+    if latest_only:
+        later = aliased(Transcode)
+        same = (later.version_id == Transcode.version_id) & (later.preset == Transcode.preset)
+        newer = exists().where(same, later.id > Transcode.id)
+        query = query.where(File.version_id == Transcode.version_id, File.deleted_at.is_(None), ~newer)
+    return session.scalars(query.order_by(Transcode.id)).all()
+
+
+def without(session: Session, chosen: Selection, preset: str, kinds: Sequence[str]) -> dict[int, int]:
+    """Return the selected files, each with its content, that were never transcoded with a preset.
+
+    Only those whose media type begins with one of `kinds`.
+    """
+    tried = exists().where(Transcode.version_id == File.version_id, Transcode.preset == preset)
+    media = or_(*(File.content_type.startswith(kind) for kind in kinds))
+    columns: list[Any] = [File.id, File.version_id]
+    query = select(*columns).where(*conditions(chosen), File.version_id.is_not(None), media, ~tried)
+    return {row[0]: row[1] for row in session.execute(query.order_by(File.id))}
 
 
 def find(session: Session, ids: Sequence[int]) -> Sequence[Row[Any]]:
@@ -121,7 +164,8 @@ def latest(session: Session, versions: Sequence[int], preset: str) -> Sequence[R
 
 def units(session: Session, transcode_id: int) -> Sequence[Unit]:
     """Return the units of a transcode by number."""
-    return session.scalars(select(Unit).where(Unit.transcode_id == transcode_id).order_by(Unit.number)).all()
+    query = select(Unit).where(Unit.transcode_id == transcode_id).order_by(Unit.number).options(undefer(Unit.setbacks))
+    return session.scalars(query).all()
 
 
 # Deletion of files

@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, select, text
+from sqlalchemy import Row, exists, func, select, text
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.store.files import Content
-from dumacle_cli.store.models import File, Pod, Transcode, Unit, User, Version
+from dumacle_cli.store.models import File, Pause, Pod, Transcode, Unit, User, Version
 from dumacle_cli.store.places import PLACE
 from dumacle_cli.units import show_size
 
 ATTEMPTS = 3
 CRASHES = 2
+"""After this many crashes of FFmpeg over it, a unit is quarantined."""
 RETRY_SECONDS = 30.0
 """How long a unit waits after its first failed attempt; ten times as long after the second."""
 
@@ -27,7 +28,7 @@ class Lost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A unit held under `token`: its content, preset, owner and pod."""
+    """A unit held under `token`: its content, preset, owner and pod; `paused` if the pod's store was away."""
 
     id: int
     token: uuid.UUID
@@ -35,6 +36,8 @@ class Claimed:
     transcode_id: int
     attempt: int
     crashes: int
+    setbacks: int
+    paused: bool
     preset: str
     damage: str
     owner: str
@@ -68,12 +71,28 @@ def claim(
     The token of an earlier try whose answer was lost makes it the same claim.
     """
     token = token or uuid.uuid4()
-    held = session.scalars(select(func.app.claim_unit(unit_id, token, worker, seconds, CRASHES))).one()
+    held = session.scalars(select(func.app.claim_unit(unit_id, token, worker, seconds))).one()
     return _claimed(session, unit_id, token) if held else None
 
 
+class Raced(Exception):
+    """Another worker claimed the next unit first."""
+
+
+def claim_next(session: Session, worker: str, seconds: float, token: uuid.UUID) -> Claimed | None:
+    """Claim the waiting unit that is next for `seconds`; None if none may be claimed now.
+
+    The token of an earlier try whose answer was lost makes it the same claim. Raises Raced: ask again.
+    """
+    unit_id = session.scalars(select(func.app.claim_next(token, worker, seconds))).one()
+    if unit_id == 0:
+        raise Raced
+    return None if unit_id is None else _claimed(session, unit_id, token)
+
+
 def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
-    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Transcode.preset, Transcode.damage)
+    paused = exists().where(Pause.pod_id == Pod.id)
+    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Unit.setbacks, paused, Transcode.preset, Transcode.damage)
     whose = (User.email, Pod.name, Pod.prefix)
     place = (File.id, Version.id, File.path, PLACE)
     content = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
@@ -88,7 +107,7 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
         .where(Unit.id == unit_id)
     )
     row = session.execute(query).one()
-    return Claimed(unit_id, token, Content(*row[8:]), *row[:8])
+    return Claimed(unit_id, token, Content(*row[10:]), *row[:10])
 
 
 def renew(session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int) -> bool:
@@ -132,21 +151,39 @@ def fail(session: Session, unit: Claimed, error: str, *, final: bool) -> bool:
     return bool(session.scalars(select(query)).one())
 
 
+def crash(session: Session, unit: Claimed, error: str) -> bool:
+    """Retry what FFmpeg crashed over, or quarantine it the second time; False if it is no longer held."""
+    return bool(session.scalars(select(func.app.crash_unit(unit.id, unit.token, error, CRASHES))).one())
+
+
+def set_back(session: Session, unit: Claimed, error: str, *, pod: bool) -> bool:
+    """Retry later what failed for a reason that will be over; False if it is no longer held.
+
+    With `pod` its store is away: the other units of the pod wait, too.
+    """
+    return bool(session.scalars(select(func.app.set_back_unit(unit.id, unit.token, error, pod))).one())
+
+
+def end_pause(session: Session, unit: Claimed) -> None:
+    """End the pause of the unit's pod, whose store answers again."""
+    session.execute(select(func.app.end_pause(unit.id, unit.token)))
+
+
 def release(session: Session, unit: Claimed) -> bool:
     """Release a unit as if it had not been tried; False if it is no longer held."""
     return bool(session.scalars(select(func.app.release_unit(unit.id, unit.token))).one())
 
 
 def reap(session: Session) -> int:
-    """Take back units whose leases lapsed, and quarantine those that two workers died of; returns how many."""
+    """Take back units whose leases lapsed; returns how many."""
     query = """
         SELECT count(*) FROM (
             SELECT u.id FROM app.units AS u
             JOIN app.transcodes AS t ON t.id = u.transcode_id JOIN app.files AS f ON f.id = t.file_id
             WHERE u.status = 'running' AND u.lease_until <= now() ORDER BY f.pod_id, f.id, u.id OFFSET 0
-        ) AS lapsed WHERE app.reap_unit(lapsed.id, :crashes)
+        ) AS lapsed WHERE app.reap_unit(lapsed.id)
     """
-    return int(session.scalars(text(query), {"crashes": CRASHES}).one())
+    return int(session.scalars(text(query)).one())
 
 
 def cancel(session: Session, transcode_ids: Sequence[int]) -> int:

@@ -1,5 +1,6 @@
 """Programs that read hostile media: confined, in their own process group, which ends with this process."""
 
+import errno
 import json
 import os
 import re
@@ -10,18 +11,25 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from dumacle_cli.errors import BadMedia, ToolFailed
+from dumacle_cli.errors import BadMedia, ToolCrashed, ToolFailed, ToolKilled
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
+from dumacle_cli.transcode.scratch import no_room
 
 # By path and not imported: PyAV must not run in this process.
 CONFINE = Path(__file__).with_name("confine.py")
 READER = Path(__file__).with_name("reader.py")
 # A line of FFmpeg's with `-v level`: where in FFmpeg it was, how bad, and what.
 ERROR = re.compile(rb"^(?:\[[^\]]*\] )*?\[(?:error|fatal)\] (.*)")
+EXCEEDED = {signal.SIGXCPU: "time", signal.SIGXFSZ: "space"}
+FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}
+# FFmpeg ends by itself after SIGTERM and SIGINT.
+SIGNALLED, ENDED_BY = 255, re.compile(rb"^\[info\] Exiting normally, received signal (\d+)", re.MULTILINE)
+# FFmpeg exits with the last byte of -ENOSPC.
+DISK_FULL = 256 - errno.ENOSPC
 TICK = 0.1
 ANSWER = 64 * MEBIBYTE
 
@@ -66,8 +74,7 @@ def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = Non
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
         with confined(command, Path("/"), bounds, answer, said) as process:
             status = _end(process, limits.read_seconds, stop)
-        if status < 0:
-            raise BadMedia(reason=f"reading it ended with {signal.Signals(-status).name}")
+        check_alive(status, "the media reader", said)
         if status:
             raise ToolFailed(tool="the media reader", reason=last_line(said))
         return _answer(answer)
@@ -79,8 +86,37 @@ def run(command: Sequence[str], folder: Path, limits: Limits, stop: threading.Ev
     with tempfile.TemporaryFile() as said:
         with confined(command, folder, bounds, subprocess.DEVNULL, said) as process:
             status = _end(process, limits.read_seconds, stop)
+        check_alive(status, "FFmpeg", said)
         if status:
             raise BadMedia(reason=f"FFmpeg cannot read it: {first_error(said)}")
+
+
+def check_alive(status: int, tool: str, said: IO[bytes]) -> None:
+    """Raise if a signal ended a program: BadMedia for a limit, ToolKilled for one from outside, else ToolCrashed.
+
+    Raises OSError if it found the disk full.
+    """
+    if status == DISK_FULL or (status > 0 and last_line(said).endswith(f"] {os.strerror(errno.ENOSPC)}")):
+        raise no_room()
+    if status == SIGNALLED and (found := ENDED_BY.search(_end_of(said))):
+        status = -int(found[1])
+    if status >= 0:
+        return
+    number = signal.Signals(-status)
+    if number in EXCEEDED:
+        raise BadMedia(reason=f"{tool} needs more {EXCEEDED[number]} for it than is allowed")
+    if number in FROM_OUTSIDE:
+        raise ToolKilled(tool=tool, signal=number.name)
+    raise ToolCrashed(tool=tool, signal=number.name, reason=first_error(said))
+
+
+def oom_kills() -> int:
+    """Return how many programs the system has killed because it had no memory left, 0 where it does not say."""
+    with suppress(OSError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def first_error(said: IO[bytes]) -> str:
@@ -92,10 +128,14 @@ def first_error(said: IO[bytes]) -> str:
     return "it said nothing"
 
 
+def _end_of(said: IO[bytes]) -> bytes:
+    said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
+    return said.read()
+
+
 def last_line(said: IO[bytes]) -> str:
     """Return the last line of a program's output."""
-    said.seek(max(0, said.seek(0, os.SEEK_END) - 4096))
-    lines = said.read().decode(errors="replace").strip().splitlines()
+    lines = _end_of(said).decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "it said nothing"
 
 

@@ -16,7 +16,10 @@ PR_SET_NO_NEW_PRIVS = 38
 
 
 def main(parent: int, limits: dict[str, int], command: list[str]) -> None:
-    """Arrange to be killed when `parent` ends, apply `limits` (by name of RLIMIT_*), and become `command`."""
+    """Arrange to be killed when `parent` ends, apply `limits` (by name of RLIMIT_*), and become `command`.
+
+    `CORES` among the limits is how many processors it may use.
+    """
     if sys.platform == "linux":
         _restrict()
     if os.getppid() != parent:
@@ -25,6 +28,8 @@ def main(parent: int, limits: dict[str, int], command: list[str]) -> None:
     for name, value in limits.items():
         if hasattr(resource, f"RLIMIT_{name}"):
             _limit(getattr(resource, f"RLIMIT_{name}"), value)
+    if "CORES" in limits and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: limits["CORES"]])
     os.execv(command[0], command)  # noqa: S606 - there is no shell on purpose
 
 
@@ -37,7 +42,9 @@ def _restrict() -> None:
 def _limit(kind: int, value: int) -> None:
     _, hard = resource.getrlimit(kind)
     limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(kind, (limit, limit))
+    # At the soft limit of CPU time the program is told by a signal of its own; at the hard one it is killed.
+    spare = int(kind == resource.RLIMIT_CPU and limit != hard)
+    resource.setrlimit(kind, (limit, limit + spare))
 
 
 if __name__ == "__main__":

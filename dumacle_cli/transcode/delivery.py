@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.clients.object_store import Part
-from dumacle_cli.errors import DumacleError
+from dumacle_cli.errors import DumacleError, StoreUnavailable
+from dumacle_cli.retry import Patience
 from dumacle_cli.services.renditions import CONTENT_TYPES
 from dumacle_cli.transcode.child import Stopped
 
@@ -17,17 +18,27 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.object_store import ObjectStore
 
 AT_ONCE = 8
+PATIENCE = 600.0
+"""How many seconds a store is waited for with the finished output in hand."""
 PART = 16 * 1024**2
 
 
 def deliver(store: "ObjectStore", folder: Path, names: Sequence[str], prefix: str, stop: threading.Event) -> None:
-    """Upload the named files of a folder to `prefix` and their names; raises Stopped soon after `stop` is set."""
+    """Upload the named files of a folder to `prefix` and their names; raises Stopped soon after `stop` is set.
+
+    A store that is away is waited for, because encoding again takes longer; then StoreUnavailable is raised.
+    """
+    patience = Patience("the store", PATIENCE, _is_away, lambda _: None, stop, answered=True)
 
     def one(name: str) -> None:
-        _upload(store, folder / name, prefix + name, stop)
+        patience.call(lambda: _upload(store, folder / name, prefix + name, stop))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(one, names))
+
+
+def _is_away(error: DumacleError) -> bool:
+    return isinstance(error, StoreUnavailable)
 
 
 def _upload(store: "ObjectStore", path: Path, key: str, stop: threading.Event) -> None:

@@ -19,6 +19,7 @@ from dumacle_cli.transcode.playlists import MEDIA, SOUND, Variant
 from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media, source_of
 from dumacle_cli.transcode.reference import Reference
+from dumacle_cli.transcode.scratch import check_room
 from dumacle_cli.transcode.verify import Picture, Proof, verify
 from dumacle_cli.transcode.watch import ENCODED, Watch
 
@@ -85,11 +86,13 @@ def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Wat
         "CPU": round(limits.wall_seconds(media.duration) * (os.cpu_count() or 1)),
         "FSIZE": round((64 + 2 * media.duration) * MEBIBYTE),
         "DATA": limits.memory,
+        **({"CORES": limits.cores} if limits.cores else {}),
     }
     with tempfile.TemporaryFile() as said:
         with child.confined(command, out, bounds, subprocess.PIPE, said) as process:
-            _follow(cast(IO[bytes], process.stdout), watch, stop)
+            _follow(cast(IO[bytes], process.stdout), watch, out, stop)
             status = process.wait()
+        child.check_alive(status, "FFmpeg", said)
         error = child.first_error(said)
         # Not the input's fault, whatever the status.
         if NO_MEMORY in error or status not in {0, *INPUT_AT_FAULT}:
@@ -101,8 +104,10 @@ def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Wat
     return damaged
 
 
-def _follow(reports: IO[bytes], watch: Watch, stop: threading.Event) -> None:
+def _follow(reports: IO[bytes], watch: Watch, out: Path, stop: threading.Event) -> None:
     while True:
+        # Some of FFmpeg's formats say nothing of a full disk.
+        check_room(out, MEBIBYTE)
         ready, _, _ = select.select([reports], [], [], child.TICK)
         if stop.is_set():
             raise Stopped

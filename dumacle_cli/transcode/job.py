@@ -4,10 +4,12 @@ It lives longer than a transaction: a lease holds the unit, and a separate threa
 lease publishes nothing, and removes what it stored.
 """
 
+import hashlib
 import itertools
 import math
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -22,10 +24,11 @@ from dumacle_cli.services import downloads, placement
 from dumacle_cli.store import queue, work_units
 from dumacle_cli.store.work_units import Claimed, Lost, Output
 from dumacle_cli.transcode import delivery, presets
-from dumacle_cli.transcode.child import Stopped
+from dumacle_cli.transcode.child import TICK, Stopped, oom_kills
 from dumacle_cli.transcode.encode import Encoded, encode
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import probe
+from dumacle_cli.transcode.scratch import check_room
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -37,16 +40,23 @@ if TYPE_CHECKING:
 RENEW_SECONDS = 2.0
 """The longest time between renewals of a lease; a cancelled encoder ends within this time."""
 TRIES = 3
+REST_SECONDS = 5.0
+"""How long a worker does nothing after a fault of its machine, so that it does not run through the queue."""
+PATIENCE = 10.0
+"""How many seconds a source's store may be away before the unit goes back into the queue."""
 FINAL = (
     errors.BadMedia,
     errors.OutputDiffers,
     errors.NotFound,
     errors.QuotaExceeded,
     errors.PodFull,
-    errors.ContentDiffers,
     errors.ObjectMissing,
 )
 """The errors that another attempt would meet again."""
+OF_STORE = (errors.StoreFault, errors.NoCredential, errors.CredentialAltered)
+"""The errors that other units of the same pod would meet, until the store or its settings are put right."""
+OF_WORKER = (OSError, MemoryError, errors.SystemFault, errors.MissingExtra, errors.NoKeys, errors.NotConfigured)
+"""The errors that other units would meet on this worker, and this unit on no other."""
 T = TypeVar("T")
 
 
@@ -66,10 +76,14 @@ class WorkerDeps:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The result of an attempt: `done`, `failed`, `lost`, `given back`, or `unknown` if the database did not answer."""
+    """The result of an attempt: `done`, `failed`, `set back`, `lost`, `given back`, or `unknown` without the database.
+
+    It was `set back` by a fault that is not the media's; `rest` is how many seconds this worker better does nothing.
+    """
 
     outcome: str
     error: str | None = None
+    rest: float = 0
 
 
 class LeaseKeeper:
@@ -97,14 +111,19 @@ class LeaseKeeper:
         self.progress = percent
 
     def _keep(self) -> None:
-        while not self._ended.wait(min(self._deps.lease_seconds / 4, RENEW_SECONDS)):
+        pause = min(self._deps.lease_seconds / 4, RENEW_SECONDS)
+        due = time.monotonic() + pause
+        while not self._ended.wait(TICK):
             if self._deps.give_back.is_set():
                 self.stop.set()
+            if time.monotonic() < due:
+                continue
             # While the database is down no other worker can claim the unit: it may still be ours when it is back.
             with suppress(DumacleError):
                 if not self._renew():
                     self.stop.set()
                     return
+            due = time.monotonic() + pause
 
     def _renew(self) -> bool:
         unit, seconds = self._unit, self._deps.lease_seconds
@@ -129,27 +148,35 @@ def _pauses(stop: threading.Event) -> Iterator[float]:
         yield min(1.0, 0.1 * tries)  # an outage takes seconds, a lost connection none
 
 
-def claim(deps: WorkerDeps, unit_id: int) -> Claimed | None:
-    """Claim a unit, or return None if it cannot be claimed (any more)."""
-    if deps.give_back.is_set():
-        return None
+def claim(deps: WorkerDeps) -> Claimed | None:
+    """Claim the unit that is next, or return None if none may be claimed now."""
     token = uuid.uuid4()
-    seconds = deps.lease_seconds
-    return retry_transaction(
-        deps.database, deps.give_back, lambda s: work_units.claim(s, unit_id, deps.worker, seconds, token)
-    )
+    while not deps.give_back.is_set():
+        with suppress(work_units.Raced):
+            return retry_transaction(
+                deps.database,
+                deps.give_back,
+                lambda session: work_units.claim_next(session, deps.worker, deps.lease_seconds, token),
+            )
+    return None
 
 
 def run(deps: WorkerDeps, unit: Claimed) -> Done:
     """Run a claimed unit: make its output, store it, and publish it."""
     prefix = placement.renditions(unit.pod_prefix, unit.content.file_id, unit.transcode_id, unit.token)
+    killed = oom_kills()
     with LeaseKeeper(deps, unit) as keeper:
         try:
             output = _make(deps, unit, keeper, prefix)
         except (Stopped, Lost):
             done = _given_back(deps, unit, keeper)
+        except errors.ToolKilled as error:
+            crashed = oom_kills() > killed
+            done = (_crashed if crashed else _set_back)(deps, unit, keeper, error)
+        except errors.ToolCrashed as error:
+            done = _crashed(deps, unit, keeper, error)
         except Exception as error:  # noqa: BLE001 - an error of one file must not end the worker
-            done = _failed(deps, unit, keeper, error)
+            done = (_set_back if _will_be_over(error) else _failed)(deps, unit, keeper, error)
         else:
             done = _published(deps, unit, keeper, output)
         _tidy(deps, unit, done, prefix)
@@ -158,7 +185,13 @@ def run(deps: WorkerDeps, unit: Claimed) -> Done:
 
 def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> Output:
     preset = presets.get(unit.preset)
-    limits = replace(deps.limits, damage=0) if unit.damage == "refuse" else deps.limits
+    # Fewer threads need less memory, and FFmpeg has crashed over this before.
+    limits = replace(deps.limits, cores=1) if unit.crashes else deps.limits
+    if unit.damage == "refuse":
+        limits = replace(limits, damage=0)
+    if unit.paused:
+        _try_store(deps, unit, keeper, prefix)
+    check_room(deps.scratch, unit.content.size)
     with tempfile.TemporaryDirectory(dir=deps.scratch) as folder:
         source, out = Path(folder, "source"), Path(folder, "out")
         out.mkdir()
@@ -174,9 +207,17 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
     return _output(unit, encoded, prefix, size)
 
 
+def _try_store(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> None:
+    """Find out whether the store of a pod answers again; if so, its other units wait no longer."""
+    store, key = deps.stores(unit.content.place), f"{prefix}tried"
+    store.put(key, key.encode(), hashlib.sha256(key.encode()).hexdigest(), "text/plain")
+    store.delete([key])
+    _retry(deps, keeper, lambda session: work_units.end_pause(session, unit))
+
+
 def _download(deps: WorkerDeps, unit: Claimed, target: Path, keeper: LeaseKeeper) -> None:
     with target.open("wb") as file:
-        for chunk in downloads.checked(deps.stores, unit.content):
+        for chunk in downloads.checked(deps.stores, unit.content, downloads.patient(PATIENCE)):
             if keeper.stop.is_set():
                 raise Stopped
             file.write(chunk)
@@ -214,13 +255,46 @@ def _published(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, output: Out
     return Done("done" if stands else "lost")
 
 
+def _will_be_over(error: Exception) -> bool:
+    """Whether it is a fault of the store, the database or this machine: it says nothing about the media."""
+    if isinstance(error, DumacleError) and error.exit is Exit.TEMPORARY:
+        return True
+    return isinstance(error, (errors.BrokenOff, *OF_STORE, *OF_WORKER))
+
+
+def _set_back(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, error: Exception) -> Done:
+    if keeper.stop.is_set():  # waiting ended because of that
+        return _given_back(deps, unit, keeper)
+    rest = REST_SECONDS if isinstance(error, OF_WORKER) else 0
+    of_store = isinstance(error, OF_STORE)
+    return _recorded(
+        deps, keeper, "set back", error, lambda s: work_units.set_back(s, unit, _sentence(error), pod=of_store), rest
+    )
+
+
+def _crashed(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, error: Exception) -> Done:
+    return _recorded(deps, keeper, "failed", error, lambda s: work_units.crash(s, unit, _sentence(error)))
+
+
 def _failed(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, error: Exception) -> Done:
+    final = isinstance(error, FINAL)
+    return _recorded(deps, keeper, "failed", error, lambda s: work_units.fail(s, unit, _sentence(error), final=final))
+
+
+def _recorded(
+    deps: WorkerDeps,
+    keeper: LeaseKeeper,
+    outcome: str,
+    error: Exception,
+    record: "Callable[[Session], bool]",
+    rest: float = 0,
+) -> Done:
     reason = _sentence(error)
     try:
-        held = _retry(deps, keeper, lambda s: work_units.fail(s, unit, reason, final=isinstance(error, FINAL)))
+        held = _retry(deps, keeper, record)
     except DumacleError as fault:
-        return Done("failed", f"{reason}; {fault}")
-    return Done("failed" if held else "lost", reason)
+        return Done(outcome, f"{reason}; {fault}", rest)
+    return Done(outcome if held else "lost", reason, rest)
 
 
 def _sentence(error: Exception) -> str:
@@ -252,7 +326,7 @@ def _tidy(deps: WorkerDeps, unit: Claimed, done: Done, prefix: str) -> None:
     parts = (unit.content.file_id, unit.transcode_id)
     with suppress(DumacleError):
         store = deps.stores(unit.content.place)
-        if done.outcome == "done" and unit.crashes:
+        if done.outcome == "done" and (unit.attempt > 1 or unit.crashes or unit.setbacks):
             delivery.erase(store, placement.renditions(unit.pod_prefix, *parts), but=prefix)
         elif done.outcome not in ("done", "unknown"):
             delivery.erase(store, prefix)

@@ -16,6 +16,7 @@ class Limits:
 
     `memory` is in bytes and per process; encoding may take a minute and `wall_factor` times the input's
     duration, and no longer than `stall_seconds` without progress. `damage` is the share that may be damaged, 0 to 1.
+    `cores` is how many processors FFmpeg may use to encode it, 0 for all.
     """
 
     max_seconds: int = 6 * 3600
@@ -25,6 +26,7 @@ class Limits:
     stall_seconds: float = 60
     memory: int = 8192 * MEBIBYTE
     damage: float = 0.01
+    cores: int = 0
 
     def check_damage(self, share: float, pictures: int) -> None:
         """Raise BadMedia if more of the input is damaged than is repaired; of short ones, more than three pictures."""

@@ -1,5 +1,6 @@
 """A worker's private scratch folder, removed when the worker ends, or by the next worker if it was killed."""
 
+import errno
 import fcntl
 import os
 import shutil
@@ -24,6 +25,17 @@ def scratch(parent: Path | None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def check_room(folder: Path, size: int) -> None:
+    """Raise OSError if the disk of a folder has less than `size` bytes free."""
+    if shutil.disk_usage(folder).free < size:
+        raise no_room()
+
+
+def no_room() -> OSError:
+    """Return the error of a disk that is full."""
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _make(base: Path) -> tuple[Path, int]:

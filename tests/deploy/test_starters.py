@@ -35,7 +35,7 @@ Begin = Callable[..., "subprocess.Popen[str]"]
 # What each job finds to do, and the answer once it has been done.
 DONE = {
     "quotas reset": "SELECT count(*) = 1 FROM app.quota_closings",
-    "transcode reap": "SELECT status = 'queued' AND crashes = 1 FROM app.units",
+    "transcode reap": "SELECT status = 'queued' AND setbacks = 1 FROM app.units",
     "files reap": "SELECT count(*) = 0 FROM app.versions WHERE status IN ('uploading', 'failed')",
     "plans sync": "SELECT count(*) = 1 FROM app.subscriptions WHERE stripe_subscription_id IS NOT NULL",
     "files purge": "SELECT count(*) = 0 FROM app.files WHERE deleted_at IS NOT NULL",

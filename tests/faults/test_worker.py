@@ -38,7 +38,7 @@ def test_killed_in_the_middle(
     await_status(database, "done")
     stop(second)
     check(database, object_store, 1)
-    assert rows(database, "SELECT attempt, crashes FROM app.units") == [{"attempt": 1, "crashes": 1}]
+    assert rows(database, "SELECT attempt, setbacks FROM app.units") == [{"attempt": 1, "setbacks": 1}]
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -75,8 +75,8 @@ def test_drains(
     assert not is_alive(encoder)
     if patience == "0":
         assert "unit given back" in said
-        assert rows(database, "SELECT status, attempt, crashes FROM app.units") == [
-            {"status": "queued", "attempt": 0, "crashes": 0}
+        assert rows(database, "SELECT status, attempt, setbacks FROM app.units") == [
+            {"status": "queued", "attempt": 0, "setbacks": 0}
         ]
         check(database, object_store, 0)
     else:
@@ -184,7 +184,7 @@ def test_killed_while_it_stores(
     await_status(database, "done")
     stop(second)
     check(database, object_store, 1)
-    assert rows(database, "SELECT crashes FROM app.units") == [{"crashes": 1}]
+    assert rows(database, "SELECT setbacks FROM app.units") == [{"setbacks": 1}]
 
 
 def test_frozen_while_it_stores(

@@ -98,6 +98,11 @@ ROWS = {
         SELECT app.note_webhook_secrets(ARRAY['one'], ARRAY['01234567'])""",
     "0030": "INSERT INTO app.parts SELECT id, 1, 1, 'e', sha256('a') FROM app.versions",
     "0031": "UPDATE app.transcodes SET damage = 'refuse'; UPDATE app.renditions SET damaged = 0.01",
+    "0032": """
+        UPDATE app.transcodes SET turn = 2;
+        UPDATE app.units SET setbacks = 1;
+        INSERT INTO app.pauses (pod_id, until, error) SELECT id, now(), 'it does not answer' FROM app.pods;
+        SELECT app.note_worker('here:1', 1, 'transcode', NULL)""",
 }
 
 

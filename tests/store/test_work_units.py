@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.services import placement
-from dumacle_cli.store import queue, work_units
+from dumacle_cli.store import queue, transcodes, work_units
 from dumacle_cli.store.database import Database
-from dumacle_cli.store.models import Transcode, Unit
+from dumacle_cli.store.models import Pod, Transcode, Unit, User
 from dumacle_cli.store.places import Place
 from dumacle_cli.store.work_units import Claimed, Output
 from tests.factories import make_file, make_plan, make_pod, make_subscription, make_user
@@ -78,7 +78,7 @@ def books(session: Session, work: Work) -> dict[str, Any]:
         text("""
             SELECT pods.used, pods.reserved, storage.used AS storage, storage.reserved AS held,
                 coalesce(seconds.used, 0) AS charged, t.status, t.progress, t.attempts, t.seconds, t.error,
-                u.status AS unit, u.attempt, u.crashes, u.reserved AS unit_reserved
+                u.status AS unit, u.attempt, u.crashes, u.setbacks, u.reserved AS unit_reserved
             FROM app.pods, app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id
             JOIN app.quota_counters AS storage ON storage.metric = 'storage'
             LEFT JOIN app.quota_counters AS seconds ON seconds.metric = 'transcode'
@@ -165,7 +165,7 @@ def test_who_takes_over_gives_back_what_the_dead_one_held(session: Session, work
     claimed = claim(session, work, "two")
     found = books(session, work)
     assert (found["reserved"], found["held"], found["charged"], found["unit_reserved"]) == (0, 0, 0, 0)
-    assert (found["attempt"], found["crashes"], claimed.crashes) == (1, 1, 1)
+    assert (found["attempt"], found["setbacks"], claimed.setbacks) == (1, 1, 1)
 
 
 def test_what_a_dead_worker_held_waits_again_after_the_reaper(session: Session, work: Work) -> None:
@@ -175,23 +175,159 @@ def test_what_a_dead_worker_held_waits_again_after_the_reaper(session: Session, 
     lapse(session)
     assert work_units.reap(session) == 1
     found = books(session, work)
-    assert (found["status"], found["unit"], found["attempt"], found["crashes"]) == ("queued", "queued", 0, 1)
-    assert (found["charged"], found["error"]) == (0, "its worker died")
-    claim(session, work)
-    lapse(session)
-    assert work_units.reap(session) == 1
-    assert books(session, work)["status"] == "quarantined"
+    assert (found["status"], found["unit"], found["attempt"], found["setbacks"]) == ("queued", "queued", 0, 1)
+    assert (found["charged"], found["error"], found["attempts"]) == (0, "its worker died", 0)
 
 
-def test_two_deaths_end_in_quarantine(session: Session, work: Work) -> None:
-    for worker in ("one", "two"):
-        work_units.charge(session, claim(session, work, worker), 30)
+def test_workers_that_die_over_it_are_never_counted_as_attempts(session: Session, work: Work) -> None:
+    for _ in range(9):
+        work_units.charge(session, claim(session, work), 30)
         session.commit()
         lapse(session)
-    assert work_units.claim(session, work.unit, "three", 60) is None
+        assert work_units.reap(session) == 1
+        assert waits(session) <= 30
+        lapse_waiting(session)
     found = books(session, work)
-    assert (found["status"], found["unit"], found["charged"]) == ("quarantined", "failed", 0)
-    assert "died" in found["error"]
+    assert (found["status"], found["attempt"], found["attempts"], found["setbacks"]) == ("queued", 0, 0, 9)
+    assert claim(session, work).attempt == 1
+
+
+def waits(session: Session) -> float:
+    seconds = session.scalars(text("SELECT extract(epoch FROM lease_until - now()) FROM app.units")).one()
+    session.commit()
+    return float(seconds)
+
+
+def lapse_waiting(session: Session) -> None:
+    session.execute(text("UPDATE app.units SET lease_until = now() WHERE status = 'queued'"))
+    session.execute(text("UPDATE app.pauses SET until = now()"))
+    session.commit()
+
+
+def test_setbacks_are_no_attempts_and_wait_longer_each_time(session: Session, work: Work) -> None:
+    longest: list[float] = []
+    for _ in range(8):
+        claimed = claim(session, work)
+        work_units.charge(session, claimed, 30)
+        work_units.reserve(session, claimed, 300)
+        assert work_units.set_back(session, claimed, "the disk is full", pod=False)
+        longest.append(waits(session))
+        lapse_waiting(session)
+    found = books(session, work)
+    assert (found["status"], found["attempt"], found["attempts"], found["setbacks"]) == ("queued", 0, 0, 8)
+    assert (found["charged"], found["reserved"], found["error"]) == (0, 0, "the disk is full")
+    assert longest[0] <= 2 < max(longest) <= 30
+    assert session.scalars(text("SELECT count(*) FROM app.pauses")).one() == 0
+
+
+def take(session: Session) -> Claimed | None:
+    claimed = work_units.claim_next(session, "one", 60, uuid.uuid4())
+    session.commit()
+    return claimed
+
+
+def test_a_pod_whose_store_is_away_is_tried_by_one_unit_at_a_time(session: Session, work: Work) -> None:
+    second, _ = another(session, work, "second.mp4")
+    claimed = take(session)
+    assert claimed is not None
+    assert not claimed.paused
+    assert work_units.set_back(session, claimed, "the store is away", pod=True)
+    session.commit()
+    assert take(session) is None
+    assert queue.wake_waiting_units(session) == 0
+    lapse_waiting(session)
+    tried = take(session)
+    assert tried is not None
+    assert tried.paused
+    assert take(session) is None
+    work_units.end_pause(session, tried)
+    session.commit()
+    rest = take(session)
+    assert rest is not None
+    assert {tried.id, rest.id} == {work.unit, second}
+    assert not rest.paused
+
+
+def test_units_of_another_pod_go_on_while_a_store_is_away(session: Session, work: Work) -> None:
+    claimed = take(session)
+    assert claimed is not None
+    assert work_units.set_back(session, claimed, "the store is away", pod=True)
+    elsewhere, _ = another(session, work, "second.mp4", pod=make_pod(session, "other", capacity=3000))
+    found = take(session)
+    assert found is not None
+    assert found.id == elsewhere
+
+
+def another(
+    session: Session, work: Work, path: str, *, pod: Pod | None = None, owner: User | None = None, priority: int = 0
+) -> tuple[int, int]:
+    """Submit one more file; returns the ids of its unit and of its owner."""
+    owner, pod = owner or session.get_one(User, work.owner), pod or session.get_one(Pod, work.pod)
+    file = make_file(session, pod, owner, path, b"y")
+    [made] = transcodes.submit(session, [file.version_id], "hls", (), priority=priority)  # type: ignore[list-item]
+    session.commit()
+    return int(made.unit_id), owner.id
+
+
+def order(session: Session) -> list[int]:
+    return [claimed.id for claimed in iter(lambda: take(session), None)]
+
+
+def test_owners_take_turns(session: Session, work: Work) -> None:
+    """Who submits one file after another's hundred waits for one of these, not for all."""
+    first = [work.unit, *(another(session, work, f"{number}.mp4")[0] for number in range(4))]
+    bob, eve = make_user(session, "bob@example.com"), make_user(session, "eve@example.com")
+    bobs = [another(session, work, f"b{number}.mp4", owner=bob)[0] for number in range(2)]
+    taken = take(session)
+    assert taken is not None
+    eves = [another(session, work, "e.mp4", owner=eve)[0]]
+    found = [taken.id, *order(session)]
+    assert [unit for unit in found if unit in first] == first
+    assert found.index(bobs[0]) <= 2
+    assert found.index(eves[0]) <= 3
+    assert found.index(bobs[1]) <= 5
+
+
+def test_higher_priorities_come_first_and_equals_in_the_order_of_submission(session: Session, work: Work) -> None:
+    low = another(session, work, "low.mp4", priority=-5)[0]
+    high = [another(session, work, f"{number}.mp4", priority=5)[0] for number in range(12)]
+    assert order(session) == [*high, work.unit, low]
+
+
+def test_many_workers_claim_each_unit_once(database: Database, session: Session, work: Work) -> None:
+    units = {work.unit, *(another(session, work, f"{number}.mp4")[0] for number in range(11))}
+    barrier = threading.Barrier(8)
+
+    def claims(number: int) -> list[int]:
+        barrier.wait()
+        taken: list[int] = []
+        while True:
+            try:
+                with database.session() as own:
+                    claimed = work_units.claim_next(own, f"worker {number}", 60, uuid.uuid4())
+            except work_units.Raced:
+                continue
+            if claimed is None:
+                return taken
+            taken.append(claimed.id)
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = [unit for each in pool.map(claims, range(8)) for unit in each]
+    assert sorted(taken) == sorted(units)
+
+
+def test_two_crashes_of_ffmpeg_end_in_quarantine(session: Session, work: Work) -> None:
+    for crashes in (1, 2):
+        claimed = claim(session, work)
+        assert claimed.crashes == crashes - 1
+        work_units.charge(session, claimed, 30)
+        assert work_units.crash(session, claimed, "FFmpeg crashed with SIGSEGV")
+        found = books(session, work)
+        assert (found["charged"], found["crashes"]) == (0, crashes)
+        assert found["error"] == "FFmpeg crashed with SIGSEGV"
+        lapse_waiting(session)
+    found = books(session, work)
+    assert (found["status"], found["unit"]) == ("quarantined", "failed")
 
 
 def test_charges_once(session: Session, work: Work) -> None:
@@ -364,12 +500,11 @@ def jobs(session: Session) -> list[tuple[str, str, dict[str, str], int]]:
 
 
 def test_wakes_with_the_transaction(database: Database, session: Session, work: Work) -> None:
-    session.execute(text("UPDATE app.transcodes SET priority = 7"))
     queue.wake_transcode(session, [work.unit])
     with database.session() as other:
         assert jobs(other) == []
     session.commit()
-    assert jobs(session) == [("transcode", "transcode", {"id": str(work.unit)}, 7)]
+    assert jobs(session) == [("transcode", "transcode", {"id": str(work.unit)}, 0)]
     queue.wake_transcode(session, [work.unit, work.unit + 1])
     queue.wake_stripe(session, ["sub_1", "sub_2", "sub_1"])
     queue.wake_stripe(session, [])

@@ -147,7 +147,7 @@ def test_a_child_holds_no_secret_and_has_limits(tmp_path: Path, monkeypatch: pyt
     assert "hunter2" not in environment.values()
     assert alone
     assert folder == str(tmp_path)
-    assert limits == [[0, 0], [1_000_000, 1_000_000], [2**30, 2**30], [7, 7]]
+    assert limits == [[0, 0], [1_000_000, 1_000_000], [2**30, 2**30], [7, 8]]
 
 
 def test_too_little_memory_fails_and_does_not_hang(make: Make, tmp_path: Path) -> None:

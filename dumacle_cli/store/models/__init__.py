@@ -65,9 +65,11 @@ if TYPE_CHECKING:
     )
     from dumacle_cli.store.models.runs import Lease as Lease
     from dumacle_cli.store.models.runs import Run as Run
+    from dumacle_cli.store.models.transcodes import Pause as Pause
     from dumacle_cli.store.models.transcodes import Rendition as Rendition
     from dumacle_cli.store.models.transcodes import Transcode as Transcode
     from dumacle_cli.store.models.transcodes import Unit as Unit
+    from dumacle_cli.store.models.transcodes import Worker as Worker
     from dumacle_cli.store.models.users import Installation as Installation
     from dumacle_cli.store.models.users import Login as Login
     from dumacle_cli.store.models.users import User as User
@@ -106,7 +108,7 @@ _MODULES = {
         "QuotaLimit",
     ),
     "runs": ("Lease", "Run"),
-    "transcodes": ("Rendition", "Transcode", "Unit"),
+    "transcodes": ("Pause", "Rendition", "Transcode", "Unit", "Worker"),
     "users": ("Installation", "Login", "User"),
     "webhooks": ("StripeEvent", "StripeObject", "StripePayload", "WebhookSecret"),
 }

@@ -4,7 +4,16 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, SmallInteger, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    SmallInteger,
+    UniqueConstraint,
+    func,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,7 +30,10 @@ _LIVE = text("status IN ('queued', 'running', 'publishing')")
 
 
 class Transcode(Base):
-    """One version through one preset; at most one of the same is in progress. `seconds` were charged to the quota."""
+    """One version through one preset; at most one of the same is in progress. `seconds` were charged to the quota.
+
+    Higher priorities are worked on first; among equals owners take turns: the lowest `turn` is next.
+    """
 
     __tablename__ = "transcodes"
 
@@ -33,6 +45,7 @@ class Transcode(Base):
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     damage: Mapped[str] = mapped_column(server_default="repair", deferred=True)
     priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    turn: Mapped[int] = mapped_column(server_default=text("0"), deferred=True)
     attempts: Mapped[int] = mapped_column(server_default="0")
     seconds: Mapped[int | None]
     error: Mapped[str | None]
@@ -55,7 +68,7 @@ class Transcode(Base):
         Index("uq_transcodes_live", "version_id", "preset", unique=True, postgresql_where=_LIVE),
         Index(None, "file_id", "id"),
         Index(None, "status", "id"),
-        Index("ix_transcodes_priority_live", "status", "priority", "id", postgresql_where=_LIVE),
+        Index("ix_transcodes_priority_live", text("priority DESC"), "turn", "id", postgresql_where=_LIVE),
         {"postgresql_with": {"fillfactor": "80"}},
     )
 
@@ -63,7 +76,8 @@ class Transcode(Base):
 class Unit(Base):
     """A piece of a transcode; a worker with `lease_token` may publish a result of `reserved` bytes until `lease_until`.
 
-    A waiting unit is not claimed before `lease_until`.
+    A waiting unit is not claimed before `lease_until`. `attempt` counts what may be the media's fault, `crashes`
+    those of FFmpeg, and `setbacks` what was not the media's fault.
     """
 
     __tablename__ = "units"
@@ -81,6 +95,7 @@ class Unit(Base):
     last_frame: Mapped[int | None]
     reserved: Mapped[int] = mapped_column(server_default="0")
     crashes: Mapped[int] = mapped_column(server_default="0")
+    setbacks: Mapped[int] = mapped_column(server_default=text("0"), deferred=True)
     error: Mapped[str | None]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -93,6 +108,7 @@ class Unit(Base):
         CheckConstraint("first_frame BETWEEN 0 AND last_frame", name="frames"),
         CheckConstraint("reserved >= 0", name="reserved"),
         CheckConstraint("crashes >= 0", name="crashes"),
+        CheckConstraint("setbacks >= 0", name="setbacks"),
         CheckConstraint("(status = 'running') = (lease_token IS NOT NULL AND lease_until IS NOT NULL)", name="lease"),
         UniqueConstraint("transcode_id", "number"),
         Index("ix_units_lease_until_running", "lease_until", postgresql_where=text("status = 'running'")),
@@ -134,4 +150,36 @@ class Rendition(Base):
         CheckConstraint("damaged BETWEEN 0 AND 1", name="damaged"),
         UniqueConstraint("transcode_id", "name"),
         Index(None, "file_id", "id"),
+    )
+
+
+class Pause(Base):
+    """A pod whose store is away for transcodes `since`; after as many `setbacks` it is tried again `until`."""
+
+    __tablename__ = "pauses"
+
+    pod_id: Mapped[int] = mapped_column(ForeignKey("app.pods.id", ondelete="CASCADE"), primary_key=True)
+    since: Mapped[datetime] = mapped_column(server_default=func.now())
+    until: Mapped[datetime]
+    setbacks: Mapped[int] = mapped_column(server_default=text("1"))
+    error: Mapped[str]
+
+    __table_args__ = (times("since", "until"), texts(error=ERROR_BYTES))
+
+
+class Worker(Base):
+    """A worker that was alive at `seen_at`; `problem` says why it transcodes nothing."""
+
+    __tablename__ = "workers"
+
+    name: Mapped[Sorted] = mapped_column(primary_key=True)
+    started_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    slots: Mapped[int]
+    queues: Mapped[str]
+    problem: Mapped[str | None]
+
+    __table_args__ = (
+        times("started_at", "seen_at"),
+        texts(name=255, queues=255, problem=ERROR_BYTES),
     )

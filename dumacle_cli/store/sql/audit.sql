@@ -306,6 +306,7 @@ BEGIN ATOMIC
         ('outages', 'machine state: a provider of a pod that did not answer, until it does'),
         ('own_limits', 'a history of its own: the changes of quota_limits are audited'),
         ('parts', 'machine state: what a store took of a multipart upload, until that is complete'),
+        ('pauses', 'machine state: a pod whose store is away for transcodes, until it answers'),
         ('plan_limits', 'a history of its own: the changes of plans are audited'),
         ('quota_closings', 'a ledger of its own: written once a period'),
         ('quota_counters', 'a ledger of its own: the checks recompute it from the rows'),
@@ -316,6 +317,7 @@ BEGIN ATOMIC
         ('stripe_events', 'machine state: what Stripe delivered; its effects are audited'),
         ('stripe_objects', 'machine state: what is to be fetched from Stripe'),
         ('stripe_payloads', 'machine state: what Stripe delivered, word for word'),
+        ('workers', 'machine state: which workers are alive'),
         ('webhook_secrets', 'machine state: which secrets the listeners know, and when each signed last'),
         ('units', 'machine state: work under a lease; the transcode and its renditions are audited');
 END;

@@ -46,7 +46,7 @@ BEGIN
     END LOOP;
     -- What belongs to the installation, not to a user, and what only staff's programs work with.
     FOREACH name IN ARRAY ARRAY['provider_defaults', 'billing_accounts', 'stripe_events', 'stripe_payloads',
-                                'stripe_objects', 'webhook_secrets', 'parts'] LOOP
+                                'stripe_objects', 'webhook_secrets', 'parts', 'workers'] LOOP
         EXECUTE format('CREATE POLICY staff ON app.%I USING ((SELECT app.sees_all()))', name);
     END LOOP;
     FOREACH name IN ARRAY ARRAY['plans', 'plan_prices', 'plan_limits', 'schema_version'] LOOP
@@ -64,6 +64,8 @@ CREATE POLICY own ON app.rendition_copies USING ((SELECT app.sees_all()) OR EXIS
     WHERE r.id = rendition_copies.rendition_id AND f.owner_id = (SELECT app.actor())));
 CREATE POLICY granted ON app.outages USING ((SELECT app.sees_all()) OR EXISTS (
     SELECT FROM app.pod_grants AS g WHERE g.pod_id = outages.pod_id AND g.user_id = (SELECT app.actor())));
+CREATE POLICY granted ON app.pauses USING ((SELECT app.sees_all()) OR EXISTS (
+    SELECT FROM app.pod_grants AS g WHERE g.pod_id = pauses.pod_id AND g.user_id = (SELECT app.actor())));
 CREATE POLICY granted ON app.pods USING ((SELECT app.sees_all()) OR EXISTS (
     SELECT FROM app.pod_grants AS g WHERE g.pod_id = id AND g.user_id = (SELECT app.actor())));
 

@@ -83,12 +83,27 @@ BEGIN
     SET status = 'queued', attempt = p_attempt, lease_token = NULL, worker = NULL, error = left(p_error, 2000),
         lease_until = now() + make_interval(secs => p_seconds)
     WHERE id = p_unit.id;
-    UPDATE app.transcodes SET status = 'queued', error = left(p_error, 2000) WHERE id = p_unit.transcode_id;
+    UPDATE app.transcodes
+    SET status = 'queued', attempts = greatest(attempts - (p_unit.attempt - p_attempt), 0), error = left(p_error, 2000)
+    WHERE id = p_unit.transcode_id;
 END $$;
 
--- Take a unit back from a worker whose lease lapsed; a unit that `p_crashes` workers died of is quarantined. Returns
--- whether there was something to take back.
-CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint, p_crashes integer) RETURNS boolean
+-- How many seconds to wait after so many setbacks in a row: more each time, up to half a minute, and never the same for
+-- all that wait.
+CREATE OR REPLACE FUNCTION app.setback_seconds(p_setbacks bigint) RETURNS double precision
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+RETURN least(30, 2 ^ least(p_setbacks, 5)) * (0.5 + random() / 2);
+
+-- Put a unit back into the queue for a fault that is not the media's: this was no attempt.
+CREATE OR REPLACE FUNCTION app.requeue_unit(p_unit app.units, p_error text, p_seconds double precision) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM app.settle_unit(p_unit);
+    PERFORM app.queue_unit(p_unit, greatest(p_unit.attempt - 1, 0), p_error, p_seconds);
+END $$;
+
+-- Take a unit back from a worker whose lease lapsed. Returns whether there was something to take back.
+CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_unit(p_unit);
@@ -97,21 +112,18 @@ BEGIN
     IF unit.id IS NULL OR unit.status <> 'running' OR unit.lease_until > now() THEN
         RETURN false;
     END IF;
-    PERFORM app.settle_unit(unit);
-    UPDATE app.units SET crashes = crashes + 1 WHERE id = unit.id;
-    IF unit.crashes + 1 >= p_crashes THEN
-        PERFORM app.end_unit(unit, 'quarantined', format('%s workers died of it', p_crashes));
-    ELSE
-        PERFORM app.queue_unit(unit, greatest(unit.attempt - 1, 0), 'its worker died', 0);
-    END IF;
+    UPDATE app.units SET setbacks = setbacks + 1 WHERE id = unit.id;
+    -- The first time at once: most workers that die were stopped or restarted.
+    PERFORM app.requeue_unit(
+        unit, 'its worker died', CASE unit.setbacks WHEN 0 THEN 0 ELSE app.setback_seconds(unit.setbacks) END
+    );
     RETURN true;
 END $$;
 
 -- Claim a waiting unit, or one whose lease lapsed, under a new token; the same token again is the same claim. Returns
 -- whether the unit is held.
-CREATE OR REPLACE FUNCTION app.claim_unit(
-    p_unit bigint, p_token uuid, p_worker text, p_seconds double precision, p_crashes integer
-) RETURNS boolean
+CREATE OR REPLACE FUNCTION app.claim_unit(p_unit bigint, p_token uuid, p_worker text, p_seconds double precision)
+RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
@@ -120,7 +132,7 @@ BEGIN
     IF unit.id IS NOT NULL THEN
         RETURN true;
     END IF;
-    PERFORM app.reap_unit(p_unit, p_crashes);
+    PERFORM app.reap_unit(p_unit);
     SELECT * INTO unit FROM app.units WHERE id = p_unit AND status = 'queued';
     IF unit.id IS NULL OR unit.lease_until > now() THEN
         RETURN false;
@@ -133,6 +145,37 @@ BEGIN
     SET status = 'running', attempts = attempts + 1, error = NULL, started_at = coalesce(started_at, now())
     WHERE id = unit.transcode_id;
     RETURN true;
+END $$;
+
+-- Claim the waiting unit that is next: by priority, then by the turns of the owners, then in the order of submission.
+-- A pod whose store is away is tried by one unit at a time. Returns the unit, null if none may be claimed now, and 0 if
+-- another worker was faster: ask again, in a transaction that holds no locks.
+CREATE OR REPLACE FUNCTION app.claim_next(p_token uuid, p_worker text, p_seconds double precision) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    chosen bigint := (SELECT id FROM app.units WHERE lease_token = p_token AND status = 'running');
+    place bigint;
+BEGIN
+    PERFORM app.act();
+    IF chosen IS NOT NULL THEN
+        RETURN chosen;
+    END IF;
+    SELECT u.id, f.pod_id INTO chosen, place
+    FROM app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id JOIN app.files AS f ON f.id = t.file_id
+    WHERE t.status IN ('queued', 'running', 'publishing') AND u.status = 'queued'
+        AND (u.lease_until IS NULL OR u.lease_until <= now())
+        AND NOT EXISTS (SELECT FROM app.pauses AS p WHERE p.pod_id = f.pod_id AND p.until > now())
+    ORDER BY t.priority DESC, t.turn, u.id LIMIT 1;
+    IF chosen IS NULL THEN
+        RETURN NULL;
+    END IF;
+    PERFORM app.lock_unit(chosen);
+    IF EXISTS (SELECT FROM app.pauses AS p WHERE p.pod_id = place AND p.until > now())
+        OR NOT app.claim_unit(chosen, p_token, p_worker, p_seconds) THEN
+        RETURN 0;
+    END IF;
+    UPDATE app.pauses SET until = now() + make_interval(secs => app.setback_seconds(setbacks)) WHERE pod_id = place;
+    RETURN chosen;
 END $$;
 
 -- Renew a lease and set the progress; false if it is no longer held. Progress never goes back: a later attempt shows
@@ -276,6 +319,66 @@ BEGIN
     RETURN true;
 END $$;
 
+-- Record that FFmpeg crashed over this unit: retry it, unless that happened `p_crashes` times: then it is quarantined.
+-- Returns whether the unit was held.
+CREATE OR REPLACE FUNCTION app.crash_unit(p_unit bigint, p_token uuid, p_error text, p_crashes integer)
+RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    unit app.units := app.lock_held_unit(p_unit, p_token);
+BEGIN
+    PERFORM app.act();
+    IF unit.id IS NULL THEN
+        RETURN false;
+    END IF;
+    UPDATE app.units SET crashes = crashes + 1 WHERE id = unit.id;
+    IF unit.crashes + 1 < p_crashes THEN
+        PERFORM app.requeue_unit(unit, p_error, app.setback_seconds(1));
+    ELSE
+        PERFORM app.settle_unit(unit);
+        PERFORM app.end_unit(unit, 'quarantined', p_error);
+    END IF;
+    RETURN true;
+END $$;
+
+-- Record that this attempt ended with a fault that is not the media's, and will be over: the unit is retried for as long
+-- as it takes. With `p_pod` it is a fault of the pod's store, and its other units wait, too. Returns whether the unit
+-- was held.
+CREATE OR REPLACE FUNCTION app.set_back_unit(p_unit bigint, p_token uuid, p_error text, p_pod boolean) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    unit app.units := app.lock_held_unit(p_unit, p_token);
+BEGIN
+    PERFORM app.act();
+    IF unit.id IS NULL THEN
+        RETURN false;
+    END IF;
+    UPDATE app.units SET setbacks = setbacks + 1 WHERE id = unit.id;
+    PERFORM app.requeue_unit(unit, p_error, CASE WHEN p_pod THEN 0 ELSE app.setback_seconds(unit.setbacks + 1) END);
+    IF p_pod THEN
+        INSERT INTO app.pauses AS p (pod_id, error, until)
+        SELECT f.pod_id, left(p_error, 2000), now() + make_interval(secs => app.setback_seconds(1))
+        FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id WHERE t.id = unit.transcode_id
+        ON CONFLICT (pod_id) DO UPDATE
+        SET setbacks = p.setbacks + 1, error = excluded.error,
+            until = now() + make_interval(secs => app.setback_seconds(p.setbacks + 1));
+    END IF;
+    RETURN true;
+END $$;
+
+-- End the pause of the pod of this unit, whose worker found that the store answers.
+CREATE OR REPLACE FUNCTION app.end_pause(p_unit bigint, p_token uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    unit app.units := app.lock_held_unit(p_unit, p_token);
+BEGIN
+    PERFORM app.act();
+    DELETE FROM app.pauses
+    WHERE pod_id = (
+        SELECT f.pod_id FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id WHERE t.id = unit.transcode_id
+    );
+END $$;
+
 -- Release a unit as if it had not been tried. Returns whether it was held.
 CREATE OR REPLACE FUNCTION app.release_unit(p_unit bigint, p_token uuid) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -286,8 +389,7 @@ BEGIN
     IF unit.id IS NULL THEN
         RETURN false;
     END IF;
-    PERFORM app.settle_unit(unit);
-    PERFORM app.queue_unit(unit, greatest(unit.attempt - 1, 0), NULL, 0);
+    PERFORM app.requeue_unit(unit, NULL, 0);
     RETURN true;
 END $$;
 
@@ -312,4 +414,21 @@ BEGIN
     PERFORM app.settle_unit(unit);
     PERFORM app.end_unit(unit, 'cancelled', NULL);
     RETURN true;
+END $$;
+
+-- Note that a worker is alive, and what keeps it from encoding, if anything; forget those that are long gone.
+CREATE OR REPLACE FUNCTION app.note_worker(p_name text, p_slots integer, p_queues text, p_problem text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM app.act();
+    INSERT INTO app.workers (name, slots, queues, problem) VALUES (p_name, p_slots, p_queues, left(p_problem, 2000))
+    ON CONFLICT (name) DO UPDATE SET seen_at = now(), problem = excluded.problem;
+    DELETE FROM app.workers WHERE seen_at < now() - interval '1 day';
+END $$;
+
+CREATE OR REPLACE FUNCTION app.forget_worker(p_name text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM app.act();
+    DELETE FROM app.workers WHERE name = p_name;
 END $$;
