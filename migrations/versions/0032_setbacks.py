@@ -44,14 +44,10 @@ TABLES = """
             AND octet_length(problem) <= 8192)
     );
 """
-NO_FUNCTIONS_BEFORE = """
-    DROP FUNCTION app.claim_unit(bigint, uuid, text, double precision, integer);
-    DROP FUNCTION app.reap_unit(bigint, integer);
-"""
 NO_TABLES = """
-    DROP FUNCTION app.claim_unit(bigint, uuid, text, double precision);
+    DROP FUNCTION app.claim_unit(bigint, uuid, text, double precision, integer);
     DROP FUNCTION app.claim_next(uuid, text, double precision);
-    DROP FUNCTION app.reap_unit(bigint);
+    DROP FUNCTION app.reap_unit(bigint, integer);
     DROP FUNCTION app.crash_unit(bigint, uuid, text, integer);
     DROP FUNCTION app.set_back_unit(bigint, uuid, text, boolean);
     DROP FUNCTION app.end_pause(bigint, uuid);
@@ -72,7 +68,6 @@ NO_TABLES = """
 def upgrade() -> None:
     connection = op.get_bind()
     sql.run(connection, TABLES)
-    sql.run(connection, NO_FUNCTIONS_BEFORE)
     sql.run(connection, READ("units"))
     identity.install(connection, READ)
 

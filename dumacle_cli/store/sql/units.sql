@@ -102,8 +102,9 @@ BEGIN
     PERFORM app.queue_unit(p_unit, greatest(p_unit.attempt - 1, 0), p_error, p_seconds);
 END $$;
 
--- Take a unit back from a worker whose lease lapsed. Returns whether there was something to take back.
-CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint) RETURNS boolean
+-- Take a unit back from a worker whose lease lapsed. Returns whether there was something to take back. The number of
+-- crashes, here and below, is what workers of the release before give; it has no meaning any more.
+CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint, p_crashes integer DEFAULT 0) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_unit(p_unit);
@@ -122,8 +123,9 @@ END $$;
 
 -- Claim a waiting unit, or one whose lease lapsed, under a new token; the same token again is the same claim. Returns
 -- whether the unit is held.
-CREATE OR REPLACE FUNCTION app.claim_unit(p_unit bigint, p_token uuid, p_worker text, p_seconds double precision)
-RETURNS boolean
+CREATE OR REPLACE FUNCTION app.claim_unit(
+    p_unit bigint, p_token uuid, p_worker text, p_seconds double precision, p_crashes integer DEFAULT 0
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
