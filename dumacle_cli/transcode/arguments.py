@@ -6,7 +6,7 @@ from pathlib import Path
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.local.ffmpeg_graphs import Options, OutputFile, Stream
-from dumacle_cli.transcode.ladder import Rung, even, ladder, largest
+from dumacle_cli.transcode.ladder import Rung, Source, even, ladder, largest
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND
 from dumacle_cli.transcode.presets import Preset
@@ -16,6 +16,8 @@ from dumacle_cli.transcode.reference import TILES
 KEY_FRAME_SECONDS = 2
 KEY_FRAMES_PER_SEGMENT = 3
 POSTER_WIDTH = 1280
+# x264's constant rate factor: what needs fewer bits gets fewer.
+QUALITY = 21
 
 FLAGS = (
     # At this level FFmpeg counts what it could not decode, which `damage.py` reads.
@@ -50,9 +52,8 @@ def rungs(media: Media, preset: Preset) -> list[Rung]:
         return []
     if preset.name == "poster":
         return [_poster_size(media)]
-    if preset.name == "mp4":
-        return [largest(media.width, media.height)]
-    return ladder(media.width, media.height)
+    source = Source(media.width, media.height, media.bitrate, media.duration)
+    return [largest(source)] if preset.name == "mp4" else ladder(source)
 
 
 def folders(media: Media, preset: Preset) -> list[str]:
@@ -138,7 +139,7 @@ def _video(media: Media, rung: Rung) -> Options:
     return {
         "frames:v": media.frames,
         **{"c:v": "libx264", "preset": "veryfast", "profile:v": "high", "fps_mode": "passthrough"},
-        **{"b:v": rung.bitrate, "maxrate": rung.bitrate * 3 // 2, "bufsize": rung.bitrate * 2},
+        **{"crf": QUALITY, "maxrate": rung.bitrate, "bufsize": rung.buffer},
         **{"g": keys, "keyint_min": keys, "sc_threshold": 0},
     }
 
@@ -172,7 +173,7 @@ def _tone_mapped(video: Stream, transfer: str) -> Stream:
 
 def _poster_size(media: Media) -> Rung:
     width = min(POSTER_WIDTH, media.width)
-    return Rung("poster", even(width), even(media.height * width // media.width), 0)
+    return Rung("poster", even(width), even(media.height * width // media.width))
 
 
 def poster_time(media: Media) -> Fraction:

@@ -2,10 +2,10 @@
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 MEDIA = "index.m3u8"
@@ -77,12 +77,23 @@ def average(pieces: list[Segment]) -> int:
 
 
 def peak(pieces: list[Segment]) -> int:
-    """Return the largest bit rate of a segment in bit/s; a short end counts with the segment before it."""
-    whole = list(pieces)
-    if len(whole) > 1 and whole[-1].seconds < whole[0].seconds / 2:
-        end, before = whole.pop(), whole.pop()
-        whole.append(Segment(before.size + end.size, before.seconds + end.seconds))
-    return max(round(8 * piece.size / piece.seconds) for piece in whole)
+    """Return the peak segment bit rate in bit/s, as RFC 8216 defines it.
+
+    It is the largest of any run of segments that lasts half to one and a half times the target duration.
+    """
+    target = max(1, *(round(piece.seconds) for piece in pieces))
+    runs = [run for start in range(len(pieces)) for run in _runs(islice(pieces, start, None), 1.5 * target)]
+    counted = [run for run in runs if run.seconds >= 0.5 * target] or runs
+    return max(round(8 * run.size / run.seconds) for run in counted)
+
+
+def _runs(pieces: Iterable[Segment], longest: float) -> Iterator[Segment]:
+    size, seconds = 0, 0.0
+    for piece in pieces:
+        size, seconds = size + piece.size, seconds + piece.seconds
+        if seconds > longest:
+            return
+        yield Segment(size, seconds)
 
 
 def _facts(variant: Variant, sound: list[Segment]) -> str:

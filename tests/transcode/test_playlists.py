@@ -61,5 +61,12 @@ def test_the_master_of_a_silent_film_names_no_sound() -> None:
     assert "FRAME-RATE=25.000" in text
 
 
+def test_a_short_end_does_not_hide_the_peak_before_it() -> None:
+    assert playlists.peak([Segment(6_000_000, 6), Segment(100_000, 2.8)]) == 8_000_000
+    assert playlists.peak([Segment(600_000, 6), Segment(1_500_000, 3)]) == 4_000_000
+    # Too short to count alone.
+    assert playlists.peak([Segment(600_000, 6), Segment(900_000, 1)]) == round(8 * 1_500_000 / 7)
+
+
 def test_a_single_short_segment_has_a_rate() -> None:
     assert playlists.peak([Segment(100, 0.5)]) == 1600
