@@ -26,7 +26,8 @@ FLAGS = (
 )
 # An option, not part of the filter graph: when the audio format changes midway, a graph restarts its video filters too.
 RESAMPLE = "aresample=async=1:first_pts=0"
-AUDIO_OPTIONS: Options = {"c:a": "aac", "b:a": "128k", "ac": 2, "ar": 48000, "af": RESAMPLE}
+AUDIO_BITRATE = 128_000
+AUDIO_OPTIONS: Options = {"c:a": "aac", "b:a": AUDIO_BITRATE, "ac": 2, "ar": 48000, "af": RESAMPLE}
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
 
 
@@ -52,8 +53,13 @@ def rungs(media: Media, preset: Preset) -> list[Rung]:
         return []
     if preset.name == "poster":
         return [_poster_size(media)]
-    source = Source(media.width, media.height, media.bitrate, media.duration)
+    source = source_size(media)
     return [largest(source)] if preset.name == "mp4" else ladder(source)
+
+
+def source_size(media: Media) -> Source:
+    """Return what the sizes of a ladder follow from."""
+    return Source(media.width, media.height, media.bitrate, media.duration)
 
 
 def folders(media: Media, preset: Preset) -> list[str]:

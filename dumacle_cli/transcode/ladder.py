@@ -51,6 +51,22 @@ def ladder(source: Source) -> list[Rung]:
     return rungs
 
 
+def dropped(source: Source) -> list[tuple[str, str]]:
+    """Return the sizes that the ladder of a source lacks, and why."""
+    made = {rung.name for rung in ladder(source)}
+    return [
+        (f"{side}p", _why_dropped(source, _scale(source, wide, side)))
+        for wide, side, _ in APPLE
+        if f"{side}p" not in made
+    ]
+
+
+def _why_dropped(source: Source, scale: float) -> str:
+    if scale > 1:
+        return f"the source has only {source.width}x{source.height}, and is not enlarged"
+    return f"a side would have fewer than {SMALLEST} pixels"
+
+
 def largest(source: Source) -> Rung:
     """Return the only size of a single-size output: the source's, or the ladder's largest."""
     wide, side, _ = APPLE[-1]

@@ -50,7 +50,7 @@ def test_hls() -> None:
         "[s8]setsar=sar=1[s9]"
     )
     sound = (
-        "-map 0:a:0 -f hls -ac 2 -af aresample=async=1:first_pts=0 -ar 48000 -avoid_negative_ts disabled -b:a 128k"
+        "-map 0:a:0 -f hls -ac 2 -af aresample=async=1:first_pts=0 -ar 48000 -avoid_negative_ts disabled -b:a 128000"
         f" -c:a aac {segments('audio')} {PLAIN} file:audio/index.m3u8"
     )
     small, large = rung("234p", "s7", 145_000), rung("360p", "s9", 365_000)
@@ -68,7 +68,7 @@ def test_mp4_of_an_interlaced_film_of_high_dynamic_range() -> None:
         "[s6]zscale=m=bt709:r=tv:t=bt709[s7];[s7]format=pix_fmts=yuv420p[s8];[s8]setsar=sar=1[s9]"
     )
     wanted = (
-        f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} -map [s9] -map 0:a:0 {SOUND} -b:a 128k"
+        f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} -map [s9] -map 0:a:0 {SOUND} -b:a 128000"
         " -bufsize 730000 -c:a aac -c:v libx264 -crf 21 -fps_mode passthrough -frames:v 210 -g 60 -keyint_min 60"
         f" {PLAIN} -maxrate 365000 -movflags +faststart -preset veryfast -profile:v high -sc_threshold 0 file:video.mp4"
     )
@@ -77,7 +77,7 @@ def test_mp4_of_an_interlaced_film_of_high_dynamic_range() -> None:
 
 def test_audio() -> None:
     wanted = (
-        f"{RUN} {INPUT} -i file:/media/film.mp4 -map 0:a:0 {SOUND} -b:a 128k -c:a aac {PLAIN} -movflags +faststart"
+        f"{RUN} {INPUT} -i file:/media/film.mp4 -map 0:a:0 {SOUND} -b:a 128000 -c:a aac {PLAIN} -movflags +faststart"
         " file:audio.m4a"
     )
     assert line(FILM, "audio") == wanted.split()
