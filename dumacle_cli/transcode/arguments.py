@@ -26,6 +26,7 @@ FLAGS = (
 )
 # An option, not part of the filter graph: when the audio format changes midway, a graph restarts its video filters too.
 RESAMPLE = "aresample=async=1:first_pts=0"
+BOTH_SIDES = "pan=stereo|c0=c0|c1=c0"
 AUDIO_BITRATE = 128_000
 AUDIO_OPTIONS: Options = {"c:a": "aac", "b:a": AUDIO_BITRATE, "ac": 2, "ar": 48000, "af": RESAMPLE}
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
@@ -102,7 +103,7 @@ def _mp4(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> lis
 
 
 def _audio(inputs: Stream, media: Media, preset: Preset, _sizes: list[Rung]) -> list[OutputFile]:
-    return [_one_file(preset, [inputs[media.sound]], AUDIO_OPTIONS)]
+    return [_one_file(preset, [inputs[media.sound]], _stereo(media))]
 
 
 def _poster(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
@@ -134,10 +135,16 @@ def _segments(folder: str, stream: Stream, media: Media, options: Options) -> Ou
 
 
 def _sound(media: Media) -> Options:
+    options = _stereo(media)
     if media.sound_seconds >= media.duration:
-        return AUDIO_OPTIONS
+        return options
     # Players stop where the shorter of picture and sound ends.
-    return {**AUDIO_OPTIONS, "af": f"{RESAMPLE},apad=whole_dur={round(media.duration * 1_000_000)}us"}
+    return {**options, "af": f"{options['af']},apad=whole_dur={round(media.duration * 1_000_000)}us"}
+
+
+def _stereo(media: Media) -> Options:
+    # Otherwise FFmpeg makes each side 3 dB quieter, for loudspeakers that sound together.
+    return {**AUDIO_OPTIONS, "af": f"{RESAMPLE},{BOTH_SIDES}"} if media.channels == 1 else AUDIO_OPTIONS
 
 
 def _video(media: Media, rung: Rung) -> Options:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 MEDIA = "index.m3u8"
 SOUND = "audio"
+SOUND_CODEC = "mp4a.40.2"
 _URI = re.compile(r'(?<=URI=")[^"]*')
 
 
@@ -44,7 +45,7 @@ def segments(playlist: Path) -> list[Segment]:
 
 
 def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
-    """Return the master playlist of a ladder and its sound (empty: no sound)."""
+    """Return the master playlist of a ladder and its sound (empty: no sound), which is a variant of its own too."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     if sound:
         lines.append(
@@ -53,6 +54,8 @@ def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
         )
     for variant in variants:
         lines += [f"#EXT-X-STREAM-INF:{_facts(variant, sound)}", f"{variant.folder}/{MEDIA}"]
+    if sound:
+        lines += [f"#EXT-X-STREAM-INF:{_sound_facts(sound)}", f"{SOUND}/{MEDIA}"]
     return "\n".join([*lines, ""])
 
 
@@ -66,9 +69,10 @@ def signed(files: Mapping[str, str], entry: str, sign: Callable[[str], str]) -> 
 
 
 def addresses(text: str) -> list[str]:
-    """Return every URI in a playlist."""
+    """Return every URI in a playlist once."""
     lines = [line.strip() for line in text.splitlines()]
-    return _URI.findall(text) + [line for line in lines if line and not line.startswith("#")]
+    found = _URI.findall(text) + [line for line in lines if line and not line.startswith("#")]
+    return list(dict.fromkeys(found))
 
 
 def average(pieces: list[Segment]) -> int:
@@ -100,11 +104,20 @@ def _facts(variant: Variant, sound: list[Segment]) -> str:
     facts = {
         "BANDWIDTH": peak(variant.segments) + (peak(sound) if sound else 0),
         "AVERAGE-BANDWIDTH": average(variant.segments) + (average(sound) if sound else 0),
-        "CODECS": f'"{variant.codecs},mp4a.40.2"' if sound else f'"{variant.codecs}"',
+        "CODECS": f'"{variant.codecs},{SOUND_CODEC}"' if sound else f'"{variant.codecs}"',
         "RESOLUTION": f"{variant.width}x{variant.height}",
         "FRAME-RATE": f"{float(variant.fps):.3f}",
         **({"AUDIO": f'"{SOUND}"'} if sound else {}),
     }
+    return _attributes(facts)
+
+
+def _sound_facts(sound: list[Segment]) -> str:
+    rates = {"BANDWIDTH": peak(sound), "AVERAGE-BANDWIDTH": average(sound)}
+    return _attributes({**rates, "CODECS": f'"{SOUND_CODEC}"', "AUDIO": f'"{SOUND}"'})
+
+
+def _attributes(facts: Mapping[str, object]) -> str:
     return ",".join(f"{name}={value}" for name, value in facts.items())
 
 
