@@ -122,6 +122,7 @@ instants, and how loud each second is. An output that differs is not published.
 
 Outputs have constant quality: what is simple takes few bytes. A picture takes at most the bit rate that Apple
 recommends for its area, and at most that of the source, except that there are always enough bits for key frames.
+A source of a very low bit rate therefore loses quality: encoded again at its own rate, it is coarser than before.
 `transcode plan` shows the sizes, the most bytes, the CPU time to expect, why a size of the ladder is not made, and what
 is charged:
 
