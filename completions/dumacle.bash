@@ -15,7 +15,7 @@ _dumacle_children() {
         ' plans invoices') REPLY='list show' ;;
         ' files') REPLY='upload reap initiate sign-parts progress confirm abort list show versions url download move relocate rename delete restore purge verify runs' ;;
         ' files runs') REPLY='list show report resume cancel' ;;
-        ' transcode') REPLY='submit list show watch cancel retry reap workers presets' ;;
+        ' transcode') REPLY='submit plan list show watch cancel retry reap workers presets' ;;
         ' transcode presets') REPLY='list show' ;;
         ' webhooks') REPLY='serve events endpoint' ;;
         ' webhooks events') REPLY='list show retry replay prune' ;;
@@ -114,6 +114,7 @@ _dumacle_options() {
         ' files runs resume') REPLY='--dry-run' ;;
         ' files runs cancel') REPLY='--dry-run --op-id' ;;
         ' transcode submit') REPLY='--preset --missing --damage --owner --pod --prefix --priority --dry-run --op-id --max' ;;
+        ' transcode plan') REPLY='--preset --owner --pod --prefix' ;;
         ' transcode list') REPLY='--status --preset --owner --pod --file --desc --limit --after --all' ;;
         ' transcode cancel') REPLY='--status --preset --owner --pod --dry-run --op-id --max' ;;
         ' transcode retry') REPLY='--status --preset --owner --pod --dry-run --op-id --max' ;;
@@ -397,6 +398,10 @@ _dumacle_values() {
         ' transcode submit --priority') REPLY='' ;;
         ' transcode submit --op-id') REPLY='' ;;
         ' transcode submit --max') REPLY='' ;;
+        ' transcode plan --preset') REPLY='hls mp4 audio poster' ;;
+        ' transcode plan --owner') REPLY='' ;;
+        ' transcode plan --pod') REPLY='' ;;
+        ' transcode plan --prefix') REPLY='' ;;
         ' transcode list --status') REPLY='queued running publishing done failed cancelled quarantined' ;;
         ' transcode list --preset') REPLY='hls mp4 audio poster' ;;
         ' transcode list --owner') REPLY='' ;;
@@ -510,6 +515,7 @@ _dumacle_arguments() {
         ' files purge') REPLY='@files' ;;
         ' files verify') REPLY='@files' ;;
         ' transcode submit') REPLY='@files' ;;
+        ' transcode plan') REPLY='@files' ;;
         ' completion show') REPLY='bash zsh fish powershell' ;;
         ' completion install') REPLY='bash zsh fish powershell' ;;
     esac

@@ -27,7 +27,7 @@ function __dumacle_children
         case ' files runs'
             printf '%s\t%s\n' 'list' 'List uploads in the order in which they began.' 'show' 'Show an upload with its totals, progress and processes.' 'report' 'List the files that an upload began and did not finish; --results also lists what was refused or...' 'resume' 'Repeat an upload with the sources and options that it had; what is uploaded is not sent again.' 'cancel' 'Cancel uploads: their processes end within seconds and their parts are given up; uploaded files...'
         case ' transcode'
-            printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select...' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'workers' 'List the workers of the last day, and what they work on.' 'presets' 'Show transcode presets.'
+            printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'plan' 'Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota...' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select...' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'workers' 'List the workers of the last day, and what they work on.' 'presets' 'Show transcode presets.'
         case ' transcode presets'
             printf '%s\t%s\n' 'list' 'List presets.' 'show' 'Show a preset.'
         case ' webhooks'
@@ -217,6 +217,8 @@ function __dumacle_options
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode submit'
             printf '%s\t%s\n' '--preset' 'The preset to use.' '--missing' 'Instead of FILE: all files of the filters never transcoded with this preset.' '--damage' 'What to do about damage in the source; up to 1 % can be repaired.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--priority' 'Higher ones are transcoded first.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+        case ' transcode plan'
+            printf '%s\t%s\n' '--preset' 'The preset to plan with.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.'
         case ' transcode list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--file' 'Filter by file: id, or path with --owner.' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' transcode cancel'
@@ -777,6 +779,14 @@ function __dumacle_values
             true
         case ' transcode submit --max'
             true
+        case ' transcode plan --preset'
+            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+        case ' transcode plan --owner'
+            true
+        case ' transcode plan --pod'
+            true
+        case ' transcode plan --prefix'
+            true
         case ' transcode list --status'
             printf '%s\t%s\n' 'queued' '' 'running' '' 'publishing' '' 'done' '' 'failed' '' 'cancelled' '' 'quarantined' ''
         case ' transcode list --preset'
@@ -995,6 +1005,8 @@ function __dumacle_arguments
         case ' files verify'
             printf '%s\t%s\n' '@files' ''
         case ' transcode submit'
+            printf '%s\t%s\n' '@files' ''
+        case ' transcode plan'
             printf '%s\t%s\n' '@files' ''
         case ' completion show'
             printf '%s\t%s\n' 'bash' '' 'zsh' '' 'fish' '' 'powershell' ''

@@ -118,6 +118,21 @@ short video up to three pictures, and `transcode show` tells the share as `damag
 Each output is compared with its source, which is decoded again for that: the shape and the pictures at several
 instants, and how loud each second is. An output that differs is not published.
 
+## What is made, and what it costs
+
+Outputs have constant quality: what is simple takes few bytes. A picture takes at most the bit rate that Apple
+recommends for its area, and at most that of the source, except that there are always enough bits for key frames.
+A source of a very low bit rate therefore loses quality: encoded again at its own rate, it is coarser than before.
+`transcode plan` shows the sizes, the most bytes, the CPU time to expect, why a size of the ladder is not made, and what
+is charged:
+
+* hls and mp4: the length of the film, but no more than a second for every 20 pictures (slides have few);
+* audio: a tenth of the length of the sound;
+* poster: one second.
+
+Parts of a second count as whole ones. Several presets of a file are charged each by its own rule. Nothing is charged
+for what fails or is cancelled; `transcode show` tells the `seconds` that were charged.
+
 ## Formats
 
 {formats}

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dumacle_cli.commands.command import CommandGroup
-from dumacle_cli.commands.paging import listing
+from dumacle_cli.commands.paging import listing, streamed
 from dumacle_cli.commands.parameters import Descending, InPod, Owner, Prefix
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import OutputFormat, Result, Rows
+from dumacle_cli.services import downloads, transcodes, transcodes_in_bulk, workers
 from dumacle_cli.services import files as file_service
-from dumacle_cli.services import transcodes, transcodes_in_bulk, workers
+from dumacle_cli.transcode import plan as planning
 from dumacle_cli.transcode import presets as table
+from dumacle_cli.transcode.limits import Limits
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -82,6 +84,39 @@ def submit(
         return transcodes_in_bulk.submit_missing(session, chosen, request, damage, maximum=most, **how)
 
     return context.change(work)
+
+
+@app.reads(
+    "plan",
+    columns=("path", "preset", "seconds", "size", "cpu_seconds", "error"),
+    empty="no files found",
+    example="dumacle transcode plan holiday/film.mp4 --owner ada@example.com --preset hls",
+)
+def plan(
+    context: Context,
+    preset: Annotated[table.Name, typer.Option("--preset", help="The preset to plan with.")],
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")
+    ] = None,
+    owner: Owner = "",
+    pod: InPod = "",
+    prefix: Prefix = "",
+) -> Rows[planning.Plan]:
+    """Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota is charged.
+
+    Each file is fetched and examined, and nothing is encoded.
+    """
+    from dumacle_cli.local import ffmpeg
+
+    chosen = context.settings
+    limits = Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels)
+    found = ffmpeg.find(str(chosen.ffmpeg or "")).path
+    deps = planning.PlanDeps(context.stores.read, found, chosen.scratch_dir, limits)
+    with context.session() as session:
+        wanted = transcodes.to_plan(session, files or [], owner=owner, pod=pod, prefix=prefix)
+    contents = downloads.contents(context.database, wanted)
+    result: Rows[planning.Plan] = Result(())
+    return streamed(context, (planning.plan(deps, content, table.get(preset)) for content in contents), result)
 
 
 @app.lists(

@@ -233,10 +233,11 @@ def to_folder(
     def one(wanted: store.Content) -> Downloaded:
         return _reported(stores, wanted, folder, force, waiting)
 
-    return in_order(one, _contents(database, chosen), threads=AT_ONCE, ahead=AHEAD, stop=waiting.halted.set)
+    return in_order(one, contents(database, chosen), threads=AT_ONCE, ahead=AHEAD, stop=waiting.halted.set)
 
 
-def _contents(database: "Database", chosen: store.Selection) -> Iterator[store.Content]:
+def contents(database: "Database", chosen: store.Selection) -> Iterator[store.Content]:
+    """Yield the current versions of the selected files, sorted by path, without a transaction in between."""
     after: str | None = None
     while True:
         with database.session(read_only=True) as session:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, UserDisabled
+from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, UsageError, UserDisabled
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import files, pods, renditions, users
 from dumacle_cli.store import files as files_store
@@ -162,6 +162,10 @@ def submit(
 def _contents(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
     """Lock these files against deletion and moves, and return their present contents; raises Conflict."""
     files_store.lock(session, Selection(ids=tuple(file_ids)), None)
+    return _present(session, file_ids)
+
+
+def _present(session: Session, file_ids: Sequence[int]) -> dict[int, int]:
     found = {each.file_id: each.version_id for each in files_store.contents(session, file_ids)}
     for file_id in file_ids:
         if file_id not in found:
@@ -196,6 +200,21 @@ def arrived(session: Session, versions: Sequence[int], preset: str) -> None:
     """Submit new contents."""
     made = store.submit(session, versions, preset, store.LIVE_OR_DONE)
     queue.wake_transcode(session, [row.unit_id for row in made])
+
+
+def to_plan(session: Session, names: Iterable[str], *, owner: str = "", pod: str = "", prefix: str = "") -> Selection:
+    """Return the selection of the named files, or of all that match the filters.
+
+    Raises NotFound, UsageError for neither or both, Conflict if a named file has no content.
+    """
+    if named := list(names):
+        if prefix:
+            raise UsageError("name FILES, or give --prefix", "dumacle transcode plan")
+        ids = [files.find(session, name, owner=owner, pod=pod) for name in named]
+        return Selection(ids=tuple(_present(session, ids)))
+    if not (owner or pod or prefix):
+        raise UsageError("name FILES, or give at least one filter", "dumacle transcode plan")
+    return files.select(session, owner=owner, pod=pod, prefix=prefix)
 
 
 # Looking

@@ -6,7 +6,7 @@ from pathlib import Path
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.local.ffmpeg_graphs import Options, OutputFile, Stream
-from dumacle_cli.transcode.ladder import Rung, even, ladder, largest
+from dumacle_cli.transcode.ladder import Rung, Source, even, ladder, largest
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND
 from dumacle_cli.transcode.presets import Preset
@@ -16,6 +16,8 @@ from dumacle_cli.transcode.reference import TILES
 KEY_FRAME_SECONDS = 2
 KEY_FRAMES_PER_SEGMENT = 3
 POSTER_WIDTH = 1280
+# x264's constant rate factor: what needs fewer bits gets fewer.
+QUALITY = 21
 
 FLAGS = (
     # At this level FFmpeg counts what it could not decode, which `damage.py` reads.
@@ -24,7 +26,9 @@ FLAGS = (
 )
 # An option, not part of the filter graph: when the audio format changes midway, a graph restarts its video filters too.
 RESAMPLE = "aresample=async=1:first_pts=0"
-AUDIO_OPTIONS: Options = {"c:a": "aac", "b:a": "128k", "ac": 2, "ar": 48000, "af": RESAMPLE}
+BOTH_SIDES = "pan=stereo|c0=c0|c1=c0"
+AUDIO_BITRATE = 128_000
+AUDIO_OPTIONS: Options = {"c:a": "aac", "b:a": AUDIO_BITRATE, "ac": 2, "ar": 48000, "af": RESAMPLE}
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
 
 
@@ -50,9 +54,13 @@ def rungs(media: Media, preset: Preset) -> list[Rung]:
         return []
     if preset.name == "poster":
         return [_poster_size(media)]
-    if preset.name == "mp4":
-        return [largest(media.width, media.height)]
-    return ladder(media.width, media.height)
+    source = source_size(media)
+    return [largest(source)] if preset.name == "mp4" else ladder(source)
+
+
+def source_size(media: Media) -> Source:
+    """Return what the sizes of a ladder follow from."""
+    return Source(media.width, media.height, media.bitrate, media.duration)
 
 
 def folders(media: Media, preset: Preset) -> list[str]:
@@ -95,7 +103,7 @@ def _mp4(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> lis
 
 
 def _audio(inputs: Stream, media: Media, preset: Preset, _sizes: list[Rung]) -> list[OutputFile]:
-    return [_one_file(preset, [inputs[media.sound]], AUDIO_OPTIONS)]
+    return [_one_file(preset, [inputs[media.sound]], _stereo(media))]
 
 
 def _poster(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
@@ -127,10 +135,16 @@ def _segments(folder: str, stream: Stream, media: Media, options: Options) -> Ou
 
 
 def _sound(media: Media) -> Options:
+    options = _stereo(media)
     if media.sound_seconds >= media.duration:
-        return AUDIO_OPTIONS
+        return options
     # Players stop where the shorter of picture and sound ends.
-    return {**AUDIO_OPTIONS, "af": f"{RESAMPLE},apad=whole_dur={round(media.duration * 1_000_000)}us"}
+    return {**options, "af": f"{options['af']},apad=whole_dur={round(media.duration * 1_000_000)}us"}
+
+
+def _stereo(media: Media) -> Options:
+    # Otherwise FFmpeg makes each side 3 dB quieter, for loudspeakers that sound together.
+    return {**AUDIO_OPTIONS, "af": f"{RESAMPLE},{BOTH_SIDES}"} if media.channels == 1 else AUDIO_OPTIONS
 
 
 def _video(media: Media, rung: Rung) -> Options:
@@ -138,7 +152,7 @@ def _video(media: Media, rung: Rung) -> Options:
     return {
         "frames:v": media.frames,
         **{"c:v": "libx264", "preset": "veryfast", "profile:v": "high", "fps_mode": "passthrough"},
-        **{"b:v": rung.bitrate, "maxrate": rung.bitrate * 3 // 2, "bufsize": rung.bitrate * 2},
+        **{"crf": QUALITY, "maxrate": rung.bitrate, "bufsize": rung.buffer},
         **{"g": keys, "keyint_min": keys, "sc_threshold": 0},
     }
 
@@ -172,7 +186,7 @@ def _tone_mapped(video: Stream, transfer: str) -> Stream:
 
 def _poster_size(media: Media) -> Rung:
     width = min(POSTER_WIDTH, media.width)
-    return Rung("poster", even(width), even(media.height * width // media.width), 0)
+    return Rung("poster", even(width), even(media.height * width // media.width))
 
 
 def poster_time(media: Media) -> Fraction:

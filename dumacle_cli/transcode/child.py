@@ -80,8 +80,8 @@ def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = Non
         return _answer(answer)
 
 
-def run(command: Sequence[str], folder: Path, limits: Limits, stop: threading.Event | None = None) -> None:
-    """Run a program that reads media, in `folder`, and wait for its end; raises BadMedia if it fails, Stopped."""
+def run(command: Sequence[str], folder: Path, limits: Limits, stop: threading.Event | None = None) -> bytes:
+    """Run FFmpeg in `folder`, and return the beginning of what it says; raises BadMedia if it fails, Stopped."""
     bounds = {"CPU": limits.read_seconds, "FSIZE": ANSWER, "DATA": limits.memory}
     with tempfile.TemporaryFile() as said:
         with confined(command, folder, bounds, subprocess.DEVNULL, said) as process:
@@ -89,6 +89,8 @@ def run(command: Sequence[str], folder: Path, limits: Limits, stop: threading.Ev
         check_alive(status, "FFmpeg", said)
         if status:
             raise BadMedia(reason=f"FFmpeg cannot read it: {first_error(said)}")
+        said.seek(0)
+        return said.read(MEBIBYTE)
 
 
 def check_alive(status: int, tool: str, said: IO[bytes]) -> None:

@@ -6,7 +6,6 @@ lease publishes nothing, and removes what it stored.
 
 import hashlib
 import itertools
-import math
 import tempfile
 import threading
 import time
@@ -23,7 +22,7 @@ from dumacle_cli.errors import DumacleError, Exit
 from dumacle_cli.services import downloads, placement
 from dumacle_cli.store import queue, work_units
 from dumacle_cli.store.work_units import Claimed, Lost, Output
-from dumacle_cli.transcode import delivery, presets
+from dumacle_cli.transcode import charge, delivery, presets
 from dumacle_cli.transcode.child import TICK, Stopped, oom_kills
 from dumacle_cli.transcode.encode import Encoded, encode
 from dumacle_cli.transcode.limits import Limits
@@ -197,7 +196,7 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
         out.mkdir()
         _download(deps, unit, source, keeper)
         media = probe(deps.ffmpeg, source, limits, keeper.stop)
-        _retry(deps, keeper, lambda session: work_units.charge(session, unit, math.ceil(media.duration)))
+        _retry(deps, keeper, lambda session: work_units.charge(session, unit, charge.seconds(media, preset)))
         encoded = encode(deps.ffmpeg, source, media, preset, out, limits, keeper.advance, keeper.stop)
         source.unlink()
         size = sum((out / name).stat().st_size for name in encoded.files)

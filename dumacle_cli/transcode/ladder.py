@@ -1,37 +1,77 @@
-"""The picture sizes and bit rates for HLS: Apple's for H.264, never larger than the source."""
+"""The picture sizes and bit rates of outputs: Apple's for H.264, and never more than the source has."""
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import sqrt
 
-# Shorter side in pixels, average bit/s: HLS Authoring Specification for Apple devices.
-APPLE = ((234, 145_000), (360, 365_000), (432, 730_000), (540, 2_000_000), (720, 3_000_000), (1080, 6_000_000))
-LARGEST = APPLE[-1][0]
+# Sides of 16:9 pictures in pixels, and bit/s: HLS Authoring Specification for Apple devices.
+APPLE = (
+    *((416, 234, 145_000), (640, 360, 365_000), (768, 432, 730_000)),
+    *((960, 540, 2_000_000), (1280, 720, 3_000_000), (1920, 1080, 6_000_000)),
+)
 # A source less than a tenth larger than a rung gains nothing from another rung at its own size.
 WORTH = 1.1
+SMALLEST = 16
+# Pictures of a quarter of the area need half of the bits.
+DETAIL = 0.5
+# Of Apple's rate: sources that hardly change have fewer key frames than players need.
+LEAST_SHARE = 16
+# Seconds that may share what easier ones leave over: of Apple's rate, and of a source's rate.
+BURST, LONG_BURST = 2, 8
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The displayed size of a source in pixels, the bit/s of its picture (0: unknown), and its length in seconds."""
+
+    width: int
+    height: int
+    bitrate: int = 0
+    seconds: float = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One size of the ladder; `bitrate` is the target average, in bit/s."""
+    """One size of the ladder: at most `bitrate` bit/s on average, and `buffer` bits more for what is difficult."""
 
     name: str
     width: int
     height: int
-    bitrate: int
+    bitrate: int = 0
+    buffer: int = 0
 
 
-def ladder(width: int, height: int) -> list[Rung]:
-    """Return the rungs for a picture, smallest first; their sides are even."""
-    short = min(width, height)
-    sides = [side for side, _ in APPLE if side <= short]
-    if short < LARGEST and (not sides or short >= WORTH * sides[-1]):
-        sides.append(even(short))
-    return [_rung(width, height, side) for side in sides]
+def ladder(source: Source) -> list[Rung]:
+    """Return the rungs for a picture, smallest first; their sides are even, and none is enlarged."""
+    scales = [(side, _scale(source, wide, side)) for wide, side, _ in APPLE]
+    fitting = [(side, scale) for side, scale in scales if scale <= 1 and _short(source) * scale >= SMALLEST]
+    rungs = [_rung(source, f"{side}p", scale) for side, scale in fitting]
+    if not fitting or (scales[-1][1] > 1 and fitting[-1][1] * WORTH <= 1):
+        rungs.append(_own(source, 1))
+    return rungs
 
 
-def largest(width: int, height: int) -> Rung:
+def dropped(source: Source) -> list[tuple[str, str]]:
+    """Return the sizes that the ladder of a source lacks, and why."""
+    made = {rung.name for rung in ladder(source)}
+    return [
+        (f"{side}p", _why_dropped(source, _scale(source, wide, side)))
+        for wide, side, _ in APPLE
+        if f"{side}p" not in made
+    ]
+
+
+def _why_dropped(source: Source, scale: float) -> str:
+    if scale > 1:
+        return f"the source has only {source.width}x{source.height}, and is not enlarged"
+    return f"a side would have fewer than {SMALLEST} pixels"
+
+
+def largest(source: Source) -> Rung:
     """Return the only size of a single-size output: the source's, or the ladder's largest."""
-    return _rung(width, height, even(min(width, height, LARGEST)))
+    wide, side, _ = APPLE[-1]
+    scale = min(1.0, _scale(source, wide, side))
+    return _own(source, scale if _short(source) * scale >= SMALLEST else 1)
 
 
 def even(pixels: int) -> int:
@@ -39,15 +79,37 @@ def even(pixels: int) -> int:
     return max(2, pixels // 2 * 2)
 
 
-def _rung(width: int, height: int, side: int) -> Rung:
-    long = even(max(width, height) * side // min(width, height))
-    size = (side, long) if width < height else (long, side)
-    return Rung(f"{side}p", *size, _bitrate(side))
+def _short(source: Source) -> int:
+    return min(source.width, source.height)
 
 
-def _bitrate(side: int) -> int:
-    # Between two of Apple's sizes, the bit rate is interpolated by area.
-    for (low, least), (high, most) in pairwise(((0, 0), *APPLE)):
-        if side <= high:
-            return round(least + (most - least) * (side**2 - low**2) / (high**2 - low**2))
-    return APPLE[-1][1]
+def _scale(source: Source, wide: int, side: int) -> float:
+    return min(side / _short(source), wide / max(source.width, source.height))
+
+
+def _own(source: Source, scale: float) -> Rung:
+    return _rung(source, f"{_scaled(_short(source), scale)}p", scale)
+
+
+def _rung(source: Source, name: str, scale: float) -> Rung:
+    width, height = _scaled(source.width, scale), _scaled(source.height, scale)
+    most = _apple(width * height)
+    share = (width * height / (source.width * source.height)) ** DETAIL
+    enough = max(source.bitrate * share, most / LEAST_SHARE) if source.bitrate else most
+    bitrate = min(most, enough)
+    burst = min(LONG_BURST, max(BURST, source.seconds / 4))
+    return Rung(name, width, height, round(bitrate), round(min(BURST * most, burst * bitrate)))
+
+
+def _scaled(pixels: int, scale: float) -> int:
+    return min(even(pixels), max(2, 2 * round(pixels * scale / 2)))
+
+
+def _apple(area: int) -> float:
+    """Return Apple's bit rate for a picture of this area, in between by area, and below the smallest by its root."""
+    sizes = [(wide * side, rate) for wide, side, rate in APPLE]
+    for (small, least), (large, most) in pairwise(sizes):
+        if small <= area <= large:
+            return least + (most - least) * (area - small) / (large - small)
+    smallest, least = sizes[0]
+    return least * sqrt(area / smallest) if area < smallest else sizes[-1][1]

@@ -2,14 +2,15 @@
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 MEDIA = "index.m3u8"
 SOUND = "audio"
+SOUND_CODEC = "mp4a.40.2"
 _URI = re.compile(r'(?<=URI=")[^"]*')
 
 
@@ -44,7 +45,7 @@ def segments(playlist: Path) -> list[Segment]:
 
 
 def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
-    """Return the master playlist of a ladder and its sound (empty: no sound)."""
+    """Return the master playlist of a ladder and its sound (empty: no sound), which is a variant of its own too."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
     if sound:
         lines.append(
@@ -53,6 +54,8 @@ def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
         )
     for variant in variants:
         lines += [f"#EXT-X-STREAM-INF:{_facts(variant, sound)}", f"{variant.folder}/{MEDIA}"]
+    if sound:
+        lines += [f"#EXT-X-STREAM-INF:{_sound_facts(sound)}", f"{SOUND}/{MEDIA}"]
     return "\n".join([*lines, ""])
 
 
@@ -66,9 +69,10 @@ def signed(files: Mapping[str, str], entry: str, sign: Callable[[str], str]) -> 
 
 
 def addresses(text: str) -> list[str]:
-    """Return every URI in a playlist."""
+    """Return every URI in a playlist once."""
     lines = [line.strip() for line in text.splitlines()]
-    return _URI.findall(text) + [line for line in lines if line and not line.startswith("#")]
+    found = _URI.findall(text) + [line for line in lines if line and not line.startswith("#")]
+    return list(dict.fromkeys(found))
 
 
 def average(pieces: list[Segment]) -> int:
@@ -77,23 +81,43 @@ def average(pieces: list[Segment]) -> int:
 
 
 def peak(pieces: list[Segment]) -> int:
-    """Return the largest bit rate of a segment in bit/s; a short end counts with the segment before it."""
-    whole = list(pieces)
-    if len(whole) > 1 and whole[-1].seconds < whole[0].seconds / 2:
-        end, before = whole.pop(), whole.pop()
-        whole.append(Segment(before.size + end.size, before.seconds + end.seconds))
-    return max(round(8 * piece.size / piece.seconds) for piece in whole)
+    """Return the peak segment bit rate in bit/s, as RFC 8216 defines it.
+
+    It is the largest of any run of segments that lasts half to one and a half times the target duration.
+    """
+    target = max(1, *(round(piece.seconds) for piece in pieces))
+    runs = [run for start in range(len(pieces)) for run in _runs(islice(pieces, start, None), 1.5 * target)]
+    counted = [run for run in runs if run.seconds >= 0.5 * target] or runs
+    return max(round(8 * run.size / run.seconds) for run in counted)
+
+
+def _runs(pieces: Iterable[Segment], longest: float) -> Iterator[Segment]:
+    size, seconds = 0, 0.0
+    for piece in pieces:
+        size, seconds = size + piece.size, seconds + piece.seconds
+        if seconds > longest:
+            return
+        yield Segment(size, seconds)
 
 
 def _facts(variant: Variant, sound: list[Segment]) -> str:
     facts = {
         "BANDWIDTH": peak(variant.segments) + (peak(sound) if sound else 0),
         "AVERAGE-BANDWIDTH": average(variant.segments) + (average(sound) if sound else 0),
-        "CODECS": f'"{variant.codecs},mp4a.40.2"' if sound else f'"{variant.codecs}"',
+        "CODECS": f'"{variant.codecs},{SOUND_CODEC}"' if sound else f'"{variant.codecs}"',
         "RESOLUTION": f"{variant.width}x{variant.height}",
         "FRAME-RATE": f"{float(variant.fps):.3f}",
         **({"AUDIO": f'"{SOUND}"'} if sound else {}),
     }
+    return _attributes(facts)
+
+
+def _sound_facts(sound: list[Segment]) -> str:
+    rates = {"BANDWIDTH": peak(sound), "AVERAGE-BANDWIDTH": average(sound)}
+    return _attributes({**rates, "CODECS": f'"{SOUND_CODEC}"', "AUDIO": f'"{SOUND}"'})
+
+
+def _attributes(facts: Mapping[str, object]) -> str:
     return ",".join(f"{name}={value}" for name, value in facts.items())
 
 

@@ -10,21 +10,28 @@ Name = Literal["hls", "mp4", "audio", "poster"]
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One way to transcode; players open its file `entry`."""
+    """One way to transcode; players open its file `entry`. `charged` says what it costs the owner's quota."""
 
     name: str
     description: str
     entry: str
+    charged: str
     requires_video: bool = True
 
 
+LENGTH = "its length; at most 1 second for 20 pictures"
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("mp4", "H.264 and AAC in one file that plays while it downloads, up to 1080p.", "video.mp4"),
-        Preset("hls", "H.264 in several sizes up to 1080p for adaptive players, with separate audio.", "master.m3u8"),
-        Preset("audio", "The audio only, as AAC.", "audio.m4a", requires_video=False),
-        Preset("poster", "One frame from a tenth into the video, at most 1280 pixels wide.", "poster.jpg"),
+        Preset("mp4", "H.264 and AAC in one file that plays while it downloads, up to 1080p.", "video.mp4", LENGTH),
+        Preset(
+            "hls",
+            "H.264 in several sizes up to 1080p for adaptive players, with separate audio.",
+            "master.m3u8",
+            LENGTH,
+        ),
+        Preset("audio", "The audio only, as AAC.", "audio.m4a", "a tenth of its length", requires_video=False),
+        Preset("poster", "One frame from a tenth into the video, at most 1280 pixels wide.", "poster.jpg", "1 second"),
     )
 }
 

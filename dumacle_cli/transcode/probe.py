@@ -25,7 +25,7 @@ class Media:
     `lead` pictures come before the first one and are not shown, as in recordings that begin anywhere. `hdr` names the
     transfer function of high dynamic range, and is empty without. `picture` and `sound` are FFmpeg's names of the
     streams, and `alone` says that FFmpeg has no other video to choose. `no_video` and `no_audio` say why there is none.
-    `damaged` is the share of packets that arrived damaged, 0 to 1.
+    `damaged` is the share of packets that arrived damaged, 0 to 1, and `bitrate` the bit/s of the picture.
     """
 
     duration: float
@@ -49,6 +49,7 @@ class Media:
     no_video: str = ""
     no_audio: str = ""
     damaged: float = 0
+    bitrate: int = 0
 
     @property
     def mute(self) -> bool:
@@ -88,7 +89,10 @@ def _media(found: dict[str, Any]) -> Media:
     facts = {name: found[name] for name in ("video", "picture", "pix_fmt", "hdr", "interlaced", "lead")}
     hold = max(Fraction(0), total - Fraction(found["last_picture"]))
     key = max(Fraction(0), Fraction(found["key"]))
-    return replace(media, frames=max(1, round(total * fps)), fps=fps, hold=float(hold), key=key, **facts)
+    bitrate = round(8 * found["picture_bytes"] / picture)
+    return replace(
+        media, frames=max(1, round(total * fps)), fps=fps, hold=float(hold), key=key, bitrate=bitrate, **facts
+    )
 
 
 def steady(rate: Fraction) -> Fraction:

@@ -257,6 +257,7 @@ def _pictures_of(line: Timeline, video: Any, start: Fraction) -> dict[str, Any]:
         "last_picture": str(line.last - start),
         "key": str(line.key_before(start + TENTH * (end - start)) - start),
         "lead": line.lead if line.keys else 0,
+        "picture_bytes": line.size,
     }
 
 
@@ -351,6 +352,8 @@ def _measured(line: Timeline) -> dict[str, Any]:
 
 def _shape(stream: Any) -> dict[str, Any]:
     context = stream.codec_context
+    if context is None:
+        raise Refused("its format is unknown")
     if stream.type == "audio":
         return {"type": "audio", "codec": context.name, "channels": context.channels, "rate": context.sample_rate}
     return {

@@ -3,6 +3,7 @@
 Sizes follow from it, and outputs are compared with it; nothing of how outputs are encoded is used here.
 """
 
+import re
 import tempfile
 import threading
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from dumacle_cli.transcode import child
 from dumacle_cli.transcode.limits import Limits
 
 FLAGS = ("-hide_banner", "-nostdin", "-v", "level+error")
+TALKATIVE = (*FLAGS[:-1], "level+info")
+# Its colours are in a space of Dolby's own, and nothing in it says how to leave that without Dolby's metadata.
+DOLBY = re.compile(rb"DOVI configuration record: .* profile: 5,")
 PICTURE: graphs.Options = {"an": None, "sn": None, "dn": None, "frames:v": 1, "fps_mode": "passthrough"}
 SHAPE, LUMA, LEVELS = "shape", "luma", "levels"
 SAMPLES = 48_000
@@ -51,10 +55,15 @@ class Reference:
     def size(self, *, turned: bool) -> tuple[int, int]:
         """Return the displayed size of the first picture, in square pixels; raises BadMedia, Stopped.
 
-        Of pixels that are not square, the side that was the width before it was `turned` is changed.
+        Of pixels that are not square, the side that was the width before it was `turned` is changed. Dolby Vision of
+        profile 5 is refused.
         """
         with tempfile.TemporaryDirectory() as folder:
-            self._run(Path(folder), {}, [_shape({})])
+            if DOLBY.search(self._run(Path(folder), {}, [_shape({})], TALKATIVE)):
+                raise BadMedia(
+                    reason="its video is Dolby Vision profile 5, whose colours other players show green and purple;"
+                    " export it as HDR10, HLG or SDR, and upload that"
+                )
             _, width, height, shape = _read(Path(folder, SHAPE))
         return (width, round(height / shape)) if turned else (round(width * shape), height)
 
@@ -89,11 +98,17 @@ class Reference:
             text = Path(folder, LEVELS).read_text()
         return [max(SILENCE, float(line.partition("=")[2])) for line in text.splitlines() if line.startswith(LEVEL)]
 
-    def _run(self, folder: Path, options: graphs.Options, outputs: list[tuple[str, graphs.Options]]) -> None:
+    def _run(
+        self,
+        folder: Path,
+        options: graphs.Options,
+        outputs: list[tuple[str, graphs.Options]],
+        flags: tuple[str, ...] = FLAGS,
+    ) -> bytes:
         opened = graphs.read(self._source.path, {**self._limits.input_options, **options})
         stream = opened[self._source.chosen] if self._source.chosen else opened
         files = [graphs.write(name, [stream], written) for name, written in outputs]
-        child.run(graphs.command(self._ffmpeg, FLAGS, files), folder, self._limits, self._stop)
+        return child.run(graphs.command(self._ffmpeg, flags, files), folder, self._limits, self._stop)
 
 
 def _shape(chain: graphs.Options) -> tuple[str, graphs.Options]:

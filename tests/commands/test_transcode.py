@@ -156,7 +156,7 @@ def test_presets_need_no_database(invoke: Run) -> None:
     names = [preset["name"] for preset in invoke("transcode", "presets", "list", *JSON).data]
     assert sorted(names) == ["audio", "hls", "mp4", "poster"]
     head = invoke("transcode", "presets", "list").out.splitlines()[0]
-    assert " ".join(head.split()) == "name description file to open needs video"
+    assert " ".join(head.split()) == "name description file to open charged needs video"
     assert invoke("transcode", "presets", "show", "hls", *JSON).data["entry"] == "master.m3u8"
     assert invoke("transcode", "presets", "show", "vhs", *JSON, expect=6).error["code"] == "not-found"
 

@@ -62,7 +62,7 @@ def test_the_master_tells_the_truth(make: Make, transcode: Transcode) -> None:
     assert "RESOLUTION=312x234" in master
     assert re.search(r'CODECS="avc1\.6400[0-9a-f]{2},mp4a\.40\.2"', master)
     size = sum(path.stat().st_size for path in out.rglob("*.m4s") if path.parent.name in ("audio", "234p"))
-    told = int(re.findall(r"AVERAGE-BANDWIDTH=(\d+)", master)[-1])
+    told = int(re.findall(r"AVERAGE-BANDWIDTH=(\d+).*RESOLUTION=312x234", master)[0])
     assert told == pytest.approx(size * 8 / 2, rel=0.05)
     assert len(stamps(out / encoded.entry, "0:v:0")) == 50
 
@@ -87,6 +87,15 @@ def test_mp4_starts_at_once_and_is_plain(make: Make, transcode: Transcode) -> No
     again = probe(ffmpeg.locate(), out / encoded.entry, LIMITS)
     assert (again.pix_fmt, again.channels, again.audio, again.video) == ("yuv420p", 2, "aac", "h264")
     assert (encoded.frames, encoded.duration_ms, encoded.rungs) == (50, 2000, [])
+
+
+@pytest.mark.parametrize("preset", ["audio", "mp4"])
+def test_one_channel_stays_as_loud(make: Make, transcode: Transcode, preset: str) -> None:
+    source = make("film.mp4", *H264, "-ac", "1", "-shortest")
+    encoded, out = transcode(source, preset)
+    before, after = (max(loudness(path)) for path in (source, out / encoded.entry))
+    assert after == pytest.approx(before, abs=1)
+    assert after - 128 > 10
 
 
 def test_audio_alone(make: Make, transcode: Transcode) -> None:
@@ -159,6 +168,25 @@ def test_high_dynamic_range_is_mapped(make: Make, transcode: Transcode) -> None:
     encoded, out = transcode(source, "mp4")
     again = probe(ffmpeg.locate(), out / encoded.entry, LIMITS)
     assert (again.hdr, again.pix_fmt) == ("", "yuv420p")
+
+
+@pytest.mark.parametrize(("profile", "refused"), [(5, True), (8, False)])
+def test_dolby_vision_that_only_dolby_can_show_is_refused(make: Make, profile: int, refused: bool) -> None:
+    ten = ("-c:v", "libx265", "-preset", "ultrafast", "-pix_fmt", "yuv420p10le", "-tag:v", "hvc1")
+    source = make("film.mp4", *ten, "-an")
+    film = bytearray(source.read_bytes())
+    record = bytes([0, 0, 0, 32]) + b"dvcC" + bytes([1, 0, profile << 1, 0b11101]) + bytes(20)
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hvc1"):
+        at = film.index(box) - 4
+        film[at : at + 4] = (int.from_bytes(film[at : at + 4], "big") + len(record)).to_bytes(4, "big")
+    at = film.index(b"hvcC") - 4
+    film[at:at] = record
+    source.write_bytes(film)
+    if refused:
+        with pytest.raises(BadMedia, match="Dolby Vision profile 5"):
+            probe(ffmpeg.locate(), source, LIMITS)
+    else:
+        assert probe(ffmpeg.locate(), source, LIMITS).video == "hevc"
 
 
 @pytest.mark.parametrize(

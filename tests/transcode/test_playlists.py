@@ -47,10 +47,12 @@ def test_the_master_tells_rates_of_picture_and_sound_together() -> None:
     picture = [Segment(750_000, 6), Segment(600_000, 6), Segment(10_000, 0.1)]
     variant = Variant("234p", 416, 234, Fraction(30000, 1001), "avc1.64000d", picture)
     text = playlists.master([variant], [Segment(75_000, 6), Segment(75_000, 6)])
-    assert text.splitlines()[-2:] == [
+    assert text.splitlines()[-4:] == [
         '#EXT-X-STREAM-INF:BANDWIDTH=1100000,AVERAGE-BANDWIDTH=999174,CODECS="avc1.64000d,mp4a.40.2",'
         'RESOLUTION=416x234,FRAME-RATE=29.970,AUDIO="audio"',
         "234p/index.m3u8",
+        '#EXT-X-STREAM-INF:BANDWIDTH=100000,AVERAGE-BANDWIDTH=100000,CODECS="mp4a.40.2",AUDIO="audio"',
+        "audio/index.m3u8",
     ]
 
 
@@ -59,6 +61,13 @@ def test_the_master_of_a_silent_film_names_no_sound() -> None:
     assert "AUDIO" not in text
     assert "mp4a" not in text
     assert "FRAME-RATE=25.000" in text
+
+
+def test_a_short_end_does_not_hide_the_peak_before_it() -> None:
+    assert playlists.peak([Segment(6_000_000, 6), Segment(100_000, 2.8)]) == 8_000_000
+    assert playlists.peak([Segment(600_000, 6), Segment(1_500_000, 3)]) == 4_000_000
+    # Too short to count alone.
+    assert playlists.peak([Segment(600_000, 6), Segment(900_000, 1)]) == round(8 * 1_500_000 / 7)
 
 
 def test_a_single_short_segment_has_a_rate() -> None:

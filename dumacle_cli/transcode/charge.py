@@ -1,0 +1,25 @@
+"""What a transcode is charged: the length of what is encoded, by a rule for each preset.
+
+* hls and mp4: the length of the film, but no more than a second for every 20 pictures, as slides have few.
+* audio: a tenth of the length of the sound.
+* poster: one second.
+
+Parts of a second count as whole ones. Each preset of a file is charged for itself, and what fails costs nothing.
+"""
+
+import math
+
+from dumacle_cli.transcode.presets import Preset
+from dumacle_cli.transcode.probe import Media
+
+PICTURES = 20
+SOUND_SHARE = 10
+
+
+def seconds(media: Media, preset: Preset) -> int:
+    """Return the seconds of the owner's quota that a transcode costs."""
+    if preset.name == "poster":
+        return 1
+    if not preset.requires_video:
+        return math.ceil(media.sound_seconds / SOUND_SHARE)
+    return math.ceil(min(media.duration, media.frames / PICTURES))

@@ -1,0 +1,124 @@
+"""What a preset would make of a source, and what that costs: planned from a probe, without encoding."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dumacle_cli.errors import BadMedia
+from dumacle_cli.services import downloads
+from dumacle_cli.transcode import charge
+from dumacle_cli.transcode.arguments import AUDIO_BITRATE, rungs, source_size
+from dumacle_cli.transcode.ladder import Rung, dropped
+from dumacle_cli.transcode.limits import Limits
+from dumacle_cli.transcode.presets import Preset
+from dumacle_cli.transcode.probe import Media, probe
+from dumacle_cli.units import Bytes, Seconds
+
+if TYPE_CHECKING:
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.store.files import Content
+    from dumacle_cli.store.places import Place
+
+# Measured with x264's preset veryfast: CPU seconds for a million pixels that are read or written, and for a second of
+# sound; an HLS ladder of 1280x720 and one of 854x480 are within a tenth of it.
+MEGAPIXEL_SECONDS, SOUND_SECONDS = 0.014, 0.01
+# A photo of a film: mostly starting FFmpeg.
+POSTER_SECONDS = 1
+POSTER_BYTES_PER_PIXEL = 0.5
+CONTAINER = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRung:
+    """One picture size, with at most `bitrate` bit/s on average."""
+
+    name: str
+    width: int
+    height: int
+    bitrate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A size of the ladder that is not made, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a preset would make of a file: at most `size` bytes, for `seconds` of the owner's quota.
+
+    `cpu_seconds` is an estimate from the number of pixels. `error` says why it cannot be made.
+    """
+
+    file: int
+    path: str
+    preset: str
+    seconds: Seconds | None
+    size: Bytes | None
+    cpu_seconds: int | None
+    rungs: list[PlannedRung]
+    dropped: list[Dropped]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanDeps:
+    """What planning needs: the stores of the contents, FFmpeg, a folder for them, and the limits."""
+
+    stores: "Callable[[Place], ObjectStore]"
+    ffmpeg: Path
+    scratch: Path | None
+    limits: Limits
+
+
+def plan(deps: PlanDeps, content: "Content", preset: Preset) -> Plan:
+    """Fetch a content, and plan its transcode."""
+    try:
+        media = _probed(deps, content)
+        sizes = rungs(media, preset)
+    except BadMedia as bad:
+        return Plan(content.file_id, content.path, preset.name, None, None, None, [], [], str(bad.facts["reason"]))
+    return Plan(
+        file=content.file_id,
+        path=content.path,
+        preset=preset.name,
+        seconds=charge.seconds(media, preset),
+        size=_bytes(media, preset, sizes),
+        cpu_seconds=round(_cpu_seconds(media, preset, sizes)),
+        rungs=[PlannedRung(rung.name, rung.width, rung.height, rung.bitrate) for rung in sizes],
+        dropped=[Dropped(*each) for each in dropped(source_size(media))] if preset.name == "hls" else [],
+        error=None,
+    )
+
+
+def _probed(deps: PlanDeps, content: "Content") -> Media:
+    with tempfile.TemporaryDirectory(dir=deps.scratch) as folder:
+        source = Path(folder, "source")
+        with source.open("wb") as file:
+            for chunk in downloads.checked(deps.stores, content):
+                file.write(chunk)
+        return probe(deps.ffmpeg, source, deps.limits)
+
+
+def _bytes(media: Media, preset: Preset, sizes: list[Rung]) -> int:
+    """Return the most that the output takes: the average of each rung, once more its buffer, and the sound."""
+    if preset.name == "poster":
+        return round(sum(rung.width * rung.height for rung in sizes) * POSTER_BYTES_PER_PIXEL)
+    pictures = sum(rung.bitrate * media.duration + rung.buffer for rung in sizes)
+    sound = AUDIO_BITRATE * media.duration if media.audio else 0
+    return round(CONTAINER * (pictures + sound) / 8)
+
+
+def _cpu_seconds(media: Media, preset: Preset, sizes: list[Rung]) -> float:
+    if preset.name == "poster":
+        return POSTER_SECONDS
+    sound = SOUND_SECONDS * media.sound_seconds
+    if not sizes:
+        return sound
+    pixels = media.width * media.height + sum(rung.width * rung.height for rung in sizes)
+    return sound + MEGAPIXEL_SECONDS * pixels * media.frames / 1e6
