@@ -23,7 +23,7 @@ ARGUMENTS = ("worker", "--once", "--queues", "transcode", "--drain-timeout", "0"
 def run_until_done(context: Context, number: int, progress: Callable[[int], None]) -> transcodes.Detail:
     """Run workers until a transcode has ended, and report its progress in percent.
 
-    Raises ToolFailed where a worker fails; the status says whether the transcode failed.
+    Raises ToolFailed where a worker fails, or sets it back; the status says whether the transcode failed.
     """
     while _transcode(context, number).is_live:
         with tempfile.TemporaryFile() as stderr, _worker(context, stderr) as worker:
@@ -33,7 +33,7 @@ def run_until_done(context: Context, number: int, progress: Callable[[int], None
                     worker.wait(POLL_SECONDS)
             if worker.returncode in (Exit.INTERRUPTED, Exit.TERMINATED):
                 raise KeyboardInterrupt  # Ctrl-C reaches both, and the worker may be the first to end.
-            if worker.returncode:
+            if worker.returncode not in (0, Exit.PARTIAL) and _transcode(context, number).is_live:
                 raise ToolFailed(tool="the worker", reason=f"exit {worker.returncode}: {child.last_line(stderr)}")
     with context.session() as session:
         return transcodes.show(session, number)
