@@ -44,6 +44,8 @@ UNCHECKED = {
         "app.plan_limits",
         "app.own_limits",
         "app.webhook_secrets",
+        "app.workers",
+        "app.pauses",
     ),
     "app.pods",  # a trigger asks who acts, too
 }

@@ -300,6 +300,14 @@ def not_applied(session: Session) -> list[Target]:
     return [(kind, id_) for kind, id_ in session.execute(query.where(is_current(session)))]
 
 
+def wanted_subscriptions(session: Session) -> list[str]:
+    """Return the subscriptions that are due for a refresh and were not tried in vain."""
+    query = select(StripeObject.id).where(
+        StripeObject.kind == "subscription", StripeObject.wanted_at.is_not(None), StripeObject.attempts == 0
+    )
+    return list(session.scalars(query.where(is_current(session))))
+
+
 def is_current(session: Session) -> ColumnElement[bool]:
     """Return the condition that an object is of the account that plans are sold at."""
     if not accounts.are_known(session):

@@ -257,7 +257,7 @@ def sync(
     apply_all([*ending, *moved])
     targets, held = [*found.targets, *ending], list[str]()
     if apply_differences:
-        others = Counter(_apply(context, target) for target in _siblings(context, targets))
+        others = Counter(_apply(context, target) for target in _woken(context, chosen, targets))
         outcomes["failed"] += others["failed"]
         held = _held(context, [id_ for _, id_ in targets])
         _note(context, chosen, found, guarded)
@@ -311,11 +311,16 @@ def _apply(context: BillingContext, target: Target) -> Outcome:
     return "failed" if status in ("parked", "dead") else "applied" if status == "applied" else "skipped"
 
 
-def _siblings(context: BillingContext, targets: list[Target]) -> list[Target]:
-    """Return other subscriptions of the same users that have to be applied again, now that these were."""
+def _woken(context: BillingContext, chosen: SyncScope, targets: list[Target]) -> list[Target]:
+    """Return the subscriptions that have to be applied again, now that these objects were.
+
+    They are others of the same users, and those whose invoices were applied.
+    """
     ids = [id_ for kind, id_ in targets if kind == "subscription"]
     with context.database.session(read_only=True) as session:
-        return [("subscription", id_) for id_ in subscriptions.siblings_due(session, ids)]
+        siblings = subscriptions.siblings_due(session, ids)
+        wanted = stripe.wanted_subscriptions(session) if chosen.is_all else []
+    return [("subscription", id_) for id_ in dict.fromkeys([*siblings, *wanted])]
 
 
 def _held(context: BillingContext, ids: list[str]) -> list[str]:
