@@ -91,6 +91,7 @@ def submit(
     columns=("path", "preset", "seconds", "size", "cpu_seconds", "error"),
     empty="no files found",
     example="dumacle transcode plan holiday/film.mp4 --owner ada@example.com --preset hls",
+    role="enduser",
 )
 def plan(
     context: Context,

@@ -212,7 +212,7 @@ def _copy(context: Context, database: Database, give_back: threading.Event, told
     away = str(done.away) if done.away else None
     if away:
         told.add(f"the copies of pod {done.pod} wait: {away}", f"dumacle pods show {done.pod}", final=False)
-    if done.failed:
+    elif done.failed:
         told.add(f"{done.failed} copies of pod {done.pod} failed", f"dumacle pods show {done.pod}")
     if done.copied or done.failed or away:
         _logger(context)(

@@ -149,7 +149,7 @@ def test_a_secondary_that_is_away_is_refused_at_first_and_waited_for_later(
     run("pods", "update", pod, "--secondary", "s3")
     reach(environment, second, NOWHERE)
     upload(run, tmp_path / "in", a=b"a", b=b"b")
-    run("worker", "--once")
+    run("worker", "--once", expect=10)
     shown = run("pods", "show", pod, *JSON).data
     assert (shown["copies_waiting"], shown["copies_failed"]) == (2, 2)
     assert NOWHERE in shown["copies_error"]

@@ -178,7 +178,7 @@ def test_worker_transcodes_and_applies_what_stripe_reported(
     submit(films(2), b"this is no film" * 1000)
     subscribed(database, stripe_double)
     log_in("worker")
-    told = run("worker", "--once").err
+    told = run("worker", "--once", expect=3).err
     assert "unit done" in told
     assert statuses(database) == ["done", "failed"]
     assert rows(database, "SELECT status FROM app.subscriptions WHERE stripe_subscription_id IS NOT NULL") == [
