@@ -25,6 +25,7 @@ OTHER_WRITERS = {
     "ingest/spool.py": "what comes on standard input, in a temporary file that only its owner may read",
     "transcode/encode.py": "renditions, in a scratch folder",
     "transcode/job.py": "media, in a scratch folder",
+    "transcode/plan.py": "media, in a scratch folder",
     "transcode/likeness.py": "sound to be compared, in a scratch folder",
 }
 
