@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.file_options import patience
 from dumacle_cli.commands.paging import listing, streamed
 from dumacle_cli.commands.parameters import Descending, InPod, Owner, Prefix
 from dumacle_cli.context import Context
@@ -112,7 +113,7 @@ def plan(
     chosen = context.settings
     limits = Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels)
     found = ffmpeg.find(str(chosen.ffmpeg or "")).path
-    deps = planning.PlanDeps(context.stores.read, found, chosen.scratch_dir, limits)
+    deps = planning.PlanDeps(context.stores.read, patience(context), found, chosen.scratch_dir, limits)
     with context.session() as session:
         wanted = transcodes.to_plan(session, files or [], owner=owner, pod=pod, prefix=prefix)
     contents = downloads.contents(context.database, wanted)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import BadMedia
+from dumacle_cli.retry import Patience
 from dumacle_cli.services import downloads
 from dumacle_cli.transcode import charge
 from dumacle_cli.transcode.arguments import AUDIO_BITRATE, rungs, source_size
@@ -68,9 +69,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlanDeps:
-    """What planning needs: the stores of the contents, FFmpeg, a folder for them, and the limits."""
+    """What planning needs: the stores of contents and the patience with them, FFmpeg, a folder, and the limits."""
 
     stores: "Callable[[Place], ObjectStore]"
+    patience: Patience
     ffmpeg: Path
     scratch: Path | None
     limits: Limits
@@ -100,7 +102,7 @@ def _probed(deps: PlanDeps, content: "Content") -> Media:
     with tempfile.TemporaryDirectory(dir=deps.scratch) as folder:
         source = Path(folder, "source")
         with source.open("wb") as file:
-            for chunk in downloads.checked(deps.stores, content):
+            for chunk in downloads.checked(deps.stores, content, deps.patience):
                 file.write(chunk)
         return probe(deps.ffmpeg, source, deps.limits)
 
