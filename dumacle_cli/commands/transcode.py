@@ -18,6 +18,7 @@ from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import OutputFormat, Result, Rows
 from dumacle_cli.services import downloads, transcodes, transcodes_in_bulk, workers
 from dumacle_cli.services import files as file_service
+from dumacle_cli.store import transcodes as store
 from dumacle_cli.transcode import plan as planning
 from dumacle_cli.transcode import presets as table
 from dumacle_cli.transcode.limits import Limits
@@ -30,7 +31,6 @@ presets = CommandGroup("transcode presets", "Show transcode presets.")
 app.add(presets)
 
 WATCH_SECONDS = 1
-LIVE = ("queued", "running", "publishing")
 COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "created_at")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
@@ -70,10 +70,9 @@ def submit(
 
     Among transcodes of equal priority, owners take turns.
     """
-    how, most = {"priority": priority}, context.options.maximum
     if files and preset and not missing and not prefix:
         return context.change(
-            lambda session: transcodes.submit(session, files, preset, damage, owner=owner, pod=pod, **how)
+            lambda session: transcodes.submit(session, files, preset, damage, owner=owner, pod=pod, priority=priority)
         )
     if files or preset or not missing:
         raise UsageError("name FILE and --preset, or --missing with filters", "dumacle transcode submit")
@@ -81,8 +80,8 @@ def submit(
     request = transcodes.TranscodeRequest(missing, kinds)
 
     def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
-        chosen = file_service.choose(session, "", owner=owner, pod=pod, prefix=prefix)
-        return transcodes_in_bulk.submit_missing(session, chosen, request, damage, maximum=most, **how)
+        chosen, most = file_service.choose(session, "", owner=owner, pod=pod, prefix=prefix), context.options.maximum
+        return transcodes_in_bulk.submit_missing(session, chosen, request, damage, priority=priority, maximum=most)
 
     return context.change(work)
 
@@ -214,7 +213,7 @@ def cancel(
     def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
         chosen = transcodes.choose(session, status=status, preset=preset, owner=owner, pod=pod)
         most = context.options.maximum
-        found = transcodes_in_bulk.select(session, ids or [], chosen, statuses=LIVE, maximum=most)
+        found = transcodes_in_bulk.select(session, ids or [], chosen, statuses=store.LIVE, maximum=most)
         return transcodes.cancel(session, found)
 
     return context.change(work)

@@ -277,10 +277,10 @@ def _transcode(deps: WorkerDeps, log: Log, told: Failures, _unit_id: str) -> Non
     seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
     log(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
     if done.outcome in ("failed", "set back"):
-        again = "" if done.outcome == "failed" else ", and is tried again"
-        name = f"transcode {unit.transcode_id} of {unit.content.path} ({unit.preset})"
-        sentence = f"{name} {done.outcome.replace('set', 'was set')}{again}: {done.error}"
-        told.add(sentence, f"dumacle transcode show {unit.transcode_id}", final=done.outcome == "failed")
+        failed = done.outcome == "failed"
+        ended = "failed" if failed else "was set back, and is tried again"
+        sentence = f"transcode {unit.transcode_id} of {unit.content.path} ({unit.preset}) {ended}: {done.error}"
+        told.add(sentence, f"dumacle transcode show {unit.transcode_id}", final=failed)
     deps.give_back.wait(done.rest)
 
 

@@ -28,16 +28,8 @@ def find(configured: str = "") -> Ffmpeg:
 
 def check_encoders(path: Path) -> None:
     """Encode a picture and a tone as presets do; raises ToolFailed if this FFmpeg cannot."""
-    sources = [
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=size=64x64:rate=25:duration=0.2",
-        "-f",
-        "lavfi",
-        "-i",
-        "sine=duration=0.2",
-    ]
+    picture, tone = "testsrc2=size=64x64:rate=25:duration=0.2", "sine=duration=0.2"
+    sources = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone]
     wanted = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "mp4", "-movflags", "frag_keyframe"]
     command = [str(path), "-v", "error", "-nostdin", *sources, *wanted, "pipe:1"]
     try:

@@ -30,8 +30,8 @@ def submit_missing(
     found = store.without(session, selection, request.preset, request.kinds)
     if maximum is not None and len(found) > maximum:
         raise TooMany(count=len(found), noun="transcode", maximum=maximum)
-    present = {each.file_id: each.version_id for each in files_store.contents(session, list(found))}
     files_store.lock(session, Selection(ids=tuple(found)), None)
+    present = {each.file_id: each.version_id for each in files_store.contents(session, list(found))}
     versions = [version for file_id, version in found.items() if present.get(file_id) == version]
     return transcodes.submit_versions(
         session, versions, request.preset, get_args(transcodes.TranscodeStatus), damage, priority
