@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments[:1] in (["--version"], ["-V"]):
         return _version()
     # Imports make some hundred thousand permanent objects; a collection at every 700th took 7 % of a start.
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(200_000, 20, 50)
     from dumacle_cli.context import Context
 
     context = Context(sys.stdout, sys.stderr)

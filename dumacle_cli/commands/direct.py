@@ -17,7 +17,7 @@ from dumacle_cli.transcode import presets
 from dumacle_cli.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
-    from dumacle_cli.services.transcodes import TranscodeRequest
+    from dumacle_cli.services.transcode_request import TranscodeRequest
     from dumacle_cli.store.operations import Request
 
 app = CommandGroup("files")
@@ -166,7 +166,7 @@ def confirm(
 
 
 def _transcode(preset: str | None) -> TranscodeRequest | None:
-    from dumacle_cli.services.transcodes import TranscodeRequest
+    from dumacle_cli.services.transcode_request import TranscodeRequest
 
     if preset is None:
         return None

@@ -12,7 +12,6 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import DatabaseUnavailable, DumacleError, Exit, Forbidden, NoDatabase, NotConfigured
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import checks
-from dumacle_cli.services.checks import Check
 
 if TYPE_CHECKING:
     from dumacle_cli.store.catalog import Bucket
@@ -23,7 +22,7 @@ app = CommandGroup("doctor")
 
 
 @app.reads("", columns=COLUMNS, example="dumacle doctor", role="enduser")
-def doctor(context: Context) -> Rows[Check]:
+def doctor(context: Context) -> Rows[checks.Check]:
     """Check everything Dumacle depends on, with a fix for each finding; exit 1 if a check fails."""
     database, buckets = _database(context)
     found = [
@@ -38,7 +37,7 @@ def doctor(context: Context) -> Rows[Check]:
 
 
 @app.reads("rls", columns=COLUMNS, example="dumacle doctor rls")
-def rls(context: Context) -> Rows[Check]:
+def rls(context: Context) -> Rows[checks.Check]:
     """Check the rights and row-level security in PostgreSQL; exit 1 if a boundary is broken."""
     from dumacle_cli.store import logins
 
@@ -48,19 +47,19 @@ def rls(context: Context) -> Rows[Check]:
         return _result(checks.boundaries(session.connection()))
 
 
-def _result(found: list[Check]) -> Rows[Check]:
+def _result(found: list[checks.Check]) -> Rows[checks.Check]:
     return Result(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
 
 
-def _configuration(context: Context) -> Check:
+def _configuration(context: Context) -> checks.Check:
     file = settings.user_file(context.environ)
     origin = f"profile {context.resolved.profile}" if context.resolved.profile else "no profile"
     if file.exists() and stat.S_IMODE(file.stat().st_mode) & 0o077:
-        return Check("configuration", "warning", f"{file} can be read by others", f"chmod 600 {file}")
-    return Check("configuration", "ok", origin, "")
+        return checks.Check("configuration", "warning", f"{file} can be read by others", f"chmod 600 {file}")
+    return checks.Check("configuration", "ok", origin, "")
 
 
-def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
+def _database(context: Context) -> tuple[list[checks.Check], list[Bucket]]:
     """Check the database, and return the buckets that its pods use; raises NoDatabase."""
     from dumacle_cli.clients import stripe
     from dumacle_cli.services.billing import diagnosis
@@ -84,10 +83,10 @@ def _database(context: Context) -> tuple[list[Check], list[Bucket]]:
     except DumacleError as error:
         name = "schema" if len(found) > 1 else "database"
         fix = START if isinstance(error, DatabaseUnavailable) else error.remedy
-        return [*found, Check(name, "failed", str(error), fix)], []
+        return [*found, checks.Check(name, "failed", str(error), fix)], []
 
 
-def _billing(context: Context) -> list[Check]:
+def _billing(context: Context) -> list[checks.Check]:
     """Check billing, for who sees all of it: what was found before, and with a key also the account at Stripe."""
     from dumacle_cli.commands.billing import unchecked
     from dumacle_cli.services.billing import diagnosis
@@ -103,7 +102,7 @@ def _billing(context: Context) -> list[Check]:
         return []  # the checks of the database report it
 
 
-def _providers(context: Context, buckets: list[Bucket]) -> list[Check]:
+def _providers(context: Context, buckets: list[Bucket]) -> list[checks.Check]:
     """Check the default bucket of each configured provider, and every other bucket of the pods."""
     from dumacle_cli.clients.providers import PROVIDERS
     from dumacle_cli.store.places import Place
@@ -122,7 +121,7 @@ def _providers(context: Context, buckets: list[Bucket]) -> list[Check]:
     return found + [_pods_bucket(context, bucket) for bucket in others]
 
 
-def _pods_bucket(context: Context, bucket: Bucket) -> Check:
+def _pods_bucket(context: Context, bucket: Bucket) -> checks.Check:
     from dumacle_cli.store.places import Place
 
     place = Place(bucket.provider, bucket.name)

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from dumacle_cli import errors
-from dumacle_cli.commands import deferred, options
+from dumacle_cli.commands import options
 from dumacle_cli.commands.command import RANKS, Declaration, Effect
 from dumacle_cli.context import Context
 from dumacle_cli.output.result import Result
@@ -22,7 +22,6 @@ def callback(declaration: Declaration) -> Callable[..., int]:
     body = declaration.body
 
     def call(click: typer.Context, **given: Any) -> int:
-        deferred.load()
         context: Context = click.find_root().obj
         context.starts_servers = _starts_servers(declaration)
         context.writes_config = declaration.writes_config

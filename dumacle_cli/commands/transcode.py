@@ -18,6 +18,7 @@ from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import OutputFormat, Result, Rows
 from dumacle_cli.services import downloads, transcodes, transcodes_in_bulk, workers
 from dumacle_cli.services import files as file_service
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.transcode import plan as planning
 from dumacle_cli.transcode import presets as table
@@ -77,7 +78,7 @@ def submit(
     if files or preset or not missing:
         raise UsageError("name FILE and --preset, or --missing with filters", "dumacle transcode submit")
     kinds = ("video/",) if table.get(missing).requires_video else ("video/", "audio/")
-    request = transcodes.TranscodeRequest(missing, kinds)
+    request = TranscodeRequest(missing, kinds)
 
     def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
         chosen, most = file_service.choose(session, "", owner=owner, pod=pod, prefix=prefix), context.options.maximum

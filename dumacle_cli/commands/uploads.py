@@ -21,6 +21,7 @@ from dumacle_cli.escapes import visible
 from dumacle_cli.ingest.items import NoProgress, Summary, Tally
 from dumacle_cli.ingest.scan import LONGEST
 from dumacle_cli.output.result import Result
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.transcode import presets
 from dumacle_cli.units import parse_age, parse_size
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from dumacle_cli.ingest.items import Progress
     from dumacle_cli.ingest.runs import OnChange
     from dumacle_cli.ingest.selection import Rules
-    from dumacle_cli.services.transcodes import TranscodeRequest
 
 app = CommandGroup("files")
 
@@ -260,8 +260,6 @@ def run_upload(
 
 
 def _transcode_request(preset: str) -> TranscodeRequest:
-    from dumacle_cli.services.transcodes import TranscodeRequest
-
     kinds = ("video/",) if presets.get(preset).requires_video else ("video/", "audio/")
     return TranscodeRequest(preset, kinds)
 

@@ -16,7 +16,6 @@ from dumacle_cli.ingest.runs import Run
 from dumacle_cli.services import limits
 from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import dedupe as store
-from dumacle_cli.store import direct
 
 AT_ONCE = 4
 """Files hashed at once."""
@@ -78,6 +77,8 @@ def hold_back(
     `leases` are those that this process uploads under, as they were before this transaction. Other processes do not
     plan for the pod until it ends.
     """
+    from dumacle_cli.store import direct
+
     direct.lock_target(session, run.target.pod_id, run.target.owner_id)
     contents = {item: (item.size, each.sha256) for item, each in hashed.items()}
     # In this order: what is recorded between both queries is then in both, not in neither.

@@ -35,6 +35,7 @@ T = TypeVar("T")
 BATCH = 1000
 """Items planned in one transaction, and leased for in one statement."""
 LEAST_BATCH = 64
+"""Items planned first, so that sending begins."""
 FOUND_AHEAD = 4
 """Batches that are scanned before they are planned."""
 BATCH_PER_SENDER = 4
@@ -243,11 +244,13 @@ class Engine:
     # Scanning and planning
 
     def _scan(self) -> None:
-        """Hand batches of what is found to the planner, and an empty one at the end."""
+        """Hand batches of what is found to the planner, a small one first, and an empty one at the end."""
         found = scan(self.request.sources, self.request.prefix, self.request.rules)
-        while batch := list(islice(found, self.batch)):
+        size = LEAST_BATCH
+        while batch := list(islice(found, size)):
             if not self._hand_over(batch):
                 return
+            size = self.batch
         self._hand_over([])
 
     def _hand_over(self, batch: list[Found]) -> bool:

@@ -138,11 +138,12 @@ class Express:
         """Send what is read until `close`; run by one thread."""
         try:
             while not self._over or self._multiplexer.in_flight:
-                self._start()
+                seen = self._start()
                 self._staff()
-                # A reader that loads a file from here on wakes the multiplexer.
+                # A reader that loads a file from here on wakes the multiplexer; one may have been loaded meanwhile.
                 self._polls = True
-                for loaded, outcome in self._multiplexer.poll(0 if self._can_start() else LOOK):
+                has_more = self._can_start() or len(self._loaded) > seen
+                for loaded, outcome in self._multiplexer.poll(0 if has_more else LOOK):
                     self._end(loaded, outcome)
                 self._polls = False
         finally:
@@ -152,19 +153,24 @@ class Express:
     def _can_start(self) -> bool:
         return bool(self._loaded) and self._multiplexer.is_ready and self._multiplexer.in_flight < self._pace.limit
 
-    def _start(self) -> None:
-        """Send as many files as the pace and the connections allow; after a signal, or in an outage, none."""
+    def _start(self) -> int:
+        """Send as many files as the pace and the connections allow, and return how many are left.
+
+        After a signal, or in an outage, none is sent.
+        """
         if self._lanes.halted.is_set() or not self._lanes.sides.are_plain:
             self._unload(len(self._loaded))
         while self._can_start():
             loaded = self._loaded.popleft()
             loaded.sent_at = time.perf_counter()
             self._multiplexer.send(loaded, loaded.head, loaded.body)
-        if self._loaded and not self._multiplexer.is_ready:
+        left = len(self._loaded)
+        if left and not self._multiplexer.is_ready:
             self._multiplexer.open(self._pace.limit)
-        if len(self._loaded) < AHEAD // 2:
+        if left < AHEAD // 2:
             with self._lock:
                 self._changed.notify()
+        return left
 
     def _staff(self) -> None:
         """Start a reader: the first one, and others as long as there is too little to send."""

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli import retry
 from dumacle_cli.ingest.items import Attempt, Outcome, Progress, Result, Tally
 from dumacle_cli.ingest.runs import LEASE_SECONDS, Run, this_process
-from dumacle_cli.services import transcodes
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import copies, parts, runs, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
@@ -241,6 +241,8 @@ def record(session: Session, run: Run, attempts: Sequence[Attempt]) -> list[int]
         parts.forget(session, in_parts)
     transcode = run.request.transcode
     if transcode and (media := [each.version_id for each in stored if transcode.takes(each.content_type)]):
+        from dumacle_cli.services import transcodes
+
         transcodes.arrived(session, media, transcode.preset)
     failed = [attempt for attempt in attempts if attempt.result is not Result.UPLOADED and not _goes_on(attempt)]
     ended = [(each, str(each.result), each.error) for each in failed]
@@ -332,7 +334,7 @@ def _failures(ended: Sequence[tuple[Attempt, str, str]]) -> dict[str, list[Any]]
     }
 
 
-def outcome(attempt: Attempt, transcode: transcodes.TranscodeRequest | None) -> Outcome:
+def outcome(attempt: Attempt, transcode: TranscodeRequest | None) -> Outcome:
     """Return the result of an attempt that ended; a source is proven stored only if it was sent itself."""
     stored = attempt.result is Result.UPLOADED
     return Outcome(

@@ -17,7 +17,7 @@ from dumacle_cli import errors, retry
 from dumacle_cli.ingest.items import Tally, totals
 from dumacle_cli.ingest.selection import EVERYTHING, Rules
 from dumacle_cli.services.placement import Target
-from dumacle_cli.services.transcodes import TranscodeRequest
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import runs, uploads
 from dumacle_cli.store.database import Database
 

@@ -19,7 +19,7 @@ from dumacle_cli.ingest.engine import BATCH, Engine
 from dumacle_cli.ingest.items import Progress, Summary, Tally, Times
 from dumacle_cli.ingest.runs import Run, UploadRequest, opened
 from dumacle_cli.ingest.scan import scan
-from dumacle_cli.services import placement, transcodes
+from dumacle_cli.services import placement
 from dumacle_cli.services.placement import Target
 from dumacle_cli.store import dedupe, uploads
 from dumacle_cli.store.database import Database
@@ -92,6 +92,8 @@ def _target(database: Database, request: UploadRequest) -> Target:
         if request.dedupe:
             dedupe.require(session)
         if request.transcode:
+            from dumacle_cli.services import transcodes
+
             transcodes.check_owners(session, [target.owner_id])
         return target
 

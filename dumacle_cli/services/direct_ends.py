@@ -19,6 +19,7 @@ from dumacle_cli.services.direct_links import (
     size_of,
     stored_parts,
 )
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import direct as store
 from dumacle_cli.store import uploads
 from dumacle_cli.store.direct import Upload
@@ -65,7 +66,7 @@ def confirm(
     request: "Request",
     file_id: int,
     sha256: bytes | None,
-    transcode: transcodes.TranscodeRequest | None,
+    transcode: TranscodeRequest | None,
     *,
     dry_run: bool,
 ) -> tuple[Confirmed, bool]:
@@ -211,7 +212,7 @@ def _remove(objects: "ObjectStore", upload: Upload) -> None:
 
 
 def _record(
-    session: "Session", upload: Upload, facts: dict[str, Any], transcode: transcodes.TranscodeRequest | None
+    session: "Session", upload: Upload, facts: dict[str, Any], transcode: TranscodeRequest | None
 ) -> tuple[dict[str, int], bool]:
     """Book the bytes and make the version the content of its file, once; raises Conflict if it ended meanwhile."""
     now = store.lock(session, upload)

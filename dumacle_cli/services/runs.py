@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import Conflict, NotFound
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import pods, users
-from dumacle_cli.store import models, paging, uploads
+from dumacle_cli.store import models, paging, run_reports, uploads
 from dumacle_cli.store import runs as store
-from dumacle_cli.store.runs import RunFilter
+from dumacle_cli.store.run_reports import RunFilter
 from dumacle_cli.units import Bytes
 
 RunStatus = Literal["running", "done", "partial", "failed", "interrupted", "cancelled"]
@@ -96,20 +96,20 @@ def choose(session: Session, *, status: str | None = None, owner: str = "", pod:
 
 def list_(session: Session, chosen: RunFilter, *, descending: bool, after: str | None, limit: int) -> paging.Page[Run]:
     """Return a page of runs in the order in which they began."""
-    found = store.page(session, chosen, descending=descending, after=after, limit=limit)
-    parts = store.parts(session, [row.Run.id for row in found.items])
+    found = run_reports.page(session, chosen, descending=descending, after=after, limit=limit)
+    parts = run_reports.parts(session, [row.Run.id for row in found.items])
     return paging.Page([_view(row, _of(parts, row.Run.id)) for row in found.items], found.after)
 
 
 def show(session: Session, typed: str) -> Detail:
     """Return a run with everything about it; raises NotFound."""
     row = _find(session, typed)
-    parts = _of(store.parts(session, [row.Run.id]), row.Run.id)
+    parts = _of(run_reports.parts(session, [row.Run.id]), row.Run.id)
     totals: dict[str, Any] = _totals(parts)
     return Detail(
         **asdict(_view(row, parts)),
         **{name: totals[name] for name in ("skipped", "changed", "refused", "cancelled", "failed")},
-        under_way=store.count_under_way(session, [part.id for part in parts]),
+        under_way=run_reports.count_under_way(session, [part.id for part in parts]),
         error=next((part.error for part in parts if part.error), None),
         sources=[each["path"] for each in row.Run.parameters.get("sources", ())],
         parts=[_process(part) for part in parts],
@@ -118,8 +118,8 @@ def show(session: Session, typed: str) -> Detail:
 
 def missing(session: Session, typed: str, status: str | None, *, after: str | None, limit: int) -> paging.Page[Missing]:
     """Return a page of the files that a run has begun to upload and not uploaded; raises NotFound."""
-    ids = [part.id for part in store.parts(session, [_find(session, typed).Run.id])]
-    found = store.missing(session, ids, status, after=after, limit=limit)
+    ids = [part.id for part in run_reports.parts(session, [_find(session, typed).Run.id])]
+    found = run_reports.missing(session, ids, status, after=after, limit=limit)
     rows = [Missing(each.id, each.path, each.upload_status, each.size, each.error) for each in found.items]
     return paging.Page(rows, found.after)
 
@@ -139,7 +139,7 @@ def cancel(session: Session, typed: Iterable[str]) -> tuple[list[Run], bool]:
     """
     ids = [_find(session, each).Run.id for each in typed]
     changed = [_cancel(session, run) for run in ids]
-    return [_view(_find(session, str(run)), _of(store.parts(session, [run]), run)) for run in ids], any(changed)
+    return [_view(_find(session, str(run)), _of(run_reports.parts(session, [run]), run)) for run in ids], any(changed)
 
 
 def _cancel(session: Session, run: int) -> bool:
@@ -158,7 +158,7 @@ def _cancel(session: Session, run: int) -> bool:
 
 def _find(session: Session, typed: str) -> Row[Any]:
     number = parse_id(typed)
-    row = store.find(session, number) if number is not None else None
+    row = run_reports.find(session, number) if number is not None else None
     if row is None:
         raise NotFound("run", typed)
     return row

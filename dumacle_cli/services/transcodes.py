@@ -23,18 +23,6 @@ Damage = Literal["refuse", "repair"]
 
 
 @dataclass(frozen=True, slots=True)
-class TranscodeRequest:
-    """A preset for new contents whose media type begins with one of `kinds`."""
-
-    preset: str
-    kinds: tuple[str, ...]
-
-    def takes(self, content_type: str) -> bool:
-        """Return whether it applies to a media type."""
-        return content_type.startswith(self.kinds)
-
-
-@dataclass(frozen=True, slots=True)
 class Transcode:
     """One version of a file through one preset; progress in percent, `seconds` are those charged to the owner.
 

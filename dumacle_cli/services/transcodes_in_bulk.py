@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import TooMany, UsageError
 from dumacle_cli.services import transcodes
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import files as files_store
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.store.files import Selection
@@ -17,7 +18,7 @@ from dumacle_cli.store.transcodes import TranscodeFilter
 def submit_missing(
     session: Session,
     selection: Selection,
-    request: transcodes.TranscodeRequest,
+    request: TranscodeRequest,
     damage: transcodes.Damage = "repair",
     *,
     priority: int = 0,

@@ -18,7 +18,7 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.services import direct, direct_ends, direct_links, files, pods, users
 from dumacle_cli.services.direct import Announced
 from dumacle_cli.services.direct_links import Links
-from dumacle_cli.services.transcodes import TranscodeRequest
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import direct as store
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File, Plan, Pod, Transcode, Version

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, UsageError, UserDisabled
 from dumacle_cli.services import quotas, transcodes
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.services.transcodes import TranscodeFilter
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.store import work_units
@@ -206,7 +207,7 @@ def test_many_at_once_submit_each_file_once(database: Database) -> None:
 
 
 def test_wish_takes_its_kinds_only() -> None:
-    request = transcodes.TranscodeRequest("hls", ("video/",))
+    request = TranscodeRequest("hls", ("video/",))
     assert request.takes("video/mp4")
     assert not request.takes("audio/mpeg")
     assert not request.takes("image/jpeg")
