@@ -151,6 +151,7 @@ class Engine:
             self.halted,
             self.run.target.limits,
             self._add,
+            lambda: self.large.senders,
         )
 
     def _express(self) -> Express | None:

@@ -86,6 +86,8 @@ class Lanes:
     limits: Sequence[Limit]
     add: Callable[[Stopwatch], None]
     """Adds what a thread spent to the times of the run."""
+    large: Callable[[], int]
+    """Returns how many large files are being sent."""
 
 
 def put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> errors.DumacleError | None:
@@ -359,6 +361,7 @@ class _Large:
 
     def _read(self, handle: int, size: int) -> memoryview:
         """Read the next part; its memory is given back when it was sent."""
+        self._await_turn()
         body = self.lanes.buffers.take(size)
         self.spent.start()
         try:
@@ -371,6 +374,12 @@ class _Large:
         with self._changed:
             self._under_way += 1
         return body
+
+    def _await_turn(self) -> None:
+        """Wait while this file has its share of the senders under way: large files advance together."""
+        with self._changed:
+            while self._under_way * self.lanes.large() >= PART_SENDERS:
+                self._changed.wait()
 
     def _check(self) -> None:
         if self.lanes.halted.is_set():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -163,6 +164,24 @@ def test_an_upload_that_the_store_forgot_starts_over(
     assert stub.count("POST", "uploads") == 2
 
 
+def test_large_files_advance_together(stub: Stub, upload: Callable[..., Done], fill: Fill) -> None:
+    first: list[str] = []
+    arrived = threading.Event()
+
+    def wait(method: str, path: str) -> Fault | None:
+        if method == "PUT" and len(first) < transfer.PART_SENDERS:
+            first.append(path.partition("?")[0])
+            if len(first) == transfer.PART_SENDERS:
+                arrived.set()
+            assert arrived.wait(10)
+        return None
+
+    stub.fault = wait
+    size = transfer.PART_SENDERS * transfer.PART
+    assert upload(fill(one=size, other=size)).data["uploaded"] == 2
+    assert sorted(Counter(first).values()) == [2, 3]
+
+
 def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Home, attempt: Attempt) -> Attempt:
     location = Location("local", stub.url, "us-east-1", bucket.bucket, "k", "s")
     patience = Patience("the store", 5, lambda _: False, print)
@@ -177,6 +196,7 @@ def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Hom
             threading.Event(),
             (),
             lambda _: None,
+            lambda: 1,
         )
         transfer.put(lanes, attempt, True, Stopwatch())
         lanes.crew.close()
