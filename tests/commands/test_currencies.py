@@ -1,4 +1,4 @@
-"""A plan that is sold in several currencies: `plans create|push|diff|subscribe|change|adopt`, at the double of Stripe."""
+"""A plan that is sold in several currencies: at the double of Stripe, through the program's only door."""
 
 from collections.abc import Callable
 from typing import Any
