@@ -74,13 +74,13 @@ _dumacle_options() {
         ' pods credentials rotate-key') REPLY='--to --dry-run' ;;
         ' pods cors set') REPLY='--origin --dry-run' ;;
         ' pods cors check') REPLY='--origin' ;;
-        ' plans create') REPLY='--price --storage --upload --transcode-minutes --currency --interval --default-pod --allow-types --max-file-size --dry-run --op-id' ;;
+        ' plans create') REPLY='--price --storage --upload --transcode-minutes --currency --other-price --interval --default-pod --allow-types --max-file-size --dry-run --op-id' ;;
         ' plans list') REPLY='--archived --limit --after --all' ;;
-        ' plans update') REPLY='--name --price --currency --interval --storage --upload --transcode-minutes --default-pod --allow-types --max-file-size --dry-run --op-id' ;;
+        ' plans update') REPLY='--name --price --currency --other-price --interval --storage --upload --transcode-minutes --default-pod --allow-types --max-file-size --dry-run --op-id' ;;
         ' plans archive') REPLY='--dry-run --op-id' ;;
         ' plans restore') REPLY='--dry-run --op-id' ;;
         ' plans push') REPLY='--switch-account --dry-run' ;;
-        ' plans subscribe') REPLY='--checkout --direct --coupon --trial-days --dry-run --op-id' ;;
+        ' plans subscribe') REPLY='--checkout --direct --coupon --trial-days --currency --dry-run --op-id' ;;
         ' plans portal') REPLY='--dry-run' ;;
         ' plans change') REPLY='--now --dry-run --op-id' ;;
         ' plans cancel') REPLY='--now --refund --dry-run --op-id --yes -y' ;;
@@ -232,6 +232,7 @@ _dumacle_values() {
         ' plans create --upload') REPLY='' ;;
         ' plans create --transcode-minutes') REPLY='' ;;
         ' plans create --currency') REPLY='' ;;
+        ' plans create --other-price') REPLY='' ;;
         ' plans create --interval') REPLY='month year' ;;
         ' plans create --default-pod') REPLY='' ;;
         ' plans create --allow-types') REPLY='' ;;
@@ -242,6 +243,7 @@ _dumacle_values() {
         ' plans update --name') REPLY='' ;;
         ' plans update --price') REPLY='' ;;
         ' plans update --currency') REPLY='' ;;
+        ' plans update --other-price') REPLY='' ;;
         ' plans update --interval') REPLY='month year' ;;
         ' plans update --storage') REPLY='' ;;
         ' plans update --upload') REPLY='' ;;
@@ -254,6 +256,7 @@ _dumacle_values() {
         ' plans restore --op-id') REPLY='' ;;
         ' plans subscribe --coupon') REPLY='' ;;
         ' plans subscribe --trial-days') REPLY='' ;;
+        ' plans subscribe --currency') REPLY='' ;;
         ' plans subscribe --op-id') REPLY='' ;;
         ' plans change --op-id') REPLY='' ;;
         ' plans cancel --refund') REPLY='none prorated full' ;;

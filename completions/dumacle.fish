@@ -138,11 +138,11 @@ function __dumacle_options
         case ' pods cors check'
             printf '%s\t%s\n' '--origin' 'Origin of a page, such as https://app.example.com; can be given several times; default: all that the rules name.'
         case ' plans create'
-            printf '%s\t%s\n' '--price' 'Price per interval, such as 9.99.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--default-pod' 'Pod to grant to new subscribers.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--price' 'Price per interval, such as 9.99.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--currency' 'Currency code, such as EUR.' '--other-price' 'Price in another currency, such as USD=10.99; repeat it for more.' '--interval' 'Billing interval.' '--default-pod' 'Pod to grant to new subscribers.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans list'
             printf '%s\t%s\n' '--archived' 'Show archived plans.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' plans update'
-            printf '%s\t%s\n' '--name' 'The new name.' '--price' 'Price per interval, such as 9.99.' '--currency' 'Currency code, such as EUR.' '--interval' 'Billing interval.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--default-pod' 'Pod to grant to new subscribers; \'\' for none.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--name' 'The new name.' '--price' 'Price per interval, such as 9.99.' '--currency' 'Currency code, such as EUR.' '--other-price' 'All prices in other currencies; \'\' for none.' '--interval' 'Billing interval.' '--storage' 'Storage limit: 500GiB, 500GB, bytes or unlimited.' '--upload' 'Monthly upload limit: 500GiB, 500GB, bytes or unlimited.' '--transcode-minutes' 'Monthly transcode limit in minutes, or unlimited.' '--default-pod' 'Pod to grant to new subscribers; \'\' for none.' '--allow-types' 'Media types that are accepted: video/*,image/png; or any.' '--max-file-size' 'Largest file, such as 2GiB; or unlimited.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans archive'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans restore'
@@ -150,7 +150,7 @@ function __dumacle_options
         case ' plans push'
             printf '%s\t%s\n' '--switch-account' 'Sell at another account or mode of Stripe from now on.' '--dry-run' 'Show what would change; change nothing.'
         case ' plans subscribe'
-            printf '%s\t%s\n' '--checkout' 'Create a Stripe Checkout link for the user.' '--direct' 'Charge the user\'s saved payment method.' '--coupon' 'The coupon at Stripe that makes it cheaper.' '--trial-days' 'Days before the first charge.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+            printf '%s\t%s\n' '--checkout' 'Create a Stripe Checkout link for the user.' '--direct' 'Charge the user\'s saved payment method.' '--coupon' 'The coupon at Stripe that makes it cheaper.' '--trial-days' 'Days before the first charge.' '--currency' 'The currency to pay in; default: the customer\'s own.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' plans portal'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' plans change'
@@ -447,6 +447,8 @@ function __dumacle_values
             true
         case ' plans create --currency'
             true
+        case ' plans create --other-price'
+            true
         case ' plans create --interval'
             printf '%s\t%s\n' 'month' '' 'year' ''
         case ' plans create --default-pod'
@@ -466,6 +468,8 @@ function __dumacle_values
         case ' plans update --price'
             true
         case ' plans update --currency'
+            true
+        case ' plans update --other-price'
             true
         case ' plans update --interval'
             printf '%s\t%s\n' 'month' '' 'year' ''
@@ -490,6 +494,8 @@ function __dumacle_values
         case ' plans subscribe --coupon'
             true
         case ' plans subscribe --trial-days'
+            true
+        case ' plans subscribe --currency'
             true
         case ' plans subscribe --op-id'
             true

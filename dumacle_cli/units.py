@@ -150,6 +150,13 @@ def show_instant(instant: datetime) -> str:
     return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(' ', 'seconds')}Z"
 
 
+def parse_currency(code: str) -> str:
+    """Read a currency code such as `EUR`, and return it in small letters; raises InvalidValue."""
+    if not re.fullmatch("[A-Za-z]{3}", code):
+        raise InvalidValue(name="currency", value=repr(code), reason="it is three letters, such as EUR")
+    return code.lower()
+
+
 def parse_price(text: str, currency: str) -> int:
     """Read a price such as `9.99`, and return minor units of the currency, exactly; raises InvalidValue."""
     digits = currencies.currency(currency).digits

@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 PAGE = 100
 # What a phase of a schedule repeats from the subscription: it is lost where it is not given again.
-PHASE = ("collection_method", "default_payment_method", "default_tax_rates", "description", "discounts", "metadata")
+PHASE = (
+    "collection_method",
+    "currency",
+    "default_payment_method",
+    "default_tax_rates",
+    "description",
+    "discounts",
+    "metadata",
+)
 TAXED = {"automatic_tax": {"enabled": True}}
 PHASE_ITEM = ("price", "quantity", "discounts", "metadata", "tax_rates")
 
@@ -25,15 +33,23 @@ Tags = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a sale agrees on beside the price: a coupon at Stripe, and days before the first charge."""
+    """What a sale agrees on beside the price: a coupon at Stripe, days before the first charge, and the currency.
+
+    Without a currency, a page takes that of the customer's country if the price has it, and a direct sale the price's.
+    """
 
     coupon: str = ""
     trial_days: int = 0
+    currency: str = ""
 
     def noted(self) -> Tags:
         """Return the terms as the metadata of a page has them."""
-        given = {"coupon": self.coupon, "trial_days": self.trial_days}
+        given = {name: getattr(self, name) for name in TERMS}
         return {name: str(value) for name, value in given.items() if value}
+
+    def paid_in(self) -> Object:
+        """Return the currency of a page or a new subscription."""
+        return {"currency": self.currency} if self.currency else {}
 
     def discounts(self) -> Object:
         """Return the discounts of a new subscription."""
@@ -45,6 +61,8 @@ class Terms:
 
 
 PLAIN = Terms()
+TERMS = ("coupon", "trial_days", "currency")
+"""The names under which a page notes its terms."""
 
 
 def once(operation: str, *request: object) -> "RequestOptions":
@@ -113,6 +131,7 @@ class BillingRequests:
             }
             | self._taxed()
             | terms.discounts()
+            | terms.paid_in()
         )
         if self.promotion_codes and not terms.coupon:
             given["allow_promotion_codes"] = True
@@ -161,7 +180,7 @@ class BillingRequests:
             "off_session": True,
             "payment_behavior": "error_if_incomplete",
         }
-        given |= self._taxed() | terms.discounts() | terms.trial()
+        given |= self._taxed() | terms.discounts() | terms.trial() | terms.paid_in()
         return self._ask(self._api.subscriptions.create, given, once(operation, "subscribe", given))
 
     def change(self, subscription: str, item: Object, operation: str) -> Object:

@@ -12,7 +12,7 @@ from dumacle_cli.clients.stripe_billing import PAGE, Object, Tags, id_of, once
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """The price of a product: minor units of a currency per `month` or `year`.
+    """The price of a product: minor units of a currency per `month` or `year`; `others` are further currencies.
 
     `tax` is Stripe's tax behaviour, `inclusive` or `exclusive`, or empty where no tax is charged.
     """
@@ -24,6 +24,7 @@ class Price:
     interval: str
     metadata: Tags
     tax: str = ""
+    others: tuple[tuple[str, int], ...] = ()
 
     def matches(self, found: Object) -> bool:
         """Tell whether a price at Stripe has these values, which cannot be changed there."""
@@ -31,7 +32,25 @@ class Price:
         every = recurring.get("interval"), recurring.get("interval_count")
         charged = found["product"], found["unit_amount"], found["currency"], *every
         same = charged == (self.product, self.amount, self.currency, self.interval, 1)
-        return same and (not self.tax or found["tax_behavior"] in (self.tax, UNSPECIFIED))
+        taxed = not self.tax or found["tax_behavior"] in (self.tax, UNSPECIFIED)
+        return same and taxed and self._options_match(found)
+
+    def _options_match(self, found: Object) -> bool:
+        others = other_currencies(found)
+        amounts = {code: each["unit_amount"] for code, each in others.items()}
+        taxes = {each["tax_behavior"] for each in others.values()} if self.tax else set()
+        return amounts == dict(self.others) and taxes <= {self.tax}
+
+    def options(self) -> Object:
+        """Return the other currencies as Stripe is given them."""
+        taxed = {"tax_behavior": self.tax} if self.tax else {}
+        options = {code: {"unit_amount": amount} | taxed for code, amount in self.others}
+        return {"currency_options": options} if options else {}
+
+
+def other_currencies(found: Object) -> Object:
+    """Return the options of a price by currency; Stripe lists its own currency among them, and none unasked."""
+    return {code: each for code, each in (found.get("currency_options") or {}).items() if code != found["currency"]}
 
 
 UNSPECIFIED = "unspecified"
@@ -89,7 +108,8 @@ class CatalogRequests:
 
     def price(self, lookup_key: str) -> Object | None:
         """Return the price with this lookup key, archived or not, or None."""
-        return next(self._each(self._api.prices.list, {"lookup_keys": [lookup_key], "limit": 1}), None)
+        only = {"lookup_keys": [lookup_key], "limit": 1, "expand": ["data.currency_options"]}
+        return next(self._each(self._api.prices.list, only), None)
 
     def ensure_price(self, price: Price, operation: str) -> tuple[Object, bool]:
         """Create a price, or reactivate it, or give it its tax behaviour; return it, and whether anything changed.
@@ -113,7 +133,8 @@ class CatalogRequests:
             "lookup_key": price.lookup_key,
             "transfer_lookup_key": True,
             "metadata": dict(price.metadata),
-        } | ({"tax_behavior": price.tax} if price.tax else {})
+        }
+        wanted |= price.options() | ({"tax_behavior": price.tax} if price.tax else {})
         return self._ask(self._api.prices.create, wanted, once(operation, "price", repr(price)))
 
     def sell_only(self, price: Price, price_id: str, product: Object) -> bool:

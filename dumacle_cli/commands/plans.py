@@ -16,7 +16,7 @@ from dumacle_cli.errors import InvalidValue, UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import limits, plans
 from dumacle_cli.services.billing import catalog, findings
-from dumacle_cli.units import parse_price, parse_size
+from dumacle_cli.units import parse_currency, parse_price, parse_size
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,6 +25,9 @@ app = CommandGroup("plans")
 
 Price = typer.Option("--price", metavar="AMOUNT", help="Price per interval, such as 9.99.")
 Currency = typer.Option("--currency", metavar="CODE", help="Currency code, such as EUR.")
+OtherPrice = typer.Option(
+    "--other-price", metavar="CODE=AMOUNT", help="Price in another currency, such as USD=10.99; repeat it for more."
+)
 Interval = typer.Option("--interval", help="Billing interval.")
 Storage = typer.Option("--storage", metavar="SIZE", help="Storage limit: 500GiB, 500GB, bytes or unlimited.")
 Upload = typer.Option("--upload", metavar="SIZE", help="Monthly upload limit: 500GiB, 500GB, bytes or unlimited.")
@@ -45,6 +48,7 @@ def create(
     upload: Annotated[str, Upload],
     transcode_minutes: Annotated[str, Minutes] = "0",
     currency: Annotated[str, Currency] = "EUR",
+    other_price: Annotated[list[str] | None, OtherPrice] = None,
     interval: Annotated[plans.Interval, Interval] = "month",
     default_pod: Annotated[
         str | None, typer.Option("--default-pod", metavar="POD", help="Pod to grant to new subscribers.")
@@ -53,7 +57,7 @@ def create(
     max_file_size: MaxFileSize = None,
 ) -> Result[plans.Plan]:
     """Create a plan."""
-    values = _values(price, currency, interval, storage, upload, transcode_minutes)
+    values = _values(price, currency, interval, storage, upload, transcode_minutes) | _other_prices(other_price)
     values |= limits.columns(allow_types, max_file_size)
     return context.change(lambda session: plans.create(session, name, values, default_pod))
 
@@ -96,7 +100,7 @@ def show(context: Context, plan: Plan) -> plans.PlanDetail:
 @app.changes(
     "update",
     example="dumacle plans update starter --storage 300GiB",
-    may_be_empty=("default_pod",),
+    may_be_empty=("default_pod", "other_price"),
     role="superadmin",
 )
 def update(
@@ -105,6 +109,10 @@ def update(
     name: Annotated[str | None, typer.Option("--name", help="The new name.")] = None,
     price: Annotated[str | None, Price] = None,
     currency: Annotated[str | None, Currency] = None,
+    other_price: Annotated[
+        list[str] | None,
+        typer.Option("--other-price", metavar="CODE=AMOUNT", help="All prices in other currencies; '' for none."),
+    ] = None,
     interval: Annotated[plans.Interval | None, Interval] = None,
     storage: Annotated[str | None, Storage] = None,
     upload: Annotated[str | None, Upload] = None,
@@ -118,7 +126,7 @@ def update(
     """Change a plan; new limits apply to its subscribers immediately."""
     if (price is None) is not (currency is None):
         raise UsageError("--price and --currency must be given together", "dumacle plans update")
-    values = _values(price, currency, interval, storage, upload, transcode_minutes)
+    values = _values(price, currency, interval, storage, upload, transcode_minutes) | _other_prices(other_price)
     values |= limits.columns(allow_types, max_file_size)
 
     told: list[findings.Found] = []
@@ -163,7 +171,7 @@ def _values(
     """Return the columns for the options that were given."""
     values: dict[str, Any] = {"interval": interval} if interval else {}
     if price is not None and currency is not None:
-        values |= {"currency": _currency(currency), "price": parse_price(price, currency)}
+        values |= {"currency": parse_currency(currency), "price": parse_price(price, currency)}
     for column, size in (("storage_limit", storage), ("upload_limit", upload)):
         if size is not None:
             values[column] = None if size == UNLIMITED else parse_size(size, column.replace("_", " "))
@@ -172,10 +180,20 @@ def _values(
     return values
 
 
-def _currency(code: str) -> str:
-    if not re.fullmatch("[A-Za-z]{3}", code):
-        raise InvalidValue(name="currency", value=repr(code), reason="it is three letters, such as EUR")
-    return code.lower()
+def _other_prices(given: list[str] | None) -> dict[str, Any]:
+    """Return the column for the prices in other currencies, if there are any; one empty text means none."""
+    if not given:
+        return {}
+    prices: dict[str, int] = {}
+    for each in [] if given == [""] else given:
+        code, is_given, amount = each.partition("=")
+        if not is_given:
+            raise InvalidValue(name="--other-price", value=repr(each), reason="it is CODE=AMOUNT, such as USD=10.99")
+        code = parse_currency(code)
+        if code in prices:
+            raise InvalidValue(name="--other-price", value=repr(each), reason="each currency has one price")
+        prices[code] = parse_price(amount, code)
+    return {"other_prices": prices}
 
 
 def _seconds(minutes: str) -> int:

@@ -14,6 +14,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import NotConfigured, UsageError
 from dumacle_cli.output.result import Result
 from dumacle_cli.services.billing import accounts, orders, subscriptions
+from dumacle_cli.units import parse_currency
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -34,17 +35,22 @@ def subscribe(
     trial_days: Annotated[
         int, typer.Option("--trial-days", metavar="N", min=0, max=730, help="Days before the first charge.")
     ] = 0,
+    currency: Annotated[
+        str, typer.Option("--currency", metavar="CODE", help="The currency to pay in; default: the customer's own.")
+    ] = "",
 ) -> Result[orders.Sale]:
     """Subscribe a user to a plan; a plan with a price needs --checkout or --direct."""
     if checkout and direct:
         raise UsageError("--checkout and --direct cannot be combined", "dumacle plans subscribe")
     if not (checkout or direct):
-        if coupon or trial_days:
-            raise UsageError("--coupon and --trial-days need --checkout or --direct", "dumacle plans subscribe")
+        if coupon or trial_days or currency:
+            raise UsageError(
+                "--coupon, --trial-days and --currency need --checkout or --direct", "dumacle plans subscribe"
+            )
         refresh(context, user)
         return context.change(lambda session: _given(session, user, plan))
     with context.session() as session:
-        terms = Terms(coupon, trial_days)
+        terms = Terms(coupon, trial_days, parse_currency(currency) if currency else "")
         order = orders.order(session, user, plan, context.settings.installation, terms)
     sell = _checkout if checkout else _direct
     sale, changed = sell(context, order)

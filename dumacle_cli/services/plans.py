@@ -38,8 +38,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlanDetail(Plan):
-    """A plan with the number of its current subscriptions."""
+    """A plan with what it costs in other currencies, and the number of its current subscriptions."""
 
+    other_prices: dict[str, str]
     subscribers: int
     allowed_types: list[str] | None
     max_file_size: Bytes | None
@@ -72,8 +73,12 @@ def get(session: Session, name: str, *, lock: store.Lock | None = None) -> model
 def show(session: Session, name: str) -> PlanDetail:
     """Return a plan with its number of subscribers; raises NotFound."""
     plan, default_pod = store.with_pod(session, get(session, name).id)
-    accepted = asdict(limits.of_plan(session, plan.id))
-    return PlanDetail(**_facts(plan, default_pod), subscribers=store.subscribers(session, plan.id), **accepted)
+    return PlanDetail(
+        **_facts(plan, default_pod),
+        other_prices={code.upper(): show_price(price, code) for code, price in store.charge(session, plan).others},
+        subscribers=store.subscribers(session, plan.id),
+        **asdict(limits.of_plan(session, plan.id)),
+    )
 
 
 def list_(session: Session, *, archived: bool, after: str | None, limit: int) -> paging.Page[Plan]:
@@ -84,7 +89,7 @@ def list_(session: Session, *, archived: bool, after: str | None, limit: int) ->
 
 def create(session: Session, name: str, values: Mapping[str, Any], default_pod: str | None) -> tuple[Plan, bool]:
     """Create a plan from its columns; raises InvalidValue, NotFound or AlreadyExists."""
-    _require_chargeable(values["price"], values["currency"])
+    _require_chargeable(values["price"], values["currency"], values.get("other_prices", {}))
     pod_id = _pod_id(session, default_pod) if default_pod else None
     plan_id = store.create(session, name=_named(name), default_pod_id=pod_id, **values)
     if plan_id is None:
@@ -106,8 +111,9 @@ def update(
     if new_name is not None and new_name != name:
         wanted["name"] = _named(new_name)
     changes = {column: value for column, value in wanted.items() if getattr(plan, column) != value}
-    if changes.keys() & {"price", "currency"}:
-        _require_chargeable(wanted["price"], wanted["currency"])
+    if changes.keys() & {"price", "currency", "other_prices"}:
+        others = wanted["other_prices"] if "other_prices" in wanted else dict(store.charge(session, plan).others)
+        _require_chargeable(wanted.get("price", plan.price), wanted.get("currency", plan.currency), others)
     if changes and not store.update(session, plan, **changes):
         raise AlreadyExists(noun="plan", name=new_name)
     return _shown(session, plan.id), bool(changes)
@@ -168,8 +174,18 @@ def unassign(session: Session, user: models.User) -> bool:
     return True
 
 
-def _require_chargeable(price: int, code: str) -> None:
-    """Check that Stripe charges this amount of minor units; raises InvalidValue."""
+def _require_chargeable(price: int, code: str, others: Mapping[str, int]) -> None:
+    """Check that Stripe charges these amounts of minor units, one for each currency; raises InvalidValue."""
+    if code in others:
+        reason = f"the plan costs {show_price(price, code)} {code.upper()} already: change that with --price"
+        raise InvalidValue(name="--other-price", value=code.upper(), reason=reason)
+    for currency_code, amount in [(code, price), *others.items()]:
+        _require_amount(amount, currency_code)
+    if others and not (price and all(others.values())):
+        raise InvalidValue(name="--other-price", value="0", reason="a plan is free in all currencies or in none")
+
+
+def _require_amount(price: int, code: str) -> None:
     known, name = currency(code), code.upper()
     if price % known.step:
         reason = f"Stripe charges {name} in steps of {show_price(known.step, code)}"

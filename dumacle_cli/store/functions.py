@@ -1,4 +1,4 @@
-"""Which functions and relations the database has: the schema of the previous release lacks some of this one's."""
+"""Which functions, relations and columns the database has: the schema of the previous release lacks some of these."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -12,3 +12,9 @@ def is_there(session: Session, signature: str) -> bool:
 def has_relation(session: Session, name: str) -> bool:
     """Return whether a table or index exists, as `app.name`."""
     return bool(session.scalar(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": name}))
+
+
+def has_column(session: Session, table: str, column: str) -> bool:
+    """Return whether a table, as `app.name`, has a column."""
+    query = "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(:table) AND attname = :column)"
+    return bool(session.scalar(text(query), {"table": table, "column": column}))

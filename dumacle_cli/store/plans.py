@@ -1,7 +1,7 @@
 """Queries about plans."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy import update as sql_update
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import accounts, paging
+from dumacle_cli.store import accounts, functions, paging
 from dumacle_cli.store.models import Plan, PlanPrice, Pod, Subscription
 
 Lock = Literal["update", "archive"]
@@ -106,16 +106,36 @@ def save_price(session: Session, plan_id: int, price: str, lookup_key: str) -> N
 # Prices at Stripe, of which a plan may have had several
 
 
-Charge = tuple[int, str, str]
-"""An amount in minor units of a currency, and the interval for which it is paid."""
+Others = tuple[tuple[str, int], ...]
+"""Other currencies, in alphabetical order, with an amount in minor units of each."""
+
+
+class Charge(NamedTuple):
+    """An amount in minor units of a currency, the interval for which it is paid, and the same in other currencies."""
+
+    amount: int
+    currency: str
+    interval: str
+    others: Others = ()
+
+
+def in_order(prices: Mapping[str, int]) -> Others:
+    """Return amounts by currency in alphabetical order."""
+    return tuple(sorted(prices.items()))
+
+
+def charge(session: Session, plan: Plan) -> Charge:
+    """Return what a plan costs; the schema of the previous release has one currency for each plan."""
+    others = plan.other_prices if functions.has_column(session, "app.plans", "other_prices") else {}
+    return Charge(plan.price, plan.currency, plan.interval, in_order(others))
 
 
 def add_price(session: Session, plan_id: int, price: str, charge: Charge) -> bool:
     """Save a price at Stripe as one of a plan's; return whether it was not known as such."""
     if not accounts.are_known(session):
         return False
-    amount, currency, interval = charge
-    row = insert(PlanPrice).values(price_id=price, plan_id=plan_id, amount=amount, currency=currency, interval=interval)
+    values = {**charge._asdict(), "price_id": price, "plan_id": plan_id}
+    row = insert(PlanPrice).values(other_prices=dict(values.pop("others")), **values)
     added = row.on_conflict_do_update(
         index_elements=[PlanPrice.price_id], set_={"plan_id": plan_id}, where=PlanPrice.plan_id != plan_id
     )
@@ -127,14 +147,16 @@ def charge_of(session: Session, plan: Plan) -> Charge | None:
     if plan.stripe_price_id is None or not accounts.are_known(session):
         return None
     found = session.get(PlanPrice, plan.stripe_price_id, populate_existing=True)
-    return (found.amount, found.currency, found.interval) if found else None
+    return Charge(found.amount, found.currency, found.interval, in_order(found.other_prices)) if found else None
 
 
 def costing(session: Session, charge: Charge) -> Sequence[int]:
-    """Return the ids of the plans that cost this and are not archived."""
-    amount, currency, interval = charge
-    same = Plan.price == amount, Plan.currency == currency, Plan.interval == interval
-    return session.scalars(select(Plan.id).where(*same, Plan.archived_at.is_(None)).order_by(Plan.id)).all()
+    """Return the ids of the plans that cost this in one of their currencies and are not archived."""
+    same = and_(Plan.price == charge.amount, Plan.currency == charge.currency)
+    if functions.has_column(session, "app.plans", "other_prices"):
+        same = or_(same, Plan.other_prices.contains({charge.currency: charge.amount}))
+    query = select(Plan.id).where(same, Plan.interval == charge.interval, Plan.archived_at.is_(None))
+    return session.scalars(query.order_by(Plan.id)).all()
 
 
 def sold_prices(session: Session, prices: Sequence[str]) -> set[str]:

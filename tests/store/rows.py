@@ -103,6 +103,9 @@ ROWS = {
         UPDATE app.units SET setbacks = 1;
         INSERT INTO app.pauses (pod_id, until, error) SELECT id, now(), 'it does not answer' FROM app.pods;
         SELECT app.note_worker('here:1', 1, 'transcode', NULL)""",
+    "0033": """
+        UPDATE app.plans SET other_prices = '{"usd": 1099}';
+        UPDATE app.plan_prices SET other_prices = '{"usd": 1099}'""",
 }
 
 

@@ -64,6 +64,7 @@ class Account:
         self.queue: list[Object] = []
         self.ordered: dict[str, tuple[Object, dict[str, str], Object, str | None]] = {}
         self.discounts: dict[str, Object] = {}
+        self.options: dict[str, Object] = {}
         self.declined: set[str] = set()
         self.prorations: dict[str, list[int]] = {}
         self.after_dunning = "canceled"
@@ -129,10 +130,9 @@ class Account:
         made = self.make(
             "subscription",
             customer=customer["id"],
-            currency=price["currency"],
             metadata=metadata,
             start_date=self.now,
-            **{"status": "incomplete", "billing_cycle_anchor": self.now, **terms},
+            **{"status": "incomplete", "billing_cycle_anchor": self.now, "currency": price["currency"], **terms},
         )
         made["items"]["data"] = [self.item(made, price, 1)]
         if made["trial_end"]:
@@ -152,6 +152,25 @@ class Account:
         self.discounts |= made
         tax = {"disabled_reason": None, "enabled": taxed, "liability": {"type": "self"} if taxed else None}
         return {"automatic_tax": tax, "discounts": list(made)}
+
+    def amount(self, price: Object, currency: str) -> int:
+        """Return what a price costs in a currency, or refuse it if the price does not have that one."""
+        if currency == price["currency"]:
+            return int(price["unit_amount"])
+        options = self.options.get(price["id"], {})
+        if currency not in options:
+            said = f"The price specified only supports `{price['currency']}`."
+            raise Refused(400, f"{said} This doesn't match the expected currency: `{currency}`.")
+        return int(options[currency]["unit_amount"])
+
+    def paid_in(self, customer: str, price: Object, currency: str | None) -> str:
+        """Return the currency of a new subscription; a customer pays for all of theirs in one."""
+        chosen = currency or str(price["currency"])
+        self.amount(price, chosen)
+        for found in self.all("subscription"):
+            if found["customer"] == customer and found["status"] not in ENDED and found["currency"] != chosen:
+                raise Refused(400, f"You cannot combine currencies on a single customer: it has {found['currency']}.")
+        return chosen
 
     def trial(self, days: str | None) -> Object:
         """Return a trial of so many days as a subscription has it; none without days."""
@@ -195,7 +214,8 @@ class Account:
             return []
         start, end = item["current_period_start"], item["current_period_end"]
         share = Fraction(end - self.now, end - start)
-        old, new = item["price"]["unit_amount"] * item["quantity"], price["unit_amount"] * quantity
+        paid_in = found["currency"]
+        old, new = self.amount(item["price"], paid_in) * item["quantity"], self.amount(price, paid_in) * quantity
         return [-round(old * share), round(new * share)]
 
     def end(self, found: Object, status: str = "canceled") -> Object:
@@ -239,7 +259,7 @@ class Account:
 
     def _charge(self, found: Object, reason: str) -> None:
         customer, items = self.objects[found["customer"]], found["items"]["data"]
-        amounts = [item["price"]["unit_amount"] * item["quantity"] for item in items]
+        amounts = [self.amount(item["price"], found["currency"]) * item["quantity"] for item in items]
         prorations = self.prorations.pop(found["id"], [])
         due = 0 if found["status"] == "trialing" else sum(amounts) + sum(prorations)
         amount = self._final(found, max(0, due))
@@ -274,7 +294,8 @@ class Account:
         lines = [
             self._line(invoice, item, each, proration=True) for each in self.prorated(found, item, price, quantity)
         ]
-        invoice["lines"]["data"] = [*lines, self._line(invoice, item, price["unit_amount"] * quantity)]
+        whole = self.amount(price, found["currency"]) * quantity
+        invoice["lines"]["data"] = [*lines, self._line(invoice, item, whole)]
         del self.objects[invoice["id"]]
         return invoice | {"id": "upcoming_in_double"}
 
@@ -295,7 +316,8 @@ class Account:
         ]
         span = {"start_date": items[0]["current_period_start"], "end_date": items[0]["current_period_end"]}
         same = {
-            name: found[name] for name in ("metadata", "discounts", "default_tax_rates", "description", "automatic_tax")
+            name: found[name]
+            for name in ("currency", "metadata", "discounts", "default_tax_rates", "description", "automatic_tax")
         }
         phase = {"items": kept, "trial_end": found["trial_end"], **same, **span}
         made = self.make("subscription_schedule", subscription=found["id"], customer=found["customer"])
@@ -393,12 +415,13 @@ class Account:
 
     # Checkout
 
-    def complete(self, session: Object) -> Object:
-        """Let the customer pay on the page of a checkout; return his subscription."""
+    def complete(self, session: Object, currency: str = "") -> Object:
+        """Let the customer pay on the page of a checkout, in the currency of their country if it is said."""
         if session["status"] != "open":
             raise ValueError(f"the checkout is {session['status']}")
         customer, ordered = self.objects[session["customer"]], self.ordered[session["id"]]
         price, metadata, terms, trial_days = ordered
+        terms = terms | ({"currency": self.paid_in(customer["id"], price, currency)} if currency else {})
         customer["invoice_settings"]["default_payment_method"] = "pm_double"
         made = self.subscribe(customer, price, metadata, "allow_incomplete", terms | self.trial(trial_days))
         session |= {"status": "complete", "payment_status": "paid", "url": None}

@@ -126,10 +126,10 @@ class StripeDouble:
 
     # Customers, banks and people at Stripe's dashboard
 
-    def complete(self, session: str) -> Object:
-        """Let the customer pay on the page of a checkout; return the subscription."""
+    def complete(self, session: str, currency: str = "") -> Object:
+        """Let the customer pay on the page of a checkout, in this currency if it is said; return the subscription."""
         with self.lock:
-            return _copy(self.account.complete(self.account.objects[session]))
+            return _copy(self.account.complete(self.account.objects[session], currency))
 
     def add_card(self, customer: str) -> None:
         """Give a customer a payment method."""

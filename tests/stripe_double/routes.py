@@ -106,11 +106,14 @@ def _create_price(
     transfer_lookup_key: str = "false",
     metadata: Any = None,
     tax_behavior: str = "unspecified",
+    currency_options: Any = None,
 ) -> Object:
     account.find("product", product, 400)
-    _chargeable(int(unit_amount), currency)
+    options = _options(currency_options or {}, currency)
+    for code, amount in [(currency, unit_amount), *((code, each["unit_amount"]) for code, each in options.items())]:
+        _chargeable(int(amount), code)
     _free_key(account, lookup_key, take=_true(transfer_lookup_key))
-    return account.announce(
+    made = account.announce(
         "price",
         product=product,
         currency=currency,
@@ -121,6 +124,22 @@ def _create_price(
         metadata=metadata or {},
         tax_behavior=tax_behavior,
     )
+    account.options[made["id"]] = options
+    return made
+
+
+def _options(given: Any, currency: str) -> Object:
+    """Return the other currencies of a price as Stripe keeps them."""
+    if currency in given:
+        raise Refused(400, "The price's own currency cannot be one of its options.", param="currency_options")
+    unset = {"custom_unit_amount": None, "tax_behavior": "unspecified", "unit_amount_decimal": None}
+    return {code: unset | each | {"unit_amount": int(each["unit_amount"])} for code, each in given.items()}
+
+
+def _with_options(account: Account, price: Object, *, wanted: bool) -> Object:
+    """Return a price with its currencies, its own included, if they are to be expanded."""
+    own = {price["currency"]: {"unit_amount": price["unit_amount"], "tax_behavior": price["tax_behavior"]}}
+    return price | ({"currency_options": own | account.options.get(price["id"], {})} if wanted else {})
 
 
 def _chargeable(amount: int, currency: str) -> None:
@@ -141,17 +160,23 @@ def _free_key(account: Account, lookup_key: str | None, *, take: bool) -> None:
 
 @on("GET", "/v1/prices", *PAGED)
 def _prices(
-    account: Account, *, lookup_keys: Any = None, product: Any = None, active: Any = None, **page: str
+    account: Account,
+    *,
+    lookup_keys: Any = None,
+    product: Any = None,
+    active: Any = None,
+    expand: Any = None,
+    **page: str,
 ) -> Object:
     found = _only(account.all("price"), product=product, active=_true(active) if active else None)
-    return _listed(
-        [each for each in found if not lookup_keys or each["lookup_key"] in lookup_keys], "/v1/prices", **page
-    )
+    chosen = [each for each in found if not lookup_keys or each["lookup_key"] in lookup_keys]
+    wanted = "data.currency_options" in (expand or ())
+    return _listed([_with_options(account, each, wanted=wanted) for each in chosen], "/v1/prices", **page)
 
 
 @on("GET", "/v1/prices/{id}")
-def _price(account: Account, found: str) -> Object:
-    return account.find("price", found)
+def _price(account: Account, found: str, *, expand: Any = None) -> Object:
+    return _with_options(account, account.find("price", found), wanted="currency_options" in (expand or ()))
 
 
 @on("POST", "/v1/prices/{id}")
@@ -236,6 +261,7 @@ def _create_session(
     customer_update: Any = None,
     allow_promotion_codes: Any = None,
     discounts: Any = None,
+    currency: Any = None,
 ) -> Object:
     if mode != "subscription":
         raise Refused(400, f"this double knows the mode subscription, and not {mode}", param="mode")
@@ -246,14 +272,15 @@ def _create_session(
     if automatic_tax and not customer_update:
         raise Refused(400, "Automatic tax calculation in Checkout requires a valid address on the Customer.")
     given = subscription_data or {}
-    terms = account.terms(price, automatic_tax, discounts)
+    paid_in = account.paid_in(customer, price, currency)
+    terms = account.terms(price, automatic_tax, discounts) | {"currency": paid_in}
     made = account.make(
         "checkout.session",
         allow_promotion_codes=bool(allow_promotion_codes),
         customer=customer,
-        amount_total=price["unit_amount"],
-        amount_subtotal=price["unit_amount"],
-        currency=price["currency"],
+        amount_total=account.amount(price, paid_in),
+        amount_subtotal=account.amount(price, paid_in),
+        currency=paid_in,
         success_url=success_url,
         cancel_url=cancel_url,
         client_reference_id=client_reference_id,
@@ -316,13 +343,15 @@ def _create_subscription(
     automatic_tax: Any = None,
     discounts: Any = None,
     trial_period_days: Any = None,
+    currency: Any = None,
 ) -> Object:
     buyer, price = _live_customer(account, customer), _on_sale(account, items)
     _true(off_session)
     if price["unit_amount"] and not (trial_period_days or buyer["invoice_settings"]["default_payment_method"]):
         said = "This customer has no attached payment source or default payment method."
         raise Refused(400, said, "resource_missing")
-    terms = account.terms(price, automatic_tax, discounts) | account.trial(trial_period_days)
+    paid_in = {"currency": account.paid_in(customer, price, currency)}
+    terms = account.terms(price, automatic_tax, discounts) | account.trial(trial_period_days) | paid_in
     return account.subscribe(buyer, price, metadata or {}, payment_behavior, terms)
 
 
@@ -416,8 +445,7 @@ def _changed_item(account: Account, subscription: Object, items: Any) -> tuple[O
     item = present.get(items[0].get("id"))
     if item is None:
         raise Refused(400, "this double changes one item of a subscription", param="items[0][id]")
-    if price["currency"] != subscription["currency"]:
-        raise Refused(400, "The currency of a subscription cannot be changed.", param="items[0][price]")
+    account.amount(price, subscription["currency"])
     if any(each["price"]["id"] == price["id"] for each in present.values() if each is not item):
         raise Refused(400, f"Cannot add multiple subscription items with the same plan: {price['id']}")
     return item, price, int(items[0].get("quantity", 1))
@@ -473,8 +501,12 @@ def _update_schedule(
         phase |= {"start_date": int(phase.get("start_date") or start or 0), "trial_end": None}
         months = {"month": 31, "year": 366}[phase.get("duration", {}).get("interval", "month")]
         start = phase["end_date"] = int(phase.get("end_date") or phase["start_date"] + months * DAY)
+        paid_in = account.objects[schedule["subscription"]]["currency"]
         for item in phase["items"]:
-            account.find("price", item["price"], 400)
+            price = account.find("price", item["price"], 400)
+            if phase.setdefault("currency", price["currency"]) != paid_in:
+                raise Refused(400, "The currency of a subscription cannot be changed.", param="phases")
+            account.amount(price, paid_in)
             item["quantity"] = int(item["quantity"])
     if phases:
         kept, given = schedule["phases"][0], phases[0]

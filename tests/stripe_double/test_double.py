@@ -142,6 +142,24 @@ def test_an_amount_cannot_be_changed(api: stripe.StripeClient, price: Object) ->
         api.raw_request("post", f"/v1/prices/{price['id']}", unit_amount=1)
 
 
+def test_a_price_has_several_currencies_and_a_customer_one(
+    api: stripe.StripeClient, stripe_double: StripeDouble, price: Object, buyer: Object, subscribed: str
+) -> None:
+    given = {"product": price["product"], "unit_amount": 900, "currency": "eur", "recurring": {"interval": "month"}}
+    several = api.v1.prices.create(given | {"currency_options": {"jpy": {"unit_amount": 1500}}}).to_dict()
+    assert "currency_options" not in several
+    shown = api.v1.prices.retrieve(several["id"], {"expand": ["currency_options"]}).to_dict()
+    assert {code: each["unit_amount"] for code, each in shown["currency_options"].items()} == {"eur": 900, "jpy": 1500}
+    wanted = {"customer": buyer["id"], "items": [{"price": several["id"]}]}
+    for currency, said in (("jpy", "cannot combine currencies"), ("usd", "only supports `eur`")):
+        with pytest.raises(stripe.InvalidRequestError, match=said):
+            api.v1.subscriptions.create(wanted | {"currency": currency})
+    stripe_double.cancel(subscribed)
+    made = api.v1.subscriptions.create(wanted | {"currency": "jpy"}).to_dict()
+    assert (made["currency"], made["items"]["data"][0]["price"]["currency"]) == ("jpy", "eur")
+    assert stripe_double.all("invoice")[-1]["amount_paid"] == 1500
+
+
 def test_a_lookup_key_is_taken_only_on_request(api: stripe.StripeClient, price: Object) -> None:
     wanted: PriceCreateParams = {
         "product": price["product"],

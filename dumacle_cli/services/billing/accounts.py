@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict
 from dumacle_cli.services import users
-from dumacle_cli.services.billing import BillingContext, apply, review
+from dumacle_cli.services.billing import BillingContext, apply, catalog, review
 from dumacle_cli.services.billing.objects import Item, SubscriptionState, subscription_state, tags
 from dumacle_cli.store import stripe, subscriptions
 
@@ -41,12 +41,15 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class PlanItem:
-    """An item of a subscription that is the price of a plan; amount in minor units per interval."""
+    """An item of a subscription that is the price of a plan.
+
+    `price` is what the plan costs per interval in the currency of the subscription, in minor units; None if it is not
+    sold in that one any more.
+    """
 
     item: Item
     plan: str
-    price: int
-    currency: str
+    price: int | None
     interval: str
 
 
@@ -119,7 +122,7 @@ def _mirror(
 
 def _plan_items(session: Session, state: SubscriptionState) -> list[PlanItem]:
     return [
-        PlanItem(item, plan.name, plan.price, plan.currency, plan.interval)
+        PlanItem(item, plan.name, catalog.amounts(session, plan).get(state.currency), plan.interval)
         for item, plan in apply.plan_items(session, state)
     ]
 

@@ -208,4 +208,4 @@ def _charge(price: Object) -> plans.Charge:
     """Return what a price costs and how often, as it is stored; one in tiers has no amount."""
     recurring = price.get("recurring") or {}
     often = f"{recurring.get('interval_count')} {recurring.get('interval')}"
-    return catalog.charged(price) or (price.get("unit_amount") or 0, str(price["currency"]), often)
+    return catalog.charged(price) or plans.Charge(price.get("unit_amount") or 0, str(price["currency"]), often)

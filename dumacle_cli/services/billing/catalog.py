@@ -11,7 +11,8 @@ from uuid import uuid4
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.stripe import Object, Price, id_of
-from dumacle_cli.errors import Conflict, DumacleError
+from dumacle_cli.clients.stripe_catalog import other_currencies
+from dumacle_cli.errors import Conflict, DumacleError, InvalidValue
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import plans
 from dumacle_cli.services.billing import BillingContext
@@ -63,10 +64,10 @@ class Difference:
 def offers(session: Session, names: Sequence[str], installation: str) -> list[Offer]:
     """Return the named plans, by default all that have a price or are already at Stripe; raises NotFound."""
     chosen = [plans.get(session, name) for name in names] if names else store.publishable(session)
-    return [_offer(plan, installation) for plan in chosen]
+    return [_offer(session, plan, installation) for plan in chosen]
 
 
-def _offer(plan: models.Plan, installation: str) -> Offer:
+def _offer(session: Session, plan: models.Plan, installation: str) -> Offer:
     price = Price(
         lookup_key=f"{installation}:{plan.name}",
         product=plan.stripe_product_id or "",
@@ -74,6 +75,7 @@ def _offer(plan: models.Plan, installation: str) -> Offer:
         currency=plan.currency,
         interval=plan.interval,
         metadata=tags(installation, plan=str(plan.id)),
+        others=store.charge(session, plan).others,
     )
     archived = plan.archived_at is not None
     known = plan.stripe_product_id, plan.stripe_price_id
@@ -99,6 +101,8 @@ def compare(context: BillingContext, offer: Offer) -> list[Difference]:
 def _tax_difference(tax: str, price: Object | None) -> Iterator[tuple[str, str, str]]:
     if tax and price is not None:
         yield "tax", tax, price["tax_behavior"]
+        for code, option in other_currencies(price).items():
+            yield f"tax in {code.upper()}", tax, option["tax_behavior"]
 
 
 def _differences(offer: Offer, product: Object, price: Object | None) -> Iterator[tuple[str, str, str]]:
@@ -115,8 +119,12 @@ def _differences(offer: Offer, product: Object, price: Object | None) -> Iterato
     yield "default price", price["id"], id_of(product.get("default_price")) or "none"
 
 
+def _charge(price: Price) -> store.Charge:
+    return store.Charge(price.amount, price.currency, price.interval, price.others)
+
+
 def _cost(price: Price) -> str:
-    return cost((price.amount, price.currency, price.interval))
+    return cost(_charge(price))
 
 
 def _cost_of(found: Object) -> str:
@@ -130,13 +138,15 @@ def charged(found: Object) -> store.Charge | None:
     interval, amount = recurring.get("interval"), found.get("unit_amount")
     if interval not in models.plans.INTERVALS or recurring.get("interval_count") != 1 or not isinstance(amount, int):
         return None
-    return amount, str(found["currency"]), str(interval)
+    others = {code: each["unit_amount"] for code, each in other_currencies(found).items()}
+    return store.Charge(amount, str(found["currency"]), str(interval), store.in_order(others))
 
 
 def cost(charge: store.Charge) -> str:
-    """Return a charge in words, such as `9.99 EUR a month`."""
-    amount, currency, interval = charge
-    return f"{show_price(amount, currency)} {currency.upper()} a {interval}"
+    """Return a charge in words, such as `9.99 EUR or 10.99 USD a month`."""
+    amounts = [(charge.currency, charge.amount), *charge.others]
+    said = " or ".join(f"{show_price(amount, code)} {code.upper()}" for code, amount in amounts)
+    return f"{said} a {charge.interval}"
 
 
 def preview(context: BillingContext, offer: Offer) -> Published:
@@ -191,7 +201,7 @@ def _publish(context: BillingContext, offer: Offer) -> Published:
     with context.database.session() as session:
         if price["id"] != offer.price_id:
             store.save_price(session, offer.plan_id, price["id"], wanted.lookup_key)
-        store.add_price(session, offer.plan_id, price["id"], (wanted.amount, wanted.currency, wanted.interval))
+        store.add_price(session, offer.plan_id, price["id"], _charge(wanted))
     sale_changed = context.stripe.sell_only(wanted, price["id"], found)
     updated: Result = "updated" if changed or price_changed or sale_changed else "unchanged"
     published = replace(offer, product=found["id"], price_id=price["id"])
@@ -236,14 +246,26 @@ def unpushed(session: Session, plan_id: int) -> list[Found]:
     return _unpushed(session, session.get_one(models.Plan, plan_id, populate_existing=True))
 
 
-def price_for_sale(session: Session, name: str) -> str:
-    """Return the price at Stripe of a plan that is for sale at what it costs here; raises NotFound or Conflict."""
+def price_for_sale(session: Session, name: str, currency: str = "") -> str:
+    """Return the price at Stripe of a plan that is for sale at what it costs here, in this currency if one is given.
+
+    Raises NotFound, Conflict or InvalidValue.
+    """
     plan = plans.for_sale(session, name)
     if plan.stripe_price_id is None:
         raise Conflict(reason=f"plan {name} is not published to Stripe", advice=f"dumacle plans push {quoted(name)}")
     for found in _unpushed(session, plan):
         raise Conflict(reason=found.sentence, advice=found.fix)
+    if currency and currency not in (known := amounts(session, plan)):
+        reason = f"plan {name} is sold in {', '.join(code.upper() for code in known)}"
+        raise InvalidValue(name="currency", value=currency.upper(), reason=reason)
     return plan.stripe_price_id
+
+
+def amounts(session: Session, plan: models.Plan) -> dict[str, int]:
+    """Return what a plan costs in each currency, in minor units, its own first."""
+    charge = store.charge(session, plan)
+    return {charge.currency: charge.amount, **dict(charge.others)}
 
 
 def differs(offer: Offer, differences: Sequence[Difference]) -> list[Found]:
@@ -284,7 +306,7 @@ def recognised(session: Session, found: Object) -> int | None:
 
 
 def _unpushed(session: Session, plan: models.Plan) -> list[Found]:
-    sold, here = store.charge_of(session, plan), (plan.price, plan.currency, plan.interval)
+    sold, here = store.charge_of(session, plan), store.charge(session, plan)
     if sold is None or sold == here or plan.archived_at:
         return []
     sentence = f"plan {plan.name} costs {cost(here)}, and Stripe sells it for {cost(sold)}"

@@ -4,6 +4,7 @@ Each acts on a subscription that was just fetched, and shows and applies what St
 during a request to Stripe.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -32,13 +33,12 @@ Step = Literal["none", "now", "later", "end"]
 
 @dataclass(frozen=True, slots=True)
 class WantedPlan:
-    """A plan to change to; amount in minor units per interval; without a price at Stripe it is not sold there."""
+    """A plan to change to, with its minor units per interval in each currency; without a price it is not at Stripe."""
 
     id: int
     name: str
     price_id: str | None
-    amount: int
-    currency: str
+    amounts: Mapping[str, int]
     interval: str
 
 
@@ -54,7 +54,7 @@ def wanted(session: Session, plan: str) -> WantedPlan:
     """Return a plan that may be changed to; raises NotFound, or Conflict if it is archived or was not pushed."""
     found = plans.for_sale(session, plan)
     price = catalog.price_for_sale(session, plan) if found.stripe_price_id else None
-    return WantedPlan(found.id, found.name, price, found.price, found.currency, found.interval)
+    return WantedPlan(found.id, found.name, price, catalog.amounts(session, found), found.interval)
 
 
 # Another plan
@@ -81,17 +81,18 @@ def step(known: Account, chosen: Fetched, plan: WantedPlan, *, now: bool) -> Ste
     if present.plan == plan.name:
         return "none"
     if plan.price_id is None:
-        if plan.amount:
+        if any(plan.amounts.values()):
             advice = f"dumacle plans push {quoted(plan.name)}"
             raise Conflict(reason=f"plan {plan.name} is not published to Stripe", advice=advice)
         return "end"
-    if plan.currency != present.currency:
-        reason = f"{known.email} pays in {present.currency.upper()}, and plan {plan.name} is in {plan.currency.upper()}"
+    if state.currency not in plan.amounts:
+        sold = ", ".join(code.upper() for code in plan.amounts)
+        reason = f"{known.email} pays in {state.currency.upper()}, and plan {plan.name} is sold in {sold}"
         raise Conflict(reason=reason, advice=f"dumacle plans cancel {user}, and subscribe again afterwards")
     if state.schedule:
         reason = f"{state.id} of {known.email} is managed by schedule {state.schedule}, which changes it later"
         raise Conflict(reason=reason, advice=f"undo that: dumacle plans resume {user}")
-    later = not now and state.status != "trialing" and _is_less(plan, present)
+    later = not now and state.status != "trialing" and _is_less(plan, present, state.currency)
     if later and state.cancel_at:
         reason = f"{state.id} of {known.email} ends at {show_instant(state.cancel_at)}"
         raise Conflict(reason=reason, advice=f"undo that: dumacle plans resume {user}")
@@ -102,10 +103,11 @@ def _one_item(subscription: str) -> str:
     return f"remove all but one of the items of {subscription} at Stripe, then repeat the command"
 
 
-def _is_less(plan: WantedPlan, present: PlanItem) -> bool:
+def _is_less(plan: WantedPlan, present: PlanItem, currency: str) -> bool:
     """Whether a plan is a downgrade: paid for a shorter time, or cheaper for the same."""
     lengths = INTERVALS.index(plan.interval), INTERVALS.index(present.interval)
-    return lengths[0] < lengths[1] or (lengths[0] == lengths[1] and plan.amount < present.price)
+    cheaper = present.price is not None and plan.amounts[currency] < present.price
+    return lengths[0] < lengths[1] or (lengths[0] == lengths[1] and cheaper)
 
 
 def preview(context: BillingContext, chosen: Fetched, current: Subscription, plan: WantedPlan, way: Step) -> Changed:

@@ -44,6 +44,7 @@ class SubscriptionState:
     status: str
     customer: str
     metadata: Mapping[str, str]
+    currency: str
     items: list[Item]
     cancel_at_period_end: bool
     cancel_at: datetime | None
@@ -116,6 +117,7 @@ def subscription_state(found: "Object") -> SubscriptionState:
             status=found["status"],
             customer=id_of(found["customer"]),
             metadata=found["metadata"] or {},
+            currency=found["currency"],
             items=items,
             cancel_at_period_end=found["cancel_at_period_end"],
             cancel_at=_cancel_at(found, items),

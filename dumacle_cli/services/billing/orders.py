@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.stripe import Object, Terms
+from dumacle_cli.clients.stripe_billing import TERMS
 from dumacle_cli.errors import Conflict, SaleBusy, UserDisabled
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import users
@@ -134,15 +135,15 @@ def portal(context: BillingContext, user: Account, return_url: str) -> Portal:
 
 
 def order(session: Session, reference: str, plan: str, installation: str, terms: Terms) -> Order:
-    """Return the order of a plan; raises NotFound, UserDisabled, or Conflict if the plan is not for sale."""
+    """Return the order of a plan; raises NotFound, UserDisabled, or Conflict or InvalidValue if it is not for sale."""
     user = buyer(session, reference, installation)
-    return Order(user, plan, catalog.price_for_sale(session, plan), terms)
+    return Order(user, plan, catalog.price_for_sale(session, plan, terms.currency), terms)
 
 
 def completed(wanted: Order, fetched: list[Fetched]) -> Sale | None:
     """Return the sale if Stripe charges the user for this plan already, or None if it charges for nothing.
 
-    Raises Conflict if it charges for another plan, or for something that is no plan.
+    Raises Conflict if it charges for another plan, in another currency, or for something that is no plan.
     """
     found = accounts.the_one(wanted.buyer, fetched)
     if found is None:
@@ -150,6 +151,10 @@ def completed(wanted: Order, fetched: list[Fetched]) -> Sale | None:
     if found.plan != wanted.plan:
         reason = f"Stripe already bills {wanted.buyer.email} for plan {found.plan}"
         raise Conflict(reason=reason, advice=f"dumacle plans change {quoted(wanted.buyer.email)} {quoted(wanted.plan)}")
+    if wanted.terms.currency not in ("", found.state.currency):
+        reason = f"{wanted.buyer.email} pays for plan {found.plan} in {found.state.currency.upper()} already"
+        advice = f"dumacle plans cancel {quoted(wanted.buyer.email)}, and subscribe again afterwards"
+        raise Conflict(reason=reason, advice=advice)
     return _sold(wanted, found.state, found.plans[0].item.period_end)
 
 
@@ -193,7 +198,7 @@ def _reuse(
     kept = None
     for page in context.stripe.open_checkouts(customer):
         metadata = page["metadata"]
-        noted = {name: metadata[name] for name in ("coupon", "trial_days") if name in metadata}
+        noted = {name: metadata[name] for name in TERMS if name in metadata}
         same = metadata.get("price"), noted, page.get("success_url"), page.get("cancel_url")
         if kept is None and same == (wanted.price, wanted.terms.noted(), success_url, cancel_url):
             kept = page

@@ -1,6 +1,7 @@
 """Plans, customers at Stripe, and subscriptions."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -47,8 +48,21 @@ QUESTIONABLE = (
 )
 
 
+def _other_prices() -> CheckConstraint:
+    """Return the CHECK on prices in other currencies: three small letters for each, and minor units of it."""
+    wrong = """@.key like_regex "^[a-z]{3}$") || @.value.type() != "number" || @.value < 0"""
+    return CheckConstraint(
+        "jsonb_typeof(other_prices) = 'object' AND octet_length(other_prices::text) <= 4096 "
+        f"AND NOT jsonb_path_exists(other_prices, '$.keyvalue() ? (!({wrong})')",
+        name="other_prices",
+    )
+
+
 class Plan(Base):
-    """A plan: price (minor units) per interval, and limits (bytes; bytes and seconds per month; null = unlimited)."""
+    """A plan: price (minor units) per interval, and limits (bytes; bytes and seconds per month; null = unlimited).
+
+    `other_prices` has what it costs in other currencies, in minor units of each.
+    """
 
     __tablename__ = "plans"
 
@@ -64,6 +78,7 @@ class Plan(Base):
     transcode_limit: Mapped[int | None]
     allowed_types: Mapped[AllowedTypes]
     max_file_size: Mapped[MaxFileSize]
+    other_prices: Mapped[dict[str, Any]] = mapped_column(server_default="{}", deferred=True)
     stripe_product_id: Mapped[str | None]
     stripe_price_id: Mapped[str | None]
     lookup_key: Mapped[str | None]
@@ -82,6 +97,7 @@ class Plan(Base):
         CheckConstraint("upload_limit >= 0", name="upload_limit"),
         CheckConstraint("transcode_limit >= 0", name="transcode_limit"),
         *file_limits(),
+        _other_prices(),
         UniqueConstraint("name"),
         UniqueConstraint("stripe_price_id"),
         UniqueConstraint("lookup_key"),
@@ -101,11 +117,13 @@ class PlanPrice(Base):
     amount: Mapped[int]
     currency: Mapped[str]
     interval: Mapped[str]
+    other_prices: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     created_at: Mapped[Created]
 
     __table_args__ = (
         times("created_at"),
         texts(price_id=255, currency=3, interval=16),
+        _other_prices(),
         CheckConstraint("amount >= 0", name="amount"),
     )
 
