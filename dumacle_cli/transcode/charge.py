@@ -9,7 +9,7 @@ Parts of a second count as whole ones. Each preset of a file is charged for itse
 
 import math
 
-from dumacle_cli.transcode.presets import Preset
+from dumacle_cli.services.definitions import Preset
 from dumacle_cli.transcode.probe import Media
 
 PICTURES = 20
@@ -18,7 +18,7 @@ SOUND_SHARE = 10
 
 def seconds(media: Media, preset: Preset) -> int:
     """Return the seconds of the owner's quota that a transcode costs."""
-    if preset.name == "poster":
+    if preset.kind == "poster":
         return 1
     if not preset.requires_video:
         return math.ceil(media.sound_seconds / SOUND_SHARE)

@@ -44,6 +44,8 @@ LOOK = 12
 TENTH = Fraction(1, 10)
 # Pictures of an output that one of the source may have become.
 NEAR = 3
+# Bytes of a codec's configuration that say which profile and level it has.
+CONFIGURATION = 16
 # Seconds, far less than a picture lasts.
 ROUNDING = 0.005
 
@@ -358,11 +360,11 @@ def _shape(stream: Any) -> dict[str, Any]:
         return {"type": "audio", "codec": context.name, "channels": context.channels, "rate": context.sample_rate}
     return {
         "type": stream.type,
-        "codec": context.name,
+        "codec": context.codec.canonical_name,
         "size": (context.width, context.height),
         "pix_fmt": context.pix_fmt,
         "sar": str(stream.sample_aspect_ratio or 1),
-        "profile": (context.extradata or b"")[1:4].hex(),
+        "configuration": (context.extradata or b"")[:CONFIGURATION].hex(),
     }
 
 

@@ -103,6 +103,9 @@ ROWS = {
         UPDATE app.units SET setbacks = 1;
         INSERT INTO app.pauses (pod_id, until, error) SELECT id, now(), 'it does not answer' FROM app.pods;
         SELECT app.note_worker('here:1', 1, 'transcode', NULL)""",
+    "0034": """
+        UPDATE app.presets SET ended_at = now() WHERE name = 'poster';
+        UPDATE app.transcodes SET preset_hash = (SELECT hash FROM app.presets WHERE name = transcodes.preset)""",
 }
 
 
