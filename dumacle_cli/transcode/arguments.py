@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from dumacle_cli.errors import BadMedia
@@ -17,6 +18,10 @@ from dumacle_cli.transcode.reference import TILES
 
 KEY_FRAME_SECONDS = 2
 KEY_FRAMES_PER_SEGMENT = 3
+# Seconds between the key frames of a video that is copied: what x264 makes of films by default.
+LONGEST_GROUP = 10.5
+# So many pictures the last one may stay.
+HELD = 2
 
 FLAGS = (
     # At this level FFmpeg counts what it could not decode, which `damage.py` reads.
@@ -53,7 +58,18 @@ def rungs(media: Media, preset: Preset) -> list[Rung]:
         case Poster():
             return [_poster_size(media, preset)]
     source = source_size(media, preset)
-    return [largest(source)] if preset.kind == "mp4" else ladder(source)
+    *smaller, top = [largest(source)] if preset.kind == "mp4" else ladder(source)
+    if _can_be_copied(media, preset, top):
+        top = replace(top, bitrate=media.bitrate, buffer=0, copied=True)
+    return [*smaller, top]
+
+
+def _can_be_copied(media: Media, preset: Film, top: Rung) -> bool:
+    """Whether the source's own video is what the largest rung shall be: then nothing of it is lost."""
+    fits = (top.width, top.height) == (media.width, media.height) and media.bitrate <= top.bitrate
+    gaps = (later - key for key, later in pairwise((*media.keys, media.frames)))
+    seekable = bool(media.keys) and media.keys[0] == 0 and max(gaps) <= LONGEST_GROUP * media.fps
+    return preset.video.codec == "h264" and fits and seekable and media.hold * media.fps < HELD
 
 
 def source_size(media: Media, preset: Film) -> Source:
@@ -67,7 +83,7 @@ def paced(media: Media, preset: Preset) -> Media:
     if not isinstance(preset, Film) or not media.video or media.fps <= preset.video.max_fps:
         return media
     fps = steady(media.fps / 2)
-    return replace(media, fps=fps, frames=max(1, round(Fraction(media.duration) * fps)))
+    return replace(media, fps=fps, frames=max(1, round(Fraction(media.duration) * fps)), keys=())
 
 
 def folders(media: Media, preset: Preset) -> list[str]:
@@ -89,7 +105,7 @@ def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Li
         case Sound():
             outputs = [_one_file(preset, [inputs[media.sound]], _sound(media, preset.audio, gain))]
         case Film(kind="mp4"):
-            outputs = _mp4(inputs, media, preset, sizes[0], gain)
+            outputs = _mp4(inputs, media, preset, sizes, gain)
         case Film():
             outputs = _hls(inputs, media, preset, sizes, gain)
     return graphs.command(ffmpeg, FLAGS, outputs)
@@ -101,20 +117,39 @@ def gop(fps: Fraction) -> int:
 
 
 def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
-    video = _scaled(_constant_rate(inputs[media.picture], media), media, sizes[-1])
+    made = [rung for rung in sizes if not rung.copied]
     outputs = []
-    for rung, copy in zip(sizes, graphs.split(video, len(sizes)), strict=True):
-        scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
-        outputs.append(_segments(rung.name, scaled, media, _video(media, preset.video, rung)))
+    if made:
+        video = _scaled(_constant_rate(inputs[media.picture], media), media, made[-1])
+        for rung, copy in zip(made, graphs.split(video, len(made)), strict=True):
+            scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
+            options = _video(media, preset.video, rung, sizes)
+            outputs.append(_segments(rung.name, scaled, media, options))
+    if sizes[-1].copied:
+        outputs.append(_segments(sizes[-1].name, inputs[media.picture], media, _copied(media)))
     if media.audio:
         outputs.append(_segments(SOUND, inputs[media.sound], media, _whole_sound(media, preset.audio, gain)))
-    return outputs
+    return outputs if made else [*outputs, _decoded(inputs, media)]
 
 
-def _mp4(inputs: Stream, media: Media, preset: Film, rung: Rung, gain: str) -> list[OutputFile]:
+def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
+    [rung] = sizes
+    audio, sound = ([inputs[media.sound]], _whole_sound(media, preset.audio, gain)) if media.audio else ([], {})
+    if rung.copied:
+        video, options = inputs[media.picture], _copied(media)
+        return [_one_file(preset, [video, *audio], {**options, **sound}), _decoded(inputs, media)]
     video = _scaled(_constant_rate(inputs[media.picture], media), media, rung)
-    audio, options = ([inputs[media.sound]], _whole_sound(media, preset.audio, gain)) if media.audio else ([], {})
-    return [_one_file(preset, [video, *audio], {**_video(media, preset.video, rung), **options})]
+    return [_one_file(preset, [video, *audio], {**_video(media, preset.video, rung, sizes), **sound})]
+
+
+def _copied(media: Media) -> Options:
+    """Return the options that copy a video, its times rounded as those of encoded pictures are."""
+    return {"c:v": "copy", "bsf:v": f"setts=pts=PTS:dts=DTS:time_base={1 / media.fps}"}
+
+
+def _decoded(inputs: Stream, media: Media) -> OutputFile:
+    """Return an output to nowhere: FFmpeg tells of damage only in what it decodes."""
+    return graphs.write("nothing", [inputs[media.picture]], {"f": "null"})
 
 
 def _poster(inputs: Stream, media: Media, preset: Poster, size: Rung) -> list[OutputFile]:
@@ -164,13 +199,18 @@ def stereo(media: Media) -> str:
     return f"{RESAMPLE},{BOTH_SIDES}" if media.channels == 1 else RESAMPLE
 
 
-def _video(media: Media, video: Video, rung: Rung) -> Options:
-    return {"frames:v": media.frames, "fps_mode": "passthrough", **codecs.options(video, rung, gop(media.fps))}
+def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options:
+    options = {"frames:v": media.frames, "fps_mode": "passthrough", **codecs.options(video, rung, gop(media.fps))}
+    if not sizes[-1].copied:
+        return options
+    # Players change to the copied size where both have key frames.
+    keys: Options = {"force_key_frames": "source", "forced-idr": 1, "g": round(2 * LONGEST_GROUP * media.fps)}
+    return {**options, **keys, "keyint_min": 1}
 
 
 def _constant_rate(video: Stream, media: Media) -> Stream:
     steady = _whole_frames(video, media).filter("fps", fps=media.fps, start_time=0)
-    if media.hold * media.fps < 2:
+    if media.hold * media.fps < HELD:
         return steady
     return steady.filter("tpad", stop_mode="clone", stop_duration=_seconds(Fraction(media.hold)))
 

@@ -2,15 +2,16 @@
 
 import os
 import select
+import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
-from dumacle_cli.errors import BadMedia, OutputBroken, ToolFailed
+from dumacle_cli.errors import BadMedia, OutputBroken, OutputDiffers, ToolFailed
 from dumacle_cli.services.definitions import Preset
 from dumacle_cli.transcode import arguments, child, damage, loudness, playlists
 from dumacle_cli.transcode.child import Stopped
@@ -63,6 +64,27 @@ def encode(
     `progress` is called in this thread with increasing values, 0 to 99. Raises BadMedia, OutputBroken, OutputDiffers,
     ToolFailed, and Stopped soon after `stop` is set; no process is left in any case.
     """
+    try:
+        return _encode(ffmpeg, source, media, preset, out, limits, progress, stop)
+    except (OutputBroken, OutputDiffers, ToolFailed):
+        if not media.keys:
+            raise
+    # What cannot be copied is encoded, whatever there is about it.
+    for found in list(out.iterdir()):
+        shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
+    return _encode(ffmpeg, source, replace(media, keys=()), preset, out, limits, progress, stop)
+
+
+def _encode(
+    ffmpeg: Path,
+    source: Path,
+    media: Media,
+    preset: Preset,
+    out: Path,
+    limits: Limits,
+    progress: Callable[[int], None],
+    stop: threading.Event,
+) -> Encoded:
     watch = Watch(media, preset.requires_video, limits, progress)
     watch.tell(0)
     louder = loudness.gain(ffmpeg, source, media, preset, limits, stop)
@@ -73,6 +95,8 @@ def encode(
     watch.tell(ENCODED)
     files = _files(out)
     proof = verify(out, media, preset, limits, stop)
+    if damaged and proof.pictures and proof.pictures[-1].rung.copied:
+        raise OutputBroken(reason="the video that was copied is damaged")
     reference = Reference(ffmpeg, source_of(source, media), limits, stop)
     sizes = [picture.rung for picture in proof.pictures]
     compare(reference, out, media, preset, sizes, louder.decibels, limits, stop)

@@ -34,12 +34,13 @@ CONTAINER = 1.05
 
 @dataclass(frozen=True, slots=True)
 class PlannedRung:
-    """One picture size, with at most `bitrate` bit/s on average."""
+    """One picture size, with at most `bitrate` bit/s on average; `copied` if it is the source's own video."""
 
     name: str
     width: int
     height: int
     bitrate: int
+    copied: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def plan(deps: PlanDeps, content: "Content", preset: Preset) -> Plan:
         seconds=charge.seconds(media, preset),
         size=_bytes(media, preset, sizes),
         cpu_seconds=round(_cpu_seconds(media, preset, sizes)),
-        rungs=[PlannedRung(rung.name, rung.width, rung.height, rung.bitrate) for rung in sizes],
+        rungs=[PlannedRung(rung.name, rung.width, rung.height, rung.bitrate, rung.copied) for rung in sizes],
         dropped=[Dropped(*each) for each in dropped(source_size(media, preset))]
         if isinstance(preset, Film) and preset.kind == "hls"
         else [],
@@ -125,5 +126,5 @@ def _cpu_seconds(media: Media, preset: Preset, sizes: list[Rung]) -> float:
     sound = SOUND_SECONDS * media.sound_seconds
     if not isinstance(preset, Film):
         return sound
-    pixels = media.width * media.height + sum(rung.width * rung.height for rung in sizes)
+    pixels = media.width * media.height + sum(rung.width * rung.height for rung in sizes if not rung.copied)
     return sound + CODECS[preset.video.codec].effort * MEGAPIXEL_SECONDS * pixels * media.frames / 1e6

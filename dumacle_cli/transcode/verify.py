@@ -63,14 +63,15 @@ def _proof(streams: list[dict[str, Any]], media: Media, preset: Preset, sizes: l
     sounds = [stream for stream in streams if stream["type"] == "audio"]
     heard = bool(media.audio) and preset.kind != "poster"
     _equal("streams", (len(pictures), len(sounds)), (len(sizes), int(heard)))
-    proven = [_picture(stream, rung, media, preset) for stream, rung in zip(pictures, sizes, strict=True)]
+    keys = media.keys if sizes and sizes[-1].copied else ()
+    proven = [_picture(stream, rung, media, preset, keys) for stream, rung in zip(pictures, sizes, strict=True)]
     _aligned(pictures)
     if not heard:
         return Proof(proven, 0.0, 0)
     return Proof(proven, *_sound(sounds[0], media.sound_seconds if preset.kind == "audio" else media.duration))
 
 
-def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset) -> Picture:
+def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset, keys: tuple[int, ...]) -> Picture:
     seconds = float(Fraction(stream["seconds"]))
     _equal(f"size of {rung.name}", tuple(stream["size"]), (rung.width, rung.height))
     if not isinstance(preset, Film):
@@ -85,7 +86,11 @@ def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset) -
         raise _Wrong(f"{rung.name} has {frames} frames, and {media.frames} were expected")
     step = 1 / media.fps
     _equal(f"duration of {rung.name}", round(Fraction(stream["seconds"]) / step), frames)
-    _equal(f"key frames of {rung.name}", [round(Fraction(at) / step) for at in stream["keys"]], _grid(frames, media))
+    _equal(
+        f"key frames of {rung.name}",
+        [round(Fraction(at) / step) for at in stream["keys"]],
+        list(keys) or _grid(frames, media),
+    )
     codec = called(preset.video.codec, bytes.fromhex(stream["configuration"]))
     return Picture(rung, frames, seconds, round(8 * stream["bytes"] / seconds), codec)
 

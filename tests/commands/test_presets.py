@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.local import ffmpeg
 from dumacle_cli.services import definitions
 from dumacle_cli.store.database import Database
 from tests.conftest import Run
@@ -124,9 +125,9 @@ def test_a_worker_leaves_what_it_cannot_encode_to_others(
     run("transcode", "presets", "create", write("mp4", name="modern", video={"codec": "hevc"}))
     submit(films(2), preset="modern")
     submit(films(2), preset="poster")
-    monkeypatch.setitem(__import__("dumacle_cli.local.ffmpeg", fromlist=["x"]).ENCODERS, "hevc", "no_such_encoder")
-    run("worker", "--once")
+    with monkeypatch.context() as lacking:
+        lacking.setitem(ffmpeg.ENCODERS, "hevc", "no_such_encoder")
+        run("worker", "--once")
     assert statuses(database) == ["queued", "done"]
-    monkeypatch.undo()
     run("worker", "--once")
     assert statuses(database) == ["done", "done"]

@@ -57,7 +57,7 @@ def test_fast_pictures_are_kept_or_halved(make: Make, fast: str, most: int, rate
         assert sum(1 for _ in container.decode(stream)) == round(2 * rate)
 
 
-PEAKS = "aevalsrc=(0.02+0.5*lt(mod(t\\,2)\\,0.01))*sin(440*2*PI*t)|0.02*sin(440*2*PI*t):d=4"
+PEAKS = r"aevalsrc=(0.05+0.4*lt(mod(t\,2)\,0.005))*sin(440*2*PI*t)|0.05*sin(440*2*PI*t):d=4"
 
 
 @pytest.mark.parametrize("sound", ["sine=duration=4", PEAKS])
