@@ -27,9 +27,9 @@ function __dumacle_children
         case ' files runs'
             printf '%s\t%s\n' 'list' 'List uploads in the order in which they began.' 'show' 'Show an upload with its totals, progress and processes.' 'report' 'List the files that an upload began and did not finish; --results also lists what was refused or...' 'resume' 'Repeat an upload with the sources and options that it had; what is uploaded is not sent again.' 'cancel' 'Cancel uploads: their processes end within seconds and their parts are given up; uploaded files...'
         case ' transcode'
-            printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'plan' 'Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota...' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select...' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'workers' 'List the workers of the last day, and what they work on.' 'presets' 'Show transcode presets.'
+            printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'plan' 'Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota...' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select...' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'workers' 'List the workers of the last day, and what they work on.' 'presets' 'Manage transcode presets.'
         case ' transcode presets'
-            printf '%s\t%s\n' 'list' 'List presets.' 'show' 'Show a preset.'
+            printf '%s\t%s\n' 'list' 'List presets by name.' 'show' 'Show a preset with its definition, which is an example of what `create` takes.' 'create' 'Create a preset from a definition in JSON.' 'update' 'Replace the definition of the preset that it names; transcodes that were submitted keep the one...' 'archive' 'End a preset: what was submitted is still made, and nothing more can be submitted.'
         case ' webhooks'
             printf '%s\t%s\n' 'serve' 'Receive webhooks from Stripe until SIGTERM and store them; `dumacle worker` applies them.' 'events' 'Inspect and retry received events.' 'endpoint' 'Create, check and replace the webhook endpoint at Stripe.'
         case ' webhooks events'
@@ -226,6 +226,12 @@ function __dumacle_options
         case ' transcode retry'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' transcode reap'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' transcode presets create'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' transcode presets update'
+            printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' transcode presets archive'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' webhooks events list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--object' 'Filter by object, such as sub_1.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
@@ -550,7 +556,7 @@ function __dumacle_values
         case ' files upload --bandwidth'
             true
         case ' files upload --transcode'
-            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+            true
         case ' files upload --include'
             true
         case ' files upload --exclude'
@@ -614,7 +620,7 @@ function __dumacle_values
         case ' files confirm --sha256'
             true
         case ' files confirm --transcode'
-            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+            true
         case ' files confirm --op-id'
             true
         case ' files abort --owner'
@@ -768,9 +774,9 @@ function __dumacle_values
         case ' files runs cancel --op-id'
             true
         case ' transcode submit --preset'
-            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+            true
         case ' transcode submit --missing'
-            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+            true
         case ' transcode submit --damage'
             printf '%s\t%s\n' 'refuse' '' 'repair' ''
         case ' transcode submit --owner'
@@ -786,7 +792,7 @@ function __dumacle_values
         case ' transcode submit --max'
             true
         case ' transcode plan --preset'
-            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+            true
         case ' transcode plan --owner'
             true
         case ' transcode plan --pod'
@@ -796,7 +802,7 @@ function __dumacle_values
         case ' transcode list --status'
             printf '%s\t%s\n' 'queued' '' 'running' '' 'publishing' '' 'done' '' 'failed' '' 'cancelled' '' 'quarantined' ''
         case ' transcode list --preset'
-            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+            true
         case ' transcode list --owner'
             true
         case ' transcode list --pod'
@@ -810,7 +816,7 @@ function __dumacle_values
         case ' transcode cancel --status'
             printf '%s\t%s\n' 'queued' '' 'running' '' 'publishing' '' 'done' '' 'failed' '' 'cancelled' '' 'quarantined' ''
         case ' transcode cancel --preset'
-            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+            true
         case ' transcode cancel --owner'
             true
         case ' transcode cancel --pod'
@@ -822,7 +828,7 @@ function __dumacle_values
         case ' transcode retry --status'
             printf '%s\t%s\n' 'queued' '' 'running' '' 'publishing' '' 'done' '' 'failed' '' 'cancelled' '' 'quarantined' ''
         case ' transcode retry --preset'
-            printf '%s\t%s\n' 'hls' '' 'mp4' '' 'audio' '' 'poster' ''
+            true
         case ' transcode retry --owner'
             true
         case ' transcode retry --pod'
@@ -832,6 +838,12 @@ function __dumacle_values
         case ' transcode retry --max'
             true
         case ' transcode reap --op-id'
+            true
+        case ' transcode presets create --op-id'
+            true
+        case ' transcode presets update --op-id'
+            true
+        case ' transcode presets archive --op-id'
             true
         case ' webhooks events list --status'
             printf '%s\t%s\n' 'received' '' 'applied' '' 'ignored' '' 'foreign' '' 'parked' '' 'dead' ''
@@ -1013,6 +1025,10 @@ function __dumacle_arguments
         case ' transcode submit'
             printf '%s\t%s\n' '@files' ''
         case ' transcode plan'
+            printf '%s\t%s\n' '@files' ''
+        case ' transcode presets create'
+            printf '%s\t%s\n' '@files' ''
+        case ' transcode presets update'
             printf '%s\t%s\n' '@files' ''
         case ' completion show'
             printf '%s\t%s\n' 'bash' '' 'zsh' '' 'fish' '' 'powershell' ''

@@ -911,6 +911,14 @@ class BadMedia(DumacleError):
     fix = "check whether the whole file plays, correct it, and upload it again"
 
 
+class BadPreset(DumacleError):
+    """The definition of a preset is not valid."""
+
+    exit = Exit.USAGE
+    sentence = "this is no definition of a preset: {reason}"
+    fix = "correct these fields and repeat the command; `dumacle transcode presets show hls -o json` has an example"
+
+
 class OutputBroken(DumacleError):
     """The output of FFmpeg is not what was requested; it was not published."""
 

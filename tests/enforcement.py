@@ -59,7 +59,7 @@ OWN = {
         "ARRAY[t.user_id]",
     ),
 }
-EVERYBODYS = {"plans", "plan_prices", "plan_limits", "installation", "schema_version"}
+EVERYBODYS = {"plans", "plan_prices", "plan_limits", "presets", "installation", "schema_version"}
 NOT_FOR_ENDUSERS = {
     *("provider_defaults", "billing_accounts", "stripe_events", "stripe_payloads", "stripe_objects"),
     *("webhook_secrets", "credentials", "audit", "parts", "workers"),
@@ -76,7 +76,7 @@ WRITERS = {
     **dict.fromkeys(("installation", "provider_defaults", "credentials", "plans", "quota_counters"), "superadmin"),
     "billing_accounts": "superadmin",
     "plan_prices": "cron superadmin worker",
-    **dict.fromkeys(("users", "pods", "quota_limits", "quota_grants"), "admin superadmin"),
+    **dict.fromkeys(("users", "pods", "presets", "quota_limits", "quota_grants"), "admin superadmin"),
     "probes": "admin cron superadmin",
     "versions": "admin cron ingest superadmin",
     "units": "admin ingest superadmin",

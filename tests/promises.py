@@ -22,7 +22,7 @@ MUTATIONS = [path for path in DOCUMENTS if PROMISES[path].changes]
 REHEARSED = [path for path in MUTATIONS if "--dry-run" not in PROMISES[path].example]
 OPERATIONS = [path for path in MUTATIONS if PROMISES[path].effect is Effect.CHANGES]
 CONFIRMING = [path for path in MUTATIONS if PROMISES[path].confirms]
-NEED_NOTHING = ("demo", "local", "config", "schema", "completion", "key create", "transcode presets")
+NEED_NOTHING = ("demo", "local", "config", "schema", "completion", "key create")
 CONFIGURED = [path for path in PROMISES if not path.startswith(NEED_NOTHING)]
 _GO_ON = (
     "doctor",  # that the database is down is one finding of many, so it goes on and exits 1

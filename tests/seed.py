@@ -43,6 +43,7 @@ from tests.factories import (
     make_transcode,
     make_user,
 )
+from tests.presets import document
 
 if TYPE_CHECKING:
     from tests.stripe_double.double import StripeDouble
@@ -179,6 +180,8 @@ def folder(place: Path, embedded: Servers) -> Path:
     (place / "new-password").write_text("a-new-password")
     (place / "new-password").chmod(0o600)
     (place / "users.csv").write_text("email,name,plan\nida@example.com,Ida,free\njon@example.com,Jon,starter\n")
+    (place / "hevc.json").write_text(json.dumps(document("hls", name="hevc", video={"codec": "hevc"})))
+    (place / "hls.json").write_text(json.dumps(document("hls", video={"max_fps": 30})))
     password = place / "owner-password"
     password.write_text(embedded.owner_password)
     password.chmod(0o600)

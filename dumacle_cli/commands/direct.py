@@ -13,7 +13,6 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.output.result import Result
 from dumacle_cli.services import direct, direct_ends, direct_links, files
-from dumacle_cli.transcode import presets
 from dumacle_cli.units import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -145,9 +144,9 @@ def confirm(
     pod: InPod = "",
     sha256: Sha256 = "",
     transcode: Annotated[
-        presets.Name | None,
+        str,
         typer.Option("--transcode", metavar="PRESET", help="Transcode a video (and audio, for the preset audio)."),
-    ] = None,
+    ] = "",
 ) -> Result[direct_ends.Confirmed]:
     """Verify what a client sent, by reading it back, and make it the content of the file."""
     wanted = direct.checked_hash(sha256, "--sha256", 32)
@@ -159,18 +158,19 @@ def confirm(
             _request(context),
             file_id,
             wanted,
-            _transcode(transcode),
+            _transcode(context, transcode),
             dry_run=context.options.dry_run,
         )
     )
 
 
-def _transcode(preset: str | None) -> TranscodeRequest | None:
-    from dumacle_cli.services.transcode_request import TranscodeRequest
+def _transcode(context: Context, preset: str) -> TranscodeRequest | None:
+    from dumacle_cli.services import transcodes
 
-    if preset is None:
+    if not preset:
         return None
-    return TranscodeRequest(preset, ("video/",) if presets.get(preset).requires_video else ("video/", "audio/"))
+    with context.session() as session:
+        return transcodes.request(session, preset)
 
 
 @app.acts_outside("abort", takes_op_id=True, example="dumacle files abort clips/dance.mp4 --owner ada@example.com")

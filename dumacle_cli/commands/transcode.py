@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dumacle_cli.commands import presets
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.file_options import patience
 from dumacle_cli.commands.paging import listing, streamed
@@ -18,18 +19,16 @@ from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import OutputFormat, Result, Rows
 from dumacle_cli.services import downloads, transcodes, transcodes_in_bulk, workers
 from dumacle_cli.services import files as file_service
-from dumacle_cli.services.transcode_request import TranscodeRequest
+from dumacle_cli.services import presets as preset_service
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.transcode import plan as planning
-from dumacle_cli.transcode import presets as table
 from dumacle_cli.transcode.limits import Limits
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 app = CommandGroup("transcode")
-presets = CommandGroup("transcode presets", "Show transcode presets.")
-app.add(presets)
+app.add(presets.app)
 
 WATCH_SECONDS = 1
 COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "created_at")
@@ -37,7 +36,7 @@ COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "create
 Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of transcodes.")]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of transcodes; or give filters.")]
-OfPreset = Annotated[table.Name | None, typer.Option("--preset", help="Filter by preset.")]
+OfPreset = Annotated[str | None, typer.Option("--preset", metavar="PRESET", help="Filter by preset.")]
 
 
 @app.changes(
@@ -51,10 +50,14 @@ def submit(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")
     ] = None,
-    preset: Annotated[table.Name | None, typer.Option("--preset", help="The preset to use.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", metavar="PRESET", help="The preset to use.")] = None,
     missing: Annotated[
-        table.Name | None,
-        typer.Option("--missing", help="Instead of FILE: all files of the filters never transcoded with this preset."),
+        str | None,
+        typer.Option(
+            "--missing",
+            metavar="PRESET",
+            help="Instead of FILE: all files of the filters never transcoded with this preset.",
+        ),
     ] = None,
     damage: Annotated[
         transcodes.Damage,
@@ -77,11 +80,10 @@ def submit(
         )
     if files or preset or not missing:
         raise UsageError("name FILE and --preset, or --missing with filters", "dumacle transcode submit")
-    kinds = ("video/",) if table.get(missing).requires_video else ("video/", "audio/")
-    request = TranscodeRequest(missing, kinds)
 
     def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
-        chosen, most = file_service.choose(session, "", owner=owner, pod=pod, prefix=prefix), context.options.maximum
+        request, most = transcodes.request(session, missing), context.options.maximum
+        chosen = file_service.choose(session, "", owner=owner, pod=pod, prefix=prefix)
         return transcodes_in_bulk.submit_missing(session, chosen, request, damage, priority=priority, maximum=most)
 
     return context.change(work)
@@ -96,7 +98,7 @@ def submit(
 )
 def plan(
     context: Context,
-    preset: Annotated[table.Name, typer.Option("--preset", help="The preset to plan with.")],
+    preset: Annotated[str, typer.Option("--preset", metavar="PRESET", help="The preset to plan with.")],
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILE", help="Ids of files, or their paths with --owner.")
     ] = None,
@@ -116,9 +118,10 @@ def plan(
     deps = planning.PlanDeps(context.stores.read, patience(context), found, chosen.scratch_dir, limits)
     with context.session() as session:
         wanted = transcodes.to_plan(session, files or [], owner=owner, pod=pod, prefix=prefix)
+        definition = preset_service.get(session, preset)
     contents = downloads.contents(context.database, wanted)
     result: Rows[planning.Plan] = Result(())
-    return streamed(context, (planning.plan(deps, content, table.get(preset)) for content in contents), result)
+    return streamed(context, (planning.plan(deps, content, definition) for content in contents), result)
 
 
 @app.lists(
@@ -265,18 +268,3 @@ def list_workers(context: Context) -> Rows[workers.Worker]:
     """List the workers of the last day, and what they work on."""
     with context.session() as session:
         return Result(workers.list_(session))
-
-
-@presets.reads("list", example="dumacle transcode presets list", offline=True, role="enduser")
-def list_presets(context: Context) -> Rows[table.Preset]:  # noqa: ARG001
-    """List presets."""
-    return Result(list(table.PRESETS.values()))
-
-
-@presets.reads("show", example="dumacle transcode presets show hls", offline=True, role="enduser")
-def show_preset(
-    context: Context,  # noqa: ARG001
-    preset: Annotated[str, typer.Argument(metavar="PRESET", help="The preset's name.")],
-) -> Result[table.Preset]:
-    """Show a preset."""
-    return Result(table.get(preset))

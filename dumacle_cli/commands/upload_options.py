@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from dumacle_cli.transcode import presets
-
 SELECTING = "What is taken"
 PLACING = "Paths in the pod"
 LISTING = "Lists and standard input"
@@ -42,7 +40,7 @@ Bandwidth = Annotated[
     str, typer.Option("--bandwidth", metavar="SIZE", help="Most bytes to send in a second, such as 50MiB.")
 ]
 Transcode = Annotated[
-    presets.Name | None,
+    str,
     typer.Option("--transcode", metavar="PRESET", help="Transcode uploaded videos (and audio, for audio)."),
 ]
 Progress = Annotated[bool, typer.Option("--progress", help="Write a line a second without a terminal, too.")]

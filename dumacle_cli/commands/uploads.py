@@ -21,14 +21,13 @@ from dumacle_cli.escapes import visible
 from dumacle_cli.ingest.items import NoProgress, Summary, Tally
 from dumacle_cli.ingest.scan import LONGEST
 from dumacle_cli.output.result import Result
-from dumacle_cli.services.transcode_request import TranscodeRequest
-from dumacle_cli.transcode import presets
 from dumacle_cli.units import parse_age, parse_size
 
 if TYPE_CHECKING:
     from dumacle_cli.ingest.items import Progress
     from dumacle_cli.ingest.runs import OnChange
     from dumacle_cli.ingest.selection import Rules
+    from dumacle_cli.services.transcode_request import TranscodeRequest
 
 app = CommandGroup("files")
 
@@ -55,7 +54,7 @@ def upload(
     join: given.Join = False,
     concurrency: given.Concurrency = None,
     bandwidth: given.Bandwidth = "",
-    transcode: given.Transcode = None,
+    transcode: given.Transcode = "",
     progress: given.Progress = False,
     include: given.Include = None,
     exclude: given.Exclude = None,
@@ -218,7 +217,7 @@ def run_upload(
     delete_source: bool = False,
     concurrency: int | None = None,
     bandwidth: str = "",
-    transcode: presets.Name | None = None,
+    transcode: str = "",
     join: bool = False,
     parameters: Mapping[str, Any] = MappingProxyType({}),
     report: bool = False,
@@ -247,7 +246,7 @@ def run_upload(
         on_change=on_change,
         dedupe=dedupe,
         delete_source=delete_source,
-        transcode=_transcode_request(transcode) if transcode else None,
+        transcode=_transcode_request(context, transcode) if transcode else None,
         join=join,
         parameters=parameters,
     )
@@ -259,9 +258,11 @@ def run_upload(
         return uploading.upload(context.database, context.stores.open, request, progress, results)
 
 
-def _transcode_request(preset: str) -> TranscodeRequest:
-    kinds = ("video/",) if presets.get(preset).requires_video else ("video/", "audio/")
-    return TranscodeRequest(preset, kinds)
+def _transcode_request(context: Context, preset: str) -> TranscodeRequest:
+    from dumacle_cli.services import transcodes
+
+    with context.session() as session:
+        return transcodes.request(session, preset)
 
 
 def _prefix(typed: str) -> str:

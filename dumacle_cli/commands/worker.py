@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -64,14 +64,15 @@ def worker(
     slots = slots or context.settings.worker_slots
     give_back = threading.Event()
     told = Failures()
-    with _database(context, slots) as database, _tasks(context, database, queues, give_back, told) as (tasks, problem):
+    with _database(context, slots) as database, _tasks(context, database, queues, give_back, told) as made:
+        tasks, codecs, problem = made
         from dumacle_cli.worker import Worker
 
         present = partial(_note, slots=slots, queues=", ".join(queue.QUEUES[task] for task in tasks), problem=problem)
         serving = Worker(
             database,
             tasks,
-            partial(_sweep, database, tasks, present),
+            partial(_sweep, database, tasks, codecs, present),
             _logger(context),
             slots=slots,
             drain_seconds=drain_timeout,
@@ -144,7 +145,9 @@ def _forget(database: Database) -> None:
         workers.forget(session, _name())
 
 
-def _sweep(database: Database, tasks: Mapping[str, Task], present: Callable[[Session], None]) -> int:
+def _sweep(
+    database: Database, tasks: Mapping[str, Task], codecs: Sequence[str], present: Callable[[Session], None]
+) -> int:
     """Release the work of dead workers and queue jobs for all waiting work; returns how many jobs were missing."""
     from dumacle_cli.store import copies, stripe, work_units
 
@@ -154,7 +157,7 @@ def _sweep(database: Database, tasks: Mapping[str, Task], present: Callable[[Ses
         queue.forget_dead(session)
         if queue.TRANSCODE in tasks:
             work_units.reap(session)
-            woken += queue.wake_waiting_units(session)
+            woken += queue.wake_waiting_units(session, codecs)
         if queue.COPY in tasks:
             woken += queue.wake_copies(session, copies.due_pods(session))
         if queue.STRIPE in tasks:
@@ -168,8 +171,8 @@ def _sweep(database: Database, tasks: Mapping[str, Task], present: Callable[[Ses
 @contextmanager
 def _tasks(
     context: Context, database: Database, names: str, give_back: threading.Event, told: Failures
-) -> Iterator[tuple[dict[str, Task], str | None]]:
-    """Make the tasks of these queues, and say why there are none of transcodes, if FFmpeg cannot encode.
+) -> Iterator[tuple[dict[str, Task], Sequence[str], str | None]]:
+    """Make the tasks of these queues, and say which codecs FFmpeg encodes, or why there are no transcodes.
 
     Raises InvalidValue or NotConfigured, and MissingExtra or ToolFailed if transcodes were asked for by name.
     """
@@ -180,18 +183,18 @@ def _tasks(
     if queue.COPY in wanted:
         tasks[queue.COPY] = partial(_copy, context, database, give_back, told)
     if queue.TRANSCODE not in wanted:
-        yield tasks, None
+        yield tasks, (), None
         return
     try:
-        ffmpeg = _encoder(context)
+        ffmpeg, codecs = _encoder(context)
     except (MissingExtra, ToolFailed) as error:
         if names:
             raise
         context.console.warn(f"this worker transcodes nothing: {error}", fix=error.remedy)
-        yield tasks, str(error)
+        yield tasks, (), str(error)
         return
-    with _worker_deps(context, database, ffmpeg, give_back) as deps:
-        yield tasks | {queue.TRANSCODE: partial(_transcode, deps, _logger(context), told)}, None
+    with _worker_deps(context, database, ffmpeg, codecs, give_back) as deps:
+        yield tasks | {queue.TRANSCODE: partial(_transcode, deps, _logger(context), told)}, codecs, None
 
 
 def _wanted(context: Context, names: str) -> set[str]:
@@ -232,18 +235,17 @@ def _stripe(context: Context, database: Database) -> Task:
     return refresh
 
 
-def _encoder(context: Context) -> Path:
-    """Return an FFmpeg that encodes; raises MissingExtra, ToolFailed."""
+def _encoder(context: Context) -> tuple[Path, Sequence[str]]:
+    """Return an FFmpeg that encodes, and the codecs it has; raises MissingExtra, ToolFailed."""
     from dumacle_cli.local import ffmpeg
 
     found = ffmpeg.find(str(context.settings.ffmpeg or ""))
-    ffmpeg.check_encoders(found.path)
-    return found.path
+    return found.path, ffmpeg.check_encoders(found.path)
 
 
 @contextmanager
 def _worker_deps(
-    context: Context, database: Database, ffmpeg: Path, give_back: threading.Event
+    context: Context, database: Database, ffmpeg: Path, codecs: Sequence[str], give_back: threading.Event
 ) -> Iterator[WorkerDeps]:
     from dumacle_cli.transcode.job import WorkerDeps
     from dumacle_cli.transcode.limits import Limits
@@ -255,6 +257,7 @@ def _worker_deps(
             database=database,
             stores=context.stores.open,
             ffmpeg=ffmpeg,
+            codecs=codecs,
             scratch=folder,
             limits=Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels),
             lease_seconds=chosen.lease_seconds,

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from dumacle_cli.errors import MissingExtra, ToolFailed
 
 VERSION_SECONDS = 30
+ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
+"""FFmpeg's encoder of each codec."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,21 @@ def find(configured: str = "") -> Ffmpeg:
     return Ffmpeg(path, _version(path))
 
 
-def check_encoders(path: Path) -> None:
-    """Encode a picture and a tone as presets do; raises ToolFailed if this FFmpeg cannot."""
+def check_encoders(path: Path) -> list[str]:
+    """Encode a picture and a tone as presets do, and return the codecs that work; raises ToolFailed without H.264."""
+    _encode(path, ENCODERS["h264"])
+    found = ["h264"]
+    for codec in ("hevc", "av1"):
+        with suppress(ToolFailed):
+            _encode(path, ENCODERS[codec])
+            found.append(codec)
+    return found
+
+
+def _encode(path: Path, encoder: str) -> None:
     picture, tone = "testsrc2=size=64x64:rate=25:duration=0.2", "sine=duration=0.2"
     sources = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", tone]
-    wanted = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "mp4", "-movflags", "frag_keyframe"]
+    wanted = ["-c:v", encoder, "-pix_fmt", "yuv420p", "-c:a", "aac", "-f", "mp4", "-movflags", "frag_keyframe"]
     command = [str(path), "-v", "error", "-nostdin", *sources, *wanted, "pipe:1"]
     try:
         done = subprocess.run(
@@ -45,7 +58,7 @@ def check_encoders(path: Path) -> None:
         raise ToolFailed(tool=str(path), reason=str(error)) from None
     if done.returncode or b"ftyp" not in done.stdout[:16]:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        raise ToolFailed(tool=str(path), reason=f"it cannot encode H.264 and AAC: {lines[0]}")
+        raise ToolFailed(tool=str(path), reason=f"it cannot encode with {encoder} and AAC: {lines[0]}")
 
 
 def locate(configured: str = "") -> Path:

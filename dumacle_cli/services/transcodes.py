@@ -3,14 +3,16 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NotFound, QuotaExceeded, UsageError, UserDisabled
 from dumacle_cli.ids import parse_id
-from dumacle_cli.services import files, pods, renditions, users
+from dumacle_cli.services import files, pods, presets, renditions, users
+from dumacle_cli.services.definitions import Codec
+from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import files as files_store
 from dumacle_cli.store import models, paging, queue, work_units
 from dumacle_cli.store import transcodes as store
@@ -28,7 +30,7 @@ class Transcode:
 
     `attempts` are those that failed for a reason that may be in the media, and the present one; `setbacks` counts what
     ended for another reason, such as a store that is away: those are repeated without end. `damage` says whether a
-    damaged source is refused or repaired.
+    damaged source is refused or repaired. `preset_hash` names the version of the preset; the present one without it.
     """
 
     id: int
@@ -38,6 +40,7 @@ class Transcode:
     path: str
     version: int
     preset: str
+    preset_hash: str | None
     status: str
     progress: int
     damage: str
@@ -111,6 +114,7 @@ def view(row: Row[Any]) -> Transcode:
         path=row.path,
         version=made.version_id,
         preset=made.preset,
+        preset_hash=made.preset_hash,
         status=made.status,
         progress=made.progress,
         damage=made.damage,
@@ -128,6 +132,12 @@ def view(row: Row[Any]) -> Transcode:
 # Submitting
 
 
+def request(session: Session, preset: str) -> TranscodeRequest:
+    """Return the request for this preset of whatever it takes; raises NotFound."""
+    needs = presets.get(session, preset).requires_video
+    return TranscodeRequest(preset, ("video/",) if needs else ("video/", "audio/"))
+
+
 def submit(
     session: Session,
     names: Iterable[str],
@@ -143,6 +153,7 @@ def submit(
     One that is in progress, done or quarantined is returned; one that failed or was cancelled is submitted again.
     Raises NotFound, UsageError, Conflict if a file has no content, UserDisabled, QuotaExceeded.
     """
+    presets.get(session, preset)
     contents = _contents(session, [files.find(session, name, owner=owner, pod=pod) for name in names])
     return submit_versions(session, contents.values(), preset, (*store.LIVE_OR_DONE, "quarantined"), damage, priority)
 
@@ -293,6 +304,7 @@ def retry(session: Session, ids: Sequence[int]) -> tuple[list[Transcode], bool]:
     found: dict[tuple[int, str], Transcode] = {}
     changes = []
     for (preset, damage, priority), versions in wanted.items():
+        presets.get(session, preset)
         latest, changed = submit_versions(session, versions, preset, store.LIVE_OR_DONE, damage, priority)
         found.update(((each.version, preset), each) for each in latest)
         changes.append(changed)
@@ -310,5 +322,5 @@ def _check_current(session: Session, asked: Sequence[Transcode]) -> None:
 def reap(session: Session) -> tuple[Reaped, bool]:
     """Take units back from silent workers, and wake workers for all waiting units without a job."""
     queue.forget_dead(session)
-    done = Reaped(returned=work_units.reap(session), woken=queue.wake_waiting_units(session))
+    done = Reaped(returned=work_units.reap(session), woken=queue.wake_waiting_units(session, get_args(Codec)))
     return done, done != Reaped(0, 0)

@@ -5,7 +5,7 @@ Workers poll for jobs every few seconds. A NOTIFY after the transaction makes th
 login can fill the server's only queue of notifications, and then a COMMIT with a NOTIFY fails.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,10 @@ _WAITING = text(
             WHERE t.status IN ('queued', 'running', 'publishing') AND u.status = 'queued'
                 AND (u.lease_until IS NULL OR u.lease_until <= now())
                 AND NOT EXISTS (SELECT FROM app.pauses AS p WHERE p.pod_id = f.pod_id AND p.until > now())
+                AND NOT EXISTS (
+                    SELECT FROM app.presets AS p
+                    WHERE p.hash = t.preset_hash AND p.definition #>> '{{video,codec}}' <> ALL (CAST(:codecs AS text[]))
+                )
             ORDER BY t.priority DESC, t.turn, u.id LIMIT :limit
         """
     )
@@ -81,12 +85,12 @@ def wake_copies(session: Session, pod_ids: Collection[int]) -> int:
     return _woken(session, COPY, session.scalars(_WAKE, given).one())
 
 
-def wake_waiting_units(session: Session) -> int:
-    """Add jobs for waiting units without one, the next ones first; returns how many.
+def wake_waiting_units(session: Session, codecs: Sequence[str]) -> int:
+    """Add jobs for waiting units without one that need no other codecs, the next ones first; returns how many.
 
     Which unit a job names does not matter: a worker claims the one that is next.
     """
-    given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "limit": BATCH}
+    given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "limit": BATCH, "codecs": list(codecs)}
     return _woken(session, TRANSCODE, session.scalars(_WAITING, given).one())
 
 

@@ -36,9 +36,10 @@ class TranscodeFilter:
 _SUBMIT = text("""
     WITH wanted AS (
         SELECT v.file_id, v.id AS version_id, f.owner_id,
-            row_number() OVER (PARTITION BY f.owner_id ORDER BY given.number) AS number
+            row_number() OVER (PARTITION BY f.owner_id ORDER BY given.number) AS number, p.hash
         FROM unnest(CAST(:versions AS bigint[])) WITH ORDINALITY AS given (id, number)
         JOIN app.versions AS v ON v.id = given.id JOIN app.files AS f ON f.id = v.file_id
+        JOIN app.presets AS p ON p.name = :preset AND p.ended_at IS NULL
         WHERE coalesce((
             SELECT t.status <> ALL (CAST(:skipped AS text[])) FROM app.transcodes AS t
             WHERE t.version_id = v.id AND t.preset = :preset ORDER BY t.id DESC LIMIT 1
@@ -48,8 +49,8 @@ _SUBMIT = text("""
         FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id
         WHERE t.status IN ('queued', 'running', 'publishing') AND t.priority = :priority GROUP BY f.owner_id
     ), made AS (
-        INSERT INTO app.transcodes (file_id, version_id, preset, damage, priority, turn)
-        SELECT file_id, version_id, :preset, :damage, :priority,
+        INSERT INTO app.transcodes (file_id, version_id, preset, preset_hash, damage, priority, turn)
+        SELECT file_id, version_id, :preset, hash, :damage, :priority,
             greatest(coalesce(own.last, 0), (SELECT coalesce(min(next), 1) - 1 FROM live)) + number
         FROM wanted LEFT JOIN live AS own USING (owner_id) ORDER BY version_id
         ON CONFLICT (version_id, preset) WHERE status IN ('queued', 'running', 'publishing') DO NOTHING
@@ -103,7 +104,8 @@ def _listed() -> Select[Any]:
     query = select(Transcode, File.path, owner, pod).join(File, File.id == Transcode.file_id)
     setbacks = select(func.sum(Unit.setbacks)).where(Unit.transcode_id == Transcode.id).scalar_subquery()
     query = query.add_columns(cast(func.coalesce(setbacks, 0), BigInteger).label("setbacks"))
-    return query.options(undefer(Transcode.damage)).execution_options(populate_existing=True)
+    query = query.options(undefer(Transcode.damage), undefer(Transcode.preset_hash))
+    return query.execution_options(populate_existing=True)
 
 
 def _conditions(chosen: TranscodeFilter) -> list[ColumnElement[bool]]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Row, exists, func, select, text
+from sqlalchemy import Row, and_, exists, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.store.files import Content
-from dumacle_cli.store.models import File, Pause, Pod, Transcode, Unit, User, Version
+from dumacle_cli.store.models import File, Pause, Pod, Preset, Transcode, Unit, User, Version
 from dumacle_cli.store.places import PLACE
 from dumacle_cli.units import show_size
 
@@ -28,7 +28,10 @@ class Lost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A unit held under `token`: its content, preset, owner and pod; `paused` if the pod's store was away."""
+    """A unit held under `token`: its content, preset, owner and pod; `paused` if the pod's store was away.
+
+    `definition` is that of the version of the preset, and None if there is none.
+    """
 
     id: int
     token: uuid.UUID
@@ -40,6 +43,7 @@ class Claimed:
     paused: bool
     preset: str
     damage: str
+    definition: dict[str, Any] | None
     owner: str
     pod: str
     pod_prefix: str
@@ -79,12 +83,14 @@ class Raced(Exception):
     """Another worker claimed the next unit first."""
 
 
-def claim_next(session: Session, worker: str, seconds: float, token: uuid.UUID) -> Claimed | None:
-    """Claim the waiting unit that is next for `seconds`; None if none may be claimed now.
+def claim_next(
+    session: Session, worker: str, seconds: float, token: uuid.UUID, codecs: Sequence[str]
+) -> Claimed | None:
+    """Claim the waiting unit that is next for `seconds` and needs none but these codecs; None if there is none now.
 
     The token of an earlier try whose answer was lost makes it the same claim. Raises Raced: ask again.
     """
-    unit_id = session.scalars(select(func.app.claim_next(token, worker, seconds))).one()
+    unit_id = session.scalars(select(func.app.claim_next(token, worker, seconds, list(codecs)))).one()
     if unit_id == 0:
         raise Raced
     return None if unit_id is None else _claimed(session, unit_id, token)
@@ -93,10 +99,15 @@ def claim_next(session: Session, worker: str, seconds: float, token: uuid.UUID) 
 def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
     paused = exists().where(Pause.pod_id == Pod.id)
     work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Unit.setbacks, paused, Transcode.preset, Transcode.damage)
+    made_as = or_(
+        Preset.hash == Transcode.preset_hash,
+        # Of transcodes that were submitted before presets had versions.
+        and_(Transcode.preset_hash.is_(None), Preset.name == Transcode.preset, Preset.ended_at.is_(None)),
+    )
     whose = (User.email, Pod.name, Pod.prefix)
     place = (File.id, Version.id, File.path, PLACE)
     content = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
-    columns: list[Any] = [*work, *whose, *place, *content, File.mtime_ns, Pod.prefix]
+    columns: list[Any] = [*work, Preset.definition, *whose, *place, *content, File.mtime_ns, Pod.prefix]
     query = (
         select(*columns)
         .join(Transcode, Transcode.id == Unit.transcode_id)
@@ -104,10 +115,11 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
         .join(Version, Version.id == Transcode.version_id)
         .join(User, User.id == File.owner_id)
         .join(Pod, Pod.id == File.pod_id)
+        .outerjoin(Preset, made_as)
         .where(Unit.id == unit_id)
     )
     row = session.execute(query).one()
-    return Claimed(unit_id, token, Content(*row[10:]), *row[:10])
+    return Claimed(unit_id, token, Content(*row[11:]), *row[:11])
 
 
 def renew(session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int) -> bool:

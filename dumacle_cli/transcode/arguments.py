@@ -1,23 +1,27 @@
 """FFmpeg's command line for each preset, with outputs relative to its working folder."""
 
+from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.local.ffmpeg_graphs import Options, OutputFile, Stream
+from dumacle_cli.services.definitions import Audio, Film, Poster, Preset, Sound, Video
+from dumacle_cli.transcode import codecs
 from dumacle_cli.transcode.ladder import Rung, Source, even, ladder, largest
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND
-from dumacle_cli.transcode.presets import Preset
-from dumacle_cli.transcode.probe import Media
+from dumacle_cli.transcode.probe import Media, steady
 from dumacle_cli.transcode.reference import TILES
 
 KEY_FRAME_SECONDS = 2
 KEY_FRAMES_PER_SEGMENT = 3
-POSTER_WIDTH = 1280
-# x264's constant rate factor: what needs fewer bits gets fewer.
-QUALITY = 21
+# Seconds between the key frames of a video that is copied: what x264 makes of films by default.
+LONGEST_GROUP = 10.5
+# So many pictures the last one may stay.
+HELD = 2
 
 FLAGS = (
     # At this level FFmpeg counts what it could not decode, which `damage.py` reads.
@@ -27,8 +31,6 @@ FLAGS = (
 # An option, not part of the filter graph: when the audio format changes midway, a graph restarts its video filters too.
 RESAMPLE = "aresample=async=1:first_pts=0"
 BOTH_SIDES = "pan=stereo|c0=c0|c1=c0"
-AUDIO_BITRATE = 128_000
-AUDIO_OPTIONS: Options = {"c:a": "aac", "b:a": AUDIO_BITRATE, "ac": 2, "ar": 48000, "af": RESAMPLE}
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
 
 
@@ -38,11 +40,11 @@ def check(media: Media, preset: Preset) -> None:
         fault = media.no_video or f"it has no video, which the preset {preset.name} needs"
         advice = "the preset audio takes its sound" if media.audio else "convert its video to H.264, and upload that"
         raise BadMedia(reason=f"{fault}; {advice}")
-    if media.picture == TILES and preset.name != "poster":
+    if media.picture == TILES and preset.kind != "poster":
         raise BadMedia(reason=f"it is a photo, and the preset {preset.name} needs a film; the preset poster takes it")
     if not preset.requires_video and not media.audio:
         raise BadMedia(reason=f"{media.no_audio or 'it has no audio'}, which the preset {preset.name} needs")
-    if preset.name != "poster" and media.mute:
+    if preset.kind != "poster" and media.mute:
         advice = "convert its sound to AAC, and upload that"
         raise BadMedia(reason=f"{media.no_audio}; {advice}")
 
@@ -50,34 +52,63 @@ def check(media: Media, preset: Preset) -> None:
 def rungs(media: Media, preset: Preset) -> list[Rung]:
     """Return the frame sizes of a preset; raises BadMedia if the source lacks what the preset needs."""
     check(media, preset)
-    if not preset.requires_video:
-        return []
-    if preset.name == "poster":
-        return [_poster_size(media)]
-    source = source_size(media)
-    return [largest(source)] if preset.name == "mp4" else ladder(source)
+    match preset:
+        case Sound():
+            return []
+        case Poster():
+            return [_poster_size(media, preset)]
+    source = source_size(media, preset)
+    *smaller, top = [largest(source)] if preset.kind == "mp4" else ladder(source)
+    if _can_be_copied(media, preset, top):
+        top = replace(top, bitrate=media.bitrate, buffer=0, copied=True)
+    return [*smaller, top]
 
 
-def source_size(media: Media) -> Source:
+def _can_be_copied(media: Media, preset: Film, top: Rung) -> bool:
+    """Whether the source's own video is what the largest rung shall be: then nothing of it is lost."""
+    fits = (top.width, top.height) == (media.width, media.height) and media.bitrate <= top.bitrate
+    gaps = (later - key for key, later in pairwise((*media.keys, media.frames)))
+    seekable = bool(media.keys) and media.keys[0] == 0 and max(gaps) <= LONGEST_GROUP * media.fps
+    return preset.video.codec == "h264" and fits and seekable and media.hold * media.fps < HELD
+
+
+def source_size(media: Media, preset: Film) -> Source:
     """Return what the sizes of a ladder follow from."""
-    return Source(media.width, media.height, media.bitrate, media.duration)
+    share = codecs.CODECS[preset.video.codec].share
+    return Source(media.width, media.height, media.bitrate, media.duration, preset.video.largest, share)
+
+
+def paced(media: Media, preset: Preset) -> Media:
+    """Return the source with every second picture left out if it has more a second than a preset wants."""
+    if not isinstance(preset, Film) or not media.video or media.fps <= preset.video.max_fps:
+        return media
+    fps = steady(media.fps / 2)
+    return replace(media, fps=fps, frames=max(1, round(Fraction(media.duration) * fps)), keys=())
 
 
 def folders(media: Media, preset: Preset) -> list[str]:
     """Return the folders that the output of a preset needs: one per HLS rendition, and the last for audio."""
-    if preset.name != "hls":
+    if preset.kind != "hls":
         return []
     return [*(rung.name for rung in rungs(media, preset)), *([SOUND] if media.audio else [])]
 
 
-def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits) -> list[str]:
-    """Return the program and its arguments."""
+def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits, gain: str = "") -> list[str]:
+    """Return the program and its arguments; `gain` is a filter that makes the sound as loud as the preset wants."""
     sizes = rungs(media, preset)
     # Sought by its key frame: some formats find no other picture.
-    seek = {"ss": _seconds(media.key)} if preset.name == "poster" and media.key else {}
+    seek = {"ss": _seconds(media.key)} if preset.kind == "poster" and media.key else {}
     inputs = graphs.read(source, {**limits.input_options, **seek})
-    outputs = {"hls": _hls, "mp4": _mp4, "audio": _audio, "poster": _poster}[preset.name]
-    return graphs.command(ffmpeg, FLAGS, outputs(inputs, media, preset, sizes))
+    match preset:
+        case Poster():
+            outputs = _poster(inputs, media, preset, sizes[0])
+        case Sound():
+            outputs = [_one_file(preset, [inputs[media.sound]], _sound(media, preset.audio, gain))]
+        case Film(kind="mp4"):
+            outputs = _mp4(inputs, media, preset, sizes, gain)
+        case Film():
+            outputs = _hls(inputs, media, preset, sizes, gain)
+    return graphs.command(ffmpeg, FLAGS, outputs)
 
 
 def gop(fps: Fraction) -> int:
@@ -85,31 +116,46 @@ def gop(fps: Fraction) -> int:
     return max(1, round(KEY_FRAME_SECONDS * fps))
 
 
-def _hls(inputs: Stream, media: Media, _preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
-    video = _scaled(_constant_rate(inputs[media.picture], media), media, sizes[-1])
+def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
+    made = [rung for rung in sizes if not rung.copied]
     outputs = []
-    for rung, copy in zip(sizes, graphs.split(video, len(sizes)), strict=True):
-        scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
-        outputs.append(_segments(rung.name, scaled, media, _video(media, rung)))
+    if made:
+        video = _scaled(_constant_rate(inputs[media.picture], media), media, made[-1])
+        for rung, copy in zip(made, graphs.split(video, len(made)), strict=True):
+            scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
+            options = _video(media, preset.video, rung, sizes)
+            outputs.append(_segments(rung.name, scaled, media, options))
+    if sizes[-1].copied:
+        outputs.append(_segments(sizes[-1].name, inputs[media.picture], media, _copied(media)))
     if media.audio:
-        outputs.append(_segments(SOUND, inputs[media.sound], media, _sound(media)))
-    return outputs
+        outputs.append(_segments(SOUND, inputs[media.sound], media, _whole_sound(media, preset.audio, gain)))
+    return outputs if made else [*outputs, _decoded(inputs, media)]
 
 
-def _mp4(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
-    video = _scaled(_constant_rate(inputs[media.picture], media), media, sizes[0])
-    audio, options = ([inputs[media.sound]], _sound(media)) if media.audio else ([], {})
-    return [_one_file(preset, [video, *audio], {**_video(media, sizes[0]), **options})]
+def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
+    [rung] = sizes
+    audio, sound = ([inputs[media.sound]], _whole_sound(media, preset.audio, gain)) if media.audio else ([], {})
+    if rung.copied:
+        video, options = inputs[media.picture], _copied(media)
+        return [_one_file(preset, [video, *audio], {**options, **sound}), _decoded(inputs, media)]
+    video = _scaled(_constant_rate(inputs[media.picture], media), media, rung)
+    return [_one_file(preset, [video, *audio], {**_video(media, preset.video, rung, sizes), **sound})]
 
 
-def _audio(inputs: Stream, media: Media, preset: Preset, _sizes: list[Rung]) -> list[OutputFile]:
-    return [_one_file(preset, [inputs[media.sound]], _stereo(media))]
+def _copied(media: Media) -> Options:
+    """Return the options that copy a video, its times rounded as those of encoded pictures are."""
+    return {"c:v": "copy", "bsf:v": f"setts=pts=PTS:dts=DTS:time_base={1 / media.fps}"}
 
 
-def _poster(inputs: Stream, media: Media, preset: Preset, sizes: list[Rung]) -> list[OutputFile]:
+def _decoded(inputs: Stream, media: Media) -> OutputFile:
+    """Return an output to nowhere: FFmpeg tells of damage only in what it decodes."""
+    return graphs.write("nothing", [inputs[media.picture]], {"f": "null"})
+
+
+def _poster(inputs: Stream, media: Media, preset: Poster, size: Rung) -> list[OutputFile]:
     after = poster_time(media) - media.key
     video = inputs[media.picture].filter("trim", start=_seconds(after)) if after > 0 else inputs[media.picture]
-    video = _scaled(_whole_frames(video, media), media, sizes[0])
+    video = _scaled(_whole_frames(video, media), media, size)
     return [graphs.write(preset.entry, [video], {**NO_METADATA, "frames:v": 1, "q:v": 3, "update": 1})]
 
 
@@ -134,32 +180,37 @@ def _segments(folder: str, stream: Stream, media: Media, options: Options) -> Ou
     return graphs.write(f"{folder}/{MEDIA}", [stream], {**NO_METADATA, **options, **segmented})
 
 
-def _sound(media: Media) -> Options:
-    options = _stereo(media)
+def _whole_sound(media: Media, audio: Audio, gain: str) -> Options:
+    options = _sound(media, audio, gain)
     if media.sound_seconds >= media.duration:
         return options
     # Players stop where the shorter of picture and sound ends.
     return {**options, "af": f"{options['af']},apad=whole_dur={round(media.duration * 1_000_000)}us"}
 
 
-def _stereo(media: Media) -> Options:
+def _sound(media: Media, audio: Audio, gain: str) -> Options:
+    filters = ",".join(filter(None, (stereo(media), gain)))
+    return {"c:a": "aac", "b:a": audio.bitrate, "ac": 2, "ar": 48000, "af": filters}
+
+
+def stereo(media: Media) -> str:
+    """Return the filters that come first for any sound."""
     # Otherwise FFmpeg makes each side 3 dB quieter, for loudspeakers that sound together.
-    return {**AUDIO_OPTIONS, "af": f"{RESAMPLE},{BOTH_SIDES}"} if media.channels == 1 else AUDIO_OPTIONS
+    return f"{RESAMPLE},{BOTH_SIDES}" if media.channels == 1 else RESAMPLE
 
 
-def _video(media: Media, rung: Rung) -> Options:
-    keys = gop(media.fps)
-    return {
-        "frames:v": media.frames,
-        **{"c:v": "libx264", "preset": "veryfast", "profile:v": "high", "fps_mode": "passthrough"},
-        **{"crf": QUALITY, "maxrate": rung.bitrate, "bufsize": rung.buffer},
-        **{"g": keys, "keyint_min": keys, "sc_threshold": 0},
-    }
+def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options:
+    options = {"frames:v": media.frames, "fps_mode": "passthrough", **codecs.options(video, rung, gop(media.fps))}
+    if not sizes[-1].copied:
+        return options
+    # Players change to the copied size where both have key frames.
+    keys: Options = {"force_key_frames": "source", "forced-idr": 1, "g": round(2 * LONGEST_GROUP * media.fps)}
+    return {**options, **keys, "keyint_min": 1}
 
 
 def _constant_rate(video: Stream, media: Media) -> Stream:
     steady = _whole_frames(video, media).filter("fps", fps=media.fps, start_time=0)
-    if media.hold * media.fps < 2:
+    if media.hold * media.fps < HELD:
         return steady
     return steady.filter("tpad", stop_mode="clone", stop_duration=_seconds(Fraction(media.hold)))
 
@@ -184,8 +235,8 @@ def _tone_mapped(video: Stream, transfer: str) -> Stream:
     return light.filter("tonemap", tonemap="hable", desat=0).filter("zscale", t="bt709", m="bt709", r="tv")
 
 
-def _poster_size(media: Media) -> Rung:
-    width = min(POSTER_WIDTH, media.width)
+def _poster_size(media: Media, preset: Poster) -> Rung:
+    width = min(preset.width, media.width)
     return Rung("poster", even(width), even(media.height * width // media.width))
 
 

@@ -2,21 +2,22 @@
 
 import os
 import select
+import shutil
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
-from dumacle_cli.errors import BadMedia, OutputBroken, ToolFailed
-from dumacle_cli.transcode import arguments, child, damage, playlists
+from dumacle_cli.errors import BadMedia, OutputBroken, OutputDiffers, ToolFailed
+from dumacle_cli.services.definitions import Preset
+from dumacle_cli.transcode import arguments, child, damage, loudness, playlists
 from dumacle_cli.transcode.child import Stopped
 from dumacle_cli.transcode.likeness import compare
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND, Variant
-from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media, source_of
 from dumacle_cli.transcode.reference import Reference
 from dumacle_cli.transcode.scratch import check_room
@@ -63,18 +64,43 @@ def encode(
     `progress` is called in this thread with increasing values, 0 to 99. Raises BadMedia, OutputBroken, OutputDiffers,
     ToolFailed, and Stopped soon after `stop` is set; no process is left in any case.
     """
-    watch = Watch(media, preset.name != "audio", limits, progress)
+    try:
+        return _encode(ffmpeg, source, media, preset, out, limits, progress, stop)
+    except (OutputBroken, OutputDiffers, ToolFailed):
+        if not media.keys:
+            raise
+    # What cannot be copied is encoded, whatever there is about it.
+    for found in list(out.iterdir()):
+        shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
+    return _encode(ffmpeg, source, replace(media, keys=()), preset, out, limits, progress, stop)
+
+
+def _encode(
+    ffmpeg: Path,
+    source: Path,
+    media: Media,
+    preset: Preset,
+    out: Path,
+    limits: Limits,
+    progress: Callable[[int], None],
+    stop: threading.Event,
+) -> Encoded:
+    watch = Watch(media, preset.requires_video, limits, progress)
     watch.tell(0)
-    command = arguments.command(ffmpeg, source, media, preset, limits)
+    louder = loudness.gain(ffmpeg, source, media, preset, limits, stop)
+    command = arguments.command(ffmpeg, source, media, preset, limits, louder.filters)
     for folder in arguments.folders(media, preset):
         (out / folder).mkdir()
     damaged = _run(command, media, out, limits, watch, stop)
     watch.tell(ENCODED)
     files = _files(out)
     proof = verify(out, media, preset, limits, stop)
+    if damaged and proof.pictures and proof.pictures[-1].rung.copied:
+        raise OutputBroken(reason="the video that was copied is damaged")
     reference = Reference(ffmpeg, source_of(source, media), limits, stop)
-    compare(reference, out, media, preset, [picture.rung for picture in proof.pictures], limits, stop)
-    if preset.name == "hls":
+    sizes = [picture.rung for picture in proof.pictures]
+    compare(reference, out, media, preset, sizes, louder.decibels, limits, stop)
+    if preset.kind == "hls":
         _write_master(out / preset.entry, media, proof)
         files.append(preset.entry)
     watch.tell(99)
@@ -126,7 +152,7 @@ def _write_master(path: Path, media: Media, proof: Proof) -> None:
             picture.rung.width,
             picture.rung.height,
             media.fps,
-            f"avc1.{picture.profile}",
+            picture.codec,
             playlists.segments(path.parent / picture.rung.name / MEDIA),
         )
         for picture in proof.pictures
@@ -148,14 +174,14 @@ def _encoded(preset: Preset, proof: Proof, files: list[str], damaged: float) -> 
     top = proof.pictures[-1] if proof.pictures else None
     seconds = top.seconds if top else proof.sound_seconds
     return Encoded(
-        kind=preset.name,
+        kind=preset.kind,
         entry=preset.entry,
         width=top.rung.width if top else 0,
         height=top.rung.height if top else 0,
         bitrate=(top.bitrate if top else 0) + proof.sound_bitrate,
         frames=top.frames if top else 0,
         duration_ms=round(seconds * 1000),
-        rungs=[_rung(picture) for picture in proof.pictures] if preset.name == "hls" else [],
+        rungs=[_rung(picture) for picture in proof.pictures] if preset.kind == "hls" else [],
         files=files,
         damaged=damaged,
     )

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from dumacle_cli import errors, retry
 from dumacle_cli.errors import DumacleError, Exit
-from dumacle_cli.services import downloads, placement
+from dumacle_cli.services import definitions, downloads, placement
+from dumacle_cli.services.definitions import Preset
 from dumacle_cli.store import queue, work_units
 from dumacle_cli.store.work_units import Claimed, Lost, Output
-from dumacle_cli.transcode import charge, delivery, presets
+from dumacle_cli.transcode import arguments, charge, delivery
 from dumacle_cli.transcode.child import TICK, Stopped, oom_kills
 from dumacle_cli.transcode.encode import Encoded, encode
 from dumacle_cli.transcode.limits import Limits
@@ -46,6 +47,7 @@ PATIENCE = 10.0
 FINAL = (
     errors.BadMedia,
     errors.OutputDiffers,
+    errors.BadPreset,
     errors.NotFound,
     errors.QuotaExceeded,
     errors.PodFull,
@@ -61,11 +63,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WorkerDeps:
-    """What a worker needs to run a unit; when `give_back` is set, it releases its units."""
+    """What a worker needs to run a unit; it encodes `codecs`, and releases its units when `give_back` is set."""
 
     database: "Database"
     stores: "Callable[[Place], ObjectStore]"
     ffmpeg: Path
+    codecs: Sequence[str]
     scratch: Path
     limits: Limits
     lease_seconds: float
@@ -155,7 +158,7 @@ def claim(deps: WorkerDeps) -> Claimed | None:
             return retry_transaction(
                 deps.database,
                 deps.give_back,
-                lambda session: work_units.claim_next(session, deps.worker, deps.lease_seconds, token),
+                lambda session: work_units.claim_next(session, deps.worker, deps.lease_seconds, token, deps.codecs),
             )
     return None
 
@@ -183,7 +186,7 @@ def run(deps: WorkerDeps, unit: Claimed) -> Done:
 
 
 def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> Output:
-    preset = presets.get(unit.preset)
+    preset = _preset(unit)
     # Fewer threads need less memory, and FFmpeg has crashed over this before.
     limits = replace(deps.limits, cores=1) if unit.crashes else deps.limits
     if unit.damage == "refuse":
@@ -195,7 +198,7 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
         source, out = Path(folder, "source"), Path(folder, "out")
         out.mkdir()
         _download(deps, unit, source, keeper)
-        media = probe(deps.ffmpeg, source, limits, keeper.stop)
+        media = arguments.paced(probe(deps.ffmpeg, source, limits, keeper.stop), preset)
         _retry(deps, keeper, lambda session: work_units.charge(session, unit, charge.seconds(media, preset)))
         encoded = encode(deps.ffmpeg, source, media, preset, out, limits, keeper.advance, keeper.stop)
         source.unlink()
@@ -204,6 +207,12 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
         store = deps.stores(unit.content.place)
         delivery.deliver(store, out, encoded.files, prefix, keeper.stop)
     return _output(unit, encoded, prefix, size)
+
+
+def _preset(unit: Claimed) -> Preset:
+    if unit.definition is None:
+        raise errors.NotFound("preset", unit.preset)
+    return definitions.parse(unit.definition)
 
 
 def _try_store(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> None:

@@ -1,13 +1,15 @@
-"""The picture sizes and bit rates of outputs: Apple's for H.264, and never more than the source has."""
+"""The picture sizes and bit rates of outputs: Apple's, and never more than the source has."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
 
-# Sides of 16:9 pictures in pixels, and bit/s: HLS Authoring Specification for Apple devices.
+# Sides of 16:9 pictures in pixels, and bit/s for H.264: HLS Authoring Specification for Apple devices. It has the last
+# two for HEVC only; here they are larger by as much as at 1920x1080.
 APPLE = (
     *((416, 234, 145_000), (640, 360, 365_000), (768, 432, 730_000)),
     *((960, 540, 2_000_000), (1280, 720, 3_000_000), (1920, 1080, 6_000_000)),
+    *((2560, 1440, 10_800_000), (3840, 2160, 15_500_000)),
 )
 # A source less than a tenth larger than a rung gains nothing from another rung at its own size.
 WORTH = 1.1
@@ -16,34 +18,46 @@ SMALLEST = 16
 DETAIL = 0.5
 # Of Apple's rate: sources that hardly change have fewer key frames than players need.
 LEAST_SHARE = 16
+# To encode again as well as before takes more bits than the source, whose size the rung has.
+AGAIN = 1.4
 # Seconds that may share what easier ones leave over: of Apple's rate, and of a source's rate.
 BURST, LONG_BURST = 2, 8
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The displayed size of a source in pixels, the bit/s of its picture (0: unknown), and its length in seconds."""
+    """The displayed size of a source in pixels, the bit/s of its picture (0: unknown), and its length in seconds.
+
+    The outputs are at most as large as a 16:9 picture whose shorter side is `largest`, and their codec takes a `share`
+    of H.264's bits.
+    """
 
     width: int
     height: int
     bitrate: int = 0
     seconds: float = 0
+    largest: int = APPLE[-1][1]
+    share: float = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Rung:
-    """One size of the ladder: at most `bitrate` bit/s on average, and `buffer` bits more for what is difficult."""
+    """One size of the ladder: at most `bitrate` bit/s on average, and `buffer` bits more for what is difficult.
+
+    The largest may be `copied`: it is the source's own video.
+    """
 
     name: str
     width: int
     height: int
     bitrate: int = 0
     buffer: int = 0
+    copied: bool = False
 
 
 def ladder(source: Source) -> list[Rung]:
     """Return the rungs for a picture, smallest first; their sides are even, and none is enlarged."""
-    scales = [(side, _scale(source, wide, side)) for wide, side, _ in APPLE]
+    scales = [(side, _scale(source, wide, side)) for wide, side, _ in APPLE if side <= source.largest]
     fitting = [(side, scale) for side, scale in scales if scale <= 1 and _short(source) * scale >= SMALLEST]
     rungs = [_rung(source, f"{side}p", scale) for side, scale in fitting]
     if not fitting or (scales[-1][1] > 1 and fitting[-1][1] * WORTH <= 1):
@@ -57,7 +71,7 @@ def dropped(source: Source) -> list[tuple[str, str]]:
     return [
         (f"{side}p", _why_dropped(source, _scale(source, wide, side)))
         for wide, side, _ in APPLE
-        if f"{side}p" not in made
+        if side <= source.largest and f"{side}p" not in made
     ]
 
 
@@ -69,8 +83,8 @@ def _why_dropped(source: Source, scale: float) -> str:
 
 def largest(source: Source) -> Rung:
     """Return the only size of a single-size output: the source's, or the ladder's largest."""
-    wide, side, _ = APPLE[-1]
-    scale = min(1.0, _scale(source, wide, side))
+    wide = next(wide for wide, side, _ in APPLE if side == source.largest)
+    scale = min(1.0, _scale(source, wide, source.largest))
     return _own(source, scale if _short(source) * scale >= SMALLEST else 1)
 
 
@@ -93,9 +107,10 @@ def _own(source: Source, scale: float) -> Rung:
 
 def _rung(source: Source, name: str, scale: float) -> Rung:
     width, height = _scaled(source.width, scale), _scaled(source.height, scale)
-    most = _apple(width * height)
+    most = source.share * _apple(width * height)
     share = (width * height / (source.width * source.height)) ** DETAIL
-    enough = max(source.bitrate * share, most / LEAST_SHARE) if source.bitrate else most
+    again = AGAIN if scale == 1 else 1
+    enough = max(source.bitrate * share * again, most / LEAST_SHARE) if source.bitrate else most
     bitrate = min(most, enough)
     burst = min(LONG_BURST, max(BURST, source.seconds / 4))
     return Rung(name, width, height, round(bitrate), round(min(BURST * most, burst * bitrate)))

@@ -7,12 +7,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 from dumacle_cli.errors import BadMedia, OutputDiffers
+from dumacle_cli.services.definitions import Preset
 from dumacle_cli.transcode import child
 from dumacle_cli.transcode.arguments import folders, poster_time
 from dumacle_cli.transcode.ladder import Rung
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND
-from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.reference import SILENCE, Picture, Reference
 
@@ -41,15 +41,20 @@ def compare(
     media: Media,
     preset: Preset,
     sizes: list[Rung],
+    louder: float,
     limits: Limits,
     stop: threading.Event,
 ) -> None:
-    """Compare the output in `out`, whose pictures have these sizes, with its source; raises OutputDiffers, Stopped."""
+    """Compare the output in `out` with its source; raises OutputDiffers, Stopped.
+
+    Its pictures have these sizes, and it was meant to be `louder` by so many dB.
+    """
     try:
         if sizes:
             _compare_pictures(reference, out, media, preset, sizes, limits, stop)
-        if media.audio and preset.name != "poster":
-            _compare_levels(reference.levels(media.sound), _levels(reference, out, preset))
+        if media.audio and preset.kind != "poster":
+            levels = [level + louder for level in reference.levels(media.sound)]
+            _compare_levels(levels, _levels(reference, out, preset))
     except (_Doubt, BadMedia) as doubt:
         raise OutputDiffers(reason=str(doubt)) from None
 
@@ -72,7 +77,7 @@ def _compare_pictures(
 
     def check(*, seek: bool) -> None:
         wanted = [reference.picture(at, canvas, seek=seek) for at in _instants(media, preset)]
-        times = [0.0 if preset.name == "poster" else float(picture.at) for picture in wanted]
+        times = [0.0 if preset.kind == "poster" else float(picture.at) for picture in wanted]
         shown = child.read({**job, "times": times}, limits, stop)["pictures"]
         for rung, pictures in zip(sizes, shown, strict=True):
             for picture, near in zip(wanted, pictures, strict=True):
@@ -85,7 +90,7 @@ def _compare_pictures(
 
 
 def _instants(media: Media, preset: Preset) -> list[Fraction]:
-    if preset.name == "poster":
+    if preset.kind == "poster":
         return [poster_time(media)]
     last = max(Fraction(0), Fraction(media.duration) - Fraction(media.hold) - Fraction(1, 2) / media.fps)
     return list(dict.fromkeys(part * last for part in INSTANTS))
@@ -136,7 +141,7 @@ def _alike(one: bytes, other: bytes) -> float:
 
 
 def _levels(reference: Reference, out: Path, preset: Preset) -> list[float]:
-    if preset.name != "hls":
+    if preset.kind != "hls":
         return reference.levels("a:0", out / preset.entry)
     joined = out.with_name("sound.mp4")
     with joined.open("wb") as file:

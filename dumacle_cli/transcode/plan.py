@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.retry import Patience
 from dumacle_cli.services import downloads
+from dumacle_cli.services.definitions import Film, Poster, Preset
 from dumacle_cli.transcode import charge
-from dumacle_cli.transcode.arguments import AUDIO_BITRATE, rungs, source_size
+from dumacle_cli.transcode.arguments import paced, rungs, source_size
+from dumacle_cli.transcode.codecs import CODECS
 from dumacle_cli.transcode.ladder import Rung, dropped
 from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media, probe
 from dumacle_cli.units import Bytes, Seconds
 
@@ -33,12 +34,13 @@ CONTAINER = 1.05
 
 @dataclass(frozen=True, slots=True)
 class PlannedRung:
-    """One picture size, with at most `bitrate` bit/s on average."""
+    """One picture size, with at most `bitrate` bit/s on average; `copied` if it is the source's own video."""
 
     name: str
     width: int
     height: int
     bitrate: int
+    copied: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class PlanDeps:
 def plan(deps: PlanDeps, content: "Content", preset: Preset) -> Plan:
     """Fetch a content, and plan its transcode."""
     try:
-        media = _probed(deps, content)
+        media = paced(_probed(deps, content), preset)
         sizes = rungs(media, preset)
     except BadMedia as bad:
         return Plan(content.file_id, content.path, preset.name, None, None, None, [], [], str(bad.facts["reason"]))
@@ -92,8 +94,10 @@ def plan(deps: PlanDeps, content: "Content", preset: Preset) -> Plan:
         seconds=charge.seconds(media, preset),
         size=_bytes(media, preset, sizes),
         cpu_seconds=round(_cpu_seconds(media, preset, sizes)),
-        rungs=[PlannedRung(rung.name, rung.width, rung.height, rung.bitrate) for rung in sizes],
-        dropped=[Dropped(*each) for each in dropped(source_size(media))] if preset.name == "hls" else [],
+        rungs=[PlannedRung(rung.name, rung.width, rung.height, rung.bitrate, rung.copied) for rung in sizes],
+        dropped=[Dropped(*each) for each in dropped(source_size(media, preset))]
+        if isinstance(preset, Film) and preset.kind == "hls"
+        else [],
         error=None,
     )
 
@@ -109,18 +113,18 @@ def _probed(deps: PlanDeps, content: "Content") -> Media:
 
 def _bytes(media: Media, preset: Preset, sizes: list[Rung]) -> int:
     """Return the most that the output takes: the average of each rung, once more its buffer, and the sound."""
-    if preset.name == "poster":
+    if isinstance(preset, Poster):
         return round(sum(rung.width * rung.height for rung in sizes) * POSTER_BYTES_PER_PIXEL)
     pictures = sum(rung.bitrate * media.duration + rung.buffer for rung in sizes)
-    sound = AUDIO_BITRATE * media.duration if media.audio else 0
+    sound = preset.audio.bitrate * media.duration if media.audio else 0
     return round(CONTAINER * (pictures + sound) / 8)
 
 
 def _cpu_seconds(media: Media, preset: Preset, sizes: list[Rung]) -> float:
-    if preset.name == "poster":
+    if preset.kind == "poster":
         return POSTER_SECONDS
     sound = SOUND_SECONDS * media.sound_seconds
-    if not sizes:
+    if not isinstance(preset, Film):
         return sound
-    pixels = media.width * media.height + sum(rung.width * rung.height for rung in sizes)
-    return sound + MEGAPIXEL_SECONDS * pixels * media.frames / 1e6
+    pixels = media.width * media.height + sum(rung.width * rung.height for rung in sizes if not rung.copied)
+    return sound + CODECS[preset.video.codec].effort * MEGAPIXEL_SECONDS * pixels * media.frames / 1e6

@@ -13,6 +13,8 @@ from dumacle_cli.transcode.reference import TILES, Reference, Source
 
 SLOWEST, FASTEST = Fraction(1), Fraction(60)
 SMALLEST = 16
+# Pictures, from the first to the last.
+DRIFT = Fraction(1, 4)
 USUAL_RATES = [Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")]
 
 
@@ -25,7 +27,8 @@ class Media:
     `lead` pictures come before the first one and are not shown, as in recordings that begin anywhere. `hdr` names the
     transfer function of high dynamic range, and is empty without. `picture` and `sound` are FFmpeg's names of the
     streams, and `alone` says that FFmpeg has no other video to choose. `no_video` and `no_audio` say why there is none.
-    `damaged` is the share of packets that arrived damaged, 0 to 1, and `bitrate` the bit/s of the picture.
+    `damaged` is the share of packets that arrived damaged, 0 to 1, and `bitrate` the bit/s of the picture. `keys` are
+    the numbers of the key frames, empty if the video cannot be copied as it is.
     """
 
     duration: float
@@ -50,6 +53,7 @@ class Media:
     no_audio: str = ""
     damaged: float = 0
     bitrate: int = 0
+    keys: tuple[int, ...] = ()
 
     @property
     def mute(self) -> bool:
@@ -66,7 +70,8 @@ def probe(ffmpeg: Path, path: Path, limits: Limits, stop: threading.Event | None
         raise BadMedia(reason="its metadata is invalid") from None
     if media.video:
         width, height = Reference(ffmpeg, source_of(path, media), limits, stop).size(turned=found["turned"])
-        media = replace(media, width=width, height=height)
+        as_coded = found["straight"] and found["coded"] == [width, height]
+        media = replace(media, width=width, height=height, keys=media.keys if as_coded else ())
     _check(media, limits)
     return media
 
@@ -90,9 +95,16 @@ def _media(found: dict[str, Any]) -> Media:
     hold = max(Fraction(0), total - Fraction(found["last_picture"]))
     key = max(Fraction(0), Fraction(found["key"]))
     bitrate = round(8 * found["picture_bytes"] / picture)
-    return replace(
-        media, frames=max(1, round(total * fps)), fps=fps, hold=float(hold), key=key, bitrate=bitrate, **facts
-    )
+    frames = max(1, round(total * fps))
+    facts |= {"key": key, "bitrate": bitrate, "keys": _keys(found, fps, frames)}
+    return replace(media, frames=frames, fps=fps, hold=float(hold), **facts)
+
+
+def _keys(found: dict[str, Any], fps: Fraction, frames: int) -> tuple[int, ...]:
+    """Return the key frames of a video that every player shows as it is; the reader has looked at its times."""
+    usual = (found["video"], found["pix_fmt"]) == ("h264", "yuv420p") and not found["hdr"] and not found["interlaced"]
+    drift = abs(Fraction(found["average"]) / fps - 1) * frames
+    return tuple(found["keys"]) if usual and drift < DRIFT else ()
 
 
 def steady(rate: Fraction) -> Fraction:

@@ -44,6 +44,10 @@ LOOK = 12
 TENTH = Fraction(1, 10)
 # Pictures of an output that one of the source may have become.
 NEAR = 3
+# Bytes of a codec's configuration that say which profile and level it has.
+CONFIGURATION = 16
+# Pictures: less is only how a format rounds times.
+SLIGHT = 0.2
 # Seconds, far less than a picture lasts.
 ROUNDING = 0.005
 
@@ -81,6 +85,7 @@ class Timeline:
         self.packets = 0
         self.lead = 0
         self.corrupt = 0
+        self.plain = True
 
     def add(self, packet: "av.Packet[Any]") -> None:
         """Add one packet; one without a timestamp, as in raw streams, follows the one before."""
@@ -90,6 +95,8 @@ class Timeline:
         timestamp = packet.dts if packet.pts is None else packet.pts
         if timestamp is None:
             timestamp = self.end
+        # Pictures that are not shown, or are shown before the key frame that they follow, go with another one's help.
+        self.plain &= not packet.is_discard and not (self.keys and timestamp < self.keys[-1])
         if packet.is_discard:
             return
         self.timestamps.append(timestamp)
@@ -118,6 +125,17 @@ class Timeline:
         """Return the time of the last key frame until `at`, else of the first picture, in seconds."""
         times = [key * self.time_base for key in self.keys]
         return max((time for time in times if time <= at), default=min(self.timestamps, default=0) * self.time_base)
+
+    def unevenness(self) -> float:
+        """Return the longest time that a picture is away from where it would be at the average rate, in pictures."""
+        stamps = sorted(self.timestamps)
+        step = (stamps[-1] - stamps[0]) / max(1, len(stamps) - 1) or 1
+        return max(abs(stamp - stamps[0] - number * step) for number, stamp in enumerate(stamps)) / step
+
+    def key_numbers(self) -> list[int]:
+        """Return which pictures are key frames, in the order in which they are shown."""
+        numbers = {stamp: number for number, stamp in enumerate(sorted(self.timestamps))}
+        return sorted(numbers[key] for key in self.keys)
 
     @property
     def last(self) -> Fraction:
@@ -213,6 +231,8 @@ def _video(container: InputContainer, video: Any, most: int) -> dict[str, Any]:
         "pix_fmt": frames[0].format.name,
         "turned": frames[0].rotation % 180 != 0,
         "interlaced": any(frame.interlaced_frame for frame in frames),
+        "coded": [frames[0].width, frames[0].height],
+        "straight": frames[0].rotation == 0 and (video.sample_aspect_ratio or 1) == 1,
         "hdr": HDR_TRANSFERS.get(int(frames[0].color_trc), ""),
     }
 
@@ -257,8 +277,19 @@ def _pictures_of(line: Timeline, video: Any, start: Fraction) -> dict[str, Any]:
         "last_picture": str(line.last - start),
         "key": str(line.key_before(start + TENTH * (end - start)) - start),
         "lead": line.lead if line.keys else 0,
+        **_regular(line, start),
         "picture_bytes": line.size,
     }
+
+
+def _regular(line: Timeline, start: Fraction) -> dict[str, Any]:
+    """Return where the key frames are, if the stream can be cut there and its pictures have regular times."""
+    shown = len(line.timestamps)
+    if not line.plain or line.lead or line.corrupt or shown < 2 or line.unevenness() > SLIGHT:
+        return {"keys": [], "average": "0"}
+    first = min(line.timestamps) * line.time_base
+    rate = (shown - 1) / (line.last - first)
+    return {"keys": line.key_numbers() if (first - start) * rate <= SLIGHT else [], "average": str(rate)}
 
 
 def _check_complete(container: InputContainer, used: list[Timeline], found: Fraction, start: Fraction) -> None:
@@ -358,11 +389,11 @@ def _shape(stream: Any) -> dict[str, Any]:
         return {"type": "audio", "codec": context.name, "channels": context.channels, "rate": context.sample_rate}
     return {
         "type": stream.type,
-        "codec": context.name,
+        "codec": context.codec.canonical_name,
         "size": (context.width, context.height),
         "pix_fmt": context.pix_fmt,
         "sar": str(stream.sample_aspect_ratio or 1),
-        "profile": (context.extradata or b"")[1:4].hex(),
+        "configuration": (context.extradata or b"")[:CONFIGURATION].hex(),
     }
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dumacle_cli.errors import BadMedia, OutputBroken
+from dumacle_cli.services.definitions import Film, Preset
 from dumacle_cli.transcode import child
 from dumacle_cli.transcode.arguments import folders, gop, rungs
+from dumacle_cli.transcode.codecs import called
 from dumacle_cli.transcode.ladder import Rung
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA
-from dumacle_cli.transcode.presets import Preset
 from dumacle_cli.transcode.probe import Media
 
 # A time between two pictures may be rounded either way, and AVI does not store the delay of reordered pictures.
@@ -23,13 +24,13 @@ SOUND_TOLERANCE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture as read back; `bitrate` in bit/s, `profile` is H.264's profile and level in hexadecimal."""
+    """One picture as read back; `bitrate` in bit/s, and how playlists name its codec."""
 
     rung: Rung
     frames: int
     seconds: float
     bitrate: int
-    profile: str
+    codec: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,28 +61,38 @@ class _Wrong(Exception):
 def _proof(streams: list[dict[str, Any]], media: Media, preset: Preset, sizes: list[Rung]) -> Proof:
     pictures = [stream for stream in streams if stream["type"] == "video"]
     sounds = [stream for stream in streams if stream["type"] == "audio"]
-    heard = bool(media.audio) and preset.name != "poster"
+    heard = bool(media.audio) and preset.kind != "poster"
     _equal("streams", (len(pictures), len(sounds)), (len(sizes), int(heard)))
-    proven = [_picture(stream, rung, media, preset) for stream, rung in zip(pictures, sizes, strict=True)]
+    keys = media.keys if sizes and sizes[-1].copied else ()
+    proven = [_picture(stream, rung, media, preset, keys) for stream, rung in zip(pictures, sizes, strict=True)]
     _aligned(pictures)
     if not heard:
         return Proof(proven, 0.0, 0)
-    return Proof(proven, *_sound(sounds[0], media.sound_seconds if preset.name == "audio" else media.duration))
+    return Proof(proven, *_sound(sounds[0], media.sound_seconds if preset.kind == "audio" else media.duration))
 
 
-def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset) -> Picture:
+def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset, keys: tuple[int, ...]) -> Picture:
     seconds = float(Fraction(stream["seconds"]))
     _equal(f"size of {rung.name}", tuple(stream["size"]), (rung.width, rung.height))
-    if preset.name == "poster":
+    if not isinstance(preset, Film):
         return Picture(rung, 1, 0.0, 0, "")
     frames = stream["frames"]
-    _equal(f"picture of {rung.name}", (stream["codec"], stream["pix_fmt"], stream["sar"]), ("h264", "yuv420p", "1"))
+    _equal(
+        f"picture of {rung.name}",
+        (stream["codec"], stream["pix_fmt"], stream["sar"]),
+        (preset.video.codec, "yuv420p", "1"),
+    )
     if abs(frames - media.frames) > FRAMES_TOLERANCE:
         raise _Wrong(f"{rung.name} has {frames} frames, and {media.frames} were expected")
     step = 1 / media.fps
     _equal(f"duration of {rung.name}", round(Fraction(stream["seconds"]) / step), frames)
-    _equal(f"key frames of {rung.name}", [round(Fraction(at) / step) for at in stream["keys"]], _grid(frames, media))
-    return Picture(rung, frames, seconds, round(8 * stream["bytes"] / seconds), stream["profile"])
+    _equal(
+        f"key frames of {rung.name}",
+        [round(Fraction(at) / step) for at in stream["keys"]],
+        list(keys) or _grid(frames, media),
+    )
+    codec = called(preset.video.codec, bytes.fromhex(stream["configuration"]))
+    return Picture(rung, frames, seconds, round(8 * stream["bytes"] / seconds), codec)
 
 
 def _grid(frames: int, media: Media) -> list[int]:

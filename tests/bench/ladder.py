@@ -13,12 +13,12 @@ from pathlib import Path
 
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import presets
 from dumacle_cli.transcode.arguments import gop, rungs
 from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.ladder import Rung
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media, probe
+from tests.presets import defined
 
 SCORE = re.compile(r"VMAF score: ([\d.]+)")
 
@@ -31,7 +31,7 @@ def run(*arguments: object) -> str:
 
 def by_table(source: Path, media: Media, rung: Rung, out: Path) -> None:
     """Encode one size at Apple's average bit rate."""
-    apple = rungs(replace(media, bitrate=0), presets.get("hls"))
+    apple = rungs(replace(media, bitrate=0), defined("hls"))
     rate = next(each.bitrate for each in apple if each.name == rung.name)
     rates = ("-b:v", rate, "-maxrate", rate * 3 // 2, "-bufsize", rate * 2)
     keys = ("-g", gop(media.fps), "-keyint_min", gop(media.fps), "-sc_threshold", 0)
@@ -56,12 +56,10 @@ def measure(source: Path, folder: Path) -> None:
     media = probe(ffmpeg.locate(), source, Limits())
     out = folder / "out"
     out.mkdir()
-    encoded = encode(
-        ffmpeg.locate(), source, media, presets.get("hls"), out, Limits(), lambda _: None, threading.Event()
-    )
+    encoded = encode(ffmpeg.locate(), source, media, defined("hls"), out, Limits(), lambda _: None, threading.Event())
     total, ours, theirs = source.stat().st_size, 0, 0
     print(f"{source.name}: {media.width}x{media.height}, {media.duration:.1f} s, {media.bitrate / 1000:.0f} kbit/s")
-    for rung in rungs(media, presets.get("hls")):
+    for rung in rungs(media, defined("hls")):
         table = folder / f"{rung.name}.mp4"
         by_table(source, media, rung, table)
         size = sum(path.stat().st_size for path in (out / rung.name).glob("*.m*4*"))

@@ -102,10 +102,10 @@ def test_submit_takes_all_files_or_none(run: Run, films: list[int], database: Da
 
 
 @pytest.mark.parametrize("verb", [("transcode", "submit", "1"), ("files", "upload", ".", "--owner", ADA)])
-def test_preset_that_there_is_not_is_a_usage_error(run: Run, films: list[int], verb: tuple[str, ...]) -> None:
+def test_preset_that_there_is_not_is_not_found(run: Run, films: list[int], verb: tuple[str, ...]) -> None:
     option = "--transcode" if verb[0] == "files" else "--preset"
-    failed = run(*verb, option, "vhs", *JSON, expect=2)
-    assert failed.error["message"] == f"{option} cannot be 'vhs': it is hls, mp4, audio or poster"
+    failed = run(*verb, option, "vhs", *JSON, expect=6)
+    assert failed.error["fix"] == "look with: dumacle transcode presets list"
     assert len(run("files", "list", *JSON).data) == len(films)
 
 
@@ -150,15 +150,6 @@ def test_show_and_unknown_ones(run: Run, submit: Submit) -> None:
         failed = run("transcode", verb, "999", *JSON, expect=6)
         assert failed.error["fix"] == "look with: dumacle transcode list"
         run("transcode", verb, "0", expect=6)
-
-
-def test_presets_need_no_database(invoke: Run) -> None:
-    names = [preset["name"] for preset in invoke("transcode", "presets", "list", *JSON).data]
-    assert sorted(names) == ["audio", "hls", "mp4", "poster"]
-    head = invoke("transcode", "presets", "list").out.splitlines()[0]
-    assert " ".join(head.split()) == "name description file to open charged needs video"
-    assert invoke("transcode", "presets", "show", "hls", *JSON).data["entry"] == "master.m3u8"
-    assert invoke("transcode", "presets", "show", "vhs", *JSON, expect=6).error["code"] == "not-found"
 
 
 # Watching

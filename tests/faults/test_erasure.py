@@ -217,7 +217,8 @@ NOT_PERSONAL = {
     "quota_grants": {"metric"},
     "files": {"upload_status", "content_type"},
     "versions": {"status", "key", "etag", "content_type", "upload_id", "part_etags"},
-    "transcodes": {"damage", "preset", "status"},
+    "presets": {"hash", "name", "definition"},
+    "transcodes": {"damage", "preset", "preset_hash", "status"},
     "renditions": {"name", "kind", "prefix", "entry", "rungs"},
 }
 

@@ -17,7 +17,6 @@ from dumacle_cli.store import work_units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File, Pod, QuotaCounter, QuotaLimit, Transcode, Unit, User
 from dumacle_cli.store.models.transcodes import TRANSCODE_STATUSES
-from dumacle_cli.transcode.presets import PRESETS, Name
 from tests.factories import (
     make_file,
     make_grant,
@@ -71,8 +70,7 @@ def use_up(session: Session, user: User) -> None:
 # Words
 
 
-def test_presets_and_statuses_are_those_of_their_tables() -> None:
-    assert set(get_args(Name)) == set(PRESETS)
+def test_statuses_are_those_of_their_table() -> None:
     assert get_args(transcodes.TranscodeStatus) == TRANSCODE_STATUSES
 
 

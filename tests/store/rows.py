@@ -106,6 +106,9 @@ ROWS = {
     "0033": """
         UPDATE app.plans SET other_prices = '{"usd": 1099}';
         UPDATE app.plan_prices SET other_prices = '{"usd": 1099}'""",
+    "0034": """
+        UPDATE app.presets SET ended_at = now() WHERE name = 'poster';
+        UPDATE app.transcodes SET preset_hash = (SELECT hash FROM app.presets WHERE name = transcodes.preset)""",
 }
 
 

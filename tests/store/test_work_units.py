@@ -21,6 +21,7 @@ from dumacle_cli.store.places import Place
 from dumacle_cli.store.work_units import Claimed, Output
 from tests.factories import make_file, make_plan, make_pod, make_subscription, make_user
 
+CODECS = ["h264"]
 pytestmark = pytest.mark.integration
 
 BODY = b"x" * 1000
@@ -221,7 +222,7 @@ def test_setbacks_are_no_attempts_and_wait_longer_each_time(session: Session, wo
 
 
 def take(session: Session) -> Claimed | None:
-    claimed = work_units.claim_next(session, "one", 60, uuid.uuid4())
+    claimed = work_units.claim_next(session, "one", 60, uuid.uuid4(), CODECS)
     session.commit()
     return claimed
 
@@ -234,7 +235,7 @@ def test_a_pod_whose_store_is_away_is_tried_by_one_unit_at_a_time(session: Sessi
     assert work_units.set_back(session, claimed, "the store is away", pod=True)
     session.commit()
     assert take(session) is None
-    assert queue.wake_waiting_units(session) == 0
+    assert queue.wake_waiting_units(session, CODECS) == 0
     lapse_waiting(session)
     tried = take(session)
     assert tried is not None
@@ -304,7 +305,7 @@ def test_many_workers_claim_each_unit_once(database: Database, session: Session,
         while True:
             try:
                 with database.session() as own:
-                    claimed = work_units.claim_next(own, f"worker {number}", 60, uuid.uuid4())
+                    claimed = work_units.claim_next(own, f"worker {number}", 60, uuid.uuid4(), CODECS)
             except work_units.Raced:
                 continue
             if claimed is None:
@@ -513,15 +514,15 @@ def test_wakes_with_the_transaction(database: Database, session: Session, work: 
 
 
 def test_wakes_what_waits_and_nothing_else(session: Session, work: Work) -> None:
-    assert queue.wake_waiting_units(session) == 1
-    assert queue.wake_waiting_units(session) == 0
+    assert queue.wake_waiting_units(session, CODECS) == 1
+    assert queue.wake_waiting_units(session, CODECS) == 0
     session.execute(text("DELETE FROM queue.procrastinate_jobs"))
     claimed = claim(session, work)
-    assert queue.wake_waiting_units(session) == 0
+    assert queue.wake_waiting_units(session, CODECS) == 0
     work_units.fail(session, claimed, "try again", final=False)
-    assert queue.wake_waiting_units(session) == 0
+    assert queue.wake_waiting_units(session, CODECS) == 0
     lapse(session)
-    assert queue.wake_waiting_units(session) == 1
+    assert queue.wake_waiting_units(session, CODECS) == 1
 
 
 def test_forgets_the_calls_of_dead_workers_only(session: Session) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import presets
 from dumacle_cli.transcode.encode import Encoded, encode
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import probe
+from tests.presets import defined
 
 LIMITS = Limits()
 Make = Callable[..., Path]
@@ -47,8 +47,6 @@ def transcode(tmp_path: Path) -> Transcode:
         out.mkdir()
         media = probe(ffmpeg.locate(), source, LIMITS)
         stop = threading.Event()
-        return encode(
-            ffmpeg.locate(), source, media, presets.get(preset), out, LIMITS, lambda _percent: None, stop
-        ), out
+        return encode(ffmpeg.locate(), source, media, defined(preset), out, LIMITS, lambda _percent: None, stop), out
 
     return transcode

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dumacle_cli.transcode import arguments, presets
+from dumacle_cli.transcode import arguments
 from dumacle_cli.transcode.accepted import AUDIO, FORMATS, VIDEO, names
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media
+from tests.presets import defined
 
 pytestmark = pytest.mark.unit
 FILM = Media(7, "aac", 2, 7, "h264", 640, 360, 210, Fraction(30000, 1001), "yuv420p")
@@ -25,7 +26,7 @@ PLAIN = "-map_chapters -1 -map_metadata -1"
 
 
 def line(media: Media, preset: str) -> list[str]:
-    return arguments.command(Path("/bin/ffmpeg"), Path("/media/film.mp4"), media, presets.get(preset), Limits())
+    return arguments.command(Path("/bin/ffmpeg"), Path("/media/film.mp4"), media, defined(preset), Limits())
 
 
 def segments(folder: str) -> str:

@@ -5,8 +5,9 @@ from fractions import Fraction
 
 import pytest
 
-from dumacle_cli.transcode import charge, presets
+from dumacle_cli.transcode import charge
 from dumacle_cli.transcode.probe import Media
+from tests.presets import defined
 
 pytestmark = pytest.mark.unit
 FILM = Media(1799.4, "aac", 2, 1799.4, "h264", 640, 360, 44_985, Fraction(25))
@@ -14,10 +15,10 @@ FILM = Media(1799.4, "aac", 2, 1799.4, "h264", 640, 360, 44_985, Fraction(25))
 
 @pytest.mark.parametrize(("preset", "seconds"), [("hls", 1800), ("mp4", 1800), ("audio", 180), ("poster", 1)])
 def test_each_preset_has_its_rule(preset: str, seconds: int) -> None:
-    assert charge.seconds(FILM, presets.get(preset)) == seconds
+    assert charge.seconds(FILM, defined(preset)) == seconds
 
 
 def test_slides_are_charged_by_their_pictures() -> None:
     slides = replace(FILM, duration=21_001, sound_seconds=21_001, fps=Fraction(1), frames=21_001)
-    assert charge.seconds(slides, presets.get("mp4")) == 1051
-    assert charge.seconds(replace(slides, frames=1), presets.get("mp4")) == 1
+    assert charge.seconds(slides, defined("mp4")) == 1051
+    assert charge.seconds(replace(slides, frames=1), defined("mp4")) == 1

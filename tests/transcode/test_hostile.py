@@ -13,10 +13,10 @@ import pytest
 
 from dumacle_cli.errors import BadMedia, OutputBroken, ToolFailed
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import presets
 from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import probe
+from tests.presets import defined
 from tests.transcode.conftest import LIMITS, Make
 
 pytestmark = pytest.mark.integration
@@ -44,7 +44,7 @@ def encode_anyway(source: Path, healthy: Path, out: Path) -> None:
     """Encode `source` as if it had been probed to be like `healthy`."""
     out.mkdir()
     media = probe(ffmpeg.locate(), healthy, LIMITS)
-    encode(ffmpeg.locate(), source, media, presets.get("mp4"), out, LIMITS, lambda _: None, threading.Event())
+    encode(ffmpeg.locate(), source, media, defined("mp4"), out, LIMITS, lambda _: None, threading.Event())
 
 
 @pytest.mark.parametrize("kind", TEXTS)

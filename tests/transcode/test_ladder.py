@@ -7,20 +7,21 @@ from hypothesis import strategies as st
 from dumacle_cli.transcode.ladder import Rung, Source, ladder, largest
 
 pytestmark = pytest.mark.unit
+TO_1080 = ["416x234", "640x360", "768x432", "960x540", "1280x720", "1920x1080"]
 
 
 @pytest.mark.parametrize(
     ("size", "sizes"),
     [
-        ((1920, 1080), ["416x234", "640x360", "768x432", "960x540", "1280x720", "1920x1080"]),
-        ((3840, 2160), ["416x234", "640x360", "768x432", "960x540", "1280x720", "1920x1080"]),
+        ((1920, 1080), TO_1080),
+        ((3840, 2160), [*TO_1080, "2560x1440", "3840x2160"]),
         ((854, 480), ["416x234", "640x360", "768x432", "854x480"]),
         ((1080, 1920), ["234x416", "360x640", "432x768", "540x960", "720x1280", "1080x1920"]),
         ((768, 432), ["416x234", "640x360", "768x432"]),
         ((800, 450), ["416x234", "640x360", "768x432"]),
         ((1280, 700), ["416x228", "640x350", "768x420", "960x524", "1280x700"]),
         ((1920, 800), ["416x174", "640x266", "768x320", "960x400", "1280x534", "1920x800"]),
-        ((7680, 1080), ["416x58", "640x90", "768x108", "960x136", "1280x180", "1920x270"]),
+        ((7680, 1080), ["416x58", "640x90", "768x108", "960x136", "1280x180", "1920x270", "2560x360", "3840x540"]),
         ((8000, 16), ["8000x16"]),
         ((161, 121), ["160x120"]),
         ((16, 16), ["16x16"]),
@@ -28,6 +29,13 @@ pytestmark = pytest.mark.unit
 )
 def test_sizes(size: tuple[int, int], sizes: list[str]) -> None:
     assert [f"{rung.width}x{rung.height}" for rung in ladder(Source(*size))] == sizes
+
+
+def test_nothing_is_larger_than_the_preset_wants() -> None:
+    rungs = ladder(Source(3840, 2160, largest=720, share=0.5))
+    assert [(rung.name, rung.bitrate) for rung in rungs][-1] == ("720p", 1_500_000)
+    film = largest(Source(3840, 2160, largest=720))
+    assert (film.width, film.height) == (1280, 720)
 
 
 def test_rates_are_apples() -> None:

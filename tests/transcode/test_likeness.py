@@ -9,11 +9,12 @@ import pytest
 
 from dumacle_cli.errors import OutputDiffers
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import arguments, presets
+from dumacle_cli.transcode import arguments
 from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.likeness import compare, similarity
 from dumacle_cli.transcode.probe import Media, probe, source_of
 from dumacle_cli.transcode.reference import Reference
+from tests.presets import defined
 from tests.transcode.conftest import LIMITS, Make, run_ffmpeg
 
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac")
@@ -51,9 +52,9 @@ def test_a_picture_is_like_itself_and_not_like_another() -> None:
 
 
 def check(source: Path, media: Media, out: Path, preset: str) -> None:
-    chosen, stop = presets.get(preset), threading.Event()
+    chosen, stop = defined(preset), threading.Event()
     reference = Reference(ffmpeg.locate(), source_of(source, media), LIMITS, stop)
-    compare(reference, out, media, chosen, arguments.rungs(media, chosen), LIMITS, stop)
+    compare(reference, out, media, chosen, arguments.rungs(media, chosen), 0, LIMITS, stop)
 
 
 WRONG = {
@@ -106,4 +107,4 @@ def test_encoding_is_checked_before_it_is_called_done(
     monkeypatch.setattr(arguments, "command", flipped)
     media = probe(ffmpeg.locate(), source, LIMITS)
     with pytest.raises(OutputDiffers, match="differs from the source"):
-        encode(ffmpeg.locate(), source, media, presets.get("mp4"), out, LIMITS, lambda _: None, threading.Event())
+        encode(ffmpeg.locate(), source, media, defined("mp4"), out, LIMITS, lambda _: None, threading.Event())

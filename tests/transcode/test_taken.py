@@ -10,9 +10,9 @@ import pytest
 
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import presets
 from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.probe import Media, probe
+from tests.presets import defined
 from tests.transcode.conftest import LIMITS, Make, Transcode, run_ffmpeg
 
 pytestmark = pytest.mark.integration
@@ -185,9 +185,7 @@ def test_any_damage_is_refused_on_request(make: Make, tmp_path: Path) -> None:
     out, strict = tmp_path / "out", replace(LIMITS, damage=0.0)
     out.mkdir()
     with pytest.raises(BadMedia, match="of it is damaged, and none is repaired"):
-        encode(
-            ffmpeg.locate(), source, read(source), presets.get("mp4"), out, strict, lambda _: None, threading.Event()
-        )
+        encode(ffmpeg.locate(), source, read(source), defined("mp4"), out, strict, lambda _: None, threading.Event())
 
 
 def test_more_damage_is_refused(make: Make, transcode: Transcode) -> None:
@@ -268,7 +266,7 @@ def test_a_refusal_says_what_it_is_and_what_to_do(make: Make, tmp_path: Path) ->
 def presets_of(source: Path) -> None:
     from dumacle_cli.transcode import arguments
 
-    arguments.check(read(source), presets.get("mp4"))
+    arguments.check(read(source), defined("mp4"))
 
 
 def test_sound_that_is_not_accepted_refuses_no_poster(make: Make, transcode: Transcode) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from dumacle_cli.errors import OutputBroken
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import presets
 from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.probe import Media, probe
 from dumacle_cli.transcode.verify import Proof, verify
+from tests.presets import defined
 from tests.transcode.conftest import LIMITS, run_ffmpeg
 
 pytestmark = pytest.mark.integration
@@ -24,7 +24,7 @@ RIGHT = (*FAST, "-pix_fmt", "yuv420p", "-g", "50", "-sc_threshold", "0", "-ac", 
 
 
 def check(out: Path, media: Media, preset: str) -> Proof:
-    return verify(out, media, presets.get(preset), LIMITS, threading.Event())
+    return verify(out, media, defined(preset), LIMITS, threading.Event())
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Media]:
     run_ffmpeg(*FILM, *FAST, str(source))
     out.mkdir()
     media = probe(ffmpeg.locate(), source, LIMITS)
-    encode(ffmpeg.locate(), source, media, presets.get("hls"), out, LIMITS, lambda _: None, threading.Event())
+    encode(ffmpeg.locate(), source, media, defined("hls"), out, LIMITS, lambda _: None, threading.Event())
     return out, media
 
 
@@ -97,7 +97,7 @@ def test_rungs_that_changed_places_are_found(copy: tuple[Path, Media]) -> None:
 @pytest.mark.parametrize("facts", [{"frames": 203}, {"frames": 197}, {"duration": 9.0}])
 def test_another_length_or_content_is_found(whole: tuple[Path, Media], facts: dict[str, Any]) -> None:
     with pytest.raises(OutputBroken):
-        verify(whole[0], replace(whole[1], **facts), presets.get("hls"), LIMITS, threading.Event())
+        verify(whole[0], replace(whole[1], **facts), defined("hls"), LIMITS, threading.Event())
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from dumacle_cli.store.models.runs import Lease as Lease
     from dumacle_cli.store.models.runs import Run as Run
     from dumacle_cli.store.models.transcodes import Pause as Pause
+    from dumacle_cli.store.models.transcodes import Preset as Preset
     from dumacle_cli.store.models.transcodes import Rendition as Rendition
     from dumacle_cli.store.models.transcodes import Transcode as Transcode
     from dumacle_cli.store.models.transcodes import Unit as Unit
@@ -108,7 +109,7 @@ _MODULES = {
         "QuotaLimit",
     ),
     "runs": ("Lease", "Run"),
-    "transcodes": ("Pause", "Rendition", "Transcode", "Unit", "Worker"),
+    "transcodes": ("Pause", "Preset", "Rendition", "Transcode", "Unit", "Worker"),
     "users": ("Installation", "Login", "User"),
     "webhooks": ("StripeEvent", "StripeObject", "StripePayload", "WebhookSecret"),
 }

@@ -29,9 +29,30 @@ RENDITION_KINDS = ("hls", "mp4", "audio", "poster", "sprite", "vtt")
 _LIVE = text("status IN ('queued', 'running', 'publishing')")
 
 
+class Preset(Base):
+    """One version of a preset, by the hash of its definition, which never changes; the present one has not ended."""
+
+    __tablename__ = "presets"
+
+    hash: Mapped[Sorted] = mapped_column(primary_key=True)
+    name: Mapped[Sorted]
+    definition: Mapped[dict[str, Any]]
+    created_at: Mapped[Created]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        times("created_at", "ended_at"),
+        texts(hash=64, name=255),
+        documents(definition=16 * KIB),
+        CheckConstraint("definition ->> 'name' = name", name="name"),
+        Index("uq_presets_present", "name", unique=True, postgresql_where=text("ended_at IS NULL")),
+    )
+
+
 class Transcode(Base):
     """One version through one preset; at most one of the same is in progress. `seconds` were charged to the quota.
 
+    It is made as the version of the preset with `preset_hash` says, or without one as the present version says.
     Higher priorities are worked on first; among equals owners take turns: the lowest `turn` is next.
     """
 
@@ -41,6 +62,7 @@ class Transcode(Base):
     file_id: Mapped[int] = mapped_column(ForeignKey("app.files.id", ondelete="RESTRICT"))
     version_id: Mapped[int] = mapped_column(index=True)
     preset: Mapped[str]
+    preset_hash: Mapped[Sorted | None] = mapped_column(ForeignKey("app.presets.hash"), deferred=True)
     status: Mapped[str] = mapped_column(server_default="queued")
     progress: Mapped[int] = mapped_column(SmallInteger, server_default="0")
     damage: Mapped[str] = mapped_column(server_default="repair", deferred=True)

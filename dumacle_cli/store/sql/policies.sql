@@ -49,7 +49,7 @@ BEGIN
                                 'stripe_objects', 'webhook_secrets', 'parts', 'workers'] LOOP
         EXECUTE format('CREATE POLICY staff ON app.%I USING ((SELECT app.sees_all()))', name);
     END LOOP;
-    FOREACH name IN ARRAY ARRAY['plans', 'plan_prices', 'plan_limits', 'schema_version'] LOOP
+    FOREACH name IN ARRAY ARRAY['plans', 'plan_prices', 'plan_limits', 'presets', 'schema_version'] LOOP
         EXECUTE format('CREATE POLICY everybody ON app.%I USING ((SELECT app.actor_role()) IS NOT NULL)', name);
     END LOOP;
 END $$;

@@ -151,8 +151,11 @@ END $$;
 
 -- Claim the waiting unit that is next: by priority, then by the turns of the owners, then in the order of submission.
 -- A pod whose store is away is tried by one unit at a time. Returns the unit, null if none may be claimed now, and 0 if
--- another worker was faster: ask again, in a transaction that holds no locks.
-CREATE OR REPLACE FUNCTION app.claim_next(p_token uuid, p_worker text, p_seconds double precision) RETURNS bigint
+-- another worker was faster: ask again, in a transaction that holds no locks. Presets that need another codec than these
+-- are left to other workers.
+CREATE OR REPLACE FUNCTION app.claim_next(
+    p_token uuid, p_worker text, p_seconds double precision, p_codecs text[] DEFAULT '{h264}'
+) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     chosen bigint := (SELECT id FROM app.units WHERE lease_token = p_token AND status = 'running');
@@ -167,6 +170,10 @@ BEGIN
     WHERE t.status IN ('queued', 'running', 'publishing') AND u.status = 'queued'
         AND (u.lease_until IS NULL OR u.lease_until <= now())
         AND NOT EXISTS (SELECT FROM app.pauses AS p WHERE p.pod_id = f.pod_id AND p.until > now())
+        AND NOT EXISTS (
+            SELECT FROM app.presets AS p
+            WHERE p.hash = t.preset_hash AND p.definition #>> '{video,codec}' <> ALL (p_codecs)
+        )
     ORDER BY t.priority DESC, t.turn, u.id LIMIT 1;
     IF chosen IS NULL THEN
         RETURN NULL;

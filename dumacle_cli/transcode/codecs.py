@@ -1,0 +1,64 @@
+"""How pictures are encoded with each codec, and what playlists call the result."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from dumacle_cli.local.ffmpeg_graphs import Options
+from dumacle_cli.services.definitions import Codec, Video
+from dumacle_cli.transcode.ladder import Rung
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One encoder of FFmpeg: its constant rate factor, so that what needs fewer bits gets fewer, and its options.
+
+    `share` of H.264's bits are enough for the same picture, and it takes `effort` times the CPU time.
+    """
+
+    quality: int
+    share: float
+    effort: float
+    options: Options
+
+
+CODECS: MappingProxyType[Codec, Encoder] = MappingProxyType(
+    {
+        "h264": Encoder(21, 1, 1, {"c:v": "libx264", "preset": "veryfast", "profile:v": "high", "sc_threshold": 0}),
+        "hevc": Encoder(
+            24,
+            0.75,
+            3,
+            {
+                **{"c:v": "libx265", "preset": "veryfast", "profile:v": "main", "tag:v": "hvc1"},
+                # Key frames at the grid only, and nothing before one refers to what is after it.
+                "x265-params": "scenecut=0:open-gop=0:log-level=error",
+            },
+        ),
+        "av1": Encoder(32, 0.6, 3, {"c:v": "libsvtav1", "preset": "8", "svtav1-params": "scd=0:irefresh-type=2"}),
+    }
+)
+
+
+def options(video: Video, rung: Rung, keys: int) -> Options:
+    """Return FFmpeg's options for a picture with a key frame every `keys` pictures."""
+    encoder = CODECS[video.codec]
+    rates: Options = {"crf": video.quality or encoder.quality, "maxrate": rung.bitrate, "bufsize": rung.buffer}
+    return {**encoder.options, **rates, "g": keys, "keyint_min": keys}
+
+
+def called(codec: str, configuration: bytes) -> str:
+    """Return how playlists name a codec (RFC 6381), by its configuration record in MP4."""
+    if codec == "hevc":
+        return _hevc(configuration)
+    if codec == "av1":
+        profile, level, tier = configuration[1] >> 5, configuration[1] & 31, configuration[2] >> 7
+        return f"av01.{profile}.{level:02}{'H' if tier else 'M'}.08"
+    return f"avc1.{configuration[1:4].hex()}"
+
+
+def _hevc(configuration: bytes) -> str:
+    tier, profile = (configuration[1] >> 5) & 1, configuration[1] & 31
+    compatible = int(f"{int.from_bytes(configuration[2:6], 'big'):032b}"[::-1], 2)
+    constraints = configuration[6:12].rstrip(b"\0")
+    parts = [f"hvc1.{profile}", f"{compatible:x}", f"{'H' if tier else 'L'}{configuration[12]}"]
+    return ".".join([*parts, *(f"{each:x}" for each in constraints)])

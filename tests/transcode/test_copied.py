@@ -1,0 +1,115 @@
+"""Video that is already what the largest size shall be is copied, and everything else encoded around it."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import av
+import pytest
+
+from dumacle_cli.local import ffmpeg
+from dumacle_cli.services.definitions import Preset
+from dumacle_cli.transcode import arguments, charge
+from dumacle_cli.transcode.probe import probe
+from tests.presets import defined
+from tests.transcode.conftest import LIMITS, Make, run_ffmpeg
+from tests.transcode.test_presets import transcode
+
+pytestmark = pytest.mark.integration
+FILM = ("testsrc2=size=640x360:rate=24000/1001:duration=16", "sine=duration=16")
+# Lean, with key frames wherever x264 wants them.
+LEAN = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-b:v", "300k", "-c:a", "aac")
+CUTS = ("-force_key_frames", "0,1.3,4.4,9.1,11")
+
+
+def copied(source: Path, preset: Preset) -> list[str]:
+    return [rung.name for rung in arguments.rungs(probe(ffmpeg.locate(), source, LIMITS), preset) if rung.copied]
+
+
+def shown(path: Path, stream: int = 0) -> list[bytes]:
+    with av.open(str(path)) as container:
+        frames = container.decode(container.streams.video[stream])
+        return [hashlib.sha256(bytes(frame.planes[0])).digest() for frame in frames]
+
+
+@pytest.mark.parametrize("name", ["film.mp4", "film.mkv"])
+def test_the_largest_size_of_a_ladder_is_the_source_itself(make: Make, name: str) -> None:
+    source = make(name, *LEAN, *CUTS, inputs=FILM)
+    assert copied(source, defined("hls")) == ["360p"]
+    encoded, out = transcode(source, "hls")
+    assert [rung["name"] for rung in encoded.rungs] == ["234p", "360p"]
+    assert shown(out / "360p/index.m3u8") == shown(source)
+    assert shown(out / "234p/index.m3u8") != shown(source)
+    small, large = ((out / size / "index.m3u8").read_text() for size in ("234p", "360p"))
+    times = re.compile(r"#EXTINF:.*")
+    assert times.findall(small) == times.findall(large)
+    assert len(times.findall(large)) == 2
+    assert encoded.rungs[-1]["bitrate"] <= 310_000
+
+
+def test_a_film_of_one_size_is_copied_for_a_tenth(make: Make) -> None:
+    source = make("film.mkv", *LEAN, *CUTS, inputs=FILM)
+    media = probe(ffmpeg.locate(), source, LIMITS)
+    assert copied(source, defined("mp4")) == ["360p"]
+    assert charge.seconds(media, defined("mp4")) == 2
+    assert charge.seconds(media, defined("hls")) == 17
+    encoded, out = transcode(source, "mp4")
+    assert shown(out / "video.mp4") == shown(source)
+    assert encoded.frames == media.frames
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("few key frames.mp4", ("-g", "1000", "-keyint_min", "1000", "-force_key_frames", "0")),
+        ("another format.mp4", ("-pix_fmt", "yuv444p")),
+        ("another codec.mp4", ("-c:v", "libx265", "-x265-params", "log-level=error")),
+        ("too many bits.mp4", ("-b:v", "4M", "-minrate", "4M", "-maxrate", "4M", "-bufsize", "1M", "-nal-hrd", "cbr")),
+        ("open groups.mp4", ("-x264-params", "open-gop=1:keyint=24")),
+        ("wide pixels.mp4", ("-vf", "setsar=4/3")),
+        (
+            "uneven.mkv",
+            ("-vf", "settb=1/1000,setpts=PTS+20*mod(N\\,2)", "-fps_mode", "vfr", "-enc_time_base", "1/1000"),
+        ),
+        ("odd.mkv", ("-vf", "setpts=PTS+2/TB")),
+        ("shorter than its sound.mp4", ("-vf", "trim=end=12")),
+    ],
+)
+def test_what_does_not_fit_is_encoded(make: Make, name: str, options: tuple[str, ...]) -> None:
+    source = make(name, *LEAN, *options, inputs=FILM)
+    assert copied(source, defined("hls")) == []
+
+
+@pytest.mark.parametrize("changed", [{"max_fps": 30}, {"codec": "hevc"}, {"largest": 234}])
+def test_what_the_preset_wants_otherwise_is_encoded(make: Make, changed: dict[str, object]) -> None:
+    source = make("film.mp4", *LEAN, *CUTS, inputs=(FILM[0].replace("24000/1001", "50"), FILM[1]))
+    preset = defined("hls", video=changed)
+    media = arguments.paced(probe(ffmpeg.locate(), source, LIMITS), preset)
+    assert media.keys or "max_fps" in changed
+    assert [rung for rung in arguments.rungs(media, preset) if rung.copied] == []
+
+
+def test_a_turned_film_is_encoded(make: Make, tmp_path: Path) -> None:
+    source, turned = make("film.mp4", *LEAN, *CUTS, inputs=FILM), tmp_path / "turned.mp4"
+    run_ffmpeg("-display_rotation", "180", "-i", str(source), "-c", "copy", str(turned))
+    assert copied(turned, defined("hls")) == []
+
+
+def test_what_cannot_be_copied_after_all_is_encoded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a stream has other key frames than its container says."""
+    source = make("film.mp4", *LEAN, *CUTS, inputs=FILM)
+    monkeypatch.setattr("dumacle_cli.transcode.probe._keys", lambda *_: (0, 100, 200))
+    encoded, out = transcode(source, "hls")
+    assert shown(out / "360p/index.m3u8") != shown(source)
+    assert encoded.rungs[-1]["frames"] == encoded.frames
+
+
+def test_a_damaged_film_is_not_copied(make: Make, tmp_path: Path) -> None:
+    source = make("film.mp4", *LEAN, *CUTS, inputs=FILM)
+    body = bytearray(source.read_bytes())
+    for at in range(len(body) // 2, len(body) // 2 + 300):
+        body[at] ^= 0x55
+    source.write_bytes(body)
+    encoded, out = transcode(source, "mp4")
+    assert encoded.damaged > 0
+    assert shown(out / "video.mp4") != shown(source)
