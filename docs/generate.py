@@ -122,13 +122,21 @@ instants, and how loud each second is. An output that differs is not published.
 
 Outputs have constant quality: what is simple takes few bytes. A picture takes at most the bit rate that Apple
 recommends for its area, and at most that of the source, except that there are always enough bits for key frames.
-A source of a very low bit rate therefore loses quality: encoded again at its own rate, it is coarser than before.
+
+The largest size is the source's own video, copied, if it is H.264 that every player shows as it is: 8 bits, 4:2:0, not
+interlaced, rotated or of pixels that are not square, with pictures at regular times, at most 10.5 s from one key frame to
+the next, and no more bits than Apple recommends. All sizes then have the source's key frames, and segments last up to
+16 s. A video that has the size but cannot be copied gets up to 1.4 times the source's bit rate: at its own rate, it would
+be coarser than before.
+
 `transcode plan` shows the sizes, the most bytes, the CPU time to expect, why a size of the ladder is not made, and what
 is charged:
 
-* hls and mp4: the length of the film, but no more than a second for every 20 pictures (slides have few);
+* hls and mp4: the length of the film, but no more than a second for every 20 pictures (slides have few), and a
+  tenth of that if the video is copied in its only size;
 * audio: a tenth of the length of the sound;
-* poster: one second.
+* poster: one second;
+* sprite: one second for every 20 pictures in it.
 
 Parts of a second count as whole ones. Several presets of a file are charged each by its own rule. Nothing is charged
 for what fails or is cancelled; `transcode show` tells the `seconds` that were charged.

@@ -59,7 +59,7 @@ def url(
 
 
 def _rendition_url(context: Context, published: Published, seconds: int) -> Result[downloads.Link]:
-    if published.kind != "hls":
+    if published.kind not in ("hls", "sprite"):
         return Result(renditions.link(context.stores.read, published, seconds), False)
     from dumacle_cli.transcode import playlists
 

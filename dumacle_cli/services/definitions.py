@@ -46,6 +46,11 @@ class _Preset(_Part):
         """Whether a source must have pictures."""
         return True
 
+    @property
+    def takes_sound(self) -> bool:
+        """Whether the output has the sound of the source."""
+        return True
+
 
 class Film(_Preset):
     """Pictures and sound: in several sizes for adaptive players (hls), or in one file (mp4)."""
@@ -103,8 +108,39 @@ class Poster(_Preset):
         """What it costs the owner's quota."""
         return "1 second"
 
+    @property
+    def takes_sound(self) -> bool:
+        """Whether the output has the sound of the source."""
+        return False
 
-Preset = Film | Sound | Poster
+
+class Sprite(_Preset):
+    """Small pictures for the time line of a player, one for each so many seconds, in one image with an index of them.
+
+    `size` is the longer side of each in pixels. A long film has fewer: at most 500 in all.
+    """
+
+    kind: Literal["sprite"]
+    seconds: int = Field(default=10, ge=1, le=600)
+    size: int = Field(default=160, ge=32, le=320)
+
+    @property
+    def entry(self) -> str:
+        """The file that players open."""
+        return "sprite.vtt"
+
+    @property
+    def charged(self) -> str:
+        """What it costs the owner's quota."""
+        return "1 second for 20 pictures in it"
+
+    @property
+    def takes_sound(self) -> bool:
+        """Whether the output has the sound of the source."""
+        return False
+
+
+Preset = Film | Sound | Poster | Sprite
 _KINDS: TypeAdapter[Preset] = TypeAdapter(Annotated[Preset, Field(discriminator="kind")])
 
 
@@ -130,7 +166,7 @@ def hash_of(definition: dict[str, Any]) -> str:
 
 def _fault(error: Any) -> str:
     """Return the field and what is wrong with it, in a few words."""
-    kinds = ("hls", "mp4", "audio", "poster")
+    kinds = ("hls", "mp4", "audio", "poster", "sprite")
     place = error["loc"][1:] if error["loc"][:1] and error["loc"][0] in kinds else error["loc"]
     field = ".".join(str(part) for part in place)
     if error["type"] in ("union_tag_not_found", "union_tag_invalid"):

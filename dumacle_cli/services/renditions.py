@@ -31,9 +31,12 @@ CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".m4a": "audio/mp4",
     ".jpg": "image/jpeg",
+    ".vtt": "text/vtt",
 }
 UNKNOWN = "application/octet-stream"
 PLAYLIST = ".m3u8"
+NAMING = (PLAYLIST, ".vtt")
+"""The endings of files that name other files of their rendition."""
 LINKS = "links/"
 """The folder of signed playlists in a rendition's prefix, with a subfolder per link, named for its expiry."""
 
@@ -148,7 +151,7 @@ def _copy(
     lists = {
         name: b"".join(objects.get(wanted.prefix + name)).decode()
         for name in names
-        if name.endswith(PLAYLIST) and not name.startswith(LINKS)
+        if name.endswith(NAMING) and not name.startswith(LINKS)
     }
 
     def sign(name: str) -> str:
@@ -156,7 +159,7 @@ def _copy(
 
     for name, text in signed(lists, wanted.entry, sign).items():
         body = text.encode()
-        objects.put(folder + name, body, hashlib.sha256(body).hexdigest(), CONTENT_TYPES[PLAYLIST])
+        objects.put(folder + name, body, hashlib.sha256(body).hexdigest(), CONTENT_TYPES[PurePosixPath(name).suffix])
 
 
 def _presign(objects: "ObjectStore", key: str, seconds: int, name: str = "") -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.local.ffmpeg_graphs import Options, OutputFile, Stream
-from dumacle_cli.services.definitions import Audio, Film, Poster, Preset, Sound, Video
-from dumacle_cli.transcode import codecs
+from dumacle_cli.services.definitions import Audio, Film, Poster, Preset, Sound, Sprite, Video
+from dumacle_cli.transcode import codecs, sprites
 from dumacle_cli.transcode.ladder import Rung, Source, even, ladder, largest
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND
@@ -44,7 +44,7 @@ def check(media: Media, preset: Preset) -> None:
         raise BadMedia(reason=f"it is a photo, and the preset {preset.name} needs a film; the preset poster takes it")
     if not preset.requires_video and not media.audio:
         raise BadMedia(reason=f"{media.no_audio or 'it has no audio'}, which the preset {preset.name} needs")
-    if preset.kind != "poster" and media.mute:
+    if preset.takes_sound and media.mute:
         advice = "convert its sound to AAC, and upload that"
         raise BadMedia(reason=f"{media.no_audio}; {advice}")
 
@@ -57,6 +57,8 @@ def rungs(media: Media, preset: Preset) -> list[Rung]:
             return []
         case Poster():
             return [_poster_size(media, preset)]
+        case Sprite():
+            return [sprites.grid(media, preset).image]
     source = source_size(media, preset)
     *smaller, top = [largest(source)] if preset.kind == "mp4" else ladder(source)
     if _can_be_copied(media, preset, top):
@@ -93,6 +95,11 @@ def folders(media: Media, preset: Preset) -> list[str]:
     return [*(rung.name for rung in rungs(media, preset)), *([SOUND] if media.audio else [])]
 
 
+def only_file(preset: Preset) -> str:
+    """Return the file that has the media of an output without folders."""
+    return sprites.IMAGE if isinstance(preset, Sprite) else preset.entry
+
+
 def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits, gain: str = "") -> list[str]:
     """Return the program and its arguments; `gain` is a filter that makes the sound as loud as the preset wants."""
     sizes = rungs(media, preset)
@@ -102,6 +109,8 @@ def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Li
     match preset:
         case Poster():
             outputs = _poster(inputs, media, preset, sizes[0])
+        case Sprite():
+            outputs = _sprite(inputs, media, sprites.grid(media, preset))
         case Sound():
             outputs = [_one_file(preset, [inputs[media.sound]], _sound(media, preset.audio, gain))]
         case Film(kind="mp4"):
@@ -157,6 +166,15 @@ def _poster(inputs: Stream, media: Media, preset: Poster, size: Rung) -> list[Ou
     video = inputs[media.picture].filter("trim", start=_seconds(after)) if after > 0 else inputs[media.picture]
     video = _scaled(_whole_frames(video, media), media, size)
     return [graphs.write(preset.entry, [video], {**NO_METADATA, "frames:v": 1, "q:v": 3, "update": 1})]
+
+
+def _sprite(inputs: Stream, media: Media, grid: sprites.Grid) -> list[OutputFile]:
+    video = _constant_rate(inputs[media.picture], media).filter("select", expr=f"not(mod(n,{grid.step}))")
+    tile = _scaled(video, media, Rung("tile", grid.width, grid.height))
+    image = tile.filter("tile", layout=f"{grid.columns}x{grid.rows}")
+    written = graphs.write(sprites.IMAGE, [image], {**NO_METADATA, "frames:v": 1, "q:v": 4, "update": 1})
+    # The image is written at the end only: progress is that of the first output.
+    return [_decoded(inputs, media), written]
 
 
 def _one_file(preset: Preset, streams: list[Stream], options: Options) -> OutputFile:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from dumacle_cli.errors import BadMedia, OutputBroken, OutputDiffers, ToolFailed
-from dumacle_cli.services.definitions import Preset
-from dumacle_cli.transcode import arguments, child, damage, loudness, playlists
+from dumacle_cli.services.definitions import Preset, Sprite
+from dumacle_cli.transcode import arguments, child, damage, loudness, playlists, sprites
 from dumacle_cli.transcode.child import Stopped
 from dumacle_cli.transcode.likeness import compare
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
@@ -102,6 +102,9 @@ def _encode(
     compare(reference, out, media, preset, sizes, louder.decibels, limits, stop)
     if preset.kind == "hls":
         _write_master(out / preset.entry, media, proof)
+        files.append(preset.entry)
+    if isinstance(preset, Sprite):
+        (out / preset.entry).write_text(sprites.index(sprites.grid(media, preset), media.duration))
         files.append(preset.entry)
     watch.tell(99)
     return _encoded(preset, proof, files, damaged)

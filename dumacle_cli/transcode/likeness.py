@@ -7,7 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from dumacle_cli.errors import BadMedia, OutputDiffers
-from dumacle_cli.services.definitions import Preset
+from dumacle_cli.services.definitions import Preset, Sprite
 from dumacle_cli.transcode import child
 from dumacle_cli.transcode.arguments import folders, poster_time
 from dumacle_cli.transcode.ladder import Rung
@@ -15,6 +15,7 @@ from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.playlists import MEDIA, SOUND
 from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.reference import SILENCE, Picture, Reference
+from dumacle_cli.transcode.sprites import IMAGE, Grid, grid
 
 # Where in the video it is compared, as shares of its length.
 INSTANTS = tuple(Fraction(part, 100) for part in (3, 35, 65, 95))
@@ -50,9 +51,11 @@ def compare(
     Its pictures have these sizes, and it was meant to be `louder` by so many dB.
     """
     try:
-        if sizes:
+        if isinstance(preset, Sprite):
+            _compare_sprite(reference, out, media, grid(media, preset), limits, stop)
+        elif sizes:
             _compare_pictures(reference, out, media, preset, sizes, limits, stop)
-        if media.audio and preset.kind != "poster":
+        if media.audio and preset.takes_sound:
             levels = [level + louder for level in reference.levels(media.sound)]
             _compare_levels(levels, _levels(reference, out, preset))
     except (_Doubt, BadMedia) as doubt:
@@ -87,6 +90,29 @@ def _compare_pictures(
         check(seek=True)
     except (_Doubt, BadMedia):
         check(seek=False)
+
+
+def _compare_sprite(
+    reference: Reference, out: Path, media: Media, made: Grid, limits: Limits, stop: threading.Event
+) -> None:
+    tile = Rung("the sprite", made.width, made.height)
+    wide, high = _canvas(tile)
+    job = {"do": "pictures", "folder": str(out.absolute()), "paths": [IMAGE], "times": [0.0]}
+    canvas = (wide * made.columns, high * made.rows)
+    [[[image, *_]]] = child.read({**job, "canvas": canvas}, limits, stop)["pictures"]
+    grey = bytes.fromhex(image)
+
+    def shown(number: int) -> bytes:
+        column, row = made.place(number)
+        starts = [(row * high + line) * canvas[0] + column * wide for line in range(high)]
+        return b"".join(grey[start : start + wide] for start in starts)
+
+    for number in {made.count * part // 4 for part in range(4)} | {made.count - 1}:
+        # Half a picture early, so that rounding does not miss it.
+        at = max(Fraction(0), made.time(number) - Fraction(1, 2) / media.fps)
+        last = Fraction(media.duration) - Fraction(media.hold) - Fraction(1, 2) / media.fps
+        wanted = reference.picture(max(Fraction(0), min(at, last)), (wide, high))
+        _check_picture(wanted, [shown(number)], tile, media, wide)
 
 
 def _instants(media: Media, preset: Preset) -> list[Fraction]:

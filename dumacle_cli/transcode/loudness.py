@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dumacle_cli.local import ffmpeg_graphs as graphs
-from dumacle_cli.services.definitions import Poster, Preset
+from dumacle_cli.services.definitions import Film, Preset, Sound
 from dumacle_cli.transcode import arguments, child
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media
@@ -33,7 +33,7 @@ def gain(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limit
 
     All of it changes alike. Only where a peak would be cut off, it is made quieter for that moment.
     """
-    wanted = None if isinstance(preset, Poster) else preset.audio.loudness
+    wanted = preset.audio.loudness if isinstance(preset, Film | Sound) else None
     if wanted is None or not media.audio:
         return Gain()
     loudness, peak = _measured(ffmpeg, source, media, limits, stop)

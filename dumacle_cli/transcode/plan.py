@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.retry import Patience
 from dumacle_cli.services import downloads
-from dumacle_cli.services.definitions import Film, Poster, Preset
+from dumacle_cli.services.definitions import Film, Poster, Preset, Sprite
 from dumacle_cli.transcode import charge
 from dumacle_cli.transcode.arguments import paced, rungs, source_size
 from dumacle_cli.transcode.codecs import CODECS
@@ -113,7 +113,7 @@ def _probed(deps: PlanDeps, content: "Content") -> Media:
 
 def _bytes(media: Media, preset: Preset, sizes: list[Rung]) -> int:
     """Return the most that the output takes: the average of each rung, once more its buffer, and the sound."""
-    if isinstance(preset, Poster):
+    if isinstance(preset, Poster | Sprite):
         return round(sum(rung.width * rung.height for rung in sizes) * POSTER_BYTES_PER_PIXEL)
     pictures = sum(rung.bitrate * media.duration + rung.buffer for rung in sizes)
     sound = preset.audio.bitrate * media.duration if media.audio else 0
@@ -123,6 +123,8 @@ def _bytes(media: Media, preset: Preset, sizes: list[Rung]) -> int:
 def _cpu_seconds(media: Media, preset: Preset, sizes: list[Rung]) -> float:
     if preset.kind == "poster":
         return POSTER_SECONDS
+    if isinstance(preset, Sprite):
+        return MEGAPIXEL_SECONDS * media.width * media.height * media.frames / 1e6
     sound = SOUND_SECONDS * media.sound_seconds
     if not isinstance(preset, Film):
         return sound

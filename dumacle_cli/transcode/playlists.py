@@ -9,9 +9,11 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 MEDIA = "index.m3u8"
+INDEX = ".vtt"
 SOUND = "audio"
 SOUND_CODEC = "mp4a.40.2"
 _URI = re.compile(r'(?<=URI=")[^"]*')
+_PART = re.compile(r"^[^\s#]+(?=#xywh=)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,12 @@ def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
 
 
 def signed(files: Mapping[str, str], entry: str, sign: Callable[[str], str]) -> dict[str, str]:
-    """Return the playlists with `sign(path)` for every URI in them; the entry playlist is last.
+    """Return playlists, or the index of a sprite, with `sign(path)` for every URI in them; the entry is last.
 
     `files` are the playlists' texts by path; the paths that `sign` is given are relative to the same folder.
     """
     ordered = sorted(files, key=lambda path: (path == entry, path))
-    return {path: _signed(files[path], posixpath.dirname(path), sign) for path in ordered}
+    return {path: _signed(files[path], path, sign) for path in ordered}
 
 
 def addresses(text: str) -> list[str]:
@@ -121,10 +123,13 @@ def _attributes(facts: Mapping[str, object]) -> str:
     return ",".join(f"{name}={value}" for name, value in facts.items())
 
 
-def _signed(text: str, folder: str, sign: Callable[[str], str]) -> str:
+def _signed(text: str, path: str, sign: Callable[[str], str]) -> str:
     def link(uri: str) -> str:
-        return sign(posixpath.normpath(posixpath.join(folder, uri)))
+        return sign(posixpath.normpath(posixpath.join(posixpath.dirname(path), uri)))
 
+    if path.endswith(INDEX):
+        links: dict[str, str] = {}
+        return _PART.sub(lambda found: links.get(found[0]) or links.setdefault(found[0], link(found[0])), text)
     return "".join(
         _URI.sub(lambda match: link(match[0]), line) if line.startswith("#") else link(line.strip()) + "\n"
         for line in text.splitlines(keepends=True)

@@ -9,7 +9,7 @@ from typing import Any
 from dumacle_cli.errors import BadMedia, OutputBroken
 from dumacle_cli.services.definitions import Film, Preset
 from dumacle_cli.transcode import child
-from dumacle_cli.transcode.arguments import folders, gop, rungs
+from dumacle_cli.transcode.arguments import folders, gop, only_file, rungs
 from dumacle_cli.transcode.codecs import called
 from dumacle_cli.transcode.ladder import Rung
 from dumacle_cli.transcode.limits import Limits
@@ -44,7 +44,7 @@ class Proof:
 
 def verify(out: Path, media: Media, preset: Preset, limits: Limits, stop: threading.Event) -> Proof:
     """Read back the output in `out`; raises OutputBroken if it is not the whole of `media`, Stopped."""
-    paths = [f"{folder}/{MEDIA}" for folder in folders(media, preset)] or [preset.entry]
+    paths = [f"{folder}/{MEDIA}" for folder in folders(media, preset)] or [only_file(preset)]
     try:
         streams = child.read({"do": "outputs", "folder": str(out.absolute()), "paths": paths}, limits, stop)["streams"]
         return _proof(streams, media, preset, rungs(media, preset))
@@ -61,7 +61,7 @@ class _Wrong(Exception):
 def _proof(streams: list[dict[str, Any]], media: Media, preset: Preset, sizes: list[Rung]) -> Proof:
     pictures = [stream for stream in streams if stream["type"] == "video"]
     sounds = [stream for stream in streams if stream["type"] == "audio"]
-    heard = bool(media.audio) and preset.kind != "poster"
+    heard = bool(media.audio) and preset.takes_sound
     _equal("streams", (len(pictures), len(sounds)), (len(sizes), int(heard)))
     keys = media.keys if sizes and sizes[-1].copied else ()
     proven = [_picture(stream, rung, media, preset, keys) for stream, rung in zip(pictures, sizes, strict=True)]

@@ -64,6 +64,13 @@ PRESETS: list[dict[str, Any]] = [
         "description": "One frame from a tenth into the video, at most 1280 pixels wide.",
         "width": 1280,
     },
+    {
+        "name": "sprite",
+        "kind": "sprite",
+        "description": "Small pictures for the time line of a player, every 10 seconds, with an index in WebVTT.",
+        "seconds": 10,
+        "size": 160,
+    },
 ]
 
 

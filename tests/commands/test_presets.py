@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> Write:
 
 def test_the_first_presets_are_complete(run: Run) -> None:
     found = {each["name"]: each for each in run("transcode", "presets", "list", *JSON).data}
-    assert sorted(found) == ["audio", "hls", "mp4", "poster"]
+    assert sorted(found) == ["audio", "hls", "mp4", "poster", "sprite"]
     for name, each in found.items():
         assert each["definition"] == definitions.complete(defined(name))
         assert each["hash"] == definitions.hash_of(each["definition"])
@@ -71,7 +71,7 @@ def test_a_preset_is_created_changed_and_archived(run: Run, write: Write) -> Non
         ({"audio": {"loudness": -5}}, "audio.loudness: input should be less than or equal to -10, not -5"),
         ({"audio": {"volume": 11}}, "there is no field audio.volume"),
         ({"name": "My Preset"}, "name may have lowercase letters, digits and dashes only"),
-        ({"kind": "vhs"}, "kind must be one of hls, mp4, audio, poster"),
+        ({"kind": "vhs"}, "kind must be one of hls, mp4, audio, poster, sprite"),
     ],
 )
 def test_what_is_wrong_with_a_definition_is_told(run: Run, write: Write, wrong: dict[str, Any], said: str) -> None:

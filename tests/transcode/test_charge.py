@@ -13,7 +13,9 @@ pytestmark = pytest.mark.unit
 FILM = Media(1799.4, "aac", 2, 1799.4, "h264", 640, 360, 44_985, Fraction(25))
 
 
-@pytest.mark.parametrize(("preset", "seconds"), [("hls", 1800), ("mp4", 1800), ("audio", 180), ("poster", 1)])
+@pytest.mark.parametrize(
+    ("preset", "seconds"), [("hls", 1800), ("mp4", 1800), ("audio", 180), ("poster", 1), ("sprite", 9)]
+)
 def test_each_preset_has_its_rule(preset: str, seconds: int) -> None:
     assert charge.seconds(FILM, defined(preset)) == seconds
 

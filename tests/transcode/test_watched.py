@@ -74,7 +74,7 @@ def run(source: Path, out: Path, limits: Limits, stop: threading.Event, told: li
     )
 
 
-@pytest.mark.parametrize("preset", ["hls", "mp4", "audio", "poster"])
+@pytest.mark.parametrize("preset", ["hls", "mp4", "audio", "poster", "sprite"])
 def test_progress_rises_from_0_to_99(make: Make, tmp_path: Path, preset: str) -> None:
     told: list[int] = []
     run(make("film.mp4", *FAST), tmp_path / "out", LIMITS, threading.Event(), told, preset)
