@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -16,15 +14,14 @@ import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.run import admit
+from dumacle_cli.commands.sweep import Sweep, own_name
 from dumacle_cli.context import Context
-from dumacle_cli.errors import DumacleError, Exit, InvalidValue, MissingExtra, TimedOut, ToolFailed
+from dumacle_cli.errors import Exit, InvalidValue, MissingExtra, TimedOut, ToolFailed
 from dumacle_cli.plain import dumped
 from dumacle_cli.store import queue
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from sqlalchemy.orm import Session
 
     from dumacle_cli.store.database import Database
     from dumacle_cli.transcode.job import WorkerDeps
@@ -67,11 +64,11 @@ def worker(
     with _database(context, slots) as database, _tasks(context, database, queues, give_back, told) as (tasks, problem):
         from dumacle_cli.worker import Worker
 
-        present = partial(_note, slots=slots, queues=", ".join(queue.QUEUES[task] for task in tasks), problem=problem)
+        sweep = Sweep(database, list(tasks), slots, problem)
         serving = Worker(
             database,
             tasks,
-            partial(_sweep, database, tasks, present),
+            sweep,
             _logger(context),
             slots=slots,
             drain_seconds=drain_timeout,
@@ -80,7 +77,7 @@ def worker(
         try:
             serving.run(once=once)
         finally:
-            _forget(database)
+            sweep.forget()
     return _ended(context, serving.stopped_by) or (told.report(context) if once else 0)
 
 
@@ -124,42 +121,6 @@ def _database(context: Context, slots: int) -> Iterator[Database]:
         yield database
     finally:
         database.close()
-
-
-def _name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _note(session: Session, *, slots: int, queues: str, problem: str | None) -> None:
-    """Note in the database that this worker is alive."""
-    from dumacle_cli.store import workers
-
-    workers.note(session, _name(), slots, queues, problem)
-
-
-def _forget(database: Database) -> None:
-    from dumacle_cli.store import workers
-
-    with suppress(DumacleError), database.session() as session:  # else it is forgotten after a day
-        workers.forget(session, _name())
-
-
-def _sweep(database: Database, tasks: Mapping[str, Task], present: Callable[[Session], None]) -> int:
-    """Release the work of dead workers and queue jobs for all waiting work; returns how many jobs were missing."""
-    from dumacle_cli.store import copies, stripe, work_units
-
-    woken = 0
-    with database.session() as session:
-        present(session)
-        queue.forget_dead(session)
-        if queue.TRANSCODE in tasks:
-            work_units.reap(session)
-            woken += queue.wake_waiting_units(session)
-        if queue.COPY in tasks:
-            woken += queue.wake_copies(session, copies.due_pods(session))
-        if queue.STRIPE in tasks:
-            woken += queue.wake_stripe(session, stripe.due(session, queue.BATCH))
-    return woken
 
 
 # Tasks
@@ -258,7 +219,7 @@ def _worker_deps(
             scratch=folder,
             limits=Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels),
             lease_seconds=chosen.lease_seconds,
-            worker=_name(),
+            worker=own_name(),
             give_back=give_back,
         )
 

@@ -17,7 +17,7 @@ from dumacle_cli.units import show_size
 
 ATTEMPTS = 3
 CRASHES = 2
-"""After this many crashes of FFmpeg over it, a unit is quarantined."""
+"""After this many crashes of FFmpeg or of workers over it, a unit is quarantined."""
 RETRY_SECONDS = 30.0
 """How long a unit waits after its first failed attempt; ten times as long after the second."""
 
@@ -175,15 +175,8 @@ def release(session: Session, unit: Claimed) -> bool:
 
 
 def reap(session: Session) -> int:
-    """Take back units whose leases lapsed; returns how many."""
-    query = """
-        SELECT count(*) FROM (
-            SELECT u.id FROM app.units AS u
-            JOIN app.transcodes AS t ON t.id = u.transcode_id JOIN app.files AS f ON f.id = t.file_id
-            WHERE u.status = 'running' AND u.lease_until <= now() ORDER BY f.pod_id, f.id, u.id OFFSET 0
-        ) AS lapsed WHERE app.reap_unit(lapsed.id)
-    """
-    return int(session.scalars(text(query)).one())
+    """Take back units whose leases lapsed, and quarantine those over which workers died; returns how many."""
+    return int(session.scalars(select(func.app.reap_units(CRASHES))).one())
 
 
 def cancel(session: Session, transcode_ids: Sequence[int]) -> int:

@@ -29,9 +29,9 @@ _PAUSED = text("""
 """)
 
 
-def note(session: Session, name: str, slots: int, queues: str, problem: str | None) -> None:
-    """Note that a worker is alive."""
-    session.execute(select(func.app.note_worker(name, slots, queues, problem)))
+def note(session: Session, name: str, slots: int, queues: str, problem: str | None, machine: str | None = None) -> None:
+    """Note that a worker is alive, and on which machine since it started, if that is known."""
+    session.execute(select(func.app.note_worker(name, slots, queues, problem, machine)))
 
 
 def forget(session: Session, name: str) -> None:

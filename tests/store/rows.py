@@ -103,6 +103,7 @@ ROWS = {
         UPDATE app.units SET setbacks = 1;
         INSERT INTO app.pauses (pod_id, until, error) SELECT id, now(), 'it does not answer' FROM app.pods;
         SELECT app.note_worker('here:1', 1, 'transcode', NULL)""",
+    "0035": "UPDATE app.units SET machine = 'machine'; UPDATE app.workers SET machine = 'machine'",
 }
 
 

@@ -77,7 +77,7 @@ class Unit(Base):
     """A piece of a transcode; a worker with `lease_token` may publish a result of `reserved` bytes until `lease_until`.
 
     A waiting unit is not claimed before `lease_until`. `attempt` counts what may be the media's fault, `crashes`
-    those of FFmpeg, and `setbacks` what was not the media's fault.
+    those of FFmpeg or the worker, and `setbacks` what was not the media's fault. `machine` is where the worker ran.
     """
 
     __tablename__ = "units"
@@ -91,6 +91,7 @@ class Unit(Base):
     lease_token: Mapped[uuid.UUID | None]
     lease_until: Mapped[datetime | None]
     worker: Mapped[str | None]
+    machine: Mapped[str | None] = mapped_column(deferred=True)
     first_frame: Mapped[int | None]
     last_frame: Mapped[int | None]
     reserved: Mapped[int] = mapped_column(server_default="0")
@@ -102,7 +103,7 @@ class Unit(Base):
 
     __table_args__ = (
         times("lease_until", "started_at", "ended_at"),
-        texts(worker=255, error=ERROR_BYTES),
+        texts(worker=255, machine=255, error=ERROR_BYTES),
         one_of("kind", UNIT_KINDS),
         one_of("status", UNIT_STATUSES),
         CheckConstraint("first_frame BETWEEN 0 AND last_frame", name="frames"),
@@ -168,7 +169,10 @@ class Pause(Base):
 
 
 class Worker(Base):
-    """A worker that was alive at `seen_at`; `problem` says why it transcodes nothing."""
+    """A worker that was alive at `seen_at`; `problem` says why it transcodes nothing.
+
+    `machine` is the start of the machine's system that it runs under: another one after the machine lost its power.
+    """
 
     __tablename__ = "workers"
 
@@ -178,8 +182,9 @@ class Worker(Base):
     slots: Mapped[int]
     queues: Mapped[str]
     problem: Mapped[str | None]
+    machine: Mapped[str | None] = mapped_column(deferred=True)
 
     __table_args__ = (
         times("started_at", "seen_at"),
-        texts(name=255, queues=255, problem=ERROR_BYTES),
+        texts(name=255, queues=255, problem=ERROR_BYTES, machine=255),
     )

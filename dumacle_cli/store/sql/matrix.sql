@@ -190,6 +190,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
 ('function', 'note_worker',         'X', '',  '',  '',  'X', '',  ''),
 ('function', 'forget_worker',       'X', '',  '',  '',  'X', '',  ''),
 ('function', 'reap_unit',           'X', 'X', '',  '',  'X', '',  'X'),
+('function', 'reap_units',          'X', 'X', '',  '',  'X', '',  'X'),
 ('function', 'cancel_unit',         'X', 'X', 'X', '',  '',  '',  'X'),
 ('function', 'lock_pods',           'X', 'X', 'X', '',  '',  '',  ''),
 ('function', 'wake',                'X', 'X', '',  'X', 'X', '',  'X'),

@@ -102,23 +102,61 @@ BEGIN
     PERFORM app.queue_unit(p_unit, greatest(p_unit.attempt - 1, 0), p_error, p_seconds);
 END $$;
 
--- Take a unit back from a worker whose lease lapsed. Returns whether there was something to take back. The number of
--- crashes, here and below, is what workers of the release before give; it has no meaning any more.
-CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint, p_crashes integer DEFAULT 0) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Take a unit back from a worker whose lease lapsed, and quarantine it if that happened `p_crashes` times and each time
+-- counted. Returns whether there was something to take back.
+CREATE OR REPLACE FUNCTION app.take_back_unit(p_unit bigint, p_counts boolean, p_crashes integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_unit(p_unit);
 BEGIN
-    PERFORM app.act();
     IF unit.id IS NULL OR unit.status <> 'running' OR unit.lease_until > now() THEN
         RETURN false;
     END IF;
-    UPDATE app.units SET setbacks = setbacks + 1 WHERE id = unit.id;
+    UPDATE app.units SET setbacks = setbacks + 1, crashes = crashes + p_counts::int WHERE id = unit.id;
+    IF p_counts AND unit.crashes + 1 >= p_crashes THEN
+        PERFORM app.settle_unit(unit);
+        PERFORM app.end_unit(unit, 'quarantined', 'the worker died over it, as it or FFmpeg had done before');
+        RETURN true;
+    END IF;
     -- The first time at once: most workers that die were stopped or restarted.
     PERFORM app.requeue_unit(
         unit, 'its worker died', CASE unit.setbacks WHEN 0 THEN 0 ELSE app.setback_seconds(unit.setbacks) END
     );
     RETURN true;
+END $$;
+
+-- The same for one unit, which does not count. The number of crashes, here and below, is what workers of the release
+-- before give; it has no meaning any more.
+CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint, p_crashes integer DEFAULT 0) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM app.act();
+    RETURN app.take_back_unit(p_unit, false, 0);
+END $$;
+
+-- Take all units back whose leases lapsed; returns how many. The death of a worker counts against its units if its
+-- machine lives on: another worker, or the same one started again, was seen there since. Otherwise the machine may have
+-- lost its power or its network.
+CREATE OR REPLACE FUNCTION app.reap_units(p_crashes integer) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    lapsed record;
+    taken bigint := 0;
+BEGIN
+    PERFORM app.act();
+    FOR lapsed IN
+        SELECT u.id, EXISTS (
+            SELECT FROM app.workers AS w
+            WHERE w.machine = u.machine AND (w.name <> u.worker OR w.started_at > u.started_at)
+                AND w.seen_at > u.lease_until - interval '5 seconds'
+        ) AS counts
+        FROM app.units AS u
+        JOIN app.transcodes AS t ON t.id = u.transcode_id JOIN app.files AS f ON f.id = t.file_id
+        WHERE u.status = 'running' AND u.lease_until <= now() ORDER BY f.pod_id, f.id, u.id
+    LOOP
+        taken := taken + app.take_back_unit(lapsed.id, lapsed.counts, p_crashes)::int;
+    END LOOP;
+    RETURN taken;
 END $$;
 
 -- Claim a waiting unit, or one whose lease lapsed, under a new token; the same token again is the same claim. Returns
@@ -141,7 +179,8 @@ BEGIN
     END IF;
     UPDATE app.units
     SET status = 'running', attempt = attempt + 1, worker = p_worker, error = NULL, started_at = now(), ended_at = NULL,
-        lease_token = p_token, lease_until = now() + make_interval(secs => p_seconds)
+        lease_token = p_token, lease_until = now() + make_interval(secs => p_seconds),
+        machine = (SELECT machine FROM app.workers WHERE name = p_worker)
     WHERE id = unit.id;
     UPDATE app.transcodes
     SET status = 'running', attempts = attempts + 1, error = NULL, started_at = coalesce(started_at, now())
@@ -150,25 +189,30 @@ BEGIN
 END $$;
 
 -- Claim the waiting unit that is next: by priority, then by the turns of the owners, then in the order of submission.
--- A pod whose store is away is tried by one unit at a time. Returns the unit, null if none may be claimed now, and 0 if
--- another worker was faster: ask again, in a transaction that holds no locks.
+-- A pod whose store is away is tried by one unit at a time. A worker runs nothing beside a unit that crashed: if it
+-- crashes again, no other is to blame. Returns the unit, null if none may be claimed now, and 0 if another worker was
+-- faster: ask again, in a transaction that holds no locks.
 CREATE OR REPLACE FUNCTION app.claim_next(p_token uuid, p_worker text, p_seconds double precision) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     chosen bigint := (SELECT id FROM app.units WHERE lease_token = p_token AND status = 'running');
     place bigint;
+    crashed boolean;
 BEGIN
     PERFORM app.act();
     IF chosen IS NOT NULL THEN
         RETURN chosen;
     END IF;
-    SELECT u.id, f.pod_id INTO chosen, place
+    PERFORM FROM app.workers WHERE name = p_worker FOR NO KEY UPDATE;
+    SELECT u.id, f.pod_id, u.crashes > 0 INTO chosen, place, crashed
     FROM app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id JOIN app.files AS f ON f.id = t.file_id
     WHERE t.status IN ('queued', 'running', 'publishing') AND u.status = 'queued'
         AND (u.lease_until IS NULL OR u.lease_until <= now())
         AND NOT EXISTS (SELECT FROM app.pauses AS p WHERE p.pod_id = f.pod_id AND p.until > now())
     ORDER BY t.priority DESC, t.turn, u.id LIMIT 1;
-    IF chosen IS NULL THEN
+    IF chosen IS NULL OR EXISTS (
+        SELECT FROM app.units WHERE worker = p_worker AND status = 'running' AND (crashed OR crashes > 0)
+    ) THEN
         RETURN NULL;
     END IF;
     PERFORM app.lock_unit(chosen);
@@ -418,12 +462,16 @@ BEGIN
     RETURN true;
 END $$;
 
--- Note that a worker is alive, and what keeps it from encoding, if anything; forget those that are long gone.
-CREATE OR REPLACE FUNCTION app.note_worker(p_name text, p_slots integer, p_queues text, p_problem text) RETURNS void
+-- Note that a worker is alive, on which machine since it started (null if unknown), and what keeps it from encoding, if
+-- anything; forget those that are long gone.
+CREATE OR REPLACE FUNCTION app.note_worker(
+    p_name text, p_slots integer, p_queues text, p_problem text, p_machine text DEFAULT NULL
+) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
-    INSERT INTO app.workers (name, slots, queues, problem) VALUES (p_name, p_slots, p_queues, left(p_problem, 2000))
+    INSERT INTO app.workers (name, slots, queues, problem, machine)
+    VALUES (p_name, p_slots, p_queues, left(p_problem, 2000), p_machine)
     ON CONFLICT (name) DO UPDATE SET seen_at = now(), problem = excluded.problem;
     DELETE FROM app.workers WHERE seen_at < now() - interval '1 day';
 END $$;
