@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dumacle_cli.commands import renditions
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.file_options import patience
 from dumacle_cli.commands.paging import listing, streamed
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 app = CommandGroup("transcode")
 presets = CommandGroup("transcode presets", "Show transcode presets.")
 app.add(presets)
+app.include(renditions.app)
 
 WATCH_SECONDS = 1
 COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "created_at")

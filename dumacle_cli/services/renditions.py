@@ -31,6 +31,7 @@ CONTENT_TYPES = {
     ".mp4": "video/mp4",
     ".m4a": "audio/mp4",
     ".jpg": "image/jpeg",
+    ".json": "application/json",
 }
 UNKNOWN = "application/octet-stream"
 PLAYLIST = ".m3u8"

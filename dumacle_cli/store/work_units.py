@@ -11,8 +11,9 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.store.files import Content
-from dumacle_cli.store.models import File, Pause, Pod, Transcode, Unit, User, Version
+from dumacle_cli.store.models import File, Pause, Pod, Rendition, Transcode, Unit, User, Version
 from dumacle_cli.store.places import PLACE
+from dumacle_cli.store.transcodes import LIVE
 from dumacle_cli.units import show_size
 
 ATTEMPTS = 3
@@ -47,7 +48,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One rendition: its objects are under `prefix`, and players open `entry` there; size in bytes."""
+    """One rendition: its objects are under `prefix`, and players open `entry` there; size in bytes.
+
+    `inventory` is the SHA-256 of its inventory, in hexadecimal digits.
+    """
 
     name: str
     kind: str
@@ -61,6 +65,7 @@ class Output:
     frames: int | None = None
     rungs: list[dict[str, Any]] | None = None
     damaged: float = 0
+    inventory: str | None = None
 
 
 def claim(
@@ -142,6 +147,17 @@ def publish(session: Session, unit: Claimed, outputs: Sequence[Output]) -> bool:
     made = json.dumps([asdict(output) for output in outputs])
     query = "SELECT app.publish_unit(:unit, :token, CAST(:amount AS jsonb))"
     return bool(_row(session, query, unit, made)[0])
+
+
+def superseded(session: Session, unit: Claimed) -> Sequence[int]:
+    """Return the earlier transcodes of the same content with the same preset that have ended and publish nothing."""
+    query = (
+        select(Transcode.id)
+        .where(Transcode.version_id == unit.content.version_id, Transcode.preset == unit.preset)
+        .where(Transcode.id < unit.transcode_id, Transcode.status.not_in(LIVE))
+        .where(~exists().where(Rendition.transcode_id == Transcode.id))
+    )
+    return session.scalars(query).all()
 
 
 def fail(session: Session, unit: Claimed, error: str, *, final: bool) -> bool:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from dumacle_cli import errors, retry
 from dumacle_cli.errors import DumacleError, Exit
-from dumacle_cli.services import downloads, placement
-from dumacle_cli.store import queue, work_units
+from dumacle_cli.services import downloads, inventory, placement
+from dumacle_cli.store import copies, queue, work_units
 from dumacle_cli.store.work_units import Claimed, Lost, Output
 from dumacle_cli.transcode import charge, delivery, presets
 from dumacle_cli.transcode.child import TICK, Stopped, oom_kills
@@ -199,11 +199,12 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
         _retry(deps, keeper, lambda session: work_units.charge(session, unit, charge.seconds(media, preset)))
         encoded = encode(deps.ffmpeg, source, media, preset, out, limits, keeper.advance, keeper.stop)
         source.unlink()
-        size = sum((out / name).stat().st_size for name in encoded.files)
+        proof, files = inventory.written(out, encoded.files), [inventory.NAME, *encoded.files]
+        size = sum((out / name).stat().st_size for name in files)
         _retry(deps, keeper, lambda session: work_units.reserve(session, unit, size))
         store = deps.stores(unit.content.place)
-        delivery.deliver(store, out, encoded.files, prefix, keeper.stop)
-    return _output(unit, encoded, prefix, size)
+        delivery.deliver(store, out, files, prefix, keeper.stop)
+    return replace(_output(unit, encoded, prefix, size), inventory=proof)
 
 
 def _try_store(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> None:
@@ -327,5 +328,19 @@ def _tidy(deps: WorkerDeps, unit: Claimed, done: Done, prefix: str) -> None:
         store = deps.stores(unit.content.place)
         if done.outcome == "done" and (unit.attempt > 1 or unit.crashes or unit.setbacks):
             delivery.erase(store, placement.renditions(unit.pod_prefix, *parts), but=prefix)
-        elif done.outcome not in ("done", "unknown"):
+        if done.outcome == "done":
+            _sweep(deps, unit)
+        if done.outcome not in ("done", "unknown"):
             delivery.erase(store, prefix)
+
+
+def _sweep(deps: WorkerDeps, unit: Claimed) -> None:
+    """Delete what earlier transcodes of the same content left, which this one supersedes, at both places of the pod."""
+    with deps.database.session(read_only=True) as session:
+        earlier = work_units.superseded(session, unit)
+        second = copies.second_places(session, [unit.content.version_id]) if earlier else {}
+    for place in (unit.content.place, *second.values()) if earlier else ():
+        for transcode_id in earlier:
+            delivery.erase(
+                deps.stores(place), placement.renditions(unit.pod_prefix, unit.content.file_id, transcode_id)
+            )

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     )
     from dumacle_cli.store.models.runs import Lease as Lease
     from dumacle_cli.store.models.runs import Run as Run
+    from dumacle_cli.store.models.transcodes import HookCall as HookCall
     from dumacle_cli.store.models.transcodes import Pause as Pause
     from dumacle_cli.store.models.transcodes import Rendition as Rendition
     from dumacle_cli.store.models.transcodes import Transcode as Transcode
@@ -108,7 +109,7 @@ _MODULES = {
         "QuotaLimit",
     ),
     "runs": ("Lease", "Run"),
-    "transcodes": ("Pause", "Rendition", "Transcode", "Unit", "Worker"),
+    "transcodes": ("HookCall", "Pause", "Rendition", "Transcode", "Unit", "Worker"),
     "users": ("Installation", "Login", "User"),
     "webhooks": ("StripeEvent", "StripeObject", "StripePayload", "WebhookSecret"),
 }

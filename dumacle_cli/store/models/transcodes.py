@@ -120,7 +120,8 @@ class Unit(Base):
 class Rendition(Base):
     """One published output: the objects whose keys begin with `prefix`; players open `entry` below it.
 
-    `damaged` is the share of the source, 0 to 1, that could not be decoded and was repaired.
+    `damaged` is the share of the source, 0 to 1, that could not be decoded and was repaired; `inventory` is the SHA-256
+    of the object that lists the others, with theirs.
     """
 
     __tablename__ = "renditions"
@@ -140,6 +141,7 @@ class Rendition(Base):
     frames: Mapped[int | None]
     rungs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     damaged: Mapped[float] = mapped_column(server_default=text("0"), deferred=True)
+    inventory: Mapped[bytes | None] = mapped_column(deferred=True)
     created_at: Mapped[Created]
 
     __table_args__ = (
@@ -149,6 +151,7 @@ class Rendition(Base):
         one_of("kind", RENDITION_KINDS),
         CheckConstraint("size >= 0", name="size"),
         CheckConstraint("damaged BETWEEN 0 AND 1", name="damaged"),
+        CheckConstraint("octet_length(inventory) = 32", name="inventory"),
         UniqueConstraint("transcode_id", "name"),
         Index(None, "file_id", "id"),
     )
@@ -188,3 +191,17 @@ class Worker(Base):
         times("started_at", "seen_at"),
         texts(name=255, queues=255, problem=ERROR_BYTES, machine=255),
     )
+
+
+class HookCall(Base):
+    """An ended transcode that the hook is to be told of, not before `due_at`; the error is that of the last attempt."""
+
+    __tablename__ = "hook_calls"
+
+    transcode_id: Mapped[int] = mapped_column(ForeignKey("app.transcodes.id", ondelete="CASCADE"), primary_key=True)
+    created_at: Mapped[Created]
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    error: Mapped[str | None]
+
+    __table_args__ = (times("created_at", "due_at"), texts(error=ERROR_BYTES), Index(None, "due_at"))

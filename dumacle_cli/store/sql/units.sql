@@ -299,8 +299,9 @@ CREATE OR REPLACE FUNCTION app.pod_folder(p_prefix text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN btrim(p_prefix, '/') || CASE WHEN btrim(p_prefix, '/') = '' THEN '' ELSE '/' END;
 
--- Publish what this attempt made, once: its renditions use the bytes that it reserved. Returns whether they are
--- published. Their objects must be where this attempt stores its objects.
+-- Publish what this attempt made, once: its renditions use the bytes that it reserved, and supersede those that earlier
+-- transcodes made of the same content with the same preset. Returns whether they are published. Their objects must be
+-- where this attempt stores its objects.
 CREATE OR REPLACE FUNCTION app.publish_unit(p_unit bigint, p_token uuid, p_renditions jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -308,6 +309,7 @@ DECLARE
     file app.files;
     folder text;
     total bigint;
+    superseded bigint;
 BEGIN
     PERFORM app.act();
     IF unit.status <> 'running' OR unit.lease_token IS DISTINCT FROM p_token THEN
@@ -327,16 +329,23 @@ BEGIN
     END IF;
     INSERT INTO app.renditions
         (transcode_id, file_id, name, kind, prefix, entry, width, height, bitrate, size, duration_ms, frames, rungs,
-        damaged)
+        damaged, inventory)
     SELECT unit.transcode_id, file.id, made.name, made.kind, made.prefix, made.entry, made.width, made.height,
-        made.bitrate, made.size, made.duration_ms, made.frames, made.rungs, coalesce(made.damaged, 0)
+        made.bitrate, made.size, made.duration_ms, made.frames, made.rungs, coalesce(made.damaged, 0),
+        decode(made.inventory, 'hex')
     FROM jsonb_to_recordset(p_renditions) AS made (
         name text, kind text, prefix text, entry text, width integer, height integer, bitrate integer, size bigint,
-        duration_ms integer, frames bigint, rungs jsonb, damaged double precision
+        duration_ms integer, frames bigint, rungs jsonb, damaged double precision, inventory text
     );
     SELECT sum(made.size) INTO total FROM jsonb_to_recordset(p_renditions) AS made (size bigint);
-    UPDATE app.pods SET used = used + total, reserved = reserved - unit.reserved WHERE id = file.pod_id;
-    UPDATE app.quota_counters SET used = used + total, reserved = reserved - unit.reserved
+    WITH gone AS (
+        DELETE FROM app.renditions AS r USING app.transcodes AS t, app.transcodes AS own
+        WHERE own.id = unit.transcode_id AND t.version_id = own.version_id AND t.preset = own.preset AND t.id < own.id
+            AND r.transcode_id = t.id RETURNING r.size
+    )
+    SELECT coalesce(sum(size), 0) INTO superseded FROM gone;
+    UPDATE app.pods SET used = used + total - superseded, reserved = reserved - unit.reserved WHERE id = file.pod_id;
+    UPDATE app.quota_counters SET used = used + total - superseded, reserved = reserved - unit.reserved
     WHERE user_id = file.owner_id AND metric = 'storage';
     UPDATE app.units SET status = 'done', reserved = 0, lease_until = NULL, ended_at = now() WHERE id = unit.id;
     UPDATE app.transcodes SET status = 'done', progress = 100, ended_at = now() WHERE id = unit.transcode_id;
@@ -482,3 +491,16 @@ BEGIN
     PERFORM app.act();
     DELETE FROM app.workers WHERE name = p_name;
 END $$;
+
+-- A transcode that ends is told to the hook, if a worker has one: the call is written in the transaction that ends it.
+CREATE OR REPLACE FUNCTION app.await_hook() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO app.hook_calls (transcode_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER await_hook AFTER UPDATE ON app.transcodes
+    FOR EACH ROW WHEN (
+        NEW.status <> OLD.status AND NEW.status IN ('done', 'failed', 'cancelled', 'quarantined')
+    ) EXECUTE FUNCTION app.await_hook();
