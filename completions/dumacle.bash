@@ -15,7 +15,7 @@ _dumacle_children() {
         ' plans invoices') REPLY='list show' ;;
         ' files') REPLY='upload reap initiate sign-parts progress confirm abort list show versions url download move relocate rename delete restore purge verify runs' ;;
         ' files runs') REPLY='list show report resume cancel' ;;
-        ' transcode') REPLY='verify submit plan list show watch cancel retry reap workers presets' ;;
+        ' transcode') REPLY='verify watch submit plan list show cancel retry reap workers presets' ;;
         ' transcode presets') REPLY='list show' ;;
         ' webhooks') REPLY='serve events endpoint' ;;
         ' webhooks events') REPLY='list show retry replay prune' ;;

@@ -16,7 +16,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         ' plans invoices' = @('list', 'show')
         ' files' = @('upload', 'reap', 'initiate', 'sign-parts', 'progress', 'confirm', 'abort', 'list', 'show', 'versions', 'url', 'download', 'move', 'relocate', 'rename', 'delete', 'restore', 'purge', 'verify', 'runs')
         ' files runs' = @('list', 'show', 'report', 'resume', 'cancel')
-        ' transcode' = @('verify', 'submit', 'plan', 'list', 'show', 'watch', 'cancel', 'retry', 'reap', 'workers', 'presets')
+        ' transcode' = @('verify', 'watch', 'submit', 'plan', 'list', 'show', 'cancel', 'retry', 'reap', 'workers', 'presets')
         ' transcode presets' = @('list', 'show')
         ' webhooks' = @('serve', 'events', 'endpoint')
         ' webhooks events' = @('list', 'show', 'retry', 'replay', 'prune')

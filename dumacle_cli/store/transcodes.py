@@ -164,8 +164,20 @@ def latest(session: Session, versions: Sequence[int], preset: str) -> Sequence[R
 
 def units(session: Session, transcode_id: int) -> Sequence[Unit]:
     """Return the units of a transcode by number."""
-    query = select(Unit).where(Unit.transcode_id == transcode_id).order_by(Unit.number).options(undefer(Unit.setbacks))
+    query = (
+        select(Unit)
+        .where(Unit.transcode_id == transcode_id)
+        .order_by(Unit.number)
+        .options(undefer(Unit.setbacks), undefer(Unit.fps))
+    )
     return session.scalars(query).all()
+
+
+def running(session: Session, ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """Return what works on these transcodes: the worker, its frames a second, and since when."""
+    columns: list[Any] = [Unit.transcode_id, Unit.worker, Unit.fps, Unit.started_at]
+    query = select(*columns).where(one_of(Unit.transcode_id, ids), Unit.status == "running")
+    return {row.transcode_id: row for row in session.execute(query)}
 
 
 # Deletion of files

@@ -115,9 +115,11 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
     return Claimed(unit_id, token, Content(*row[10:]), *row[:10])
 
 
-def renew(session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int) -> bool:
+def renew(
+    session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int, fps: float | None = None
+) -> bool:
     """Renew a lease for `seconds` from now, with progress 0 to 99; False if it is no longer held."""
-    return bool(session.scalars(select(func.app.renew_unit(unit_id, token, seconds, progress))).one())
+    return bool(session.scalars(select(func.app.renew_unit(unit_id, token, seconds, progress, fps))).one())
 
 
 def charge(session: Session, unit: Claimed, seconds: int) -> None:

@@ -28,6 +28,7 @@ from dumacle_cli.transcode.encode import Encoded, encode
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import probe
 from dumacle_cli.transcode.scratch import check_room
+from dumacle_cli.transcode.watch import ENCODED
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -92,6 +93,7 @@ class LeaseKeeper:
         self._deps, self._unit = deps, unit
         self.stop = threading.Event()
         self.progress = 0
+        self._frames, self._began = 0, 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of unit {unit.id}", daemon=True)
 
@@ -104,6 +106,10 @@ class LeaseKeeper:
     ) -> None:
         self._ended.set()
         self._thread.join()
+
+    def begin(self, frames: int) -> None:
+        """Note that the encoder begins with so many frames."""
+        self._frames, self._began = frames, time.monotonic()
 
     def advance(self, percent: int) -> None:
         """Set the progress; the next renewal writes it to the database."""
@@ -127,7 +133,12 @@ class LeaseKeeper:
     def _renew(self) -> bool:
         unit, seconds = self._unit, self._deps.lease_seconds
         with self._deps.database.session() as session:
-            return work_units.renew(session, unit.id, unit.token, seconds, self.progress)
+            return work_units.renew(session, unit.id, unit.token, seconds, self.progress, self._fps())
+
+    def _fps(self) -> float | None:
+        if not self._frames or self.progress >= ENCODED:
+            return None
+        return round(self._frames * self.progress / ENCODED / (time.monotonic() - self._began), 1)
 
 
 def retry_transaction(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
@@ -197,6 +208,7 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
         _download(deps, unit, source, keeper)
         media = probe(deps.ffmpeg, source, limits, keeper.stop)
         _retry(deps, keeper, lambda session: work_units.charge(session, unit, charge.seconds(media, preset)))
+        keeper.begin(media.frames)
         encoded = encode(deps.ffmpeg, source, media, preset, out, limits, keeper.advance, keeper.stop)
         source.unlink()
         proof, files = inventory.written(out, encoded.files), [inventory.NAME, *encoded.files]

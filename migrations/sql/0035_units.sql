@@ -80,7 +80,7 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE app.units
-    SET status = 'queued', attempt = p_attempt, lease_token = NULL, worker = NULL, error = left(p_error, 2000),
+    SET status = 'queued', attempt = p_attempt, lease_token = NULL, worker = NULL, fps = NULL, error = left(p_error, 2000),
         lease_until = now() + make_interval(secs => p_seconds)
     WHERE id = p_unit.id;
     UPDATE app.transcodes
@@ -180,7 +180,7 @@ BEGIN
     UPDATE app.units
     SET status = 'running', attempt = attempt + 1, worker = p_worker, error = NULL, started_at = now(), ended_at = NULL,
         lease_token = p_token, lease_until = now() + make_interval(secs => p_seconds),
-        machine = (SELECT machine FROM app.workers WHERE name = p_worker)
+        fps = NULL, machine = (SELECT machine FROM app.workers WHERE name = p_worker)
     WHERE id = unit.id;
     UPDATE app.transcodes
     SET status = 'running', attempts = attempts + 1, error = NULL, started_at = coalesce(started_at, now())
@@ -224,17 +224,18 @@ BEGIN
     RETURN chosen;
 END $$;
 
--- Renew a lease and set the progress; false if it is no longer held. Progress never goes back: a later attempt shows
+-- Renew a lease, and set the progress and how many frames a second are encoded; false if it is no longer held. Progress never goes back: a later attempt shows
 -- none until it is further than those before it.
-CREATE OR REPLACE FUNCTION app.renew_unit(p_unit bigint, p_token uuid, p_seconds double precision, p_progress integer)
-RETURNS boolean
+CREATE OR REPLACE FUNCTION app.renew_unit(
+    p_unit bigint, p_token uuid, p_seconds double precision, p_progress integer, p_fps double precision DEFAULT NULL
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
     UPDATE app.transcodes AS t SET progress = p_progress FROM app.units AS u
     WHERE u.id = p_unit AND u.lease_token = p_token AND u.status = 'running'
         AND t.id = u.transcode_id AND t.status = 'running' AND t.progress < p_progress;
-    UPDATE app.units SET lease_until = now() + make_interval(secs => p_seconds)
+    UPDATE app.units SET lease_until = now() + make_interval(secs => p_seconds), fps = p_fps
     WHERE id = p_unit AND lease_token = p_token AND status = 'running';
     RETURN FOUND;
 END $$;

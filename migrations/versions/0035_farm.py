@@ -13,7 +13,8 @@ MIGRATIONS = Path(__file__).parents[1]
 READ, BEFORE = sql.frozen(MIGRATIONS, revision), sql.frozen(MIGRATIONS, down_revision)
 
 TABLES = """
-    ALTER TABLE app.units ADD COLUMN machine text,
+    ALTER TABLE app.units ADD COLUMN machine text, ADD COLUMN fps double precision,
+        ADD CONSTRAINT ck_units_fps CHECK (fps >= 0),
         DROP CONSTRAINT ck_units_texts,
         ADD CONSTRAINT ck_units_texts CHECK (octet_length(worker) <= 255 AND octet_length(machine) <= 255
             AND octet_length(error) <= 8192);
@@ -22,6 +23,7 @@ TABLES = """
         ADD CONSTRAINT ck_workers_texts CHECK (octet_length(name) <= 255 AND octet_length(queues) <= 255
             AND octet_length(problem) <= 8192 AND octet_length(machine) <= 255);
     DROP FUNCTION app.note_worker(text, integer, text, text);
+    DROP FUNCTION app.renew_unit(bigint, uuid, double precision, integer);
     ALTER TABLE app.renditions ADD COLUMN inventory bytea,
         ADD CONSTRAINT ck_renditions_inventory CHECK (octet_length(inventory) = 32);
     CREATE TABLE app.hook_calls (
@@ -44,12 +46,13 @@ NO_TABLES = """
     DROP TABLE app.hook_calls;
     ALTER TABLE app.renditions DROP COLUMN inventory;
     DROP FUNCTION app.note_worker(text, integer, text, text, text);
+    DROP FUNCTION app.renew_unit(bigint, uuid, double precision, integer, double precision);
     DROP FUNCTION app.reap_units(integer);
     DROP FUNCTION app.take_back_unit(bigint, boolean, integer);
     ALTER TABLE app.workers DROP CONSTRAINT ck_workers_texts, DROP COLUMN machine,
         ADD CONSTRAINT ck_workers_texts CHECK (octet_length(name) <= 255 AND octet_length(queues) <= 255
             AND octet_length(problem) <= 8192);
-    ALTER TABLE app.units DROP CONSTRAINT ck_units_texts, DROP COLUMN machine,
+    ALTER TABLE app.units DROP CONSTRAINT ck_units_texts, DROP COLUMN machine, DROP COLUMN fps,
         ADD CONSTRAINT ck_units_texts CHECK (octet_length(worker) <= 255 AND octet_length(error) <= 8192);
 """
 

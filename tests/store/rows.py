@@ -104,7 +104,7 @@ ROWS = {
         INSERT INTO app.pauses (pod_id, until, error) SELECT id, now(), 'it does not answer' FROM app.pods;
         SELECT app.note_worker('here:1', 1, 'transcode', NULL)""",
     "0035": """
-        UPDATE app.units SET machine = 'machine';
+        UPDATE app.units SET machine = 'machine', fps = 25;
         UPDATE app.workers SET machine = 'machine';
         UPDATE app.renditions SET inventory = sha256('a');
         INSERT INTO app.hook_calls (transcode_id, error) SELECT id, 'no' FROM app.transcodes""",

@@ -77,7 +77,8 @@ class Unit(Base):
     """A piece of a transcode; a worker with `lease_token` may publish a result of `reserved` bytes until `lease_until`.
 
     A waiting unit is not claimed before `lease_until`. `attempt` counts what may be the media's fault, `crashes`
-    those of FFmpeg or the worker, and `setbacks` what was not the media's fault. `machine` is where the worker ran.
+    those of FFmpeg or the worker, and `setbacks` what was not the media's fault. `machine` is where the worker ran,
+    and `fps` how many frames a second it encoded when the lease was last renewed.
     """
 
     __tablename__ = "units"
@@ -92,6 +93,7 @@ class Unit(Base):
     lease_until: Mapped[datetime | None]
     worker: Mapped[str | None]
     machine: Mapped[str | None] = mapped_column(deferred=True)
+    fps: Mapped[float | None] = mapped_column(deferred=True)
     first_frame: Mapped[int | None]
     last_frame: Mapped[int | None]
     reserved: Mapped[int] = mapped_column(server_default="0")
@@ -110,6 +112,7 @@ class Unit(Base):
         CheckConstraint("reserved >= 0", name="reserved"),
         CheckConstraint("crashes >= 0", name="crashes"),
         CheckConstraint("setbacks >= 0", name="setbacks"),
+        CheckConstraint("fps >= 0", name="fps"),
         CheckConstraint("(status = 'running') = (lease_token IS NOT NULL AND lease_until IS NOT NULL)", name="lease"),
         UniqueConstraint("transcode_id", "number"),
         Index("ix_units_lease_until_running", "lease_until", postgresql_where=text("status = 'running'")),
