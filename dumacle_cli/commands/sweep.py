@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import DumacleError
-from dumacle_cli.store import copies, queue, stripe, work_units, workers
+from dumacle_cli.store import copies, hook_calls, queue, stripe, work_units, workers
 
 if TYPE_CHECKING:
     from dumacle_cli.store.database import Database
@@ -53,6 +53,9 @@ class Sweep:
                 woken += queue.wake_waiting_units(session)
             if queue.COPY in self._tasks:
                 woken += queue.wake_copies(session, copies.due_pods(session))
+            hook_calls.forget_old(session)
+            if queue.HOOK in self._tasks and hook_calls.are_due(session):
+                woken += queue.wake_hook(session)
             if queue.STRIPE in self._tasks:
                 woken += queue.wake_stripe(session, stripe.due(session, queue.BATCH))
         self._last = time.monotonic()

@@ -16,7 +16,7 @@ from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.run import admit
 from dumacle_cli.commands.sweep import Sweep, own_name
 from dumacle_cli.context import Context
-from dumacle_cli.errors import Exit, InvalidValue, MissingExtra, TimedOut, ToolFailed
+from dumacle_cli.errors import Exit, InvalidValue, MissingExtra, NotConfigured, TimedOut, ToolFailed
 from dumacle_cli.plain import dumped
 from dumacle_cli.store import queue
 
@@ -37,7 +37,7 @@ def worker(
     context: Context,
     queues: Annotated[
         str,
-        typer.Option("--queues", metavar="NAMES", help="Comma-separated: transcode, copies, webhooks; default: all."),
+        typer.Option("--queues", metavar="NAMES", help="Comma-separated: transcode, copies, hooks, webhooks."),
     ] = "",
     slots: Annotated[
         int | None,
@@ -51,7 +51,7 @@ def worker(
         ),
     ] = 20,
 ) -> int:
-    """Run queued jobs until SIGTERM: transcodes, copies to secondary providers, and Stripe updates.
+    """Run queued jobs until SIGTERM: transcodes, copies to secondary providers, calls of the hook, Stripe updates.
 
     Any number of workers on any machines share the work. A worker needs a direct connection to PostgreSQL, because it
     uses LISTEN. A unit that has not finished by the drain timeout is released for another worker. With --once, exit 3
@@ -140,6 +140,8 @@ def _tasks(
         tasks[queue.STRIPE] = _stripe(context, database)
     if queue.COPY in wanted:
         tasks[queue.COPY] = partial(_copy, context, database, give_back, told)
+    if queue.HOOK in wanted:
+        tasks[queue.HOOK] = _hook(context, database, give_back, told)
     if queue.TRANSCODE not in wanted:
         yield tasks, None
         return
@@ -159,7 +161,8 @@ def _wanted(context: Context, names: str) -> set[str]:
     """Return the tasks of these queues, by default all that are configured."""
     known = {name: task for task, name in queue.QUEUES.items()}
     if not names:
-        return {queue.TRANSCODE, queue.COPY} | ({queue.STRIPE} if context.settings.stripe_secret_key else set())
+        settings = {queue.STRIPE: context.settings.stripe_secret_key, queue.HOOK: context.settings.transcode_hook}
+        return {queue.TRANSCODE, queue.COPY, *(task for task, given in settings.items() if given)}
     chosen = [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
         raise InvalidValue(name="--queues", value=repr(unknown[0]), reason=f"there are {', '.join(known)}")
@@ -179,6 +182,27 @@ def _copy(context: Context, database: Database, give_back: threading.Event, told
         _logger(context)(
             "copies done", pod=done.pod, copied=done.copied, bytes=done.bytes, failed=done.failed, error=away
         )
+
+
+def _hook(context: Context, database: Database, give_back: threading.Event, told: Failures) -> Task:
+    """Return what tells the hook; raises NotConfigured."""
+    from dumacle_cli.clients import hooks as client
+    from dumacle_cli.services import hooks
+
+    target, secret = context.settings.transcode_hook, context.settings.transcode_hook_secret
+    if not target:
+        raise NotConfigured(what="the hook", setting=client.SETTING)
+    hook, log = client.of(target, secret.get_secret_value() if secret else None), _logger(context)
+
+    def call(_: str) -> None:
+        done = hooks.run(database, hook, give_back)
+        if done.failed:
+            sentence = f"{done.failed} transcodes were not told: {done.error}"
+            told.add(sentence, "check transcode_hook: dumacle config list", final=False)
+        if done.told or done.failed:
+            log("hook called", told=done.told, failed=done.failed or None, error=done.error)
+
+    return call
 
 
 def _stripe(context: Context, database: Database) -> Task:
