@@ -14,7 +14,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import transcodes
-from dumacle_cli.store.transcodes import TranscodeFilter
+from dumacle_cli.store import transcodes as store
 from dumacle_cli.transcode import presets as table
 from dumacle_cli.transcode import published
 
@@ -48,7 +48,7 @@ def verify(
         chosen = transcodes.choose(session, preset=preset, owner=owner, pod=pod)
         wanted = transcodes.parse_ids(ids or [])
         transcodes.get(session, wanted)
-    if wanted and chosen != TranscodeFilter():
+    if wanted and chosen != store.TranscodeFilter():
         raise UsageError("name transcodes by ID, or give filters", "dumacle transcode verify")
     apply = apply and not context.options.dry_run
     found = published.run(context.database, context.stores.open, wanted, chosen, apply=apply)
