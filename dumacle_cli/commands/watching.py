@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from dumacle_cli.output.board import Job
 
+    Work = dict[int, Row[Any]]
+    Show = Callable[[Sequence[transcodes.Transcode], Work], None]
+
 app = CommandGroup("transcode")
 WATCH_SECONDS = 1
 ORDER = ("running", "publishing", "queued")
 ENDED = ("done", "failed", "quarantined", "cancelled")
-Work = dict[int, "Row[Any]"]
-"""What works on running transcodes, by their ids."""
-Show = Callable[[Sequence[transcodes.Transcode], Work], None]
 
 
 @app.reads(
