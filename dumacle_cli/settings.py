@@ -128,6 +128,10 @@ class Settings(BaseModel):
     worker_slots: int = Field(1, ge=1, le=256, description="work units that one worker processes at once")
     scratch_dir: OptionalPath = _setting(None, "folder for a worker's temporary files; default: the system's")
     lease_seconds: Seconds = _setting(60, "seconds without a heartbeat after which a worker's units go to another")
+    transcode_hook: str | None = _setting(
+        None, "command or URL that a worker tells of each transcode that ended; see docs/operate.md"
+    )
+    transcode_hook_secret: SecretStr | None = _setting(None, "secret that signs what the URL of transcode_hook is told")
     media_max_seconds: int = Field(21_600, ge=1, description="longest media that is transcoded, in seconds")
     media_max_pixels: int = Field(40_000_000, ge=1, description="largest picture that is transcoded, in pixels")
 

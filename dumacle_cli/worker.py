@@ -126,6 +126,7 @@ class Worker:
         for name, task in tasks.items():
             self._app.task(name=name)(self._guarded(name, task))
         self._serving: QueueWorker | None = None
+        self._sweep_error = ""
         self.stopped_by: signal.Signals | None = None
 
     def run(self, *, once: bool) -> None:
@@ -147,6 +148,7 @@ class Worker:
             await self._app.close_async()
 
     async def _serve(self) -> None:
+        await self._sweep_logged()  # a worker that claims is known
         sweeping = asyncio.create_task(self._sweep_on())
         try:
             while not self.stopped_by:
@@ -179,16 +181,20 @@ class Worker:
             await asyncio.sleep(0 if self.stopped_by else RETRY_SECONDS)
 
     async def _sweep_on(self) -> None:
-        logged = ""
         while True:
-            try:
-                await asyncio.to_thread(self._sweep)
-                logged = ""
-            except DumacleError as error:
-                if str(error) != logged:
-                    self._log("sweep failed", error=str(error))
-                logged = str(error)
             await asyncio.sleep(SWEEP_SECONDS)
+            await self._sweep_logged()
+
+    async def _sweep_logged(self) -> None:
+        """Sweep, and log an error unless it is that of the sweep before."""
+        error = ""
+        try:
+            await asyncio.to_thread(self._sweep)
+        except DumacleError as fault:
+            error = str(fault)
+        if error and error != self._sweep_error:
+            self._log("sweep failed", error=error)
+        self._sweep_error = error
 
     def _log_unexpected(self, _loop: asyncio.AbstractEventLoop, about: dict[str, Any]) -> None:
         """Log unexpected errors of the loop, except that another worker removed a job meanwhile."""

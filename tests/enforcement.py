@@ -62,7 +62,7 @@ OWN = {
 EVERYBODYS = {"plans", "plan_prices", "plan_limits", "presets", "installation", "schema_version"}
 NOT_FOR_ENDUSERS = {
     *("provider_defaults", "billing_accounts", "stripe_events", "stripe_payloads", "stripe_objects"),
-    *("webhook_secrets", "credentials", "audit", "parts", "workers"),
+    *("webhook_secrets", "credentials", "audit", "parts", "workers", "hook_calls"),
 }
 NOBODYS = {"acting"}
 """Tables in which nobody has a right, and in which no row outlives its transaction."""
@@ -81,6 +81,7 @@ WRITERS = {
     "versions": "admin cron ingest superadmin",
     "units": "admin ingest superadmin",
     "stripe_payloads": "superadmin",
+    "hook_calls": "superadmin worker",
 }
 READERS = {
     "acting": "",

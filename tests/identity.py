@@ -142,6 +142,7 @@ def installation(up: Servers, since: str = "head") -> Iterator[Installation]:
             text("INSERT INTO app.pauses (pod_id, until, error) SELECT id, now(), 'it is away' FROM app.pods")
         )
         session.execute(text("INSERT INTO app.workers (name, slots, queues) VALUES ('here:1', 1, 'transcode')"))
+        session.execute(text("INSERT INTO app.hook_calls (transcode_id) SELECT id FROM app.transcodes"))
         session.execute(text("INSERT INTO app.parts SELECT id, 1, 1, 'e', sha256('a') FROM app.versions"))
         session.execute(text("INSERT INTO app.outages (pod_id, provider, error) SELECT id, 's3', 'away' FROM app.pods"))
         session.execute(text("SELECT app.note_webhook_secrets(ARRAY['first'], ARRAY['01234567'])"))

@@ -156,7 +156,7 @@ def _mirrored(session: Session, location: Location) -> None:
 
 def _transcode(session: Session, film: File, store: ObjectStore) -> None:
     """Insert a transcode that is done, one that waits, one that failed, and a worker."""
-    session.execute(text("SELECT app.note_worker('worker.example.com:4711', 2, 'transcode, copies', NULL)"))
+    session.execute(text("SELECT app.note_worker('worker.example.com:4711', 2, 'transcode, copies', NULL, 'machine')"))
     make_rendition(session, make_transcode(session, film, "hls", progress=100, seconds=30), store=store)
     make_transcode(session, film, "audio", "queued")
     make_transcode(session, film, "poster", "failed", error="it holds no picture")

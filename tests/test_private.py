@@ -25,6 +25,8 @@ OTHER_WRITERS = {
     "ingest/spool.py": "what comes on standard input, in a temporary file that only its owner may read",
     "transcode/encode.py": "renditions, in a scratch folder",
     "transcode/job.py": "media, in a scratch folder",
+    "services/inventory.py": "inventories, in a scratch folder",
+    "transcode/boundary.py": "an empty file that a confined program tries to read",
     "transcode/plan.py": "media, in a scratch folder",
     "transcode/likeness.py": "sound to be compared, in a scratch folder",
 }

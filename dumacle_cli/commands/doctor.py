@@ -31,6 +31,7 @@ def doctor(context: Context) -> Rows[checks.Check]:
         *_billing(context),
         *_providers(context, buckets),
         checks.ffmpeg(str(context.settings.ffmpeg or "")),
+        checks.tried("confinement", _confinement),
         checks.keyring(),
     ]
     return _result(found)
@@ -49,6 +50,22 @@ def rls(context: Context) -> Rows[checks.Check]:
 
 def _result(found: list[checks.Check]) -> Rows[checks.Check]:
     return Result(found, exit=Exit.FAILED if checks.worst(found) == "failed" else Exit.DONE)
+
+
+def _confinement() -> checks.Check:
+    """Check whether the system confines programs that read media."""
+    from dumacle_cli.transcode.boundary import boundary
+
+    held = boundary()
+    holes = [
+        name for name, holds in (("files of this account", held.files), ("the network", held.network)) if not holds
+    ]
+    if not holes:
+        return checks.Check("confinement", "ok", "FFmpeg is kept from other files and from the network", "")
+    finding = f"an exploited decoder could use {' and '.join(holes)}"
+    return checks.Check(
+        "confinement", "warning", finding, "run workers on Linux with Landlock (5.13 or later; 6.7 for TCP)"
+    )
 
 
 def _configuration(context: Context) -> checks.Check:

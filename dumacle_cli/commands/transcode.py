@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dumacle_cli.commands import presets
+from dumacle_cli.commands import presets, renditions, watching
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.file_options import patience
 from dumacle_cli.commands.paging import listing, streamed
 from dumacle_cli.commands.parameters import Descending, InPod, Owner, Prefix
 from dumacle_cli.context import Context
-from dumacle_cli.errors import Exit, UsageError
-from dumacle_cli.output.result import OutputFormat, Result, Rows
+from dumacle_cli.errors import UsageError
+from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import downloads, transcodes, transcodes_in_bulk, workers
 from dumacle_cli.services import files as file_service
 from dumacle_cli.services import presets as preset_service
@@ -29,8 +26,9 @@ if TYPE_CHECKING:
 
 app = CommandGroup("transcode")
 app.add(presets.app)
+app.include(renditions.app)
+app.include(watching.app)
 
-WATCH_SECONDS = 1
 COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "created_at")
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
@@ -153,54 +151,6 @@ def show(context: Context, transcode: Id) -> Result[transcodes.Detail]:
     """Show a transcode with its units and renditions."""
     with context.session() as session:
         return Result(transcodes.show(session, *transcodes.parse_ids([transcode])))
-
-
-@app.reads("watch", columns=(*COLUMNS[:-1], "error"), example="dumacle transcode watch 1", role="enduser")
-def watch(context: Context, ids: Ids) -> Rows[transcodes.Transcode]:
-    """Watch transcodes until all have ended; exit 1 if some did not succeed. -o jsonl prints each change."""
-    result: Rows[transcodes.Transcode] = Result(())
-    changes = _changes(context, transcodes.parse_ids(ids), result)
-    if context.options.output is OutputFormat.JSONL and not context.options.quiet:
-        result.data = changes
-        return result
-    last: dict[int, transcodes.Transcode] = {}
-    with _progress(context) as show_progress:
-        for each in changes:
-            if each.is_live or each.id in last:
-                show_progress(each)
-            last[each.id] = each
-    result.data = list(last.values())
-    return result
-
-
-def _changes(context: Context, ids: list[int], result: Rows[transcodes.Transcode]) -> Iterator[transcodes.Transcode]:
-    """Yield transcodes now and whenever they change, and set the exit status of `result`."""
-    seen: dict[int, transcodes.Transcode] = {}
-    while ids:
-        with context.session() as session:
-            found = transcodes.get(session, ids)
-        yield from (each for each in found if seen.get(each.id) != each)
-        seen = {each.id: each for each in found}
-        ids = [each.id for each in found if each.is_live]
-        if any(each.status != "done" for each in found if not each.is_live):
-            result.exit = Exit.FAILED
-        if ids:
-            if context.console.out:
-                context.console.out.flush()
-            time.sleep(WATCH_SECONDS)
-
-
-@contextmanager
-def _progress(context: Context) -> Iterator[Callable[[transcodes.Transcode], None]]:
-    """Show changes on standard error: as bars on a terminal, else a line for each."""
-    terminal = context.console.terminal
-    if terminal is None:
-        yield lambda each: context.console.say(f"{each.id} {each.path} {each.preset}: {each.status} {each.progress} %")
-        return
-    from dumacle_cli.output.progress import Percents
-
-    with Percents(terminal, context.console.color) as bars:
-        yield lambda each: bars.show(each.id, f"{each.path} {each.preset} {each.status}", each.progress)
 
 
 @app.changes("cancel", columns=COLUMNS, example="dumacle transcode cancel 2", role="enduser", bulk=True)

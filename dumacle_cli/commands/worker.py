@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -16,15 +14,14 @@ import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.run import admit
+from dumacle_cli.commands.sweep import Sweep, own_name
 from dumacle_cli.context import Context
-from dumacle_cli.errors import DumacleError, Exit, InvalidValue, MissingExtra, TimedOut, ToolFailed
+from dumacle_cli.errors import Exit, InvalidValue, MissingExtra, NotConfigured, TimedOut, ToolFailed
 from dumacle_cli.plain import dumped
 from dumacle_cli.store import queue
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from sqlalchemy.orm import Session
 
     from dumacle_cli.store.database import Database
     from dumacle_cli.transcode.job import WorkerDeps
@@ -40,7 +37,7 @@ def worker(
     context: Context,
     queues: Annotated[
         str,
-        typer.Option("--queues", metavar="NAMES", help="Comma-separated: transcode, copies, webhooks; default: all."),
+        typer.Option("--queues", metavar="NAMES", help="Comma-separated: transcode, copies, hooks, webhooks."),
     ] = "",
     slots: Annotated[
         int | None,
@@ -54,7 +51,7 @@ def worker(
         ),
     ] = 20,
 ) -> int:
-    """Run queued jobs until SIGTERM: transcodes, copies to secondary providers, and Stripe updates.
+    """Run queued jobs until SIGTERM: transcodes, copies to secondary providers, calls of the hook, Stripe updates.
 
     Any number of workers on any machines share the work. A worker needs a direct connection to PostgreSQL, because it
     uses LISTEN. A unit that has not finished by the drain timeout is released for another worker. With --once, exit 3
@@ -68,11 +65,11 @@ def worker(
         tasks, codecs, problem = made
         from dumacle_cli.worker import Worker
 
-        present = partial(_note, slots=slots, queues=", ".join(queue.QUEUES[task] for task in tasks), problem=problem)
+        sweep = Sweep(database, list(tasks), slots, problem, codecs)
         serving = Worker(
             database,
             tasks,
-            partial(_sweep, database, tasks, codecs, present),
+            sweep,
             _logger(context),
             slots=slots,
             drain_seconds=drain_timeout,
@@ -81,7 +78,7 @@ def worker(
         try:
             serving.run(once=once)
         finally:
-            _forget(database)
+            sweep.forget()
     return _ended(context, serving.stopped_by) or (told.report(context) if once else 0)
 
 
@@ -127,44 +124,6 @@ def _database(context: Context, slots: int) -> Iterator[Database]:
         database.close()
 
 
-def _name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _note(session: Session, *, slots: int, queues: str, problem: str | None) -> None:
-    """Note in the database that this worker is alive."""
-    from dumacle_cli.store import workers
-
-    workers.note(session, _name(), slots, queues, problem)
-
-
-def _forget(database: Database) -> None:
-    from dumacle_cli.store import workers
-
-    with suppress(DumacleError), database.session() as session:  # else it is forgotten after a day
-        workers.forget(session, _name())
-
-
-def _sweep(
-    database: Database, tasks: Mapping[str, Task], codecs: Sequence[str], present: Callable[[Session], None]
-) -> int:
-    """Release the work of dead workers and queue jobs for all waiting work; returns how many jobs were missing."""
-    from dumacle_cli.store import copies, stripe, work_units
-
-    woken = 0
-    with database.session() as session:
-        present(session)
-        queue.forget_dead(session)
-        if queue.TRANSCODE in tasks:
-            work_units.reap(session)
-            woken += queue.wake_waiting_units(session, codecs)
-        if queue.COPY in tasks:
-            woken += queue.wake_copies(session, copies.due_pods(session))
-        if queue.STRIPE in tasks:
-            woken += queue.wake_stripe(session, stripe.due(session, queue.BATCH))
-    return woken
-
-
 # Tasks
 
 
@@ -182,6 +141,8 @@ def _tasks(
         tasks[queue.STRIPE] = _stripe(context, database)
     if queue.COPY in wanted:
         tasks[queue.COPY] = partial(_copy, context, database, give_back, told)
+    if queue.HOOK in wanted:
+        tasks[queue.HOOK] = _hook(context, database, give_back, told)
     if queue.TRANSCODE not in wanted:
         yield tasks, (), None
         return
@@ -201,7 +162,8 @@ def _wanted(context: Context, names: str) -> set[str]:
     """Return the tasks of these queues, by default all that are configured."""
     known = {name: task for task, name in queue.QUEUES.items()}
     if not names:
-        return {queue.TRANSCODE, queue.COPY} | ({queue.STRIPE} if context.settings.stripe_secret_key else set())
+        settings = {queue.STRIPE: context.settings.stripe_secret_key, queue.HOOK: context.settings.transcode_hook}
+        return {queue.TRANSCODE, queue.COPY, *(task for task, given in settings.items() if given)}
     chosen = [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
         raise InvalidValue(name="--queues", value=repr(unknown[0]), reason=f"there are {', '.join(known)}")
@@ -221,6 +183,27 @@ def _copy(context: Context, database: Database, give_back: threading.Event, told
         _logger(context)(
             "copies done", pod=done.pod, copied=done.copied, bytes=done.bytes, failed=done.failed, error=away
         )
+
+
+def _hook(context: Context, database: Database, give_back: threading.Event, told: Failures) -> Task:
+    """Return what tells the hook; raises NotConfigured."""
+    from dumacle_cli.clients import hooks as client
+    from dumacle_cli.services import hooks
+
+    target, secret = context.settings.transcode_hook, context.settings.transcode_hook_secret
+    if not target:
+        raise NotConfigured(what="the hook", setting=client.SETTING)
+    hook, log = client.of(target, secret.get_secret_value() if secret else None), _logger(context)
+
+    def call(_: str) -> None:
+        done = hooks.run(database, hook, give_back)
+        if done.failed:
+            sentence = f"{done.failed} transcodes were not told: {done.error}"
+            told.add(sentence, "check transcode_hook: dumacle config list", final=False)
+        if done.told or done.failed:
+            log("hook called", told=done.told, failed=done.failed or None, error=done.error)
+
+    return call
 
 
 def _stripe(context: Context, database: Database) -> Task:
@@ -261,7 +244,7 @@ def _worker_deps(
             scratch=folder,
             limits=Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels),
             lease_seconds=chosen.lease_seconds,
-            worker=_name(),
+            worker=own_name(),
             give_back=give_back,
         )
 

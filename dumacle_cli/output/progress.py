@@ -11,7 +11,6 @@ from rich.progress import (
     ProgressColumn,
     Task,
     TaskID,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -104,23 +103,3 @@ class Bars(_Live):
 
     def _text(self) -> str:
         return f"files {self._ended}/{self._planned}"
-
-
-class Percents(_Live):
-    """A bar for each job whose progress is known in percent."""
-
-    def __init__(self, err: Outlet, color: bool | None) -> None:
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            TaskProgressColumn(),
-            console=console(err, color),
-            transient=True,
-        )
-        self._tasks: dict[int, TaskID] = {}
-
-    def show(self, number: int, name: str, percent: int) -> None:
-        """Show the progress of a job, in percent."""
-        if number not in self._tasks:
-            self._tasks[number] = self._bars.add_task("", total=100)
-        self._bars.update(self._tasks[number], description=visible(name), completed=percent)

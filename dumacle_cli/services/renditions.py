@@ -32,6 +32,7 @@ CONTENT_TYPES = {
     ".m4a": "audio/mp4",
     ".jpg": "image/jpeg",
     ".vtt": "text/vtt",
+    ".json": "application/json",
 }
 UNKNOWN = "application/octet-stream"
 PLAYLIST = ".m3u8"

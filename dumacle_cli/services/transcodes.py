@@ -71,6 +71,7 @@ class Unit:
     crashes: int
     setbacks: int
     worker: str | None
+    fps: float | None
     lease_until: datetime | None
     error: str | None
 

@@ -13,12 +13,13 @@ ALIVE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A transcode that a worker works on; progress in percent."""
+    """A transcode that a worker works on; progress in percent, `fps` are frames encoded in a second."""
 
     transcode: int
     preset: str
     path: str
     progress: int
+    fps: float | None
     started_at: datetime
 
 

@@ -18,8 +18,8 @@ from dumacle_cli.errors import DumacleError
 if TYPE_CHECKING:
     from dumacle_cli.store.database import Database
 
-TRANSCODE, STRIPE, COPY = "transcode", "stripe", "copy"
-QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks", COPY: "copies"}
+TRANSCODE, STRIPE, COPY, HOOK = "transcode", "stripe", "copy", "hook"
+QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks", COPY: "copies", HOOK: "hooks"}
 """The queue of each task."""
 BATCH = 1000
 SILENT_SECONDS = 60
@@ -83,6 +83,12 @@ def wake_copies(session: Session, pod_ids: Collection[int]) -> int:
     """Add jobs for the copies of these pods, which wake a worker at COMMIT; returns how many had no job yet."""
     given = {"queue": QUEUES[COPY], "task": COPY, "ids": [str(pod_id) for pod_id in pod_ids]}
     return _woken(session, COPY, session.scalars(_WAKE, given).one())
+
+
+def wake_hook(session: Session) -> int:
+    """Add a job for the calls of the hook, which wakes a worker at COMMIT; returns whether there was none yet."""
+    given = {"queue": QUEUES[HOOK], "task": HOOK, "ids": ["all"]}
+    return _woken(session, HOOK, session.scalars(_WAKE, given).one())
 
 
 def wake_waiting_units(session: Session, codecs: Sequence[str]) -> int:

@@ -166,8 +166,20 @@ def latest(session: Session, versions: Sequence[int], preset: str) -> Sequence[R
 
 def units(session: Session, transcode_id: int) -> Sequence[Unit]:
     """Return the units of a transcode by number."""
-    query = select(Unit).where(Unit.transcode_id == transcode_id).order_by(Unit.number).options(undefer(Unit.setbacks))
+    query = (
+        select(Unit)
+        .where(Unit.transcode_id == transcode_id)
+        .order_by(Unit.number)
+        .options(undefer(Unit.setbacks), undefer(Unit.fps))
+    )
     return session.scalars(query).all()
+
+
+def running(session: Session, ids: Sequence[int]) -> dict[int, Row[Any]]:
+    """Return what works on these transcodes: the worker, its frames a second, and since when."""
+    columns: list[Any] = [Unit.transcode_id, Unit.worker, Unit.fps, Unit.started_at]
+    query = select(*columns).where(one_of(Unit.transcode_id, ids), Unit.status == "running")
+    return {row.transcode_id: row for row in session.execute(query)}
 
 
 # Deletion of files
@@ -209,6 +221,47 @@ def renditions(session: Session, of: Literal["file_id", "transcode_id"], number:
     columns: list[Any] = [Rendition, Transcode.preset, Transcode.version_id]
     query = select(*columns).join(Transcode, Transcode.id == Rendition.transcode_id).options(undefer(Rendition.damaged))
     return session.execute(query.where(getattr(Rendition, of) == number).order_by(Rendition.id)).all()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A published rendition as its row has it, and what it was made from."""
+
+    id: int
+    transcode_id: int
+    version_id: int
+    preset: str
+    damage: str
+    priority: int
+    path: str
+    name: str
+    prefix: str
+    entry: str
+    size: int
+    duration_ms: int | None
+    inventory: bytes | None
+    place: Place
+    pod_id: int
+
+
+def stored_renditions(
+    session: Session, ids: Sequence[int], chosen: TranscodeFilter, after: int, limit: int
+) -> list[Stored]:
+    """Return the next renditions after an id of present contents, of these transcodes or else of those of a filter."""
+    work = (Transcode.version_id, Transcode.preset, Transcode.damage, Transcode.priority)
+    made = (Rendition.name, Rendition.prefix, Rendition.entry, Rendition.size, Rendition.duration_ms)
+    columns: list[Any] = [Rendition.id, Transcode.id, *work, File.path, *made, Rendition.inventory, PLACE, Pod.id]
+    wanted = [one_of(Transcode.id, ids)] if ids else _conditions(chosen)
+    query = (
+        select(*columns)
+        .join(Transcode, Transcode.id == Rendition.transcode_id)
+        .join(File, (File.id == Transcode.file_id) & (File.version_id == Transcode.version_id))
+        .join(Pod, Pod.id == File.pod_id)
+        .where(File.deleted_at.is_(None), Rendition.id > after, *wanted)
+        .order_by(Rendition.id)
+        .limit(limit)
+    )
+    return [Stored(*row) for row in session.execute(query)]
 
 
 def published(session: Session, file_id: int) -> list[Published]:

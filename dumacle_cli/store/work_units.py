@@ -11,13 +11,14 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.store.files import Content
-from dumacle_cli.store.models import File, Pause, Pod, Preset, Transcode, Unit, User, Version
+from dumacle_cli.store.models import File, Pause, Pod, Preset, Rendition, Transcode, Unit, User, Version
 from dumacle_cli.store.places import PLACE
+from dumacle_cli.store.transcodes import LIVE
 from dumacle_cli.units import show_size
 
 ATTEMPTS = 3
 CRASHES = 2
-"""After this many crashes of FFmpeg over it, a unit is quarantined."""
+"""After this many crashes of FFmpeg or of workers over it, a unit is quarantined."""
 RETRY_SECONDS = 30.0
 """How long a unit waits after its first failed attempt; ten times as long after the second."""
 
@@ -51,7 +52,10 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One rendition: its objects are under `prefix`, and players open `entry` there; size in bytes."""
+    """One rendition: its objects are under `prefix`, and players open `entry` there; size in bytes.
+
+    `inventory` is the SHA-256 of its inventory, in hexadecimal digits.
+    """
 
     name: str
     kind: str
@@ -65,6 +69,7 @@ class Output:
     frames: int | None = None
     rungs: list[dict[str, Any]] | None = None
     damaged: float = 0
+    inventory: str | None = None
 
 
 def claim(
@@ -122,9 +127,11 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
     return Claimed(unit_id, token, Content(*row[11:]), *row[:11])
 
 
-def renew(session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int) -> bool:
+def renew(
+    session: Session, unit_id: int, token: uuid.UUID, seconds: float, progress: int, fps: float | None = None
+) -> bool:
     """Renew a lease for `seconds` from now, with progress 0 to 99; False if it is no longer held."""
-    return bool(session.scalars(select(func.app.renew_unit(unit_id, token, seconds, progress))).one())
+    return bool(session.scalars(select(func.app.renew_unit(unit_id, token, seconds, progress, fps))).one())
 
 
 def charge(session: Session, unit: Claimed, seconds: int) -> None:
@@ -154,6 +161,17 @@ def publish(session: Session, unit: Claimed, outputs: Sequence[Output]) -> bool:
     made = json.dumps([asdict(output) for output in outputs])
     query = "SELECT app.publish_unit(:unit, :token, CAST(:amount AS jsonb))"
     return bool(_row(session, query, unit, made)[0])
+
+
+def superseded(session: Session, unit: Claimed) -> Sequence[int]:
+    """Return the earlier transcodes of the same content with the same preset that have ended and publish nothing."""
+    query = (
+        select(Transcode.id)
+        .where(Transcode.version_id == unit.content.version_id, Transcode.preset == unit.preset)
+        .where(Transcode.id < unit.transcode_id, Transcode.status.not_in(LIVE))
+        .where(~exists().where(Rendition.transcode_id == Transcode.id))
+    )
+    return session.scalars(query).all()
 
 
 def fail(session: Session, unit: Claimed, error: str, *, final: bool) -> bool:
@@ -187,15 +205,8 @@ def release(session: Session, unit: Claimed) -> bool:
 
 
 def reap(session: Session) -> int:
-    """Take back units whose leases lapsed; returns how many."""
-    query = """
-        SELECT count(*) FROM (
-            SELECT u.id FROM app.units AS u
-            JOIN app.transcodes AS t ON t.id = u.transcode_id JOIN app.files AS f ON f.id = t.file_id
-            WHERE u.status = 'running' AND u.lease_until <= now() ORDER BY f.pod_id, f.id, u.id OFFSET 0
-        ) AS lapsed WHERE app.reap_unit(lapsed.id)
-    """
-    return int(session.scalars(text(query)).one())
+    """Take back units whose leases lapsed, and quarantine those over which workers died; returns how many."""
+    return int(session.scalars(select(func.app.reap_units(CRASHES))).one())
 
 
 def cancel(session: Session, transcode_ids: Sequence[int]) -> int:

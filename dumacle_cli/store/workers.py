@@ -13,7 +13,8 @@ _SEEN = text("""
         w.queues, w.problem, coalesce(work.units, '[]') AS units
     FROM app.workers AS w LEFT JOIN LATERAL (
         SELECT jsonb_agg(jsonb_build_object(
-            'transcode', t.id, 'preset', t.preset, 'path', f.path, 'progress', t.progress, 'started_at', u.started_at
+            'transcode', t.id, 'preset', t.preset, 'path', f.path, 'progress', t.progress, 'fps', u.fps,
+            'started_at', u.started_at
         ) ORDER BY u.started_at) AS units
         FROM app.units AS u JOIN app.transcodes AS t ON t.id = u.transcode_id JOIN app.files AS f ON f.id = t.file_id
         WHERE u.status = 'running' AND u.worker = w.name
@@ -29,9 +30,9 @@ _PAUSED = text("""
 """)
 
 
-def note(session: Session, name: str, slots: int, queues: str, problem: str | None) -> None:
-    """Note that a worker is alive."""
-    session.execute(select(func.app.note_worker(name, slots, queues, problem)))
+def note(session: Session, name: str, slots: int, queues: str, problem: str | None, machine: str | None = None) -> None:
+    """Note that a worker is alive, and on which machine since it started, if that is known."""
+    session.execute(select(func.app.note_worker(name, slots, queues, problem, machine)))
 
 
 def forget(session: Session, name: str) -> None:

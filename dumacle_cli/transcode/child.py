@@ -22,6 +22,11 @@ from dumacle_cli.transcode.scratch import no_room
 # By path and not imported: PyAV must not run in this process.
 CONFINE = Path(__file__).with_name("confine.py")
 READER = Path(__file__).with_name("reader.py")
+# Where programs and their libraries are.
+SYSTEM = (
+    *("/usr", "/lib", "/lib64", "/bin", "/nix/store", "/gnu/store", "/etc/ld.so.cache", "/etc/localtime"),
+    *("/dev/null", "/dev/zero", "/dev/urandom", "/sys/devices/system/cpu"),
+)
 # A line of FFmpeg's with `-v level`: where in FFmpeg it was, how bad, and what.
 ERROR = re.compile(rb"^(?:\[[^\]]*\] )*?\[(?:error|fatal)\] (.*)")
 EXCEEDED = {signal.SIGXCPU: "time", signal.SIGXFSZ: "space"}
@@ -40,15 +45,21 @@ class Stopped(Exception):
 
 @contextmanager
 def confined(
-    command: Sequence[str], folder: Path, limits: Mapping[str, int], stdout: int | IO[bytes], stderr: IO[bytes]
+    command: Sequence[str],
+    folder: Path,
+    limits: Mapping[str, int],
+    stdout: int | IO[bytes],
+    stderr: int | IO[bytes],
+    reads: Sequence[Path] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` in `folder` while inside, under `limits` (names of RLIMIT_*); its group is killed at the end.
 
-    It also dies with the calling thread, and so with this process.
+    It also dies with the calling thread, and so with this process. As far as the system can, it has no network, and no
+    files but programs, `folder`, which it may write to, and what it `reads`.
     """
     most = json.dumps({"CORE": 0, "NOFILE": 1024, **limits})
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(CONFINE), str(os.getpid()), most, *command],
+        [sys.executable, "-I", "-S", str(CONFINE), str(os.getpid()), most, _paths(command[0], folder, reads), *command],
         cwd=folder,
         # Not our environment: it may hold keys.
         env={"LC_ALL": "C"},
@@ -67,12 +78,26 @@ def confined(
             process.stdout.close()
 
 
+def _paths(program: str, folder: Path, reads: Sequence[Path]) -> str:
+    """Return what a program may read and write, for confine.py."""
+    home = Path(program).resolve().parent
+    homes = [home.parent if home.name == "bin" else home, sys.prefix, sys.base_prefix, READER.parent]
+    modules = [entry for entry in sys.path if os.path.isabs(entry)]  # noqa: PTH117 - an entry may be empty
+    found = [*SYSTEM, *modules, *map(str, (*homes, *reads))]
+    return json.dumps({"reads": found, "writes": [str(folder), "/dev/null"]})
+
+
 def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = None) -> dict[str, Any]:
     """Run `job` with the reader in its own process, and return its answer; raises BadMedia, ToolFailed, Stopped."""
     command = [sys.executable, "-I", str(READER), json.dumps({**job, "options": limits.input_options})]
     bounds = {"CPU": limits.read_seconds, "FSIZE": ANSWER, "DATA": limits.memory}
-    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
-        with confined(command, Path("/"), bounds, answer, said) as process:
+    reads = [Path(job[name]) for name in ("path", "folder") if name in job]
+    with (
+        tempfile.TemporaryFile() as answer,
+        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        with confined(command, Path(folder), bounds, answer, said, reads) as process:
             status = _end(process, limits.read_seconds, stop)
         check_alive(status, "the media reader", said)
         if status:
@@ -80,11 +105,13 @@ def read(job: dict[str, Any], limits: Limits, stop: threading.Event | None = Non
         return _answer(answer)
 
 
-def run(command: Sequence[str], folder: Path, limits: Limits, stop: threading.Event | None = None) -> bytes:
+def run(
+    command: Sequence[str], source: Path, folder: Path, limits: Limits, stop: threading.Event | None = None
+) -> bytes:
     """Run FFmpeg in `folder`, and return the beginning of what it says; raises BadMedia if it fails, Stopped."""
     bounds = {"CPU": limits.read_seconds, "FSIZE": ANSWER, "DATA": limits.memory}
     with tempfile.TemporaryFile() as said:
-        with confined(command, folder, bounds, subprocess.DEVNULL, said) as process:
+        with confined(command, folder, bounds, subprocess.DEVNULL, said, [source]) as process:
             status = _end(process, limits.read_seconds, stop)
         check_alive(status, "FFmpeg", said)
         if status:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dumacle_cli.clients.object_store import Part
 from dumacle_cli.errors import DumacleError, StoreUnavailable
 from dumacle_cli.retry import Patience
-from dumacle_cli.services.renditions import CONTENT_TYPES
+from dumacle_cli.services.renditions import CONTENT_TYPES, PLAYLIST
 from dumacle_cli.transcode.child import Stopped
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ PART = 16 * 1024**2
 def deliver(store: "ObjectStore", folder: Path, names: Sequence[str], prefix: str, stop: threading.Event) -> None:
     """Upload the named files of a folder to `prefix` and their names; raises Stopped soon after `stop` is set.
 
-    A store that is away is waited for, because encoding again takes longer; then StoreUnavailable is raised.
+    Playlists come after all that they name, in the order of `names`. A store that is away is waited for, because
+    encoding again takes longer; then StoreUnavailable is raised.
     """
     patience = Patience("the store", PATIENCE, _is_away, lambda _: None, stop, answered=True)
 
@@ -34,7 +35,10 @@ def deliver(store: "ObjectStore", folder: Path, names: Sequence[str], prefix: st
         patience.call(lambda: _upload(store, folder / name, prefix + name, stop))
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        list(pool.map(one, names))
+        list(pool.map(one, (name for name in names if not name.endswith(PLAYLIST))))
+    for name in names:
+        if name.endswith(PLAYLIST):
+            one(name)
 
 
 def _is_away(error: DumacleError) -> bool:

@@ -91,7 +91,7 @@ def _encode(
     command = arguments.command(ffmpeg, source, media, preset, limits, louder.filters)
     for folder in arguments.folders(media, preset):
         (out / folder).mkdir()
-    damaged = _run(command, media, out, limits, watch, stop)
+    damaged = _run(command, source, out, media, limits, watch, stop)
     watch.tell(ENCODED)
     files = _files(out)
     proof = verify(out, media, preset, limits, stop)
@@ -110,7 +110,9 @@ def _encode(
     return _encoded(preset, proof, files, damaged)
 
 
-def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Watch, stop: threading.Event) -> float:
+def _run(
+    command: list[str], source: Path, out: Path, media: Media, limits: Limits, watch: Watch, stop: threading.Event
+) -> float:
     bounds = {
         "CPU": round(limits.wall_seconds(media.duration) * (os.cpu_count() or 1)),
         "FSIZE": round((64 + 2 * media.duration) * MEBIBYTE),
@@ -118,7 +120,7 @@ def _run(command: list[str], media: Media, out: Path, limits: Limits, watch: Wat
         **({"CORES": limits.cores} if limits.cores else {}),
     }
     with tempfile.TemporaryFile() as said:
-        with child.confined(command, out, bounds, subprocess.PIPE, said) as process:
+        with child.confined(command, out, bounds, subprocess.PIPE, said, [source]) as process:
             _follow(cast(IO[bytes], process.stdout), watch, out, stop)
             status = process.wait()
         child.check_alive(status, "FFmpeg", said)

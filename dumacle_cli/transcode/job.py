@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from dumacle_cli import errors, retry
 from dumacle_cli.errors import DumacleError, Exit
-from dumacle_cli.services import definitions, downloads, placement
+from dumacle_cli.services import definitions, downloads, inventory, placement
 from dumacle_cli.services.definitions import Preset
-from dumacle_cli.store import queue, work_units
+from dumacle_cli.store import copies, queue, work_units
 from dumacle_cli.store.work_units import Claimed, Lost, Output
 from dumacle_cli.transcode import arguments, charge, delivery
 from dumacle_cli.transcode.child import TICK, Stopped, oom_kills
@@ -29,6 +29,7 @@ from dumacle_cli.transcode.encode import Encoded, encode
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import probe
 from dumacle_cli.transcode.scratch import check_room
+from dumacle_cli.transcode.watch import ENCODED
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -95,6 +96,7 @@ class LeaseKeeper:
         self._deps, self._unit = deps, unit
         self.stop = threading.Event()
         self.progress = 0
+        self._frames, self._began = 0, 0.0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of unit {unit.id}", daemon=True)
 
@@ -107,6 +109,10 @@ class LeaseKeeper:
     ) -> None:
         self._ended.set()
         self._thread.join()
+
+    def begin(self, frames: int) -> None:
+        """Note that the encoder begins with so many frames."""
+        self._frames, self._began = frames, time.monotonic()
 
     def advance(self, percent: int) -> None:
         """Set the progress; the next renewal writes it to the database."""
@@ -130,7 +136,12 @@ class LeaseKeeper:
     def _renew(self) -> bool:
         unit, seconds = self._unit, self._deps.lease_seconds
         with self._deps.database.session() as session:
-            return work_units.renew(session, unit.id, unit.token, seconds, self.progress)
+            return work_units.renew(session, unit.id, unit.token, seconds, self.progress, self._fps())
+
+    def _fps(self) -> float | None:
+        if not self._frames or self.progress >= ENCODED:
+            return None
+        return round(self._frames * self.progress / ENCODED / (time.monotonic() - self._began), 1)
 
 
 def retry_transaction(database: "Database", stop: threading.Event, work: "Callable[[Session], T]") -> T:
@@ -200,13 +211,15 @@ def _make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> 
         _download(deps, unit, source, keeper)
         media = arguments.paced(probe(deps.ffmpeg, source, limits, keeper.stop), preset)
         _retry(deps, keeper, lambda session: work_units.charge(session, unit, charge.seconds(media, preset)))
+        keeper.begin(media.frames)
         encoded = encode(deps.ffmpeg, source, media, preset, out, limits, keeper.advance, keeper.stop)
         source.unlink()
-        size = sum((out / name).stat().st_size for name in encoded.files)
+        proof, files = inventory.written(out, encoded.files), [inventory.NAME, *encoded.files]
+        size = sum((out / name).stat().st_size for name in files)
         _retry(deps, keeper, lambda session: work_units.reserve(session, unit, size))
         store = deps.stores(unit.content.place)
-        delivery.deliver(store, out, encoded.files, prefix, keeper.stop)
-    return _output(unit, encoded, prefix, size)
+        delivery.deliver(store, out, files, prefix, keeper.stop)
+    return replace(_output(unit, encoded, prefix, size), inventory=proof)
 
 
 def _preset(unit: Claimed) -> Preset:
@@ -336,5 +349,19 @@ def _tidy(deps: WorkerDeps, unit: Claimed, done: Done, prefix: str) -> None:
         store = deps.stores(unit.content.place)
         if done.outcome == "done" and (unit.attempt > 1 or unit.crashes or unit.setbacks):
             delivery.erase(store, placement.renditions(unit.pod_prefix, *parts), but=prefix)
-        elif done.outcome not in ("done", "unknown"):
+        if done.outcome == "done":
+            _sweep(deps, unit)
+        if done.outcome not in ("done", "unknown"):
             delivery.erase(store, prefix)
+
+
+def _sweep(deps: WorkerDeps, unit: Claimed) -> None:
+    """Delete what earlier transcodes of the same content left, which this one supersedes, at both places of the pod."""
+    with deps.database.session(read_only=True) as session:
+        earlier = work_units.superseded(session, unit)
+        second = copies.second_places(session, [unit.content.version_id]) if earlier else {}
+    for place in (unit.content.place, *second.values()) if earlier else ():
+        for transcode_id in earlier:
+            delivery.erase(
+                deps.stores(place), placement.renditions(unit.pod_prefix, unit.content.file_id, transcode_id)
+            )

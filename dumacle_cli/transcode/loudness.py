@@ -52,5 +52,5 @@ def _measured(ffmpeg: Path, source: Path, media: Media, limits: Limits, stop: th
         ffmpeg, FLAGS, [graphs.write("nothing", [opened[media.sound]], {"af": heard, "f": "null"})]
     )
     with tempfile.TemporaryDirectory() as folder:
-        found = SUMMARY.search(child.run(command, Path(folder), limits, stop))
+        found = SUMMARY.search(child.run(command, source, Path(folder), limits, stop))
     return (float(found[1]), float(found[2])) if found else (SILENT, 0.0)

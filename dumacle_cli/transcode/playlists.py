@@ -12,6 +12,7 @@ MEDIA = "index.m3u8"
 INDEX = ".vtt"
 SOUND = "audio"
 SOUND_CODEC = "mp4a.40.2"
+_LENGTH = re.compile(r"^#EXTINF:([0-9.]+)", re.MULTILINE)
 _URI = re.compile(r'(?<=URI=")[^"]*')
 _PART = re.compile(r"^[^\s#]+(?=#xywh=)", re.MULTILINE)
 
@@ -75,6 +76,11 @@ def addresses(text: str) -> list[str]:
     lines = [line.strip() for line in text.splitlines()]
     found = _URI.findall(text) + [line for line in lines if line and not line.startswith("#")]
     return list(dict.fromkeys(found))
+
+
+def lengths(text: str) -> list[float]:
+    """Return how long each segment of a media playlist lasts, in seconds."""
+    return [float(length) for length in _LENGTH.findall(text)]
 
 
 def average(pieces: list[Segment]) -> int:

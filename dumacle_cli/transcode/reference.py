@@ -94,7 +94,7 @@ class Reference:
         told = measured.filter("ametadata", mode="print", key=LEVEL, file=LEVELS)
         with tempfile.TemporaryDirectory() as folder:
             command = graphs.command(self._ffmpeg, FLAGS, [graphs.write("nothing", [told], {"f": "null"})])
-            child.run(command, Path(folder), self._limits, self._stop)
+            child.run(command, path or self._source.path, Path(folder), self._limits, self._stop)
             text = Path(folder, LEVELS).read_text()
         return [max(SILENCE, float(line.partition("=")[2])) for line in text.splitlines() if line.startswith(LEVEL)]
 
@@ -108,7 +108,8 @@ class Reference:
         opened = graphs.read(self._source.path, {**self._limits.input_options, **options})
         stream = opened[self._source.chosen] if self._source.chosen else opened
         files = [graphs.write(name, [stream], written) for name, written in outputs]
-        return child.run(graphs.command(self._ffmpeg, flags, files), folder, self._limits, self._stop)
+        command = graphs.command(self._ffmpeg, flags, files)
+        return child.run(command, self._source.path, folder, self._limits, self._stop)
 
 
 def _shape(chain: graphs.Options) -> tuple[str, graphs.Options]:

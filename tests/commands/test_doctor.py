@@ -34,7 +34,18 @@ def test_without_configuration_it_says_so(invoke: Run) -> None:
 def test_a_sound_installation(installed: Run, data_folder: Path) -> None:
     found = examined(installed)
     assert set(found) == {
-        *("configuration", "disk", "database", "clock", "schema", "shared resources", "local", "ffmpeg", "keyring")
+        *(
+            "configuration",
+            "disk",
+            "database",
+            "clock",
+            "schema",
+            "shared resources",
+            "local",
+            "ffmpeg",
+            "confinement",
+            "keyring",
+        )
     }
     assert {found[name]["status"] for name in ("database", "clock", "schema", "local", "ffmpeg")} == {"ok"}
     assert "put, get and delete" in found["local"]["finding"]

@@ -19,7 +19,7 @@ from sqlalchemy import text
 import dumacle_cli
 from dumacle_cli.__main__ import main
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.commands import transcode
+from dumacle_cli.commands import watching
 from dumacle_cli.store import work_units
 from dumacle_cli.store.database import Database
 from tests import factories
@@ -164,7 +164,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def plan(*steps: Step) -> None:
         following = iter(steps)
-        monkeypatch.setattr(transcode.time, "sleep", lambda _seconds: next(following)())
+        monkeypatch.setattr(watching.time, "sleep", lambda _seconds: next(following)())
 
     return plan
 
@@ -279,7 +279,7 @@ def terminal() -> Iterator[tuple[io.TextIOWrapper, Callable[[], str]]]:
     os.close(ours)
 
 
-def test_watch_draws_bars_on_a_terminal(
+def test_watch_draws_a_board_on_a_terminal(
     run: Run,
     submit: Submit,
     meanwhile: Callable[..., None],
@@ -294,8 +294,9 @@ def test_watch_draws_bars_on_a_terminal(
         assert main(["transcode", "watch", str(one), str(two), *JSON]) == 0
     assert [row["progress"] for row in json.loads(out.getvalue())["data"]] == [100, 100]
     drawn = seen()
-    assert "a.mp4 hls" in drawn
-    assert "100%" in drawn
+    assert re.search(r"1 +a.mp4 +hls +running +\S*━+\S* +40", drawn)
+    assert "1 running, 1 queued" in drawn
+    assert "2 done" in drawn
     assert "hls: running" not in drawn
 
 

@@ -109,6 +109,11 @@ ROWS = {
     "0034": """
         UPDATE app.presets SET ended_at = now() WHERE name = 'poster';
         UPDATE app.transcodes SET preset_hash = (SELECT hash FROM app.presets WHERE name = transcodes.preset)""",
+    "0035": """
+        UPDATE app.units SET machine = 'machine', fps = 25;
+        UPDATE app.workers SET machine = 'machine';
+        UPDATE app.renditions SET inventory = sha256('a');
+        INSERT INTO app.hook_calls (transcode_id, error) SELECT id, 'no' FROM app.transcodes""",
 }
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.services import placement
-from dumacle_cli.store import queue, transcodes, work_units
+from dumacle_cli.store import queue, transcodes, work_units, workers
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import Pod, Transcode, Unit, User
 from dumacle_cli.store.places import Place
@@ -221,8 +221,8 @@ def test_setbacks_are_no_attempts_and_wait_longer_each_time(session: Session, wo
     assert session.scalars(text("SELECT count(*) FROM app.pauses")).one() == 0
 
 
-def take(session: Session) -> Claimed | None:
-    claimed = work_units.claim_next(session, "one", 60, uuid.uuid4(), CODECS)
+def take(session: Session, worker: str = "one") -> Claimed | None:
+    claimed = work_units.claim_next(session, worker, 60, uuid.uuid4(), CODECS)
     session.commit()
     return claimed
 
@@ -329,6 +329,82 @@ def test_two_crashes_of_ffmpeg_end_in_quarantine(session: Session, work: Work) -
         lapse_waiting(session)
     found = books(session, work)
     assert (found["status"], found["unit"]) == ("quarantined", "failed")
+
+
+def note(session: Session, worker: str, machine: str | None) -> None:
+    workers.note(session, worker, 2, "transcode", None, machine)
+    session.commit()
+
+
+def die(session: Session) -> None:
+    """Let all workers be silent since before the end of their leases, and the leases end."""
+    session.execute(text("UPDATE app.workers SET seen_at = seen_at - interval '1 minute'"))
+    lapse(session)
+
+
+def test_a_film_that_kills_two_workers_is_quarantined(session: Session, work: Work) -> None:
+    """The machine lives on: the next worker was seen there after each death."""
+    for number in (1, 2):
+        note(session, f"worker {number}", "machine")
+        claimed = take(session, f"worker {number}")
+        assert claimed is not None
+        work_units.charge(session, claimed, 30)
+        die(session)
+        note(session, f"worker {number + 1}", "machine")
+        assert work_units.reap(session) == 1
+        found = books(session, work)
+        assert (found["charged"], found["crashes"], found["setbacks"]) == (0, number, number)
+        lapse_waiting(session)
+    found = books(session, work)
+    assert (found["status"], found["unit"]) == ("quarantined", "failed")
+    assert found["error"] == "the worker died over it, as it or FFmpeg had done before"
+    assert take(session, "worker 3") is None
+
+
+@pytest.mark.parametrize("machine", ["the same, started again", None])
+def test_a_machine_that_loses_its_power_says_nothing_about_its_films(
+    session: Session, work: Work, machine: str | None
+) -> None:
+    note(session, "elsewhere", "other machine")
+    for number in range(4):
+        note(session, "worker", "machine")
+        assert take(session, "worker") is not None
+        die(session)
+        note(session, "elsewhere", "other machine")
+        note(session, f"worker {number}", machine)
+        assert work_units.reap(session) == 1
+        lapse_waiting(session)
+    found = books(session, work)
+    assert (found["status"], found["crashes"], found["setbacks"]) == ("queued", 0, 4)
+
+
+def test_a_container_that_is_started_again_has_the_same_name(session: Session, work: Work) -> None:
+    note(session, "worker:1", "machine")
+    assert take(session, "worker:1") is not None
+    die(session)
+    workers.forget(session, "worker:1")
+    note(session, "worker:1", "machine")
+    assert work_units.reap(session) == 1
+    assert books(session, work)["crashes"] == 1
+
+
+def test_what_crashed_is_tried_again_alone(session: Session, work: Work) -> None:
+    """So that nothing else is to blame for the next crash, nor blamed for it."""
+    second, _ = another(session, work, "second.mp4")
+    third, _ = another(session, work, "third.mp4")
+    session.execute(text("UPDATE app.units SET crashes = 1 WHERE id = :id"), {"id": second})
+    session.commit()
+    first = take(session, "busy")
+    assert first is not None
+    assert first.id == work.unit
+    assert take(session, "busy") is None
+    alone = take(session, "idle")
+    assert alone is not None
+    assert alone.id == second
+    assert take(session, "idle") is None
+    beside = take(session, "busy")
+    assert beside is not None
+    assert beside.id == third
 
 
 def test_charges_once(session: Session, work: Work) -> None:

@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     )
     from dumacle_cli.store.models.runs import Lease as Lease
     from dumacle_cli.store.models.runs import Run as Run
+    from dumacle_cli.store.models.transcodes import HookCall as HookCall
     from dumacle_cli.store.models.transcodes import Pause as Pause
     from dumacle_cli.store.models.transcodes import Preset as Preset
     from dumacle_cli.store.models.transcodes import Rendition as Rendition
@@ -109,7 +110,7 @@ _MODULES = {
         "QuotaLimit",
     ),
     "runs": ("Lease", "Run"),
-    "transcodes": ("Pause", "Preset", "Rendition", "Transcode", "Unit", "Worker"),
+    "transcodes": ("HookCall", "Pause", "Preset", "Rendition", "Transcode", "Unit", "Worker"),
     "users": ("Installation", "Login", "User"),
     "webhooks": ("StripeEvent", "StripeObject", "StripePayload", "WebhookSecret"),
 }

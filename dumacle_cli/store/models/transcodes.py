@@ -99,7 +99,8 @@ class Unit(Base):
     """A piece of a transcode; a worker with `lease_token` may publish a result of `reserved` bytes until `lease_until`.
 
     A waiting unit is not claimed before `lease_until`. `attempt` counts what may be the media's fault, `crashes`
-    those of FFmpeg, and `setbacks` what was not the media's fault.
+    those of FFmpeg or the worker, and `setbacks` what was not the media's fault. `machine` is where the worker ran,
+    and `fps` how many frames a second it encoded when the lease was last renewed.
     """
 
     __tablename__ = "units"
@@ -113,6 +114,8 @@ class Unit(Base):
     lease_token: Mapped[uuid.UUID | None]
     lease_until: Mapped[datetime | None]
     worker: Mapped[str | None]
+    machine: Mapped[str | None] = mapped_column(deferred=True)
+    fps: Mapped[float | None] = mapped_column(deferred=True)
     first_frame: Mapped[int | None]
     last_frame: Mapped[int | None]
     reserved: Mapped[int] = mapped_column(server_default="0")
@@ -124,13 +127,14 @@ class Unit(Base):
 
     __table_args__ = (
         times("lease_until", "started_at", "ended_at"),
-        texts(worker=255, error=ERROR_BYTES),
+        texts(worker=255, machine=255, error=ERROR_BYTES),
         one_of("kind", UNIT_KINDS),
         one_of("status", UNIT_STATUSES),
         CheckConstraint("first_frame BETWEEN 0 AND last_frame", name="frames"),
         CheckConstraint("reserved >= 0", name="reserved"),
         CheckConstraint("crashes >= 0", name="crashes"),
         CheckConstraint("setbacks >= 0", name="setbacks"),
+        CheckConstraint("fps >= 0", name="fps"),
         CheckConstraint("(status = 'running') = (lease_token IS NOT NULL AND lease_until IS NOT NULL)", name="lease"),
         UniqueConstraint("transcode_id", "number"),
         Index("ix_units_lease_until_running", "lease_until", postgresql_where=text("status = 'running'")),
@@ -141,7 +145,8 @@ class Unit(Base):
 class Rendition(Base):
     """One published output: the objects whose keys begin with `prefix`; players open `entry` below it.
 
-    `damaged` is the share of the source, 0 to 1, that could not be decoded and was repaired.
+    `damaged` is the share of the source, 0 to 1, that could not be decoded and was repaired; `inventory` is the SHA-256
+    of the object that lists the others, with theirs.
     """
 
     __tablename__ = "renditions"
@@ -161,6 +166,7 @@ class Rendition(Base):
     frames: Mapped[int | None]
     rungs: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
     damaged: Mapped[float] = mapped_column(server_default=text("0"), deferred=True)
+    inventory: Mapped[bytes | None] = mapped_column(deferred=True)
     created_at: Mapped[Created]
 
     __table_args__ = (
@@ -170,6 +176,7 @@ class Rendition(Base):
         one_of("kind", RENDITION_KINDS),
         CheckConstraint("size >= 0", name="size"),
         CheckConstraint("damaged BETWEEN 0 AND 1", name="damaged"),
+        CheckConstraint("octet_length(inventory) = 32", name="inventory"),
         UniqueConstraint("transcode_id", "name"),
         Index(None, "file_id", "id"),
     )
@@ -190,7 +197,10 @@ class Pause(Base):
 
 
 class Worker(Base):
-    """A worker that was alive at `seen_at`; `problem` says why it transcodes nothing."""
+    """A worker that was alive at `seen_at`; `problem` says why it transcodes nothing.
+
+    `machine` is the start of the machine's system that it runs under: another one after the machine lost its power.
+    """
 
     __tablename__ = "workers"
 
@@ -200,8 +210,23 @@ class Worker(Base):
     slots: Mapped[int]
     queues: Mapped[str]
     problem: Mapped[str | None]
+    machine: Mapped[str | None] = mapped_column(deferred=True)
 
     __table_args__ = (
         times("started_at", "seen_at"),
-        texts(name=255, queues=255, problem=ERROR_BYTES),
+        texts(name=255, queues=255, problem=ERROR_BYTES, machine=255),
     )
+
+
+class HookCall(Base):
+    """An ended transcode that the hook is to be told of, not before `due_at`; the error is that of the last attempt."""
+
+    __tablename__ = "hook_calls"
+
+    transcode_id: Mapped[int] = mapped_column(ForeignKey("app.transcodes.id", ondelete="CASCADE"), primary_key=True)
+    created_at: Mapped[Created]
+    due_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    error: Mapped[str | None]
+
+    __table_args__ = (times("created_at", "due_at"), texts(error=ERROR_BYTES), Index(None, "due_at"))

@@ -301,6 +301,7 @@ BEGIN ATOMIC
         ('copies', 'machine state: where the bytes of a version are, checked again at the providers'),
         ('entitlements', 'a history of its own: the changes of subscriptions are audited'),
         ('findings', 'machine state: what is wrong with billing, until it is put right'),
+        ('hook_calls', 'machine state: which ended transcodes the hook is still to be told of'),
         ('leases', 'machine state: capacity that a run holds for minutes'),
         ('operations', 'a log of its own: each mutation with its login'),
         ('outages', 'machine state: a provider of a pod that did not answer, until it does'),

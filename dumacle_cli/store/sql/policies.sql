@@ -46,7 +46,7 @@ BEGIN
     END LOOP;
     -- What belongs to the installation, not to a user, and what only staff's programs work with.
     FOREACH name IN ARRAY ARRAY['provider_defaults', 'billing_accounts', 'stripe_events', 'stripe_payloads',
-                                'stripe_objects', 'webhook_secrets', 'parts', 'workers'] LOOP
+                                'stripe_objects', 'webhook_secrets', 'parts', 'workers', 'hook_calls'] LOOP
         EXECUTE format('CREATE POLICY staff ON app.%I USING ((SELECT app.sees_all()))', name);
     END LOOP;
     FOREACH name IN ARRAY ARRAY['plans', 'plan_prices', 'plan_limits', 'presets', 'schema_version'] LOOP

@@ -80,7 +80,7 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     UPDATE app.units
-    SET status = 'queued', attempt = p_attempt, lease_token = NULL, worker = NULL, error = left(p_error, 2000),
+    SET status = 'queued', attempt = p_attempt, lease_token = NULL, worker = NULL, fps = NULL, error = left(p_error, 2000),
         lease_until = now() + make_interval(secs => p_seconds)
     WHERE id = p_unit.id;
     UPDATE app.transcodes
@@ -102,23 +102,61 @@ BEGIN
     PERFORM app.queue_unit(p_unit, greatest(p_unit.attempt - 1, 0), p_error, p_seconds);
 END $$;
 
--- Take a unit back from a worker whose lease lapsed. Returns whether there was something to take back. The number of
--- crashes, here and below, is what workers of the release before give; it has no meaning any more.
-CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint, p_crashes integer DEFAULT 0) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- Take a unit back from a worker whose lease lapsed, and quarantine it if that happened `p_crashes` times and each time
+-- counted. Returns whether there was something to take back.
+CREATE OR REPLACE FUNCTION app.take_back_unit(p_unit bigint, p_counts boolean, p_crashes integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_unit(p_unit);
 BEGIN
-    PERFORM app.act();
     IF unit.id IS NULL OR unit.status <> 'running' OR unit.lease_until > now() THEN
         RETURN false;
     END IF;
-    UPDATE app.units SET setbacks = setbacks + 1 WHERE id = unit.id;
+    UPDATE app.units SET setbacks = setbacks + 1, crashes = crashes + p_counts::int WHERE id = unit.id;
+    IF p_counts AND unit.crashes + 1 >= p_crashes THEN
+        PERFORM app.settle_unit(unit);
+        PERFORM app.end_unit(unit, 'quarantined', 'the worker died over it, as it or FFmpeg had done before');
+        RETURN true;
+    END IF;
     -- The first time at once: most workers that die were stopped or restarted.
     PERFORM app.requeue_unit(
         unit, 'its worker died', CASE unit.setbacks WHEN 0 THEN 0 ELSE app.setback_seconds(unit.setbacks) END
     );
     RETURN true;
+END $$;
+
+-- The same for one unit, which does not count. The number of crashes, here and below, is what workers of the release
+-- before give; it has no meaning any more.
+CREATE OR REPLACE FUNCTION app.reap_unit(p_unit bigint, p_crashes integer DEFAULT 0) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    PERFORM app.act();
+    RETURN app.take_back_unit(p_unit, false, 0);
+END $$;
+
+-- Take all units back whose leases lapsed; returns how many. The death of a worker counts against its units if its
+-- machine lives on: another worker, or the same one started again, was seen there since. Otherwise the machine may have
+-- lost its power or its network.
+CREATE OR REPLACE FUNCTION app.reap_units(p_crashes integer) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    lapsed record;
+    taken bigint := 0;
+BEGIN
+    PERFORM app.act();
+    FOR lapsed IN
+        SELECT u.id, EXISTS (
+            SELECT FROM app.workers AS w
+            WHERE w.machine = u.machine AND (w.name <> u.worker OR w.started_at > u.started_at)
+                AND w.seen_at > u.lease_until - interval '5 seconds'
+        ) AS counts
+        FROM app.units AS u
+        JOIN app.transcodes AS t ON t.id = u.transcode_id JOIN app.files AS f ON f.id = t.file_id
+        WHERE u.status = 'running' AND u.lease_until <= now() ORDER BY f.pod_id, f.id, u.id
+    LOOP
+        taken := taken + app.take_back_unit(lapsed.id, lapsed.counts, p_crashes)::int;
+    END LOOP;
+    RETURN taken;
 END $$;
 
 -- Claim a waiting unit, or one whose lease lapsed, under a new token; the same token again is the same claim. Returns
@@ -141,7 +179,8 @@ BEGIN
     END IF;
     UPDATE app.units
     SET status = 'running', attempt = attempt + 1, worker = p_worker, error = NULL, started_at = now(), ended_at = NULL,
-        lease_token = p_token, lease_until = now() + make_interval(secs => p_seconds)
+        lease_token = p_token, lease_until = now() + make_interval(secs => p_seconds),
+        fps = NULL, machine = (SELECT machine FROM app.workers WHERE name = p_worker)
     WHERE id = unit.id;
     UPDATE app.transcodes
     SET status = 'running', attempts = attempts + 1, error = NULL, started_at = coalesce(started_at, now())
@@ -150,9 +189,9 @@ BEGIN
 END $$;
 
 -- Claim the waiting unit that is next: by priority, then by the turns of the owners, then in the order of submission.
--- A pod whose store is away is tried by one unit at a time. Returns the unit, null if none may be claimed now, and 0 if
--- another worker was faster: ask again, in a transaction that holds no locks. Presets that need another codec than these
--- are left to other workers.
+-- A pod whose store is away is tried by one unit at a time. Presets that need another codec than these are left to other
+-- workers. A worker runs nothing beside a unit that crashed: if it crashes again, no other is to blame. Returns the unit,
+-- null if none may be claimed now, and 0 if another worker was faster: ask again, in a transaction that holds no locks.
 CREATE OR REPLACE FUNCTION app.claim_next(
     p_token uuid, p_worker text, p_seconds double precision, p_codecs text[] DEFAULT '{h264}'
 ) RETURNS bigint
@@ -160,12 +199,14 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     chosen bigint := (SELECT id FROM app.units WHERE lease_token = p_token AND status = 'running');
     place bigint;
+    crashed boolean;
 BEGIN
     PERFORM app.act();
     IF chosen IS NOT NULL THEN
         RETURN chosen;
     END IF;
-    SELECT u.id, f.pod_id INTO chosen, place
+    PERFORM FROM app.workers WHERE name = p_worker FOR NO KEY UPDATE;
+    SELECT u.id, f.pod_id, u.crashes > 0 INTO chosen, place, crashed
     FROM app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id JOIN app.files AS f ON f.id = t.file_id
     WHERE t.status IN ('queued', 'running', 'publishing') AND u.status = 'queued'
         AND (u.lease_until IS NULL OR u.lease_until <= now())
@@ -175,7 +216,9 @@ BEGIN
             WHERE p.hash = t.preset_hash AND p.definition #>> '{video,codec}' <> ALL (p_codecs)
         )
     ORDER BY t.priority DESC, t.turn, u.id LIMIT 1;
-    IF chosen IS NULL THEN
+    IF chosen IS NULL OR EXISTS (
+        SELECT FROM app.units WHERE worker = p_worker AND status = 'running' AND (crashed OR crashes > 0)
+    ) THEN
         RETURN NULL;
     END IF;
     PERFORM app.lock_unit(chosen);
@@ -187,17 +230,18 @@ BEGIN
     RETURN chosen;
 END $$;
 
--- Renew a lease and set the progress; false if it is no longer held. Progress never goes back: a later attempt shows
+-- Renew a lease, and set the progress and how many frames a second are encoded; false if it is no longer held. Progress never goes back: a later attempt shows
 -- none until it is further than those before it.
-CREATE OR REPLACE FUNCTION app.renew_unit(p_unit bigint, p_token uuid, p_seconds double precision, p_progress integer)
-RETURNS boolean
+CREATE OR REPLACE FUNCTION app.renew_unit(
+    p_unit bigint, p_token uuid, p_seconds double precision, p_progress integer, p_fps double precision DEFAULT NULL
+) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
     UPDATE app.transcodes AS t SET progress = p_progress FROM app.units AS u
     WHERE u.id = p_unit AND u.lease_token = p_token AND u.status = 'running'
         AND t.id = u.transcode_id AND t.status = 'running' AND t.progress < p_progress;
-    UPDATE app.units SET lease_until = now() + make_interval(secs => p_seconds)
+    UPDATE app.units SET lease_until = now() + make_interval(secs => p_seconds), fps = p_fps
     WHERE id = p_unit AND lease_token = p_token AND status = 'running';
     RETURN FOUND;
 END $$;
@@ -262,8 +306,9 @@ CREATE OR REPLACE FUNCTION app.pod_folder(p_prefix text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 RETURN btrim(p_prefix, '/') || CASE WHEN btrim(p_prefix, '/') = '' THEN '' ELSE '/' END;
 
--- Publish what this attempt made, once: its renditions use the bytes that it reserved. Returns whether they are
--- published. Their objects must be where this attempt stores its objects.
+-- Publish what this attempt made, once: its renditions use the bytes that it reserved, and supersede those that earlier
+-- transcodes made of the same content with the same preset. Returns whether they are published. Their objects must be
+-- where this attempt stores its objects.
 CREATE OR REPLACE FUNCTION app.publish_unit(p_unit bigint, p_token uuid, p_renditions jsonb) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -271,6 +316,7 @@ DECLARE
     file app.files;
     folder text;
     total bigint;
+    superseded bigint;
 BEGIN
     PERFORM app.act();
     IF unit.status <> 'running' OR unit.lease_token IS DISTINCT FROM p_token THEN
@@ -290,16 +336,23 @@ BEGIN
     END IF;
     INSERT INTO app.renditions
         (transcode_id, file_id, name, kind, prefix, entry, width, height, bitrate, size, duration_ms, frames, rungs,
-        damaged)
+        damaged, inventory)
     SELECT unit.transcode_id, file.id, made.name, made.kind, made.prefix, made.entry, made.width, made.height,
-        made.bitrate, made.size, made.duration_ms, made.frames, made.rungs, coalesce(made.damaged, 0)
+        made.bitrate, made.size, made.duration_ms, made.frames, made.rungs, coalesce(made.damaged, 0),
+        decode(made.inventory, 'hex')
     FROM jsonb_to_recordset(p_renditions) AS made (
         name text, kind text, prefix text, entry text, width integer, height integer, bitrate integer, size bigint,
-        duration_ms integer, frames bigint, rungs jsonb, damaged double precision
+        duration_ms integer, frames bigint, rungs jsonb, damaged double precision, inventory text
     );
     SELECT sum(made.size) INTO total FROM jsonb_to_recordset(p_renditions) AS made (size bigint);
-    UPDATE app.pods SET used = used + total, reserved = reserved - unit.reserved WHERE id = file.pod_id;
-    UPDATE app.quota_counters SET used = used + total, reserved = reserved - unit.reserved
+    WITH gone AS (
+        DELETE FROM app.renditions AS r USING app.transcodes AS t, app.transcodes AS own
+        WHERE own.id = unit.transcode_id AND t.version_id = own.version_id AND t.preset = own.preset AND t.id < own.id
+            AND r.transcode_id = t.id RETURNING r.size
+    )
+    SELECT coalesce(sum(size), 0) INTO superseded FROM gone;
+    UPDATE app.pods SET used = used + total - superseded, reserved = reserved - unit.reserved WHERE id = file.pod_id;
+    UPDATE app.quota_counters SET used = used + total - superseded, reserved = reserved - unit.reserved
     WHERE user_id = file.owner_id AND metric = 'storage';
     UPDATE app.units SET status = 'done', reserved = 0, lease_until = NULL, ended_at = now() WHERE id = unit.id;
     UPDATE app.transcodes SET status = 'done', progress = 100, ended_at = now() WHERE id = unit.transcode_id;
@@ -425,12 +478,16 @@ BEGIN
     RETURN true;
 END $$;
 
--- Note that a worker is alive, and what keeps it from encoding, if anything; forget those that are long gone.
-CREATE OR REPLACE FUNCTION app.note_worker(p_name text, p_slots integer, p_queues text, p_problem text) RETURNS void
+-- Note that a worker is alive, on which machine since it started (null if unknown), and what keeps it from encoding, if
+-- anything; forget those that are long gone.
+CREATE OR REPLACE FUNCTION app.note_worker(
+    p_name text, p_slots integer, p_queues text, p_problem text, p_machine text DEFAULT NULL
+) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
-    INSERT INTO app.workers (name, slots, queues, problem) VALUES (p_name, p_slots, p_queues, left(p_problem, 2000))
+    INSERT INTO app.workers (name, slots, queues, problem, machine)
+    VALUES (p_name, p_slots, p_queues, left(p_problem, 2000), p_machine)
     ON CONFLICT (name) DO UPDATE SET seen_at = now(), problem = excluded.problem;
     DELETE FROM app.workers WHERE seen_at < now() - interval '1 day';
 END $$;
@@ -441,3 +498,16 @@ BEGIN
     PERFORM app.act();
     DELETE FROM app.workers WHERE name = p_name;
 END $$;
+
+-- A transcode that ends is told to the hook, if a worker has one: the call is written in the transaction that ends it.
+CREATE OR REPLACE FUNCTION app.await_hook() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO app.hook_calls (transcode_id) VALUES (NEW.id) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+
+CREATE OR REPLACE TRIGGER await_hook AFTER UPDATE ON app.transcodes
+    FOR EACH ROW WHEN (
+        NEW.status <> OLD.status AND NEW.status IN ('done', 'failed', 'cancelled', 'quarantined')
+    ) EXECUTE FUNCTION app.await_hook();

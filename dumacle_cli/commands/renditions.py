@@ -1,0 +1,67 @@
+"""`dumacle transcode verify`: renditions that were published, read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from dumacle_cli.commands.command import CommandGroup
+from dumacle_cli.commands.paging import streamed
+from dumacle_cli.commands.parameters import InPod, Owner
+from dumacle_cli.context import Context
+from dumacle_cli.errors import Exit, UsageError
+from dumacle_cli.output.result import Result, Rows
+from dumacle_cli.services import transcodes
+from dumacle_cli.store import transcodes as store
+from dumacle_cli.transcode import presets as table
+from dumacle_cli.transcode import published
+
+app = CommandGroup("transcode")
+
+
+@app.acts_outside(
+    "verify",
+    columns=("id", "transcode", "path", "name", "result", "error", "repair"),
+    empty="no renditions found",
+    example="dumacle transcode verify --pod films",
+    cron=True,
+)
+def verify(
+    context: Context,
+    ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Ids of transcodes; default: those of the filters, or all.")
+    ] = None,
+    preset: Annotated[table.Name | None, typer.Option("--preset", help="Filter by preset.")] = None,
+    owner: Owner = "",
+    pod: InPod = "",
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Copy what is lost from the secondary provider, or transcode it again.")
+    ] = False,
+) -> Rows[published.Verified]:
+    """Read renditions back from the store: all objects, their hashes, and whether a player gets to the end.
+
+    Exit 12 if one is lost, 3 if a store could not be reached.
+    """
+    with context.session() as session:
+        chosen = transcodes.choose(session, preset=preset, owner=owner, pod=pod)
+        wanted = transcodes.parse_ids(ids or [])
+        transcodes.get(session, wanted)
+    if wanted and chosen != store.TranscodeFilter():
+        raise UsageError("name transcodes by ID, or give filters", "dumacle transcode verify")
+    apply = apply and not context.options.dry_run
+    found = published.run(context.database, context.stores.open, wanted, chosen, apply=apply)
+    result: Rows[published.Verified] = Result((), False)
+    return streamed(context, _tallied(found, result), result)
+
+
+def _tallied(found: Iterator[published.Verified], result: Rows[published.Verified]) -> Iterator[published.Verified]:
+    number = lost = failed = 0
+    for each in found:
+        number, failed = number + 1, failed + (each.result == "failed")
+        lost += each.result not in ("verified", "failed")
+        result.changed = result.changed or each.repair is not None
+        result.exit = Exit.INTEGRITY if lost else Exit.PARTIAL if failed else Exit.DONE
+        yield each
+    result.note = f"{number} renditions, {lost} lost, {failed} not checked"
