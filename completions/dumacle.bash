@@ -15,7 +15,7 @@ _dumacle_children() {
         ' plans invoices') REPLY='list show' ;;
         ' files') REPLY='upload reap initiate sign-parts progress confirm abort list show versions url download move relocate rename delete restore purge verify runs' ;;
         ' files runs') REPLY='list show report resume cancel' ;;
-        ' transcode') REPLY='submit plan list show watch cancel retry reap workers presets' ;;
+        ' transcode') REPLY='verify watch submit plan list show cancel retry reap workers presets' ;;
         ' transcode presets') REPLY='list show create update archive' ;;
         ' webhooks') REPLY='serve events endpoint' ;;
         ' webhooks events') REPLY='list show retry replay prune' ;;
@@ -113,6 +113,7 @@ _dumacle_options() {
         ' files runs report') REPLY='--status --limit --after --all' ;;
         ' files runs resume') REPLY='--dry-run' ;;
         ' files runs cancel') REPLY='--dry-run --op-id' ;;
+        ' transcode verify') REPLY='--preset --owner --pod --apply --dry-run' ;;
         ' transcode submit') REPLY='--preset --missing --damage --owner --pod --prefix --priority --dry-run --op-id --max' ;;
         ' transcode plan') REPLY='--preset --owner --pod --prefix' ;;
         ' transcode list') REPLY='--status --preset --owner --pod --file --desc --limit --after --all' ;;
@@ -395,6 +396,9 @@ _dumacle_values() {
         ' files runs report --limit') REPLY='' ;;
         ' files runs report --after') REPLY='' ;;
         ' files runs cancel --op-id') REPLY='' ;;
+        ' transcode verify --preset') REPLY='' ;;
+        ' transcode verify --owner') REPLY='' ;;
+        ' transcode verify --pod') REPLY='' ;;
         ' transcode submit --preset') REPLY='' ;;
         ' transcode submit --missing') REPLY='' ;;
         ' transcode submit --damage') REPLY='refuse repair' ;;

@@ -3,7 +3,7 @@
 function __dumacle_children
     switch $argv[1]
         case ''
-            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.' 'auth' 'Log in and out, and manage your sessions.' 'users' 'Create, show, change and remove users.' 'pods' 'Manage storage pods: capacity, providers, grants.' 'plans' 'Manage plans: prices, limits, subscriptions.' 'files' 'Upload, list, share, download, move and remove files.' 'transcode' 'Transcode uploaded video and audio for playback.' 'webhooks' 'Receive webhooks from Stripe and inspect them.' 'worker' 'Run queued jobs until SIGTERM: transcodes, copies to secondary providers, and Stripe updates.' 'key' 'Manage the key that encrypts credentials.' 'audit' 'Search the audit log: who changed what, and when.' 'quotas' 'Manage monthly limits and their counters.' 'db' 'Manage the database: create, upgrade, seed, check.' 'local' 'Manage the embedded PostgreSQL and S3 server on this machine.' 'config' 'Show and change settings.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 if a check fails.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Install shell completion for bash, zsh, fish or PowerShell.'
+            printf '%s\t%s\n' 'demo' 'Show the whole product on this machine: servers, users, plans, uploads, links, a transcode, quotas.' 'auth' 'Log in and out, and manage your sessions.' 'users' 'Create, show, change and remove users.' 'pods' 'Manage storage pods: capacity, providers, grants.' 'plans' 'Manage plans: prices, limits, subscriptions.' 'files' 'Upload, list, share, download, move and remove files.' 'transcode' 'Transcode uploaded video and audio for playback.' 'webhooks' 'Receive webhooks from Stripe and inspect them.' 'worker' 'Run queued jobs until SIGTERM: transcodes, copies to secondary providers, calls of the hook,...' 'key' 'Manage the key that encrypts credentials.' 'audit' 'Search the audit log: who changed what, and when.' 'quotas' 'Manage monthly limits and their counters.' 'db' 'Manage the database: create, upgrade, seed, check.' 'local' 'Manage the embedded PostgreSQL and S3 server on this machine.' 'config' 'Show and change settings.' 'doctor' 'Check everything Dumacle depends on, with a fix for each finding; exit 1 if a check fails.' 'schema' 'Print the JSON Schema of a command\'s output, or the names of all schemas.' 'completion' 'Install shell completion for bash, zsh, fish or PowerShell.'
         case ' auth'
             printf '%s\t%s\n' 'login' 'Log in with your own password; only a session, which expires, is kept.' 'logout' 'End your session at the server and remove it here, even if it has expired.' 'whoami' 'Show your user, role and login.' 'status' 'Show where your password comes from and whether the server accepts it; exit 4 if it does not.' 'passwd' 'Change your own password; open sessions stay open.' 'sessions' 'Manage your open sessions.'
         case ' auth sessions'
@@ -27,7 +27,7 @@ function __dumacle_children
         case ' files runs'
             printf '%s\t%s\n' 'list' 'List uploads in the order in which they began.' 'show' 'Show an upload with its totals, progress and processes.' 'report' 'List the files that an upload began and did not finish; --results also lists what was refused or...' 'resume' 'Repeat an upload with the sources and options that it had; what is uploaded is not sent again.' 'cancel' 'Cancel uploads: their processes end within seconds and their parts are given up; uploaded files...'
         case ' transcode'
-            printf '%s\t%s\n' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'plan' 'Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota...' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select...' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'workers' 'List the workers of the last day, and what they work on.' 'presets' 'Manage transcode presets.'
+            printf '%s\t%s\n' 'verify' 'Read renditions back from the store: all objects, their hashes, and whether a player gets to the...' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'plan' 'Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota...' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select...' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'workers' 'List the workers of the last day, and what they work on.' 'presets' 'Manage transcode presets.'
         case ' transcode presets'
             printf '%s\t%s\n' 'list' 'List presets by name.' 'show' 'Show a preset with its definition, which is an example of what `create` takes.' 'create' 'Create a preset from a definition in JSON.' 'update' 'Replace the definition of the preset that it names; transcodes that were submitted keep the one...' 'archive' 'End a preset: what was submitted is still made, and nothing more can be submitted.'
         case ' webhooks'
@@ -215,6 +215,8 @@ function __dumacle_options
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.'
         case ' files runs cancel'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
+        case ' transcode verify'
+            printf '%s\t%s\n' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--apply' 'Copy what is lost from the secondary provider, or transcode it again.' '--dry-run' 'Show what would change; change nothing.'
         case ' transcode submit'
             printf '%s\t%s\n' '--preset' 'The preset to use.' '--missing' 'Instead of FILE: all files of the filters never transcoded with this preset.' '--damage' 'What to do about damage in the source; up to 1 % can be repaired.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--priority' 'Higher ones are transcoded first.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' transcode plan'
@@ -246,7 +248,7 @@ function __dumacle_options
         case ' webhooks endpoint rotate'
             printf '%s\t%s\n' '--finish' 'Use the new endpoint and delete the old one.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' worker'
-            printf '%s\t%s\n' '--queues' 'Comma-separated: transcode, copies, webhooks; default: all.' '--slots' 'Parallel units; default: the worker_slots setting.' '--once' 'Exit when the queues are empty.' '--drain-timeout' 'How long running units may continue after SIGTERM.'
+            printf '%s\t%s\n' '--queues' 'Comma-separated: transcode, copies, hooks, webhooks.' '--slots' 'Parallel units; default: the worker_slots setting.' '--once' 'Exit when the queues are empty.' '--drain-timeout' 'How long running units may continue after SIGTERM.'
         case ' key create'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' audit list'
@@ -772,6 +774,12 @@ function __dumacle_values
         case ' files runs report --after'
             true
         case ' files runs cancel --op-id'
+            true
+        case ' transcode verify --preset'
+            true
+        case ' transcode verify --owner'
+            true
+        case ' transcode verify --pod'
             true
         case ' transcode submit --preset'
             true

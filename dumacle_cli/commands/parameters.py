@@ -20,3 +20,4 @@ MaxFileSize = Annotated[
     str | None, typer.Option("--max-file-size", metavar="SIZE", help="Largest file, such as 2GiB; or unlimited.")
 ]
 Descending = Annotated[bool, typer.Option("--desc", help="Sort descending.")]
+OfPreset = Annotated[str | None, typer.Option("--preset", metavar="PRESET", help="Filter by preset.")]

@@ -9,13 +9,12 @@ import typer
 
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.paging import streamed
-from dumacle_cli.commands.parameters import InPod, Owner
+from dumacle_cli.commands.parameters import InPod, OfPreset, Owner
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import transcodes
 from dumacle_cli.store import transcodes as store
-from dumacle_cli.transcode import presets as table
 from dumacle_cli.transcode import published
 
 app = CommandGroup("transcode")
@@ -33,7 +32,7 @@ def verify(
     ids: Annotated[
         list[str] | None, typer.Argument(metavar="ID", help="Ids of transcodes; default: those of the filters, or all.")
     ] = None,
-    preset: Annotated[table.Name | None, typer.Option("--preset", help="Filter by preset.")] = None,
+    preset: OfPreset = None,
     owner: Owner = "",
     pod: InPod = "",
     apply: Annotated[

@@ -10,7 +10,7 @@ from dumacle_cli.commands import presets, renditions, watching
 from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.file_options import patience
 from dumacle_cli.commands.paging import listing, streamed
-from dumacle_cli.commands.parameters import Descending, InPod, Owner, Prefix
+from dumacle_cli.commands.parameters import Descending, InPod, OfPreset, Owner, Prefix
 from dumacle_cli.context import Context
 from dumacle_cli.errors import UsageError
 from dumacle_cli.output.result import Result, Rows
@@ -34,7 +34,6 @@ COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "create
 Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of transcodes.")]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of transcodes; or give filters.")]
-OfPreset = Annotated[str | None, typer.Option("--preset", metavar="PRESET", help="Filter by preset.")]
 
 
 @app.changes(
