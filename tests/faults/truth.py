@@ -49,6 +49,10 @@ class Truth:
             id_: self.ids[str(user)]
             for id_, user in self._rows("SELECT stripe_customer_id, user_id FROM app.customers")
         }
+        self.kept = {
+            id_: self.ids[str(user)]
+            for id_, user in self._rows("SELECT stripe_subscription_id, user_id FROM app.subscriptions")
+        }
         self.plans = {
             product: (-price, id_, name)
             for product, price, id_, name in self._rows(
@@ -63,8 +67,13 @@ class Truth:
     # Stripe's side
 
     def owner(self, found: Object) -> str | None:
-        """Return whose subscription it is: it says so, or it is of the customer that is the user's here."""
-        return self.ids.get(found["metadata"].get("user", "")) or self.customers.get(found["customer"])
+        """Return whose subscription it is: it says so, or it is of the customer that is the user's here.
+
+        That of a customer who was deleted stays with the user it had by then.
+        """
+        says = self.ids.get(found["metadata"].get("user", "")) or self.customers.get(found["customer"])
+        is_deleted = self.double.account.objects[found["customer"]].get("deleted")
+        return says or (self.kept.get(found["id"]) if is_deleted else None)
 
     def plan_items(self, found: Object) -> list[Object]:
         """Return the items that are plans, the dearest plan first."""
