@@ -76,10 +76,10 @@ def sizes(owner: psycopg.Connection, users: int) -> Iterator[tuple[str, int, flo
     owner.execute("INSERT INTO app.plans (name, price, currency, interval) VALUES ('plan', 900, 'eur', 'month')")
     owner.execute("SELECT app.bind_billing_account('acct_1', true)")
     values = given(users)
-    for statement in FILL.values():
+    for name, statement in FILL.items():
         owner.execute(statement, values)
-    for name in GROWN:
         owner.execute(f"VACUUM ANALYZE app.{name}")
+    for name in GROWN:
         row = owner.execute(SIZE.format(f"app.{name}"), {"name": f"app.{name}"}).fetchone()
         assert row
         rows, table, indexes = row
