@@ -33,6 +33,7 @@ from pathlib import Path
 from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import probe
+from tests.presets import defined
 ffmpeg, source, out = map(Path, sys.argv[1:])
 told = lambda percent: print(percent, flush=True)
 work = lambda: encode(
