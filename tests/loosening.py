@@ -46,6 +46,7 @@ UNCHECKED = {
         "app.webhook_secrets",
         "app.workers",
         "app.pauses",
+        "app.hook_calls",
     ),
     "app.pods",  # a trigger asks who acts, too
 }
