@@ -230,8 +230,8 @@ BEGIN
     RETURN chosen;
 END $$;
 
--- Renew a lease, and set the progress and how many frames a second are encoded; false if it is no longer held. Progress never goes back: a later attempt shows
--- none until it is further than those before it.
+-- Renew a lease, and set the progress and how many frames a second are encoded; false if it is no longer held.
+-- Progress never goes back: a later attempt shows none until it is further than those before it.
 CREATE OR REPLACE FUNCTION app.renew_unit(
     p_unit bigint, p_token uuid, p_seconds double precision, p_progress integer, p_fps double precision DEFAULT NULL
 ) RETURNS boolean
