@@ -24,6 +24,13 @@ Definition = Annotated[str, typer.Argument(metavar="FILE", help="The definition 
 Name = Annotated[str, typer.Argument(metavar="PRESET", help="The preset's name.")]
 
 
+@app.changes("create", example="dumacle transcode presets create hevc.json")
+def create(context: Context, file: Definition) -> Result[presets.Preset]:
+    """Create a preset from a definition in JSON."""
+    definition = _read(file, "create")
+    return context.change(lambda session: presets.create(session, definition))
+
+
 @app.reads(
     "list",
     columns=("name", "description", "entry", "charged", "requires_video"),
@@ -44,13 +51,6 @@ def show(
     """Show a preset with its definition, which is an example of what `create` takes."""
     with context.session() as session:
         return Result(presets.show(session, preset))
-
-
-@app.changes("create", example="dumacle transcode presets create hevc.json")
-def create(context: Context, file: Definition) -> Result[presets.Preset]:
-    """Create a preset from a definition in JSON."""
-    definition = _read(file, "create")
-    return context.change(lambda session: presets.create(session, definition))
 
 
 @app.changes("update", example="dumacle transcode presets update hls.json")

@@ -97,7 +97,7 @@ SELECT kind, name, superadmin, admin, enduser, ingest, worker, listener, cron FR
     /* cron       */ 'S'),
 ('table', 'pauses',                        'S',                  'S',               'S', '',            'S',           '',              'S'),
 ('table', 'workers',                       'S',                  'S',               '',  '',            'S',           '',              'S'),
-('table', 'hook_calls',                    'S U D',              'S',               '',  '',            'S U D',       '',              'S'),
+('table', 'hook_calls',                    'S U(due_at,attempts,error) D', 'S',   '',  '',            'S U(due_at,attempts,error) D', '', 'S'),
 ('table', 'renditions',                    'S',                  'S',               'S', 'S',           'S',           '',              'S'),
 ('table', 'operations',
     /* superadmin */ 'S I(id,command,fingerprint,result,login,user_id) U(result)',

@@ -31,13 +31,19 @@ TABLE = """
         CONSTRAINT ck_presets_name CHECK (definition ->> 'name' = name)
     );
     CREATE UNIQUE INDEX uq_presets_present ON app.presets (name) WHERE ended_at IS NULL;
-    ALTER TABLE app.transcodes ADD COLUMN preset_hash text COLLATE "C"
-        CONSTRAINT fk_transcodes_preset_hash REFERENCES app.presets (hash);
+    ALTER TABLE app.transcodes
+        ADD COLUMN preset_hash text COLLATE "C" CONSTRAINT fk_transcodes_preset_hash REFERENCES app.presets (hash),
+        DROP CONSTRAINT ck_transcodes_texts,
+        ADD CONSTRAINT ck_transcodes_texts CHECK (octet_length(preset) <= 255 AND octet_length(preset_hash) <= 64
+            AND octet_length(error) <= 8192);
     DROP FUNCTION app.claim_next(uuid, text, double precision);
 """
 NO_TABLE = """
     DROP FUNCTION app.claim_next(uuid, text, double precision, text[]);
-    ALTER TABLE app.transcodes DROP COLUMN preset_hash;
+    ALTER TABLE app.transcodes
+        DROP CONSTRAINT ck_transcodes_texts,
+        ADD CONSTRAINT ck_transcodes_texts CHECK (octet_length(preset) <= 255 AND octet_length(error) <= 8192),
+        DROP COLUMN preset_hash;
     DROP TABLE app.presets;
 """
 VIDEO: dict[str, Any] = {"codec": "h264", "quality": None, "largest": 1080, "max_fps": 60}

@@ -81,7 +81,7 @@ class Transcode(Base):
             ["file_id", "version_id"], ["app.versions.file_id", "app.versions.id"], ondelete="RESTRICT"
         ),
         times("created_at", "started_at", "ended_at"),
-        texts(preset=255, error=ERROR_BYTES),
+        texts(preset=255, preset_hash=64, error=ERROR_BYTES),
         one_of("status", TRANSCODE_STATUSES),
         one_of("damage", DAMAGE),
         CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
