@@ -61,7 +61,8 @@ def ladder(source: Source) -> list[Rung]:
     fitting = [(side, scale) for side, scale in scales if scale <= 1 and _short(source) * scale >= SMALLEST]
     rungs = [_rung(source, f"{side}p", scale) for side, scale in fitting]
     if not fitting or (scales[-1][1] > 1 and fitting[-1][1] * WORTH <= 1):
-        rungs.append(_own(source, 1))
+        own = _own(source, 1)
+        rungs = [*(rung for rung in rungs if rung.name != own.name), own]
     return rungs
 
 
