@@ -173,6 +173,7 @@ def test_refusal_says_what_was_typed_and_what_is_right(typed: str, sentence: str
 
 # What means something when it is empty: no name, no default pod, the top of a bucket or pod, a setting that is off.
 MEANT = {
+    ("plans update", "--other-price"),
     ("users create", "--name"),
     ("users update", "--name"),
     ("plans update", "--default-pod"),

@@ -97,7 +97,7 @@ def test_an_ffmpeg_that_cannot_encode_gets_no_transcodes(
     )
     broken.chmod(0o755)
     environment(DUMACLE_FFMPEG=str(broken))
-    assert "it cannot encode H.264 and AAC: no libx264" in run("worker", "--once").err
+    assert "it cannot encode with libx264 and AAC: no libx264" in run("worker", "--once").err
     assert statuses(database) == ["queued"]
     assert "no libx264" in run("worker", "--once", "--queues", "transcode", expect=1).err
 
