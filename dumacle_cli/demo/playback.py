@@ -13,7 +13,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.demo.result import POD, USER
 from dumacle_cli.errors import ContentDiffers, StoreUnavailable
 from dumacle_cli.ingest.items import Item
-from dumacle_cli.services import downloads, files, renditions, transcodes
+from dumacle_cli.services import downloads, files, inventory, renditions, transcodes
 from dumacle_cli.transcode import playlists
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def _check(context: Context, published: "Published", size: int, played: Played) 
     objects = context.stores.open(published.place).list(published.prefix)
     links = published.prefix + renditions.LINKS
     stored = {f"/{published.place.bucket}/{each.key}": each.size for each in objects if not each.key.startswith(links)}
-    segments = {path: bytes_ for path, bytes_ in stored.items() if not path.endswith(renditions.PLAYLIST)}
+    listing = (renditions.PLAYLIST, f"/{inventory.NAME}")
+    segments = {path: bytes_ for path, bytes_ in stored.items() if not path.endswith(listing)}
     if played.sizes != segments or sum(stored.values()) != size:
         raise ContentDiffers(path=published.path)
