@@ -16,7 +16,7 @@ _dumacle_children() {
         ' files') REPLY='upload reap initiate sign-parts progress confirm abort list show versions url download move relocate rename delete restore purge verify runs' ;;
         ' files runs') REPLY='list show report resume cancel' ;;
         ' transcode') REPLY='verify watch submit plan list show cancel retry reap workers presets' ;;
-        ' transcode presets') REPLY='list show create update archive' ;;
+        ' transcode presets') REPLY='create list show update archive' ;;
         ' webhooks') REPLY='serve events endpoint' ;;
         ' webhooks events') REPLY='list show retry replay prune' ;;
         ' webhooks endpoint') REPLY='create check rotate' ;;
@@ -529,8 +529,6 @@ _dumacle_arguments() {
         ' files verify') REPLY='@files' ;;
         ' transcode submit') REPLY='@files' ;;
         ' transcode plan') REPLY='@files' ;;
-        ' transcode presets create') REPLY='@files' ;;
-        ' transcode presets update') REPLY='@files' ;;
         ' completion show') REPLY='bash zsh fish powershell' ;;
         ' completion install') REPLY='bash zsh fish powershell' ;;
     esac

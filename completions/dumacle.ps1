@@ -17,7 +17,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         ' files' = @('upload', 'reap', 'initiate', 'sign-parts', 'progress', 'confirm', 'abort', 'list', 'show', 'versions', 'url', 'download', 'move', 'relocate', 'rename', 'delete', 'restore', 'purge', 'verify', 'runs')
         ' files runs' = @('list', 'show', 'report', 'resume', 'cancel')
         ' transcode' = @('verify', 'watch', 'submit', 'plan', 'list', 'show', 'cancel', 'retry', 'reap', 'workers', 'presets')
-        ' transcode presets' = @('list', 'show', 'create', 'update', 'archive')
+        ' transcode presets' = @('create', 'list', 'show', 'update', 'archive')
         ' webhooks' = @('serve', 'events', 'endpoint')
         ' webhooks events' = @('list', 'show', 'retry', 'replay', 'prune')
         ' webhooks endpoint' = @('create', 'check', 'rotate')
@@ -517,8 +517,6 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         ' files verify' = @('@files')
         ' transcode submit' = @('@files')
         ' transcode plan' = @('@files')
-        ' transcode presets create' = @('@files')
-        ' transcode presets update' = @('@files')
         ' completion show' = @('bash', 'zsh', 'fish', 'powershell')
         ' completion install' = @('bash', 'zsh', 'fish', 'powershell')
     }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = CommandGroup("transcode presets", "Manage transcode presets.")
 
-Definition = Annotated[str, typer.Argument(metavar="FILE", help="The definition in JSON; - is stdin.")]
+Definition = Annotated[str, typer.Argument(metavar="DEFINITION", help="A file with the definition in JSON; - is stdin.")]
 Name = Annotated[str, typer.Argument(metavar="PRESET", help="The preset's name.")]
 
 
