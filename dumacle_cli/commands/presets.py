@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 app = CommandGroup("transcode presets", "Manage transcode presets.")
 
-Definition = Annotated[str, typer.Argument(metavar="DEFINITION", help="A file with the definition in JSON; - is stdin.")]
+Definition = Annotated[
+    str, typer.Argument(metavar="DEFINITION", help="The definition in JSON: a file, or - for stdin.")
+]
 Name = Annotated[str, typer.Argument(metavar="PRESET", help="The preset's name.")]
 
 
