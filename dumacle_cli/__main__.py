@@ -175,6 +175,9 @@ def _place(error: Exception) -> str:
 def run() -> None:
     """Run the program for the console script."""
     status = main()
+    # Python ends itself by SIGINT if one arrived while a text was executed, as dataclasses do, though it was handled;
+    # unless another text is executed afterwards (run_eval_code_obj in pythonrun.c).
+    exec("")  # noqa: S102
     # The process ends anyway; a search for cycles at exit would take 6 % of a start.
     gc.freeze()
     sys.exit(status)

@@ -2,13 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from dumacle_cli.errors import TimedOut
+from dumacle_cli.errors import Exit, TimedOut
 from dumacle_cli.signals import Terminated, handled
 
 pytestmark = pytest.mark.unit
@@ -63,3 +66,23 @@ def test_signal_in_a_callback_is_not_lost(number: int, raised: type[BaseExceptio
         wait_in_callback(lambda: os.kill(os.getpid(), number))
     assert caught.type is raised
     assert time.monotonic() - began < 5
+
+
+INTERRUPTED = """
+import dumacle_cli.__main__ as program
+
+def main():
+    try:
+        exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    except KeyboardInterrupt:
+        return 130
+
+program.main = main
+program.run()
+"""
+
+
+def test_a_signal_in_an_executed_text_has_the_exit_status_that_was_chosen(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    command, where = [sys.executable, "-m", "interrupted"], {**os.environ, "PYTHONPATH": str(tmp_path)}
+    assert subprocess.run(command, env=where, cwd=tmp_path, check=False).returncode == Exit.INTERRUPTED

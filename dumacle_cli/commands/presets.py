@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 app = CommandGroup("transcode presets", "Manage transcode presets.")
 
-Definition = Annotated[
-    str, typer.Argument(metavar="DEFINITION", help="The definition in JSON: a file, or - for stdin.")
-]
+Definition = Annotated[str, typer.Argument(metavar="DEFINITION", help="The definition in JSON; - for stdin.")]
 Name = Annotated[str, typer.Argument(metavar="PRESET", help="The preset's name.")]
 
 

@@ -26,6 +26,7 @@ app = CommandGroup("transcode")
     empty="no renditions found",
     example="dumacle transcode verify --pod films",
     cron=True,
+    role="enduser",
 )
 def verify(
     context: Context,
