@@ -259,7 +259,8 @@ def test_the_connection_is_lost_at_the_publication(
 
         through = Database(url, Timeouts())
         where = {"stores": stores, "ffmpeg": ffmpeg.locate(), "scratch": tmp_path, "limits": Limits()}
-        deps = job.WorkerDeps(through, **where, lease_seconds=600, worker="me", give_back=threading.Event())  # type: ignore[arg-type]
+        more = {"codecs": ("h264",), "lease_seconds": 600, "worker": "me", "give_back": threading.Event()}
+        deps = job.WorkerDeps(through, **where, **more)  # type: ignore[arg-type]
         claimed = job.claim(deps)
         assert claimed is not None
         assert job.run(deps, claimed).outcome == "done"
