@@ -66,6 +66,13 @@ def test_help_of_a_single_command_imports_no_orm(name: str) -> None:
     assert not vendors(told(name, "--help")) & SQLALCHEMY
 
 
+def test_an_upload_imports_nothing_of_the_other_commands_of_its_group() -> None:
+    modules = imported("from dumacle_cli.__main__ import main; main(['files', 'upload', 'x', '--owner', 'ada'])")
+    assert "dumacle_cli.ingest.engine" in modules
+    services = {name.removeprefix("dumacle_cli.services.") for name in modules if "cli.services." in name}
+    assert services == {"limits", "names", "placement", "pods", "side_by_side", "transcode_request", "users"}
+
+
 def test_users_map_no_table_but_theirs() -> None:
     tables = {name for name in told("users", "list", "--help") if name.startswith("dumacle_cli.store.models.")}
     assert tables == {f"dumacle_cli.store.models.{name}" for name in ("base", "users")}

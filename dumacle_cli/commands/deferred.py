@@ -1,7 +1,7 @@
 """Imports of the layers below that wait until one of a module's names is used.
 
-So the help of a group needs no ORM, and a command needs only what it uses of all that its group imports. With them
-`dumacle users --help` took 0.73 s of CPU, six times as much as `dumacle --help`.
+So the help of a group needs no ORM, and a command needs only what it uses of all that its group imports: to import all
+at once took 0.73 s of CPU for `dumacle users --help`, and 0.1 s more than needed for `dumacle files upload`.
 """
 
 import sys

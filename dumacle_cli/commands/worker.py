@@ -198,7 +198,7 @@ def _hook(context: Context, database: Database, give_back: threading.Event, told
     def call(_: str) -> None:
         done = hooks.run(database, hook, give_back)
         if done.failed:
-            sentence = f"{done.failed} transcodes were not told: {done.error}"
+            sentence = f"the hook was not told of {done.failed} that ended: {done.error}"
             told.add(sentence, "check transcode_hook: dumacle config list", final=False)
         if done.told or done.failed:
             log("hook called", told=done.told, failed=done.failed or None, error=done.error)

@@ -12,7 +12,7 @@ from dumacle_cli.errors import MissingExtra, ToolFailed
 
 VERSION_SECONDS = 30
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
-"""FFmpeg's encoder of each codec."""
+"""FFmpeg's encoder of each codec; the first is needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,10 @@ def find(configured: str = "") -> Ffmpeg:
 
 def check_encoders(path: Path) -> list[str]:
     """Encode a picture and a tone as presets do, and return the codecs that work; raises ToolFailed without H.264."""
-    _encode(path, ENCODERS["h264"])
-    found = ["h264"]
-    for codec in ("hevc", "av1"):
+    needed, *others = ENCODERS
+    _encode(path, ENCODERS[needed])
+    found = [needed]
+    for codec in others:
         with suppress(ToolFailed):
             _encode(path, ENCODERS[codec])
             found.append(codec)

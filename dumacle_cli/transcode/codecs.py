@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from dumacle_cli.local.ffmpeg import ENCODERS
 from dumacle_cli.local.ffmpeg_graphs import Options
 from dumacle_cli.services.definitions import Codec, Video
 from dumacle_cli.transcode.ladder import Rung
@@ -23,18 +24,23 @@ class Encoder:
 
 CODECS: MappingProxyType[Codec, Encoder] = MappingProxyType(
     {
-        "h264": Encoder(21, 1, 1, {"c:v": "libx264", "preset": "veryfast", "profile:v": "high", "sc_threshold": 0}),
+        "h264": Encoder(
+            21,
+            1,
+            1,
+            {"c:v": ENCODERS["h264"], "preset": "veryfast", "profile:v": "high", "sc_threshold": 0},
+        ),
         "hevc": Encoder(
             24,
             0.75,
             3,
             {
-                **{"c:v": "libx265", "preset": "veryfast", "profile:v": "main", "tag:v": "hvc1"},
+                **{"c:v": ENCODERS["hevc"], "preset": "veryfast", "profile:v": "main", "tag:v": "hvc1"},
                 # Key frames at the grid only, and nothing before one refers to what is after it.
                 "x265-params": "scenecut=0:open-gop=0:log-level=error",
             },
         ),
-        "av1": Encoder(32, 0.6, 3, {"c:v": "libsvtav1", "preset": "8", "svtav1-params": "scd=0:irefresh-type=2"}),
+        "av1": Encoder(32, 0.6, 3, {"c:v": ENCODERS["av1"], "preset": "8", "svtav1-params": "scd=0:irefresh-type=2"}),
     }
 )
 

@@ -39,6 +39,7 @@ TABLES = """
         CONSTRAINT ck_hook_calls_texts CHECK (octet_length(error) <= 8192)
     );
     CREATE INDEX ix_hook_calls_due_at ON app.hook_calls (due_at);
+    CREATE INDEX ix_hook_calls_created_at ON app.hook_calls (created_at);
 """
 NO_TABLES = """
     DROP TRIGGER await_hook ON app.transcodes;

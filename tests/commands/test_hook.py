@@ -10,6 +10,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from dumacle_cli.clients import signatures
 from dumacle_cli.store.database import Database
@@ -73,7 +74,7 @@ def test_a_command_that_fails_is_told_again_later(
     command.write_text("raise SystemExit(3)")
     submit(films(2), preset="poster")
     said = run("worker", "--once", "--queues", "transcode,hooks", expect=10).err
-    assert "1 transcodes were not told: transcode_hook failed: exit 3" in said
+    assert "the hook was not told of 1 that ended: transcode_hook failed: exit 3" in said
     [call] = rows(database, "SELECT attempts, error, due_at > now() AS later FROM app.hook_calls")
     assert call == {"attempts": 1, "error": "transcode_hook failed: exit 3", "later": True}
     run("worker", "--once", "--queues", "hooks")
@@ -82,6 +83,20 @@ def test_a_command_that_fails_is_told_again_later(
         session.connection().exec_driver_sql("UPDATE app.hook_calls SET due_at = now()")
     run("worker", "--once", "--queues", "hooks")
     assert [each.name for each in told.iterdir()] == ["transcode-1"]
+
+
+def test_what_nobody_is_told_of_is_forgotten_after_days(
+    run: Run, submit: Submit, films: Films, database: Database
+) -> None:
+    [old, new] = submit(films(2), films(2), preset="poster")
+    run("transcode", "cancel", old, new)
+    with database.session() as session:
+        given = {"id": old}
+        session.execute(
+            text("UPDATE app.hook_calls SET created_at = now() - interval '4 days' WHERE transcode_id = :id"), given
+        )
+    run("worker", "--once", "--queues", "copies")
+    assert rows(database, "SELECT transcode_id FROM app.hook_calls") == [{"transcode_id": new}]
 
 
 @contextmanager

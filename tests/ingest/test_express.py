@@ -77,3 +77,21 @@ def test_each_way_stores_the_same(
     assert upload(folder, *options).data["uploaded"] == 4
     stored = sorted(b"".join(object_store.get(entry.key)) for entry in object_store.list(""))
     assert stored == sorted(path.read_bytes() for path in Path(folder).iterdir())
+
+
+def test_a_file_that_is_loaded_between_two_looks_is_sent_at_once(
+    monkeypatch: pytest.MonkeyPatch, run: Run, upload: Callable[..., Result], fill: Fill
+) -> None:
+    """Nothing wakes the sender for it, which would look again an hour later."""
+    staff, first = express.Express._staff, [True]
+
+    def loaded_meanwhile(lane: express.Express) -> None:
+        staff(lane)
+        while first and lane._readers and not lane._loaded:
+            time.sleep(0.001)
+        if lane._readers:
+            first.clear()
+
+    monkeypatch.setattr(express, "LOOK", 3600)
+    monkeypatch.setattr(express.Express, "_staff", loaded_meanwhile)
+    assert upload(fill(one=100), "--timeout", "20").data["uploaded"] == 1

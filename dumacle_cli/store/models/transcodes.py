@@ -229,4 +229,9 @@ class HookCall(Base):
     attempts: Mapped[int] = mapped_column(server_default=text("0"))
     error: Mapped[str | None]
 
-    __table_args__ = (times("created_at", "due_at"), texts(error=ERROR_BYTES), Index(None, "due_at"))
+    __table_args__ = (
+        times("created_at", "due_at"),
+        texts(error=ERROR_BYTES),
+        Index(None, "due_at"),
+        Index(None, "created_at"),
+    )
