@@ -341,3 +341,10 @@ def test_a_customer_that_was_forgotten_here_is_not_made_again(
     again = sell("plans", "subscribe", ADA, subscribed["plan"], "--checkout", *JSON)
     assert (again.json["changed"], again.data["stripe_id"]) == (False, subscribed["stripe_id"])
     assert len(stripe_double.all("customer")) == len(stripe_double.all("subscription")) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_a_key_that_may_not_list_customers_may_sell(sell: Run, stripe_double: StripeDouble, status: int) -> None:
+    stripe_double.fail("GET /v1/customers", status)
+    assert sell("plans", "subscribe", ADA, "pro", "--checkout", *JSON).data["url"]
+    assert len(stripe_double.all("customer")) == 1

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.stripe import Object, Terms
 from dumacle_cli.clients.stripe_billing import TERMS
-from dumacle_cli.errors import Conflict, SaleBusy, UserDisabled
+from dumacle_cli.errors import Conflict, SaleBusy, StripeForbidden, StripeRefused, UserDisabled
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import users
 from dumacle_cli.services.billing import BillingContext, accounts, apply, catalog, changes, inbox
@@ -83,9 +83,15 @@ def ensure_customer(context: BillingContext, user: Account) -> str:
 
 
 def _forgotten(context: BillingContext, user: Account) -> Object | None:
-    """Return and save the customer that was made for a user and is not known here, as after a backup was restored."""
+    """Return and save the customer that was made for a user and is not known here, as after a backup was restored.
+
+    Where customers cannot be listed, as with a restricted key, there is none: that is no reason to refuse a sale.
+    """
     ours = user.tags.items()
-    made = [each for each in context.stripe.customers(user.email) if ours <= (each["metadata"] or {}).items()]
+    try:
+        made = [each for each in context.stripe.customers(user.email) if ours <= (each["metadata"] or {}).items()]
+    except (StripeForbidden, StripeRefused):
+        return None
     made.sort(key=lambda each: not any(context.stripe.subscriptions(each["id"])))  # first who subscribed
     if not made:
         return None
