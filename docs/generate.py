@@ -124,10 +124,9 @@ Outputs have constant quality: what is simple takes few bytes. A picture takes a
 recommends for its area, and at most that of the source, except that there are always enough bits for key frames.
 
 The largest size is the source's own video, copied, if it is H.264 that every player shows as it is: 8 bits, 4:2:0, not
-interlaced, rotated or of pixels that are not square, with pictures at regular times, at most 10.5 s from one key frame
-to the next, and no more bits than Apple recommends. All sizes then have the source's key frames, and segments last up
-to 16 s. A video that has the size but cannot be copied gets up to 1.4 times the source's bit rate: at its own rate, it
-would be coarser than before.
+interlaced, rotated or of pixels that are not square, with pictures at regular times, at most 2 s from one key frame to
+the next (10.5 s in a single file), and no more bits than Apple recommends. All sizes then have the source's key frames.
+Else key frames are 2 s apart, and segments last 6 s.
 
 `transcode plan` shows the sizes, the most bytes, the CPU time to expect, why a size of the ladder is not made, and what
 is charged:

@@ -18,7 +18,7 @@ from dumacle_cli.transcode.reference import TILES
 
 KEY_FRAME_SECONDS = 2
 KEY_FRAMES_PER_SEGMENT = 3
-# Seconds between the key frames of a video that is copied: what x264 makes of films by default.
+# Seconds between the key frames of one file whose video is copied: what x264 makes of films by default.
 LONGEST_GROUP = 10.5
 # So many pictures the last one may stay.
 HELD = 2
@@ -70,7 +70,8 @@ def _can_be_copied(media: Media, preset: Film, top: Rung) -> bool:
     """Whether the source's own video is what the largest rung shall be: then nothing of it is lost."""
     fits = (top.width, top.height) == (media.width, media.height) and media.bitrate <= top.bitrate
     gaps = (later - key for key, later in pairwise((*media.keys, media.frames)))
-    seekable = bool(media.keys) and media.keys[0] == 0 and max(gaps) <= LONGEST_GROUP * media.fps
+    longest = gop(media.fps) if preset.kind == "hls" else LONGEST_GROUP * media.fps
+    seekable = bool(media.keys) and media.keys[0] == 0 and max(gaps) <= longest
     return preset.video.codec == "h264" and fits and seekable and media.hold * media.fps < HELD
 
 
@@ -222,8 +223,7 @@ def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options
     if not sizes[-1].copied:
         return options
     # Players change to the copied size where both have key frames.
-    keys: Options = {"force_key_frames": "source", "forced-idr": 1, "g": round(2 * LONGEST_GROUP * media.fps)}
-    return {**options, **keys, "keyint_min": 1}
+    return {**options, "force_key_frames": "source", "forced-idr": 1, "g": 2 * gop(media.fps), "keyint_min": 1}
 
 
 def _constant_rate(video: Stream, media: Media) -> Stream:

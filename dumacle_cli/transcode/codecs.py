@@ -1,6 +1,6 @@
 """How pictures are encoded with each codec, and what playlists call the result."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from dumacle_cli.local.ffmpeg import ENCODERS
@@ -13,13 +13,16 @@ from dumacle_cli.transcode.ladder import Rung
 class Encoder:
     """One encoder of FFmpeg: its constant rate factor, so that what needs fewer bits gets fewer, and its options.
 
-    `share` of H.264's bits are enough for the same picture, and it takes `effort` times the CPU time.
+    `share` of H.264's bits are enough for the same picture, and it takes `effort` times the CPU time. `lean` are the
+    options for rungs with few bits, if there are any, and `lean_effort` their CPU time.
     """
 
     quality: int
     share: float
     effort: float
     options: Options
+    lean: Options = field(default_factory=dict)
+    lean_effort: float = 0
 
 
 CODECS: MappingProxyType[Codec, Encoder] = MappingProxyType(
@@ -29,6 +32,9 @@ CODECS: MappingProxyType[Codec, Encoder] = MappingProxyType(
             1,
             1,
             {"c:v": ENCODERS["h264"], "preset": "veryfast", "profile:v": "high", "sc_threshold": 0},
+            # 84 instead of 74 VMAF for a film of 388 kbit/s in 720p.
+            {"preset": "medium"},
+            1.8,
         ),
         "hevc": Encoder(
             24,
@@ -49,7 +55,13 @@ def options(video: Video, rung: Rung, keys: int) -> Options:
     """Return FFmpeg's options for a picture with a key frame every `keys` pictures."""
     encoder = CODECS[video.codec]
     rates: Options = {"crf": video.quality or encoder.quality, "maxrate": rung.bitrate, "bufsize": rung.buffer}
-    return {**encoder.options, **rates, "g": keys, "keyint_min": keys}
+    return {**encoder.options, **(encoder.lean if rung.lean else {}), **rates, "g": keys, "keyint_min": keys}
+
+
+def effort(codec: Codec, rung: Rung) -> float:
+    """Return how many times the CPU time of H.264 at its fastest a rung takes."""
+    encoder = CODECS[codec]
+    return encoder.lean_effort if rung.lean and encoder.lean else encoder.effort
 
 
 def called(codec: str, configuration: bytes) -> str:

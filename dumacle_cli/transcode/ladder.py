@@ -18,8 +18,8 @@ SMALLEST = 16
 DETAIL = 0.5
 # Of Apple's rate: sources that hardly change have fewer key frames than players need.
 LEAST_SHARE = 16
-# To encode again as well as before takes more bits than the source, whose size the rung has.
-AGAIN = 1.4
+# Of Apple's rate: below it, CPU time makes up for bits.
+LEAN_SHARE = 0.75
 # Seconds that may share what easier ones leave over: of Apple's rate, and of a source's rate.
 BURST, LONG_BURST = 2, 8
 
@@ -44,7 +44,8 @@ class Source:
 class Rung:
     """One size of the ladder: at most `bitrate` bit/s on average, and `buffer` bits more for what is difficult.
 
-    The largest may be `copied`: it is the source's own video.
+    It is `lean` if that is much less than is usual for its size. The largest may be `copied`: it is the source's own
+    video.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Rung:
     height: int
     bitrate: int = 0
     buffer: int = 0
+    lean: bool = False
     copied: bool = False
 
 
@@ -110,11 +112,11 @@ def _rung(source: Source, name: str, scale: float) -> Rung:
     width, height = _scaled(source.width, scale), _scaled(source.height, scale)
     most = source.share * _apple(width * height)
     share = (width * height / (source.width * source.height)) ** DETAIL
-    again = AGAIN if scale == 1 else 1
-    enough = max(source.bitrate * share * again, most / LEAST_SHARE) if source.bitrate else most
+    enough = max(source.bitrate * share, most / LEAST_SHARE) if source.bitrate else most
     bitrate = min(most, enough)
     burst = min(LONG_BURST, max(BURST, source.seconds / 4))
-    return Rung(name, width, height, round(bitrate), round(min(BURST * most, burst * bitrate)))
+    buffer = round(min(BURST * most, burst * bitrate))
+    return Rung(name, width, height, round(bitrate), buffer, lean=bitrate < LEAN_SHARE * most)
 
 
 def _scaled(pixels: int, scale: float) -> int:

@@ -12,7 +12,7 @@ from dumacle_cli.services import downloads
 from dumacle_cli.services.definitions import Film, Poster, Preset, Sprite
 from dumacle_cli.transcode import charge
 from dumacle_cli.transcode.arguments import paced, rungs, source_size
-from dumacle_cli.transcode.codecs import CODECS
+from dumacle_cli.transcode.codecs import effort
 from dumacle_cli.transcode.ladder import Rung, dropped
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media, probe
@@ -128,5 +128,6 @@ def _cpu_seconds(media: Media, preset: Preset, sizes: list[Rung]) -> float:
     sound = SOUND_SECONDS * media.sound_seconds
     if not isinstance(preset, Film):
         return sound
-    pixels = media.width * media.height + sum(rung.width * rung.height for rung in sizes if not rung.copied)
-    return sound + CODECS[preset.video.codec].effort * MEGAPIXEL_SECONDS * pixels * media.frames / 1e6
+    made = [rung for rung in sizes if not rung.copied]
+    written = sum(effort(preset.video.codec, rung) * rung.width * rung.height for rung in made)
+    return sound + MEGAPIXEL_SECONDS * (media.width * media.height + written) * media.frames / 1e6

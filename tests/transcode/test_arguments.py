@@ -1,5 +1,6 @@
 """FFmpeg's command line for each preset, in full."""
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_hls() -> None:
     assert line(FILM, "hls") == wanted.split()
     silent = replace(FILM, audio="")
     assert line(silent, "hls") == wanted.removesuffix(f" {sound}").split()
+
+
+def test_a_lean_source_takes_more_time_instead_of_more_bits() -> None:
+    usual, lean = replace(FILM, bitrate=300_000), replace(FILM, bitrate=200_000)
+    [preset] = re.findall(r"-preset (\S+)", " ".join(line(usual, "mp4")))
+    assert preset == "veryfast"
+    said = " ".join(line(lean, "mp4"))
+    assert "-preset medium" in said
+    assert "-maxrate 200000" in said
 
 
 def test_mp4_of_an_interlaced_film_of_high_dynamic_range() -> None:

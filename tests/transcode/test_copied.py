@@ -17,9 +17,9 @@ from tests.transcode.test_presets import transcode
 
 pytestmark = pytest.mark.integration
 FILM = ("testsrc2=size=640x360:rate=24000/1001:duration=16", "sine=duration=16")
-# Lean, with key frames wherever x264 wants them.
+# Lean, with key frames at irregular times, at most 2 s apart.
 LEAN = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-b:v", "300k", "-c:a", "aac")
-CUTS = ("-force_key_frames", "0,1.3,4.4,9.1,11")
+CUTS = ("-force_key_frames", "0,1.3,4.4,9.1,11", "-g", "48")
 
 
 def copied(source: Path, preset: Preset) -> list[str]:
@@ -43,7 +43,9 @@ def test_the_largest_size_of_a_ladder_is_the_source_itself(make: Make, name: str
     small, large = ((out / size / "index.m3u8").read_text() for size in ("234p", "360p"))
     times = re.compile(r"#EXTINF:.*")
     assert times.findall(small) == times.findall(large)
-    assert len(times.findall(large)) == 2
+    lengths = [float(each.strip("#EXTINF:,")) for each in times.findall(large)]
+    assert len(lengths) == 3
+    assert max(lengths) <= 8
     assert encoded.rungs[-1]["bitrate"] <= 310_000
 
 
@@ -61,7 +63,7 @@ def test_a_film_of_one_size_is_copied_for_a_tenth(make: Make) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("few key frames.mp4", ("-g", "1000", "-keyint_min", "1000", "-force_key_frames", "0")),
+        ("few key frames.mp4", ("-g", "49", "-keyint_min", "49", "-sc_threshold", "0")),
         ("another format.mp4", ("-pix_fmt", "yuv444p")),
         ("another codec.mp4", ("-c:v", "libx265", "-x265-params", "log-level=error")),
         ("too many bits.mp4", ("-b:v", "4M", "-minrate", "4M", "-maxrate", "4M", "-bufsize", "1M", "-nal-hrd", "cbr")),
@@ -78,6 +80,14 @@ def test_a_film_of_one_size_is_copied_for_a_tenth(make: Make) -> None:
 def test_what_does_not_fit_is_encoded(make: Make, name: str, options: tuple[str, ...]) -> None:
     source = make(name, *LEAN, *options, inputs=FILM)
     assert copied(source, defined("hls")) == []
+
+
+def test_in_one_file_key_frames_may_be_far_apart(make: Make) -> None:
+    often = make("often.mp4", *LEAN, "-g", "250", "-sc_threshold", "0", inputs=FILM)
+    assert copied(often, defined("mp4")) == ["360p"]
+    assert copied(often, defined("hls")) == []
+    seldom = make("seldom.mp4", *LEAN, "-g", "300", "-sc_threshold", "0", inputs=FILM)
+    assert copied(seldom, defined("mp4")) == []
 
 
 @pytest.mark.parametrize("changed", [{"max_fps": 30}, {"codec": "hevc"}, {"largest": 234}])
