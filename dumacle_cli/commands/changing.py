@@ -98,10 +98,17 @@ def cancel(
     when = f"at {show_instant(end)}" if end else "now"
     context.confirm(f"End the subscription of {current.user} to {current.plan} {when}{paid_back}?")
     foreseen = changes.preview_cancel(current, chosen.state, now=now)
-    changed = (foreseen.status, foreseen.cancel_at) != (current.status, current.cancel_at) or bool(due)
+    ends = [(each.status, each.cancel_at or each.end_due_at) for each in (current, foreseen)]
+    changed = ends[0] != ends[1] or bool(due)
     if context.options.dry_run:
         return Result(refunds.canceled(foreseen, due), changed)
     done = changes.cancel(billing(context), chosen, current, now=now)
+    if done.end_due_at:
+        context.console.warn(
+            f"Stripe refused to end it later, as schedule {chosen.state.schedule} manages it: "
+            f"`dumacle quotas reset` ends it at {show_instant(done.end_due_at)}",
+            fix="run that every hour, with stripe_secret_key",
+        )
     if refund != "none":
         due = refunds.due_of_subscription(billing(context), chosen.state.id, refund, done.ended_at or at)
         refunds.pay_back(billing(context), due)

@@ -17,6 +17,7 @@ from dumacle_cli.errors import Exit, InvalidValue, UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.plain import plain
 from dumacle_cli.services import quotas
+from dumacle_cli.store import subscriptions
 from dumacle_cli.units import parse_size, show_duration, show_size
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def grant(
 def reset(context: Context) -> Result[quotas.Reset]:
     """Close all ended periods; for cron, safe to repeat and to run in parallel.
 
-    New periods begin automatically; closing stores the final usage of the old ones.
+    New periods begin automatically; closing stores the final usage of the old ones. Subscriptions whose end Stripe
+    refused to keep (`end_due_at`) are ended up to 90 minutes before it; exit 3 means that one was not.
     """
     if context.options.dry_run:
         return context.change(quotas.preview)
@@ -119,8 +121,26 @@ def reset(context: Context) -> Result[quotas.Reset]:
     }
     batches = {name: list(context.in_batches(step, work)) for name, (step, work) in steps.items()}
     counts = {name: sum(batch.data for batch in done) for name, done in batches.items()}
+    ended, failed = _end_due(context)
     changed = any(each.changed for each in (leases, sessions, *chain.from_iterable(batches.values())))
-    return Result(quotas.Reset(leases=int(str(leases.data)), sessions=sessions.data, **counts), changed)
+    done = quotas.Reset(leases=int(str(leases.data)), sessions=sessions.data, ended=ended, **counts)
+    return Result(done, changed or ended > 0, exit=Exit.PARTIAL if failed else Exit.DONE)
+
+
+def _end_due(context: Context) -> tuple[int, int]:
+    """End subscriptions that are due and that Stripe does not end; return how many were, and how many were not."""
+    with context.session() as session:
+        if not subscriptions.ends_due(session):
+            return 0, 0
+    from dumacle_cli.commands.billing import billing
+    from dumacle_cli.services.billing import due_ends
+
+    done = list(due_ends.carry_out(billing(context)))
+    failures = [each for each in done if each]
+    for each in failures:
+        message = f"subscription {each.subscription} of {each.user} is due to end, and has not ended: {each.error}"
+        context.console.warn(message, fix=each.error.remedy)
+    return len(done) - len(failures), len(failures)
 
 
 def _request(context: Context, step: str) -> Request:

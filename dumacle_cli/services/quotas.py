@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import InvalidValue
 from dumacle_cli.services import users
-from dumacle_cli.store import logins, operations, paging, stripe
+from dumacle_cli.store import logins, operations, paging, stripe, subscriptions
 from dumacle_cli.store import quotas as store
 
 Metric = Literal["storage", "upload", "transcode"]
@@ -62,6 +62,7 @@ class Closing:
 class Reset:
     """The number of periods closed, expired leases released, and expired session logins dropped.
 
+    `ended` is the number of subscriptions that were due to end and that Stripe had refused to end by itself.
     `operations`, `entries`, `events` and `bodies` are the numbers of old records that were pruned: of operations (30
     days), of quota entries and of Stripe's events (90 days), and of the bodies of events (30 days).
     """
@@ -73,9 +74,10 @@ class Reset:
     entries: int
     events: int
     bodies: int
+    ended: int
 
 
-NOTHING = Reset(0, 0, 0, 0, 0, 0, 0)
+NOTHING = Reset(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,7 @@ def preview(session: Session) -> tuple[Reset, bool]:
         store.count_old_entries(session, now - KEPT),
         stripe.count_events(session, SETTLED, "", now - KEPT),
         stripe.count_bodies(session, now - BODIES_KEPT),
+        len(subscriptions.ends_due(session)),
     )
     return found, found != NOTHING
 

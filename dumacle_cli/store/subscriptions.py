@@ -5,6 +5,7 @@ final, may still change at Stripe.
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, Select, func, select, text
@@ -16,6 +17,11 @@ from dumacle_cli.store.models import Plan, Subscription, User, plans
 
 DETAILS = "app.ix_subscriptions_questionable"
 """An index that came with what Stripe says of a subscription beside its status, and of customers."""
+
+ENDED_AHEAD = timedelta(minutes=90)
+"""How long before its time Dumacle ends a subscription: its job runs every hour, and Stripe charges at the time."""
+MOST_ENDS = 1000
+"""How many subscriptions are ended in a run at most."""
 
 Found = tuple[Subscription, str, str, str | None, str | None]
 """A subscription with the e-mail of its user, and the names of its plan, the next one and the fallback."""
@@ -174,11 +180,27 @@ def set_fallback(session: Session, stripe_id: str, plan_id: int) -> None:
     session.execute(chosen.values(fallback_plan_id=plan_id, updated_at=func.now()))
 
 
+def set_end_due(session: Session, stripe_id: str, at: datetime | None) -> None:
+    """Set when Dumacle has to end a subscription, as Stripe does not do it; None: it is not to end."""
+    chosen = Subscription.stripe_subscription_id == stripe_id, Subscription.end_due_at.is_distinct_from(at)
+    session.execute(sql_update(Subscription).where(*chosen).values(end_due_at=at, updated_at=func.now()))
+
+
+def ends_due(session: Session) -> list[tuple[str, str]]:
+    """Return the ids at Stripe and the users of open subscriptions that have to be ended now, the oldest first."""
+    if not functions.has_column(session, "app.subscriptions", "end_due_at"):
+        return []
+    query = select(Subscription.stripe_subscription_id, User.email).join(User, User.id == Subscription.user_id)
+    due = Subscription.end_due_at < func.now() + ENDED_AHEAD, Subscription.status.not_in(plans.FINAL_STATUSES)
+    found = session.execute(query.where(*due).order_by(Subscription.end_due_at, Subscription.id).limit(MOST_ENDS))
+    return [(str(id_), user) for id_, user in found]
+
+
 def questionable(session: Session, user_id: int | None, limit: int) -> Sequence[Row[Any]]:
     """Return open subscriptions at Stripe that somebody has to look at, of one user or of all, by user.
 
     They are set aside beside another that entitles their user, have a status that is not known, are sold as several
-    plans, or go on for users who are disabled or deleted.
+    plans, go on for users who are disabled or deleted, or should have been ended.
     """
     if not functions.has_relation(session, DETAILS):
         return []
@@ -308,9 +330,12 @@ _QUESTIONABLE = text("""
         SELECT open.*, NULL FROM open JOIN app.users ON users.id = open.user_id
         WHERE (users.status = 'disabled' OR users.deleted_at IS NOT NULL) AND open.status <> 'incomplete'
             AND open.cancel_at IS NULL
+        UNION
+        SELECT open.*, NULL FROM open WHERE end_due_at < now()
     )
     SELECT found.stripe_subscription_id AS id, found.beside, found.status, found.unknown_status, found.plan_items,
-        found.user_id, users.email, users.deleted_at IS NOT NULL AS is_deleted, users.status = 'disabled' AS is_disabled
+        found.end_due_at, found.end_due_at < now() AS is_overdue, found.user_id, users.email,
+        users.deleted_at IS NOT NULL AS is_deleted, users.status = 'disabled' AS is_disabled
     FROM found JOIN app.users ON users.id = found.user_id
     ORDER BY found.user_id, found.id LIMIT :limit
 """)

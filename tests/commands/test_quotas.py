@@ -14,7 +14,7 @@ pytestmark = pytest.mark.integration
 Run = Callable[..., Any]
 JSON = ("-o", "json")
 GIB = 1024**3
-NONE = dict.fromkeys(("closed", "leases", "sessions", "operations", "entries", "events", "bodies"), 0)
+NONE = dict.fromkeys(("closed", "leases", "sessions", "operations", "entries", "events", "bodies", "ended"), 0)
 
 
 @pytest.fixture(autouse=True)

@@ -114,6 +114,7 @@ ROWS = {
         UPDATE app.workers SET machine = 'machine';
         UPDATE app.renditions SET inventory = sha256('a');
         INSERT INTO app.hook_calls (transcode_id, error) SELECT id, 'no' FROM app.transcodes""",
+    "0036": "UPDATE app.subscriptions SET end_due_at = now()",
 }
 
 

@@ -183,10 +183,10 @@ def test_does_not_wait_for_ever_behind_a_reader(
 ) -> None:
     monkeypatch.setattr(schema, "LOCK_SECONDS", 0.2)
     schema.upgrade(pg_url)
-    connection.execute(text("SELECT count(*) FROM app.plans"))
-    with pytest.raises(DatabaseBusy, match=r"postgres holds locks in app\.plans .*; SELECT count"):
+    connection.execute(text("SELECT count(*) FROM app.subscriptions"))
+    with pytest.raises(DatabaseBusy, match=r"postgres holds locks in app\.subscriptions .*; SELECT count"):
         schema.downgrade(pg_url, "0007")
-    # Each step is a transaction of its own; the last has a constraint on that table.
+    # Each step is a transaction of its own; the last has a column of that table.
     assert schema.current(connection) == revisions.OWN
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import Conflict, NotMirrored, StripeRefused
+from dumacle_cli.errors import Conflict, NotMirrored, StripeForbidden, StripeRefused
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import plans
-from dumacle_cli.services.billing import BillingContext, apply, catalog, refunds, subscriptions
+from dumacle_cli.services.billing import BillingContext, apply, catalog, due_ends, refunds, subscriptions
 from dumacle_cli.services.billing.accounts import Account, Fetched, PlanItem
 from dumacle_cli.services.billing.objects import subscription_state
 from dumacle_cli.services.billing.subscriptions import Subscription
@@ -144,9 +144,9 @@ def change(context: BillingContext, chosen: Fetched, current: Subscription, plan
     An upgrade holds now and is prorated on the next invoice; a downgrade waits for the end of the paid period, as does
     the change to a plan that is not billed. Other items and quantities stay.
     """
-    state = chosen.state
+    state, due = chosen.state, None
     if way == "end":
-        _end_later(context, state)
+        due = _end_later(context, state)
         with context.database.session() as session:
             store.set_fallback(session, state.id, plan.id)
     elif way == "later":
@@ -156,9 +156,9 @@ def change(context: BillingContext, chosen: Fetched, current: Subscription, plan
         context.stripe.change(state.id, _item(chosen, plan), context.operation)
     done = applied(context, current.user, state.id)
     shows = {"now": plan.price_id in done.prices, "later": plan.price_id in done.next_prices}
-    _require_done(shows.get(way, done.has_ended or done.cancel_at is not None))
+    _require_done(shows.get(way, bool(done.has_ended or done.cancel_at or due)))
     foreseen = _foreseen(chosen, replace(current, plan=plan.name) if way == "now" else current, plan, way)
-    return _as_answered(foreseen, done)
+    return replace(_as_answered(foreseen, done), end_due_at=due)
 
 
 def _item(chosen: Fetched, plan: WantedPlan) -> "Object":
@@ -172,13 +172,14 @@ def _item(chosen: Fetched, plan: WantedPlan) -> "Object":
 
 def cancel(context: BillingContext, chosen: Fetched, current: Subscription, *, now: bool) -> Subscription:
     """End a subscription now, or at the end of the paid period; one that has ended already stays so."""
+    due = None
     if now and not chosen.state.has_ended:
         context.stripe.cancel(chosen.state.id, now=True)
     elif not now:
-        _end_later(context, chosen.state)
+        due = _end_later(context, chosen.state)
     done = applied(context, current.user, chosen.state.id)
-    _require_done(done.has_ended or bool(not now and done.cancel_at))
-    return _as_answered(replace(current, next_plan=None), done)
+    _require_done(done.has_ended or bool(not now and (done.cancel_at or due)))
+    return replace(_as_answered(replace(current, next_plan=None), done), end_due_at=due)
 
 
 def _require_done(done: bool) -> None:
@@ -187,13 +188,19 @@ def _require_done(done: bool) -> None:
         raise StripeRefused(reason="it accepted the request, and the subscription is as before")
 
 
-def _end_later(context: BillingContext, state: "SubscriptionState") -> None:
+def _end_later(context: BillingContext, state: "SubscriptionState") -> datetime | None:
+    """Have a subscription end with its period; return when, if Dumacle has to do it because Stripe refused to."""
     if state.schedule:
         # What it would change later does not happen any more, and Stripe refuses to cancel under it.
-        context.stripe.release(state.schedule)
+        try:
+            context.stripe.release(state.schedule)
+        except (StripeRefused, StripeForbidden):
+            return due_ends.put_off(context, state)
     if state.schedule or not (state.cancel_at or state.has_ended):
         mixed = len({item.period_end for item in state.items}) > 1
         context.stripe.cancel(state.id, now=False, mixed=mixed)
+    due_ends.call_off(context, state)
+    return None
 
 
 def preview_cancel(current: Subscription, state: "SubscriptionState", *, now: bool) -> Subscription:
@@ -207,7 +214,7 @@ def _canceled(current: Subscription, state: "SubscriptionState", *, now: bool) -
     end = state.cancel_at or max(item.period_end for item in state.items)
     mixed = len({item.period_end for item in state.items}) > 1
     flag = state.cancel_at_period_end or not (state.cancel_at or mixed)
-    return replace(current, cancel_at_period_end=flag, cancel_at=end)
+    return replace(current, cancel_at_period_end=flag, cancel_at=end, end_due_at=None)
 
 
 def resume(context: BillingContext, chosen: Fetched, current: Subscription) -> tuple[Subscription, bool]:
@@ -219,6 +226,9 @@ def resume(context: BillingContext, chosen: Fetched, current: Subscription) -> t
     if state.has_ended:
         reason = f"subscription {state.id} of {current.user} has ended"
         raise Conflict(reason=reason, advice=f"dumacle plans subscribe {quoted(current.user)} {quoted(current.plan)}")
+    if current.end_due_at:
+        due_ends.call_off(context, state)
+        return replace(current, end_due_at=None), True
     if state.schedule:
         context.stripe.release(state.schedule)
     flag, date = state.cancel_at_period_end, bool(state.cancel_at) and not state.schedule
@@ -239,6 +249,8 @@ def resume(context: BillingContext, chosen: Fetched, current: Subscription) -> t
 
 def preview_resume(current: Subscription, state: "SubscriptionState") -> tuple[Subscription, bool]:
     """Return a subscription as it would be after `resume`, and whether that would change it."""
+    if current.end_due_at:
+        return replace(current, end_due_at=None), True
     status = "active" if state.status == "paused" else current.status
     changed = bool(state.schedule or state.cancel_at or state.pause_collection or state.status == "paused")
     if not changed:

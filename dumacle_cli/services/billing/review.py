@@ -12,8 +12,9 @@ from sqlalchemy.orm import Session
 from dumacle_cli.escapes import quoted
 from dumacle_cli.store import findings, subscriptions
 from dumacle_cli.store.findings import Found
+from dumacle_cli.units import show_instant
 
-KINDS = ("paid-twice", "unknown-status", "several-plans", "inactive-user")
+KINDS = ("paid-twice", "unknown-status", "several-plans", "inactive-user", "overdue-end")
 MOST = 1000
 """How many subscriptions are reviewed at most."""
 
@@ -48,6 +49,9 @@ def _faults(row: Row[Any]) -> Iterator[Found]:
     elif row.plan_items != 1:
         fix = f"remove all but one of the items of {row.id} at Stripe"
         yield Found("several-plans", f"{row.id} of {who} has {row.plan_items} items that are plans", fix, "warning")
+    if not row.beside and row.is_overdue:
+        sentence = f"{row.id} of {who} was to end at {show_instant(row.end_due_at)}, and Stripe goes on charging for it"
+        yield Found("overdue-end", sentence, "dumacle quotas reset")
     if not row.beside and (row.is_deleted or row.is_disabled):
         state = "deleted" if row.is_deleted else "disabled"
         sentence = f"Stripe goes on charging {who}, who is {state}, for {row.id}"

@@ -22,7 +22,8 @@ class Subscription:
 
     It ends at `cancel_at`, after which the user is on `fallback_plan`; `next_plan` follows at the end of the period.
     While `pause_collection` is set, invoices are not paid: until `resumes_at`, or for good. `unknown_status` is what
-    Stripe says if this release does not know it; the status before holds.
+    Stripe says if this release does not know it; the status before holds. At `end_due_at`, `quotas reset` ends it,
+    because Stripe refused to.
     """
 
     id: int
@@ -41,6 +42,7 @@ class Subscription:
     resumes_at: datetime | None
     quantity: int
     unknown_status: str | None
+    end_due_at: datetime | None
     started_at: datetime
     ended_at: datetime | None
 
@@ -70,6 +72,7 @@ def view(found: store.Found) -> Subscription:
         resumes_at=row.resumes_at,
         quantity=row.quantity,
         unknown_status=row.unknown_status,
+        end_due_at=None if row.status in models.plans.FINAL_STATUSES else row.end_due_at,
         started_at=row.started_at,
         ended_at=row.ended_at,
     )

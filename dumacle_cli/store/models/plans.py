@@ -156,6 +156,7 @@ class Subscription(Base):
     Another open one at Stripe is kept as ended here, with its status at Stripe. A status that is not known here is kept
     beside the last known one. `quantity` and the period are those of the item that is the plan's; `plan_items` counts
     the items that are prices of plans. `next_plan_id` follows by a schedule, `fallback_plan_id` when it has ended.
+    `end_due_at` is when Dumacle has to end it, because Stripe refused to do that later.
     """
 
     __tablename__ = "subscriptions"
@@ -183,13 +184,14 @@ class Subscription(Base):
     fallback_plan_id: Mapped[int | None] = mapped_column(
         ForeignKey("app.plans.id", ondelete="RESTRICT"), deferred=True, deferred_group=DETAILS
     )
+    end_due_at: Mapped[datetime | None] = mapped_column(deferred=True, deferred_group=DETAILS)
     started_at: Mapped[Created]
     ended_at: Mapped[datetime | None]
     updated_at: Mapped[Updated]
 
     __table_args__ = (
         times(
-            *("current_period_start", "current_period_end", "cancel_at", "trial_end", "resumes_at"),
+            *("current_period_start", "current_period_end", "cancel_at", "trial_end", "resumes_at", "end_due_at"),
             *("started_at", "ended_at", "updated_at"),
         ),
         texts(
@@ -209,4 +211,5 @@ class Subscription(Base):
         Index("ix_subscriptions_status_id", "status", "id", postgresql_where=text("status <> 'active'")),
         Index(None, "stripe_customer_id", postgresql_where=text("stripe_customer_id IS NOT NULL")),
         Index("ix_subscriptions_questionable", "user_id", postgresql_where=text(QUESTIONABLE)),
+        Index(None, "end_due_at", postgresql_where=text("end_due_at IS NOT NULL")),
     )
