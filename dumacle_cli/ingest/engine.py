@@ -82,7 +82,7 @@ class Engine:
         request = self.request = run.request
         self.recorder = Recorder(database, run, progress, results, tally, patience, self._stop_after)
         self.journaling = transfer.Crew(1, self._fail)
-        self.journal = Journal(database, patience, self.journaling.hand)
+        self.journal = Journal(database, patience, self.journaling.hand, self.journaling.settle)
         self.batch = min(BATCH, max(LEAST_BATCH, BATCH_PER_SENDER * (request.concurrency or MOST)))
         self.pace = Pace(affordable(request.concurrency or MOST))
         self.bandwidth = Bandwidth(request.bandwidth, self.halted)

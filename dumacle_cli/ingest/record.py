@@ -155,12 +155,13 @@ class Recorder:
 class Journal:
     """Commits what a large attempt is about to do and what the store took, and keeps its progress in percent.
 
-    `hand` has a thread do something, one thing after the other.
+    `hand` has a thread do something, one thing after the other; `settle` waits until it has done what was handed to it.
     """
 
     database: Database
     patience: retry.Patience
     hand: Callable[[Callable[[], None]], None]
+    settle: Callable[[], None]
     percents: dict[int, int] = field(default_factory=dict)
     _sent: SimpleQueue[tuple[Holder, SentPart]] = field(default_factory=SimpleQueue)
 
@@ -190,6 +191,7 @@ class Journal:
 
     def record_completing(self, attempt: Attempt) -> None:
         """Commit that the upload is about to be completed from its parts, and which parts of others the store took."""
+        self.settle()
         held, made = (attempt.version_id, attempt.lease_id), (attempt.part_etags, attempt.sha256)
         sent = self._take_sent()
 

@@ -37,6 +37,8 @@ _GONE = (errors.UploadLost, errors.ObjectMissing)
 _NOT_LISTED = (errors.ObjectMissing, errors.NotSupported, errors.AccessRefused)
 """What stores answer that do not list parts, or not to these keys; some say that the object is missing."""
 BROKEN_OFF = "the run was broken off"
+SETTLED_WITHIN = 5
+"""Seconds that a large file waits, before it is completed, for parts that are being sent."""
 
 
 class Changed(Exception):
@@ -52,16 +54,26 @@ class Crew:
 
     def __init__(self, most: int, failed: Callable[[BaseException], None]) -> None:
         self._most, self._failed = most, failed
-        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
-        self._lock = threading.Lock()
+        self._queue: SimpleQueue[tuple[int, Callable[[], None]] | None] = SimpleQueue()
+        self._changed = threading.Condition()
+        self._handed = 0
+        self._undone: set[int] = set()
         self.threads: list[threading.Thread] = []
 
     def hand(self, work: Callable[[], None]) -> None:
         """Have a thread do this."""
-        self._queue.put(work)
-        with self._lock:
+        with self._changed:
+            self._handed += 1
+            self._undone.add(self._handed)
+            self._queue.put((self._handed, work))
             if len(self.threads) < self._most:
                 self.threads.append(start(self._run, "part", self._failed))
+
+    def settle(self) -> None:
+        """Wait until all that was handed before is done, for some seconds at most."""
+        with self._changed:
+            last = self._handed
+            self._changed.wait_for(lambda: min(self._undone, default=last + 1) > last, SETTLED_WITHIN)
 
     def close(self) -> None:
         """Let the threads end once they have done all."""
@@ -69,8 +81,12 @@ class Crew:
             self._queue.put(None)
 
     def _run(self) -> None:
-        while work := self._queue.get():
+        while handed := self._queue.get():
+            number, work = handed
             work()
+            with self._changed:
+                self._undone.remove(number)
+                self._changed.notify_all()
 
 
 @dataclass(slots=True)
@@ -292,6 +308,8 @@ class _Large:
         if not self._completed:
             self.attempt.part_etags = tuple(part.etag for _, part in sorted(self._there.items()))
             if self.side.is_primary:
+                # If this is killed now, nothing of the other large files has to be sent again.
+                self.lanes.crew.settle()
                 self.lanes.journal.record_completing(self.attempt)
             self._complete()
         head = self.side.patiently(lambda: self.side.puts.head(self.attempt.key))

@@ -182,6 +182,26 @@ def test_large_files_advance_together(stub: Stub, upload: Callable[..., Done], f
     assert sorted(Counter(first).values()) == [2, 3]
 
 
+def test_a_large_file_is_completed_when_the_parts_of_others_are_recorded(
+    stub: Stub, upload: Callable[..., Done], fill: Fill, database: Database
+) -> None:
+    """So that a kill at that instant makes nobody send them again, even if the store does not list them."""
+    recorded: list[int] = []
+    is_last, is_first = threading.Semaphore(5), threading.Lock()
+
+    def look(method: str, path: str) -> Fault | None:
+        if method == "PUT" and not is_last.acquire(blocking=False):
+            time.sleep(0.5)
+        if method == "POST" and "uploadId" in path and is_first.acquire(blocking=False):
+            with database.session() as session:
+                recorded.append(session.execute(text("SELECT count(*) FROM app.parts")).scalar_one())
+        return None
+
+    stub.fault = look
+    assert upload(fill(one=3 * transfer.PART, other=3 * transfer.PART)).data["uploaded"] == 2
+    assert recorded == [6]
+
+
 def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Home, attempt: Attempt) -> Attempt:
     location = Location("local", stub.url, "us-east-1", bucket.bucket, "k", "s")
     patience = Patience("the store", 5, lambda _: False, print)
@@ -191,7 +211,7 @@ def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Hom
             Sides(side, None, print, print),
             Buffers(transfer.IN_FLIGHT),
             NoProgress(),
-            Journal(database, patience, lambda work: work()),
+            Journal(database, patience, lambda work: work(), lambda: None),
             transfer.Crew(4, print),
             threading.Event(),
             (),
