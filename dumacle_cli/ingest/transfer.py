@@ -308,7 +308,9 @@ class _Large:
         if not self._completed:
             self.attempt.part_etags = tuple(part.etag for _, part in sorted(self._there.items()))
             if self.side.is_primary:
-                # If this is killed now, nothing of the other large files has to be sent again.
+                # If this is killed then, nothing of other large files has to be sent again: neither what is being sent
+                # now, nor what waited for the memory.
+                self.lanes.crew.settle()
                 self.lanes.crew.settle()
                 self.lanes.journal.record_completing(self.attempt)
             self._complete()

@@ -187,11 +187,11 @@ def test_a_large_file_is_completed_when_the_parts_of_others_are_recorded(
 ) -> None:
     """So that a kill at that instant makes nobody send them again, even if the store does not list them."""
     recorded: list[int] = []
-    is_last, is_first = threading.Semaphore(5), threading.Lock()
+    at_once, is_first = threading.Semaphore(transfer.PART_SENDERS), threading.Lock()
 
     def look(method: str, path: str) -> Fault | None:
-        if method == "PUT" and not is_last.acquire(blocking=False):
-            time.sleep(0.5)
+        if method == "PUT":
+            time.sleep(0.2 if at_once.acquire(blocking=False) else 0.5)
         if method == "POST" and "uploadId" in path and is_first.acquire(blocking=False):
             with database.session() as session:
                 recorded.append(session.execute(text("SELECT count(*) FROM app.parts")).scalar_one())
