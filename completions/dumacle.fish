@@ -27,7 +27,7 @@ function __dumacle_children
         case ' files runs'
             printf '%s\t%s\n' 'list' 'List uploads in the order in which they began.' 'show' 'Show an upload with its totals, progress and processes.' 'report' 'List the files that an upload began and did not finish; --results also lists what was refused or...' 'resume' 'Repeat an upload with the sources and options that it had; what is uploaded is not sent again.' 'cancel' 'Cancel uploads: their processes end within seconds and their parts are given up; uploaded files...'
         case ' transcode'
-            printf '%s\t%s\n' 'verify' 'Read renditions back from the store: all objects, their hashes, and whether a player gets to the...' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'plan' 'Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota...' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select...' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'workers' 'List the workers of the last day, and what they work on.' 'presets' 'Manage transcode presets.'
+            printf '%s\t%s\n' 'verify' 'Read renditions back from the store: all objects, their hashes, and whether a player gets to the...' 'report' 'Compare published films with their sources: bytes, bit rate, and quality by VMAF, for each...' 'watch' 'Watch transcodes until all have ended; exit 1 if some did not succeed.' 'submit' 'Submit files to be transcoded by a worker; running and finished transcodes are not repeated.' 'plan' 'Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota...' 'list' 'List transcodes in the order they were submitted.' 'show' 'Show a transcode with its units and renditions.' 'cancel' 'Cancel queued and running transcodes; their quota is released.' 'retry' 'Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select...' 'reap' 'Release the work of dead workers and wake workers for queued units; for cron, safe to repeat.' 'workers' 'List the workers of the last day, and what they work on.' 'presets' 'Manage transcode presets.'
         case ' transcode presets'
             printf '%s\t%s\n' 'create' 'Create a preset from a definition in JSON.' 'list' 'List presets by name.' 'show' 'Show a preset with its definition, which is an example of what `create` takes.' 'update' 'Replace the definition of the preset that it names; transcodes that were submitted keep the one...' 'archive' 'End a preset: what was submitted is still made, and nothing more can be submitted.'
         case ' webhooks'
@@ -217,6 +217,8 @@ function __dumacle_options
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode verify'
             printf '%s\t%s\n' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--apply' 'Copy what is lost from the secondary provider, or transcode it again.' '--dry-run' 'Show what would change; change nothing.'
+        case ' transcode report'
+            printf '%s\t%s\n' '--file' 'Those of a file: id, or path with --owner.' '--rung' 'Only this picture size, such as 720p.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.'
         case ' transcode submit'
             printf '%s\t%s\n' '--preset' 'The preset to use.' '--missing' 'Instead of FILE: all files of the filters never transcoded with this preset.' '--damage' 'What to do about damage in the source; up to 1 % can be repaired.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--prefix' 'Filter by path prefix.' '--priority' 'Higher ones are transcoded first.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' transcode plan'
@@ -780,6 +782,16 @@ function __dumacle_values
         case ' transcode verify --owner'
             true
         case ' transcode verify --pod'
+            true
+        case ' transcode report --file'
+            printf '%s\t%s\n' '@files' ''
+        case ' transcode report --rung'
+            true
+        case ' transcode report --preset'
+            true
+        case ' transcode report --owner'
+            true
+        case ' transcode report --pod'
             true
         case ' transcode submit --preset'
             true

@@ -52,14 +52,19 @@ def run(
 
     With `apply`, what is lost is copied from the secondary provider, or else transcoded again.
     """
+    for each in renditions(database, ids, chosen):
+        found = _verify(stores(each.place), each)
+        lost = found.result not in ("verified", "failed")
+        yield replace(found, repair=_repair(database, each)) if lost and apply else found
+
+
+def renditions(database: "Database", ids: list[int], chosen: store.TranscodeFilter) -> Iterator[store.Stored]:
+    """Yield the renditions of present contents, of these transcodes or else of all that a filter selects."""
     after = 0
     while True:
         with database.session(read_only=True) as session:
             page = store.stored_renditions(session, ids, chosen, after, PAGE)
-        for each in page:
-            found = _verify(stores(each.place), each)
-            lost = found.result not in ("verified", "failed")
-            yield replace(found, repair=_repair(database, each)) if lost and apply else found
+        yield from page
         if len(page) < PAGE:
             return
         after = page[-1].id
@@ -85,7 +90,7 @@ def _verify(objects: "ObjectStore", stored: store.Stored) -> Verified:
 
 def _read(objects: "ObjectStore", stored: store.Stored) -> tuple[dict[str, str], set[str]]:
     """Read a rendition back, and return its playlists and the names of all objects; raises what is wrong with them."""
-    listed = _listed(objects, stored)
+    own = listed(objects, stored)
     differs = ContentDiffers(path=f"{stored.path} ({stored.name})")
 
     def body(each: inventory.Listed) -> bytes:
@@ -99,16 +104,16 @@ def _read(objects: "ObjectStore", stored: store.Stored) -> tuple[dict[str, str],
             raise differs
         return bytes(kept)
 
-    bodies = list(in_order(body, listed, threads=AT_ONCE, ahead=AHEAD))
-    whole = sum(each.size for each in listed)
+    bodies = list(in_order(body, own, threads=AT_ONCE, ahead=AHEAD))
+    whole = sum(each.size for each in own)
     if stored.inventory is None and whole != stored.size:
         raise differs
-    found = zip(listed, bodies, strict=True)
+    found = zip(own, bodies, strict=True)
     lists = {each.name: text.decode(errors="replace") for each, text in found if each.name.endswith(PLAYLIST)}
-    return lists, {each.name for each in listed}
+    return lists, {each.name for each in own}
 
 
-def _listed(objects: "ObjectStore", stored: store.Stored) -> list[inventory.Listed]:
+def listed(objects: "ObjectStore", stored: store.Stored) -> list[inventory.Listed]:
     """Return what the inventory lists, or what the store does where there is none: older renditions have none."""
     if stored.inventory is None:
         found = ((entry.key.removeprefix(stored.prefix), entry.size) for entry in objects.list(stored.prefix))
