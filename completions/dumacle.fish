@@ -216,7 +216,7 @@ function __dumacle_options
         case ' files runs cancel'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode verify'
-            printf '%s\t%s\n' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--apply' 'Copy what is lost from the secondary provider, or transcode it again.' '--dry-run' 'Show what would change; change nothing.'
+            printf '%s\t%s\n' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--apply' 'Copy what is lost from the pod\'s other provider, or transcode it again.' '--dry-run' 'Show what would change; change nothing.'
         case ' transcode report'
             printf '%s\t%s\n' '--file' 'Those of a file: id, or path with --owner.' '--rung' 'Only this picture size, such as 720p.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.'
         case ' transcode submit'

@@ -25,7 +25,7 @@ app = CommandGroup("transcode")
 
 @app.acts_outside(
     "verify",
-    columns=("id", "transcode", "path", "name", "result", "error", "repair"),
+    columns=("id", "transcode", "path", "name", "provider", "result", "error", "repair"),
     empty="no renditions found",
     example="dumacle transcode verify --pod films",
     cron=True,
@@ -40,10 +40,12 @@ def verify(
     owner: Owner = "",
     pod: InPod = "",
     apply: Annotated[
-        bool, typer.Option("--apply", help="Copy what is lost from the secondary provider, or transcode it again.")
+        bool, typer.Option("--apply", help="Copy what is lost from the pod's other provider, or transcode it again.")
     ] = False,
 ) -> Rows[published.Verified]:
     """Read renditions back from the store: all objects, their hashes, and whether a player gets to the end.
+
+    Of pods with a secondary provider, the copies there too.
 
     Exit 12 if one is lost, 3 if a store could not be reached.
     """
@@ -63,7 +65,7 @@ def _tallied(found: Iterator[published.Verified], result: Rows[published.Verifie
     number = lost = failed = 0
     for each in found:
         number, failed = number + 1, failed + (each.result == "failed")
-        lost += each.result not in ("verified", "failed")
+        lost += each.lost
         result.changed = result.changed or each.repair is not None
         result.exit = Exit.INTEGRITY if lost else Exit.PARTIAL if failed else Exit.DONE
         yield each
