@@ -15,7 +15,7 @@ _dumacle_children() {
         ' plans invoices') REPLY='list show' ;;
         ' files') REPLY='upload reap initiate sign-parts progress confirm abort list show versions url download move relocate rename delete restore purge verify runs' ;;
         ' files runs') REPLY='list show report resume cancel' ;;
-        ' transcode') REPLY='verify watch submit plan list show cancel retry reap workers presets' ;;
+        ' transcode') REPLY='verify report watch submit plan list show cancel retry reap workers presets' ;;
         ' transcode presets') REPLY='create list show update archive' ;;
         ' webhooks') REPLY='serve events endpoint' ;;
         ' webhooks events') REPLY='list show retry replay prune' ;;
@@ -114,6 +114,7 @@ _dumacle_options() {
         ' files runs resume') REPLY='--dry-run' ;;
         ' files runs cancel') REPLY='--dry-run --op-id' ;;
         ' transcode verify') REPLY='--preset --owner --pod --apply --dry-run' ;;
+        ' transcode report') REPLY='--file --rung --preset --owner --pod' ;;
         ' transcode submit') REPLY='--preset --missing --damage --owner --pod --prefix --priority --dry-run --op-id --max' ;;
         ' transcode plan') REPLY='--preset --owner --pod --prefix' ;;
         ' transcode list') REPLY='--status --preset --owner --pod --file --desc --limit --after --all' ;;
@@ -399,6 +400,11 @@ _dumacle_values() {
         ' transcode verify --preset') REPLY='' ;;
         ' transcode verify --owner') REPLY='' ;;
         ' transcode verify --pod') REPLY='' ;;
+        ' transcode report --file') REPLY='@files' ;;
+        ' transcode report --rung') REPLY='' ;;
+        ' transcode report --preset') REPLY='' ;;
+        ' transcode report --owner') REPLY='' ;;
+        ' transcode report --pod') REPLY='' ;;
         ' transcode submit --preset') REPLY='' ;;
         ' transcode submit --missing') REPLY='' ;;
         ' transcode submit --damage') REPLY='refuse repair' ;;

@@ -9,10 +9,10 @@ PROMISES = {path: leaf.declaration for path, leaf in commands.walk() if leaf.dec
 ENDING = [path for path, promise in PROMISES.items() if promise.effect is not Effect.SERVES]
 # The demo takes half a minute and servers of its own, so a test of its own runs it.
 WALKED = [path for path in ENDING if path != "demo"]
-# A check that finds nothing prints no row.
+# A check that finds nothing prints no row, nor does a report on an example's rendition, which has no picture.
 _SILENT = (
     *("pods check", "pods cors check", "pods reconcile", "plans adopt"),
-    *("quotas verify", "webhooks events replay"),
+    *("quotas verify", "transcode report", "webhooks events replay"),
 )
 PRINTING = [path for path in WALKED if path not in _SILENT]
 DOCUMENTS = [path for path in WALKED if PROMISES[path].output]

@@ -41,10 +41,10 @@ def reap_(
         ),
     ] = "",
 ) -> Result[reap.Reaped]:
-    """End what interrupted uploads left behind and nobody repeated; for cron, safe to repeat.
+    """End what interrupted uploads and transcodes left behind; for cron, safe to repeat.
 
     Runs without a process are closed, their leases returned, their objects removed. Parts of large files are kept for
-    resume_days, so that the same command continues them.
+    resume_days, so that the same command continues them. Objects of transcodes that were never published are removed.
     """
     now = datetime.now(UTC)
     before = parse_age(older_than or f"{context.settings.resume_days}d", "--older-than", now)

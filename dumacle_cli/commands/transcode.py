@@ -8,7 +8,6 @@ import typer
 
 from dumacle_cli.commands import presets, renditions, watching
 from dumacle_cli.commands.command import CommandGroup
-from dumacle_cli.commands.file_options import patience
 from dumacle_cli.commands.paging import listing, streamed
 from dumacle_cli.commands.parameters import Descending, InPod, OfPreset, Owner, Prefix
 from dumacle_cli.context import Context
@@ -19,7 +18,6 @@ from dumacle_cli.services import files as file_service
 from dumacle_cli.services import presets as preset_service
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.transcode import plan as planning
-from dumacle_cli.transcode.limits import Limits
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -107,12 +105,7 @@ def plan(
 
     Each file is fetched and examined, and nothing is encoded.
     """
-    from dumacle_cli.local import ffmpeg
-
-    chosen = context.settings
-    limits = Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels)
-    found = ffmpeg.find(str(chosen.ffmpeg or "")).path
-    deps = planning.PlanDeps(context.stores.read, patience(context), found, chosen.scratch_dir, limits)
+    deps = renditions.fetching(context)
     with context.session() as session:
         wanted = transcodes.to_plan(session, files or [], owner=owner, pod=pod, prefix=prefix)
         definition = preset_service.get(session, preset)

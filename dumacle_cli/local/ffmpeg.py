@@ -80,10 +80,22 @@ def _in_wheel() -> Path | None:
     return next((path for path in sorted(binaries) if os.access(path, os.X_OK)), None)
 
 
+def has_filter(path: Path, name: str) -> bool:
+    """Return whether FFmpeg was built with a filter; raises ToolFailed."""
+    return any(line.split()[1:2] == [name] for line in _ask(path, "-filters").splitlines())
+
+
 def _version(path: Path) -> str:
+    words = _ask(path, "-version").split()
+    if words[:2] != ["ffmpeg", "version"]:
+        raise ToolFailed(tool=str(path), reason="it is not FFmpeg")
+    return words[2]
+
+
+def _ask(path: Path, *question: str) -> str:
     try:
         done = subprocess.run(
-            [str(path), "-version"],
+            [str(path), *question],
             # An empty environment: ours may hold keys.
             env={"LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
@@ -93,7 +105,4 @@ def _version(path: Path) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolFailed(tool=str(path), reason=str(error)) from None
-    words = done.stdout.decode(errors="replace").split()
-    if words[:2] != ["ffmpeg", "version"]:
-        raise ToolFailed(tool=str(path), reason="it is not FFmpeg")
-    return words[2]
+    return done.stdout.decode(errors="replace")

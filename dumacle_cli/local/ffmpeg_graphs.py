@@ -45,6 +45,14 @@ def split(stream: Stream, count: int) -> list[Stream]:
     return [copies.stream(index) for index in range(count)]
 
 
+def compare(one: Stream, other: Stream, name: str, **options: Option) -> Stream:
+    """Return the output of a filter that compares two streams, of which the second is the reference."""
+    import ffmpeg
+
+    compared: Stream = ffmpeg.filter([one, other], name, **options)
+    return compared
+
+
 def write(name: str, streams: Sequence[Stream], options: Options) -> OutputFile:
     """Return an output of these streams; `name` is relative to the folder that FFmpeg runs in."""
     import ffmpeg

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from dumacle_cli.clients.object_store import Part
 from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, StoreUnavailable, UploadLost
 from dumacle_cli.escapes import quoted
-from dumacle_cli.services import pods, renditions
+from dumacle_cli.services import inventory, pods, renditions
 from dumacle_cli.store import copies as store
 from dumacle_cli.store import models, places
 from dumacle_cli.store.copies import Claimed, Ended
@@ -283,13 +283,33 @@ def make(source: "ObjectStore", target: "ObjectStore", copy: Claimed, check: Cal
     """
     if copy.kind == "version":
         return _transfer(source, target, _Object(copy.key, copy.size, copy.content_type, copy.sha256), check)
-    found = [entry for entry in source.list(copy.key) if not entry.key.startswith(copy.key + renditions.LINKS)]
-    if sum(entry.size for entry in found) != copy.size:
+    found = list(_of_rendition(source, copy))
+    if sum(wanted.size for wanted in found) != copy.size:
         raise ContentDiffers(path=copy.key)
-    for entry in found:
-        kind = renditions.CONTENT_TYPES.get(PurePosixPath(entry.key).suffix, renditions.UNKNOWN)
-        _transfer(source, target, _Object(entry.key, entry.size, kind, None), check)
+    for wanted in found:
+        _transfer(source, target, wanted, check)
     return ""
+
+
+def _of_rendition(source: "ObjectStore", copy: Claimed) -> "Iterator[_Object]":
+    """Yield the objects of a rendition with the hashes that its inventory has; older ones have none."""
+    if copy.sha256 is None:
+        for entry in source.list(copy.key):
+            if not entry.key.startswith(copy.key + renditions.LINKS):
+                yield _Object(entry.key, entry.size, _content_type(entry.key), None)
+        return
+    key = copy.key + inventory.NAME
+    body = b"".join(source.get(key))
+    listed = inventory.read(body, copy.sha256)
+    if listed is None:
+        raise ContentDiffers(path=key)
+    yield _Object(key, len(body), _content_type(key), copy.sha256)
+    for each in listed:
+        yield _Object(copy.key + each.name, each.size, _content_type(each.name), bytes.fromhex(each.sha256))
+
+
+def _content_type(key: str) -> str:
+    return renditions.CONTENT_TYPES.get(PurePosixPath(key).suffix, renditions.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,12 @@ def get(session: Session, name: str) -> Definition:
     return definitions.parse((store.present(session, name) or _missing(name)).definition)
 
 
+def used(session: Session, name: str, version: str | None) -> Definition:
+    """Return what a transcode was made with: a version by its hash, or the present one without; raises NotFound."""
+    found = store.version(session, version) if version else store.present(session, name)
+    return definitions.parse((found or _missing(name)).definition)
+
+
 def create(session: Session, definition: Definition) -> tuple[Preset, bool]:
     """Create a preset; raises Conflict if there is one of this name that differs."""
     name, wanted = definition.name, definitions.complete(definition)

@@ -1,4 +1,4 @@
-"""Reaping: end what uploads left behind that nobody repeated. It spans several transactions; a repeat finishes it."""
+"""Reaping: end what uploads and transcodes left behind. It spans several transactions; a repeat finishes it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from dumacle_cli.errors import (
     StoreUnavailable,
     UploadLost,
 )
-from dumacle_cli.services import purge
+from dumacle_cli.services import leftovers, purge
 from dumacle_cli.store import places, quotas, runs, uploads
 from dumacle_cli.store import purge as purge_store
 from dumacle_cli.store.places import Place
@@ -38,7 +38,8 @@ class Reaped:
     """What was ended: expired leases, runs without a process, attempts to upload, and what lay in the stores.
 
     `objects` counts the contents of failed uploads that were removed, with their parts, `uploads` the multipart uploads
-    without a row that were aborted, and `stores` the buckets that could not be reached.
+    without a row that were aborted, `outputs` the attempts to transcode whose unpublished objects were removed, and
+    `stores` the buckets that could not be reached.
     """
 
     leases: int
@@ -46,10 +47,11 @@ class Reaped:
     attempts: int
     objects: int
     uploads: int
+    outputs: int
     stores: int
 
 
-NOTHING = Reaped(0, 0, 0, 0, 0, 0)
+NOTHING = Reaped(0, 0, 0, 0, 0, 0, 0)
 
 
 def plan(session: "Session", keep_seconds: float) -> Reaped:
@@ -58,7 +60,7 @@ def plan(session: "Session", keep_seconds: float) -> Reaped:
     attempts = 0
     while ended := uploads.end_dead_attempts(session, keep_seconds, BATCH):
         attempts += ended
-    return Reaped(leases, closed, attempts, purge_store.count_failed_versions(session), 0, 0)
+    return Reaped(leases, closed, attempts, purge_store.count_failed_versions(session), 0, 0, 0)
 
 
 def run(database: "Database", stores: "Stores", keep_seconds: float) -> tuple[Reaped, list[DumacleError]]:
@@ -71,8 +73,9 @@ def run(database: "Database", stores: "Stores", keep_seconds: float) -> tuple[Re
     attempts = sum(_end_attempts(database, keep_seconds))
     removed, failed = purge.remove_failed(database, stores)
     aborted, unlisted = _abort_strays(database, stores, max(keep_seconds, STRAY_SECONDS))
-    away = failed | unlisted
-    return Reaped(leases, closed, attempts, removed.versions, aborted, len(away)), list(away.values())
+    outputs, unswept = leftovers.remove(database, stores)
+    away = failed | unlisted | unswept
+    return Reaped(leases, closed, attempts, removed.versions, aborted, outputs, len(away)), list(away.values())
 
 
 def _end_attempts(database: "Database", keep_seconds: float) -> Iterator[int]:

@@ -34,7 +34,7 @@ _TABLES: dict[Kind, dict[str, str]] = {
         "id": "rendition_id",
         "objects": "app.renditions",
         "stored": "true",
-        "facts": "o.prefix, o.size, NULL::bytea, ''",
+        "facts": "o.prefix, o.size, o.inventory, ''",
         "alone": "true",
     },
 }
@@ -42,7 +42,10 @@ _TABLES: dict[Kind, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A copy that this process makes; `key` is that of a version, or the prefix of a rendition. Size in bytes."""
+    """A copy that this process makes; `key` is that of a version, or the prefix of a rendition. Size in bytes.
+
+    `sha256` is the hash of a version's object, or of the inventory of a rendition, which older ones lack.
+    """
 
     kind: Kind
     id: int

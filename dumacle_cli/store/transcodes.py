@@ -229,16 +229,23 @@ class Stored:
 
     id: int
     transcode_id: int
+    file_id: int
     version_id: int
     preset: str
+    preset_hash: str | None
     damage: str
     priority: int
     path: str
     name: str
+    kind: str
     prefix: str
     entry: str
     size: int
+    width: int | None
+    height: int | None
+    bitrate: int | None
     duration_ms: int | None
+    rungs: list[dict[str, Any]] | None
     inventory: bytes | None
     place: Place
     pod_id: int
@@ -248,9 +255,11 @@ def stored_renditions(
     session: Session, ids: Sequence[int], chosen: TranscodeFilter, after: int, limit: int
 ) -> list[Stored]:
     """Return the next renditions after an id of present contents, of these transcodes or else of those of a filter."""
-    work = (Transcode.version_id, Transcode.preset, Transcode.damage, Transcode.priority)
-    made = (Rendition.name, Rendition.prefix, Rendition.entry, Rendition.size, Rendition.duration_ms)
-    columns: list[Any] = [Rendition.id, Transcode.id, *work, File.path, *made, Rendition.inventory, PLACE, Pod.id]
+    made_as = (Transcode.preset, Transcode.preset_hash, Transcode.damage, Transcode.priority)
+    origin = (Transcode.id, File.id, Transcode.version_id, *made_as, File.path)
+    objects = (Rendition.name, Rendition.kind, Rendition.prefix, Rendition.entry, Rendition.size)
+    picture = (Rendition.width, Rendition.height, Rendition.bitrate, Rendition.duration_ms, Rendition.rungs)
+    columns: list[Any] = [Rendition.id, *origin, *objects, *picture, Rendition.inventory, PLACE, Pod.id]
     wanted = [one_of(Transcode.id, ids)] if ids else _conditions(chosen)
     query = (
         select(*columns)

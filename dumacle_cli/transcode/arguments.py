@@ -130,7 +130,7 @@ def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: st
     made = [rung for rung in sizes if not rung.copied]
     outputs = []
     if made:
-        video = _scaled(_constant_rate(inputs[media.picture], media), media, made[-1])
+        video = pictures(inputs, media, made[-1])
         for rung, copy in zip(made, graphs.split(video, len(made)), strict=True):
             scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
             options = _video(media, preset.video, rung, sizes)
@@ -148,7 +148,7 @@ def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: st
     if rung.copied:
         video, options = inputs[media.picture], _copied(media)
         return [_one_file(preset, [video, *audio], {**options, **sound}), _decoded(inputs, media)]
-    video = _scaled(_constant_rate(inputs[media.picture], media), media, rung)
+    video = pictures(inputs, media, rung)
     return [_one_file(preset, [video, *audio], {**_video(media, preset.video, rung, sizes), **sound})]
 
 
@@ -216,6 +216,11 @@ def stereo(media: Media) -> str:
     """Return the filters that come first for any sound."""
     # Otherwise FFmpeg makes each side 3 dB quieter, for loudspeakers that sound together.
     return f"{RESAMPLE},{BOTH_SIDES}" if media.channels == 1 else RESAMPLE
+
+
+def pictures(inputs: Stream, media: Media, size: Rung) -> Stream:
+    """Return the pictures of a film as they are encoded at one size, at a constant rate."""
+    return _scaled(_constant_rate(inputs[media.picture], media), media, size)
 
 
 def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options:

@@ -1,27 +1,22 @@
 """What a preset would make of a source, and what that costs: planned from a probe, without encoding."""
 
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import BadMedia
-from dumacle_cli.retry import Patience
-from dumacle_cli.services import downloads
 from dumacle_cli.services.definitions import Film, Poster, Preset, Sprite
 from dumacle_cli.transcode import charge
 from dumacle_cli.transcode.arguments import paced, rungs, source_size
 from dumacle_cli.transcode.codecs import effort
+from dumacle_cli.transcode.fetch import FetchDeps, fetch
 from dumacle_cli.transcode.ladder import Rung, dropped
-from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.probe import Media, probe
+from dumacle_cli.transcode.probe import Media
 from dumacle_cli.units import Bytes, Seconds
 
 if TYPE_CHECKING:
-    from dumacle_cli.clients.object_store import ObjectStore
     from dumacle_cli.store.files import Content
-    from dumacle_cli.store.places import Place
 
 # Measured with x264's preset veryfast: CPU seconds for a million pixels that are read or written, and for a second of
 # sound; an HLS ladder of 1280x720 and one of 854x480 are within a tenth of it.
@@ -69,18 +64,7 @@ class Plan:
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class PlanDeps:
-    """What planning needs: the stores of contents and the patience with them, FFmpeg, a folder, and the limits."""
-
-    stores: "Callable[[Place], ObjectStore]"
-    patience: Patience
-    ffmpeg: Path
-    scratch: Path | None
-    limits: Limits
-
-
-def plan(deps: PlanDeps, content: "Content", preset: Preset) -> Plan:
+def plan(deps: FetchDeps, content: "Content", preset: Preset) -> Plan:
     """Fetch a content, and plan its transcode."""
     try:
         media = paced(_probed(deps, content), preset)
@@ -102,13 +86,9 @@ def plan(deps: PlanDeps, content: "Content", preset: Preset) -> Plan:
     )
 
 
-def _probed(deps: PlanDeps, content: "Content") -> Media:
+def _probed(deps: FetchDeps, content: "Content") -> Media:
     with tempfile.TemporaryDirectory(dir=deps.scratch) as folder:
-        source = Path(folder, "source")
-        with source.open("wb") as file:
-            for chunk in downloads.checked(deps.stores, content, deps.patience):
-                file.write(chunk)
-        return probe(deps.ffmpeg, source, deps.limits)
+        return fetch(deps, content, Path(folder, "source"))
 
 
 def _bytes(media: Media, preset: Preset, sizes: list[Rung]) -> int:

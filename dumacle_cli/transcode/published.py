@@ -33,16 +33,25 @@ Result = Literal["verified", "missing", "differs", "unplayable", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """The result for one rendition; `failed` if its store could not be reached, `repair` is what was done about it."""
+    """The result for one rendition at one provider of its pod, and what was done about it (`repair`).
+
+    It is `failed` if the store could not be reached.
+    """
 
     id: int
     transcode: int
     path: str
     name: str
+    provider: str
     size: Bytes
     result: Result
     error: str | None = None
     repair: str | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether players cannot have it from there."""
+        return self.result not in ("verified", "failed")
 
 
 def run(
@@ -50,16 +59,31 @@ def run(
 ) -> Iterator[Verified]:
     """Verify the renditions of these transcodes, by default of all that a filter selects, of present contents only.
 
-    With `apply`, what is lost is copied from the secondary provider, or else transcoded again.
+    Each is verified at both providers of its pod, if there are two and it was copied. With `apply`, what is lost at one
+    is copied from the other, and what is lost at all is transcoded again.
     """
+    for each in renditions(database, ids, chosen):
+        found = [_verify(stores(place), each) for place in _places(database, each)]
+        repair = _repair(database, each, found) if apply else None
+        yield from (replace(one, repair=repair) if one.lost else one for one in found)
+
+
+def _places(database: "Database", stored: store.Stored) -> list["Place"]:
+    """Return where a rendition must be: at the primary place, and at the secondary one once it was copied there."""
+    with database.session(read_only=True) as session:
+        second = places.second(session.get_one(Pod, stored.pod_id))
+        if second and reconcile.stored_at(session, "rendition", [stored.id], second.provider, primary=False):
+            return [stored.place, second]
+    return [stored.place]
+
+
+def renditions(database: "Database", ids: list[int], chosen: store.TranscodeFilter) -> Iterator[store.Stored]:
+    """Yield the renditions of present contents, of these transcodes or else of all that a filter selects."""
     after = 0
     while True:
         with database.session(read_only=True) as session:
             page = store.stored_renditions(session, ids, chosen, after, PAGE)
-        for each in page:
-            found = _verify(stores(each.place), each)
-            lost = found.result not in ("verified", "failed")
-            yield replace(found, repair=_repair(database, each)) if lost and apply else found
+        yield from page
         if len(page) < PAGE:
             return
         after = page[-1].id
@@ -67,7 +91,7 @@ def run(
 
 def _verify(objects: "ObjectStore", stored: store.Stored) -> Verified:
     result: Result = "verified"
-    error = None
+    error, provider = None, objects.location.provider
     try:
         lists, names = _read(objects, stored)
         if stored.entry not in names:
@@ -80,12 +104,12 @@ def _verify(objects: "ObjectStore", stored: store.Stored) -> Verified:
         result, error = "differs", str(fault)
     except DumacleError as fault:
         result, error = "failed", str(fault)
-    return Verified(stored.id, stored.transcode_id, stored.path, stored.name, stored.size, result, error)
+    return Verified(stored.id, stored.transcode_id, stored.path, stored.name, provider, stored.size, result, error)
 
 
 def _read(objects: "ObjectStore", stored: store.Stored) -> tuple[dict[str, str], set[str]]:
     """Read a rendition back, and return its playlists and the names of all objects; raises what is wrong with them."""
-    listed = _listed(objects, stored)
+    own = listed(objects, stored)
     differs = ContentDiffers(path=f"{stored.path} ({stored.name})")
 
     def body(each: inventory.Listed) -> bytes:
@@ -99,16 +123,16 @@ def _read(objects: "ObjectStore", stored: store.Stored) -> tuple[dict[str, str],
             raise differs
         return bytes(kept)
 
-    bodies = list(in_order(body, listed, threads=AT_ONCE, ahead=AHEAD))
-    whole = sum(each.size for each in listed)
+    bodies = list(in_order(body, own, threads=AT_ONCE, ahead=AHEAD))
+    whole = sum(each.size for each in own)
     if stored.inventory is None and whole != stored.size:
         raise differs
-    found = zip(listed, bodies, strict=True)
+    found = zip(own, bodies, strict=True)
     lists = {each.name: text.decode(errors="replace") for each, text in found if each.name.endswith(PLAYLIST)}
-    return lists, {each.name for each in listed}
+    return lists, {each.name for each in own}
 
 
-def _listed(objects: "ObjectStore", stored: store.Stored) -> list[inventory.Listed]:
+def listed(objects: "ObjectStore", stored: store.Stored) -> list[inventory.Listed]:
     """Return what the inventory lists, or what the store does where there is none: older renditions have none."""
     if stored.inventory is None:
         found = ((entry.key.removeprefix(stored.prefix), entry.size) for entry in objects.list(stored.prefix))
@@ -149,14 +173,16 @@ def _wrong_length(text: str, pieces: list[float], duration_ms: int | None) -> st
     return None
 
 
-def _repair(database: "Database", stored: store.Stored) -> str:
-    """Let a lost rendition be copied from the secondary provider if that has it, else be made again."""
+def _repair(database: "Database", stored: store.Stored, found: list[Verified]) -> str | None:
+    """Let what is lost at one place be copied from the other, or be made again if it is lost at all."""
+    lost = [each.provider for each in found if each.lost]
+    whole = [each.provider for each in found if each.result == "verified"]
     with database.session() as session:
-        pod = session.get_one(Pod, stored.pod_id)
-        second = places.second(pod)
-        if second and reconcile.stored_at(session, "rendition", [stored.id], second.provider, primary=False):
-            reconcile.mark_missing(session, "rendition", [stored.id], pod.primary_provider)
-            return f"is copied from {second.provider}"
+        if lost and whole:
+            reconcile.mark_missing(session, "rendition", [stored.id], *lost)
+            return f"is copied from {whole[0]}"
+        if len(lost) < len(found):
+            return None
         [made], _ = transcodes.submit_versions(
             session, [stored.version_id], stored.preset, store.LIVE, stored.damage, stored.priority
         )

@@ -1,9 +1,8 @@
 """Bytes and quality of HLS, beside the same sizes at Apple's bit rates: `python -m tests.bench.ladder FILE...`.
 
-Quality is VMAF: every fifth picture, at the size of the source. Each line has bytes as a multiple of the source's file.
+Quality is VMAF as `dumacle transcode report` measures it. Each line has bytes as a multiple of the source's file.
 """
 
-import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg
+from dumacle_cli.transcode import quality
 from dumacle_cli.transcode.arguments import gop, rungs
 from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.ladder import Rung
@@ -20,13 +20,10 @@ from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media, probe
 from tests.presets import defined
 
-SCORE = re.compile(r"VMAF score: ([\d.]+)")
 
-
-def run(*arguments: object) -> str:
-    """Run FFmpeg, and return what it says."""
-    command = [str(ffmpeg.locate()), "-hide_banner", "-nostdin", "-y", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stderr
+def run(*arguments: object) -> None:
+    """Run FFmpeg."""
+    subprocess.run([str(ffmpeg.locate()), "-v", "error", "-nostdin", "-y", *map(str, arguments)], check=True)
 
 
 def by_table(source: Path, media: Media, rung: Rung, out: Path) -> None:
@@ -39,16 +36,18 @@ def by_table(source: Path, media: Media, rung: Rung, out: Path) -> None:
     run("-i", source, "-an", "-vf", steady, "-c:v", "libx264", "-preset", "veryfast", *rates, *keys, out)
 
 
-def quality(source: Path, media: Media, output: Path) -> float:
+def joined(folder: Path) -> Path:
+    """Join the segments of one size to a file in a folder of its own."""
+    output = folder / "joined" / "film.mp4"
+    output.parent.mkdir()
+    parts = (folder / "init.mp4", *sorted(folder.glob("*.m4s")))
+    output.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return output
+
+
+def score(source: Path, media: Media, output: Path) -> float:
     """Return how much an output looks like its source, 0 to 100."""
-    size = f"scale={media.width}:{media.height}:flags=bicubic"
-    graph = (
-        f"[0:v]{size},settb=AVTB,setpts=PTS-STARTPTS[a];"
-        f"[1:v]fps={media.fps}:start_time=0,{size},format=yuv420p,settb=AVTB,setpts=PTS-STARTPTS[b];"
-        "[a][b]libvmaf=n_subsample=5:n_threads=2"
-    )
-    found = SCORE.search(run("-i", output, "-i", source, "-lavfi", graph, "-f", "null", "-"))
-    return float(found[1]) if found else 0.0
+    return quality.measure(ffmpeg.locate(), source, media, output, "VMAF", Limits()).mean
 
 
 def measure(source: Path, folder: Path) -> None:
@@ -64,7 +63,7 @@ def measure(source: Path, folder: Path) -> None:
         by_table(source, media, rung, table)
         size = sum(path.stat().st_size for path in (out / rung.name).glob("*.m*4*"))
         ours, theirs = ours + size, theirs + table.stat().st_size
-        scores = quality(source, media, table), quality(source, media, out / rung.name / "index.m3u8")
+        scores = score(source, media, table), score(source, media, joined(out / rung.name))
         print(
             f"  {rung.name:>6}: bytes {table.stat().st_size / total:5.2f} -> {size / total:5.2f},"
             f" VMAF {scores[0]:5.1f} -> {scores[1]:5.1f}",

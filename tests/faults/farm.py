@@ -46,12 +46,11 @@ class Gate:
     reached: Event = field(default_factory=Event)
     opened: Event = field(default_factory=Event)
 
-    def __call__(self, exchange: Exchange) -> None:
-        """Answer a request, when the gate is open."""
+    def hold(self, exchange: Exchange) -> None:
+        """Hold a request, if it is the first one for this gate, until it is opened."""
         if self.matches(exchange) and not self.reached.is_set():
             self.reached.set()
             self.opened.wait()
-        exchange.reply(exchange.forward())
 
 
 GATES: dict[str, Callable[[Exchange], bool]] = {
@@ -93,9 +92,35 @@ class Farm:
         self.gates = {phase: Gate(matches) for phase, matches in GATES.items()}
 
     def watch(self, phase: str) -> None:
-        """Let the gate of a phase stop the worker."""
-        if gate := self.gates.get("finalize" if phase == "publish" else phase):
-            self.proxy.inject("get put", gate, times=float("inf"))
+        """Let the worker be held at its first request, and at the gate of a phase."""
+        gates = [gate for name, gate in self.gates.items() if name in ("probe", self._gate_of(phase))]
+
+        def answer(exchange: Exchange) -> None:
+            for gate in gates:
+                gate.hold(exchange)
+            exchange.reply(exchange.forward())
+
+        self.proxy.inject("get put", answer, times=float("inf"))
+
+    def open(self, phase: str) -> None:
+        """Open the gate of a phase, if it has one."""
+        if gate := self.gates.get(self._gate_of(phase)):
+            gate.opened.set()
+
+    def stand_by(self, another: Process) -> None:
+        """Wait until another worker is ready for work."""
+        known = f"SELECT 1 FROM app.workers WHERE name LIKE '%:{another.pid}'"
+
+        def ready() -> bool:
+            with self.database.session() as session:
+                return session.scalar(text(known)) is not None
+
+        wait(ready, SECONDS)
+        assert ready(), "the other worker did not start"
+
+    @staticmethod
+    def _gate_of(phase: str) -> str:
+        return "finalize" if phase == "publish" else phase
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -21,6 +21,7 @@ from tests.ingest import checker
 pytestmark = pytest.mark.integration
 
 WEEK = 7 * 86_400.0
+NOTHING_ELSE = {"uploads": 0, "outputs": 0, "stores": 0}
 Interrupt = Callable[..., int]
 
 
@@ -70,11 +71,13 @@ def statuses(database: Database) -> list[str]:
 def test_whole_objects_go_at_once(interrupt: Interrupt, database: Database, object_store: ObjectStore) -> None:
     for number in range(3):
         interrupt(f"{number}.jpg")
-    assert reaped(database, object_store) == Reaped(leases=3, runs=3, attempts=3, objects=3, uploads=0, stores=0)
+    assert reaped(database, object_store) == Reaped(
+        leases=3, runs=3, attempts=3, objects=3, uploads=0, outputs=0, stores=0
+    )
     assert list(object_store.list("")) == []
     assert statuses(database) == ["cancelled"] * 3
     checker.books(database)
-    assert reaped(database, object_store) == Reaped(0, 0, 0, 0, 0, 0)
+    assert reaped(database, object_store) == Reaped(0, 0, 0, 0, 0, 0, 0)
 
 
 def test_parts_are_kept_as_long_as_asked(interrupt: Interrupt, database: Database, object_store: ObjectStore) -> None:
@@ -85,7 +88,9 @@ def test_parts_are_kept_as_long_as_asked(interrupt: Interrupt, database: Databas
     with database.session() as session:
         for lease in session.scalars(select(Lease)):
             lease.closed_at = lease.until
-    assert reaped(database, object_store) == Reaped(leases=0, runs=0, attempts=1, objects=1, uploads=0, stores=0)
+    assert reaped(database, object_store) == Reaped(
+        leases=0, runs=0, attempts=1, objects=1, uploads=0, outputs=0, stores=0
+    )
     with database.session() as session:
         upload_id = session.get_one(Version, kept).upload_id
     assert buckets.unfinished_uploads(object_store.location) == [upload_id]
@@ -100,7 +105,7 @@ def test_a_live_upload_stays(interrupt: Interrupt, database: Database, object_st
     with database.session() as session:
         session.execute(text("UPDATE app.leases SET until = now() + interval '20 seconds'"))
         session.execute(text("UPDATE app.runs SET heartbeat_at = now()"))
-    assert reaped(database, object_store, keep=0) == Reaped(0, 0, 0, 0, 0, 0)
+    assert reaped(database, object_store, keep=0) == Reaped(0, 0, 0, 0, 0, 0, 0)
     assert statuses(database) == ["uploading", "uploading"]
     assert len(list(object_store.list(""))) == len(buckets.unfinished_uploads(object_store.location)) == 1
 

@@ -1,0 +1,37 @@
+"""Fetch a content into a folder and probe it, for commands that examine media and store nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dumacle_cli.retry import Patience
+from dumacle_cli.services import downloads
+from dumacle_cli.transcode.limits import Limits
+from dumacle_cli.transcode.probe import Media, probe
+from dumacle_cli.transcode.scratch import check_room
+
+if TYPE_CHECKING:
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.store.files import Content
+    from dumacle_cli.store.places import Place
+
+
+@dataclass(frozen=True, slots=True)
+class FetchDeps:
+    """What fetching needs: the stores of contents and the patience with them, FFmpeg, a folder, and the limits."""
+
+    stores: "Callable[[Place], ObjectStore]"
+    patience: Patience
+    ffmpeg: Path
+    scratch: Path | None
+    limits: Limits
+
+
+def fetch(deps: FetchDeps, content: "Content", target: Path) -> Media:
+    """Write a content to `target`, and probe it; raises BadMedia, OSError for a full disk, and the store's errors."""
+    check_room(target.parent, content.size)
+    with target.open("wb") as file:
+        for chunk in downloads.checked(deps.stores, content, deps.patience):
+            file.write(chunk)
+    return probe(deps.ffmpeg, target, deps.limits)
