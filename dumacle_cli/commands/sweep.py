@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import DumacleError
-from dumacle_cli.store import copies, hook_calls, queue, stripe, work_units, workers
+from dumacle_cli.store import copies, hook_calls, pieces, queue, stripe, work_units, workers
 
 if TYPE_CHECKING:
     from dumacle_cli.store.database import Database
@@ -53,6 +53,8 @@ class Sweep:
                 if self._last is None or time.monotonic() - self._last < AWAY_SECONDS:
                     work_units.reap(session)
                 woken += queue.wake_waiting_units(session, self._codecs)
+                if pieces.ended(session):
+                    queue.wake_sweep(session)  # not counted: the store may be away for long
             if queue.COPY in self._tasks:
                 woken += queue.wake_copies(session, copies.due_pods(session))
             hook_calls.forget_old(session)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TRANSCODE, STRIPE, COPY, HOOK = "transcode", "stripe", "copy", "hook"
 QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks", COPY: "copies", HOOK: "hooks"}
 """The queue of each task."""
+PIECES = "pieces"
+"""In place of a unit: what transcodes left at the store that have ended."""
 BATCH = 1000
 SILENT_SECONDS = 60
 """A worker without a heartbeat for this long is dead; procrastinate sends one every 10 s."""
@@ -89,6 +91,12 @@ def wake_hook(session: Session) -> int:
     """Add a job for the calls of the hook, which wakes a worker at COMMIT; returns whether there was none yet."""
     given = {"queue": QUEUES[HOOK], "task": HOOK, "ids": ["all"]}
     return _woken(session, HOOK, session.scalars(_WAKE, given).one())
+
+
+def wake_sweep(session: Session) -> None:
+    """Add a job to remove what ended transcodes left at the store, which wakes a worker at COMMIT."""
+    given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "ids": [PIECES]}
+    _woken(session, TRANSCODE, session.scalars(_WAKE, given).one())
 
 
 def wake_waiting_units(session: Session, codecs: Sequence[str]) -> int:

@@ -1,15 +1,14 @@
 """Long films in chunks: several workers encode one, each from its own place on; `join.py` puts them together.
 
 A chunk is a whole number of segments, cut by the number of the picture. FFmpeg seeks a key frame before it, and counts
-from the beginning of the film all the same. That it found the right place is proven by its first pictures: the worker of
-the chunk before decodes them as well, and both must have seen the same.
+from the beginning of the film all the same. That it found the right place is proven by its first pictures: the worker
+of the chunk before decodes them as well, and both must have seen the same.
 """
 
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -56,8 +55,8 @@ class Chunk:
 class Notes:
     """What is known of a piece of a film beside its media.
 
-    `damaged` is the share of the source that was, 0 to 1; `seen` has hashes of decoded pictures by their number; `louder`
-    is by how many dB the sound was changed.
+    `damaged` is the share of the source that was, 0 to 1; `seen` has hashes of decoded pictures by their number;
+    `louder` is by how many dB the sound was changed.
     """
 
     damaged: float
@@ -163,7 +162,7 @@ def _command(
     )
     own, more = graphs.split(cut, 2)
     number = chunk.first // segment_frames(media)
-    numbered = {
+    numbered: graphs.Options = {
         "start_number": number,
         # Times go on where the chunk before ended, and so do the numbers of fragments.
         "hls_segment_options": f"movflags=+frag_discont:fragment_index={number + 1}",

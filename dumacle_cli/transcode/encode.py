@@ -132,7 +132,7 @@ def finish(
 def run(
     command: list[str], source: Path, out: Path, media: Media, limits: Limits, watch: Watch, stop: threading.Event
 ) -> float:
-    """Run FFmpeg in `out`, and return the share of the source that was damaged; raises BadMedia, ToolFailed, Stopped."""
+    """Run FFmpeg in `out`, and return which share of the source was damaged; raises BadMedia, ToolFailed, Stopped."""
     bounds = {
         "CPU": round(limits.wall_seconds(media.duration) * (os.cpu_count() or 1)),
         "FSIZE": round((64 + 2 * media.duration) * MEBIBYTE),
