@@ -128,8 +128,14 @@ interlaced, rotated or of pixels that are not square, with pictures at regular t
 the next (10.5 s in a single file), and no more bits than Apple recommends. All sizes then have the source's key frames.
 Else key frames are 2 s apart, and segments last 6 s.
 
-`transcode plan` shows the sizes, the most bytes, the CPU time to expect, why a size of the ladder is not made, and what
-is charged:
+Films of three minutes and more are encoded in chunks of a minute or two, which all workers share; the sound is encoded
+at once, and one worker puts everything together. Pictures, times, key frames and segments are those of a film that is
+encoded as a whole. A film stays whole if its largest size is copied, if it is not MP4, MOV, Matroska or WebM, or if it
+has key frames more than 15 s apart; and so does one in which FFmpeg, having sought the beginning of a chunk, found
+another picture there than the worker of the chunk before.
+
+`transcode plan` shows the sizes, the most bytes, the CPU time to expect, the number of chunks, why a size of the ladder
+is not made, and what is charged:
 
 * hls and mp4: the length of the film, but no more than a second for every 20 pictures (slides have few), and a
   tenth of that if the video is copied in its only size;

@@ -104,7 +104,7 @@ class Worker:
     """Serves queues with `slots` tasks at once.
 
     When it is stopped it fetches no more jobs, and after `drain_seconds`, or a second signal, sets `give_back`: tasks
-    then release their units. `sweep` adds jobs for what waits, and returns how many were missing.
+    then release their units. `sweep` adds jobs for what waits, and returns how many wait.
     """
 
     def __init__(

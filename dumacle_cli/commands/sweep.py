@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import DumacleError
-from dumacle_cli.store import copies, hook_calls, queue, stripe, work_units, workers
+from dumacle_cli.store import copies, hook_calls, pieces, queue, stripe, work_units, workers
 
 if TYPE_CHECKING:
     from dumacle_cli.store.database import Database
@@ -31,7 +31,7 @@ def _machine() -> str | None:
 
 
 class Sweep:
-    """Sweeps for the tasks of a worker; returns how many jobs were missing."""
+    """Sweeps for the tasks of a worker; returns how many jobs wait."""
 
     def __init__(
         self, database: "Database", tasks: Collection[str], slots: int, problem: str | None, codecs: Sequence[str]
@@ -42,7 +42,6 @@ class Sweep:
 
     def __call__(self) -> int:
         """Sweep once."""
-        woken = 0
         with self._database.session() as session:
             if self._last is None:
                 # Another one of this name ended before: containers give each of theirs the same.
@@ -52,16 +51,19 @@ class Sweep:
             if queue.TRANSCODE in self._tasks:
                 if self._last is None or time.monotonic() - self._last < AWAY_SECONDS:
                     work_units.reap(session)
-                woken += queue.wake_waiting_units(session, self._codecs)
+                queue.wake_waiting_units(session, self._codecs)
+                if pieces.ended(session):
+                    queue.wake_sweep(session)
             if queue.COPY in self._tasks:
-                woken += queue.wake_copies(session, copies.due_pods(session))
+                queue.wake_copies(session, copies.due_pods(session))
             hook_calls.forget_old(session)
             if queue.HOOK in self._tasks and hook_calls.are_due(session):
-                woken += queue.wake_hook(session)
+                queue.wake_hook(session)
             if queue.STRIPE in self._tasks:
-                woken += queue.wake_stripe(session, stripe.due(session, queue.BATCH))
+                queue.wake_stripe(session, stripe.due(session, queue.BATCH))
+            waiting = queue.jobs(session, self._tasks)
         self._last = time.monotonic()
-        return woken
+        return waiting
 
     def forget(self) -> None:
         """Forget this worker, which ends."""

@@ -86,7 +86,7 @@ def submit(
 
 @app.reads(
     "plan",
-    columns=("path", "preset", "seconds", "size", "cpu_seconds", "error"),
+    columns=("path", "preset", "seconds", "size", "cpu_seconds", "chunks", "error"),
     empty="no files found",
     example="dumacle transcode plan holiday/film.mp4 --owner ada@example.com --preset hls",
     role="enduser",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dumacle_cli.store.database import Database
-    from dumacle_cli.transcode.job import WorkerDeps
+    from dumacle_cli.transcode.lease import WorkerDeps
     from dumacle_cli.worker import Log
 
 Task = Callable[[str], object]
@@ -230,9 +230,10 @@ def _encoder(context: Context) -> tuple[Path, Sequence[str]]:
 def _worker_deps(
     context: Context, database: Database, ffmpeg: Path, codecs: Sequence[str], give_back: threading.Event
 ) -> Iterator[WorkerDeps]:
-    from dumacle_cli.transcode.job import WorkerDeps
+    from dumacle_cli.transcode.lease import WorkerDeps
     from dumacle_cli.transcode.limits import Limits
     from dumacle_cli.transcode.scratch import scratch
+    from dumacle_cli.transcode.sources import Sources
 
     chosen = context.settings
     with scratch(chosen.scratch_dir) as folder:
@@ -242,6 +243,7 @@ def _worker_deps(
             ffmpeg=ffmpeg,
             codecs=codecs,
             scratch=folder,
+            sources=Sources(folder),
             limits=Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels),
             lease_seconds=chosen.lease_seconds,
             worker=own_name(),
@@ -249,14 +251,19 @@ def _worker_deps(
         )
 
 
-def _transcode(deps: WorkerDeps, log: Log, told: Failures, _unit_id: str) -> None:
-    """Run the unit that is next, whichever the job named."""
-    from dumacle_cli.transcode import job
+def _transcode(deps: WorkerDeps, log: Log, told: Failures, job_id: str) -> None:
+    """Run the unit that is next, whichever the job named, or sweep the pieces of transcodes that ended."""
+    from dumacle_cli.transcode import job, pieces
 
+    if job_id == queue.PIECES:
+        pieces.sweep(deps)
+        return
     unit = job.claim(deps)
     if unit is None:
         return
     what = {"unit": unit.id, "transcode": unit.transcode_id, "preset": unit.preset, "file": unit.content.file_id}
+    if unit.is_piece or unit.kind == "finalize":
+        what |= {"kind": unit.kind, "number": unit.number}
     log("unit started", **what, attempt=unit.attempt)
     began = datetime.now(UTC)
     done = job.run(deps, unit)

@@ -61,12 +61,17 @@ class Transcode:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A piece of a transcode; a worker holds it until `lease_until`, or it is not tried again before that."""
+    """A part of a transcode; a worker holds it until `lease_until`, or it is not tried again before that.
+
+    It is a chunk of the pictures, the sound (`audio`), what puts them together (`finalize`), or the `whole` film, which
+    the first chunk is as well if the film is not divided.
+    """
 
     id: int
     number: int
     kind: str
     status: str
+    progress: int
     attempt: int
     crashes: int
     setbacks: int

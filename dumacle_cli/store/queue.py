@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 TRANSCODE, STRIPE, COPY, HOOK = "transcode", "stripe", "copy", "hook"
 QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks", COPY: "copies", HOOK: "hooks"}
 """The queue of each task."""
+PIECES = "pieces"
+"""In place of a unit: what transcodes left at the store that have ended."""
 BATCH = 1000
 SILENT_SECONDS = 60
 """A worker without a heartbeat for this long is dead; procrastinate sends one every 10 s."""
@@ -52,6 +54,11 @@ _WAITING = text(
         """
     )
 )
+# What ended transcodes left may stay for long, while the store is away: nobody waits for that.
+_JOBS = text("""
+    SELECT count(*) FROM queue.procrastinate_jobs
+    WHERE status = 'todo' AND queue_name = ANY (CAST(:queues AS text[])) AND args ->> 'id' <> :but
+""")
 _FORGET = text("""
     DELETE FROM queue.procrastinate_jobs AS job
     WHERE status <> 'todo' AND NOT EXISTS (
@@ -91,6 +98,12 @@ def wake_hook(session: Session) -> int:
     return _woken(session, HOOK, session.scalars(_WAKE, given).one())
 
 
+def wake_sweep(session: Session) -> None:
+    """Add a job to remove what ended transcodes left at the store, which wakes a worker at COMMIT."""
+    given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "ids": [PIECES]}
+    _woken(session, TRANSCODE, session.scalars(_WAKE, given).one())
+
+
 def wake_waiting_units(session: Session, codecs: Sequence[str]) -> int:
     """Add jobs for waiting units without one that need no other codecs, the next ones first; returns how many.
 
@@ -111,6 +124,12 @@ def _woken(session: Session, task: str, count: int) -> int:
     if count:
         session.info.setdefault(_NOTIFIED, set()).add(QUEUES[task])
     return int(count)
+
+
+def jobs(session: Session, tasks: Collection[str]) -> int:
+    """Return how many jobs of these tasks wait, which workers must do soon."""
+    given = {"queues": [QUEUES[task] for task in tasks], "but": PIECES}
+    return int(session.scalars(_JOBS, given).one())
 
 
 def forget_dead(session: Session) -> None:

@@ -170,16 +170,22 @@ def units(session: Session, transcode_id: int) -> Sequence[Unit]:
         select(Unit)
         .where(Unit.transcode_id == transcode_id)
         .order_by(Unit.number)
-        .options(undefer(Unit.setbacks), undefer(Unit.fps))
+        .options(undefer(Unit.setbacks), undefer(Unit.fps), undefer(Unit.progress))
     )
     return session.scalars(query).all()
 
 
 def running(session: Session, ids: Sequence[int]) -> dict[int, Row[Any]]:
-    """Return what works on these transcodes: the worker, its frames a second, and since when."""
-    columns: list[Any] = [Unit.transcode_id, Unit.worker, Unit.fps, Unit.started_at]
-    query = select(*columns).where(one_of(Unit.transcode_id, ids), Unit.status == "running")
-    return {row.transcode_id: row for row in session.execute(query)}
+    """Return what works on these transcodes: the workers, their frames a second together, and since when."""
+    runs, begun = Unit.status == "running", Unit.status.in_(("running", "done"))
+    columns: list[Any] = [
+        Unit.transcode_id,
+        func.string_agg(Unit.worker.distinct(), ", ").filter(runs).label("worker"),
+        func.sum(Unit.fps).filter(runs).label("fps"),
+        func.min(Unit.started_at).filter(begun).label("started_at"),
+    ]
+    query = select(*columns).where(one_of(Unit.transcode_id, ids)).group_by(Unit.transcode_id)
+    return {row.transcode_id: row for row in session.execute(query) if row.worker}
 
 
 # Deletion of files

@@ -31,7 +31,8 @@ class Lost(Exception):
 class Claimed:
     """A unit held under `token`: its content, preset, owner and pod; `paused` if the pod's store was away.
 
-    `definition` is that of the version of the preset, and None if there is none.
+    `definition` is that of the version of the preset, and None if there is none. Of a chunk `first` and `last` are the
+    numbers of its pictures; without them it may be divided, unless it is of the kind `whole`.
     """
 
     id: int
@@ -44,10 +45,24 @@ class Claimed:
     paused: bool
     preset: str
     damage: str
+    number: int
+    kind: str
+    first: int | None
+    last: int | None
     definition: dict[str, Any] | None
     owner: str
     pod: str
     pod_prefix: str
+
+    @property
+    def is_piece(self) -> bool:
+        """Whether its output is only a piece of what is published."""
+        return self.kind == "audio" or self.first is not None
+
+    @property
+    def is_charged(self) -> bool:
+        """Whether it is charged for the transcode, of which it is the first unit."""
+        return not self.first and self.kind in ("chunk", "whole")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +110,7 @@ def claim_next(
 
     The token of an earlier try whose answer was lost makes it the same claim. Raises Raced: ask again.
     """
-    unit_id = session.scalars(select(func.app.claim_next(token, worker, seconds, list(codecs)))).one()
+    unit_id = session.scalars(select(func.app.claim_next(token, worker, seconds, list(codecs), True))).one()
     if unit_id == 0:
         raise Raced
     return None if unit_id is None else _claimed(session, unit_id, token)
@@ -103,7 +118,8 @@ def claim_next(
 
 def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
     paused = exists().where(Pause.pod_id == Pod.id)
-    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Unit.setbacks, paused, Transcode.preset, Transcode.damage)
+    work = (Unit.transcode_id, Unit.attempt, Unit.crashes, Unit.setbacks, paused, Transcode.preset)
+    kind = (Transcode.damage, Unit.number, Unit.kind, Unit.first_frame, Unit.last_frame)
     made_as = or_(
         Preset.hash == Transcode.preset_hash,
         # Of transcodes that were submitted before presets had versions.
@@ -112,7 +128,7 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
     whose = (User.email, Pod.name, Pod.prefix)
     place = (File.id, Version.id, File.path, PLACE)
     content = (Version.key, Version.size, Version.sha256, Version.md5, Version.etag, Version.content_type)
-    columns: list[Any] = [*work, Preset.definition, *whose, *place, *content, File.mtime_ns, Pod.prefix]
+    columns: list[Any] = [*work, *kind, Preset.definition, *whose, *place, *content, File.mtime_ns, Pod.prefix]
     query = (
         select(*columns)
         .join(Transcode, Transcode.id == Unit.transcode_id)
@@ -124,7 +140,7 @@ def _claimed(session: Session, unit_id: int, token: uuid.UUID) -> Claimed:
         .where(Unit.id == unit_id)
     )
     row = session.execute(query).one()
-    return Claimed(unit_id, token, Content(*row[11:]), *row[:11])
+    return Claimed(unit_id, token, Content(*row[15:]), *row[:15])
 
 
 def renew(

@@ -4,6 +4,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg_graphs as graphs
@@ -31,6 +32,7 @@ FLAGS = (
 # An option, not part of the filter graph: when the audio format changes midway, a graph restarts its video filters too.
 RESAMPLE = "aresample=async=1:first_pts=0"
 BOTH_SIDES = "pan=stereo|c0=c0|c1=c0"
+NOTHING: Options = MappingProxyType({})
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
 
 
@@ -128,28 +130,45 @@ def gop(fps: Fraction) -> int:
 
 def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
     made = [rung for rung in sizes if not rung.copied]
-    outputs = []
-    if made:
-        video = pictures(inputs, media, made[-1])
-        for rung, copy in zip(made, graphs.split(video, len(made)), strict=True):
-            scaled = copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1)
-            options = _video(media, preset.video, rung, sizes)
-            outputs.append(_segments(rung.name, scaled, media, options))
+    outputs = pictures(constant_rate(inputs[media.picture], media), media, preset, sizes) if made else []
     if sizes[-1].copied:
-        outputs.append(_segments(sizes[-1].name, inputs[media.picture], media, _copied(media)))
+        outputs.append(segments(sizes[-1].name, inputs[media.picture], media, _copied(media)))
     if media.audio:
-        outputs.append(_segments(SOUND, inputs[media.sound], media, _whole_sound(media, preset.audio, gain)))
+        outputs.append(sound(inputs, media, preset, gain))
     return outputs if made else [*outputs, _decoded(inputs, media)]
+
+
+def sound(inputs: Stream, media: Media, preset: Film, gain: str) -> OutputFile:
+    """Return an output in segments for the sound of a film."""
+    return segments(SOUND, inputs[media.sound], media, _whole_sound(media, preset.audio, gain))
+
+
+def pictures(video: Stream, media: Media, preset: Film, sizes: list[Rung], more: Options = NOTHING) -> list[OutputFile]:
+    """Return an output in segments for each size that is encoded, with `more` options; `video` is at the constant rate.
+
+    Its pictures are those of `media`.
+    """
+    made = [rung for rung in sizes if not rung.copied]
+    copies = graphs.split(scaled(video, media, made[-1]), len(made))
+    return [
+        segments(
+            rung.name,
+            copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1),
+            media,
+            {**_video(media, preset.video, rung, sizes), **more},
+        )
+        for rung, copy in zip(made, copies, strict=True)
+    ]
 
 
 def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
     [rung] = sizes
-    audio, sound = ([inputs[media.sound]], _whole_sound(media, preset.audio, gain)) if media.audio else ([], {})
+    audio, heard = ([inputs[media.sound]], _whole_sound(media, preset.audio, gain)) if media.audio else ([], {})
     if rung.copied:
         video, options = inputs[media.picture], _copied(media)
-        return [_one_file(preset, [video, *audio], {**options, **sound}), _decoded(inputs, media)]
-    video = pictures(inputs, media, rung)
-    return [_one_file(preset, [video, *audio], {**_video(media, preset.video, rung, sizes), **sound})]
+        return [_one_file(preset, [video, *audio], {**options, **heard}), _decoded(inputs, media)]
+    video = scaled(constant_rate(inputs[media.picture], media), media, rung)
+    return [_one_file(preset, [video, *audio], {**_video(media, preset.video, rung, sizes), **heard})]
 
 
 def _copied(media: Media) -> Options:
@@ -165,13 +184,13 @@ def _decoded(inputs: Stream, media: Media) -> OutputFile:
 def _poster(inputs: Stream, media: Media, preset: Poster, size: Rung) -> list[OutputFile]:
     after = poster_time(media) - media.key
     video = inputs[media.picture].filter("trim", start=_seconds(after)) if after > 0 else inputs[media.picture]
-    video = _scaled(_whole_frames(video, media), media, size)
+    video = scaled(_whole_frames(video, media), media, size)
     return [graphs.write(preset.entry, [video], {**NO_METADATA, "frames:v": 1, "q:v": 3, "update": 1})]
 
 
 def _sprite(inputs: Stream, media: Media, grid: sprites.Grid) -> list[OutputFile]:
-    video = _constant_rate(inputs[media.picture], media).filter("select", expr=f"not(mod(n,{grid.step}))")
-    tile = _scaled(video, media, Rung("tile", grid.width, grid.height))
+    video = constant_rate(inputs[media.picture], media).filter("select", expr=f"not(mod(n,{grid.step}))")
+    tile = scaled(video, media, Rung("tile", grid.width, grid.height))
     image = tile.filter("tile", layout=f"{grid.columns}x{grid.rows}")
     written = graphs.write(sprites.IMAGE, [image], {**NO_METADATA, "frames:v": 1, "q:v": 4, "update": 1})
     # The image is written at the end only: progress is that of the first output.
@@ -182,7 +201,8 @@ def _one_file(preset: Preset, streams: list[Stream], options: Options) -> Output
     return graphs.write(preset.entry, streams, {**NO_METADATA, **options, "movflags": "+faststart"})
 
 
-def _segments(folder: str, stream: Stream, media: Media, options: Options) -> OutputFile:
+def segments(folder: str, stream: Stream, media: Media, options: Options) -> OutputFile:
+    """Return an output of segments of one stream, and their playlist, in a folder."""
     seconds = KEY_FRAMES_PER_SEGMENT * gop(media.fps) / media.fps
     segmented = {
         "f": "hls",
@@ -218,11 +238,6 @@ def stereo(media: Media) -> str:
     return f"{RESAMPLE},{BOTH_SIDES}" if media.channels == 1 else RESAMPLE
 
 
-def pictures(inputs: Stream, media: Media, size: Rung) -> Stream:
-    """Return the pictures of a film as they are encoded at one size, at a constant rate."""
-    return _scaled(_constant_rate(inputs[media.picture], media), media, size)
-
-
 def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options:
     options = {"frames:v": media.frames, "fps_mode": "passthrough", **codecs.options(video, rung, gop(media.fps))}
     if not sizes[-1].copied:
@@ -231,7 +246,8 @@ def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options
     return {**options, "force_key_frames": "source", "forced-idr": 1, "g": 2 * gop(media.fps), "keyint_min": 1}
 
 
-def _constant_rate(video: Stream, media: Media) -> Stream:
+def constant_rate(video: Stream, media: Media) -> Stream:
+    """Return the pictures at the constant rate, without interlacing; the first is at 0."""
     steady = _whole_frames(video, media).filter("fps", fps=media.fps, start_time=0)
     if media.hold * media.fps < HELD:
         return steady
@@ -242,7 +258,8 @@ def _whole_frames(video: Stream, media: Media) -> Stream:
     return video.filter("bwdif", mode="send_frame", deint="interlaced") if media.interlaced else video
 
 
-def _scaled(video: Stream, media: Media, rung: Rung) -> Stream:
+def scaled(video: Stream, media: Media, rung: Rung) -> Stream:
+    """Return pictures at the size of a rung, in 8 bits and 4:2:0, with the usual range."""
     size = {"w": rung.width, "h": rung.height}
     if media.hdr:
         mapped = _tone_mapped(video.filter("scale", **size), media.hdr)

@@ -42,8 +42,9 @@ CODECS: MappingProxyType[Codec, Encoder] = MappingProxyType(
             3,
             {
                 **{"c:v": ENCODERS["hevc"], "preset": "veryfast", "profile:v": "main", "tag:v": "hvc1"},
-                # Key frames at the grid only, and nothing before one refers to what is after it.
-                "x265-params": "scenecut=0:open-gop=0:log-level=error",
+                # Key frames at the grid only, and nothing before one refers to what is after it. No information about
+                # the encoder: it names the number of processors, and chunks of a film come from several machines.
+                "x265-params": "scenecut=0:open-gop=0:info=0:log-level=error",
             },
         ),
         "av1": Encoder(32, 0.6, 3, {"c:v": ENCODERS["av1"], "preset": "8", "svtav1-params": "scd=0:irefresh-type=2"}),

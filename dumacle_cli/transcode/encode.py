@@ -91,28 +91,48 @@ def _encode(
     command = arguments.command(ffmpeg, source, media, preset, limits, louder.filters)
     for folder in arguments.folders(media, preset):
         (out / folder).mkdir()
-    damaged = _run(command, source, out, media, limits, watch, stop)
+    damaged = run(command, source, out, media, limits, watch, stop)
     watch.tell(ENCODED)
-    files = _files(out)
+    found = finish(ffmpeg, source, media, preset, out, limits, damaged, louder.decibels, stop)
+    watch.tell(99)
+    return found
+
+
+def finish(
+    ffmpeg: Path,
+    source: Path,
+    media: Media,
+    preset: Preset,
+    out: Path,
+    limits: Limits,
+    damaged: float,
+    louder: float,
+    stop: threading.Event,
+) -> Encoded:
+    """Verify what FFmpeg wrote to `out`, and add what it did not; `louder` is by how many dB the sound was changed.
+
+    Raises OutputBroken, OutputDiffers, Stopped.
+    """
+    files = written(out)
     proof = verify(out, media, preset, limits, stop)
     if damaged and proof.pictures and proof.pictures[-1].rung.copied:
         raise OutputBroken(reason="the video that was copied is damaged")
     reference = Reference(ffmpeg, source_of(source, media), limits, stop)
     sizes = [picture.rung for picture in proof.pictures]
-    compare(reference, out, media, preset, sizes, louder.decibels, limits, stop)
+    compare(reference, out, media, preset, sizes, louder, limits, stop)
     if preset.kind == "hls":
         _write_master(out / preset.entry, media, proof)
         files.append(preset.entry)
     if isinstance(preset, Sprite):
         (out / preset.entry).write_text(sprites.index(sprites.grid(media, preset), media.duration))
         files.append(preset.entry)
-    watch.tell(99)
     return _encoded(preset, proof, files, damaged)
 
 
-def _run(
+def run(
     command: list[str], source: Path, out: Path, media: Media, limits: Limits, watch: Watch, stop: threading.Event
 ) -> float:
+    """Run FFmpeg in `out`, and return which share of the source was damaged; raises BadMedia, ToolFailed, Stopped."""
     bounds = {
         "CPU": round(limits.wall_seconds(media.duration) * (os.cpu_count() or 1)),
         "FSIZE": round((64 + 2 * media.duration) * MEBIBYTE),
@@ -166,7 +186,8 @@ def _write_master(path: Path, media: Media, proof: Proof) -> None:
     path.write_text(playlists.master(variants, sound))
 
 
-def _files(out: Path) -> list[str]:
+def written(out: Path) -> list[str]:
+    """Return the files below a folder that FFmpeg wrote, playlists last; raises OutputBroken if one is no file."""
     found = [path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
     # A compromised FFmpeg could create a link, which publishing would follow.
     if any(path.is_symlink() or not path.is_file() for path in found):

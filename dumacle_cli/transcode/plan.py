@@ -9,6 +9,7 @@ from dumacle_cli.errors import BadMedia
 from dumacle_cli.services.definitions import Film, Poster, Preset, Sprite
 from dumacle_cli.transcode import charge
 from dumacle_cli.transcode.arguments import paced, rungs, source_size
+from dumacle_cli.transcode.chunks import divide
 from dumacle_cli.transcode.codecs import effort
 from dumacle_cli.transcode.fetch import FetchDeps, fetch
 from dumacle_cli.transcode.ladder import Rung, dropped
@@ -50,7 +51,8 @@ class Dropped:
 class Plan:
     """What a preset would make of a file: at most `size` bytes, for `seconds` of the owner's quota.
 
-    `cpu_seconds` is an estimate from the number of pixels. `error` says why it cannot be made.
+    `cpu_seconds` is an estimate from the number of pixels, and as many workers as it has `chunks` can share them.
+    `error` says why it cannot be made.
     """
 
     file: int
@@ -59,6 +61,7 @@ class Plan:
     seconds: Seconds | None
     size: Bytes | None
     cpu_seconds: int | None
+    chunks: int | None
     rungs: list[PlannedRung]
     dropped: list[Dropped]
     error: str | None
@@ -70,7 +73,9 @@ def plan(deps: FetchDeps, content: "Content", preset: Preset) -> Plan:
         media = paced(_probed(deps, content), preset)
         sizes = rungs(media, preset)
     except BadMedia as bad:
-        return Plan(content.file_id, content.path, preset.name, None, None, None, [], [], str(bad.facts["reason"]))
+        return Plan(
+            content.file_id, content.path, preset.name, None, None, None, None, [], [], str(bad.facts["reason"])
+        )
     return Plan(
         file=content.file_id,
         path=content.path,
@@ -78,6 +83,7 @@ def plan(deps: FetchDeps, content: "Content", preset: Preset) -> Plan:
         seconds=charge.seconds(media, preset),
         size=_bytes(media, preset, sizes),
         cpu_seconds=round(_cpu_seconds(media, preset, sizes)),
+        chunks=len(divide(media, preset)) or 1,
         rungs=[PlannedRung(rung.name, rung.width, rung.height, rung.bitrate, rung.copied) for rung in sizes],
         dropped=[Dropped(*each) for each in dropped(source_size(media, preset))]
         if isinstance(preset, Film) and preset.kind == "hls"

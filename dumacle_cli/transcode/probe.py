@@ -28,7 +28,8 @@ class Media:
     transfer function of high dynamic range, and is empty without. `picture` and `sound` are FFmpeg's names of the
     streams, and `alone` says that FFmpeg has no other video to choose. `no_video` and `no_audio` say why there is none.
     `damaged` is the share of packets that arrived damaged, 0 to 1, and `bitrate` the bit/s of the picture. `keys` are
-    the numbers of the key frames, empty if the video cannot be copied as it is.
+    the numbers of the key frames, empty if the video cannot be copied as it is. It can be `sought` if the file has an
+    index, and `group` is the longest time from one key frame to the next.
     """
 
     duration: float
@@ -54,6 +55,8 @@ class Media:
     damaged: float = 0
     bitrate: int = 0
     keys: tuple[int, ...] = ()
+    sought: bool = False
+    group: float = 0
 
     @property
     def mute(self) -> bool:
@@ -91,7 +94,9 @@ def _media(found: dict[str, Any]) -> Media:
     if not found["video"]:
         return media
     fps = steady(Fraction(found["rate"]))
-    facts = {name: found[name] for name in ("video", "picture", "pix_fmt", "hdr", "interlaced", "lead")}
+    facts = {
+        name: found[name] for name in ("video", "picture", "pix_fmt", "hdr", "interlaced", "lead", "sought", "group")
+    }
     hold = max(Fraction(0), total - Fraction(found["last_picture"]))
     key = max(Fraction(0), Fraction(found["key"]))
     bitrate = round(8 * found["picture_bytes"] / picture)

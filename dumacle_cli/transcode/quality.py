@@ -13,7 +13,7 @@ from dumacle_cli.local import ffmpeg as programs
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.local.ffmpeg_graphs import Options, Stream
 from dumacle_cli.transcode import child
-from dumacle_cli.transcode.arguments import pictures
+from dumacle_cli.transcode.arguments import constant_rate, scaled
 from dumacle_cli.transcode.ladder import Rung, even
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media
@@ -58,7 +58,8 @@ def measure(
     size = Rung("source", even(media.width), even(media.height))
     encoded = graphs.read(output, limits.input_options)["v:0"].filter("scale", w=size.width, h=size.height)
     encoded = encoded.filter("format", pix_fmts="yuv420p").filter("setsar", sar=1)
-    shown = pictures(graphs.read(source, limits.input_options), media, size)
+    inputs = graphs.read(source, limits.input_options)
+    shown = scaled(constant_rate(inputs[media.picture], media), media, size)
     compared = _compared(_numbered(encoded, media), _numbered(shown, media), by, -(-media.frames // PICTURES))
     command = graphs.command(ffmpeg, FLAGS, [graphs.write("nothing", [compared], {"f": "null"})])
     child.run(command, source, output.parent, limits, stop)

@@ -25,6 +25,8 @@ ESTIMATED_DURATION = {
     *("mp3", "aac", "loas", "ac3", "eac3", "dts", "truehd", "mpegts", "mpeg"),
     *("h264", "hevc", "obu", "vc1", "m4v", "mpegvideo", "mjpeg"),
 }
+# These have an index, or nearly always: FFmpeg finds a picture without reading what is before it.
+SOUGHT = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 # They contain no media, but name other files.
 PLAYLISTS = {"hls", "dash", "concat", "sdp", "webm_dash_manifest", "imf", "image2", "rtsp"}
 NO_MEDIA = "which contains no media and names other files; upload the media itself"
@@ -120,6 +122,11 @@ class Timeline:
         """Return the longest time from one packet to the next, in seconds."""
         timestamps = sorted(self.timestamps)
         return self.time_base * max((b - a for a, b in pairwise(timestamps)), default=0)
+
+    def longest_group(self) -> Fraction:
+        """Return the longest time from one key frame to the next, or to the end, in seconds."""
+        times = [*sorted(self.keys), self.end]
+        return self.time_base * max((b - a for a, b in pairwise(times)), default=self.end)
 
     def key_before(self, at: Fraction) -> Fraction:
         """Return the time of the last key frame until `at`, else of the first picture, in seconds."""
@@ -265,7 +272,10 @@ def _times(container: InputContainer, video: Any, audio: Any) -> dict[str, Any]:
         "sound_seconds": str(ends.get(audio.index, 0)) if audio else "0",
         "damaged": float(max((line.damaged for line in used), default=0)),
     }
-    return found | (_pictures_of(lines[video.index], video, start) if video else {})
+    if not video:
+        return found
+    sought = container.format.name in SOUGHT
+    return found | _pictures_of(lines[video.index], video, start) | {"sought": sought}
 
 
 def _pictures_of(line: Timeline, video: Any, start: Fraction) -> dict[str, Any]:
@@ -276,6 +286,7 @@ def _pictures_of(line: Timeline, video: Any, start: Fraction) -> dict[str, Any]:
         "rate": str(line.rate(video.guessed_rate)),
         "last_picture": str(line.last - start),
         "key": str(line.key_before(start + TENTH * (end - start)) - start),
+        "group": float(line.longest_group()),
         "lead": line.lead if line.keys else 0,
         **_regular(line, start),
         "picture_bytes": line.size,

@@ -1,6 +1,8 @@
 """Verification of an output: it is read back, because FFmpeg's exit status proves nothing."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -45,9 +47,36 @@ class Proof:
 def verify(out: Path, media: Media, preset: Preset, limits: Limits, stop: threading.Event) -> Proof:
     """Read back the output in `out`; raises OutputBroken if it is not the whole of `media`, Stopped."""
     paths = [f"{folder}/{MEDIA}" for folder in folders(media, preset)] or [only_file(preset)]
+    with _broken():
+        return _proof(_read(out, paths, limits, stop), media, preset, rungs(media, preset))
+
+
+def verify_chunk(
+    out: Path, media: Media, preset: Film, sizes: list[Rung], limits: Limits, stop: threading.Event, *, last: bool
+) -> None:
+    """Read back the pictures of a chunk, which has these sizes and is `media`; raises OutputBroken, Stopped.
+
+    Only the `last` chunk may have a few pictures more or less, as a whole film may.
+    """
+    with _broken():
+        streams = _read(out, [f"{rung.name}/{MEDIA}" for rung in sizes], limits, stop)
+        for stream, rung in zip(streams, sizes, strict=True):
+            _picture(stream, rung, media, preset, ())
+            if not last:
+                _equal(f"number of frames of {rung.name}", stream["frames"], media.frames)
+        _aligned(streams)
+
+
+def _read(out: Path, paths: list[str], limits: Limits, stop: threading.Event) -> list[dict[str, Any]]:
+    found = child.read({"do": "outputs", "folder": str(out.absolute()), "paths": paths}, limits, stop)
+    streams: list[dict[str, Any]] = found["streams"]
+    return streams
+
+
+@contextmanager
+def _broken() -> Iterator[None]:
     try:
-        streams = child.read({"do": "outputs", "folder": str(out.absolute()), "paths": paths}, limits, stop)["streams"]
-        return _proof(streams, media, preset, rungs(media, preset))
+        yield
     except BadMedia as bad:
         raise OutputBroken(reason=bad.facts["reason"]) from None
     except _Wrong as wrong:

@@ -21,8 +21,9 @@ from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store.database import Database, Timeouts
 from dumacle_cli.store.places import Place
-from dumacle_cli.transcode import job
+from dumacle_cli.transcode import job, lease
 from dumacle_cli.transcode.limits import Limits
+from dumacle_cli.transcode.sources import Sources
 from dumacle_cli.worker import _Connector, _conninfo
 from tests.faults.proxy import proxied
 from tests.faults.workers import LEASE, await_encoder, begin, stop
@@ -246,7 +247,7 @@ def test_the_connection_is_lost_at_the_publication(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before the server hears of it, or before its answer arrives: it is published once, and its objects stay."""
-    monkeypatch.setattr(job, "RENEW_SECONDS", 60)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 60)
     submit(films(1))
     with proxied(database_url, tmp_path) as (proxy, url):
         asked: list[str] = []
@@ -260,7 +261,8 @@ def test_the_connection_is_lost_at_the_publication(
         through = Database(url, Timeouts())
         where = {"stores": stores, "ffmpeg": ffmpeg.locate(), "scratch": tmp_path, "limits": Limits()}
         more = {"codecs": ("h264",), "lease_seconds": 600, "worker": "me", "give_back": threading.Event()}
-        deps = job.WorkerDeps(through, **where, **more)  # type: ignore[arg-type]
+        more["sources"] = Sources(tmp_path)
+        deps = lease.WorkerDeps(through, **where, **more)  # type: ignore[arg-type]
         claimed = job.claim(deps)
         assert claimed is not None
         assert job.run(deps, claimed).outcome == "done"

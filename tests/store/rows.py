@@ -115,6 +115,7 @@ ROWS = {
         UPDATE app.renditions SET inventory = sha256('a');
         INSERT INTO app.hook_calls (transcode_id, error) SELECT id, 'no' FROM app.transcodes""",
     "0036": "UPDATE app.subscriptions SET end_due_at = now()",
+    "0037": "UPDATE app.units SET progress = 50, inventory = sha256('a')",
 }
 
 

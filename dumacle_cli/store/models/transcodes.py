@@ -21,7 +21,7 @@ from dumacle_cli.store.models import files  # noqa: F401 - foreign keys refer to
 from dumacle_cli.store.models.base import ERROR_BYTES, KIB, Base, Created, Id, Sorted, documents, one_of, texts, times
 
 TRANSCODE_STATUSES = ("queued", "running", "publishing", "done", "failed", "cancelled", "quarantined")
-UNIT_KINDS = ("chunk", "audio", "finalize")
+UNIT_KINDS = ("chunk", "audio", "finalize", "whole")
 UNIT_STATUSES = ("queued", "running", "done", "failed", "cancelled")
 DAMAGE = ("refuse", "repair")
 RENDITION_KINDS = ("hls", "mp4", "audio", "poster", "sprite", "vtt")
@@ -96,7 +96,11 @@ class Transcode(Base):
 
 
 class Unit(Base):
-    """A piece of a transcode; a worker with `lease_token` may publish a result of `reserved` bytes until `lease_until`.
+    """A part of a transcode: a chunk of its pictures, the sound, putting both together, or the whole film.
+
+    The first unit is a chunk without frames until its worker has seen whether the film is long. A worker with
+    `lease_token` may publish a result of `reserved` bytes until `lease_until`; a done unit keeps the token, and with
+    `inventory`, the SHA-256 of what lists them, its objects are still at the store.
 
     A waiting unit is not claimed before `lease_until`. `attempt` counts what may be the media's fault, `crashes`
     those of FFmpeg or the worker, and `setbacks` what was not the media's fault. `machine` is where the worker ran,
@@ -118,6 +122,8 @@ class Unit(Base):
     fps: Mapped[float | None] = mapped_column(deferred=True)
     first_frame: Mapped[int | None]
     last_frame: Mapped[int | None]
+    progress: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"), deferred=True)
+    inventory: Mapped[bytes | None] = mapped_column(deferred=True)
     reserved: Mapped[int] = mapped_column(server_default="0")
     crashes: Mapped[int] = mapped_column(server_default="0")
     setbacks: Mapped[int] = mapped_column(server_default=text("0"), deferred=True)
@@ -135,8 +141,11 @@ class Unit(Base):
         CheckConstraint("crashes >= 0", name="crashes"),
         CheckConstraint("setbacks >= 0", name="setbacks"),
         CheckConstraint("fps >= 0", name="fps"),
+        CheckConstraint("progress BETWEEN 0 AND 100", name="progress"),
+        CheckConstraint("octet_length(inventory) = 32", name="inventory"),
         CheckConstraint("(status = 'running') = (lease_token IS NOT NULL AND lease_until IS NOT NULL)", name="lease"),
         UniqueConstraint("transcode_id", "number"),
+        Index("ix_units_pieces", "transcode_id", postgresql_where=text("inventory IS NOT NULL")),
         Index("ix_units_lease_until_running", "lease_until", postgresql_where=text("status = 'running'")),
         {"postgresql_with": {"fillfactor": "70"}},
     )

@@ -62,7 +62,7 @@ BEGIN
     END IF;
 END $$;
 
--- End a unit and its transcode without a result, as failed, cancelled or quarantined.
+-- End a unit and its transcode without a result, as failed, cancelled or quarantined; its other units end with it.
 CREATE OR REPLACE FUNCTION app.end_unit(p_unit app.units, p_status text, p_error text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -70,6 +70,8 @@ BEGIN
     SET status = CASE p_status WHEN 'cancelled' THEN p_status ELSE 'failed' END,
         lease_token = NULL, lease_until = NULL, error = left(p_error, 2000), ended_at = now()
     WHERE id = p_unit.id;
+    PERFORM app.settle_units(p_unit.transcode_id);
+    PERFORM app.cancel_units(p_unit.transcode_id);
     UPDATE app.transcodes SET status = p_status, error = left(p_error, 2000), ended_at = now()
     WHERE id = p_unit.transcode_id;
 END $$;
@@ -83,8 +85,9 @@ BEGIN
     SET status = 'queued', attempt = p_attempt, lease_token = NULL, worker = NULL, fps = NULL, error = left(p_error, 2000),
         lease_until = now() + make_interval(secs => p_seconds)
     WHERE id = p_unit.id;
-    UPDATE app.transcodes
-    SET status = 'queued', attempts = greatest(attempts - (p_unit.attempt - p_attempt), 0), error = left(p_error, 2000)
+    UPDATE app.transcodes AS t
+    SET status = app.units_status(t.id), attempts = (SELECT max(attempt) FROM app.units WHERE transcode_id = t.id),
+        error = left(p_error, 2000)
     WHERE id = p_unit.transcode_id;
 END $$;
 
@@ -182,18 +185,21 @@ BEGIN
         lease_token = p_token, lease_until = now() + make_interval(secs => p_seconds),
         fps = NULL, machine = (SELECT machine FROM app.workers WHERE name = p_worker)
     WHERE id = unit.id;
+    -- Each further unit of a film takes one more turn: others need not wait until all of it is encoded.
     UPDATE app.transcodes
-    SET status = 'running', attempts = attempts + 1, error = NULL, started_at = coalesce(started_at, now())
+    SET status = 'running', attempts = greatest(attempts, unit.attempt + 1), turn = turn + (unit.number > 1)::int, error = NULL, started_at = coalesce(started_at, now())
     WHERE id = unit.transcode_id;
     RETURN true;
 END $$;
 
 -- Claim the waiting unit that is next: by priority, then by the turns of the owners, then in the order of submission.
+-- Workers that do not know of chunks (`p_chunks`) get whole films only.
 -- A pod whose store is away is tried by one unit at a time. Presets that need another codec than these are left to other
 -- workers. A worker runs nothing beside a unit that crashed: if it crashes again, no other is to blame. Returns the unit,
 -- null if none may be claimed now, and 0 if another worker was faster: ask again, in a transaction that holds no locks.
 CREATE OR REPLACE FUNCTION app.claim_next(
-    p_token uuid, p_worker text, p_seconds double precision, p_codecs text[] DEFAULT '{h264}'
+    p_token uuid, p_worker text, p_seconds double precision, p_codecs text[] DEFAULT '{h264}',
+    p_chunks boolean DEFAULT false
 ) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -210,6 +216,7 @@ BEGIN
     FROM app.transcodes AS t JOIN app.units AS u ON u.transcode_id = t.id JOIN app.files AS f ON f.id = t.file_id
     WHERE t.status IN ('queued', 'running', 'publishing') AND u.status = 'queued'
         AND (u.lease_until IS NULL OR u.lease_until <= now())
+        AND (p_chunks OR (u.first_frame IS NULL AND u.kind IN ('chunk', 'whole')))
         AND NOT EXISTS (SELECT FROM app.pauses AS p WHERE p.pod_id = f.pod_id AND p.until > now())
         AND NOT EXISTS (
             SELECT FROM app.presets AS p
@@ -238,10 +245,11 @@ CREATE OR REPLACE FUNCTION app.renew_unit(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM app.act();
-    UPDATE app.transcodes AS t SET progress = p_progress FROM app.units AS u
+    UPDATE app.transcodes AS t SET progress = app.units_progress(u, p_progress) FROM app.units AS u
     WHERE u.id = p_unit AND u.lease_token = p_token AND u.status = 'running'
-        AND t.id = u.transcode_id AND t.status = 'running' AND t.progress < p_progress;
-    UPDATE app.units SET lease_until = now() + make_interval(secs => p_seconds), fps = p_fps
+        AND t.id = u.transcode_id AND t.status = 'running' AND t.progress < app.units_progress(u, p_progress);
+    UPDATE app.units
+    SET lease_until = now() + make_interval(secs => p_seconds), fps = p_fps, progress = greatest(progress, p_progress)
     WHERE id = p_unit AND lease_token = p_token AND status = 'running';
     RETURN FOUND;
 END $$;
@@ -317,6 +325,7 @@ DECLARE
     folder text;
     total bigint;
     superseded bigint;
+    held bigint := (SELECT sum(reserved) FROM app.units WHERE transcode_id = unit.transcode_id);
 BEGIN
     PERFORM app.act();
     IF unit.status <> 'running' OR unit.lease_token IS DISTINCT FROM p_token THEN
@@ -351,10 +360,12 @@ BEGIN
             AND r.transcode_id = t.id RETURNING r.size
     )
     SELECT coalesce(sum(size), 0) INTO superseded FROM gone;
-    UPDATE app.pods SET used = used + total - superseded, reserved = reserved - unit.reserved WHERE id = file.pod_id;
-    UPDATE app.quota_counters SET used = used + total - superseded, reserved = reserved - unit.reserved
+    UPDATE app.pods SET used = used + total - superseded, reserved = reserved - held WHERE id = file.pod_id;
+    UPDATE app.quota_counters SET used = used + total - superseded, reserved = reserved - held
     WHERE user_id = file.owner_id AND metric = 'storage';
-    UPDATE app.units SET status = 'done', reserved = 0, lease_until = NULL, ended_at = now() WHERE id = unit.id;
+    UPDATE app.units SET reserved = 0 WHERE transcode_id = unit.transcode_id;
+    UPDATE app.units SET status = 'done', progress = 100, lease_until = NULL, ended_at = now() WHERE id = unit.id;
+    PERFORM app.cancel_units(unit.transcode_id);
     UPDATE app.transcodes SET status = 'done', progress = 100, ended_at = now() WHERE id = unit.transcode_id;
     RETURN true;
 END $$;

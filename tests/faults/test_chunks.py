@@ -1,0 +1,60 @@
+"""Workers that share a long film, one of which is disturbed: it loses the chunk that it works on, and nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.local.servers import Servers
+from dumacle_cli.store.database import Database
+from tests.faults.farm import Farm, Gate
+from tests.faults.store_proxy import StoreProxy
+from tests.faults.test_farm import proxy
+from tests.faults.workers import begin, stop
+from tests.films import Submit, await_status, check, rows, submit
+from tests.processes import Begin
+from tests.transcode.conftest import run_ffmpeg
+
+__all__ = ["begin", "proxy", "submit"]
+pytestmark = pytest.mark.integration
+UNITS = "SELECT kind, status, setbacks FROM app.units ORDER BY number"
+
+
+def film(folder: Path) -> bytes:
+    """Make a film of three chunks, which is encoded in moments: it has five small pictures a second."""
+    pictures, sound = "testsrc2=size=64x36:rate=5:duration=190", "sine=duration=190"
+    inputs = ("-f", "lavfi", "-i", pictures, "-f", "lavfi", "-i", sound)
+    run_ffmpeg(*inputs, "-c:v", "libx264", "-preset", "ultrafast", "-g", "60", str(folder / "film.mp4"))
+    return (folder / "film.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_a_disturbed_worker_loses_its_chunk_only(
+    fault: str,
+    begin: Begin,
+    proxy: StoreProxy,
+    submit: Submit,
+    database: Database,
+    object_store: ObjectStore,
+    embedded: Servers,
+    tmp_path: Path,
+) -> None:
+    submit(film(tmp_path), preset="hls")
+    farm = Farm(database, embedded.admin_url, proxy, tmp_path, begin("--drain-timeout", "0"))
+    # The second chunk begins with this segment.
+    gate = Gate(lambda exchange: exchange.request.kind == "put" and "00010.m4s" in exchange.request.target)
+    proxy.inject("get put", gate, times=float("inf"))
+    assert gate.reached.wait(60)
+    assert rows(database, UNITS)[0]["status"] == "done"
+    another = begin()
+    getattr(farm, fault)()
+    gate.opened.set()
+    await_status(database, "done", seconds=120)
+    stop(another)
+    if fault == "freeze":
+        stop(farm.worker)
+    check(database, object_store, 1)
+    found = rows(database, UNITS)
+    assert [row["kind"] for row in found] == ["chunk", "chunk", "chunk", "audio", "finalize"]
+    assert {row["status"] for row in found} == {"done"}
+    assert [row["setbacks"] for row in found] == [0, 1, 0, 0, 0]
