@@ -1,20 +1,23 @@
 """FFmpeg's command line for each preset, with outputs relative to its working folder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.local.ffmpeg_graphs import Options, OutputFile, Stream
 from dumacle_cli.services.definitions import Audio, Film, Poster, Preset, Sound, Sprite, Video
-from dumacle_cli.transcode import codecs, sprites
+from dumacle_cli.transcode import codecs, sprites, tracks
 from dumacle_cli.transcode.ladder import Rung, Source, even, ladder, largest
 from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.playlists import MEDIA, SOUND
+from dumacle_cli.transcode.playlists import MEDIA
 from dumacle_cli.transcode.probe import Media, steady
 from dumacle_cli.transcode.reference import TILES
+from dumacle_cli.transcode.tracks import SoundOutput, SoundTrack
 
 KEY_FRAME_SECONDS = 2
 KEY_FRAMES_PER_SEGMENT = 3
@@ -32,17 +35,19 @@ FLAGS = (
 RESAMPLE = "aresample=async=1:first_pts=0"
 BOTH_SIDES = "pan=stereo|c0=c0|c1=c0"
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
+Gains = Mapping[str, str]
+"""For each sound that is not loud enough or too loud, by its stream: the filter that changes it."""
 
 
 def check(media: Media, preset: Preset) -> None:
     """Raise BadMedia if the source lacks what the preset needs."""
     if preset.requires_video and not media.video:
         fault = media.no_video or f"it has no video, which the preset {preset.name} needs"
-        advice = "the preset audio takes its sound" if media.audio else "convert its video to H.264, and upload that"
+        advice = "the preset audio takes its sound" if media.sounds else "convert its video to H.264, and upload that"
         raise BadMedia(reason=f"{fault}; {advice}")
     if media.picture == TILES and preset.kind != "poster":
         raise BadMedia(reason=f"it is a photo, and the preset {preset.name} needs a film; the preset poster takes it")
-    if not preset.requires_video and not media.audio:
+    if not preset.requires_video and not media.sounds:
         raise BadMedia(reason=f"{media.no_audio or 'it has no audio'}, which the preset {preset.name} needs")
     if preset.takes_sound and media.mute:
         advice = "convert its sound to AAC, and upload that"
@@ -90,10 +95,11 @@ def paced(media: Media, preset: Preset) -> Media:
 
 
 def folders(media: Media, preset: Preset) -> list[str]:
-    """Return the folders that the output of a preset needs: one per HLS rendition, and the last for audio."""
+    """Return the folders that the output of a preset needs: one for each size, and then for each sound of HLS."""
     if preset.kind != "hls":
         return []
-    return [*(rung.name for rung in rungs(media, preset)), *([SOUND] if media.audio else [])]
+    sounds = tracks.sounds(media.sounds, preset)
+    return [*(rung.name for rung in rungs(media, preset)), *(sound.folder for sound in sounds)]
 
 
 def only_file(preset: Preset) -> str:
@@ -101,8 +107,10 @@ def only_file(preset: Preset) -> str:
     return sprites.IMAGE if isinstance(preset, Sprite) else preset.entry
 
 
-def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits, gain: str = "") -> list[str]:
-    """Return the program and its arguments; `gain` is a filter that makes the sound as loud as the preset wants."""
+def command(
+    ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits, gains: Gains = MappingProxyType({})
+) -> list[str]:
+    """Return the program and its arguments; `gains` make sounds as loud as the preset wants."""
     sizes = rungs(media, preset)
     # Sought by its key frame: some formats find no other picture.
     seek = {"ss": _seconds(media.key)} if preset.kind == "poster" and media.key else {}
@@ -113,11 +121,12 @@ def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Li
         case Sprite():
             outputs = _sprite(inputs, media, sprites.grid(media, preset))
         case Sound():
-            outputs = [_one_file(preset, [inputs[media.sound]], _sound(media, preset.audio, gain))]
+            [sound] = tracks.sounds(media.sounds, preset)
+            outputs = [_one_file(preset, [inputs[sound.track.stream]], _sound(sound, preset.audio, gains))]
         case Film(kind="mp4"):
-            outputs = _mp4(inputs, media, preset, sizes, gain)
+            outputs = _mp4(inputs, media, preset, sizes, gains)
         case Film():
-            outputs = _hls(inputs, media, preset, sizes, gain)
+            outputs = _hls(inputs, media, preset, sizes, gains)
     return graphs.command(ffmpeg, FLAGS, outputs)
 
 
@@ -126,7 +135,7 @@ def gop(fps: Fraction) -> int:
     return max(1, round(KEY_FRAME_SECONDS * fps))
 
 
-def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
+def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: Gains) -> list[OutputFile]:
     made = [rung for rung in sizes if not rung.copied]
     outputs = []
     if made:
@@ -137,14 +146,18 @@ def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: st
             outputs.append(_segments(rung.name, scaled, media, options))
     if sizes[-1].copied:
         outputs.append(_segments(sizes[-1].name, inputs[media.picture], media, _copied(media)))
-    if media.audio:
-        outputs.append(_segments(SOUND, inputs[media.sound], media, _whole_sound(media, preset.audio, gain)))
+    for sound in tracks.sounds(media.sounds, preset):
+        options = _whole_sound(media, sound, preset.audio, gains)
+        outputs.append(_segments(sound.folder, inputs[sound.track.stream], media, options))
     return outputs if made else [*outputs, _decoded(inputs, media)]
 
 
-def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
+def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: Gains) -> list[OutputFile]:
     [rung] = sizes
-    audio, sound = ([inputs[media.sound]], _whole_sound(media, preset.audio, gain)) if media.audio else ([], {})
+    audio: list[Stream] = []
+    sound: Options = {}
+    for each in tracks.sounds(media.sounds, preset):
+        audio, sound = [inputs[each.track.stream]], _whole_sound(media, each, preset.audio, gains)
     if rung.copied:
         video, options = inputs[media.picture], _copied(media)
         return [_one_file(preset, [video, *audio], {**options, **sound}), _decoded(inputs, media)]
@@ -199,23 +212,26 @@ def _segments(folder: str, stream: Stream, media: Media, options: Options) -> Ou
     return graphs.write(f"{folder}/{MEDIA}", [stream], {**NO_METADATA, **options, **segmented})
 
 
-def _whole_sound(media: Media, audio: Audio, gain: str) -> Options:
-    options = _sound(media, audio, gain)
-    if media.sound_seconds >= media.duration:
+def _whole_sound(media: Media, sound: SoundOutput, audio: Audio, gains: Gains) -> Options:
+    options = _sound(sound, audio, gains)
+    length = f"{round(media.duration * 1_000_000)}us"
+    if sound.track.seconds > media.duration:
+        return {**options, "t": length}
+    if sound.track.seconds == media.duration:
         return options
     # Players stop where the shorter of picture and sound ends.
-    return {**options, "af": f"{options['af']},apad=whole_dur={round(media.duration * 1_000_000)}us"}
+    return {**options, "af": f"{options['af']},apad=whole_dur={length}"}
 
 
-def _sound(media: Media, audio: Audio, gain: str) -> Options:
-    filters = ",".join(filter(None, (stereo(media), gain)))
-    return {"c:a": "aac", "b:a": audio.bitrate, "ac": 2, "ar": 48000, "af": filters}
+def _sound(sound: SoundOutput, audio: Audio, gains: Gains) -> Options:
+    filters = ",".join(filter(None, (stereo(sound.track), gains.get(sound.track.stream))))
+    return {"c:a": "aac", "b:a": audio.bitrate, "ac": sound.channels, "ar": 48000, "af": filters}
 
 
-def stereo(media: Media) -> str:
+def stereo(track: SoundTrack) -> str:
     """Return the filters that come first for any sound."""
     # Otherwise FFmpeg makes each side 3 dB quieter, for loudspeakers that sound together.
-    return f"{RESAMPLE},{BOTH_SIDES}" if media.channels == 1 else RESAMPLE
+    return f"{RESAMPLE},{BOTH_SIDES}" if track.channels == 1 else RESAMPLE
 
 
 def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options:

@@ -13,11 +13,11 @@ from typing import IO, Any, cast
 
 from dumacle_cli.errors import BadMedia, OutputBroken, OutputDiffers, ToolFailed
 from dumacle_cli.services.definitions import Preset, Sprite
-from dumacle_cli.transcode import arguments, child, damage, loudness, playlists, sprites
+from dumacle_cli.transcode import arguments, child, damage, loudness, master, playlists, sprites, tracks
 from dumacle_cli.transcode.child import Stopped
 from dumacle_cli.transcode.likeness import compare
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
-from dumacle_cli.transcode.playlists import MEDIA, SOUND, Variant
+from dumacle_cli.transcode.playlists import MEDIA, PLAYLIST, Segment
 from dumacle_cli.transcode.probe import Media, source_of
 from dumacle_cli.transcode.reference import Reference
 from dumacle_cli.transcode.scratch import check_room
@@ -87,8 +87,9 @@ def _encode(
 ) -> Encoded:
     watch = Watch(media, preset.requires_video, limits, progress)
     watch.tell(0)
-    louder = loudness.gain(ffmpeg, source, media, preset, limits, stop)
-    command = arguments.command(ffmpeg, source, media, preset, limits, louder.filters)
+    louder = loudness.gains(ffmpeg, source, media, preset, limits, stop)
+    filters = {stream: gain.filters for stream, gain in louder.items()}
+    command = arguments.command(ffmpeg, source, media, preset, limits, filters)
     for folder in arguments.folders(media, preset):
         (out / folder).mkdir()
     damaged = _run(command, source, out, media, limits, watch, stop)
@@ -99,9 +100,10 @@ def _encode(
         raise OutputBroken(reason="the video that was copied is damaged")
     reference = Reference(ffmpeg, source_of(source, media), limits, stop)
     sizes = [picture.rung for picture in proof.pictures]
-    compare(reference, out, media, preset, sizes, louder.decibels, limits, stop)
+    change = {stream: gain.decibels for stream, gain in louder.items()}
+    compare(reference, out, media, preset, sizes, change, limits, stop)
     if preset.kind == "hls":
-        _write_master(out / preset.entry, media, proof)
+        _write_master(out, media, preset, proof)
         files.append(preset.entry)
     if isinstance(preset, Sprite):
         (out / preset.entry).write_text(sprites.index(sprites.grid(media, preset), media.duration))
@@ -150,20 +152,28 @@ def _follow(reports: IO[bytes], watch: Watch, out: Path, stop: threading.Event) 
         watch.check()
 
 
-def _write_master(path: Path, media: Media, proof: Proof) -> None:
+def _write_master(out: Path, media: Media, preset: Preset, proof: Proof) -> None:
     variants = [
-        Variant(
+        master.Variant(
             picture.rung.name,
             picture.rung.width,
             picture.rung.height,
             media.fps,
             picture.codec,
-            playlists.segments(path.parent / picture.rung.name / MEDIA),
+            _segments(out, picture.rung.name),
         )
         for picture in proof.pictures
     ]
-    sound = playlists.segments(path.parent / SOUND / MEDIA) if proof.sound_bitrate else []
-    path.write_text(playlists.master(variants, sound))
+    made = tracks.sounds(media.sounds, preset)
+    sounds = [
+        master.Sound(tracks.SOUND, sound.folder, label, _segments(out, sound.folder), described=sound.track.described)
+        for sound, label in zip(made, tracks.sound_labels([sound.track for sound in made]), strict=True)
+    ]
+    (out / preset.entry).write_text(master.master(variants, sounds))
+
+
+def _segments(out: Path, folder: str) -> list[Segment]:
+    return playlists.segments(out / folder / MEDIA)
 
 
 def _files(out: Path) -> list[str]:
@@ -172,7 +182,7 @@ def _files(out: Path) -> list[str]:
     if any(path.is_symlink() or not path.is_file() for path in found):
         raise OutputBroken(reason="there is something in it that is no file")
     names = [path.relative_to(out).as_posix() for path in found]
-    return sorted(names, key=lambda name: (name.endswith(MEDIA), name))
+    return sorted(names, key=lambda name: (name.endswith(PLAYLIST), name))
 
 
 def _encoded(preset: Preset, proof: Proof, files: list[str], damaged: float) -> Encoded:

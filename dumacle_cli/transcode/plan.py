@@ -10,7 +10,7 @@ from dumacle_cli.errors import BadMedia
 from dumacle_cli.retry import Patience
 from dumacle_cli.services import downloads
 from dumacle_cli.services.definitions import Film, Poster, Preset, Sprite
-from dumacle_cli.transcode import charge
+from dumacle_cli.transcode import charge, tracks
 from dumacle_cli.transcode.arguments import paced, rungs, source_size
 from dumacle_cli.transcode.codecs import effort
 from dumacle_cli.transcode.ladder import Rung, dropped
@@ -116,7 +116,7 @@ def _bytes(media: Media, preset: Preset, sizes: list[Rung]) -> int:
     if isinstance(preset, Poster | Sprite):
         return round(sum(rung.width * rung.height for rung in sizes) * POSTER_BYTES_PER_PIXEL)
     pictures = sum(rung.bitrate * media.duration + rung.buffer for rung in sizes)
-    sound = preset.audio.bitrate * media.duration if media.audio else 0
+    sound = preset.audio.bitrate * media.duration * len(tracks.sounds(media.sounds, preset))
     return round(CONTAINER * (pictures + sound) / 8)
 
 
@@ -125,7 +125,7 @@ def _cpu_seconds(media: Media, preset: Preset, sizes: list[Rung]) -> float:
         return POSTER_SECONDS
     if isinstance(preset, Sprite):
         return MEGAPIXEL_SECONDS * media.width * media.height * media.frames / 1e6
-    sound = SOUND_SECONDS * media.sound_seconds
+    sound = SOUND_SECONDS * sum(sound.track.seconds for sound in tracks.sounds(media.sounds, preset))
     if not isinstance(preset, Film):
         return sound
     made = [rung for rung in sizes if not rung.copied]

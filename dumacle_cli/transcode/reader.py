@@ -37,7 +37,8 @@ CONVERT = "convert it to MP4 or Matroska, and upload that"
 PREFERRED = 5_000_000
 TILE = 100 * PREFERRED
 # Sound that is not the film's own.
-COMMENTS = Disposition.comment | Disposition.visual_impaired | Disposition.descriptions
+DESCRIBED = Disposition.visual_impaired | Disposition.descriptions
+COMMENTS = Disposition.comment | DESCRIBED
 COMMENTARY = re.compile(r"comment|kommentar|descripti", re.IGNORECASE)
 # Pictures to look at: the first of an interlaced film may be progressive.
 LOOK = 12
@@ -152,12 +153,12 @@ def source(job: dict[str, Any]) -> dict[str, Any]:
     """Describe an input: its first pictures and its sound as decoded, and the timestamps of all packets."""
     path, options = f"file:{job['path']}", job["options"]
     accepted = options["codec_whitelist"].split(",")
-    with av.open(path, options=options) as container:
-        video, audio, faults = _chosen(container, accepted)
-        found = {**faults, **_video(container, video, int(options["max_pixels"])), **_audio(audio)}
-    with av.open(path, options=options) as container:
-        video, audio, _ = _chosen(container, accepted)
-        return found | _times(container, video, audio)
+    with av.open(path, options=options, metadata_errors="replace") as container:
+        video, _, faults = _chosen(container, accepted)
+        found = {**faults, **_video(container, video, int(options["max_pixels"]))}
+    with av.open(path, options=options, metadata_errors="replace") as container:
+        video, sounds, _ = _chosen(container, accepted)
+        return found | _times(container, video, sounds)
 
 
 def outputs(job: dict[str, Any]) -> dict[str, Any]:
@@ -175,14 +176,15 @@ def pictures(job: dict[str, Any]) -> dict[str, Any]:
 # The choice of streams
 
 
-def _chosen(container: InputContainer, accepted: list[str]) -> tuple[Any, Any, dict[str, Any]]:
-    """Return the video, as FFmpeg itself would choose it, the sound, and why there is none of one of them."""
+def _chosen(container: InputContainer, accepted: list[str]) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Return the video, as FFmpeg itself would choose it, all sounds, and why there is none of one of them."""
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     films = [stream for stream in container.streams.video if not stream.disposition & covers]
-    video, no_video = _first(sorted(films, key=_size, reverse=True), accepted, "video")
-    audio, no_audio = _first(sorted(container.streams.audio, key=_aside), accepted, "sound")
+    videos, no_video = _usable(sorted(films, key=_size, reverse=True), accepted, "video")
+    sounds, no_audio = _usable(sorted(container.streams.audio, key=_aside), accepted, "sound")
+    video = next(iter(videos), None)
     tiled = bool(video and video.disposition & Disposition.dependent)
-    return video, audio, {"no_video": no_video, "no_audio": no_audio, "alone": tiled or len(films) == 1}
+    return video, sounds, {"no_video": no_video, "no_audio": no_audio, "alone": tiled or len(films) == 1}
 
 
 def _size(stream: Any) -> int:
@@ -193,16 +195,18 @@ def _size(stream: Any) -> int:
 
 
 def _aside(stream: Stream) -> tuple[bool, bool]:
-    spoken = bool(stream.disposition & COMMENTS) or bool(COMMENTARY.search(stream.metadata.get("title", "")))
-    return spoken, not stream.disposition & Disposition.default
+    return _spoken(stream), not stream.disposition & Disposition.default
 
 
-def _first(streams: list[Any], accepted: list[str], noun: str) -> tuple[Any, str]:
+def _spoken(stream: Stream) -> bool:
+    return bool(stream.disposition & COMMENTS) or bool(COMMENTARY.search(stream.metadata.get("title", "")))
+
+
+def _usable(streams: list[Any], accepted: list[str], noun: str) -> tuple[list[Any], str]:
+    """Return the streams that are accepted, or why the first is not if none is."""
     faults = [_fault(stream, accepted, noun) for stream in streams]
-    for stream, fault in zip(streams, faults, strict=True):
-        if not fault:
-            return stream, ""
-    return None, next(iter(faults), "")
+    usable = [stream for stream, fault in zip(streams, faults, strict=True) if not fault]
+    return usable, "" if usable else next(iter(faults), "")
 
 
 def _fault(stream: Any, accepted: list[str], noun: str) -> str:
@@ -243,14 +247,21 @@ def _decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
             yield from packet.decode()
 
 
-def _audio(audio: Any) -> dict[str, Any]:
-    if audio is None:
-        return {"audio": "", "channels": 0}
-    context = audio.codec_context
-    return {"audio": context.codec.canonical_name, "channels": context.channels, "sound": str(audio.index)}
+def _sound(stream: Any, seconds: Fraction) -> dict[str, Any]:
+    context = stream.codec_context
+    return {
+        "stream": str(stream.index),
+        "codec": context.codec.canonical_name,
+        "channels": context.channels,
+        "seconds": str(seconds),
+        "language": stream.metadata.get("language", ""),
+        "title": stream.metadata.get("title", ""),
+        "spoken": _spoken(stream),
+        "described": bool(stream.disposition & DESCRIBED),
+    }
 
 
-def _times(container: InputContainer, video: Any, audio: Any) -> dict[str, Any]:
+def _times(container: InputContainer, video: Any, sounds: list[Any]) -> dict[str, Any]:
     lines = {stream.index: Timeline(stream) for stream in container.streams if stream.type != "data"}
     with suppress(av.error.InvalidDataError):  # what is missing then is judged below
         for packet in container.demux():
@@ -258,11 +269,12 @@ def _times(container: InputContainer, video: Any, audio: Any) -> dict[str, Any]:
                 lines[packet.stream_index].add(packet)
     start = Fraction(container.start_time or 0, av.time_base)
     ends = {index: line.end * line.time_base - start for index, line in lines.items() if line.timestamps}
-    used = [lines[stream.index] for stream in (video, audio) if stream]
+    heard = [stream for stream in sounds if stream.index in ends] or sounds
+    used = [lines[stream.index] for stream in (video, *heard[:1]) if stream]
     _check_complete(container, used, max(ends.values(), default=Fraction(0)), start)
     found = {
         "picture_seconds": str(ends.get(video.index, 0)) if video else "0",
-        "sound_seconds": str(ends.get(audio.index, 0)) if audio else "0",
+        "sounds": [_sound(stream, ends.get(stream.index, Fraction(0))) for stream in sounds],
         "damaged": float(max((line.damaged for line in used), default=0)),
     }
     return found | (_pictures_of(lines[video.index], video, start) if video else {})

@@ -8,7 +8,7 @@ from typing import Any
 
 from dumacle_cli.errors import BadMedia, OutputBroken
 from dumacle_cli.services.definitions import Film, Preset
-from dumacle_cli.transcode import child
+from dumacle_cli.transcode import child, tracks
 from dumacle_cli.transcode.arguments import folders, gop, only_file, rungs
 from dumacle_cli.transcode.codecs import called
 from dumacle_cli.transcode.ladder import Rung
@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified output as it was read back; the bit rate of the sound is 0 if it has none."""
+    """A verified output as it was read back; the bit rate of the first sound is 0 if it has none."""
 
     pictures: list[Picture]
     sound_seconds: float
@@ -61,14 +61,16 @@ class _Wrong(Exception):
 def _proof(streams: list[dict[str, Any]], media: Media, preset: Preset, sizes: list[Rung]) -> Proof:
     pictures = [stream for stream in streams if stream["type"] == "video"]
     sounds = [stream for stream in streams if stream["type"] == "audio"]
-    heard = bool(media.audio) and preset.takes_sound
-    _equal("streams", (len(pictures), len(sounds)), (len(sizes), int(heard)))
+    heard = tracks.sounds(media.sounds, preset)
+    _equal("streams", (len(pictures), len(sounds)), (len(sizes), len(heard)))
     keys = media.keys if sizes and sizes[-1].copied else ()
     proven = [_picture(stream, rung, media, preset, keys) for stream, rung in zip(pictures, sizes, strict=True)]
     _aligned(pictures)
     if not heard:
         return Proof(proven, 0.0, 0)
-    return Proof(proven, *_sound(sounds[0], media.sound_seconds if preset.kind == "audio" else media.duration))
+    length = media.sound_seconds if preset.kind == "audio" else media.duration
+    first, *_ = [_sound(stream, each.channels, length) for stream, each in zip(sounds, heard, strict=True)]
+    return Proof(proven, *first)
 
 
 def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset, keys: tuple[int, ...]) -> Picture:
@@ -105,8 +107,8 @@ def _aligned(pictures: list[dict[str, Any]]) -> None:
             _equal(f"{fact} of {stream['path']}", stream[fact], pictures[0][fact])
 
 
-def _sound(stream: dict[str, Any], expected: float) -> tuple[float, int]:
-    _equal("sound", (stream["codec"], stream["channels"], stream["rate"]), ("aac", 2, 48000))
+def _sound(stream: dict[str, Any], channels: int, expected: float) -> tuple[float, int]:
+    _equal("sound", (stream["codec"], stream["channels"], stream["rate"]), ("aac", channels, 48000))
     seconds = float(Fraction(stream["seconds"]))
     if abs(seconds - expected) > SOUND_TOLERANCE:
         raise _Wrong(f"the sound lasts {seconds:.2f} s, and {expected:.2f} s was expected")
