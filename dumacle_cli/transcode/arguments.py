@@ -10,7 +10,7 @@ from types import MappingProxyType
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.local.ffmpeg_graphs import Options, OutputFile, Stream
-from dumacle_cli.services.definitions import Audio, Film, Poster, Preset, Sound, Sprite, Video
+from dumacle_cli.services.definitions import Film, Poster, Preset, Sound, Sprite, Video
 from dumacle_cli.transcode import codecs, sprites, tracks
 from dumacle_cli.transcode.ladder import Rung, Source, even, ladder, largest
 from dumacle_cli.transcode.limits import Limits
@@ -35,6 +35,8 @@ FLAGS = (
 RESAMPLE = "aresample=async=1:first_pts=0"
 BOTH_SIDES = "pan=stereo|c0=c0|c1=c0"
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
+# The titles of chapters stay.
+ALL_BUT_CHAPTERS: Options = {"map_metadata:g": -1, "map_metadata:s": -1, "map_chapters": 0}
 Gains = Mapping[str, str]
 """For each sound that is not loud enough or too loud, by its stream: the filter that changes it."""
 
@@ -122,7 +124,7 @@ def command(
             outputs = _sprite(inputs, media, sprites.grid(media, preset))
         case Sound():
             [sound] = tracks.sounds(media.sounds, preset)
-            outputs = [_one_file(preset, [inputs[sound.track.stream]], _sound(sound, preset.audio, gains))]
+            outputs = [_one_file(preset, media, [inputs[sound.track.stream]], _sound(sound, gains))]
         case Film(kind="mp4"):
             outputs = _mp4(inputs, media, preset, sizes, gains)
         case Film():
@@ -147,7 +149,7 @@ def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: G
     if sizes[-1].copied:
         outputs.append(_segments(sizes[-1].name, inputs[media.picture], media, _copied(media)))
     for sound in tracks.sounds(media.sounds, preset):
-        options = _whole_sound(media, sound, preset.audio, gains)
+        options = _whole_sound(media, sound, gains)
         outputs.append(_segments(sound.folder, inputs[sound.track.stream], media, options))
     return outputs if made else [*outputs, _decoded(inputs, media)]
 
@@ -157,12 +159,12 @@ def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: G
     audio: list[Stream] = []
     sound: Options = {}
     for each in tracks.sounds(media.sounds, preset):
-        audio, sound = [inputs[each.track.stream]], _whole_sound(media, each, preset.audio, gains)
+        audio, sound = [inputs[each.track.stream]], _whole_sound(media, each, gains)
     if rung.copied:
         video, options = inputs[media.picture], _copied(media)
-        return [_one_file(preset, [video, *audio], {**options, **sound}), _decoded(inputs, media)]
+        return [_one_file(preset, media, [video, *audio], {**options, **sound}), _decoded(inputs, media)]
     video = _scaled(_constant_rate(inputs[media.picture], media), media, rung)
-    return [_one_file(preset, [video, *audio], {**_video(media, preset.video, rung, sizes), **sound})]
+    return [_one_file(preset, media, [video, *audio], {**_video(media, preset.video, rung, sizes), **sound})]
 
 
 def _copied(media: Media) -> Options:
@@ -191,8 +193,9 @@ def _sprite(inputs: Stream, media: Media, grid: sprites.Grid) -> list[OutputFile
     return [_decoded(inputs, media), written]
 
 
-def _one_file(preset: Preset, streams: list[Stream], options: Options) -> OutputFile:
-    return graphs.write(preset.entry, streams, {**NO_METADATA, **options, "movflags": "+faststart"})
+def _one_file(preset: Preset, media: Media, streams: list[Stream], options: Options) -> OutputFile:
+    metadata = ALL_BUT_CHAPTERS if media.chapters else NO_METADATA
+    return graphs.write(preset.entry, streams, {**metadata, **options, "movflags": "+faststart"})
 
 
 def _segments(folder: str, stream: Stream, media: Media, options: Options) -> OutputFile:
@@ -212,8 +215,8 @@ def _segments(folder: str, stream: Stream, media: Media, options: Options) -> Ou
     return graphs.write(f"{folder}/{MEDIA}", [stream], {**NO_METADATA, **options, **segmented})
 
 
-def _whole_sound(media: Media, sound: SoundOutput, audio: Audio, gains: Gains) -> Options:
-    options = _sound(sound, audio, gains)
+def _whole_sound(media: Media, sound: SoundOutput, gains: Gains) -> Options:
+    options = _sound(sound, gains)
     length = f"{round(media.duration * 1_000_000)}us"
     if sound.track.seconds > media.duration:
         return {**options, "t": length}
@@ -223,9 +226,9 @@ def _whole_sound(media: Media, sound: SoundOutput, audio: Audio, gains: Gains) -
     return {**options, "af": f"{options['af']},apad=whole_dur={length}"}
 
 
-def _sound(sound: SoundOutput, audio: Audio, gains: Gains) -> Options:
+def _sound(sound: SoundOutput, gains: Gains) -> Options:
     filters = ",".join(filter(None, (stereo(sound.track), gains.get(sound.track.stream))))
-    return {"c:a": "aac", "b:a": audio.bitrate, "ac": sound.channels, "ar": 48000, "af": filters}
+    return {"c:a": "aac", "b:a": sound.bitrate, "ac": sound.channels, "ar": 48000, "af": filters}
 
 
 def stereo(track: SoundTrack) -> str:

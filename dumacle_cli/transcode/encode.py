@@ -13,11 +13,11 @@ from typing import IO, Any, cast
 
 from dumacle_cli.errors import BadMedia, OutputBroken, OutputDiffers, ToolFailed
 from dumacle_cli.services.definitions import Preset, Sprite
-from dumacle_cli.transcode import arguments, child, damage, loudness, master, playlists, sprites, tracks
+from dumacle_cli.transcode import arguments, child, damage, hls, loudness, sprites
 from dumacle_cli.transcode.child import Stopped
 from dumacle_cli.transcode.likeness import compare
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
-from dumacle_cli.transcode.playlists import MEDIA, PLAYLIST, Segment
+from dumacle_cli.transcode.playlists import PLAYLIST
 from dumacle_cli.transcode.probe import Media, source_of
 from dumacle_cli.transcode.reference import Reference
 from dumacle_cli.transcode.scratch import check_room
@@ -94,7 +94,7 @@ def _encode(
         (out / folder).mkdir()
     damaged = _run(command, source, out, media, limits, watch, stop)
     watch.tell(ENCODED)
-    files = _files(out)
+    _files(out, preset.entry)
     proof = verify(out, media, preset, limits, stop)
     if damaged and proof.pictures and proof.pictures[-1].rung.copied:
         raise OutputBroken(reason="the video that was copied is damaged")
@@ -103,13 +103,11 @@ def _encode(
     change = {stream: gain.decibels for stream, gain in louder.items()}
     compare(reference, out, media, preset, sizes, change, limits, stop)
     if preset.kind == "hls":
-        _write_master(out, media, preset, proof)
-        files.append(preset.entry)
+        hls.finish(out, source, media, preset, proof, limits, stop)
     if isinstance(preset, Sprite):
         (out / preset.entry).write_text(sprites.index(sprites.grid(media, preset), media.duration))
-        files.append(preset.entry)
     watch.tell(99)
-    return _encoded(preset, proof, files, damaged)
+    return _encoded(preset, proof, _files(out, preset.entry), damaged)
 
 
 def _run(
@@ -152,37 +150,14 @@ def _follow(reports: IO[bytes], watch: Watch, out: Path, stop: threading.Event) 
         watch.check()
 
 
-def _write_master(out: Path, media: Media, preset: Preset, proof: Proof) -> None:
-    variants = [
-        master.Variant(
-            picture.rung.name,
-            picture.rung.width,
-            picture.rung.height,
-            media.fps,
-            picture.codec,
-            _segments(out, picture.rung.name),
-        )
-        for picture in proof.pictures
-    ]
-    made = tracks.sounds(media.sounds, preset)
-    sounds = [
-        master.Sound(tracks.SOUND, sound.folder, label, _segments(out, sound.folder), described=sound.track.described)
-        for sound, label in zip(made, tracks.sound_labels([sound.track for sound in made]), strict=True)
-    ]
-    (out / preset.entry).write_text(master.master(variants, sounds))
-
-
-def _segments(out: Path, folder: str) -> list[Segment]:
-    return playlists.segments(out / folder / MEDIA)
-
-
-def _files(out: Path) -> list[str]:
+def _files(out: Path, entry: str) -> list[str]:
+    """Return the files of an output in the order of publication; raises OutputBroken if there is anything else."""
     found = [path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
     # A compromised FFmpeg could create a link, which publishing would follow.
     if any(path.is_symlink() or not path.is_file() for path in found):
         raise OutputBroken(reason="there is something in it that is no file")
     names = [path.relative_to(out).as_posix() for path in found]
-    return sorted(names, key=lambda name: (name.endswith(PLAYLIST), name))
+    return sorted(names, key=lambda name: (name == entry, name.endswith(PLAYLIST), name))
 
 
 def _encoded(preset: Preset, proof: Proof, files: list[str], damaged: float) -> Encoded:

@@ -52,6 +52,16 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedTrack:
+    """A sound or subtitles of the source (`kind`), as viewers read it; `left_out` says why it is not in the output."""
+
+    kind: str
+    name: str
+    language: str
+    left_out: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a preset would make of a file: at most `size` bytes, for `seconds` of the owner's quota.
 
@@ -66,6 +76,7 @@ class Plan:
     cpu_seconds: int | None
     rungs: list[PlannedRung]
     dropped: list[Dropped]
+    tracks: list[PlannedTrack]
     error: str | None
 
 
@@ -86,7 +97,7 @@ def plan(deps: PlanDeps, content: "Content", preset: Preset) -> Plan:
         media = paced(_probed(deps, content), preset)
         sizes = rungs(media, preset)
     except BadMedia as bad:
-        return Plan(content.file_id, content.path, preset.name, None, None, None, [], [], str(bad.facts["reason"]))
+        return Plan(content.file_id, content.path, preset.name, None, None, None, [], [], [], str(bad.facts["reason"]))
     return Plan(
         file=content.file_id,
         path=content.path,
@@ -98,6 +109,7 @@ def plan(deps: PlanDeps, content: "Content", preset: Preset) -> Plan:
         dropped=[Dropped(*each) for each in dropped(source_size(media, preset))]
         if isinstance(preset, Film) and preset.kind == "hls"
         else [],
+        tracks=[PlannedTrack(*each) for each in tracks.planned(media.sounds, media.subtitles, preset)],
         error=None,
     )
 
@@ -116,7 +128,7 @@ def _bytes(media: Media, preset: Preset, sizes: list[Rung]) -> int:
     if isinstance(preset, Poster | Sprite):
         return round(sum(rung.width * rung.height for rung in sizes) * POSTER_BYTES_PER_PIXEL)
     pictures = sum(rung.bitrate * media.duration + rung.buffer for rung in sizes)
-    sound = preset.audio.bitrate * media.duration * len(tracks.sounds(media.sounds, preset))
+    sound = sum(sound.bitrate for sound in tracks.sounds(media.sounds, preset)) * media.duration
     return round(CONTAINER * (pictures + sound) / 8)
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from dumacle_cli.errors import BadMedia
-from dumacle_cli.transcode import child, languages
+from dumacle_cli.transcode import chapters, child, languages
+from dumacle_cli.transcode.chapters import Chapter
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.reference import TILES, Reference, Source
-from dumacle_cli.transcode.tracks import SoundTrack
+from dumacle_cli.transcode.tracks import SoundTrack, SubtitleTrack
 
 SLOWEST, FASTEST = Fraction(1), Fraction(60)
 SMALLEST = 16
-MOST_SOUNDS = 8
 # Pictures, from the first to the last.
 DRIFT = Fraction(1, 4)
 USUAL_RATES = [Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")]
@@ -53,6 +53,8 @@ class Media:
     damaged: float = 0
     bitrate: int = 0
     keys: tuple[int, ...] = ()
+    subtitles: tuple[SubtitleTrack, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
 
     @property
     def sound_seconds(self) -> float:
@@ -91,7 +93,9 @@ def _media(found: dict[str, Any]) -> Media:
     sounds = [each for each in found["sounds"] if Fraction(each["seconds"]) > 0]
     total = max(picture, *(Fraction(each["seconds"]) for each in sounds[:1]), Fraction(0))
     common = {name: found[name] for name in ("no_video", "no_audio", "damaged", "alone")}
-    media = Media(float(total), tuple(_sound(each) for each in sounds[:MOST_SOUNDS]), **common)
+    subtitles = [SubtitleTrack(**{**each, "language": languages.tag(each["language"])}) for each in found["subtitles"]]
+    common |= {"subtitles": tuple(subtitles), "chapters": chapters.of(found["chapters"], total)}
+    media = Media(float(total), tuple(_sound(each) for each in sounds), **common)
     if not found["video"]:
         return media
     fps = steady(Fraction(found["rate"]))

@@ -24,13 +24,14 @@ SOUND_TOLERANCE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture as read back; `bitrate` in bit/s, and how playlists name its codec."""
+    """One picture as read back; `bitrate` in bit/s, and how playlists name its codec and its captions."""
 
     rung: Rung
     frames: int
     seconds: float
     bitrate: int
     codec: str
+    captions: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset, k
     seconds = float(Fraction(stream["seconds"]))
     _equal(f"size of {rung.name}", tuple(stream["size"]), (rung.width, rung.height))
     if not isinstance(preset, Film):
-        return Picture(rung, 1, 0.0, 0, "")
+        return Picture(rung, 1, 0.0, 0, "", [])
     frames = stream["frames"]
     _equal(
         f"picture of {rung.name}",
@@ -94,7 +95,7 @@ def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset, k
         list(keys) or _grid(frames, media),
     )
     codec = called(preset.video.codec, bytes.fromhex(stream["configuration"]))
-    return Picture(rung, frames, seconds, round(8 * stream["bytes"] / seconds), codec)
+    return Picture(rung, frames, seconds, round(8 * stream["bytes"] / seconds), codec, stream["captions"])
 
 
 def _grid(frames: int, media: Media) -> list[int]:
@@ -103,7 +104,7 @@ def _grid(frames: int, media: Media) -> list[int]:
 
 def _aligned(pictures: list[dict[str, Any]]) -> None:
     for stream in pictures[1:]:
-        for fact in ("frames", "start", "keys", "segments"):
+        for fact in ("frames", "start", "keys", "segments", "captions"):
             _equal(f"{fact} of {stream['path']}", stream[fact], pictures[0][fact])
 
 

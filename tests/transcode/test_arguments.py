@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dumacle_cli.transcode import arguments
-from dumacle_cli.transcode.accepted import AUDIO, FORMATS, VIDEO, names
+from dumacle_cli.transcode.accepted import AUDIO, FORMATS, SUBTITLES, VIDEO, names
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.tracks import SoundTrack
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.unit
 FILM = Media(7, (SoundTrack("a:0", "aac", 2, 7),), "h264", 640, 360, 210, Fraction(30000, 1001), "yuv420p")
 RUN = "/bin/ffmpeg -hide_banner -nostdin -v repeat+level+verbose -nostats -progress pipe:1 -stats_period 0.5"
 INPUT = (
-    f"-codec_whitelist {names(VIDEO)},{names(AUDIO)}"
+    f"-codec_whitelist {names(VIDEO)},{names(AUDIO)},{names(SUBTITLES)}"
     f" -format_whitelist {names(FORMATS)} -max_pixels 40000000 -max_streams 64"
     " -protocol_whitelist file"
 )

@@ -11,19 +11,23 @@ from dumacle_cli.transcode.tracks import Label, SoundTrack, sound_labels
 
 pytestmark = pytest.mark.unit
 SHORT = [Segment(10, 1)]
-FILM = Variant("234p", 416, 234, Fraction(25), "avc1.64000d", SHORT)
+FILM = Variant("234p", 416, 234, Fraction(25), "avc1.64000d", SHORT, SHORT)
 
 
 def test_rates_are_those_of_picture_and_sound_together() -> None:
     picture = [Segment(750_000, 6), Segment(600_000, 6), Segment(10_000, 0.1)]
-    variant = Variant("234p", 416, 234, Fraction(30000, 1001), "avc1.64000d", picture)
+    variant = Variant(
+        "234p", 416, 234, Fraction(30000, 1001), "avc1.64000d", picture, [Segment(75_000, 6), Segment(30_000, 6)]
+    )
     text = master([variant], [Sound("audio", "audio", Label("Sound"), [Segment(75_000, 6), Segment(75_000, 6)])])
-    assert text.splitlines()[-4:] == [
+    assert text.splitlines()[-5:] == [
         '#EXT-X-STREAM-INF:BANDWIDTH=1100000,AVERAGE-BANDWIDTH=999174,CODECS="avc1.64000d,mp4a.40.2",'
-        'RESOLUTION=416x234,FRAME-RATE=29.970,AUDIO="audio"',
+        'RESOLUTION=416x234,FRAME-RATE=29.970,AUDIO="audio",CLOSED-CAPTIONS=NONE',
         "234p/index.m3u8",
-        '#EXT-X-STREAM-INF:BANDWIDTH=100000,AVERAGE-BANDWIDTH=100000,CODECS="mp4a.40.2",AUDIO="audio"',
+        '#EXT-X-STREAM-INF:BANDWIDTH=100000,AVERAGE-BANDWIDTH=100000,CODECS="mp4a.40.2",AUDIO="audio",CLOSED-CAPTIONS=NONE',
         "audio/index.m3u8",
+        '#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=100000,AVERAGE-BANDWIDTH=70000,CODECS="avc1.64000d",'
+        'RESOLUTION=416x234,URI="234p/iframes.m3u8"',
     ]
 
 
@@ -37,7 +41,7 @@ def test_a_silent_film_names_no_sound() -> None:
 def test_the_rate_is_that_of_the_largest_sound() -> None:
     pieces = [[Segment(size, 6)] for size in (75_000, 150_000)]
     sounds = [Sound("audio", f"audio-{number}", Label(str(number)), piece) for number, piece in enumerate(pieces)]
-    variant = Variant("234p", 416, 234, Fraction(25), "avc1.64000d", [Segment(75_000, 6)])
+    variant = Variant("234p", 416, 234, Fraction(25), "avc1.64000d", [Segment(75_000, 6)], SHORT)
     assert "BANDWIDTH=300000,AVERAGE-BANDWIDTH=300000" in master([variant], sounds)
 
 
