@@ -108,8 +108,8 @@ The content decides, not the name of the file. Each stream is judged by itself. 
 else the largest; of several sounds the default, else the first, but a commentary only if there is no other. Sound that
 is not accepted does not prevent a poster.
 
-Photos are accepted as videos of one picture. Whatever else a file contains (subtitles, chapters, covers, data) is
-left out. If the picture or the sound is shorter, its last picture stays or silence follows.
+Photos are accepted as videos of one picture. Whatever else a file contains (covers, data) is left out. If the picture
+or the sound is shorter, its last picture stays or silence follows.
 
 Damage, such as packets that a recording lost, is counted in pictures and blocks of sound. Up to 1 % is repaired, of a
 short video up to three pictures, and `transcode show` tells the share as `damaged`; more is refused. `transcode submit
@@ -130,12 +130,27 @@ Else key frames are 2 s apart, and segments last 6 s.
 
 Films of three minutes and more are encoded in chunks of a minute or two, which all workers share; the sound is encoded
 at once, and one worker puts everything together. Pictures, times, key frames and segments are those of a film that is
-encoded as a whole. A film stays whole if its largest size is copied, if it is not MP4, MOV, Matroska or WebM, or if it
-has key frames more than 15 s apart; and so does one in which FFmpeg, having sought the beginning of a chunk, found
-another picture there than the worker of the chunk before.
+encoded as a whole. A film stays whole if its largest size is copied, if it is not MP4, MOV, Matroska or WebM, if it has
+key frames more than 15 s apart, or if it has chapters and becomes a single file; and so does one in which FFmpeg,
+having sought the beginning of a chunk, found another picture there than the worker of the chunk before.
+
+HLS has beside the pictures, to choose from:
+
+* up to 8 sounds, the default first, each with its title or the name of its language; each is filled up with silence or
+  cut to the length of the film, and compared with its source;
+* with `"audio": {{"surround": true}}` in the preset, 5.1 beside stereo where the source has it, for two and a half
+  times the bits;
+* up to 32 subtitles that are text, as WebVTT, with their language, and forced or shown first as the source says;
+* captions inside the pictures (CEA-608 and 708), which stay there and are announced if there are some;
+* the key frame at the start of each segment as a playlist of its own, from which players show pictures while viewers
+  look for a place;
+* chapters in `chapters.json`, as Apple's players read them. MP4 and M4A keep them too.
+
+A single file has one sound and no subtitles. Titles are shown as text, without what would break a playlist.
 
 `transcode plan` shows the sizes, the most bytes, the CPU time to expect, the number of chunks, why a size of the ladder
-is not made, and what is charged:
+is not made, which `tracks` are left out and why (subtitles that are pictures, as of DVD, Blu-ray and DVB), and what is
+charged:
 
 * hls and mp4: the length of the film, but no more than a second for every 20 pictures (slides have few), and a
   tenth of that if the video is copied in its only size;
@@ -157,6 +172,10 @@ for what fails or is cancelled; `transcode show` tells the `seconds` that were c
 ## Audio
 
 {audio}
+
+## Subtitles
+
+{subtitles}
 
 Playlists (HLS, DASH, concat), SVG and other formats that refer to other files are never opened.
 """
@@ -229,7 +248,12 @@ def permissions() -> str:
 
 def media() -> str:
     """Return the formats and codecs that transcoding accepts, with FFmpeg's names."""
-    tables = {"formats": accepted.FORMATS, "video": accepted.VIDEO, "audio": accepted.AUDIO}
+    tables = {
+        "formats": accepted.FORMATS,
+        "video": accepted.VIDEO,
+        "audio": accepted.AUDIO,
+        "subtitles": accepted.SUBTITLES,
+    }
     return MEDIA.format(**{name: _names(table) for name, table in tables.items()})
 
 

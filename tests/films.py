@@ -1,5 +1,6 @@
 """Films to transcode, stored and submitted, and what must be true when all workers have ended."""
 
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,14 @@ def clip(folder: Path, seconds: int, size: str = "320x180") -> bytes:
         command = [str(ffmpeg.locate()), "-v", "error", "-nostdin", *inputs, "-c:v", "libx264", "-preset", "ultrafast"]
         subprocess.run([*command, "-shortest", str(target)], check=True)
     return target.read_bytes()
+
+
+def picture_subtitles(folder: Path) -> Path:
+    """Make subtitles as a Blu-ray has them, which show nothing."""
+    parts = ((0x16, b"\0\xa0\0\x78\x10\0\0\x80\0\0\0"), (0x80, b""))
+    made = b"".join(b"PG" + struct.pack(">IIBH", 90_000, 0, kind, len(body)) + body for kind, body in parts)
+    (folder / "text.sup").write_bytes(made)
+    return folder / "text.sup"
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,11 @@ def _fetch_all(link: downloads.Link) -> Played:
     count, pending = 0, [link.url]
     while pending:
         url = pending.pop()
-        path, chunks = unquote(urlsplit(url).path), fetch(url)
+        path = unquote(urlsplit(url).path)
+        # Playlists of key frames name the same segments again.
+        if path in sizes:
+            continue
+        chunks = fetch(url)
         if path.endswith(renditions.PLAYLIST):
             count += 1
             pending += playlists.addresses(b"".join(chunks).decode())

@@ -4,7 +4,18 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
+from pydantic_core import PydanticCustomError
 
 from dumacle_cli.errors import BadPreset
 
@@ -37,6 +48,17 @@ class Audio(_Part):
     loudness: float | None = Field(default=None, ge=-31, le=-10)
 
 
+class FilmAudio(Audio):
+    """The sound of a film; with `surround`, HLS has 5.1 beside stereo where the source has it."""
+
+    surround: bool = False
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Definitions that were stored before there was surround sound keep their hashes.
+        return {name: value for name, value in dump(self).items() if name != "surround" or value}
+
+
 class _Preset(_Part):
     name: str = Field(pattern=NAME)
     description: str = Field(max_length=500)
@@ -57,7 +79,14 @@ class Film(_Preset):
 
     kind: Literal["hls", "mp4"]
     video: Video = Video()
-    audio: Audio = Audio()
+    audio: FilmAudio = FilmAudio()
+
+    @field_validator("audio")
+    @classmethod
+    def _only_hls_has_a_choice(cls, audio: FilmAudio, info: ValidationInfo) -> FilmAudio:
+        if audio.surround and info.data.get("kind") == "mp4":
+            raise PydanticCustomError("surround", "Surround is for hls, which has stereo beside it")
+        return audio
 
     @property
     def entry(self) -> str:

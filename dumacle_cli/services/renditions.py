@@ -36,8 +36,6 @@ CONTENT_TYPES = {
 }
 UNKNOWN = "application/octet-stream"
 PLAYLIST = ".m3u8"
-NAMING = (PLAYLIST, ".vtt")
-"""The endings of files that name other files of their rendition."""
 LINKS = "links/"
 """The folder of signed playlists in a rendition's prefix, with a subfolder per link, named for its expiry."""
 
@@ -148,11 +146,14 @@ def _has_expired(name: str) -> bool:
 def _copy(
     objects: "ObjectStore", wanted: Published, folder: str, seconds: int, names: Iterable[str], signed: Signed
 ) -> None:
-    """Store the playlists of a rendition below a folder."""
+    """Store the playlists of a rendition, or the index of a sprite, below a folder.
+
+    Other texts are not looked into: subtitles say what strangers wrote, and shall not have anything signed.
+    """
     lists = {
         name: b"".join(objects.get(wanted.prefix + name)).decode()
         for name in names
-        if name.endswith(NAMING) and not name.startswith(LINKS)
+        if (name.endswith(PLAYLIST) or name == wanted.entry) and not name.startswith(LINKS)
     }
 
     def sign(name: str) -> str:

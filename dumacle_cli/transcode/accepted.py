@@ -1,4 +1,4 @@
-"""The media that is accepted: formats, video codecs and audio codecs, by FFmpeg's names.
+"""The media that is accepted: formats, codecs of video and audio, and subtitles that are text, by FFmpeg's names.
 
 Whatever makes FFmpeg open other files or addresses is excluded: playlists (HLS, DASH, concat), SVG, image sequences,
 formats with side files (MLV, VobSub, IMF). So are codecs of old games and of few users, which hardly anybody tests.
@@ -78,6 +78,13 @@ AUDIO = {
         "pcm_s24le_planar,pcm_s32le,pcm_s32be,pcm_s32le_planar,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,"
         "pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,s302m"
     ),
+}
+
+SUBTITLES = {
+    "SubRip": "subrip,srt",
+    "ASS, SSA": "ass,ssa",
+    "WebVTT": "webvtt",
+    "MP4 text": "mov_text",
 }
 
 

@@ -1,5 +1,6 @@
 """FFmpeg's command line for each preset, with outputs relative to its working folder."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -9,13 +10,14 @@ from types import MappingProxyType
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.local.ffmpeg_graphs import Options, OutputFile, Stream
-from dumacle_cli.services.definitions import Audio, Film, Poster, Preset, Sound, Sprite, Video
-from dumacle_cli.transcode import codecs, sprites
+from dumacle_cli.services.definitions import Film, Poster, Preset, Sound, Sprite, Video
+from dumacle_cli.transcode import codecs, sprites, tracks
 from dumacle_cli.transcode.ladder import Rung, Source, even, ladder, largest
 from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.playlists import MEDIA, SOUND
+from dumacle_cli.transcode.playlists import MEDIA
 from dumacle_cli.transcode.probe import Media, steady
 from dumacle_cli.transcode.reference import TILES
+from dumacle_cli.transcode.tracks import SoundOutput, SoundTrack
 
 KEY_FRAME_SECONDS = 2
 KEY_FRAMES_PER_SEGMENT = 3
@@ -34,17 +36,21 @@ RESAMPLE = "aresample=async=1:first_pts=0"
 BOTH_SIDES = "pan=stereo|c0=c0|c1=c0"
 NOTHING: Options = MappingProxyType({})
 NO_METADATA: Options = {"map_metadata": -1, "map_chapters": -1}
+# The titles of chapters stay.
+ALL_BUT_CHAPTERS: Options = {"map_metadata:g": -1, "map_metadata:s": -1, "map_chapters": 0}
+Gains = Mapping[str, str]
+"""For each sound that is not loud enough or too loud, by its stream: the filter that changes it."""
 
 
 def check(media: Media, preset: Preset) -> None:
     """Raise BadMedia if the source lacks what the preset needs."""
     if preset.requires_video and not media.video:
         fault = media.no_video or f"it has no video, which the preset {preset.name} needs"
-        advice = "the preset audio takes its sound" if media.audio else "convert its video to H.264, and upload that"
+        advice = "the preset audio takes its sound" if media.sounds else "convert its video to H.264, and upload that"
         raise BadMedia(reason=f"{fault}; {advice}")
     if media.picture == TILES and preset.kind != "poster":
         raise BadMedia(reason=f"it is a photo, and the preset {preset.name} needs a film; the preset poster takes it")
-    if not preset.requires_video and not media.audio:
+    if not preset.requires_video and not media.sounds:
         raise BadMedia(reason=f"{media.no_audio or 'it has no audio'}, which the preset {preset.name} needs")
     if preset.takes_sound and media.mute:
         advice = "convert its sound to AAC, and upload that"
@@ -92,10 +98,11 @@ def paced(media: Media, preset: Preset) -> Media:
 
 
 def folders(media: Media, preset: Preset) -> list[str]:
-    """Return the folders that the output of a preset needs: one per HLS rendition, and the last for audio."""
+    """Return the folders that the output of a preset needs: one for each size, and then for each sound of HLS."""
     if preset.kind != "hls":
         return []
-    return [*(rung.name for rung in rungs(media, preset)), *([SOUND] if media.audio else [])]
+    sounds = tracks.sounds(media.sounds, preset)
+    return [*(rung.name for rung in rungs(media, preset)), *(sound.folder for sound in sounds)]
 
 
 def only_file(preset: Preset) -> str:
@@ -103,8 +110,10 @@ def only_file(preset: Preset) -> str:
     return sprites.IMAGE if isinstance(preset, Sprite) else preset.entry
 
 
-def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits, gain: str = "") -> list[str]:
-    """Return the program and its arguments; `gain` is a filter that makes the sound as loud as the preset wants."""
+def command(
+    ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits, gains: Gains = MappingProxyType({})
+) -> list[str]:
+    """Return the program and its arguments; `gains` make sounds as loud as the preset wants."""
     sizes = rungs(media, preset)
     # Sought by its key frame: some formats find no other picture.
     seek = {"ss": _seconds(media.key)} if preset.kind == "poster" and media.key else {}
@@ -115,11 +124,12 @@ def command(ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Li
         case Sprite():
             outputs = _sprite(inputs, media, sprites.grid(media, preset))
         case Sound():
-            outputs = [_one_file(preset, [inputs[media.sound]], _sound(media, preset.audio, gain))]
+            [sound] = tracks.sounds(media.sounds, preset)
+            outputs = [_one_file(preset, media, [inputs[sound.track.stream]], _sound(sound, gains))]
         case Film(kind="mp4"):
-            outputs = _mp4(inputs, media, preset, sizes, gain)
+            outputs = _mp4(inputs, media, preset, sizes, gains)
         case Film():
-            outputs = _hls(inputs, media, preset, sizes, gain)
+            outputs = _hls(inputs, media, preset, sizes, gains)
     return graphs.command(ffmpeg, FLAGS, outputs)
 
 
@@ -128,19 +138,21 @@ def gop(fps: Fraction) -> int:
     return max(1, round(KEY_FRAME_SECONDS * fps))
 
 
-def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
+def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: Gains) -> list[OutputFile]:
     made = [rung for rung in sizes if not rung.copied]
     outputs = pictures(constant_rate(inputs[media.picture], media), media, preset, sizes) if made else []
     if sizes[-1].copied:
         outputs.append(segments(sizes[-1].name, inputs[media.picture], media, _copied(media)))
-    if media.audio:
-        outputs.append(sound(inputs, media, preset, gain))
+    outputs += sounds(inputs, media, preset, gains)
     return outputs if made else [*outputs, _decoded(inputs, media)]
 
 
-def sound(inputs: Stream, media: Media, preset: Film, gain: str) -> OutputFile:
-    """Return an output in segments for the sound of a film."""
-    return segments(SOUND, inputs[media.sound], media, _whole_sound(media, preset.audio, gain))
+def sounds(inputs: Stream, media: Media, preset: Film, gains: Gains) -> list[OutputFile]:
+    """Return an output in segments for each sound of a film."""
+    return [
+        segments(sound.folder, inputs[sound.track.stream], media, _whole_sound(media, sound, gains))
+        for sound in tracks.sounds_in_segments(media.sounds, preset)
+    ]
 
 
 def pictures(video: Stream, media: Media, preset: Film, sizes: list[Rung], more: Options = NOTHING) -> list[OutputFile]:
@@ -161,14 +173,17 @@ def pictures(video: Stream, media: Media, preset: Film, sizes: list[Rung], more:
     ]
 
 
-def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gain: str) -> list[OutputFile]:
+def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: Gains) -> list[OutputFile]:
     [rung] = sizes
-    audio, heard = ([inputs[media.sound]], _whole_sound(media, preset.audio, gain)) if media.audio else ([], {})
+    audio: list[Stream] = []
+    heard: Options = {}
+    for sound in tracks.sounds(media.sounds, preset):
+        audio, heard = [inputs[sound.track.stream]], _whole_sound(media, sound, gains)
     if rung.copied:
         video, options = inputs[media.picture], _copied(media)
-        return [_one_file(preset, [video, *audio], {**options, **heard}), _decoded(inputs, media)]
+        return [_one_file(preset, media, [video, *audio], {**options, **heard}), _decoded(inputs, media)]
     video = scaled(constant_rate(inputs[media.picture], media), media, rung)
-    return [_one_file(preset, [video, *audio], {**_video(media, preset.video, rung, sizes), **heard})]
+    return [_one_file(preset, media, [video, *audio], {**_video(media, preset.video, rung, sizes), **heard})]
 
 
 def _copied(media: Media) -> Options:
@@ -197,8 +212,9 @@ def _sprite(inputs: Stream, media: Media, grid: sprites.Grid) -> list[OutputFile
     return [_decoded(inputs, media), written]
 
 
-def _one_file(preset: Preset, streams: list[Stream], options: Options) -> OutputFile:
-    return graphs.write(preset.entry, streams, {**NO_METADATA, **options, "movflags": "+faststart"})
+def _one_file(preset: Preset, media: Media, streams: list[Stream], options: Options) -> OutputFile:
+    metadata = ALL_BUT_CHAPTERS if media.chapters else NO_METADATA
+    return graphs.write(preset.entry, streams, {**metadata, **options, "movflags": "+faststart"})
 
 
 def segments(folder: str, stream: Stream, media: Media, options: Options) -> OutputFile:
@@ -219,23 +235,26 @@ def segments(folder: str, stream: Stream, media: Media, options: Options) -> Out
     return graphs.write(f"{folder}/{MEDIA}", [stream], {**NO_METADATA, **options, **segmented})
 
 
-def _whole_sound(media: Media, audio: Audio, gain: str) -> Options:
-    options = _sound(media, audio, gain)
-    if media.sound_seconds >= media.duration:
+def _whole_sound(media: Media, sound: SoundOutput, gains: Gains) -> Options:
+    options = _sound(sound, gains)
+    length = f"{round(media.duration * 1_000_000)}us"
+    if sound.track.seconds > media.duration:
+        return {**options, "t": length}
+    if sound.track.seconds == media.duration:
         return options
     # Players stop where the shorter of picture and sound ends.
-    return {**options, "af": f"{options['af']},apad=whole_dur={round(media.duration * 1_000_000)}us"}
+    return {**options, "af": f"{options['af']},apad=whole_dur={length}"}
 
 
-def _sound(media: Media, audio: Audio, gain: str) -> Options:
-    filters = ",".join(filter(None, (stereo(media), gain)))
-    return {"c:a": "aac", "b:a": audio.bitrate, "ac": 2, "ar": 48000, "af": filters}
+def _sound(sound: SoundOutput, gains: Gains) -> Options:
+    filters = ",".join(filter(None, (stereo(sound.track), gains.get(sound.track.stream))))
+    return {"c:a": "aac", "b:a": sound.bitrate, "ac": sound.channels, "ar": 48000, "af": filters}
 
 
-def stereo(media: Media) -> str:
+def stereo(track: SoundTrack) -> str:
     """Return the filters that come first for any sound."""
     # Otherwise FFmpeg makes each side 3 dB quieter, for loudspeakers that sound together.
-    return f"{RESAMPLE},{BOTH_SIDES}" if media.channels == 1 else RESAMPLE
+    return f"{RESAMPLE},{BOTH_SIDES}" if track.channels == 1 else RESAMPLE
 
 
 def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options:

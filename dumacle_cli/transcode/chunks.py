@@ -8,17 +8,16 @@ of the chunk before decodes them as well, and both must have seen the same.
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.services.definitions import Film, Preset
-from dumacle_cli.transcode import arguments, loudness
+from dumacle_cli.transcode import arguments, loudness, tracks
 from dumacle_cli.transcode.encode import run, written
 from dumacle_cli.transcode.ladder import Rung
 from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.playlists import SOUND
 from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.verify import verify_chunk
 from dumacle_cli.transcode.watch import ENCODED, Watch
@@ -56,12 +55,12 @@ class Notes:
     """What is known of a piece of a film beside its media.
 
     `damaged` is the share of the source that was, 0 to 1; `seen` has hashes of decoded pictures by their number;
-    `louder` is by how many dB the sound was changed.
+    `louder` is by how many dB sounds were changed, by their streams.
     """
 
     damaged: float
     seen: dict[int, str]
-    louder: float = 0
+    louder: dict[str, float] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write them into a folder, beside the media."""
@@ -84,7 +83,8 @@ def divide(media: Media, preset: Preset) -> list[Chunk]:
     """Return the chunks of a film, none if it is better encoded as a whole: if it is short, copied or badly sought."""
     if not isinstance(preset, Film) or not media.sought or media.group > LONGEST_GROUP:
         return []
-    if any(rung.copied for rung in arguments.rungs(media, preset)):
+    # Chapters come from the source, which is no input of what puts a single file together.
+    if any(rung.copied for rung in arguments.rungs(media, preset)) or (preset.kind == "mp4" and media.chapters):
         return []
     size = segment_frames(media)
     segments = -(-media.frames // size)
@@ -136,19 +136,21 @@ def encode_sound(
     progress: Callable[[int], None],
     stop: threading.Event,
 ) -> list[str]:
-    """Encode the whole sound of a film into the empty folder `out`, and return the files.
+    """Encode all sounds of a film, each as a whole, into the empty folder `out`, and return the files.
 
     At once, because sound that is encoded in chunks has a gap at each cut. Raises as `encode.encode` does.
     """
-    louder = loudness.gain(ffmpeg, source, media, preset, limits, stop)
-    (out / SOUND).mkdir()
+    louder = loudness.gains(ffmpeg, source, media, preset, limits, stop)
+    for sound in tracks.sounds_in_segments(media.sounds, preset):
+        (out / sound.folder).mkdir()
     inputs = graphs.read(source, limits.input_options)
-    command = graphs.command(ffmpeg, arguments.FLAGS, [arguments.sound(inputs, media, preset, louder.filters)])
+    filters = {stream: gain.filters for stream, gain in louder.items()}
+    command = graphs.command(ffmpeg, arguments.FLAGS, arguments.sounds(inputs, media, preset, filters))
     watch = Watch(media, False, limits, progress)
     watch.tell(0)
     damaged = run(command, source, out, media, limits, watch, stop)
     watch.tell(99)
-    Notes(damaged, {}, louder.decibels).write(out)
+    Notes(damaged, {}, {stream: gain.decibels for stream, gain in louder.items()}).write(out)
     return written(out)
 
 

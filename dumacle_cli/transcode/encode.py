@@ -6,18 +6,18 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
 from dumacle_cli.errors import BadMedia, OutputBroken, OutputDiffers, ToolFailed
 from dumacle_cli.services.definitions import Preset, Sprite
-from dumacle_cli.transcode import arguments, child, damage, loudness, playlists, sprites
+from dumacle_cli.transcode import arguments, child, damage, hls, loudness, sprites
 from dumacle_cli.transcode.child import Stopped
 from dumacle_cli.transcode.likeness import compare
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
-from dumacle_cli.transcode.playlists import MEDIA, SOUND, Variant
+from dumacle_cli.transcode.playlists import PLAYLIST
 from dumacle_cli.transcode.probe import Media, source_of
 from dumacle_cli.transcode.reference import Reference
 from dumacle_cli.transcode.scratch import check_room
@@ -87,13 +87,15 @@ def _encode(
 ) -> Encoded:
     watch = Watch(media, preset.requires_video, limits, progress)
     watch.tell(0)
-    louder = loudness.gain(ffmpeg, source, media, preset, limits, stop)
-    command = arguments.command(ffmpeg, source, media, preset, limits, louder.filters)
+    louder = loudness.gains(ffmpeg, source, media, preset, limits, stop)
+    filters = {stream: gain.filters for stream, gain in louder.items()}
+    command = arguments.command(ffmpeg, source, media, preset, limits, filters)
     for folder in arguments.folders(media, preset):
         (out / folder).mkdir()
     damaged = run(command, source, out, media, limits, watch, stop)
     watch.tell(ENCODED)
-    found = finish(ffmpeg, source, media, preset, out, limits, damaged, louder.decibels, stop)
+    change = {stream: gain.decibels for stream, gain in louder.items()}
+    found = finish(ffmpeg, source, media, preset, out, limits, damaged, change, stop)
     watch.tell(99)
     return found
 
@@ -106,14 +108,15 @@ def finish(
     out: Path,
     limits: Limits,
     damaged: float,
-    louder: float,
+    louder: Mapping[str, float],
     stop: threading.Event,
 ) -> Encoded:
-    """Verify what FFmpeg wrote to `out`, and add what it did not; `louder` is by how many dB the sound was changed.
+    """Verify what FFmpeg wrote to `out`, and add what it did not; `louder` is by how many dB sounds were changed, by
+    their streams.
 
-    Raises OutputBroken, OutputDiffers, Stopped.
+    Raises BadMedia, OutputBroken, OutputDiffers, Stopped.
     """
-    files = written(out)
+    written(out, preset.entry)
     proof = verify(out, media, preset, limits, stop)
     if damaged and proof.pictures and proof.pictures[-1].rung.copied:
         raise OutputBroken(reason="the video that was copied is damaged")
@@ -121,12 +124,10 @@ def finish(
     sizes = [picture.rung for picture in proof.pictures]
     compare(reference, out, media, preset, sizes, louder, limits, stop)
     if preset.kind == "hls":
-        _write_master(out / preset.entry, media, proof)
-        files.append(preset.entry)
+        hls.finish(out, source, media, preset, proof, limits, stop)
     if isinstance(preset, Sprite):
         (out / preset.entry).write_text(sprites.index(sprites.grid(media, preset), media.duration))
-        files.append(preset.entry)
-    return _encoded(preset, proof, files, damaged)
+    return _encoded(preset, proof, written(out, preset.entry), damaged)
 
 
 def run(
@@ -170,30 +171,14 @@ def _follow(reports: IO[bytes], watch: Watch, out: Path, stop: threading.Event) 
         watch.check()
 
 
-def _write_master(path: Path, media: Media, proof: Proof) -> None:
-    variants = [
-        Variant(
-            picture.rung.name,
-            picture.rung.width,
-            picture.rung.height,
-            media.fps,
-            picture.codec,
-            playlists.segments(path.parent / picture.rung.name / MEDIA),
-        )
-        for picture in proof.pictures
-    ]
-    sound = playlists.segments(path.parent / SOUND / MEDIA) if proof.sound_bitrate else []
-    path.write_text(playlists.master(variants, sound))
-
-
-def written(out: Path) -> list[str]:
-    """Return the files below a folder that FFmpeg wrote, playlists last; raises OutputBroken if one is no file."""
+def written(out: Path, entry: str = "") -> list[str]:
+    """Return the files of an output in the order of publication; raises OutputBroken if there is anything else."""
     found = [path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
     # A compromised FFmpeg could create a link, which publishing would follow.
     if any(path.is_symlink() or not path.is_file() for path in found):
         raise OutputBroken(reason="there is something in it that is no file")
     names = [path.relative_to(out).as_posix() for path in found]
-    return sorted(names, key=lambda name: (name.endswith(MEDIA), name))
+    return sorted(names, key=lambda name: (name == entry, name.endswith(PLAYLIST), name))
 
 
 def _encoded(preset: Preset, proof: Proof, files: list[str], damaged: float) -> Encoded:

@@ -9,12 +9,12 @@ from pathlib import Path
 from dumacle_cli.errors import OutputBroken
 from dumacle_cli.local import ffmpeg_graphs as graphs
 from dumacle_cli.services.definitions import Film
-from dumacle_cli.transcode import arguments
+from dumacle_cli.transcode import arguments, tracks
 from dumacle_cli.transcode.chunks import OVERLAP, Chunk, Notes, notes
 from dumacle_cli.transcode.encode import Encoded, finish, run
 from dumacle_cli.transcode.ladder import Rung
 from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.playlists import MEDIA, SOUND
+from dumacle_cli.transcode.playlists import MEDIA
 from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.watch import Watch
 
@@ -34,7 +34,7 @@ def join(
 ) -> Encoded:
     """Put a film together in the empty folder `out`, and verify it.
 
-    `pieces` are the folders of its chunks, and of its sound if it has any. Raises OutputBroken if they do not belong
+    `pieces` are the folders of its chunks, and of its sounds if it has any. Raises OutputBroken if they do not belong
     together, OutputDiffers, BadMedia, ToolFailed, and Stopped.
     """
     told = [notes(folder) for folder in pieces]
@@ -43,11 +43,11 @@ def join(
     sizes = arguments.rungs(media, preset)
     for rung in sizes:
         _join_size([folder / rung.name for folder in pieces[: len(chunks)]], out / rung.name)
-    if media.audio:
-        shutil.move(pieces[-1] / SOUND, out / SOUND)
+    for sound in tracks.sounds_in_segments(media.sounds, preset):
+        shutil.move(pieces[-1] / sound.folder, out / sound.folder)
     if preset.kind == "mp4":
         _one_file(ffmpeg, source, media, preset, sizes[0], out, limits, stop)
-    damaged = max(_share(chunks, told), told[-1].damaged if media.audio else 0)
+    damaged = max(_share(chunks, told), told[-1].damaged if media.sounds else 0)
     limits.check_damage(damaged, media.frames)
     return finish(ffmpeg, source, media, preset, out, limits, damaged, told[-1].louder, stop)
 
@@ -82,7 +82,8 @@ def _one_file(
     ffmpeg: Path, source: Path, media: Media, preset: Film, rung: Rung, out: Path, limits: Limits, stop: threading.Event
 ) -> None:
     """Make one file of the segments in `out`, which are removed."""
-    folders = [out / rung.name, *([out / SOUND] if media.audio else [])]
+    sounds = tracks.sounds_in_segments(media.sounds, preset)
+    folders = [out / rung.name, *(out / sound.folder for sound in sounds)]
     streams = []
     for folder in folders:
         whole = out / f"{folder.name}.mp4"

@@ -1,21 +1,24 @@
 """Whether an output shows and sounds like its source, which is decoded again for that, at several instants."""
 
+import math
 import statistics
 import threading
+from collections.abc import Mapping
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
 from dumacle_cli.errors import BadMedia, OutputDiffers
 from dumacle_cli.services.definitions import Preset, Sprite
-from dumacle_cli.transcode import child
-from dumacle_cli.transcode.arguments import folders, poster_time
+from dumacle_cli.transcode import child, tracks
+from dumacle_cli.transcode.arguments import poster_time
 from dumacle_cli.transcode.ladder import Rung
 from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.playlists import MEDIA, SOUND
+from dumacle_cli.transcode.playlists import MEDIA
 from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.reference import SILENCE, Picture, Reference
 from dumacle_cli.transcode.sprites import IMAGE, Grid, grid
+from dumacle_cli.transcode.tracks import SoundOutput
 
 # Where in the video it is compared, as shares of its length.
 INSTANTS = tuple(Fraction(part, 100) for part in (3, 35, 65, 95))
@@ -42,22 +45,23 @@ def compare(
     media: Media,
     preset: Preset,
     sizes: list[Rung],
-    louder: float,
+    louder: Mapping[str, float],
     limits: Limits,
     stop: threading.Event,
 ) -> None:
     """Compare the output in `out` with its source; raises OutputDiffers, Stopped.
 
-    Its pictures have these sizes, and it was meant to be `louder` by so many dB.
+    Its pictures have these sizes, and the sounds of these streams were meant to be `louder` by so many dB.
     """
     try:
         if isinstance(preset, Sprite):
             _compare_sprite(reference, out, media, grid(media, preset), limits, stop)
         elif sizes:
             _compare_pictures(reference, out, media, preset, sizes, limits, stop)
-        if media.audio and preset.takes_sound:
-            levels = [level + louder for level in reference.levels(media.sound)]
-            _compare_levels(levels, _levels(reference, out, preset))
+        for sound in tracks.sounds(media.sounds, preset):
+            stream = sound.track.stream
+            levels = [level + louder.get(stream, 0) for level in reference.levels(stream)]
+            _compare_levels(levels[: math.ceil(media.duration)], _levels(reference, out, preset, sound))
     except (_Doubt, BadMedia) as doubt:
         raise OutputDiffers(reason=str(doubt)) from None
 
@@ -75,7 +79,7 @@ def _compare_pictures(
     stop: threading.Event,
 ) -> None:
     canvas = _canvas(sizes[-1])
-    paths = [f"{folder}/{MEDIA}" for folder in folders(media, preset) if folder != SOUND] or [preset.entry]
+    paths = [f"{rung.name}/{MEDIA}" for rung in sizes] if preset.kind == "hls" else [preset.entry]
     job = {"do": "pictures", "folder": str(out.absolute()), "paths": paths, "canvas": canvas}
 
     def check(*, seek: bool) -> None:
@@ -166,12 +170,12 @@ def _alike(one: bytes, other: bytes) -> float:
 # Sound
 
 
-def _levels(reference: Reference, out: Path, preset: Preset) -> list[float]:
-    if preset.kind != "hls":
+def _levels(reference: Reference, out: Path, preset: Preset, sound: SoundOutput) -> list[float]:
+    if not sound.folder:
         return reference.levels("a:0", out / preset.entry)
-    joined = out.with_name("sound.mp4")
+    folder, joined = out / sound.folder, out.with_name("sound.mp4")
     with joined.open("wb") as file:
-        for part in (out / SOUND / "init.mp4", *sorted((out / SOUND).glob("*.m4s"))):
+        for part in (folder / "init.mp4", *sorted(folder.glob("*.m4s"))):
             file.write(part.read_bytes())
     try:
         return reference.levels("a:0", joined)

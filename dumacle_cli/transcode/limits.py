@@ -46,7 +46,7 @@ class Limits:
         return {
             "protocol_whitelist": "file",
             "format_whitelist": accepted.names(accepted.FORMATS),
-            "codec_whitelist": f"{accepted.names(accepted.VIDEO)},{accepted.names(accepted.AUDIO)}",
+            "codec_whitelist": ",".join(map(accepted.names, (accepted.VIDEO, accepted.AUDIO, accepted.SUBTITLES))),
             "max_pixels": str(self.max_pixels),
             "max_streams": "64",
         }

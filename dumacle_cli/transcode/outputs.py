@@ -77,7 +77,7 @@ def make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> M
             if unit.kind == "chunk" and unit.first is None and (cut := chunks.divide(media, work.preset)):
                 source.kept = True
                 cuts = [*(chunk.first for chunk in cut), cut[-1].end]
-                return Made("divided", lambda session: store.divide(session, unit, cuts, sound=bool(media.audio)))
+                return Made("divided", lambda session: store.divide(session, unit, cuts, sound=bool(media.sounds)))
             if unit.is_charged:
                 work.retry(lambda session: work_units.charge(session, unit, charge.seconds(media, work.preset)))
             if unit.is_piece:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.services.definitions import Film, Poster, Preset, Sprite
-from dumacle_cli.transcode import charge
+from dumacle_cli.transcode import charge, tracks
 from dumacle_cli.transcode.arguments import paced, rungs, source_size
 from dumacle_cli.transcode.chunks import divide
 from dumacle_cli.transcode.codecs import effort
@@ -48,6 +48,16 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedTrack:
+    """A sound or subtitles of the source (`kind`), as viewers read it; `left_out` says why it is not in the output."""
+
+    kind: str
+    name: str
+    language: str
+    left_out: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a preset would make of a file: at most `size` bytes, for `seconds` of the owner's quota.
 
@@ -64,6 +74,7 @@ class Plan:
     chunks: int | None
     rungs: list[PlannedRung]
     dropped: list[Dropped]
+    tracks: list[PlannedTrack]
     error: str | None
 
 
@@ -74,7 +85,7 @@ def plan(deps: FetchDeps, content: "Content", preset: Preset) -> Plan:
         sizes = rungs(media, preset)
     except BadMedia as bad:
         return Plan(
-            content.file_id, content.path, preset.name, None, None, None, None, [], [], str(bad.facts["reason"])
+            content.file_id, content.path, preset.name, None, None, None, None, [], [], [], str(bad.facts["reason"])
         )
     return Plan(
         file=content.file_id,
@@ -88,6 +99,7 @@ def plan(deps: FetchDeps, content: "Content", preset: Preset) -> Plan:
         dropped=[Dropped(*each) for each in dropped(source_size(media, preset))]
         if isinstance(preset, Film) and preset.kind == "hls"
         else [],
+        tracks=[PlannedTrack(*each) for each in tracks.planned(media.sounds, media.subtitles, preset)],
         error=None,
     )
 
@@ -102,7 +114,7 @@ def _bytes(media: Media, preset: Preset, sizes: list[Rung]) -> int:
     if isinstance(preset, Poster | Sprite):
         return round(sum(rung.width * rung.height for rung in sizes) * POSTER_BYTES_PER_PIXEL)
     pictures = sum(rung.bitrate * media.duration + rung.buffer for rung in sizes)
-    sound = preset.audio.bitrate * media.duration if media.audio else 0
+    sound = sum(sound.bitrate for sound in tracks.sounds(media.sounds, preset)) * media.duration
     return round(CONTAINER * (pictures + sound) / 8)
 
 
@@ -111,7 +123,7 @@ def _cpu_seconds(media: Media, preset: Preset, sizes: list[Rung]) -> float:
         return POSTER_SECONDS
     if isinstance(preset, Sprite):
         return MEGAPIXEL_SECONDS * media.width * media.height * media.frames / 1e6
-    sound = SOUND_SECONDS * media.sound_seconds
+    sound = SOUND_SECONDS * sum(sound.track.seconds for sound in tracks.sounds(media.sounds, preset))
     if not isinstance(preset, Film):
         return sound
     made = [rung for rung in sizes if not rung.copied]

@@ -1,19 +1,18 @@
-"""HLS playlists: the master playlist, because FFmpeg's has no frame rates, and signed links."""
+"""HLS playlists as they are read, measured, and signed."""
 
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
 
 MEDIA = "index.m3u8"
+PLAYLIST = ".m3u8"
 INDEX = ".vtt"
-SOUND = "audio"
-SOUND_CODEC = "mp4a.40.2"
 _LENGTH = re.compile(r"^#EXTINF:([0-9.]+)", re.MULTILINE)
-_URI = re.compile(r'(?<=URI=")[^"]*')
+# Attributes that viewers read may have the same letters between their quotes.
+_ATTRIBUTE = re.compile(r'(?P<name>[A-Z0-9-]+=)"(?P<value>[^"]*)"')
 _PART = re.compile(r"^[^\s#]+(?=#xywh=)", re.MULTILINE)
 
 
@@ -25,18 +24,6 @@ class Segment:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One variant in a master playlist, at `folder`; `codecs` are as in RFC 6381."""
-
-    folder: str
-    width: int
-    height: int
-    fps: Fraction
-    codecs: str
-    segments: list[Segment]
-
-
 def segments(playlist: Path) -> list[Segment]:
     """Return the segments in a media playlist."""
     lines = playlist.read_text().splitlines()
@@ -45,21 +32,6 @@ def segments(playlist: Path) -> list[Segment]:
         for info, name in pairwise(lines)
         if info.startswith("#EXTINF:")
     ]
-
-
-def master(variants: Iterable[Variant], sound: list[Segment]) -> str:
-    """Return the master playlist of a ladder and its sound (empty: no sound), which is a variant of its own too."""
-    lines = ["#EXTM3U", "#EXT-X-VERSION:7", "#EXT-X-INDEPENDENT-SEGMENTS"]
-    if sound:
-        lines.append(
-            f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="{SOUND}",NAME="Sound",DEFAULT=YES,AUTOSELECT=YES,CHANNELS="2",'
-            f'URI="{SOUND}/{MEDIA}"'
-        )
-    for variant in variants:
-        lines += [f"#EXT-X-STREAM-INF:{_facts(variant, sound)}", f"{variant.folder}/{MEDIA}"]
-    if sound:
-        lines += [f"#EXT-X-STREAM-INF:{_sound_facts(sound)}", f"{SOUND}/{MEDIA}"]
-    return "\n".join([*lines, ""])
 
 
 def signed(files: Mapping[str, str], entry: str, sign: Callable[[str], str]) -> dict[str, str]:
@@ -74,7 +46,8 @@ def signed(files: Mapping[str, str], entry: str, sign: Callable[[str], str]) -> 
 def addresses(text: str) -> list[str]:
     """Return every URI in a playlist once."""
     lines = [line.strip() for line in text.splitlines()]
-    found = _URI.findall(text) + [line for line in lines if line and not line.startswith("#")]
+    named = [each["value"] for each in _ATTRIBUTE.finditer(text) if each["name"] == "URI="]
+    found = named + [line for line in lines if line and not line.startswith("#")]
     return list(dict.fromkeys(found))
 
 
@@ -108,27 +81,6 @@ def _runs(pieces: Iterable[Segment], longest: float) -> Iterator[Segment]:
         yield Segment(size, seconds)
 
 
-def _facts(variant: Variant, sound: list[Segment]) -> str:
-    facts = {
-        "BANDWIDTH": peak(variant.segments) + (peak(sound) if sound else 0),
-        "AVERAGE-BANDWIDTH": average(variant.segments) + (average(sound) if sound else 0),
-        "CODECS": f'"{variant.codecs},{SOUND_CODEC}"' if sound else f'"{variant.codecs}"',
-        "RESOLUTION": f"{variant.width}x{variant.height}",
-        "FRAME-RATE": f"{float(variant.fps):.3f}",
-        **({"AUDIO": f'"{SOUND}"'} if sound else {}),
-    }
-    return _attributes(facts)
-
-
-def _sound_facts(sound: list[Segment]) -> str:
-    rates = {"BANDWIDTH": peak(sound), "AVERAGE-BANDWIDTH": average(sound)}
-    return _attributes({**rates, "CODECS": f'"{SOUND_CODEC}"', "AUDIO": f'"{SOUND}"'})
-
-
-def _attributes(facts: Mapping[str, object]) -> str:
-    return ",".join(f"{name}={value}" for name, value in facts.items())
-
-
 def _signed(text: str, path: str, sign: Callable[[str], str]) -> str:
     def link(uri: str) -> str:
         return sign(posixpath.normpath(posixpath.join(posixpath.dirname(path), uri)))
@@ -136,8 +88,12 @@ def _signed(text: str, path: str, sign: Callable[[str], str]) -> str:
     if path.endswith(INDEX):
         links: dict[str, str] = {}
         return _PART.sub(lambda found: links.get(found[0]) or links.setdefault(found[0], link(found[0])), text)
+
+    def attribute(found: re.Match[str]) -> str:
+        return f'URI="{link(found["value"])}"' if found["name"] == "URI=" else found[0]
+
     return "".join(
-        _URI.sub(lambda match: link(match[0]), line) if line.startswith("#") else link(line.strip()) + "\n"
+        _ATTRIBUTE.sub(attribute, line) if line.startswith("#") else link(line.strip()) + "\n"
         for line in text.splitlines(keepends=True)
         if line.strip()
     )

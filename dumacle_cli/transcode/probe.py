@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from dumacle_cli.errors import BadMedia
-from dumacle_cli.transcode import child
+from dumacle_cli.transcode import chapters, child, languages
+from dumacle_cli.transcode.chapters import Chapter
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.reference import TILES, Reference, Source
+from dumacle_cli.transcode.tracks import SoundTrack, SubtitleTrack
 
 SLOWEST, FASTEST = Fraction(1), Fraction(60)
 SMALLEST = 16
@@ -22,20 +24,18 @@ USUAL_RATES = [Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001
 class Media:
     """A source; width and height are as displayed: rotated, in square pixels, 0 without video; times are in seconds.
 
-    `duration` is that of the longer of picture and sound, and `frames` the number of frames in it at the constant rate
-    `fps`. The last picture stays for `hold`, and `key` is the last key frame in the first tenth;
+    `duration` is that of the longer of picture and first sound, and `frames` the number of frames in it at the constant
+    rate `fps`. The last picture stays for `hold`, and `key` is the last key frame in the first tenth;
     `lead` pictures come before the first one and are not shown, as in recordings that begin anywhere. `hdr` names the
-    transfer function of high dynamic range, and is empty without. `picture` and `sound` are FFmpeg's names of the
-    streams, and `alone` says that FFmpeg has no other video to choose. `no_video` and `no_audio` say why there is none.
-    `damaged` is the share of packets that arrived damaged, 0 to 1, and `bitrate` the bit/s of the picture. `keys` are
-    the numbers of the key frames, empty if the video cannot be copied as it is. It can be `sought` if the file has an
-    index, and `group` is the longest time from one key frame to the next.
+    transfer function of high dynamic range, and is empty without. `picture` is FFmpeg's name of the stream, and `alone`
+    says that FFmpeg has no other video to choose. The first of the `sounds` is the film's own. `no_video` and
+    `no_audio` say why there is none. `damaged` is the share of packets that arrived damaged, 0 to 1, and `bitrate` the
+    bit/s of the picture. `keys` are the numbers of the key frames, empty if the video cannot be copied as it is. It can
+    be `sought` if the file has an index, and `group` is the longest time from one key frame to the next.
     """
 
     duration: float
-    audio: str
-    channels: int
-    sound_seconds: float
+    sounds: tuple[SoundTrack, ...] = ()
     video: str = ""
     width: int = 0
     height: int = 0
@@ -46,7 +46,6 @@ class Media:
     interlaced: bool = False
     hold: float = 0
     picture: str = "V:0"
-    sound: str = "a:0"
     alone: bool = True
     key: Fraction = Fraction(0)
     lead: int = 0
@@ -57,11 +56,18 @@ class Media:
     keys: tuple[int, ...] = ()
     sought: bool = False
     group: float = 0
+    subtitles: tuple[SubtitleTrack, ...] = ()
+    chapters: tuple[Chapter, ...] = ()
+
+    @property
+    def sound_seconds(self) -> float:
+        """The length of the film's own sound, 0 without."""
+        return self.sounds[0].seconds if self.sounds else 0
 
     @property
     def mute(self) -> bool:
         """Whether there is sound that cannot be used."""
-        return not self.audio and bool(self.no_audio)
+        return not self.sounds and bool(self.no_audio)
 
 
 def probe(ffmpeg: Path, path: Path, limits: Limits, stop: threading.Event | None = None) -> Media:
@@ -85,12 +91,14 @@ def source_of(path: Path, media: Media) -> Source:
 
 
 def _media(found: dict[str, Any]) -> Media:
-    picture, sound = Fraction(found["picture_seconds"]), Fraction(found["sound_seconds"])
+    picture = Fraction(found["picture_seconds"])
     # An empty audio track counts as none: FFmpeg produces no output for it.
-    audio = found["audio"] if sound > 0 else ""
-    total = max(picture, sound if audio else Fraction(0))
-    common = {name: found[name] for name in ("no_video", "no_audio", "damaged", "sound", "alone") if name in found}
-    media = Media(float(total), audio, found["channels"], float(sound), **common)
+    sounds = [each for each in found["sounds"] if Fraction(each["seconds"]) > 0]
+    total = max(picture, *(Fraction(each["seconds"]) for each in sounds[:1]), Fraction(0))
+    common = {name: found[name] for name in ("no_video", "no_audio", "damaged", "alone")}
+    subtitles = [SubtitleTrack(**{**each, "language": languages.tag(each["language"])}) for each in found["subtitles"]]
+    common |= {"subtitles": tuple(subtitles), "chapters": chapters.of(found["chapters"], total)}
+    media = Media(float(total), tuple(_sound(each) for each in sounds), **common)
     if not found["video"]:
         return media
     fps = steady(Fraction(found["rate"]))
@@ -103,6 +111,12 @@ def _media(found: dict[str, Any]) -> Media:
     frames = max(1, round(total * fps))
     facts |= {"key": key, "bitrate": bitrate, "keys": _keys(found, fps, frames)}
     return replace(media, frames=frames, fps=fps, hold=float(hold), **facts)
+
+
+def _sound(found: dict[str, Any]) -> SoundTrack:
+    return SoundTrack(
+        **{**found, "seconds": float(Fraction(found["seconds"])), "language": languages.tag(found["language"])}
+    )
 
 
 def _keys(found: dict[str, Any], fps: Fraction, frames: int) -> tuple[int, ...]:
@@ -123,7 +137,7 @@ def steady(rate: Fraction) -> Fraction:
 
 
 def _check(media: Media, limits: Limits) -> None:
-    if not media.video and not media.audio:
+    if not media.video and not media.sounds:
         raise BadMedia(reason=_nothing(media))
     if not 0 < media.duration <= limits.max_seconds:
         raise BadMedia(reason=f"it lasts {media.duration:.0f} s, and the limit is {limits.max_seconds} s")

@@ -39,15 +39,26 @@ CONVERT = "convert it to MP4 or Matroska, and upload that"
 PREFERRED = 5_000_000
 TILE = 100 * PREFERRED
 # Sound that is not the film's own.
-COMMENTS = Disposition.comment | Disposition.visual_impaired | Disposition.descriptions
+DESCRIBED = Disposition.visual_impaired | Disposition.descriptions
+COMMENTS = Disposition.comment | DESCRIBED
 COMMENTARY = re.compile(r"comment|kommentar|descripti", re.IGNORECASE)
+MOST_CHAPTERS = 1000
+# Characters of all subtitles of a film, a hundred times as many as those of a talkative one have.
+MOST_TEXT = 16 * SMALL
+# Seconds that a text is shown if it does not say.
+NO_END = 4
 # Pictures to look at: the first of an interlaced film may be progressive.
 LOOK = 12
+# Blocks of each sound to listen to.
+LISTEN = 100
 TENTH = Fraction(1, 10)
 # Pictures of an output that one of the source may have become.
 NEAR = 3
 # Bytes of a codec's configuration that say which profile and level it has.
 CONFIGURATION = 16
+# What broadcasters put before captions in a picture (ATSC A/53), and how many bytes follow at most.
+CAPTIONS = re.compile(rb"\xb5\x00\x31GA94\x03")
+MOST_CAPTIONS = 2 + 31 * 3 * 3 // 2
 # Pictures: less is only how a format rounds times.
 SLIGHT = 0.2
 # Seconds, far less than a picture lasts.
@@ -159,12 +170,32 @@ def source(job: dict[str, Any]) -> dict[str, Any]:
     """Describe an input: its first pictures and its sound as decoded, and the timestamps of all packets."""
     path, options = f"file:{job['path']}", job["options"]
     accepted = options["codec_whitelist"].split(",")
-    with av.open(path, options=options) as container:
-        video, audio, faults = _chosen(container, accepted)
-        found = {**faults, **_video(container, video, int(options["max_pixels"])), **_audio(audio)}
-    with av.open(path, options=options) as container:
-        video, audio, _ = _chosen(container, accepted)
-        return found | _times(container, video, audio)
+    with av.open(path, options=options, metadata_errors="replace") as container:
+        video, sounds, faults = _chosen(container, accepted)
+        found = {**faults, **_video(container, video, int(options["max_pixels"]))}
+        numbers = [stream.index for stream in sounds]
+    mute = _mute(path, options, numbers) if len(numbers) > 1 else set()
+    with av.open(path, options=options, metadata_errors="replace") as container:
+        video, sounds, _ = _chosen(container, accepted)
+        found["chapters"] = [_chapter(each) for each in container.chapters()[:MOST_CHAPTERS]]
+        found["subtitles"] = [_subtitles(stream, accepted) for stream in container.streams.subtitles]
+        return found | _times(container, video, [stream for stream in sounds if stream.index not in mute] or sounds)
+
+
+def subtitles(job: dict[str, Any]) -> dict[str, Any]:
+    """Return the texts of each stream: from when to when, in seconds, and as FFmpeg has them, with their codes."""
+    found: dict[int, list[tuple[float, float, str]]] = {stream: [] for stream in job["streams"]}
+    size = 0
+    with av.open(f"file:{job['path']}", options=job["options"], metadata_errors="replace") as container:
+        start = Fraction(container.start_time or 0, av.time_base)
+        with suppress(av.error.InvalidDataError):
+            for packet in container.demux(*(container.streams[stream] for stream in found)):
+                text = _text(packet)
+                size += len(text)
+                if text and packet.pts is not None and size < MOST_TEXT:
+                    at, lasting = packet.pts * packet.time_base - start, (packet.duration or 0) * packet.time_base
+                    found[packet.stream_index].append((float(at), float(at + (lasting or NO_END)), text))
+    return {"subtitles": list(found.values())}
 
 
 def outputs(job: dict[str, Any]) -> dict[str, Any]:
@@ -182,14 +213,15 @@ def pictures(job: dict[str, Any]) -> dict[str, Any]:
 # The choice of streams
 
 
-def _chosen(container: InputContainer, accepted: list[str]) -> tuple[Any, Any, dict[str, Any]]:
-    """Return the video, as FFmpeg itself would choose it, the sound, and why there is none of one of them."""
+def _chosen(container: InputContainer, accepted: list[str]) -> tuple[Any, list[Any], dict[str, Any]]:
+    """Return the video, as FFmpeg itself would choose it, all sounds, and why there is none of one of them."""
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     films = [stream for stream in container.streams.video if not stream.disposition & covers]
-    video, no_video = _first(sorted(films, key=_size, reverse=True), accepted, "video")
-    audio, no_audio = _first(sorted(container.streams.audio, key=_aside), accepted, "sound")
+    videos, no_video = _usable(sorted(films, key=_size, reverse=True), accepted, "video")
+    sounds, no_audio = _usable(sorted(container.streams.audio, key=_aside), accepted, "sound")
+    video = next(iter(videos), None)
     tiled = bool(video and video.disposition & Disposition.dependent)
-    return video, audio, {"no_video": no_video, "no_audio": no_audio, "alone": tiled or len(films) == 1}
+    return video, sounds, {"no_video": no_video, "no_audio": no_audio, "alone": tiled or len(films) == 1}
 
 
 def _size(stream: Any) -> int:
@@ -200,16 +232,18 @@ def _size(stream: Any) -> int:
 
 
 def _aside(stream: Stream) -> tuple[bool, bool]:
-    spoken = bool(stream.disposition & COMMENTS) or bool(COMMENTARY.search(stream.metadata.get("title", "")))
-    return spoken, not stream.disposition & Disposition.default
+    return _spoken(stream), not stream.disposition & Disposition.default
 
 
-def _first(streams: list[Any], accepted: list[str], noun: str) -> tuple[Any, str]:
+def _spoken(stream: Stream) -> bool:
+    return bool(stream.disposition & COMMENTS) or bool(COMMENTARY.search(stream.metadata.get("title", "")))
+
+
+def _usable(streams: list[Any], accepted: list[str], noun: str) -> tuple[list[Any], str]:
+    """Return the streams that are accepted, or why the first is not if none is."""
     faults = [_fault(stream, accepted, noun) for stream in streams]
-    for stream, fault in zip(streams, faults, strict=True):
-        if not fault:
-            return stream, ""
-    return None, next(iter(faults), "")
+    usable = [stream for stream, fault in zip(streams, faults, strict=True) if not fault]
+    return usable, "" if usable else next(iter(faults), "")
 
 
 def _fault(stream: Any, accepted: list[str], noun: str) -> str:
@@ -244,20 +278,77 @@ def _video(container: InputContainer, video: Any, most: int) -> dict[str, Any]:
     }
 
 
+def _mute(path: str, options: dict[str, str], sounds: list[int]) -> set[int]:
+    """Return which of several sounds cannot be decoded, by their beginnings."""
+    wrong, heard = dict.fromkeys(sounds, 0), set()
+    with av.open(path, options=options, metadata_errors="replace") as container:
+        for packet in islice(container.demux(*(container.streams[sound] for sound in sounds)), LISTEN * len(sounds)):
+            try:
+                heard |= {packet.stream_index} if packet.decode() else set()
+            except av.FFmpegError:
+                wrong[packet.stream_index] += 1
+            if len(heard) == len(sounds):
+                break
+    return {sound for sound in sounds if wrong[sound] and sound not in heard}
+
+
 def _decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
     for packet in container.demux(stream):
         with suppress(av.error.InvalidDataError):
             yield from packet.decode()
 
 
-def _audio(audio: Any) -> dict[str, Any]:
-    if audio is None:
-        return {"audio": "", "channels": 0}
-    context = audio.codec_context
-    return {"audio": context.codec.canonical_name, "channels": context.channels, "sound": str(audio.index)}
+def _sound(stream: Any, seconds: Fraction) -> dict[str, Any]:
+    context = stream.codec_context
+    return {
+        "stream": str(stream.index),
+        "codec": context.codec.canonical_name,
+        "channels": context.channels,
+        "seconds": str(seconds),
+        "language": stream.metadata.get("language", ""),
+        "title": stream.metadata.get("title", ""),
+        "spoken": _spoken(stream),
+        "described": bool(stream.disposition & DESCRIBED),
+    }
 
 
-def _times(container: InputContainer, video: Any, audio: Any) -> dict[str, Any]:
+def _subtitles(stream: Any, accepted: list[str]) -> dict[str, Any]:
+    disposition = stream.disposition
+    return {
+        "stream": str(stream.index),
+        "language": stream.metadata.get("language", ""),
+        "title": stream.metadata.get("title", ""),
+        "forced": bool(disposition & Disposition.forced),
+        "default": bool(disposition & Disposition.default),
+        "described": bool(disposition & Disposition.hearing_impaired),
+        "fault": _no_text(stream, accepted),
+    }
+
+
+def _chapter(chapter: Any) -> dict[str, str]:
+    start, end = (chapter[side] * chapter["time_base"] for side in ("start", "end"))
+    return {"start": str(start), "end": str(end), "title": chapter["metadata"].get("title", "")}
+
+
+def _no_text(stream: Any, accepted: list[str]) -> str:
+    if stream.codec_context is None:
+        return "they are in a format that FFmpeg does not know"
+    codec = stream.codec_context.codec
+    if codec.bitmap_sub:
+        return f"they are pictures ({codec.long_name})"
+    return "" if codec.name in accepted else f"they are {codec.long_name}, which is not accepted"
+
+
+def _text(packet: "av.Packet[Any]") -> str:
+    """Return what the subtitles in a packet say, in lines."""
+    try:
+        rectangles: list[Any] = packet.decode()
+    except av.error.InvalidDataError:
+        return ""
+    return "\n".join(each.dialogue.decode(errors="replace") for each in rectangles if each.type == b"ass")
+
+
+def _times(container: InputContainer, video: Any, sounds: list[Any]) -> dict[str, Any]:
     lines = {stream.index: Timeline(stream) for stream in container.streams if stream.type != "data"}
     with suppress(av.error.InvalidDataError):  # what is missing then is judged below
         for packet in container.demux():
@@ -265,11 +356,12 @@ def _times(container: InputContainer, video: Any, audio: Any) -> dict[str, Any]:
                 lines[packet.stream_index].add(packet)
     start = Fraction(container.start_time or 0, av.time_base)
     ends = {index: line.end * line.time_base - start for index, line in lines.items() if line.timestamps}
-    used = [lines[stream.index] for stream in (video, audio) if stream]
+    heard = [stream for stream in sounds if stream.index in ends] or sounds
+    used = [lines[stream.index] for stream in (video, *heard[:1]) if stream]
     _check_complete(container, used, max(ends.values(), default=Fraction(0)), start)
     found = {
         "picture_seconds": str(ends.get(video.index, 0)) if video else "0",
-        "sound_seconds": str(ends.get(audio.index, 0)) if audio else "0",
+        "sounds": [_sound(stream, ends.get(stream.index, Fraction(0))) for stream in sounds],
         "damaged": float(max((line.damaged for line in used), default=0)),
     }
     if not video:
@@ -318,12 +410,37 @@ def _check_complete(container: InputContainer, used: list[Timeline], found: Frac
 def _streams(path: Path, name: str) -> Iterator[dict[str, Any]]:
     paths, segments = _playlist(path) if path.suffix == ".m3u8" else ([path], [])
     with av.open(Chain(paths), "r") as container:
-        lines = {stream.index: Timeline(stream) for stream in container.streams}
-        for packet in container.demux():
+        streams: list[Any] = [*container.streams.video, *container.streams.audio]
+        lines = {stream.index: Timeline(stream) for stream in streams}
+        captions: dict[int, set[str]] = {stream.index: set() for stream in streams}
+        for packet in container.demux(*streams):
             if packet.size:
                 lines[packet.stream_index].add(packet)
-        for stream in container.streams:
-            yield {"path": name, "segments": segments, **_measured(lines[stream.index]), **_shape(stream)}
+                captions[packet.stream_index] |= _captions(bytes(packet))
+        for stream in streams:
+            found = {"path": name, "segments": segments, "captions": sorted(captions[stream.index])}
+            yield {**found, **_measured(lines[stream.index]), **_shape(stream)}
+
+
+def _captions(packet: bytes) -> set[str]:
+    """Return which captions (CEA-608 and 708) a picture carries, by the names that HLS has for them."""
+    channels: set[str] = set()
+    for found in CAPTIONS.finditer(packet):
+        # Encoders put a 3 where three bytes would look like the start of a picture.
+        body = packet[found.end() : found.end() + MOST_CAPTIONS].replace(b"\0\0\3", b"\0\0")
+        for at in range(2, 2 + 3 * (body[0] & 31 if body else 0), 3):
+            channels |= _channel(body[at : at + 3])
+    return channels
+
+
+def _channel(triple: bytes) -> set[str]:
+    if len(triple) < 3 or not triple[0] & 4:
+        return set()
+    field, code = triple[0] & 3, triple[1] & 0x7F
+    if field > 1:
+        return {"SERVICE1"}
+    # Only what begins a text says whose it is; the other bytes may be fill, or facts about the programme.
+    return {f"CC{1 + 2 * field + (code >> 3 & 1)}"} if 0x10 <= code < 0x20 else set()
 
 
 def _near(path: Path, times: list[float], canvas: tuple[int, int]) -> list[list[str]]:
@@ -431,7 +548,7 @@ def main(job: dict[str, Any]) -> None:
     """Run the job and print its result, or the reason why the input is refused."""
     av.logging.set_level(av.logging.ERROR)
     try:
-        found = {"source": source, "outputs": outputs, "pictures": pictures}[job["do"]](job)
+        found = {"source": source, "outputs": outputs, "pictures": pictures, "subtitles": subtitles}[job["do"]](job)
     except Refused as refused:
         found = {"refused": str(refused)}
     except (av.FFmpegError, OSError) as error:

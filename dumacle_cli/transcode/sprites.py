@@ -7,6 +7,7 @@ from fractions import Fraction
 from dumacle_cli.services.definitions import Sprite
 from dumacle_cli.transcode.ladder import Rung, even
 from dumacle_cli.transcode.probe import Media
+from dumacle_cli.transcode.webvtt import clock
 
 IMAGE = "sprite.jpg"
 COLUMNS, MOST = 10, 500
@@ -59,13 +60,7 @@ def index(made: Grid, duration: float) -> str:
     lines = ["WEBVTT", ""]
     for number in range(made.count):
         column, row = made.place(number)
-        until = min(made.time(number + 1), Fraction(duration))
+        until = min(float(made.time(number + 1)), duration)
         part = f"{column * made.width},{row * made.height},{made.width},{made.height}"
-        lines += [f"{_clock(made.time(number))} --> {_clock(until)}", f"{IMAGE}#xywh={part}", ""]
+        lines += [f"{clock(float(made.time(number)))} --> {clock(until)}", f"{IMAGE}#xywh={part}", ""]
     return "\n".join(lines)
-
-
-def _clock(seconds: Fraction) -> str:
-    thousandths = round(seconds * 1000)
-    whole, rest = divmod(thousandths, 1000)
-    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}.{rest:03}"

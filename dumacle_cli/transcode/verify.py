@@ -10,7 +10,7 @@ from typing import Any
 
 from dumacle_cli.errors import BadMedia, OutputBroken
 from dumacle_cli.services.definitions import Film, Preset
-from dumacle_cli.transcode import child
+from dumacle_cli.transcode import child, tracks
 from dumacle_cli.transcode.arguments import folders, gop, only_file, rungs
 from dumacle_cli.transcode.codecs import called
 from dumacle_cli.transcode.ladder import Rung
@@ -26,18 +26,19 @@ SOUND_TOLERANCE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture as read back; `bitrate` in bit/s, and how playlists name its codec."""
+    """One picture as read back; `bitrate` in bit/s, and how playlists name its codec and its captions."""
 
     rung: Rung
     frames: int
     seconds: float
     bitrate: int
     codec: str
+    captions: list[str]
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A verified output as it was read back; the bit rate of the sound is 0 if it has none."""
+    """A verified output as it was read back; the bit rate of the first sound is 0 if it has none."""
 
     pictures: list[Picture]
     sound_seconds: float
@@ -90,21 +91,23 @@ class _Wrong(Exception):
 def _proof(streams: list[dict[str, Any]], media: Media, preset: Preset, sizes: list[Rung]) -> Proof:
     pictures = [stream for stream in streams if stream["type"] == "video"]
     sounds = [stream for stream in streams if stream["type"] == "audio"]
-    heard = bool(media.audio) and preset.takes_sound
-    _equal("streams", (len(pictures), len(sounds)), (len(sizes), int(heard)))
+    heard = tracks.sounds(media.sounds, preset)
+    _equal("streams", (len(pictures), len(sounds)), (len(sizes), len(heard)))
     keys = media.keys if sizes and sizes[-1].copied else ()
     proven = [_picture(stream, rung, media, preset, keys) for stream, rung in zip(pictures, sizes, strict=True)]
     _aligned(pictures)
     if not heard:
         return Proof(proven, 0.0, 0)
-    return Proof(proven, *_sound(sounds[0], media.sound_seconds if preset.kind == "audio" else media.duration))
+    length = media.sound_seconds if preset.kind == "audio" else media.duration
+    first, *_ = [_sound(stream, each.channels, length) for stream, each in zip(sounds, heard, strict=True)]
+    return Proof(proven, *first)
 
 
 def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset, keys: tuple[int, ...]) -> Picture:
     seconds = float(Fraction(stream["seconds"]))
     _equal(f"size of {rung.name}", tuple(stream["size"]), (rung.width, rung.height))
     if not isinstance(preset, Film):
-        return Picture(rung, 1, 0.0, 0, "")
+        return Picture(rung, 1, 0.0, 0, "", [])
     frames = stream["frames"]
     _equal(
         f"picture of {rung.name}",
@@ -121,7 +124,7 @@ def _picture(stream: dict[str, Any], rung: Rung, media: Media, preset: Preset, k
         list(keys) or _grid(frames, media),
     )
     codec = called(preset.video.codec, bytes.fromhex(stream["configuration"]))
-    return Picture(rung, frames, seconds, round(8 * stream["bytes"] / seconds), codec)
+    return Picture(rung, frames, seconds, round(8 * stream["bytes"] / seconds), codec, stream["captions"])
 
 
 def _grid(frames: int, media: Media) -> list[int]:
@@ -130,12 +133,12 @@ def _grid(frames: int, media: Media) -> list[int]:
 
 def _aligned(pictures: list[dict[str, Any]]) -> None:
     for stream in pictures[1:]:
-        for fact in ("frames", "start", "keys", "segments"):
+        for fact in ("frames", "start", "keys", "segments", "captions"):
             _equal(f"{fact} of {stream['path']}", stream[fact], pictures[0][fact])
 
 
-def _sound(stream: dict[str, Any], expected: float) -> tuple[float, int]:
-    _equal("sound", (stream["codec"], stream["channels"], stream["rate"]), ("aac", 2, 48000))
+def _sound(stream: dict[str, Any], channels: int, expected: float) -> tuple[float, int]:
+    _equal("sound", (stream["codec"], stream["channels"], stream["rate"]), ("aac", channels, 48000))
     seconds = float(Fraction(stream["seconds"]))
     if abs(seconds - expected) > SOUND_TOLERANCE:
         raise _Wrong(f"the sound lasts {seconds:.2f} s, and {expected:.2f} s was expected")

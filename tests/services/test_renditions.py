@@ -87,6 +87,18 @@ def test_what_was_published_stays_as_it_is(object_store: "ObjectStore", hls: "Pu
         assert b"".join(object_store.get(hls.prefix + name)) == body
 
 
+def test_texts_of_strangers_have_nothing_signed(session: "Session", film: "File", object_store: "ObjectStore") -> None:
+    said = b"WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n../../other.mp4#xywh=0,0,1,1\n"
+    media = MEDIA.replace('#EXT-X-MAP:URI="init.mp4"\n', "").replace("0.m4s", "0.vtt").encode()
+    written = {"master.m3u8": b"#EXTM3U\nsubtitles/index.m3u8\n", "subtitles/index.m3u8": media}
+    made = make_transcode(session, film)
+    make_rendition(session, made, {**written, "subtitles/0.vtt": said}, store=object_store)
+    link = play(object_store, renditions.published(session, film.id, "hls"))
+    [texts] = addresses(fetched(link.url))
+    [text] = addresses(fetched(texts))
+    assert fetched(text).encode() == said
+
+
 def test_each_link_has_playlists_of_its_own(object_store: "ObjectStore", hls: "Published") -> None:
     first, second = play(object_store, hls), play(object_store, hls)
     assert first.url != second.url

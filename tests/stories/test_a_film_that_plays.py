@@ -87,7 +87,8 @@ def test_a_film_that_plays(run: Run, tmp_path: Path, object_store: ObjectStore) 
     link = run("files", "url", film, "--rendition", "hls", "--expires", "10min", *JSON).data["url"]
     pieces = list(played(link))
     lists = [piece for piece in pieces if piece.startswith(b"#EXTM3U")]
-    assert len(lists) == 1 + len(shown["rungs"]) + 2  # the choice, each size, the sound beside them and alone
+    # The choice, each size, its key frames, and the sound beside them and alone.
+    assert len(lists) == 1 + 2 * len(shown["rungs"]) + 2
     assert all(piece[4:8] in (b"ftyp", b"styp", b"moof", b"sidx") for piece in pieces if piece not in lists)
     assert len(pieces) >= len(lists) + 2 * (len(lists) - 1)
 

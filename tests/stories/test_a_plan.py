@@ -11,6 +11,7 @@ import dumacle_cli
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.local import ffmpeg
 from tests.conftest import Run
+from tests.films import picture_subtitles
 
 pytestmark = pytest.mark.e2e
 
@@ -22,6 +23,8 @@ ROOT = Path(dumacle_cli.__file__).parents[1]
 def make_film(target: Path) -> None:
     sources = ("testsrc2=size=480x270:rate=25:duration=12", "sine=duration=12")
     inputs = [word for source in sources for word in ("-f", "lavfi", "-i", source)]
+    inputs += ["-i", str(picture_subtitles(target.parent.parent)), "-map", "0", "-map", "1", "-map", "2"]
+    inputs += ["-c:s", "copy", "-metadata:s:s", "language=spa", "-f", "matroska"]
     command = [str(ffmpeg.locate()), "-v", "error", "-nostdin", *inputs, "-c:v", "libx264", "-preset", "ultrafast"]
     subprocess.run([*command, str(target)], check=True)
 
@@ -55,6 +58,12 @@ def test_what_was_planned_is_charged(run: Run, object_store: ObjectStore, tmp_pa
         "name": "360p",
         "reason": "the source has only 480x270, and is not enlarged",
     }
+    [sound, text] = planned["hls"]["tracks"]
+    assert sound == {"kind": "sound", "name": "Sound", "language": "", "left_out": None}
+    assert (text["name"], text["language"]) == ("Spanish", "es")
+    assert text["left_out"] == "they are pictures (HDMV Presentation Graphic Stream subtitles)"
+    assert [track["left_out"] is None for track in planned["audio"]["tracks"]] == [True, False]
+    assert planned["poster"]["tracks"] == []
     assert run("transcode", "list", *JSON).data == []
     run("transcode", "plan", "--preset", "hls", expect=2)
     run("transcode", "plan", "film.mp4", "--owner", ADA, "--prefix", "f", "--preset", "hls", expect=2)

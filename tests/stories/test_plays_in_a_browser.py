@@ -1,6 +1,10 @@
-"""A film plays in Chromium with hls.js, from a link to a store at another origin: picture, sound, sizes and seeks."""
+"""A film plays in Chromium with hls.js, from a link to a store at another origin.
+
+Picture, sound, sizes, seeks, another language, and subtitles.
+"""
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +17,7 @@ from uuid import uuid4
 import pytest
 
 from dumacle_cli.clients.object_store import Location
+from dumacle_cli.local import ffmpeg
 from tests import buckets
 from tests.browser import CHROMIUM, HLS_JS, browser
 from tests.clients.conftest import moto
@@ -68,9 +73,27 @@ async function drive() {
     await until(() => video.videoHeight === hls.levels[level].height, `size ${hls.levels[level].height}`);
     seen.push(await at(second));
   }
+  const chosen = await choose(hls);
   video.currentTime = video.duration - 1;
   await until(() => video.ended, "the end");
-  return { duration: video.duration, heights: hls.levels.map(level => level.height), seen };
+  return { duration: video.duration, heights: hls.levels.map(level => level.height), seen, chosen };
+}
+async function choose(hls) {
+  const named = track => [track.name, track.lang];
+  const switched = new Promise(done => hls.on(Hls.Events.AUDIO_TRACK_SWITCHED, (_, track) => done(track.id)));
+  hls.audioTrack = 1;
+  await until(() => hls.audioTrack === 1, "the other sound");
+  await switched;
+  await at(9);
+  hls.subtitleDisplay = true;
+  hls.subtitleTrack = 0;
+  const cues = () => Array.from(video.textTracks).flatMap(track => Array.from(track.activeCues || []));
+  video.currentTime = 2.5;
+  await until(() => cues().length > 0, "a subtitle");
+  const text = cues()[0].text, shown = [cues()[0].startTime, cues()[0].endTime];
+  video.currentTime = 7;
+  await until(() => !video.seeking && cues().length === 0, "no subtitle");
+  return { sounds: hls.audioTracks.map(named), subtitles: hls.subtitleTracks.map(named), text, shown };
 }
 drive().then(said => said, error => ({ error: String(error) }))
   .then(said => fetch("/said", { method: "POST", body: JSON.stringify(said) }));
@@ -122,6 +145,19 @@ def serving() -> Iterator[Pages]:
     thread.join()
 
 
+def two_languages(folder: Path) -> None:
+    """Make a film with two sounds, and subtitles from its second to its fourth second."""
+    plain = folder / "plain.mp4"
+    plain.write_bytes(clip(folder, SECONDS, "640x480"))
+    (folder / "text.srt").write_text("1\n00:00:02,000 --> 00:00:04,000\nWhere to?\n")
+    sources = ("-i", str(plain), "-f", "lavfi", "-i", f"sine=frequency=880:duration={SECONDS}")
+    sources += ("-i", str(folder / "text.srt"), "-map", "0:v", "-map", "0:a", "-map", "1", "-map", "2")
+    codecs = ("-c:v", "copy", "-c:a", "aac", "-c:s", "mov_text", "-metadata:s:s", "language=eng")
+    languages = ("-metadata:s:a:0", "language=eng", "-metadata:s:a:1", "language=ger")
+    command = [str(ffmpeg.locate()), "-v", "error", "-nostdin", *sources, *codecs, *languages]
+    subprocess.run([*command, str(folder / "film.mp4")], check=True)
+
+
 @pytest.fixture
 def film(run: Run, moto: Location, environment: Callable[..., None], tmp_path: Path) -> str:
     """Return the path of a film in a bucket that browsers can be let into, with its renditions."""
@@ -133,7 +169,7 @@ def film(run: Run, moto: Location, environment: Callable[..., None], tmp_path: P
     limits = ("--storage", "1GiB", "--upload", "1GiB", "--transcode-minutes", "10")
     run("plans", "create", "family", "--price", "9.99", *limits, "--default-pod", "films")
     run("users", "create", ADA, "--plan", "family")
-    (tmp_path / "film.mp4").write_bytes(clip(tmp_path, SECONDS, "640x480"))
+    two_languages(tmp_path)
     run("files", "upload", tmp_path / "film.mp4", "--owner", ADA, "--transcode", "hls")
     work()
     return "film.mp4"
@@ -151,6 +187,11 @@ def test_plays_in_a_browser(run: Run, film: str, tmp_path: Path) -> None:
     assert [each["height"] for each in said["seen"]] == [
         said["heights"][number % len(said["heights"])] for number in range(4)
     ]
+    chosen = said["chosen"]
+    assert chosen["sounds"] == [["English", "en"], ["German", "de"]]
+    assert chosen["subtitles"] == [["English", "en"]]
+    assert chosen["text"] == "Where to?"
+    assert chosen["shown"] == [pytest.approx(2, abs=0.05), pytest.approx(4, abs=0.05)]
     # The test picture moves: no two moments look the same, and none is black.
     pictures = [tuple(each["color"]) for each in said["seen"]]
     assert len(set(pictures)) == len(pictures)

@@ -8,16 +8,17 @@ from pathlib import Path
 import pytest
 
 from dumacle_cli.transcode import arguments
-from dumacle_cli.transcode.accepted import AUDIO, FORMATS, VIDEO, names
+from dumacle_cli.transcode.accepted import AUDIO, FORMATS, SUBTITLES, VIDEO, names
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media
+from dumacle_cli.transcode.tracks import SoundTrack
 from tests.presets import defined
 
 pytestmark = pytest.mark.unit
-FILM = Media(7, "aac", 2, 7, "h264", 640, 360, 210, Fraction(30000, 1001), "yuv420p")
+FILM = Media(7, (SoundTrack("a:0", "aac", 2, 7),), "h264", 640, 360, 210, Fraction(30000, 1001), "yuv420p")
 RUN = "/bin/ffmpeg -hide_banner -nostdin -v repeat+level+verbose -nostats -progress pipe:1 -stats_period 0.5"
 INPUT = (
-    f"-codec_whitelist {names(VIDEO)},{names(AUDIO)}"
+    f"-codec_whitelist {names(VIDEO)},{names(AUDIO)},{names(SUBTITLES)}"
     f" -format_whitelist {names(FORMATS)} -max_pixels 40000000 -max_streams 64"
     " -protocol_whitelist file"
 )
@@ -58,7 +59,7 @@ def test_hls() -> None:
     small, large = rung("234p", "s7", 145_000), rung("360p", "s9", 365_000)
     wanted = f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} {small} {large} {sound}"
     assert line(FILM, "hls") == wanted.split()
-    silent = replace(FILM, audio="")
+    silent = replace(FILM, sounds=())
     assert line(silent, "hls") == wanted.removesuffix(f" {sound}").split()
 
 

@@ -54,7 +54,7 @@ def test_a_picture_is_like_itself_and_not_like_another() -> None:
 def check(source: Path, media: Media, out: Path, preset: str) -> None:
     chosen, stop = defined(preset), threading.Event()
     reference = Reference(ffmpeg.locate(), source_of(source, media), LIMITS, stop)
-    compare(reference, out, media, chosen, arguments.rungs(media, chosen), 0, LIMITS, stop)
+    compare(reference, out, media, chosen, arguments.rungs(media, chosen), {}, LIMITS, stop)
 
 
 WRONG = {

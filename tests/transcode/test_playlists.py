@@ -1,11 +1,9 @@
-"""Playlists: what the master says, and links that are signed."""
-
-from fractions import Fraction
+"""Playlists: links that are signed, and rates."""
 
 import pytest
 
 from dumacle_cli.transcode import playlists
-from dumacle_cli.transcode.playlists import Segment, Variant
+from dumacle_cli.transcode.playlists import Segment
 
 pytestmark = pytest.mark.unit
 
@@ -41,26 +39,6 @@ def test_every_uri_is_signed_and_the_entry_comes_last() -> None:
         "#EXT-X-STREAM-INF:BANDWIDTH=1",
         "https://pod/234p/index.m3u8?a=1&b=2",
     ]
-
-
-def test_the_master_tells_rates_of_picture_and_sound_together() -> None:
-    picture = [Segment(750_000, 6), Segment(600_000, 6), Segment(10_000, 0.1)]
-    variant = Variant("234p", 416, 234, Fraction(30000, 1001), "avc1.64000d", picture)
-    text = playlists.master([variant], [Segment(75_000, 6), Segment(75_000, 6)])
-    assert text.splitlines()[-4:] == [
-        '#EXT-X-STREAM-INF:BANDWIDTH=1100000,AVERAGE-BANDWIDTH=999174,CODECS="avc1.64000d,mp4a.40.2",'
-        'RESOLUTION=416x234,FRAME-RATE=29.970,AUDIO="audio"',
-        "234p/index.m3u8",
-        '#EXT-X-STREAM-INF:BANDWIDTH=100000,AVERAGE-BANDWIDTH=100000,CODECS="mp4a.40.2",AUDIO="audio"',
-        "audio/index.m3u8",
-    ]
-
-
-def test_the_master_of_a_silent_film_names_no_sound() -> None:
-    text = playlists.master([Variant("234p", 416, 234, Fraction(25), "avc1.64000d", [Segment(10, 1)])], [])
-    assert "AUDIO" not in text
-    assert "mp4a" not in text
-    assert "FRAME-RATE=25.000" in text
 
 
 def test_a_short_end_does_not_hide_the_peak_before_it() -> None:

@@ -58,7 +58,7 @@ def test_an_upright_short_film_has_a_small_image(make: Make) -> None:
 
 
 def test_a_long_film_has_at_most_500() -> None:
-    film = Media(6 * 3600, "", 0, 0, "h264", 1920, 1080, 6 * 3600 * 25, Fraction(25))
+    film = Media(6 * 3600, (), "h264", 1920, 1080, 6 * 3600 * 25, Fraction(25))
     made = sprites.grid(film, defined("sprite"))  # type: ignore[arg-type]
     assert (made.count, made.image.width, made.image.height) == (500, 1600, 4500)
     assert made.time(499) < film.duration <= made.time(500)
@@ -72,7 +72,7 @@ def test_another_picture_in_it_is_found(make: Make) -> None:
     media, stop = probe(ffmpeg.locate(), source, LIMITS), threading.Event()
     reference = Reference(ffmpeg.locate(), source_of(source, media), LIMITS, stop)
     with pytest.raises(OutputDiffers, match="the picture of the sprite differs"):
-        compare(reference, out, media, defined("sprite"), [], 0, LIMITS, stop)
+        compare(reference, out, media, defined("sprite"), [], {}, LIMITS, stop)
 
 
 def test_a_link_names_the_image_by_a_link() -> None:

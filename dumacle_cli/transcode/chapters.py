@@ -1,0 +1,42 @@
+"""Chapters of a film: kept in a single file, and told to players of HLS in a file of their own."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+NAME = "chapters.json"
+DATA_ID = "com.apple.hls.chapters"
+# Seconds by which a chapter may end after the film.
+LATE = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Chapter:
+    """A part of a film from `start` to `end`, in seconds, with the title that strangers gave it."""
+
+    start: float
+    end: float
+    title: str
+
+
+def of(found: Sequence[dict[str, Any]], duration: Fraction) -> tuple[Chapter, ...]:
+    """Return the chapters that a source tells of, in their order; none if one is not within the film."""
+    times = [(Fraction(each["start"]), Fraction(each["end"]), each["title"]) for each in found]
+    if any(not 0 <= start < end <= duration + LATE for start, end, _ in times):
+        return ()
+    return tuple(Chapter(float(start), float(min(end, duration)), title) for start, end, title in sorted(times))
+
+
+def document(chapters: Sequence[Chapter]) -> str:
+    """Return the chapters as Apple's players read them; the language of titles is not known."""
+    told = [
+        {
+            "start-time": chapter.start,
+            "duration": round(chapter.end - chapter.start, 3),
+            **({"titles": [{"language": "und", "title": chapter.title}]} if chapter.title.strip() else {}),
+        }
+        for chapter in chapters
+    ]
+    return json.dumps(told)
