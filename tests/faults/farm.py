@@ -109,11 +109,11 @@ class Farm:
 
     def stand_by(self, another: Process) -> None:
         """Wait until another worker is ready for work."""
-        known = f"SELECT 1 FROM app.workers WHERE name LIKE '%:{another.pid}'"
+        known = text("SELECT 1 FROM app.workers WHERE split_part(name, ':', -1) = :pid")
 
         def ready() -> bool:
             with self.database.session() as session:
-                return session.scalar(text(known)) is not None
+                return session.scalar(known, {"pid": str(another.pid)}) is not None
 
         wait(ready, SECONDS)
         assert ready(), "the other worker did not start"
