@@ -35,10 +35,14 @@ class Decoded:
     shape: float
 
 
-def decode(path: Path, folder: Path, stream: str, *, strictly: bool = False) -> Decoded | None:
-    """Decode a stream to its end, and return None if there is none; with `strictly` raise BadMedia at any error."""
+def decode(path: Path, folder: Path, kind: str, *, strictly: bool = False) -> Decoded | None:
+    """Decode the pictures (V) or sound (a) that FFmpeg chooses to the end; with `strictly` raise BadMedia at any error.
+
+    Returns None if there is nothing.
+    """
     flags = ["-v", "level+error", "-nostdin", *(["-xerror"] if strictly else [])]
-    command = [str(ffmpeg.locate()), *flags, "-i", str(path), "-map", stream, "-f", "framecrc", "decoded"]
+    only = ["-vn" if kind == "a" else "-an", "-sn", "-dn"]
+    command = [str(ffmpeg.locate()), *flags, "-i", str(path), *only, "-f", "framecrc", "decoded"]
     seen = folder / "decoded"
     seen.unlink(missing_ok=True)
     try:
@@ -94,15 +98,15 @@ def judged(source: Path, out: Path, encoded: Encoded, folder: Path) -> str:
     wrong: list[str] = []
     picture = heard = None
     paths = [out / encoded.entry] if encoded.kind != "hls" else sorted(out.glob("*/index.m3u8"))
-    seen = decode(source, folder, "0:V:0") if encoded.width else None
+    seen = decode(source, folder, "V") if encoded.width else None
     for path in paths:
         what = path.parent.name if encoded.kind == "hls" else encoded.entry
         if encoded.kind != "audio" and what != "audio":
-            picture = decode(path, folder, "0:v:0", strictly=True)
+            picture = decode(path, folder, "V", strictly=True)
             if picture and seen and abs(picture.shape / seen.shape - 1) > SHAPE_TOLERANCE:
                 wrong.append(f"{what} is {picture.shape:.2f}:1, and the source {seen.shape:.2f}:1")
         else:
-            heard = decode(path, folder, "0:a:0", strictly=True)
+            heard = decode(path, folder, "a", strictly=True)
     if picture and heard and abs(picture.end - heard.end) > LENGTH_TOLERANCE:
         wrong.append(f"the picture ends at {picture.end:.2f} s, the sound at {heard.end:.2f} s")
     told = [f"picture {picture.end:.2f} s" if picture else "", f"sound {heard.end:.2f} s" if heard else ""]
