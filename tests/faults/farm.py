@@ -74,8 +74,7 @@ class Farm:
     def held_in(self, phase: str) -> Iterator[None]:
         """Wait until the worker is in a phase, and keep it there while inside."""
         if phase == "encode":
-            wait(lambda: bool(encoders(self.worker)), SECONDS)
-            assert encoders(self.worker)
+            assert wait(lambda: bool(encoders(self.worker)), SECONDS), "the worker did not come to encode"
             yield
         elif phase == "publish":
             assert self.gates["finalize"].reached.wait(SECONDS), "the worker did not come to publish"
