@@ -16,8 +16,7 @@ from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import Result, Rows
 from dumacle_cli.services import transcodes
 from dumacle_cli.store import transcodes as store
-from dumacle_cli.transcode import published, report
-from dumacle_cli.transcode.fetch import FetchDeps
+from dumacle_cli.transcode import fetch, published, report
 from dumacle_cli.transcode.limits import Limits
 
 app = CommandGroup("transcode")
@@ -117,11 +116,11 @@ def _noted(measured: Iterator[report.Measured], result: Rows[report.Measured]) -
         yield each
 
 
-def fetching(context: Context) -> FetchDeps:
+def fetching(context: Context) -> fetch.FetchDeps:
     """Return what a command needs that examines media here."""
     from dumacle_cli.local import ffmpeg
 
     chosen = context.settings
     limits = Limits(max_seconds=chosen.media_max_seconds, max_pixels=chosen.media_max_pixels)
     found = ffmpeg.find(str(chosen.ffmpeg or "")).path
-    return FetchDeps(context.stores.read, patience(context), found, chosen.scratch_dir, limits)
+    return fetch.FetchDeps(context.stores.read, patience(context), found, chosen.scratch_dir, limits)

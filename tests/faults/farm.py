@@ -74,8 +74,7 @@ class Farm:
     def held_in(self, phase: str) -> Iterator[None]:
         """Wait until the worker is in a phase, and keep it there while inside."""
         if phase == "encode":
-            wait(lambda: bool(encoders(self.worker)), SECONDS)
-            assert encoders(self.worker)
+            assert wait(lambda: bool(encoders(self.worker)), SECONDS), "the worker did not come to encode"
             yield
         elif phase == "publish":
             assert self.gates["finalize"].reached.wait(SECONDS), "the worker did not come to publish"
@@ -109,11 +108,11 @@ class Farm:
 
     def stand_by(self, another: Process) -> None:
         """Wait until another worker is ready for work."""
-        known = f"SELECT 1 FROM app.workers WHERE name LIKE '%:{another.pid}'"
+        known = text("SELECT 1 FROM app.workers WHERE split_part(name, ':', -1) = :pid")
 
         def ready() -> bool:
             with self.database.session() as session:
-                return session.scalar(text(known)) is not None
+                return session.scalar(known, {"pid": str(another.pid)}) is not None
 
         wait(ready, SECONDS)
         assert ready(), "the other worker did not start"

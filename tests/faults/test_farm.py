@@ -78,7 +78,7 @@ def test_a_disturbed_worker(
         began = time.monotonic()
         wait(lambda: rows(database, STARTED.format(pid=another.pid)) != [], allowed + 10)
         assert time.monotonic() - began < allowed
-    await_status(database, "done", seconds=120)
+    await_status(database, "done", seconds=300)
     for worker in (farm.worker, another):
         worker.terminate()
         said = worker.communicate(timeout=60)[1]
