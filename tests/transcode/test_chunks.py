@@ -47,13 +47,13 @@ def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def in_chunks(source: Path, media: Media, preset: Film, folder: Path) -> tuple[Encoded, Path]:
     """Encode a film in chunks, the last one first, and put it together."""
     cut = chunks.divide(media, preset)
-    pieces = [folder / f"piece-{number}" for number in range(len(cut) + bool(media.audio))]
+    pieces = [folder / f"piece-{number}" for number in range(len(cut) + bool(media.sounds))]
     out = folder / "joined"
     for each in (*pieces, out):
         each.mkdir()
     for chunk, piece in reversed(list(zip(cut, pieces, strict=False))):
         chunks.encode_chunk(FFMPEG, source, media, preset, chunk, piece, LIMITS, lambda _percent: None, STOP)
-    if media.audio:
+    if media.sounds:
         chunks.encode_sound(FFMPEG, source, media, preset, pieces[-1], LIMITS, lambda _percent: None, STOP)
     return join(FFMPEG, source, media, preset, cut, pieces, out, LIMITS, STOP), out
 

@@ -63,7 +63,7 @@ def test_a_lean_source_has_lean_rungs() -> None:
         "540p": 525_000,
         "720p": 700_000,
     }
-    assert [rung.buffer for rung in rungs] == [290_000, 730_000, 1_460_000, 4_000_000, 6_000_000]
+    assert [rung.buffer for rung in rungs] == [290_000, 730_000, 1_460_000, 4_000_000, 5_600_000]
     short = ladder(Source(1280, 720, 700_000, 12))[-1]
     assert short.buffer == 3 * short.bitrate
 
