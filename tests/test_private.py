@@ -26,6 +26,8 @@ OTHER_WRITERS = {
     "transcode/encode.py": "renditions, in a scratch folder",
     "transcode/outputs.py": "media, in a scratch folder",
     "transcode/pieces.py": "media, in a scratch folder",
+    "transcode/chunks.py": "what is known of a chunk, in a scratch folder",
+    "transcode/join.py": "renditions, in a scratch folder",
     "services/inventory.py": "inventories, in a scratch folder",
     "transcode/boundary.py": "an empty file that a confined program tries to read",
     "transcode/plan.py": "media, in a scratch folder",
