@@ -104,14 +104,14 @@ class Worker:
     """Serves queues with `slots` tasks at once.
 
     When it is stopped it fetches no more jobs, and after `drain_seconds`, or a second signal, sets `give_back`: tasks
-    then release their units. `sweep` adds jobs for what waits, and returns how many wait.
+    then release their units. `sweep` adds jobs for what waits, and returns whether any wait.
     """
 
     def __init__(
         self,
         database: "Database",
         tasks: Mapping[str, Callable[[str], object]],
-        sweep: Callable[[], int],
+        sweep: Callable[[], bool],
         log: Log,
         *,
         slots: int,

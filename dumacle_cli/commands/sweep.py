@@ -31,7 +31,7 @@ def _machine() -> str | None:
 
 
 class Sweep:
-    """Sweeps for the tasks of a worker; returns how many jobs wait."""
+    """Sweeps for the tasks of a worker; returns whether jobs wait."""
 
     def __init__(
         self, database: "Database", tasks: Collection[str], slots: int, problem: str | None, codecs: Sequence[str]
@@ -40,7 +40,7 @@ class Sweep:
         self._facts = (slots, ", ".join(queue.QUEUES[task] for task in tasks), problem, _machine())
         self._last: float | None = None
 
-    def __call__(self) -> int:
+    def __call__(self) -> bool:
         """Sweep once."""
         with self._database.session() as session:
             if self._last is None:
@@ -61,7 +61,7 @@ class Sweep:
                 queue.wake_hook(session)
             if queue.STRIPE in self._tasks:
                 queue.wake_stripe(session, stripe.due(session, queue.BATCH))
-            waiting = queue.jobs(session, self._tasks)
+            waiting = queue.has_jobs(session, self._tasks)
         self._last = time.monotonic()
         return waiting
 

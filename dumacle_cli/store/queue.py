@@ -56,8 +56,10 @@ _WAITING = text(
 )
 # What ended transcodes left may stay for long, while the store is away: nobody waits for that.
 _JOBS = text("""
-    SELECT count(*) FROM queue.procrastinate_jobs
-    WHERE status = 'todo' AND queue_name = ANY (CAST(:queues AS text[])) AND args ->> 'id' <> :but
+    SELECT EXISTS (
+        SELECT FROM queue.procrastinate_jobs
+        WHERE status = 'todo' AND queue_name = ANY (CAST(:queues AS text[])) AND args ->> 'id' <> :but
+    )
 """)
 _FORGET = text("""
     DELETE FROM queue.procrastinate_jobs AS job
@@ -126,10 +128,10 @@ def _woken(session: Session, task: str, count: int) -> int:
     return int(count)
 
 
-def jobs(session: Session, tasks: Collection[str]) -> int:
-    """Return how many jobs of these tasks wait, which workers must do soon."""
+def has_jobs(session: Session, tasks: Collection[str]) -> bool:
+    """Return whether jobs of these tasks wait, which workers must do soon."""
     given = {"queues": [QUEUES[task] for task in tasks], "but": PIECES}
-    return int(session.scalars(_JOBS, given).one())
+    return bool(session.scalars(_JOBS, given).one())
 
 
 def forget_dead(session: Session) -> None:

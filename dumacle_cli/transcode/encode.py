@@ -66,13 +66,15 @@ def encode(
     """
     try:
         return _encode(ffmpeg, source, media, preset, out, limits, progress, stop)
-    except (OutputBroken, OutputDiffers, ToolFailed):
-        if not media.keys:
+    except (OutputBroken, OutputDiffers, ToolFailed) as error:
+        starved = isinstance(error, OutputDiffers) and any(rung.lean for rung in arguments.rungs(media, preset))
+        if not (media.keys or starved):
             raise
-    # What cannot be copied is encoded, whatever there is about it.
+    # What cannot be copied is encoded, whatever there is about it; and what differs gets as many bits as usual.
     for found in list(out.iterdir()):
         shutil.rmtree(found) if found.is_dir() and not found.is_symlink() else found.unlink()
-    return _encode(ffmpeg, source, replace(media, keys=()), preset, out, limits, progress, stop)
+    again = replace(media, keys=(), bitrate=0 if starved else media.bitrate)
+    return _encode(ffmpeg, source, again, preset, out, limits, progress, stop)
 
 
 def _encode(

@@ -49,7 +49,7 @@ def test_a_disturbed_worker_loses_its_chunk_only(
     another = begin()
     getattr(farm, fault)()
     gate.opened.set()
-    await_status(database, "done", seconds=120)
+    await_status(database, "done", seconds=240)
     stop(another)
     if fault == "freeze":
         stop(farm.worker)
@@ -57,4 +57,6 @@ def test_a_disturbed_worker_loses_its_chunk_only(
     found = rows(database, UNITS)
     assert [row["kind"] for row in found] == ["chunk", "chunk", "chunk", "audio", "finalize"]
     assert {row["status"] for row in found} == {"done"}
-    assert [row["setbacks"] for row in found] == [0, 1, 0, 0, 0]
+    # A frozen worker keeps its chunk if it comes back before another one has taken it.
+    setbacks = [row["setbacks"] for row in found]
+    assert setbacks == [0, 1, 0, 0, 0] or (fault == "freeze" and setbacks == [0] * 5)
