@@ -170,7 +170,8 @@ def source(job: dict[str, Any]) -> dict[str, Any]:
     mute = _mute(path, options, numbers) if len(numbers) > 1 else set()
     with av.open(path, options=options, metadata_errors="replace") as container:
         video, sounds, _ = _chosen(container, accepted)
-        found["chapters"] = [_chapter(each) for each in container.chapters()[:MOST_CHAPTERS]]
+        start = Fraction(container.start_time or 0, av.time_base)
+        found["chapters"] = [_chapter(each, start) for each in container.chapters()[:MOST_CHAPTERS]]
         found["subtitles"] = [_subtitles(stream, accepted) for stream in container.streams.subtitles]
         return found | _times(container, video, [stream for stream in sounds if stream.index not in mute] or sounds)
 
@@ -318,9 +319,9 @@ def _subtitles(stream: Any, accepted: list[str]) -> dict[str, Any]:
     }
 
 
-def _chapter(chapter: Any) -> dict[str, str]:
-    start, end = (chapter[side] * chapter["time_base"] for side in ("start", "end"))
-    return {"start": str(start), "end": str(end), "title": chapter["metadata"].get("title", "")}
+def _chapter(chapter: Any, start: Fraction) -> dict[str, str]:
+    first, last = (max(Fraction(0), chapter[side] * chapter["time_base"] - start) for side in ("start", "end"))
+    return {"start": str(first), "end": str(last), "title": chapter["metadata"].get("title", "")}
 
 
 def _no_text(stream: Any, accepted: list[str]) -> str:
