@@ -8,6 +8,7 @@ import json
 import re
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -274,16 +275,14 @@ def _video(container: InputContainer, video: Any, most: int) -> dict[str, Any]:
 
 def _mute(path: str, options: dict[str, str], sounds: list[int]) -> set[int]:
     """Return which of several sounds cannot be decoded, by their beginnings."""
-    wrong, heard = dict.fromkeys(sounds, 0), set()
+    right, wrong = Counter[int](), Counter[int]()
     with av.open(path, options=options, metadata_errors="replace") as container:
         for packet in islice(container.demux(*(container.streams[sound] for sound in sounds)), LISTEN * len(sounds)):
             try:
-                heard |= {packet.stream_index} if packet.decode() else set()
+                right[packet.stream_index] += len(packet.decode())
             except av.FFmpegError:
                 wrong[packet.stream_index] += 1
-            if len(heard) == len(sounds):
-                break
-    return {sound for sound in sounds if wrong[sound] and sound not in heard}
+    return {sound for sound in sounds if wrong[sound] > right[sound]}
 
 
 def _decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
