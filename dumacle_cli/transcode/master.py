@@ -1,17 +1,15 @@
 """The master playlist, with everything that FFmpeg's does not tell: measured rates, frame rates, languages."""
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from dumacle_cli.transcode import chapters, keyframes
 from dumacle_cli.transcode.playlists import MEDIA, Segment, average, peak
-from dumacle_cli.transcode.tracks import Label
+from dumacle_cli.transcode.tracks import Label, readable
 
 SOUND_CODEC = "mp4a.40.2"
 SUBTITLES, CAPTIONS = "subtitles", "captions"
-LONGEST = 100
 DESCRIBED = "public.accessibility.describes-video"
 ALL_THAT_IS_HEARD = "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound"
 
@@ -86,8 +84,7 @@ def master(
 
 def quoted(text: str) -> str:
     """Return a text as the value of an attribute, whatever strangers wrote into it."""
-    visible = "".join(" " if unicodedata.category(each)[0] in "CZ" else each for each in text)
-    return f'"{" ".join(visible.replace(chr(34), chr(39)).split())[:LONGEST]}"'
+    return f'"{readable(text)}"'
 
 
 def _sound(sound: Sound, *, default: bool) -> str:

@@ -8,6 +8,7 @@ import json
 import re
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -177,7 +178,8 @@ def source(job: dict[str, Any]) -> dict[str, Any]:
     mute = _mute(path, options, numbers) if len(numbers) > 1 else set()
     with av.open(path, options=options, metadata_errors="replace") as container:
         video, sounds, _ = _chosen(container, accepted)
-        found["chapters"] = [_chapter(each) for each in container.chapters()[:MOST_CHAPTERS]]
+        start = Fraction(container.start_time or 0, av.time_base)
+        found["chapters"] = [_chapter(each, start) for each in container.chapters()[:MOST_CHAPTERS]]
         found["subtitles"] = [_subtitles(stream, accepted) for stream in container.streams.subtitles]
         return found | _times(container, video, [stream for stream in sounds if stream.index not in mute] or sounds)
 
@@ -280,16 +282,14 @@ def _video(container: InputContainer, video: Any, most: int) -> dict[str, Any]:
 
 def _mute(path: str, options: dict[str, str], sounds: list[int]) -> set[int]:
     """Return which of several sounds cannot be decoded, by their beginnings."""
-    wrong, heard = dict.fromkeys(sounds, 0), set()
+    right, wrong = Counter[int](), Counter[int]()
     with av.open(path, options=options, metadata_errors="replace") as container:
         for packet in islice(container.demux(*(container.streams[sound] for sound in sounds)), LISTEN * len(sounds)):
             try:
-                heard |= {packet.stream_index} if packet.decode() else set()
+                right[packet.stream_index] += len(packet.decode())
             except av.FFmpegError:
                 wrong[packet.stream_index] += 1
-            if len(heard) == len(sounds):
-                break
-    return {sound for sound in sounds if wrong[sound] and sound not in heard}
+    return {sound for sound in sounds if wrong[sound] > right[sound]}
 
 
 def _decoded(container: InputContainer, stream: Any) -> Iterator[Any]:
@@ -325,9 +325,9 @@ def _subtitles(stream: Any, accepted: list[str]) -> dict[str, Any]:
     }
 
 
-def _chapter(chapter: Any) -> dict[str, str]:
-    start, end = (chapter[side] * chapter["time_base"] for side in ("start", "end"))
-    return {"start": str(start), "end": str(end), "title": chapter["metadata"].get("title", "")}
+def _chapter(chapter: Any, start: Fraction) -> dict[str, str]:
+    first, last = (max(Fraction(0), chapter[side] * chapter["time_base"] - start) for side in ("start", "end"))
+    return {"start": str(first), "end": str(last), "title": chapter["metadata"].get("title", "")}
 
 
 def _no_text(stream: Any, accepted: list[str]) -> str:

@@ -1,5 +1,6 @@
 """The sounds and subtitles of a source, what a preset makes of each, and what viewers read of it."""
 
+import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,8 @@ SOUND, SURROUND, SUBTITLES = "audio", "surround", "subtitles"
 # Channels of 5.1, and how many times the bits of stereo they need.
 FIVE_ONE, MORE_BITS = 6, 2.5
 MOST_SOUNDS, MOST_SUBTITLES = 8, 32
+# Characters of a title.
+LONGEST = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +135,12 @@ def subtitle_labels(tracks: Sequence[SubtitleTrack]) -> list[Label]:
     return _labels(((track.title, track.language, (track.forced, track.described)) for track in tracks), "Subtitles")
 
 
+def readable(text: str) -> str:
+    """Return a text of strangers in one line, without quotes and what is not seen: it goes into playlists."""
+    seen = "".join(" " if unicodedata.category(each)[0] in "CZ" else each for each in text)
+    return " ".join(seen.replace('"', "'").split())
+
+
 def _labels(tracks: Iterable[tuple[str, str, Hashable]], noun: str) -> list[Label]:
     """Return what viewers read of tracks, given as title, language, and what they are for; no two have one name.
 
@@ -141,7 +150,7 @@ def _labels(tracks: Iterable[tuple[str, str, Hashable]], noun: str) -> list[Labe
     names: set[str] = set()
     chosen: set[tuple[str, Hashable]] = set()
     for title, language, purpose in tracks:
-        name = base = " ".join(title.split()) or languages.name(language) or noun
+        name = base = readable(title)[:LONGEST].strip() or languages.name(language) or noun
         number = 1
         while name in names:
             number += 1

@@ -52,7 +52,9 @@ def test_each_sound_can_be_chosen() -> None:
         SoundTrack("3", "aac", 2, 7, "de", "Original"),
         SoundTrack("4", "aac", 2, 7, "de", "Kommentar", spoken=True),
         SoundTrack("5", "aac", 2, 7, "de", spoken=True, described=True),
-        SoundTrack("6", "aac", 2, 7),
+        SoundTrack("6", "aac", 2, 7, title=f"{'x' * 200} 1"),
+        SoundTrack("7", "aac", 2, 7, title=f'{"x" * 200}\n"2"'),
+        SoundTrack("8", "aac", 2, 7),
     ]
     assert sound_labels(tracks) == [
         Label("Original", "de"),
@@ -60,7 +62,9 @@ def test_each_sound_can_be_chosen() -> None:
         Label("Original 2", "de", automatic=False),
         Label("Kommentar", "de", automatic=False),
         Label("German", "de"),
-        Label("Sound", ""),
+        Label("x" * 100),
+        Label(f"{'x' * 100} 2", automatic=False),
+        Label("Sound", automatic=False),
     ]
 
 
