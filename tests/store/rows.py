@@ -114,6 +114,10 @@ ROWS = {
         UPDATE app.workers SET machine = 'machine';
         UPDATE app.renditions SET inventory = sha256('a');
         INSERT INTO app.hook_calls (transcode_id, error) SELECT id, 'no' FROM app.transcodes""",
+    "0036": """
+        UPDATE app.units SET first_frame = 0, last_frame = 149;
+        INSERT INTO app.units (transcode_id, number, kind, first_frame, last_frame, status, progress, inventory)
+        SELECT id, 2, 'chunk', 150, 299, 'done', 100, sha256('a') FROM app.transcodes""",
 }
 
 
