@@ -115,7 +115,10 @@ ROWS = {
         UPDATE app.renditions SET inventory = sha256('a');
         INSERT INTO app.hook_calls (transcode_id, error) SELECT id, 'no' FROM app.transcodes""",
     "0036": "UPDATE app.subscriptions SET end_due_at = now()",
-    "0037": "UPDATE app.units SET progress = 50, inventory = sha256('a')",
+    "0037": """
+        UPDATE app.units SET first_frame = 0, last_frame = 149;
+        INSERT INTO app.units (transcode_id, number, kind, first_frame, last_frame, status, progress, inventory)
+        SELECT id, 2, 'chunk', 150, 299, 'done', 100, sha256('a') FROM app.transcodes""",
 }
 
 

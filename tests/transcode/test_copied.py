@@ -123,3 +123,13 @@ def test_a_damaged_film_is_not_copied(make: Make, tmp_path: Path) -> None:
     encoded, out = transcode(source, "mp4")
     assert encoded.damaged > 0
     assert shown(out / "video.mp4") != shown(source)
+
+
+def test_a_lean_film_that_would_lose_pictures_gets_as_many_bits_as_usual(make: Make) -> None:
+    """Greys that change take next to nothing; x264 leaves some of them out rather than take more."""
+    greys = "color=size=64x64:rate=25:duration=15,geq=lum='20+mod(N*7,200)':cb=128:cr=128"
+    source = make("greys.mp4", *LEAN[:4], "-x264-params", "open-gop=1:keyint=60:bframes=3", inputs=(greys,))
+    media = probe(ffmpeg.locate(), source, LIMITS)
+    assert arguments.rungs(media, defined("hls"))[-1].lean
+    encoded, _ = transcode(source, "hls")
+    assert encoded.rungs[-1]["bitrate"] > media.bitrate
