@@ -33,7 +33,8 @@ OTHER_WRITERS = {
     "transcode/subtitles.py": "subtitles, in a scratch folder",
     "services/inventory.py": "inventories, in a scratch folder",
     "transcode/boundary.py": "an empty file that a confined program tries to read",
-    "transcode/plan.py": "media, in a scratch folder",
+    "transcode/fetch.py": "media, in a scratch folder",
+    "transcode/report.py": "media, in a scratch folder",
     "transcode/likeness.py": "sound to be compared, in a scratch folder",
 }
 

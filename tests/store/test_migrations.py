@@ -109,6 +109,7 @@ def test_each_revision_goes_down_and_up_over_rows(connection: Connection, pg_url
         fill(connection, revision)
     assert all(counts(connection).values())
     # The last one also with rows of its own.
+    connection.rollback()
     schema.downgrade(pg_url, REVISIONS[-2])
     schema.upgrade(pg_url)
 
