@@ -8,7 +8,7 @@ from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.store.database import Database
 from tests.faults.farm import Farm, Gate
-from tests.faults.store_proxy import StoreProxy
+from tests.faults.store_proxy import Exchange, StoreProxy
 from tests.faults.test_farm import proxy
 from tests.faults.workers import begin, stop
 from tests.films import Submit, await_status, check, rows, submit
@@ -43,7 +43,12 @@ def test_a_disturbed_worker_loses_its_chunk_only(
     farm = Farm(database, embedded.admin_url, proxy, tmp_path, begin("--drain-timeout", "0"))
     # The second chunk begins with this segment.
     gate = Gate(lambda exchange: exchange.request.kind == "put" and "00010.m4s" in exchange.request.target)
-    proxy.inject("get put", gate, times=float("inf"))
+
+    def answer(exchange: Exchange) -> None:
+        gate.hold(exchange)
+        exchange.reply(exchange.forward())
+
+    proxy.inject("get put", answer, times=float("inf"))
     assert gate.reached.wait(60)
     assert rows(database, UNITS)[0]["status"] == "done"
     another = begin()
