@@ -31,8 +31,10 @@ def fetched(url: str) -> bytes:
 
 
 def addresses(url: str) -> Iterator[str]:
-    """The addresses in a playlist, in its order, those in attributes too."""
+    """The addresses in a playlist, in its order, those in attributes too, but not of key frames alone."""
     for line in fetched(url).decode().splitlines():
+        if line.startswith("#EXT-X-I-FRAME"):
+            continue
         if 'URI="' in line:
             yield urljoin(url, line.split('URI="')[1].split('"')[0])
         elif line and not line.startswith("#"):
