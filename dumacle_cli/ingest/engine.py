@@ -99,7 +99,8 @@ class Engine:
         self._planning = 0.0
         self._lock = threading.Lock()
         self._more, self._room = threading.Condition(self._lock), threading.Condition(self._lock)
-        self._planned_all = self._recorded = self._over = False
+        self._planned_all = self._recorded = False
+        self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
         self._faults = 0
@@ -163,7 +164,7 @@ class Engine:
     def drive(self) -> Times:
         """Run all stages and return their times; results are recorded even if an error or a signal breaks them off."""
         recording = start(self._record, "recorder", self._fail)
-        start(self._beat, "heartbeat", self._fail)
+        heartbeat = start(self._beat, "heartbeat", self._fail)
         try:
             if self.express:
                 self._start(self.express.send, "sender")
@@ -176,12 +177,13 @@ class Engine:
             self._break_off(recording)
             raise
         finally:
-            self._over = True
+            self._over.set()
             if self.express:
                 self.express.close()
             self.lanes.crew.close()
             self.journaling.close()
-            join(self.journaling.threads, LAST_RECORDS)
+            # Whoever has a connection after the others were closed leaves it open.
+            join([*self.journaling.threads, heartbeat], LAST_RECORDS)
             self.sides.close()
         if self._fault and not self.tally.counts[Result.UPLOADED]:
             raise self._fault
@@ -420,7 +422,7 @@ class Engine:
     def _beat(self) -> None:
         """Keep the run and its leases alive, and publish the progress of large files."""
         beat = 0.0
-        while not (self.halted.wait(1) or self._over):
+        while not (self._over.wait(1) or self.halted.is_set()):
             percents = dict(self.journal.percents)
             beat += 1
             if percents or beat >= HEARTBEAT:

@@ -1,10 +1,13 @@
 """Uploading through the program: what goes up, what does not, and that everything is accounted for."""
 
 import errno
+import gc
 import hashlib
 import json
 import os
 import socket
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +17,8 @@ from sqlalchemy import text
 
 from dumacle_cli import errors, paths
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.ingest import engine, runs
+from dumacle_cli.ingest.record import Recorder
 from dumacle_cli.ingest.transfer import PART
 from dumacle_cli.store.database import Database
 from tests import buckets
@@ -696,3 +701,29 @@ def test_one_document(upload: Upload, fill: Fill) -> None:
     assert result.out.count("\n") == 1
     assert result.err == ""
     assert result.json["schema"] == "dumacle.files.upload.v1"
+
+
+def test_a_heartbeat_at_the_end_leaves_no_connection(
+    upload: Upload, fill: Fill, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What returned its connection after the others were closed left it open."""
+    beating, finish = threading.Event(), Recorder.finish
+
+    def beat(database: Database, *_: object) -> None:
+        with database.session():
+            beating.set()
+            time.sleep(1.5)
+
+    def finish_meanwhile(recorder: Recorder) -> None:
+        assert beating.wait(10)
+        finish(recorder)
+
+    monkeypatch.setattr(runs, "keep_alive", beat)
+    monkeypatch.setattr(engine, "HEARTBEAT", 1)
+    monkeypatch.setattr(Recorder, "finish", finish_meanwhile)
+    upload(fill(one=10))
+    for thread in threading.enumerate():
+        if thread.name == "heartbeat":
+            thread.join()
+    # Here Python would warn of a connection that nobody closed.
+    gc.collect()
