@@ -33,6 +33,7 @@ def test_killed_in_the_middle_of_publishing(
     submit(films(2), preset="hls")
     farm = Farm(database, embedded.admin_url, proxy, tmp_path, begin())  # type: ignore[arg-type]
     farm.watch("finalize")
+    farm.open("probe")
     with farm.held_in("finalize"):
         written = {entry.key for entry in object_store.list("renditions/")}
         assert written
