@@ -11,7 +11,7 @@ from dumacle_cli.store.database import Database
 from tests.processes import ROOT, unmeasured
 
 pytestmark = pytest.mark.integration
-FEW, MANY, GROWTH = 5_000, 50_000, 5
+FEW, MANY, GROWTH = 5_000, 30_000, 5
 """Users, and by how many MiB the peaks may differ; the many, kept as objects, take more."""
 # What a process was before `exec` counts in ru_maxrss, and that is a copy of the one that runs the tests.
 PROGRAM = """

@@ -117,7 +117,7 @@ class Gate:
 # Killed
 
 
-@pytest.mark.parametrize("files", [0, 1, 700, 1400])
+@pytest.mark.parametrize("files", [0, 1, 700])
 def test_killed_and_run_again(
     files: int, begin: Begin, upload: Callable[..., Result], fill: Fill, database: Database, object_store: ObjectStore
 ) -> None:
