@@ -24,7 +24,6 @@ OTHER_WRITERS = {
     "services/part_files.py": "downloads, with the modes of the umask",
     "ingest/spool.py": "what comes on standard input, in a temporary file that only its owner may read",
     "transcode/encode.py": "renditions, in a scratch folder",
-    "transcode/outputs.py": "media, in a scratch folder",
     "transcode/pieces.py": "media, in a scratch folder",
     "transcode/chunks.py": "what is known of a chunk, in a scratch folder",
     "transcode/join.py": "renditions, in a scratch folder",

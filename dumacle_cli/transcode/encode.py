@@ -113,10 +113,10 @@ def finish(
     louder: Mapping[str, float],
     stop: threading.Event,
 ) -> Encoded:
-    """Verify what FFmpeg wrote to `out`, and add what it did not; `louder` is by how many dB sounds were changed, by
-    their streams.
+    """Verify what FFmpeg wrote to `out`, and add what it did not.
 
-    Raises BadMedia, OutputBroken, OutputDiffers, Stopped.
+    `louder` is by how many dB sounds were changed, by their streams. Raises BadMedia, OutputBroken, OutputDiffers,
+    Stopped.
     """
     written(out, preset.entry)
     proof = verify(out, media, preset, limits, stop)

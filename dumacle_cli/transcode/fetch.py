@@ -1,5 +1,6 @@
-"""Fetch a content into a folder and probe it, for commands that examine media and store nothing."""
+"""Fetch a content into a folder, and probe it."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dumacle_cli.retry import Patience
 from dumacle_cli.services import downloads
+from dumacle_cli.transcode.child import Stopped
 from dumacle_cli.transcode.limits import Limits
 from dumacle_cli.transcode.probe import Media, probe
 from dumacle_cli.transcode.scratch import check_room
@@ -28,10 +30,15 @@ class FetchDeps:
     limits: Limits
 
 
-def fetch(deps: FetchDeps, content: "Content", target: Path) -> Media:
-    """Write a content to `target`, and probe it; raises BadMedia, OSError for a full disk, and the store's errors."""
+def fetch(deps: FetchDeps, content: "Content", target: Path, stop: threading.Event | None = None) -> Media:
+    """Write a content to `target`, and probe it.
+
+    Raises BadMedia, Stopped, OSError for a full disk, and the store's errors.
+    """
     check_room(target.parent, content.size)
     with target.open("wb") as file:
         for chunk in downloads.checked(deps.stores, content, deps.patience):
+            if stop and stop.is_set():
+                raise Stopped
             file.write(chunk)
-    return probe(deps.ffmpeg, target, deps.limits)
+    return probe(deps.ffmpeg, target, deps.limits, stop)

@@ -14,14 +14,13 @@ from dumacle_cli.store import pieces as store
 from dumacle_cli.store import work_units
 from dumacle_cli.store.work_units import Claimed, Output
 from dumacle_cli.transcode import arguments, charge, chunks, delivery, pieces
-from dumacle_cli.transcode.child import Stopped
 from dumacle_cli.transcode.chunks import Chunk
 from dumacle_cli.transcode.encode import Encoded, encode
+from dumacle_cli.transcode.fetch import FetchDeps, fetch
 from dumacle_cli.transcode.join import join
 from dumacle_cli.transcode.lease import LeaseKeeper, WorkerDeps, retry_transaction
 from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.probe import Media, probe
-from dumacle_cli.transcode.scratch import check_room
+from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.sources import Source
 
 if TYPE_CHECKING:
@@ -56,14 +55,9 @@ class Work:
 
     def fetch(self, path: Path) -> Media:
         """Write the source to a path, and say what is in it."""
-        content = self.unit.content
-        check_room(path.parent, content.size)
-        with path.open("wb") as file:
-            for chunk in downloads.checked(self.deps.stores, content, downloads.patient(PATIENCE)):
-                if self.keeper.stop.is_set():
-                    raise Stopped
-                file.write(chunk)
-        return probe(self.deps.ffmpeg, path, self.limits, self.keeper.stop)
+        deps = self.deps
+        fetching = FetchDeps(deps.stores, downloads.patient(PATIENCE), deps.ffmpeg, deps.scratch, self.limits)
+        return fetch(fetching, self.unit.content, path, self.keeper.stop)
 
 
 def make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> Made:

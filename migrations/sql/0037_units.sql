@@ -187,7 +187,8 @@ BEGIN
     WHERE id = unit.id;
     -- Each further unit of a film takes one more turn: others need not wait until all of it is encoded.
     UPDATE app.transcodes
-    SET status = 'running', attempts = greatest(attempts, unit.attempt + 1), turn = turn + (unit.number > 1)::int, error = NULL, started_at = coalesce(started_at, now())
+    SET status = 'running', attempts = greatest(attempts, unit.attempt + 1), turn = turn + (unit.number > 1)::int,
+        error = NULL, started_at = coalesce(started_at, now())
     WHERE id = unit.transcode_id;
     RETURN true;
 END $$;
