@@ -33,10 +33,13 @@ KINDS = {
     "invoice": "invoices",
     "price": "prices",
     "product": "products",
+    "refund": "refunds",
     "subscription": "subscriptions",
     "subscription_schedule": "subscription_schedules",
 }
 API = "https://api.stripe.com"
+NOTHING = "none"
+"""The id of no object."""
 CONNECT_S, ANSWER_S = 5, 30
 RETRIES = 1
 PER_SECOND = 25
@@ -146,6 +149,17 @@ class StripeAccount(BillingRequests, CatalogRequests):
                 self._service(kind).list({"limit": 1})
         except StripeForbidden:
             return False
+        return True
+
+    def may_write(self, kind: str) -> bool:
+        """Return whether the key may change objects of one of KINDS: Stripe looks at that first, and finds none."""
+        try:
+            with _translated():
+                self._service(kind).update(NOTHING, {})
+        except StripeForbidden:
+            return False
+        except StripeRefused:
+            pass
         return True
 
     @property

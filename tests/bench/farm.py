@@ -74,7 +74,15 @@ def installation() -> Iterator[tuple[Servers, Database, Location]]:
 @contextmanager
 def worker(database: Database, location: Location) -> Iterator["subprocess.Popen[str]"]:
     """Run a worker of one slot as a process of its own."""
-    environment = {
+    command = [sys.executable, "-m", "dumacle_cli", "worker", "--queues", "transcode", "--log-format", "json"]
+    with subprocess.Popen(command, env=environment(database, location), stderr=subprocess.PIPE, text=True) as process:
+        yield process
+        process.terminate()
+
+
+def environment(database: Database, location: Location) -> dict[str, str]:
+    """Return the environment of a worker of this installation."""
+    return {
         **os.environ,
         "DUMACLE_DATABASE_URL": database.url.set(drivername="postgresql").render_as_string(hide_password=False),
         "DUMACLE_LOCAL_ENDPOINT": location.endpoint or "",
@@ -82,10 +90,6 @@ def worker(database: Database, location: Location) -> Iterator["subprocess.Popen
         "DUMACLE_LOCAL_ACCESS_KEY": location.access_key,
         "DUMACLE_LOCAL_SECRET_KEY": location.secret_key,
     }
-    command = [sys.executable, "-m", "dumacle_cli", "worker", "--queues", "transcode", "--log-format", "json"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        yield process
-        process.terminate()
 
 
 def idle(database: Database, location: Location) -> float:

@@ -1,6 +1,7 @@
 """`dumacle plans sync|doctor|adopt` at the double of Stripe."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -318,10 +319,22 @@ def test_doctor_looks_at_the_endpoint(
         assert told[0]["status"] == ("ok" if endpoint == {} else "warning")
 
 
-def test_doctor_names_what_the_key_may_not_read(sell: Run, stripe_double: StripeDouble) -> None:
-    stripe_double.fail("GET /v1/invoices", 403, times=9)
+@pytest.mark.parametrize(
+    ("route", "lacking"),
+    [
+        ("GET /v1/invoices", "it may not read: invoice"),
+        ("POST /v1/refunds/", "it may not write: refund"),
+        ("POST /v1/", "it may not write: product, price, customer, subscription, checkout.session, refund"),
+    ],
+)
+def test_doctor_names_the_permissions_that_the_key_lacks(
+    sell: Run, stripe_double: StripeDouble, route: str, lacking: str
+) -> None:
+    before = deepcopy(stripe_double.account.objects)
+    stripe_double.fail(route, 403, times=9)
     (key,) = (each for each in sell("plans", "doctor", *JSON, expect=1).data if each["check"] == "stripe key")
-    assert (key["status"], key["finding"]) == ("failed", "in test mode; it may not read: invoice")
+    assert (key["status"], key["finding"]) == ("failed", f"in test mode; {lacking}")
+    assert stripe_double.account.objects == before
 
 
 def test_doctor_counts_what_differs(sell: Run, bought: dict[str, str], stripe_double: StripeDouble) -> None:

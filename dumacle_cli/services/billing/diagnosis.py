@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 READ = ("product", "price", "customer", "subscription", "checkout.session", "invoice")
 """The kinds of objects that the key must be able to read."""
+WRITTEN = ("product", "price", "customer", "subscription", "checkout.session", "refund")
+"""The kinds of objects that the key must be able to change."""
 PATH = "/webhooks/stripe"
 ENDPOINT = "set the endpoint up as docs/deploy.md says"
 _STATUS: dict[str, CheckStatus] = {"error": "failed", "warning": "warning"}
@@ -60,9 +62,13 @@ def account(context: BillingContext) -> list[Check]:
 def _key(context: BillingContext) -> Check:
     binding.require(context, dry_run=True)
     mode = binding.MODES[context.stripe.livemode]
-    if missing := [kind for kind in READ if not context.stripe.may_read(kind)]:
+    missing = {
+        "read": [kind for kind in READ if not context.stripe.may_read(kind)],
+        "write": [kind for kind in WRITTEN if not context.stripe.may_write(kind)],
+    }
+    if told := [f"it may not {verb}: {', '.join(kinds)}" for verb, kinds in missing.items() if kinds]:
         fix = "at Stripe, give the restricted key these permissions"
-        return Check("stripe key", "failed", f"in {mode}; it may not read: {', '.join(missing)}", fix)
+        return Check("stripe key", "failed", "; ".join((f"in {mode}", *told)), fix)
     return Check("stripe key", "ok", f"{context.stripe.account or 'an account'} in {mode}", "")
 
 
