@@ -8,7 +8,7 @@ of the chunk before decodes them as well, and both must have seen the same.
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,14 +17,16 @@ from dumacle_cli.services.definitions import Film, Preset
 from dumacle_cli.transcode import arguments, loudness, tracks
 from dumacle_cli.transcode.encode import run, written
 from dumacle_cli.transcode.ladder import Rung
+from dumacle_cli.transcode.likeness import compare_sounds
 from dumacle_cli.transcode.limits import Limits
-from dumacle_cli.transcode.probe import Media
+from dumacle_cli.transcode.probe import Media, source_of
+from dumacle_cli.transcode.reference import Reference
 from dumacle_cli.transcode.verify import verify_chunk
 from dumacle_cli.transcode.watch import ENCODED, Watch
 
-LEAST_SEGMENTS = 10
-"""A chunk of a minute: in shorter ones, starting and seeking cost too much."""
-LEAST, MOST = 3, 64
+LEAST_SEGMENTS = 5
+"""A chunk of half a minute: in shorter ones, starting and seeking cost too much."""
+LEAST, MOST = 6, 64
 """With fewer chunks a film stays whole; with more the queue has too many units of it."""
 LONGEST_GROUP = 15.0
 """Seconds from one key frame to the next: as much may be decoded before a chunk begins."""
@@ -54,24 +56,22 @@ class Chunk:
 class Notes:
     """What is known of a piece of a film beside its media.
 
-    `damaged` is the share of the source that was, 0 to 1; `seen` has hashes of decoded pictures by their number;
-    `louder` is by how many dB sounds were changed, by their streams.
+    `damaged` is the share of the source that was, 0 to 1; `seen` has hashes of decoded pictures by their number.
     """
 
     damaged: float
     seen: dict[int, str]
-    louder: dict[str, float] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write them into a folder, beside the media."""
-        facts = {"damaged": self.damaged, "seen": self.seen, "louder": self.louder}
+        facts = {"damaged": self.damaged, "seen": self.seen}
         (folder / NOTES).write_text(json.dumps(facts))
 
 
 def notes(folder: Path) -> Notes:
     """Return the notes in a folder."""
     found = json.loads((folder / NOTES).read_text())
-    return Notes(found["damaged"], {int(number): digest for number, digest in found["seen"].items()}, found["louder"])
+    return Notes(found["damaged"], {int(number): digest for number, digest in found["seen"].items()})
 
 
 def segment_frames(media: Media) -> int:
@@ -136,12 +136,13 @@ def encode_sound(
     progress: Callable[[int], None],
     stop: threading.Event,
 ) -> list[str]:
-    """Encode all sounds of a film, each as a whole, into the empty folder `out`, and return the files.
+    """Encode all sounds of a film, each as a whole, into the empty folder `out`, compare them, and return the files.
 
     At once, because sound that is encoded in chunks has a gap at each cut. Raises as `encode.encode` does.
     """
     louder = loudness.gains(ffmpeg, source, media, preset, limits, stop)
-    for sound in tracks.sounds_in_segments(media.sounds, preset):
+    sounds = tracks.sounds_in_segments(media.sounds, preset)
+    for sound in sounds:
         (out / sound.folder).mkdir()
     inputs = graphs.read(source, limits.input_options)
     filters = {stream: gain.filters for stream, gain in louder.items()}
@@ -149,8 +150,10 @@ def encode_sound(
     watch = Watch(media, False, limits, progress)
     watch.tell(0)
     damaged = run(command, source, out, media, limits, watch, stop)
+    reference = Reference(ffmpeg, source_of(source, media), limits, stop)
+    compare_sounds(reference, out, media, preset, sounds, louder)
     watch.tell(99)
-    Notes(damaged, {}, {stream: gain.decibels for stream, gain in louder.items()}).write(out)
+    Notes(damaged, {}).write(out)
     return written(out)
 
 

@@ -6,16 +6,16 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
 from dumacle_cli.errors import BadMedia, OutputBroken, OutputDiffers, ToolFailed
 from dumacle_cli.services.definitions import Preset, Sprite
-from dumacle_cli.transcode import arguments, child, damage, hls, loudness, sprites
+from dumacle_cli.transcode import arguments, child, damage, hls, loudness, sprites, tracks
 from dumacle_cli.transcode.child import Stopped
-from dumacle_cli.transcode.likeness import compare
+from dumacle_cli.transcode.likeness import compare_pictures, compare_sounds
 from dumacle_cli.transcode.limits import MEBIBYTE, Limits
 from dumacle_cli.transcode.playlists import PLAYLIST
 from dumacle_cli.transcode.probe import Media, source_of
@@ -96,8 +96,9 @@ def _encode(
         (out / folder).mkdir()
     damaged = run(command, source, out, media, limits, watch, stop)
     watch.tell(ENCODED)
-    change = {stream: gain.decibels for stream, gain in louder.items()}
-    found = finish(ffmpeg, source, media, preset, out, limits, damaged, change, stop)
+    found = finish(ffmpeg, source, media, preset, out, limits, damaged, stop)
+    reference = Reference(ffmpeg, source_of(source, media), limits, stop)
+    compare_sounds(reference, out, media, preset, tracks.sounds(media.sounds, preset), louder)
     watch.tell(99)
     return found
 
@@ -110,13 +111,11 @@ def finish(
     out: Path,
     limits: Limits,
     damaged: float,
-    louder: Mapping[str, float],
     stop: threading.Event,
 ) -> Encoded:
-    """Verify what FFmpeg wrote to `out`, and add what it did not.
+    """Verify what FFmpeg wrote to `out`, but for how it sounds, and add what FFmpeg did not.
 
-    `louder` is by how many dB sounds were changed, by their streams. Raises BadMedia, OutputBroken, OutputDiffers,
-    Stopped.
+    Raises BadMedia, OutputBroken, OutputDiffers, Stopped.
     """
     written(out, preset.entry)
     proof = verify(out, media, preset, limits, stop)
@@ -124,7 +123,7 @@ def finish(
         raise OutputBroken(reason="the video that was copied is damaged")
     reference = Reference(ffmpeg, source_of(source, media), limits, stop)
     sizes = [picture.rung for picture in proof.pictures]
-    compare(reference, out, media, preset, sizes, louder, limits, stop)
+    compare_pictures(reference, out, media, preset, sizes, limits, stop)
     if preset.kind == "hls":
         hls.finish(out, source, media, preset, proof, limits, stop)
     if isinstance(preset, Sprite):

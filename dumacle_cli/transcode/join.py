@@ -49,7 +49,7 @@ def join(
         _one_file(ffmpeg, source, media, preset, sizes[0], out, limits, stop)
     damaged = max(_share(chunks, told), told[-1].damaged if media.sounds else 0)
     limits.check_damage(damaged, media.frames)
-    return finish(ffmpeg, source, media, preset, out, limits, damaged, told[-1].louder, stop)
+    return finish(ffmpeg, source, media, preset, out, limits, damaged, stop)
 
 
 def _share(chunks: Sequence[Chunk], told: Sequence[Notes]) -> float:

@@ -3,17 +3,19 @@
 import math
 import statistics
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 
 from dumacle_cli.errors import BadMedia, OutputDiffers
 from dumacle_cli.services.definitions import Preset, Sprite
-from dumacle_cli.transcode import child, tracks
+from dumacle_cli.transcode import child
 from dumacle_cli.transcode.arguments import poster_time
 from dumacle_cli.transcode.ladder import Rung
 from dumacle_cli.transcode.limits import Limits
+from dumacle_cli.transcode.loudness import Gain
 from dumacle_cli.transcode.playlists import MEDIA
 from dumacle_cli.transcode.probe import Media
 from dumacle_cli.transcode.reference import SILENCE, Picture, Reference
@@ -39,29 +41,43 @@ class _Doubt(Exception):
     """A difference between an output and its source."""
 
 
-def compare(
+def compare_pictures(
     reference: Reference,
     out: Path,
     media: Media,
     preset: Preset,
     sizes: list[Rung],
-    louder: Mapping[str, float],
     limits: Limits,
     stop: threading.Event,
 ) -> None:
-    """Compare the output in `out` with its source; raises OutputDiffers, Stopped.
-
-    Its pictures have these sizes, and the sounds of these streams were meant to be `louder` by so many dB.
-    """
-    try:
+    """Compare the pictures in `out`, which have these sizes, with their source; raises OutputDiffers, Stopped."""
+    with _differs():
         if isinstance(preset, Sprite):
             _compare_sprite(reference, out, media, grid(media, preset), limits, stop)
         elif sizes:
             _compare_pictures(reference, out, media, preset, sizes, limits, stop)
-        for sound in tracks.sounds(media.sounds, preset):
-            stream = sound.track.stream
-            levels = [level + louder.get(stream, 0) for level in reference.levels(stream)]
+
+
+def compare_sounds(
+    reference: Reference,
+    out: Path,
+    media: Media,
+    preset: Preset,
+    sounds: Sequence[SoundOutput],
+    louder: Mapping[str, Gain],
+) -> None:
+    """Compare sounds in `out` with their source, some of which were made louder; raises OutputDiffers, Stopped."""
+    with _differs():
+        for sound in sounds:
+            gain = louder.get(sound.track.stream)
+            levels = [level + (gain.decibels if gain else 0) for level in reference.levels(sound.track.stream)]
             _compare_levels(levels[: math.ceil(media.duration)], _levels(reference, out, preset, sound))
+
+
+@contextmanager
+def _differs() -> Iterator[None]:
+    try:
+        yield
     except (_Doubt, BadMedia) as doubt:
         raise OutputDiffers(reason=str(doubt)) from None
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.integration
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut after each segment, so that short films have chunks."""
     monkeypatch.setattr(chunks, "LEAST_SEGMENTS", 1)
+    monkeypatch.setattr(chunks, "LEAST", 3)
 
 
 def film(folder: Path) -> bytes:

@@ -43,6 +43,7 @@ FILM = film("hls")
 def short_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut after each segment, so that short films have chunks."""
     monkeypatch.setattr(chunks, "LEAST_SEGMENTS", 1)
+    monkeypatch.setattr(chunks, "LEAST", 3)
 
 
 def in_chunks(source: Path, media: Media, preset: Film, folder: Path) -> tuple[Encoded, Path]:

@@ -12,7 +12,7 @@ import pytest
 from dumacle_cli.errors import OutputDiffers
 from dumacle_cli.local import ffmpeg
 from dumacle_cli.transcode import playlists, sprites
-from dumacle_cli.transcode.likeness import compare
+from dumacle_cli.transcode.likeness import compare_pictures
 from dumacle_cli.transcode.probe import Media, probe, source_of
 from dumacle_cli.transcode.reference import Reference
 from tests.presets import defined
@@ -72,7 +72,7 @@ def test_another_picture_in_it_is_found(make: Make) -> None:
     media, stop = probe(ffmpeg.locate(), source, LIMITS), threading.Event()
     reference = Reference(ffmpeg.locate(), source_of(source, media), LIMITS, stop)
     with pytest.raises(OutputDiffers, match="the picture of the sprite differs"):
-        compare(reference, out, media, defined("sprite"), [], {}, LIMITS, stop)
+        compare_pictures(reference, out, media, defined("sprite"), [], LIMITS, stop)
 
 
 def test_a_link_names_the_image_by_a_link() -> None:

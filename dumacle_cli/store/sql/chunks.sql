@@ -66,9 +66,10 @@ BEGIN
         RETURN false;
     END IF;
     UPDATE app.units SET first_frame = p_cuts[1], last_frame = p_cuts[2] - 1 WHERE id = unit.id;
+    -- Claimed before them, because the sound of a long film takes longer than a chunk.
+    INSERT INTO app.units (transcode_id, number, kind) SELECT unit.transcode_id, chunks + 1, 'audio' WHERE p_sound;
     INSERT INTO app.units (transcode_id, number, kind, first_frame, last_frame)
     SELECT unit.transcode_id, n, 'chunk', p_cuts[n], p_cuts[n + 1] - 1 FROM generate_series(2, chunks) AS n;
-    INSERT INTO app.units (transcode_id, number, kind) SELECT unit.transcode_id, chunks + 1, 'audio' WHERE p_sound;
     PERFORM app.requeue_unit(unit, NULL, 0);
     RETURN true;
 END $$;

@@ -1,0 +1,21 @@
+"""The sound of a film in chunks is claimed before its chunks."""
+
+from pathlib import Path
+
+from alembic import op
+
+from dumacle_cli.store import sql
+
+revision = "0038"
+down_revision = "0037"
+
+MIGRATIONS = Path(__file__).parents[1]
+READ, BEFORE = sql.frozen(MIGRATIONS, revision), sql.frozen(MIGRATIONS, down_revision)
+
+
+def upgrade() -> None:
+    sql.run(op.get_bind(), READ("chunks"))
+
+
+def downgrade() -> None:
+    sql.run(op.get_bind(), BEFORE("chunks"))
