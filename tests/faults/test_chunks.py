@@ -17,6 +17,9 @@ from tests.transcode.conftest import run_ffmpeg
 
 __all__ = ["begin", "proxy", "submit"]
 pytestmark = pytest.mark.integration
+CHUNK, FINALIZE = 2, 8
+HELD = {CHUNK: ("put", "p/00005.m4s"), FINALIZE: ("get", "inventory.json")}
+"""The first segment of the second chunk, and the first of what is fetched to put the film together."""
 UNITS = "SELECT kind, status, setbacks FROM app.units ORDER BY number"
 
 
@@ -28,9 +31,10 @@ def film(folder: Path) -> bytes:
     return (folder / "film.mp4").read_bytes()
 
 
-@pytest.mark.parametrize("fault", ["kill", "freeze"])
-def test_a_disturbed_worker_loses_its_chunk_only(
+@pytest.mark.parametrize(("fault", "unit"), [("kill", CHUNK), ("freeze", CHUNK), ("kill", FINALIZE)])
+def test_a_disturbed_worker_loses_its_unit_only(
     fault: str,
+    unit: int,
     begin: Begin,
     proxy: StoreProxy,
     submit: Submit,
@@ -41,8 +45,8 @@ def test_a_disturbed_worker_loses_its_chunk_only(
 ) -> None:
     submit(film(tmp_path), preset="hls")
     farm = Farm(database, embedded.admin_url, proxy, tmp_path, begin("--drain-timeout", "0"))
-    # The second chunk begins with this segment.
-    gate = Gate(lambda exchange: exchange.request.kind == "put" and "p/00005.m4s" in exchange.request.target)
+    kind, name = HELD[unit]
+    gate = Gate(lambda exchange: exchange.request.kind == kind and name in exchange.request.target)
 
     def answer(exchange: Exchange) -> None:
         gate.hold(exchange)
@@ -62,6 +66,6 @@ def test_a_disturbed_worker_loses_its_chunk_only(
     found = rows(database, UNITS)
     assert [row["kind"] for row in found] == [*["chunk"] * 6, "audio", "finalize"]
     assert {row["status"] for row in found} == {"done"}
-    # A frozen worker keeps its chunk if it comes back before another one has taken it.
-    setbacks = [row["setbacks"] for row in found]
-    assert setbacks == [0, 1, *[0] * 6] or (fault == "freeze" and setbacks == [0] * 8)
+    setbacks = {number: row["setbacks"] for number, row in enumerate(found, 1) if row["setbacks"]}
+    # A frozen worker keeps its unit if it comes back before another one has taken it.
+    assert setbacks == {unit: 1} or (fault == "freeze" and not setbacks)
