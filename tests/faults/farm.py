@@ -1,6 +1,6 @@
 """Disturb a worker in each phase of a transcode, in each way, while another one stands by.
 
-python -m tests.faults.farm [--only kill] [--repeat 3]
+python -m tests.faults.farm [--only kill] [--repeat 3] [--away 600]
 
 Each time exactly one rendition set is published, nothing else is left at the store, nothing was counted as an attempt,
 and the other worker begins within 15 s of the end of the lease.
@@ -33,7 +33,7 @@ FAULTS = ("kill", "freeze", "stop", "cut", "errors", "away", "full")
 SHORT = (("kill", "publish"), ("freeze", "upload"), ("stop", "encode"), ("cut", "finalize"), ("away", "probe"))
 LONG = os.environ.get("DUMACLE_TEST_FARM") == "long"
 CELLS = [(fault, phase) for fault in FAULTS for phase in PHASES] if LONG else list(SHORT)
-AWAY_SECONDS = 20 if LONG else 2 * LEASE
+AWAY_SECONDS = float(os.environ.get("DUMACLE_TEST_AWAY", 2 * LEASE))
 BEGINS_WITHIN = 15.0
 WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%publish_unit%'"
 
@@ -191,10 +191,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="cells whose name contains this: kill-encode")
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--away", type=float, default=20, help="seconds that the store is away; default: 20")
     given = parser.parse_args()
     tests = str(Path(__file__).with_name("test_farm.py"))
     command = [sys.executable, "-m", "pytest", "-v", "-n", "0", tests, *(["-k", given.only] if given.only else [])]
-    environment = {**os.environ, "DUMACLE_TEST_FARM": "long"}
+    environment = {**os.environ, "DUMACLE_TEST_FARM": "long", "DUMACLE_TEST_AWAY": str(given.away)}
     codes = [subprocess.run(command, env=environment, check=False).returncode for _ in range(given.repeat)]
     return max(codes)
 
