@@ -100,7 +100,7 @@ _dumacle_options() {
         ' files list') REPLY='--owner --pod --prefix --status --deleted --sort --desc --limit --after --all' ;;
         ' files show') REPLY='--owner --pod --watch' ;;
         ' files versions') REPLY='--owner --pod' ;;
-        ' files url') REPLY='--owner --pod --rendition --expires --version --dry-run' ;;
+        ' files url') REPLY='--owner --pod --rendition --expires --version --download --dry-run' ;;
         ' files download') REPLY='--owner --pod --prefix --to --force --status --older-than --version' ;;
         ' files move') REPLY='--to-owner --owner --pod --prefix --dry-run --op-id --max' ;;
         ' files relocate') REPLY='--to-pod --owner --pod --prefix --dry-run --max' ;;

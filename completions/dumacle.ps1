@@ -97,7 +97,7 @@ Register-ArgumentCompleter -Native -CommandName dumacle -ScriptBlock {
         ' files list' = @('--owner', '--pod', '--prefix', '--status', '--deleted', '--sort', '--desc', '--limit', '--after', '--all')
         ' files show' = @('--owner', '--pod', '--watch')
         ' files versions' = @('--owner', '--pod')
-        ' files url' = @('--owner', '--pod', '--rendition', '--expires', '--version', '--dry-run')
+        ' files url' = @('--owner', '--pod', '--rendition', '--expires', '--version', '--download', '--dry-run')
         ' files download' = @('--owner', '--pod', '--prefix', '--to', '--force', '--status', '--older-than', '--version')
         ' files move' = @('--to-owner', '--owner', '--pod', '--prefix', '--dry-run', '--op-id', '--max')
         ' files relocate' = @('--to-pod', '--owner', '--pod', '--prefix', '--dry-run', '--max')

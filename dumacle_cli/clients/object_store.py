@@ -25,6 +25,10 @@ from dumacle_cli.errors import CorsUnsupported, DumacleError, NotSupported, Stor
 CHUNK = 1024**2
 DELETES_AT_ONCE = 16
 BULK = 1000
+SHOWN = ("image/", "video/", "audio/", "application/vnd.apple.mpegurl", "text/vtt")
+"""How the content types begin that browsers and players show instead of saving them."""
+ACTIVE = "image/svg"
+"""Not shown, because it can have scripts in it."""
 _PROMISED = {
     "put_object": "ETag",
     "upload_part": "ETag",
@@ -188,12 +192,16 @@ class ObjectStore:
             with ThreadPoolExecutor(DELETES_AT_ONCE) as pool:
                 list(pool.map(lambda key: self._call("delete_object", key), batch))
 
-    def presign_get(self, key: str, expires_s: int, filename: str, content_type: str) -> str:
-        """Return a presigned URL, valid for `expires_s` seconds, that downloads the object as `filename`."""
+    def presign_get(self, key: str, expires_s: int, filename: str, content_type: str, *, download: bool = False) -> str:
+        """Return a presigned URL of an object, valid for `expires_s` seconds; it is saved as `filename`.
+
+        Browsers and players show media, unless it is a `download`; everything else is always saved.
+        """
+        shown = not download and content_type.lower().startswith(SHOWN) and not content_type.lower().startswith(ACTIVE)
         params = {
             "Bucket": self.location.bucket,
             "Key": key,
-            "ResponseContentDisposition": disposition(filename),
+            "ResponseContentDisposition": disposition(filename, shown=shown),
             "ResponseContentType": content_type,
         }
         return str(self._client.generate_presigned_url("get_object", params, expires_s))
@@ -338,10 +346,11 @@ class ObjectStore:
         return store_error(self.location.provider, self.location.endpoint, key, code, status, message, headers or {})
 
 
-def disposition(filename: str) -> str:
-    """Return the Content-Disposition header that saves a download under this name (RFC 6266)."""
+def disposition(filename: str, *, shown: bool) -> str:
+    """Return the Content-Disposition header of what is shown, or saved, under this name (RFC 6266)."""
     plain = "".join(char if " " <= char <= "~" and char not in '"\\%' else "_" for char in filename)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
+    kind = "inline" if shown else "attachment"
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
 
 
 def _bare(etag: str) -> str:

@@ -43,8 +43,14 @@ def url(
         str, typer.Option("--expires", metavar="AGE", help="Lifetime of the link, up to 7d: 90s, 15min, 1h, 7d.")
     ] = "",
     version: VersionId = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Have browsers save media instead of showing it.")
+    ] = False,
 ) -> Result[downloads.Link]:
-    """Create a link to download a file or play a rendition without a login; HLS gets its own playlists."""
+    """Create a link to a file or a rendition that needs no login; HLS gets its own playlists.
+
+    Browsers and players show media; files of other kinds are saved.
+    """
     seconds = parse_duration(expires, "--expires") if expires else context.settings.url_expiry
     if rendition and version:
         raise UsageError("give either --rendition or --version", "dumacle files url")
@@ -52,15 +58,17 @@ def url(
         with context.session() as session:
             file_id = files.find(session, file, owner=owner, pod=pod)
             published = renditions.published(session, file_id, rendition)
-        return _rendition_url(context, published, seconds)
+        return _rendition_url(context, published, seconds, download=download)
     with context.session() as session:
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
-    return Result(downloads.link(context.stores.read, wanted, seconds), False)
+    return Result(downloads.link(context.stores.read, wanted, seconds, download=download), False)
 
 
-def _rendition_url(context: Context, published: Published, seconds: int) -> Result[downloads.Link]:
+def _rendition_url(context: Context, published: Published, seconds: int, *, download: bool) -> Result[downloads.Link]:
     if published.kind not in ("hls", "sprite"):
-        return Result(renditions.link(context.stores.read, published, seconds), False)
+        return Result(renditions.link(context.stores.read, published, seconds, download=download), False)
+    if download:
+        raise UsageError(f"{published.name} is many files; --download is for one", "dumacle files url")
     from dumacle_cli.transcode import playlists
 
     write = not context.options.dry_run

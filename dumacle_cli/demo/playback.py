@@ -25,7 +25,8 @@ CHUNK = 1024**2
 
 def follow_link(context: Context, film: Item) -> tuple[downloads.Link, str]:
     """Create a link to the film and fetch it; returns the link and the film's SHA-256. Raises ContentDiffers."""
-    link = downloads.link(context.stores.open, _content(context, film), context.settings.url_expiry)
+    content = _content(context, film)
+    link = downloads.link(context.stores.open, content, context.settings.url_expiry, download=True)
     with Path(os.fsdecode(film.source)).open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     _compare(film, fetch(link.url), sha256)

@@ -55,7 +55,7 @@ Result = Literal["downloaded", "unchanged", "refused", "differs", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A presigned URL that downloads a file until it expires."""
+    """A presigned URL of a file or a rendition, until it expires."""
 
     id: int
     path: str
@@ -101,14 +101,15 @@ def expiry(seconds: int) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
-def link(stores: "Stores", wanted: store.Content, seconds: int) -> Link:
-    """Presign a URL that is valid for 1 s to 7 days and downloads under the file's name.
+def link(stores: "Stores", wanted: store.Content, seconds: int, *, download: bool = False) -> Link:
+    """Presign a URL that is valid for 1 s to 7 days; media is shown unless it is a `download`, the rest is saved.
 
     Raises InvalidValue, ForeignObject.
     """
     expires_at = expiry(seconds)
     objects = stores(wanted.place)
-    url = objects.presign_get(wanted.own_key(), seconds, file_name(wanted.path), wanted.content_type)
+    name = file_name(wanted.path)
+    url = objects.presign_get(wanted.own_key(), seconds, name, wanted.content_type, download=download)
     return Link(wanted.file_id, wanted.path, url, expires_at)
 
 

@@ -68,9 +68,9 @@ class Failover(ObjectStore):
         if chosen := list(keys):
             self._ask(chosen[0], lambda objects: objects.delete(chosen))
 
-    def presign_get(self, key: str, expires_s: int, filename: str, content_type: str) -> str:
-        """Return a URL that downloads the object, from the store that answers now."""
-        return self._answering(key).presign_get(key, expires_s, filename, content_type)
+    def presign_get(self, key: str, expires_s: int, filename: str, content_type: str, *, download: bool = False) -> str:
+        """Return a presigned URL of an object, from the store that answers now."""
+        return self._answering(key).presign_get(key, expires_s, filename, content_type, download=download)
 
     def _answering(self, key: str) -> ObjectStore:
         if not self._is_away() and time.monotonic() < self._proven_until:

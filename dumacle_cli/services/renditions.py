@@ -111,11 +111,14 @@ def _own(wanted: Published) -> Published:
     return wanted
 
 
-def link(stores: "downloads.Stores", wanted: Published, seconds: int) -> downloads.Link:
-    """Sign a URL of a rendition that is one object, good for 1 s to 7 days; raises InvalidValue."""
+def link(stores: "downloads.Stores", wanted: Published, seconds: int, *, download: bool = False) -> downloads.Link:
+    """Sign a URL of a rendition that is one object, good for 1 s to 7 days; raises InvalidValue.
+
+    It is shown, or saved if it is a `download`.
+    """
     expires_at = downloads.expiry(seconds)
     name = PurePosixPath(downloads.file_name(wanted.path)).with_suffix(PurePosixPath(wanted.entry).suffix).name
-    url = _presign(stores(wanted.place), wanted.prefix + wanted.entry, seconds, name)
+    url = _presign(stores(wanted.place), wanted.prefix + wanted.entry, seconds, name, download=download)
     return downloads.Link(wanted.file_id, wanted.path, url, expires_at)
 
 
@@ -164,6 +167,7 @@ def _copy(
         objects.put(folder + name, body, hashlib.sha256(body).hexdigest(), CONTENT_TYPES[PurePosixPath(name).suffix])
 
 
-def _presign(objects: "ObjectStore", key: str, seconds: int, name: str = "") -> str:
+def _presign(objects: "ObjectStore", key: str, seconds: int, name: str = "", *, download: bool = False) -> str:
     place = PurePosixPath(key)
-    return objects.presign_get(key, seconds, name or place.name, CONTENT_TYPES.get(place.suffix, UNKNOWN))
+    content_type = CONTENT_TYPES.get(place.suffix, UNKNOWN)
+    return objects.presign_get(key, seconds, name or place.name, content_type, download=download)

@@ -149,9 +149,31 @@ def test_link_downloads_under_its_name(store: ObjectStore, prefix: str) -> None:
         assert answer.read() == b"film"
 
 
+@pytest.mark.parametrize(
+    ("content_type", "kind"),
+    [
+        ("video/mp4", "inline"),
+        ("Image/JPEG", "inline"),
+        ("application/vnd.apple.mpegurl", "inline"),
+        ("text/html", "attachment"),
+        ("image/svg+xml", "attachment"),
+        ("Image/SVG+xml; charset=utf-8", "attachment"),
+        ("application/octet-stream", "attachment"),
+    ],
+)
+def test_media_is_shown_and_what_can_hold_scripts_is_saved(
+    content_type: str, kind: str, store: ObjectStore, prefix: str
+) -> None:
+    put(store, prefix + "p", b"film")
+    for download, wanted in ((False, kind), (True, "attachment")):
+        link = store.presign_get(prefix + "p", 60, "p", content_type, download=download)
+        with urlopen(link, timeout=10) as answer:
+            assert answer.headers["Content-Disposition"].startswith(f"{wanted}; ")
+
+
 @pytest.mark.parametrize("name", ["plain.mp4", 'Ä "1"; x\\y%.mp4', "a\r\nSet-Cookie: b", "日本.mov"])
 def test_disposition_is_one_ascii_header_that_decodes_to_the_name(name: str) -> None:
-    header = disposition(name)
+    header = disposition(name, shown=False)
     assert header.isascii()
     assert header.isprintable()
     message = Message()

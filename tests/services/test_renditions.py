@@ -154,7 +154,9 @@ def test_rendition_of_one_object_is_saved_under_the_files_name(
     with urlopen(renditions.link(lambda *_: object_store, wanted, 60).url) as answer:
         assert answer.read() == b"moving"
         assert answer.headers["Content-Type"] == "video/mp4"
-        assert 'filename="film.mp4"' in answer.headers["Content-Disposition"]
+        assert answer.headers["Content-Disposition"].startswith('inline; filename="film.mp4"')
+    with urlopen(renditions.link(lambda *_: object_store, wanted, 60, download=True).url) as answer:
+        assert answer.headers["Content-Disposition"].startswith('attachment; filename="film.mp4"')
 
 
 def test_latest_rendition_of_the_present_content_is_meant(session: "Session", film: "File", hls: "Published") -> None:

@@ -47,6 +47,11 @@ def played(url: str) -> Iterator[bytes]:
             yield from played(each)
 
 
+def disposition(url: str) -> str | None:
+    with urlopen(url) as answer:
+        return answer.headers.get_content_disposition()
+
+
 def used(run: Run, metric: str) -> int:
     return int(next(quota["used"] for quota in run("quotas", "show", ADA, *JSON).data if quota["metric"] == metric))
 
@@ -101,6 +106,13 @@ def test_a_film_that_plays(run: Run, tmp_path: Path, object_store: ObjectStore) 
     work()
     still = run("files", "url", film, "--rendition", "poster", *JSON).data["url"]
     assert next(played(still)).startswith(b"\xff\xd8\xff")
+
+    # A browser shows it, or saves it if asked to; many files cannot be saved.
+    assert disposition(still) == "inline"
+    saved = run("files", "url", film, "--rendition", "poster", "--download", *JSON).data["url"]
+    assert disposition(saved) == disposition(run("files", "url", film, "--download", *JSON).data["url"]) == "attachment"
+    refused = run("files", "url", film, "--rendition", "hls", "--download", *JSON, expect=2).error
+    assert refused["message"] == "hls is many files; --download is for one"
     assert run("transcode", "show", again["id"], *JSON).data["status"] == "done"
 
     # When the film goes for good, so does all that was made of it.
