@@ -267,7 +267,8 @@ def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options
 
 def constant_rate(video: Stream, media: Media) -> Stream:
     """Return the pictures at the constant rate, without interlacing; the first is at 0."""
-    steady = _whole_frames(video, media).filter("fps", fps=media.fps, start_time=0)
+    # A last picture that is short is passed on.
+    steady = _whole_frames(video, media).filter("fps", fps=media.fps, start_time=0, eof_action="pass")
     if media.hold * media.fps < HELD:
         return steady
     return steady.filter("tpad", stop_mode="clone", stop_duration=_seconds(Fraction(media.hold)))
