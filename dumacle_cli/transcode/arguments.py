@@ -83,6 +83,12 @@ def _can_be_copied(media: Media, preset: Film, top: Rung) -> bool:
     return preset.video.codec == "h264" and fits and seekable and media.hold * media.fps < HELD
 
 
+def has_few_bits(media: Media, preset: Preset) -> bool:
+    """Return whether some size gets fewer bits than is usual for it, because the source has as few."""
+    usual = rungs(replace(media, bitrate=0), preset)
+    return any(rung.bitrate < most.bitrate for rung, most in zip(rungs(media, preset), usual, strict=True))
+
+
 def source_size(media: Media, preset: Film) -> Source:
     """Return what the sizes of a ladder follow from."""
     share = codecs.CODECS[preset.video.codec].share

@@ -114,7 +114,12 @@ def _media(found: dict[str, Any]) -> Media:
         frames, total = shown, shown / fps
     key = max(Fraction(0), Fraction(found["key"]))
     bitrate = round(8 * found["picture_bytes"] / picture)
-    facts |= {"key": key, "bitrate": bitrate, "keys": _keys(found, fps, frames), "hold": float(max(Fraction(0), total - last))}
+    facts |= {
+        "key": key,
+        "bitrate": bitrate,
+        "keys": _keys(found, fps, frames),
+        "hold": float(max(Fraction(0), total - last)),
+    }
     return replace(media, duration=float(total), frames=frames, fps=fps, **facts)
 
 

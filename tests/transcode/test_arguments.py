@@ -72,6 +72,13 @@ def test_a_lean_source_takes_more_time_instead_of_more_bits() -> None:
     assert "-maxrate 200000" in said
 
 
+def test_few_bits_are_those_of_the_source() -> None:
+    """The smallest size always takes more time, and gets no fewer bits for that."""
+    assert arguments.has_few_bits(replace(FILM, bitrate=200_000), defined("hls"))
+    assert not arguments.has_few_bits(replace(FILM, bitrate=3_000_000), defined("hls"))
+    assert not arguments.has_few_bits(FILM, defined("hls"))
+
+
 def test_mp4_of_an_interlaced_film_of_high_dynamic_range() -> None:
     graph = (
         "[0:V:0]bwdif=deint=interlaced:mode=send_frame[s0];[s0]fps=eof_action=pass:fps=30000/1001:start_time=0[s1];"
