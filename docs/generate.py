@@ -108,8 +108,9 @@ The content decides, not the name of the file. Each stream is judged by itself. 
 else the largest; of several sounds the default, else the first, but a commentary only if there is no other. Sound that
 is not accepted does not prevent a poster.
 
-Photos are accepted as videos of one picture. Whatever else a file contains (covers, data) is left out. If the picture
-or the sound is shorter, its last picture stays or silence follows.
+Photos are accepted as videos of one picture. Whatever else a file contains (covers, data) is left out; it may have up
+to 255 streams. If the picture or the sound is shorter, its last picture stays or silence follows. The last picture of
+slides is shown for as long as the others at least.
 
 Damage, such as packets that a recording lost, is counted in pictures and blocks of sound. Up to 1 % is repaired, of a
 short video up to three pictures, and `transcode show` tells the share as `damaged`; more is refused. `transcode submit
@@ -121,7 +122,8 @@ instants, and how loud each second is. An output that differs is not published.
 ## What is made, and what it costs
 
 Outputs have constant quality: what is simple takes few bytes. A picture takes at most the bit rate that Apple
-recommends for its area, and at most that of the source, except that there are always enough bits for key frames.
+recommends for its area, and at most that of the source, except that there are always enough bits for key frames. The
+smallest size takes more CPU time, and so does one for which the source has few bits.
 
 The largest size is the source's own video, copied, if it is H.264 that every player shows as it is: 8 bits, 4:2:0, not
 interlaced, rotated or of pixels that are not square, with pictures at regular times, at most 2 s from one key frame to

@@ -86,22 +86,24 @@ class Failures:
     """What failed in this run of the worker: the first thousand, to be told at the end."""
 
     def __init__(self) -> None:
-        self._told: list[tuple[str, str]] = []
-        self._final = False
+        self._told: dict[object, tuple[str, str, bool]] = {}
 
-    def add(self, sentence: str, fix: str, *, final: bool = True) -> None:
-        """Add a failure; without `final` it is tried again by itself."""
-        self._final |= final
+    def add(self, sentence: str, fix: str, *, final: bool = True, of: object = None) -> None:
+        """Add a failure `of` something; without `final` it is tried again by itself."""
         if len(self._told) < MOST_FAILURES:
-            self._told.append((sentence, fix))
+            self._told[of or sentence] = (sentence, fix, final)
+
+    def over(self, of: object) -> None:
+        """Forget what failed and was done after all."""
+        self._told.pop(of, None)
 
     def report(self, context: Context) -> int:
         """Write them to standard error, also when quiet, because cron mails that; returns the exit status."""
-        for sentence, fix in self._told:
+        for sentence, fix, _ in self._told.values():
             context.console.warn(sentence, fix=fix)
         if not self._told:
             return 0
-        return Exit.PARTIAL if self._final else Exit.TEMPORARY
+        return Exit.PARTIAL if any(final for *_, final in self._told.values()) else Exit.TEMPORARY
 
 
 def _ended(context: Context, stopped_by: signal.Signals | None) -> int:
@@ -270,10 +272,12 @@ def _transcode(deps: WorkerDeps, log: Log, told: Failures, job_id: str) -> None:
     seconds = round((datetime.now(UTC) - began).total_seconds(), 3)
     log(f"unit {done.outcome}", **what, seconds=seconds, error=done.error)
     if done.outcome in ("failed", "set back"):
-        failed = done.outcome == "failed"
-        ended = "failed" if failed else "was set back, and is tried again"
+        ended = f"{'failed' if done.outcome == 'failed' else 'was set back'}{', and is tried again' * done.again}"
         sentence = f"transcode {unit.transcode_id} of {unit.content.path} ({unit.preset}) {ended}: {done.error}"
-        told.add(sentence, f"dumacle transcode show {unit.transcode_id}", final=failed)
+        fix = f"dumacle transcode show {unit.transcode_id}"
+        told.add(sentence, fix, final=not done.again, of=unit.transcode_id)
+    elif done.outcome == "done":
+        told.over(unit.transcode_id)
     deps.give_back.wait(done.rest)
 
 

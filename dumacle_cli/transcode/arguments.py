@@ -83,6 +83,12 @@ def _can_be_copied(media: Media, preset: Film, top: Rung) -> bool:
     return preset.video.codec == "h264" and fits and seekable and media.hold * media.fps < HELD
 
 
+def has_few_bits(media: Media, preset: Preset) -> bool:
+    """Return whether some size gets fewer bits than is usual for it, because the source has as few."""
+    usual = rungs(replace(media, bitrate=0), preset)
+    return any(rung.bitrate < most.bitrate for rung, most in zip(rungs(media, preset), usual, strict=True))
+
+
 def source_size(media: Media, preset: Film) -> Source:
     """Return what the sizes of a ladder follow from."""
     share = codecs.CODECS[preset.video.codec].share
@@ -267,7 +273,8 @@ def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options
 
 def constant_rate(video: Stream, media: Media) -> Stream:
     """Return the pictures at the constant rate, without interlacing; the first is at 0."""
-    steady = _whole_frames(video, media).filter("fps", fps=media.fps, start_time=0)
+    # A last picture that is short is passed on.
+    steady = _whole_frames(video, media).filter("fps", fps=media.fps, start_time=0, eof_action="pass")
     if media.hold * media.fps < HELD:
         return steady
     return steady.filter("tpad", stop_mode="clone", stop_duration=_seconds(Fraction(media.hold)))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from dumacle_cli.transcode.tracks import LONGEST, readable
+
 NAME = "chapters.json"
 DATA_ID = "com.apple.hls.chapters"
 # Seconds by which a chapter may end after the film.
@@ -14,7 +16,7 @@ LATE = 1
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """A part of a film from `start` to `end`, in seconds, with the title that strangers gave it."""
+    """A part of a film from `start` to `end`, in seconds, and its title, which is empty if it has none."""
 
     start: float
     end: float
@@ -26,7 +28,10 @@ def of(found: Sequence[dict[str, Any]], duration: Fraction) -> tuple[Chapter, ..
     times = [(Fraction(each["start"]), Fraction(each["end"]), each["title"]) for each in found]
     if any(not 0 <= start < end <= duration + LATE for start, end, _ in times):
         return ()
-    return tuple(Chapter(float(start), float(min(end, duration)), title) for start, end, title in sorted(times))
+    return tuple(
+        Chapter(float(start), float(min(end, duration)), readable(title)[:LONGEST].strip())
+        for start, end, title in sorted(times)
+    )
 
 
 def document(chapters: Sequence[Chapter]) -> str:
@@ -35,7 +40,7 @@ def document(chapters: Sequence[Chapter]) -> str:
         {
             "start-time": chapter.start,
             "duration": round(chapter.end - chapter.start, 3),
-            **({"titles": [{"language": "und", "title": chapter.title}]} if chapter.title.strip() else {}),
+            **({"titles": [{"language": "und", "title": chapter.title}]} if chapter.title else {}),
         }
         for chapter in chapters
     ]

@@ -28,7 +28,7 @@ class Encoder:
 CODECS: MappingProxyType[Codec, Encoder] = MappingProxyType(
     {
         "h264": Encoder(
-            21,
+            20,
             1,
             1,
             {"c:v": ENCODERS["h264"], "preset": "veryfast", "profile:v": "high", "sc_threshold": 0},

@@ -67,7 +67,7 @@ def encode(
     try:
         return _encode(ffmpeg, source, media, preset, out, limits, progress, stop)
     except (OutputBroken, OutputDiffers, ToolFailed) as error:
-        starved = isinstance(error, OutputDiffers) and any(rung.lean for rung in arguments.rungs(media, preset))
+        starved = isinstance(error, OutputDiffers) and arguments.has_few_bits(media, preset)
         if not (media.keys or starved):
             raise
     # What cannot be copied is encoded, whatever there is about it; and what differs gets as many bits as usual.

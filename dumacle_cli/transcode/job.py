@@ -7,7 +7,7 @@ lease publishes nothing, and removes what it stored.
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dumacle_cli import errors
@@ -48,12 +48,14 @@ class Done:
     """The result of an attempt: `done`, `divided` (a film, into chunks), `made whole` (which it shall be after all),
     `failed`, `set back`, `lost`, `given back`, or `unknown` without the database.
 
-    It was `set back` by a fault that is not the media's; `rest` is how many seconds this worker better does nothing.
+    It was `set back` by a fault that is not the media's. What failed is perhaps tried `again` by itself. `rest` is how
+    many seconds this worker better does nothing.
     """
 
     outcome: str
     error: str | None = None
     rest: float = 0
+    again: bool = False
 
 
 def claim(deps: WorkerDeps) -> Claimed | None:
@@ -119,43 +121,41 @@ def _set_back(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, error: Excep
     rest = REST_SECONDS if isinstance(error, OF_WORKER) else 0
     of_store = isinstance(error, OF_STORE)
     return _recorded(
-        deps, keeper, "set back", error, lambda s: work_units.set_back(s, unit, _sentence(error), pod=of_store), rest
+        deps,
+        keeper,
+        Done("set back", _sentence(error), rest, again=True),
+        lambda s: work_units.set_back(s, unit, _sentence(error), pod=of_store),
     )
 
 
 def _crashed(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, error: Exception) -> Done:
-    return _recorded(deps, keeper, "failed", error, lambda s: work_units.crash(s, unit, _sentence(error)))
+    done = Done("failed", _sentence(error), again=unit.crashes + 1 < work_units.CRASHES)
+    return _recorded(deps, keeper, done, lambda s: work_units.crash(s, unit, _sentence(error)))
 
 
 def _failed(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, error: Exception) -> Done:
+    reason = _sentence(error)
     if _is_due_to_chunks(unit, error):
-        return _recorded(deps, keeper, "made whole", error, lambda s: pieces.make_whole(s, unit, _sentence(error)))
+        return _recorded(deps, keeper, Done("made whole", reason), lambda s: pieces.make_whole(s, unit, reason))
     final = isinstance(error, FINAL)
-    return _recorded(deps, keeper, "failed", error, lambda s: work_units.fail(s, unit, _sentence(error), final=final))
+    done = Done("failed", reason, again=not final and unit.attempt < work_units.ATTEMPTS)
+    return _recorded(deps, keeper, done, lambda s: work_units.fail(s, unit, reason, final=final))
 
 
 def _is_due_to_chunks(unit: Claimed, error: Exception) -> bool:
     """Whether the film might be encoded as a whole although its pieces cannot be made or put together."""
     if unit.kind == "finalize":
         return isinstance(error, OF_MEDIA + OF_OUTPUT)
-    last = unit.attempt >= work_units.ATTEMPTS
-    return unit.is_piece and isinstance(error, OF_MEDIA + OF_OUTPUT if last else OF_MEDIA)
+    repeated = unit.attempt > 1  # by another worker perhaps: it is not due to that one
+    return unit.is_piece and isinstance(error, OF_MEDIA + OF_OUTPUT if repeated else OF_MEDIA)
 
 
-def _recorded(
-    deps: WorkerDeps,
-    keeper: LeaseKeeper,
-    outcome: str,
-    error: Exception,
-    record: "Callable[[Session], bool]",
-    rest: float = 0,
-) -> Done:
-    reason = _sentence(error)
+def _recorded(deps: WorkerDeps, keeper: LeaseKeeper, done: Done, record: "Callable[[Session], bool]") -> Done:
     try:
         held = _retry(deps, keeper, record)
     except DumacleError as fault:
-        return Done(outcome, f"{reason}; {fault}", rest)
-    return Done(outcome if held else "lost", reason, rest)
+        return replace(done, error=f"{done.error}; {fault}")
+    return done if held else Done("lost", done.error, done.rest)
 
 
 def _sentence(error: Exception) -> str:

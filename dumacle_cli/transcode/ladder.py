@@ -18,7 +18,8 @@ SMALLEST = 16
 DETAIL = 0.5
 # Of Apple's rate: sources that hardly change have fewer key frames than players need.
 LEAST_SHARE = 16
-# Of Apple's rate: below it, CPU time makes up for bits.
+# Of Apple's rate: below it, CPU time makes up for bits. So it does in the smallest pictures, where it costs little, and
+# where Apple gives the fewest bits to a pixel.
 LEAN_SHARE = 0.75
 # Seconds that may share what easier ones leave over: of Apple's rate, and of a source's rate.
 BURST, LONG_BURST = 2, 8
@@ -44,8 +45,8 @@ class Source:
 class Rung:
     """One size of the ladder: at most `bitrate` bit/s on average, and `buffer` bits more for what is difficult.
 
-    It is `lean` if that is much less than is usual for its size. The largest may be `copied`: it is the source's own
-    video.
+    It is `lean` if that is much less than is usual for its size, or if it is as small as Apple's smallest. The largest
+    may be `copied`: it is the source's own video.
     """
 
     name: str
@@ -116,7 +117,8 @@ def _rung(source: Source, name: str, scale: float) -> Rung:
     bitrate = min(most, enough)
     burst = min(LONG_BURST, max(BURST, source.seconds / 4))
     buffer = round(min(BURST * most, burst * bitrate))
-    return Rung(name, width, height, round(bitrate), buffer, lean=bitrate < LEAN_SHARE * most)
+    lean = bitrate < LEAN_SHARE * most or width * height <= APPLE[0][0] * APPLE[0][1]
+    return Rung(name, width, height, round(bitrate), buffer, lean=lean)
 
 
 def _scaled(pixels: int, scale: float) -> int:

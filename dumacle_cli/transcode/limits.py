@@ -48,5 +48,5 @@ class Limits:
             "format_whitelist": accepted.names(accepted.FORMATS),
             "codec_whitelist": ",".join(map(accepted.names, (accepted.VIDEO, accepted.AUDIO, accepted.SUBTITLES))),
             "max_pixels": str(self.max_pixels),
-            "max_streams": "64",
+            "max_streams": "256",
         }

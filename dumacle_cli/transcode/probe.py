@@ -1,5 +1,6 @@
 """Probing a source: what transcoding needs to know about it."""
 
+import math
 import threading
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -17,6 +18,7 @@ SLOWEST, FASTEST = Fraction(1), Fraction(60)
 SMALLEST = 16
 # Pictures, from the first to the last.
 DRIFT = Fraction(1, 4)
+HALF = Fraction(1, 2)
 USUAL_RATES = [Fraction(rate) for rate in ("24000/1001", "24", "25", "30000/1001", "30", "50", "60000/1001", "60")]
 
 
@@ -105,12 +107,20 @@ def _media(found: dict[str, Any]) -> Media:
     facts = {
         name: found[name] for name in ("video", "picture", "pix_fmt", "hdr", "interlaced", "lead", "sought", "group")
     }
-    hold = max(Fraction(0), total - Fraction(found["last_picture"]))
+    last = Fraction(found["last_picture"])
+    frames = max(1, round(total * fps))
+    # The last picture is one of them, too, even if it is shown for less than half of the usual time.
+    if (shown := math.floor(last * fps + HALF) + 1) > frames:
+        frames, total = shown, shown / fps
     key = max(Fraction(0), Fraction(found["key"]))
     bitrate = round(8 * found["picture_bytes"] / picture)
-    frames = max(1, round(total * fps))
-    facts |= {"key": key, "bitrate": bitrate, "keys": _keys(found, fps, frames)}
-    return replace(media, frames=frames, fps=fps, hold=float(hold), **facts)
+    facts |= {
+        "key": key,
+        "bitrate": bitrate,
+        "keys": _keys(found, fps, frames),
+        "hold": float(max(Fraction(0), total - last)),
+    }
+    return replace(media, duration=float(total), frames=frames, fps=fps, **facts)
 
 
 def _sound(found: dict[str, Any]) -> SoundTrack:

@@ -44,8 +44,11 @@ DESCRIBED = Disposition.visual_impaired | Disposition.descriptions
 COMMENTS = Disposition.comment | DESCRIBED
 COMMENTARY = re.compile(r"comment|kommentar|descripti", re.IGNORECASE)
 MOST_CHAPTERS = 1000
-# Characters of all subtitles of a film, a hundred times as many as those of a talkative one have.
-MOST_TEXT = 16 * SMALL
+# Bytes of all subtitles of a film in the answer, twice as many as thirty talkative ones in Chinese have, and those of
+# the times of each text.
+MOST_TEXT, TIMES = 32 * SMALL, 40
+# Characters of a title, of which viewers read a hundred.
+LONGEST_TITLE = 1000
 # Seconds that a text is shown if it does not say.
 NO_END = 4
 # Pictures to look at: the first of an interlaced film may be progressive.
@@ -100,6 +103,7 @@ class Timeline:
         self.lead = 0
         self.corrupt = 0
         self.plain = True
+        self.timed = True
 
     def add(self, packet: "av.Packet[Any]") -> None:
         """Add one packet; one without a timestamp, as in raw streams, follows the one before."""
@@ -108,7 +112,7 @@ class Timeline:
         self.corrupt += packet.is_corrupt
         timestamp = packet.dts if packet.pts is None else packet.pts
         if timestamp is None:
-            timestamp = self.end
+            timestamp, self.timed = self.end, False
         # Pictures that are not shown, or are shown before the key frame that they follow, go with another one's help.
         self.plain &= not packet.is_discard and not (self.keys and timestamp < self.keys[-1])
         if packet.is_discard:
@@ -172,6 +176,8 @@ def source(job: dict[str, Any]) -> dict[str, Any]:
     path, options = f"file:{job['path']}", job["options"]
     accepted = options["codec_whitelist"].split(",")
     with av.open(path, options=options, metadata_errors="replace") as container:
+        if len(container.streams) >= int(options["max_streams"]):  # there may be more, which FFmpeg does not open
+            raise Refused(f"it has {len(container.streams)} streams or more; leave some out, and upload that")
         video, sounds, faults = _chosen(container, accepted)
         found = {**faults, **_video(container, video, int(options["max_pixels"]))}
         numbers = [stream.index for stream in sounds]
@@ -193,7 +199,7 @@ def subtitles(job: dict[str, Any]) -> dict[str, Any]:
         with suppress(av.error.InvalidDataError):
             for packet in container.demux(*(container.streams[stream] for stream in found)):
                 text = _text(packet)
-                size += len(text)
+                size += len(json.dumps(text)) + TIMES
                 if text and packet.pts is not None and size < MOST_TEXT:
                     at, lasting = packet.pts * packet.time_base - start, (packet.duration or 0) * packet.time_base
                     found[packet.stream_index].append((float(at), float(at + (lasting or NO_END)), text))
@@ -306,7 +312,7 @@ def _sound(stream: Any, seconds: Fraction) -> dict[str, Any]:
         "channels": context.channels,
         "seconds": str(seconds),
         "language": stream.metadata.get("language", ""),
-        "title": stream.metadata.get("title", ""),
+        "title": stream.metadata.get("title", "")[:LONGEST_TITLE],
         "spoken": _spoken(stream),
         "described": bool(stream.disposition & DESCRIBED),
     }
@@ -317,7 +323,7 @@ def _subtitles(stream: Any, accepted: list[str]) -> dict[str, Any]:
     return {
         "stream": str(stream.index),
         "language": stream.metadata.get("language", ""),
-        "title": stream.metadata.get("title", ""),
+        "title": stream.metadata.get("title", "")[:LONGEST_TITLE],
         "forced": bool(disposition & Disposition.forced),
         "default": bool(disposition & Disposition.default),
         "described": bool(disposition & Disposition.hearing_impaired),
@@ -327,7 +333,7 @@ def _subtitles(stream: Any, accepted: list[str]) -> dict[str, Any]:
 
 def _chapter(chapter: Any, start: Fraction) -> dict[str, str]:
     first, last = (max(Fraction(0), chapter[side] * chapter["time_base"] - start) for side in ("start", "end"))
-    return {"start": str(first), "end": str(last), "title": chapter["metadata"].get("title", "")}
+    return {"start": str(first), "end": str(last), "title": chapter["metadata"].get("title", "")[:LONGEST_TITLE]}
 
 
 def _no_text(stream: Any, accepted: list[str]) -> str:
@@ -366,7 +372,8 @@ def _times(container: InputContainer, video: Any, sounds: list[Any]) -> dict[str
     }
     if not video:
         return found
-    sought = container.format.name in SOUGHT
+    # What has no time is not found by it.
+    sought = container.format.name in SOUGHT and lines[video.index].timed
     return found | _pictures_of(lines[video.index], video, start) | {"sought": sought}
 
 

@@ -59,7 +59,9 @@ def cue(start: float, end: float, dialogue: str) -> Cue | None:
     """Return a text of FFmpeg's as a cue, or None if there is nothing to read in it."""
     styles = _Styles()
     parts = []
-    for number, part in enumerate(_CODES.split(dialogue)):
+    # Looking for codes where no brace is closed would take the square of the time if many are opened.
+    coded = dialogue.rfind("}") + 1
+    for number, part in enumerate([*_CODES.split(dialogue[:coded]), "", dialogue[coded:]]):
         if number % 2:
             parts.append(styles.change(part))
         elif not styles.drawing:

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.errors import OutputBroken
 from dumacle_cli.store import pieces, work_units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.work_units import Claimed
@@ -91,6 +92,31 @@ def test_what_cannot_be_joined_is_made_as_a_whole(
     check(database, object_store, 1)
     charged = rows(database, "SELECT sum(delta) AS seconds FROM app.quota_entries WHERE metric = 'transcode'")
     assert charged == [{"seconds": 14}]
+
+
+def test_a_chunk_that_comes_out_wrong_twice_is_no_chunk(
+    run: Run,
+    submit: Submit,
+    films: Films,
+    database: Database,
+    object_store: ObjectStore,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+
+    def broken(*given: object) -> list[str]:
+        tried.append(1)
+        raise OutputBroken(reason="it has no pictures")
+
+    monkeypatch.setattr(chunks, "encode_chunk", broken)
+    monkeypatch.setattr(work_units, "RETRY_SECONDS", 0)
+    submit(films(14, "64x36"), preset="hls")
+    told = run("worker", "--once").err
+    assert told.count("unit failed") == told.count("unit made whole") == 1
+    assert statuses(database) == ["done"]
+    assert kinds(run)[-1] == ("whole", "done")
+    assert len(tried) <= 4  # each of three chunks once, and one of them again
+    check(database, object_store, 1)
 
 
 def test_pieces_are_removed_when_the_transcode_is_cancelled(

@@ -19,10 +19,10 @@ FILM = Media(7, (SoundTrack("a:0", "aac", 2, 7),), "h264", 640, 360, 210, Fracti
 RUN = "/bin/ffmpeg -hide_banner -nostdin -v repeat+level+verbose -nostats -progress pipe:1 -stats_period 0.5"
 INPUT = (
     f"-codec_whitelist {names(VIDEO)},{names(AUDIO)},{names(SUBTITLES)}"
-    f" -format_whitelist {names(FORMATS)} -max_pixels 40000000 -max_streams 64"
+    f" -format_whitelist {names(FORMATS)} -max_pixels 40000000 -max_streams 256"
     " -protocol_whitelist file"
 )
-STEADY = "[0:V:0]fps=fps=30000/1001:start_time=0[s0];"
+STEADY = "[0:V:0]fps=eof_action=pass:fps=30000/1001:start_time=0[s0];"
 SOUND = "-ac 2 -af aresample=async=1:first_pts=0 -ar 48000"
 PLAIN = "-map_chapters -1 -map_metadata -1"
 
@@ -38,11 +38,11 @@ def segments(folder: str) -> str:
     )
 
 
-def rung(name: str, label: str, rate: int) -> str:
+def rung(name: str, label: str, rate: int, preset: str) -> str:
     return (
-        f"-map [{label}] -f hls -avoid_negative_ts disabled -bufsize {2 * rate} -c:v libx264 -crf 21"
+        f"-map [{label}] -f hls -avoid_negative_ts disabled -bufsize {2 * rate} -c:v libx264 -crf 20"
         f" -fps_mode passthrough -frames:v 210 -g 60 {segments(name)} -keyint_min 60 {PLAIN}"
-        f" -maxrate {rate} -preset veryfast -profile:v high -sc_threshold 0 file:{name}/index.m3u8"
+        f" -maxrate {rate} -preset {preset} -profile:v high -sc_threshold 0 file:{name}/index.m3u8"
     )
 
 
@@ -56,7 +56,7 @@ def test_hls() -> None:
         "-map 0:a:0 -f hls -ac 2 -af aresample=async=1:first_pts=0 -ar 48000 -avoid_negative_ts disabled -b:a 128000"
         f" -c:a aac {segments('audio')} {PLAIN} file:audio/index.m3u8"
     )
-    small, large = rung("234p", "s7", 145_000), rung("360p", "s9", 365_000)
+    small, large = rung("234p", "s7", 145_000, "medium"), rung("360p", "s9", 365_000, "veryfast")
     wanted = f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} {small} {large} {sound}"
     assert line(FILM, "hls") == wanted.split()
     silent = replace(FILM, sounds=())
@@ -72,16 +72,23 @@ def test_a_lean_source_takes_more_time_instead_of_more_bits() -> None:
     assert "-maxrate 200000" in said
 
 
+def test_few_bits_are_those_of_the_source() -> None:
+    """The smallest size always takes more time, and gets no fewer bits for that."""
+    assert arguments.has_few_bits(replace(FILM, bitrate=200_000), defined("hls"))
+    assert not arguments.has_few_bits(replace(FILM, bitrate=3_000_000), defined("hls"))
+    assert not arguments.has_few_bits(FILM, defined("hls"))
+
+
 def test_mp4_of_an_interlaced_film_of_high_dynamic_range() -> None:
     graph = (
-        "[0:V:0]bwdif=deint=interlaced:mode=send_frame[s0];[s0]fps=fps=30000/1001:start_time=0[s1];"
+        "[0:V:0]bwdif=deint=interlaced:mode=send_frame[s0];[s0]fps=eof_action=pass:fps=30000/1001:start_time=0[s1];"
         "[s1]scale=h=360:w=640[s2];[s2]zscale=min=bt2020nc:npl=100:pin=bt2020:t=linear:tin=smpte2084[s3];"
         "[s3]format=pix_fmts=gbrpf32le[s4];[s4]zscale=p=bt709[s5];[s5]tonemap=desat=0:tonemap=hable[s6];"
         "[s6]zscale=m=bt709:r=tv:t=bt709[s7];[s7]format=pix_fmts=yuv420p[s8];[s8]setsar=sar=1[s9]"
     )
     wanted = (
         f"{RUN} {INPUT} -i file:/media/film.mp4 -filter_complex {graph} -map [s9] -map 0:a:0 {SOUND} -b:a 128000"
-        " -bufsize 730000 -c:a aac -c:v libx264 -crf 21 -fps_mode passthrough -frames:v 210 -g 60 -keyint_min 60"
+        " -bufsize 730000 -c:a aac -c:v libx264 -crf 20 -fps_mode passthrough -frames:v 210 -g 60 -keyint_min 60"
         f" {PLAIN} -maxrate 365000 -movflags +faststart -preset veryfast -profile:v high -sc_threshold 0 file:video.mp4"
     )
     assert line(replace(FILM, interlaced=True, hdr="smpte2084"), "mp4") == wanted.split()

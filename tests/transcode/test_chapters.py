@@ -42,9 +42,16 @@ def test_hls_has_a_file_of_them(make: Make, transcode: Transcode) -> None:
     )
     assert "chapters.json" in encoded.files
     assert json.loads((out / "chapters.json").read_text()) == [
-        {"start-time": 0, "duration": 0.5, "titles": [{"language": "und", "title": ONE}]},
+        {"start-time": 0, "duration": 0.5, "titles": [{"language": "und", "title": "One 'x', URI=y"}]},
         {"start-time": 0.5, "duration": 1.5, "titles": [{"language": "und", "title": TWO}]},
     ]
+
+
+def test_titles_of_strangers_are_text_in_a_line(make: Make, transcode: Transcode) -> None:
+    odd = "a\x1b[31m\u202eb"
+    _, out = transcode(with_chapters(make("film.mkv", *H264), (0, 500), (500, 2000), titles=(odd, "x" * 5000)), "hls")
+    titles = [each["titles"][0]["title"] for each in json.loads((out / "chapters.json").read_text())]
+    assert titles == ["a [31m b", "x" * 100]
 
 
 def test_chapters_beyond_the_film_are_left_out(make: Make, transcode: Transcode) -> None:

@@ -150,7 +150,7 @@ def test_a_wrong_picture_where_it_was_cut_is_noticed(make: Make, tmp_path: Path)
 
 
 def test_what_stays_whole(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short films, those that FFmpeg cannot seek or with few key frames, and what has no picture."""
+    """Short films, those that FFmpeg cannot seek, some times missing or few key frames, and what has no picture."""
     film = make("film.mp4", *H264, inputs=(MOVING, TONE))
     media = replace(probe(FFMPEG, film, LIMITS), keys=())
     assert [(chunk.first, chunk.end) for chunk in chunks.divide(media, FILM)] == [(0, 150), (150, 300), (300, 375)]
@@ -159,6 +159,9 @@ def test_what_stays_whole(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert chunks.divide(media, defined("poster")) == []
     run_ffmpeg("-i", str(film), "-c", "copy", str(film.with_suffix(".ts")))
     assert chunks.divide(probe(FFMPEG, film.with_suffix(".ts"), LIMITS), FILM) == []
+    early = film.with_suffix(".mkv")
+    run_ffmpeg("-i", str(film), "-c", "copy", "-output_ts_offset", "-1", "-avoid_negative_ts", "disabled", str(early))
+    assert chunks.divide(replace(probe(FFMPEG, early, LIMITS), keys=()), FILM) == []
     monkeypatch.setattr(chunks, "LEAST_SEGMENTS", 10)
     assert chunks.divide(media, FILM) == []
     hours = chunks.divide(replace(media, frames=25 * 2 * 3600), FILM)

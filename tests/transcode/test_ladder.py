@@ -68,6 +68,11 @@ def test_a_lean_source_has_lean_rungs() -> None:
     assert short.buffer == 3 * short.bitrate
 
 
+def test_the_smallest_pictures_get_cpu_time_instead_of_bits() -> None:
+    assert [rung.name for rung in ladder(Source(1920, 1080)) if rung.lean] == ["234p"]
+    assert ladder(Source(160, 90))[-1].lean
+
+
 def test_a_source_that_hardly_changes_has_bits_for_key_frames() -> None:
     assert ladder(Source(1920, 1080, 2_000, 600))[-1].bitrate == 6_000_000 / 16
 

@@ -1,12 +1,13 @@
 """Subtitles become WebVTT: in time, with their language, and as text whatever is in them."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import webvtt
+from dumacle_cli.transcode import reader, webvtt
 from dumacle_cli.transcode.probe import probe
 from tests.films import picture_subtitles
 from tests.transcode.conftest import LIMITS, Make, Transcode, run_ffmpeg
@@ -63,6 +64,13 @@ def with_texts(film: Path, target: str, *options: str, texts: int = 1) -> Path:
 )
 def test_texts(dialogue: str, text: str) -> None:
     assert webvtt.cue(1, 2, dialogue) == webvtt.Cue(1, 2, text)
+
+
+@pytest.mark.unit
+def test_a_million_codes_that_do_not_end() -> None:
+    """Hours, if each were looked for up to the end of the text."""
+    opened = "{\\" * 500_000
+    assert webvtt.cue(1, 2, "{\\b1}seen" + opened) == webvtt.Cue(1, 2, f"<b>seen{opened}</b>")
 
 
 @pytest.mark.unit
@@ -140,3 +148,16 @@ def test_an_odd_alphabet_does_not_harm_the_film(transcode: Transcode, film: Path
     encoded, out = transcode(source, "hls")
     assert encoded.damaged == 0
     assert (out / "subtitles/00000.vtt").read_text().count("-->") == 1
+
+
+@pytest.mark.integration
+def test_more_texts_than_anybody_reads_are_left_out(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer stays small, whatever is in them: one that is too large would be the end of the film."""
+    faces = "\N{GRINNING FACE}" * 30
+    times = (f"00:00:01,{number:03} --> 00:00:02,000" for number in range(1, 10))
+    subrip(film.parent, "\n\n".join(f"1\n{each}\n{faces if number else 'a'}" for number, each in enumerate(times)))
+    source = with_texts(film, "film.mkv", "-c:s", "subrip")
+    monkeypatch.setattr(reader, "MOST_TEXT", 1000)
+    found = reader.subtitles({"path": str(source), "streams": [2], "options": LIMITS.input_options})
+    assert [text for _, _, text in found["subtitles"][0]] == ["a", faces, faces]
+    assert len(json.dumps(found)) < 1000

@@ -14,6 +14,7 @@ from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.probe import Media, probe
 from tests.presets import defined
 from tests.transcode.conftest import LIMITS, Make, Transcode, run_ffmpeg
+from tests.transcode.test_encode import colours
 
 pytestmark = pytest.mark.integration
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac")
@@ -146,6 +147,23 @@ def test_slow_slides(make: Make, transcode: Transcode, name: str) -> None:
     slides = "testsrc2=size=160x120:rate=1/10:duration=30"
     encoded, _ = transcode(make(name, *H264, inputs=(slides, "sine=duration=30")), "mp4")
     assert encoded.duration_ms == pytest.approx(30_000, abs=1_000)
+
+
+MOMENT = {
+    "slides.mp4": (*H264, "-bf", "0", "-bsf:v", "setts=duration='if(eq(N,9),0.2/TB,DURATION)'"),
+    "slides.gif": ("-final_delay", "20"),
+}
+
+
+@pytest.mark.parametrize("name", MOMENT)
+@pytest.mark.parametrize("preset", ["mp4", "hls"])
+def test_a_last_slide_that_is_shown_for_a_moment(make: Make, transcode: Transcode, name: str, preset: str) -> None:
+    """Ten slides in greys, of which the last one lasts a fifth of a second instead of a whole one."""
+    slides = "color=size=64x64:rate=1:duration=10,geq=lum='220-20*N':cb=128:cr=128"
+    source = make(name, *MOMENT[name], inputs=(slides,))
+    encoded, out = transcode(source, preset)
+    assert (encoded.frames, encoded.duration_ms) == (10, 10_000)
+    assert colours(out / encoded.entry) == pytest.approx(colours(source), abs=8)
 
 
 def test_a_cut_off_film_is_found_beside_sparse_subtitles(make: Make, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import av
 import pytest
 
-from dumacle_cli.errors import BadPreset, OutputDiffers
+from dumacle_cli.errors import BadMedia, BadPreset, OutputDiffers
 from dumacle_cli.local import ffmpeg
 from dumacle_cli.services import definitions
-from dumacle_cli.transcode import arguments, languages
+from dumacle_cli.transcode import arguments, languages, tracks
 from dumacle_cli.transcode.likeness import compare
 from dumacle_cli.transcode.probe import probe, source_of
 from dumacle_cli.transcode.reference import Reference
@@ -165,3 +165,24 @@ def test_a_sound_that_cannot_be_decoded_does_not_harm_the_film(make: Make, trans
     encoded, out = transcode(source, "hls")
     assert (out / encoded.entry).read_text().count("TYPE=AUDIO") == 1
     assert pitch(out / "audio/index.m3u8") == pytest.approx(300, rel=0.05)
+
+
+def many(film: Path, sounds: int, texts: int) -> Path:
+    """Give a film so many sounds and subtitles, as a master for all the world has them."""
+    (film.parent / "text.srt").write_text("1\n00:00:00,100 --> 00:00:01,000\nHello\n")
+    maps = [*["-map", "0:a"] * sounds, *["-map", "1"] * texts]
+    inputs = ("-i", str(film), "-i", str(film.parent / "text.srt"), "-map", "0:v", *maps)
+    run_ffmpeg(*inputs, "-c", "copy", "-c:s", "srt", str(film.parent / "many.mkv"))
+    return film.parent / "many.mkv"
+
+
+@pytest.mark.integration
+def test_a_film_for_all_the_world(make: Make) -> None:
+    film = make("film.mkv", *H264, inputs=("color=size=64x64:rate=25:duration=1", "sine=duration=1"))
+    media = probe(ffmpeg.locate(), many(film, 40, 100), LIMITS)
+    assert (len(media.sounds), len(media.subtitles)) == (40, 100)
+    planned = tracks.planned(media.sounds, media.subtitles, defined("hls"))
+    assert [kind for kind, _, _, fault in planned if fault is None] == ["sound"] * 8 + ["subtitles"] * 32
+    assert {fault for *_, fault in planned} == {None, "there are more than 8", "there are more than 32"}
+    with pytest.raises(BadMedia, match="it has 256 streams or more; leave some out, and upload that"):
+        probe(ffmpeg.locate(), many(film, 60, 300), LIMITS)
