@@ -118,8 +118,8 @@ _dumacle_options() {
         ' transcode submit') REPLY='--preset --missing --damage --owner --pod --prefix --priority --dry-run --op-id --max' ;;
         ' transcode plan') REPLY='--preset --owner --pod --prefix' ;;
         ' transcode list') REPLY='--status --preset --owner --pod --file --desc --limit --after --all' ;;
-        ' transcode cancel') REPLY='--status --preset --owner --pod --dry-run --op-id --max' ;;
-        ' transcode retry') REPLY='--status --preset --owner --pod --dry-run --op-id --max' ;;
+        ' transcode cancel') REPLY='--status --preset --owner --pod --unit --dry-run --op-id --max' ;;
+        ' transcode retry') REPLY='--status --preset --owner --pod --unit --dry-run --op-id --max' ;;
         ' transcode reap') REPLY='--dry-run --op-id' ;;
         ' transcode presets create') REPLY='--dry-run --op-id' ;;
         ' transcode presets update') REPLY='--dry-run --op-id' ;;
@@ -429,12 +429,14 @@ _dumacle_values() {
         ' transcode cancel --preset') REPLY='' ;;
         ' transcode cancel --owner') REPLY='' ;;
         ' transcode cancel --pod') REPLY='' ;;
+        ' transcode cancel --unit') REPLY='' ;;
         ' transcode cancel --op-id') REPLY='' ;;
         ' transcode cancel --max') REPLY='' ;;
         ' transcode retry --status') REPLY='queued running publishing done failed cancelled quarantined' ;;
         ' transcode retry --preset') REPLY='' ;;
         ' transcode retry --owner') REPLY='' ;;
         ' transcode retry --pod') REPLY='' ;;
+        ' transcode retry --unit') REPLY='' ;;
         ' transcode retry --op-id') REPLY='' ;;
         ' transcode retry --max') REPLY='' ;;
         ' transcode reap --op-id') REPLY='' ;;

@@ -226,9 +226,9 @@ function __dumacle_options
         case ' transcode list'
             printf '%s\t%s\n' '--status' 'Filter by status.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--file' 'Filter by file: id, or path with --owner.' '--desc' 'Sort descending.' '--limit' 'Rows per page.' '--after' 'Continue after the page that printed this token.' '--all' 'Print all rows, as a stream.'
         case ' transcode cancel'
-            printf '%s\t%s\n' '--status' 'Filter by status.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+            printf '%s\t%s\n' '--status' 'Filter by status.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--unit' 'The transcode of a unit, as worker logs name it.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' transcode retry'
-            printf '%s\t%s\n' '--status' 'Filter by status.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
+            printf '%s\t%s\n' '--status' 'Filter by status.' '--preset' 'Filter by preset.' '--owner' 'The owner of the files: e-mail address or id.' '--pod' 'Filter by pod: name or id.' '--unit' 'The transcode of a unit, as worker logs name it.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.' '--max' 'Refuse to change more than this many items.'
         case ' transcode reap'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' transcode presets create'
@@ -841,6 +841,8 @@ function __dumacle_values
             true
         case ' transcode cancel --pod'
             true
+        case ' transcode cancel --unit'
+            true
         case ' transcode cancel --op-id'
             true
         case ' transcode cancel --max'
@@ -852,6 +854,8 @@ function __dumacle_values
         case ' transcode retry --owner'
             true
         case ' transcode retry --pod'
+            true
+        case ' transcode retry --unit'
             true
         case ' transcode retry --op-id'
             true

@@ -31,6 +31,9 @@ COLUMNS = ("id", "owner", "pod", "path", "preset", "status", "progress", "create
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The transcode's id.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Ids of transcodes.")]
+OfUnit = Annotated[
+    int | None, typer.Option("--unit", metavar="ID", min=1, help="The transcode of a unit, as worker logs name it.")
+]
 SomeIds = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of transcodes; or give filters.")]
 
 
@@ -153,13 +156,14 @@ def cancel(
     preset: OfPreset = None,
     owner: Owner = "",
     pod: InPod = "",
+    unit: OfUnit = None,
 ) -> Rows[transcodes.Transcode]:
     """Cancel queued and running transcodes; their quota is released."""
 
     def work(session: Session) -> tuple[list[transcodes.Transcode], bool]:
         chosen = transcodes.choose(session, status=status, preset=preset, owner=owner, pod=pod)
         most = context.options.maximum
-        found = transcodes_in_bulk.select(session, ids or [], chosen, statuses=store.LIVE, maximum=most)
+        found = transcodes_in_bulk.select(session, ids or [], chosen, statuses=store.LIVE, unit=unit, maximum=most)
         return transcodes.cancel(session, found)
 
     return context.change(work)
@@ -173,6 +177,7 @@ def retry(
     preset: OfPreset = None,
     owner: Owner = "",
     pod: InPod = "",
+    unit: OfUnit = None,
 ) -> Rows[transcodes.Transcode]:
     """Retry failed, cancelled or quarantined transcodes as new ones; filters without --status select all failed ones.
 
@@ -186,6 +191,7 @@ def retry(
             ids or [],
             chosen,
             statuses=["failed"],
+            unit=unit,
             latest_only=True,
             maximum=context.options.maximum,
         )

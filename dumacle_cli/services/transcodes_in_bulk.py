@@ -6,7 +6,7 @@ from typing import get_args
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import TooMany, UsageError
+from dumacle_cli.errors import NotFound, TooMany, UsageError
 from dumacle_cli.services import transcodes
 from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import files as files_store
@@ -45,19 +45,29 @@ def select(
     chosen: TranscodeFilter,
     *,
     statuses: Sequence[str],
+    unit: int | None = None,
     latest_only: bool = False,
     maximum: int | None = None,
 ) -> list[int]:
-    """Return the transcodes with these ids, or those that a filter selects, by default in one of these statuses.
+    """Return the transcodes with these ids and that of a unit, or those that a filter selects.
 
-    Raises UsageError for neither or both, NotFound, TooMany for more than `maximum`.
+    A filter selects by default those in one of these statuses. Raises UsageError for neither or both, NotFound, TooMany
+    for more than `maximum`.
     """
-    if bool(typed) == (chosen != TranscodeFilter()):
+    named = transcodes.parse_ids(typed) + ([_of_unit(session, unit)] if unit else [])
+    if bool(named) == (chosen != TranscodeFilter()):
         raise UsageError("name transcodes by ID, or give at least one filter", "dumacle transcode")
-    if typed:
-        return transcodes.parse_ids(typed)
+    if named:
+        return named
     chosen = chosen if chosen.status else replace(chosen, statuses=statuses)
     found = store.ids_of(session, chosen, latest_only=latest_only)
     if maximum is not None and len(found) > maximum:
         raise TooMany(count=len(found), noun="transcode", maximum=maximum)
     return list(found)
+
+
+def _of_unit(session: Session, unit: int) -> int:
+    found = store.of_unit(session, unit)
+    if found is None:
+        raise NotFound("unit", str(unit))
+    return found

@@ -164,6 +164,11 @@ def latest(session: Session, versions: Sequence[int], preset: str) -> Sequence[R
     return session.execute(_listed().where(Transcode.id.in_(ids))).all()
 
 
+def of_unit(session: Session, unit: int) -> int | None:
+    """Return the transcode that a unit belongs to."""
+    return session.scalar(select(Unit.transcode_id).where(Unit.id == unit))
+
+
 def units(session: Session, transcode_id: int) -> Sequence[Unit]:
     """Return the units of a transcode by number."""
     query = (

@@ -116,27 +116,31 @@ def only_file(preset: Preset) -> str:
     return sprites.IMAGE if isinstance(preset, Sprite) else preset.entry
 
 
-def command(
+def commands(
     ffmpeg: Path, source: Path, media: Media, preset: Preset, limits: Limits, gains: Gains = MappingProxyType({})
-) -> list[str]:
-    """Return the program and its arguments; `gains` make sounds as loud as the preset wants."""
+) -> list[list[str]]:
+    """Return the commands that make an output one after the other, each a program and its arguments.
+
+    It is one, or for HLS with limited cores one for each size that is encoded, which takes less memory. `gains` make
+    sounds as loud as the preset wants.
+    """
     sizes = rungs(media, preset)
     # Sought by its key frame: some formats find no other picture.
     seek = {"ss": _seconds(media.key)} if preset.kind == "poster" and media.key else {}
     inputs = graphs.read(source, {**limits.input_options, **seek})
     match preset:
         case Poster():
-            outputs = _poster(inputs, media, preset, sizes[0])
+            runs = [_poster(inputs, media, preset, sizes[0])]
         case Sprite():
-            outputs = _sprite(inputs, media, sprites.grid(media, preset))
+            runs = [_sprite(inputs, media, sprites.grid(media, preset))]
         case Sound():
             [sound] = tracks.sounds(media.sounds, preset)
-            outputs = [_one_file(preset, media, [inputs[sound.track.stream]], _sound(sound, gains))]
+            runs = [[_one_file(preset, media, [inputs[sound.track.stream]], _sound(sound, gains))]]
         case Film(kind="mp4"):
-            outputs = _mp4(inputs, media, preset, sizes, gains)
+            runs = [_mp4(inputs, media, preset, sizes, gains)]
         case Film():
-            outputs = _hls(inputs, media, preset, sizes, gains)
-    return graphs.command(ffmpeg, FLAGS, outputs)
+            runs = _hls(inputs, media, preset, sizes, gains, apart=limits.cores > 0)
+    return [graphs.command(ffmpeg, FLAGS, outputs) for outputs in runs]
 
 
 def gop(fps: Fraction) -> int:
@@ -144,13 +148,18 @@ def gop(fps: Fraction) -> int:
     return max(1, round(KEY_FRAME_SECONDS * fps))
 
 
-def _hls(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: Gains) -> list[OutputFile]:
-    made = [rung for rung in sizes if not rung.copied]
-    outputs = pictures(constant_rate(inputs[media.picture], media), media, preset, sizes) if made else []
-    if sizes[-1].copied:
-        outputs.append(segments(sizes[-1].name, inputs[media.picture], media, _copied(media)))
-    outputs += sounds(inputs, media, preset, gains)
-    return outputs if made else [*outputs, _decoded(inputs, media)]
+def _hls(
+    inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: Gains, *, apart: bool
+) -> list[list[OutputFile]]:
+    """Return the outputs of each run: of one, or of one for each size that is encoded, the last with all the rest."""
+    made, copied = [rung for rung in sizes if not rung.copied], sizes[-1].copied
+    video = constant_rate(inputs[media.picture], media)
+    groups = [[rung] for rung in made] if apart else [made]
+    keys = _keys_of_source(media) if copied else NOTHING
+    runs = [pictures(video, media, preset, group, keys) for group in groups if group]
+    rest = [segments(sizes[-1].name, inputs[media.picture], media, _copied(media))] if copied else []
+    rest += sounds(inputs, media, preset, gains)
+    return [*runs[:-1], runs[-1] + rest] if runs else [[*rest, _decoded(inputs, media)]]
 
 
 def sounds(inputs: Stream, media: Media, preset: Film, gains: Gains) -> list[OutputFile]:
@@ -162,20 +171,19 @@ def sounds(inputs: Stream, media: Media, preset: Film, gains: Gains) -> list[Out
 
 
 def pictures(video: Stream, media: Media, preset: Film, sizes: list[Rung], more: Options = NOTHING) -> list[OutputFile]:
-    """Return an output in segments for each size that is encoded, with `more` options; `video` is at the constant rate.
+    """Return an output in segments for each of these sizes, with `more` options; `video` is at the constant rate.
 
     Its pictures are those of `media`.
     """
-    made = [rung for rung in sizes if not rung.copied]
-    copies = graphs.split(scaled(video, media, made[-1]), len(made))
+    copies = graphs.split(scaled(video, media, sizes[-1]), len(sizes))
     return [
         segments(
             rung.name,
             copy.filter("scale", w=rung.width, h=rung.height).filter("setsar", sar=1),
             media,
-            {**_video(media, preset.video, rung, sizes), **more},
+            {**_video(media, preset.video, rung), **more},
         )
-        for rung, copy in zip(made, copies, strict=True)
+        for rung, copy in zip(sizes, copies, strict=True)
     ]
 
 
@@ -189,7 +197,7 @@ def _mp4(inputs: Stream, media: Media, preset: Film, sizes: list[Rung], gains: G
         video, options = inputs[media.picture], _copied(media)
         return [_one_file(preset, media, [video, *audio], {**options, **heard}), _decoded(inputs, media)]
     video = scaled(constant_rate(inputs[media.picture], media), media, rung)
-    return [_one_file(preset, media, [video, *audio], {**_video(media, preset.video, rung, sizes), **heard})]
+    return [_one_file(preset, media, [video, *audio], {**_video(media, preset.video, rung), **heard})]
 
 
 def _copied(media: Media) -> Options:
@@ -263,12 +271,13 @@ def stereo(track: SoundTrack) -> str:
     return f"{RESAMPLE},{BOTH_SIDES}" if track.channels == 1 else RESAMPLE
 
 
-def _video(media: Media, video: Video, rung: Rung, sizes: list[Rung]) -> Options:
-    options = {"frames:v": media.frames, "fps_mode": "passthrough", **codecs.options(video, rung, gop(media.fps))}
-    if not sizes[-1].copied:
-        return options
-    # Players change to the copied size where both have key frames.
-    return {**options, "force_key_frames": "source", "forced-idr": 1, "g": 2 * gop(media.fps), "keyint_min": 1}
+def _video(media: Media, video: Video, rung: Rung) -> Options:
+    return {"frames:v": media.frames, "fps_mode": "passthrough", **codecs.options(video, rung, gop(media.fps))}
+
+
+def _keys_of_source(media: Media) -> Options:
+    """Return the options for key frames where the source has them: there players change to the size that is copied."""
+    return {"force_key_frames": "source", "forced-idr": 1, "g": 2 * gop(media.fps), "keyint_min": 1}
 
 
 def constant_rate(video: Stream, media: Media) -> Stream:

@@ -87,20 +87,27 @@ def _encode(
     progress: Callable[[int], None],
     stop: threading.Event,
 ) -> Encoded:
-    watch = Watch(media, preset.requires_video, limits, progress)
-    watch.tell(0)
+    progress(0)
     louder = loudness.gains(ffmpeg, source, media, preset, limits, stop)
     filters = {stream: gain.filters for stream, gain in louder.items()}
-    command = arguments.command(ffmpeg, source, media, preset, limits, filters)
+    commands = arguments.commands(ffmpeg, source, media, preset, limits, filters)
     for folder in arguments.folders(media, preset):
         (out / folder).mkdir()
-    damaged = run(command, source, out, media, limits, watch, stop)
-    watch.tell(ENCODED)
+    damaged = 0.0
+    for number, command in enumerate(commands):
+        watch = Watch(media, preset.requires_video, limits, _part(progress, number, len(commands)))
+        damaged = max(damaged, run(command, source, out, media, limits, watch, stop))
+        watch.tell(ENCODED)
     found = finish(ffmpeg, source, media, preset, out, limits, damaged, stop)
     reference = Reference(ffmpeg, source_of(source, media), limits, stop)
     compare_sounds(reference, out, media, preset, tracks.sounds(media.sounds, preset), louder)
-    watch.tell(99)
+    progress(99)
     return found
+
+
+def _part(progress: Callable[[int], None], number: int, count: int) -> Callable[[int], None]:
+    """Return what tells the progress of all runs by that of one of them."""
+    return lambda percent: progress((number * ENCODED + percent) // count)
 
 
 def finish(

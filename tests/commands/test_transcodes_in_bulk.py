@@ -83,6 +83,16 @@ def test_cancels_and_retries_by_filters(run: Run, files: dict[str, int], end: Ca
     run("transcode", "cancel", "1", "--pod", "films", expect=2)
 
 
+def test_cancels_and_retries_the_transcode_of_a_unit(run: Run, files: dict[str, int]) -> None:
+    run("transcode", "submit", files["c.mp4"], "--preset", "hls")
+    [second] = run("transcode", "submit", files["new/a.mp4"], "--preset", "hls", *JSON).data
+    [unit] = run("transcode", "show", second["id"], *JSON).data["units"]
+    assert paths(run, "cancel", "--unit", unit["id"]) == ["new/a.mp4"]
+    assert paths(run, "retry", "--unit", unit["id"]) == ["new/a.mp4"]
+    assert "no unit 99" in run("transcode", "retry", "--unit", "99", expect=6).err
+    run("transcode", "retry", "--unit", unit["id"], "--pod", "films", expect=2)
+
+
 def test_priority_is_kept_and_shown(run: Run, files: dict[str, int], end: Callable[..., None]) -> None:
     run("transcode", "submit", files["c.mp4"], "--preset", "hls")
     [urgent] = run("transcode", "submit", files["new/a.mp4"], "--preset", "hls", "--priority", "5", *JSON).data

@@ -28,7 +28,8 @@ PLAIN = "-map_chapters -1 -map_metadata -1"
 
 
 def line(media: Media, preset: str) -> list[str]:
-    return arguments.command(Path("/bin/ffmpeg"), Path("/media/film.mp4"), media, defined(preset), Limits())
+    [command] = arguments.commands(Path("/bin/ffmpeg"), Path("/media/film.mp4"), media, defined(preset), Limits())
+    return command
 
 
 def segments(folder: str) -> str:

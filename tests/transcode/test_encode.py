@@ -1,6 +1,8 @@
 """Real sources through real FFmpeg, and what came out as FFmpeg itself reads it."""
 
 import re
+import threading
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,11 +10,15 @@ import pytest
 
 from dumacle_cli.errors import BadMedia
 from dumacle_cli.local import ffmpeg
+from dumacle_cli.transcode import arguments
+from dumacle_cli.transcode.encode import encode
 from dumacle_cli.transcode.probe import probe
+from tests.presets import defined
 from tests.transcode.conftest import LIMITS, Make, Transcode, run_ffmpeg
 
 pytestmark = pytest.mark.integration
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac")
+SMALL = "testsrc2=size=640x360:rate=25"
 FIVE_ONE = "sine=duration=2,pan=5.1|c0=c0|c1=c0|c2=c0|c3=c0|c4=c0|c5=c0"
 
 
@@ -46,6 +52,24 @@ def test_hls_has_the_same_pictures_on_every_rung(make: Make, transcode: Transcod
     assert all(other == times[0] for other in times)
     cuts = [re.findall("#EXTINF:(.*),", (out / f"{rung['name']}/index.m3u8").read_text()) for rung in encoded.rungs]
     assert cuts == [["6.000000", "1.000000"]] * 4
+
+
+@pytest.mark.parametrize("keys", ["250", "25"], ids=["encoded", "largest copied"])
+def test_after_a_crash_sizes_are_encoded_one_by_one(
+    make: Make, transcode: Transcode, keys: str, tmp_path: Path
+) -> None:
+    source = make("film.mp4", *H264, "-g", keys, "-b:v", "300k", inputs=(f"{SMALL}:duration=12", "sine=duration=12"))
+    together, _ = transcode(source, "hls")
+    told = list[int]()
+    (out := tmp_path / "apart").mkdir()
+    media, limits = probe(ffmpeg.locate(), source, LIMITS), replace(LIMITS, cores=1)
+    runs = arguments.commands(ffmpeg.locate(), source, media, defined("hls"), limits)
+    assert len(runs) == len([rung for rung in arguments.rungs(media, defined("hls")) if not rung.copied])
+    apart = encode(ffmpeg.locate(), source, media, defined("hls"), out, limits, told.append, threading.Event())
+    assert replace(apart, bitrate=0, rungs=[]) == replace(together, bitrate=0, rungs=[])
+    assert [rung["frames"] for rung in apart.rungs] == [rung["frames"] for rung in together.rungs]
+    assert told == sorted(told)
+    assert told[-1] == 99
 
 
 def test_hls_names_every_file_in_the_order_of_publication(make: Make, transcode: Transcode) -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from dumacle_cli.errors import OutputDiffers
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import arguments
+from dumacle_cli.transcode import arguments, tracks
 from dumacle_cli.transcode.encode import encode
-from dumacle_cli.transcode.likeness import compare, similarity
+from dumacle_cli.transcode.likeness import compare_pictures, compare_sounds, similarity
 from dumacle_cli.transcode.probe import Media, probe, source_of
 from dumacle_cli.transcode.reference import Reference
 from tests.presets import defined
@@ -54,7 +54,8 @@ def test_a_picture_is_like_itself_and_not_like_another() -> None:
 def check(source: Path, media: Media, out: Path, preset: str) -> None:
     chosen, stop = defined(preset), threading.Event()
     reference = Reference(ffmpeg.locate(), source_of(source, media), LIMITS, stop)
-    compare(reference, out, media, chosen, arguments.rungs(media, chosen), {}, LIMITS, stop)
+    compare_pictures(reference, out, media, chosen, arguments.rungs(media, chosen), LIMITS, stop)
+    compare_sounds(reference, out, media, chosen, tracks.sounds(media.sounds, chosen), {})
 
 
 WRONG = {
@@ -99,12 +100,13 @@ def test_encoding_is_checked_before_it_is_called_done(
 ) -> None:
     source, out = make("film.mp4", *H264), tmp_path / "out"
     out.mkdir()
-    whole = arguments.command
+    whole = arguments.commands
 
-    def flipped(*given: object) -> list[str]:
-        return [word.replace("setsar=sar=1[", "setsar=sar=1,hflip[") for word in whole(*given)]  # type: ignore[arg-type]
+    def flipped(*given: object) -> list[list[str]]:
+        [command] = whole(*given)  # type: ignore[arg-type]
+        return [[word.replace("setsar=sar=1[", "setsar=sar=1,hflip[") for word in command]]
 
-    monkeypatch.setattr(arguments, "command", flipped)
+    monkeypatch.setattr(arguments, "commands", flipped)
     media = probe(ffmpeg.locate(), source, LIMITS)
     with pytest.raises(OutputDiffers, match="differs from the source"):
         encode(ffmpeg.locate(), source, media, defined("mp4"), out, LIMITS, lambda _: None, threading.Event())

@@ -12,8 +12,8 @@ import pytest
 from dumacle_cli.errors import BadMedia, BadPreset, OutputDiffers
 from dumacle_cli.local import ffmpeg
 from dumacle_cli.services import definitions
-from dumacle_cli.transcode import arguments, languages, tracks
-from dumacle_cli.transcode.likeness import compare
+from dumacle_cli.transcode import languages, tracks
+from dumacle_cli.transcode.likeness import compare_sounds
 from dumacle_cli.transcode.probe import probe, source_of
 from dumacle_cli.transcode.reference import Reference
 from tests.presets import defined
@@ -98,7 +98,7 @@ def test_every_sound_is_compared_with_its_source(make: Make, transcode: Transcod
     media, preset, stop = probe(ffmpeg.locate(), source, LIMITS), defined("hls"), threading.Event()
     reference = Reference(ffmpeg.locate(), source_of(source, media), LIMITS, stop)
     with pytest.raises(OutputDiffers, match=r"quieter|missing"):
-        compare(reference, out, media, preset, arguments.rungs(media, preset), {}, LIMITS, stop)
+        compare_sounds(reference, out, media, preset, tracks.sounds(media.sounds, preset), {})
 
 
 @pytest.mark.integration
