@@ -131,10 +131,10 @@ the next (10.5 s in a single file), and no more bits than Apple recommends. All 
 Else key frames are 2 s apart, and segments last 6 s.
 
 Films of three minutes and more are encoded in chunks of half a minute and more, which all workers share; the sound is
-encoded at once, and one worker puts everything together. Pictures, times, key frames and segments are those of a film that is
-encoded as a whole. A film stays whole if its largest size is copied, if it is not MP4, MOV, Matroska or WebM, if it has
-key frames more than 15 s apart, or if it has chapters and becomes a single file; and so does one in which FFmpeg,
-having sought the beginning of a chunk, found another picture there than the worker of the chunk before.
+encoded at once, and one worker puts everything together. Pictures, times, key frames and segments are those of a film
+that is encoded as a whole. A film stays whole if its largest size is copied, if it is not MP4, MOV, Matroska or WebM,
+if it has key frames more than 15 s apart, or if it has chapters and becomes a single file; and so does one in which
+FFmpeg, having sought the beginning of a chunk, found another picture there than the worker of the chunk before.
 
 HLS has beside the pictures, to choose from:
 
