@@ -250,7 +250,7 @@ function __dumacle_options
         case ' webhooks endpoint rotate'
             printf '%s\t%s\n' '--finish' 'Use the new endpoint and delete the old one.' '--dry-run' 'Show what would change; change nothing.' '--op-id' 'Id of this change; the same id again has no further effect.'
         case ' worker'
-            printf '%s\t%s\n' '--queues' 'Comma-separated: transcode, copies, hooks, webhooks.' '--slots' 'Parallel units; default: the worker_slots setting.' '--once' 'Exit when the queues are empty.' '--drain-timeout' 'How long running units may continue after SIGTERM.'
+            printf '%s\t%s\n' '--queues' 'Comma-separated: transcode, light (posters, sprites and sound alone), copies, hooks, webhooks.' '--slots' 'Parallel units; default: the worker_slots setting.' '--once' 'Exit when the queues are empty.' '--drain-timeout' 'How long running units may continue after SIGTERM.'
         case ' key create'
             printf '%s\t%s\n' '--dry-run' 'Show what would change; change nothing.' '--yes' 'Do not ask.' '-y' 'Do not ask.'
         case ' audit list'

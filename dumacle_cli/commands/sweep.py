@@ -48,7 +48,7 @@ class Sweep:
                 workers.forget(session, own_name())
             workers.note(session, own_name(), *self._facts)
             queue.forget_dead(session)
-            if queue.TRANSCODE in self._tasks:
+            if queue.LIGHT in self._tasks:
                 if self._last is None or time.monotonic() - self._last < AWAY_SECONDS:
                     work_units.reap(session)
                 queue.wake_waiting_units(session, self._codecs)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -16,14 +17,15 @@ from dumacle_cli.commands.command import CommandGroup
 from dumacle_cli.commands.run import admit
 from dumacle_cli.commands.sweep import Sweep, own_name
 from dumacle_cli.context import Context
-from dumacle_cli.errors import Exit, InvalidValue, MissingExtra, NotConfigured, TimedOut, ToolFailed
+from dumacle_cli.errors import DumacleError, Exit, InvalidValue, MissingExtra, NotConfigured, TimedOut, ToolFailed
 from dumacle_cli.plain import dumped
-from dumacle_cli.store import queue
+from dumacle_cli.store import queue, work_units
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dumacle_cli.store.database import Database
+    from dumacle_cli.store.work_units import Claimed
     from dumacle_cli.transcode.lease import WorkerDeps
     from dumacle_cli.worker import Log
 
@@ -37,7 +39,11 @@ def worker(
     context: Context,
     queues: Annotated[
         str,
-        typer.Option("--queues", metavar="NAMES", help="Comma-separated: transcode, copies, hooks, webhooks."),
+        typer.Option(
+            "--queues",
+            metavar="NAMES",
+            help="Comma-separated: transcode, light (posters, sprites and sound alone), copies, hooks, webhooks.",
+        ),
     ] = "",
     slots: Annotated[
         int | None,
@@ -145,7 +151,7 @@ def _tasks(
         tasks[queue.COPY] = partial(_copy, context, database, give_back, told)
     if queue.HOOK in wanted:
         tasks[queue.HOOK] = _hook(context, database, give_back, told)
-    if queue.TRANSCODE not in wanted:
+    if queue.LIGHT not in wanted:
         yield tasks, (), None
         return
     try:
@@ -156,8 +162,14 @@ def _tasks(
         context.console.warn(f"this worker transcodes nothing: {error}", fix=error.remedy)
         yield tasks, (), str(error)
         return
+    log = _logger(context)
+    if queue.TRANSCODE not in wanted:
+        codecs = work_units.NO_VIDEO
     with _worker_deps(context, database, ffmpeg, codecs, give_back) as deps:
-        yield tasks | {queue.TRANSCODE: partial(_transcode, deps, _logger(context), told)}, codecs, None
+        tasks[queue.LIGHT] = partial(_transcode, replace(deps, codecs=work_units.NO_VIDEO), log, told)
+        if queue.TRANSCODE in wanted:
+            tasks[queue.TRANSCODE] = partial(_transcode, deps, log, told)
+        yield tasks, codecs, None
 
 
 def _wanted(context: Context, names: str) -> set[str]:
@@ -165,11 +177,12 @@ def _wanted(context: Context, names: str) -> set[str]:
     known = {name: task for task, name in queue.QUEUES.items()}
     if not names:
         settings = {queue.STRIPE: context.settings.stripe_secret_key, queue.HOOK: context.settings.transcode_hook}
-        return {queue.TRANSCODE, queue.COPY, *(task for task, given in settings.items() if given)}
+        return {queue.TRANSCODE, queue.LIGHT, queue.COPY, *(task for task, given in settings.items() if given)}
     chosen = [name.strip() for name in names.split(",")]
     if unknown := [name for name in chosen if name not in known]:
         raise InvalidValue(name="--queues", value=repr(unknown[0]), reason=f"there are {', '.join(known)}")
-    return {known[name] for name in chosen}
+    tasks = {known[name] for name in chosen}
+    return tasks | {queue.LIGHT} if queue.TRANSCODE in tasks else tasks
 
 
 def _copy(context: Context, database: Database, give_back: threading.Event, told: Failures, pod_id: str) -> None:
@@ -260,9 +273,17 @@ def _transcode(deps: WorkerDeps, log: Log, told: Failures, job_id: str) -> None:
     if job_id == queue.PIECES:
         pieces.sweep(deps)
         return
-    unit = job.claim(deps)
-    if unit is None:
-        return
+    if unit := job.claim(deps):
+        if unit.is_light and deps.codecs != work_units.NO_VIDEO:
+            # It has a job of its own; this one was of a film, which still waits.
+            with suppress(DumacleError), deps.database.session() as session:
+                queue.wake_waiting_units(session, deps.codecs)
+        _run(deps, log, told, unit)
+
+
+def _run(deps: WorkerDeps, log: Log, told: Failures, unit: Claimed) -> None:
+    from dumacle_cli.transcode import job
+
     what = {"unit": unit.id, "transcode": unit.transcode_id, "preset": unit.preset, "file": unit.content.file_id}
     if unit.is_piece or unit.kind == "finalize":
         what |= {"kind": unit.kind, "number": unit.number}

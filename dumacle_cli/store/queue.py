@@ -18,9 +18,9 @@ from dumacle_cli.errors import DumacleError
 if TYPE_CHECKING:
     from dumacle_cli.store.database import Database
 
-TRANSCODE, STRIPE, COPY, HOOK = "transcode", "stripe", "copy", "hook"
-QUEUES = {TRANSCODE: "transcode", STRIPE: "webhooks", COPY: "copies", HOOK: "hooks"}
-"""The queue of each task."""
+TRANSCODE, LIGHT, STRIPE, COPY, HOOK = "transcode", "light", "stripe", "copy", "hook"
+QUEUES = {TRANSCODE: "transcode", LIGHT: "light", STRIPE: "webhooks", COPY: "copies", HOOK: "hooks"}
+"""The queue of each task; light are units that encode no video: posters, sprites, sound."""
 PIECES = "pieces"
 """In place of a unit: what transcodes left at the store that have ended."""
 BATCH = 1000
@@ -34,9 +34,18 @@ _NOTIFY = text("""
     FROM unnest(CAST(:queues AS text[])) AS name
 """)
 _WAKE = text("SELECT app.wake(:queue, :task, :ids, 0)")
+# The queues of units are named as their tasks are.
 _WAKE_UNITS = """
-    SELECT app.wake(:queue, :task, coalesce(array_agg(unit.id::text), '{{}}'), 0) FROM ({units}) AS unit
+    SELECT coalesce(sum(app.wake(kind.queue, kind.queue, kind.ids, 0)), 0)
+    FROM (
+        SELECT CASE WHEN p.definition IS NULL OR p.definition #>> '{{video,codec}}' IS NOT NULL THEN :transcode
+                ELSE :light END, array_agg(unit.id::text)
+        FROM ({units}) AS unit JOIN app.units AS u USING (id) JOIN app.transcodes AS t ON t.id = u.transcode_id
+        LEFT JOIN app.presets AS p ON p.hash = t.preset_hash
+        GROUP BY 1
+    ) AS kind (queue, ids)
 """
+_OF_UNITS = {"light": LIGHT, "transcode": TRANSCODE}
 _THESE = text(_WAKE_UNITS.format(units="SELECT id FROM app.units WHERE id = ANY (CAST(:ids AS bigint[]))"))
 _WAITING = text(
     _WAKE_UNITS.format(
@@ -72,14 +81,13 @@ _FORGET = text("""
 
 def wake_transcode(session: Session, unit_ids: Collection[int]) -> None:
     """Add a job for each of these units, which wakes a worker at COMMIT."""
-    given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "ids": list(unit_ids)}
-    _woken(session, TRANSCODE, session.scalars(_THESE, given).one())
+    _woken(session, session.scalars(_THESE, _OF_UNITS | {"ids": list(unit_ids)}).one(), TRANSCODE, LIGHT)
 
 
 def wake_stripe(session: Session, object_ids: Collection[str]) -> int:
     """Add jobs for these objects at Stripe, which wake a worker at COMMIT; returns how many had no job yet."""
     given = {"queue": QUEUES[STRIPE], "task": STRIPE, "ids": list(object_ids)}
-    return _woken(session, STRIPE, session.scalars(_WAKE, given).one())
+    return _woken(session, session.scalars(_WAKE, given).one(), STRIPE)
 
 
 def notify_stripe(database: "Database") -> None:
@@ -91,19 +99,19 @@ def notify_stripe(database: "Database") -> None:
 def wake_copies(session: Session, pod_ids: Collection[int]) -> int:
     """Add jobs for the copies of these pods, which wake a worker at COMMIT; returns how many had no job yet."""
     given = {"queue": QUEUES[COPY], "task": COPY, "ids": [str(pod_id) for pod_id in pod_ids]}
-    return _woken(session, COPY, session.scalars(_WAKE, given).one())
+    return _woken(session, session.scalars(_WAKE, given).one(), COPY)
 
 
 def wake_hook(session: Session) -> int:
     """Add a job for the calls of the hook, which wakes a worker at COMMIT; returns whether there was none yet."""
     given = {"queue": QUEUES[HOOK], "task": HOOK, "ids": ["all"]}
-    return _woken(session, HOOK, session.scalars(_WAKE, given).one())
+    return _woken(session, session.scalars(_WAKE, given).one(), HOOK)
 
 
 def wake_sweep(session: Session) -> None:
     """Add a job to remove what ended transcodes left at the store, which wakes a worker at COMMIT."""
     given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "ids": [PIECES]}
-    _woken(session, TRANSCODE, session.scalars(_WAKE, given).one())
+    _woken(session, session.scalars(_WAKE, given).one(), TRANSCODE)
 
 
 def wake_waiting_units(session: Session, codecs: Sequence[str]) -> int:
@@ -111,8 +119,8 @@ def wake_waiting_units(session: Session, codecs: Sequence[str]) -> int:
 
     Which unit a job names does not matter: a worker claims the one that is next.
     """
-    given = {"queue": QUEUES[TRANSCODE], "task": TRANSCODE, "limit": BATCH, "codecs": list(codecs)}
-    return _woken(session, TRANSCODE, session.scalars(_WAITING, given).one())
+    given = {"limit": BATCH, "codecs": list(codecs)}
+    return _woken(session, session.scalars(_WAITING, _OF_UNITS | given).one(), TRANSCODE, LIGHT)
 
 
 def notify(session: Session) -> None:
@@ -122,9 +130,9 @@ def notify(session: Session) -> None:
             session.execute(_NOTIFY, {"queues": sorted(queues)})
 
 
-def _woken(session: Session, task: str, count: int) -> int:
+def _woken(session: Session, count: int, *tasks: str) -> int:
     if count:
-        session.info.setdefault(_NOTIFIED, set()).add(QUEUES[task])
+        session.info.setdefault(_NOTIFIED, set()).update(QUEUES[task] for task in tasks)
     return int(count)
 
 

@@ -19,6 +19,8 @@ from dumacle_cli.units import show_size
 ATTEMPTS = 3
 CRASHES = 2
 """After this many crashes of FFmpeg or of workers over it, a unit is quarantined."""
+NO_VIDEO = ("none",)
+"""The codecs of who takes only units that encode no video."""
 RETRY_SECONDS = 30.0
 """How long a unit waits after its first failed attempt; ten times as long after the second."""
 
@@ -53,6 +55,11 @@ class Claimed:
     owner: str
     pod: str
     pod_prefix: str
+
+    @property
+    def is_light(self) -> bool:
+        """Whether it encodes no video."""
+        return self.definition is not None and not self.definition.get("video")
 
     @property
     def is_piece(self) -> bool:

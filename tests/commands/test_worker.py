@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.commands.sweep import Sweep
 from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.services.billing import inbox
@@ -140,6 +141,35 @@ def test_refuses_what_has_no_room(
     assert found["status"] == "failed"
     assert "pod films is full" in found["error"]
     check(database, object_store, 0)
+
+
+def test_light_work_is_done_apart_from_films(
+    run: Run, submit: Submit, database: Database, object_store: ObjectStore, films: Films
+) -> None:
+    jobs = "SELECT queue_name FROM queue.procrastinate_jobs WHERE status = 'todo' ORDER BY id"
+    for preset in ("mp4", "poster", "audio"):
+        submit(films(2), preset=preset)
+    assert [job["queue_name"] for job in rows(database, jobs)] == ["transcode", "light", "light"]
+    run("worker", "--once", "--queues", "light")
+    assert statuses(database) == ["queued", "done", "done"]
+    assert [job["queue_name"] for job in rows(database, jobs)] == ["transcode"]
+    submit(films(2), preset="poster")
+    run("worker", "--once", "--queues", "transcode")
+    assert statuses(database) == ["done"] * 4
+    check(database, object_store, 4)
+
+
+def test_light_work_that_comes_first_takes_no_job_from_a_film(
+    run: Run, submit: Submit, database: Database, films: Films, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit(films(2), preset="poster")
+    submit(films(2), preset="mp4")
+    with database.session() as session:
+        session.execute(text("DELETE FROM queue.procrastinate_jobs WHERE queue_name = 'light'"))
+        session.execute(text("UPDATE app.transcodes SET priority = 5 WHERE preset = 'poster'"))
+    monkeypatch.setattr(Sweep, "__call__", lambda _: False)  # it would add jobs for what waits
+    run("worker", "--once", "--queues", "transcode")
+    assert statuses(database) == ["done", "done"]
 
 
 def test_names_of_queues(run: Run) -> None:
