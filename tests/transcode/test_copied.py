@@ -18,7 +18,7 @@ from tests.transcode.test_presets import transcode
 pytestmark = pytest.mark.integration
 FILM = ("testsrc2=size=640x360:rate=24000/1001:duration=16", "sine=duration=16")
 # Lean, with key frames at irregular times, at most 2 s apart.
-LEAN = ("-c:v", "libx264", "-preset", "veryfast", "-pix_fmt", "yuv420p", "-b:v", "300k", "-c:a", "aac")
+LEAN = ("-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv420p", "-b:v", "300k", "-c:a", "aac")
 CUTS = ("-force_key_frames", "0,1.3,4.4,9.1,11", "-g", "48")
 
 
