@@ -44,6 +44,7 @@ class _Finder(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Make what stands for the module."""
+        _made.append(spec.name)
         return _Deferred(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
@@ -51,6 +52,8 @@ class _Finder(MetaPathFinder, Loader):
 
 
 _finder = _Finder()
+_made: list[str] = []
+"""The names of modules that something stands for."""
 
 
 @contextmanager
@@ -80,7 +83,10 @@ def _at_once() -> Iterator[None]:
 
 def _forget() -> None:
     """Let nobody else find what stands for a module."""
-    for name in [name for name, module in sys.modules.items() if isinstance(module, _Deferred)]:
+    while _made:
+        name = _made.pop()
+        if not isinstance(sys.modules.get(name), _Deferred):
+            continue
         del sys.modules[name]
         parent, _, own = name.rpartition(".")
         if isinstance(vars(sys.modules[parent]).get(own) if parent in sys.modules else None, _Deferred):

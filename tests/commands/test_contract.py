@@ -25,8 +25,8 @@ from tests.promises import (
     CONFIGURED,
     CONFIRMING,
     DATABASE,
-    DOCUMENTS,
     ENDING,
+    MUTATIONS,
     OPERATIONS,
     PRINTING,
     PROMISES,
@@ -116,6 +116,15 @@ def test_reading_prints_what_its_schema_accepts(path: str, seeded: Run) -> None:
     assert [set(line) for line in table] == [set(line) for line in lines]
     # Shared options stand before and after the command.
     assert seeded(*JSON, *example(path)).json["schema"] == said.json["schema"]
+    says_nothing_but_the_record(path, seeded)
+
+
+def says_nothing_but_the_record(path: str, seeded: Run) -> None:
+    said = seeded(*example(path), "--quiet", "--log-format", "json")
+    assert said.out == ""
+    (line,) = said.err.splitlines()
+    record = json.loads(line)
+    assert (record["command"], record["exit"]) == (PROMISES[path].name, 0)
 
 
 # Whoever asks is a user himself, and that he was made is on record; every installation begins with presets.
@@ -237,18 +246,30 @@ def remembered(database: Database, store: ObjectStore, *folders: Path) -> dict[s
     """Return all that a command could change: rows, objects and files."""
     with database.session(check_schema=False) as session:
         names = session.scalars(text(TABLES)).all()
-        digest = "SELECT md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {} AS t"
-        rows = {name: session.scalar(text(digest.format(name))) for name in names}
+        digest = "SELECT '{0}', md5(string_agg(t::text, ',' ORDER BY t::text)) FROM {0} AS t"
+        rows = dict(session.execute(text(" UNION ALL ".join(map(digest.format, names)))).all())
     objects = {entry.key for entry in store.list("")}
     files = {file: file.read_bytes() for folder in folders for file in folder.rglob("*") if file.is_file()}
     return {"rows": rows, "objects": objects, "files": files}
 
 
+def asks_first(path: str, seeded: Run) -> None:
+    refused = seeded(*[typed for typed in example(path) if typed != "--yes"], *JSON, expect=2)
+    assert refused.error["code"] == "no-terminal"
+    assert refused.error["fix"] == "repeat the command with --yes"
+
+
+def test_what_destroys_is_rehearsed() -> None:
+    assert set(CONFIRMING) <= set(REHEARSED)
+
+
 @pytest.mark.parametrize("path", REHEARSED)
-def test_dry_run_changes_nothing_and_predicts(
+def test_neither_a_dry_run_nor_a_question_changes_anything_and_the_dry_run_predicts(
     path: str, seeded: Run, database: Database, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     before = remembered(database, object_store, tmp_path)
+    if path in CONFIRMING:
+        asks_first(path, seeded)
     foreseen = seeded(*example(path), *JSON, "--dry-run").json
     seeded(*example(path), "-o", "csv", "--dry-run")
     assert remembered(database, object_store, tmp_path) == before
@@ -262,7 +283,7 @@ def test_dry_run_changes_nothing_and_predicts(
 
 
 @pytest.mark.parametrize("path", OPERATIONS)
-def test_operation_takes_effect_once(
+def test_operation_takes_effect_once_and_its_id_is_no_other_commands(
     path: str, seeded: Run, database: Database, object_store: ObjectStore, tmp_path: Path
 ) -> None:
     first = seeded(*example(path), *JSON, "--op-id", "monday").json
@@ -272,34 +293,18 @@ def test_operation_takes_effect_once(
     assert first["operation"] == again["operation"] == "monday"
     assert again["changed"] is False
     assert lasting(again["data"]) == lasting(first["data"])
-
-
-@pytest.mark.parametrize("path", [path for path in OPERATIONS if path not in ("users import", "users create")])
-def test_operation_id_of_another_command_is_refused(path: str, seeded: Run) -> None:
-    seeded(*example(path), "--op-id", "monday")
-    refused = seeded("users", "create", "zoe@example.com", "--op-id", "monday", *JSON, expect=7)
-    assert refused.error["code"] == "operation-reused"
-
-
-@pytest.mark.parametrize("path", CONFIRMING)
-def test_what_destroys_asks(path: str, seeded: Run, database: Database, object_store: ObjectStore) -> None:
-    before = remembered(database, object_store)
-    refused = seeded(*[typed for typed in example(path) if typed != "--yes"], *JSON, expect=2)
-    assert refused.error["code"] == "no-terminal"
-    assert refused.error["fix"] == "repeat the command with --yes"
-    assert remembered(database, object_store) == before
+    if path not in ("users import", "users create"):
+        refused = seeded("users", "create", "zoe@example.com", "--op-id", "monday", *JSON, expect=7)
+        assert refused.error["code"] == "operation-reused"
 
 
 # What is said, and where it goes
 
 
-@pytest.mark.parametrize("path", DOCUMENTS)
+# What only reads is asked to be quiet where it is read.
+@pytest.mark.parametrize("path", MUTATIONS)
 def test_quiet_success_says_nothing_but_the_record_asked_for(path: str, seeded: Run) -> None:
-    said = seeded(*example(path), "--quiet", "--log-format", "json")
-    assert said.out == ""
-    (line,) = said.err.splitlines()
-    record = json.loads(line)
-    assert (record["command"], record["exit"]) == (PROMISES[path].name, 0)
+    says_nothing_but_the_record(path, seeded)
 
 
 def ended(path: str, out: TextIO | None) -> tuple[int, str]:

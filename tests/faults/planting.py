@@ -84,8 +84,10 @@ class Ear:
 
 
 @pytest.fixture
-def searcher(embedded: Servers, stripe_double: StripeDouble, monkeypatch: pytest.MonkeyPatch) -> Searcher:
+def searcher(embedded: Servers, stripe_double: StripeDouble, monkeypatch: pytest.MonkeyPatch) -> Iterator[Searcher]:
     """The secrets of this installation, and all that the program makes from now on."""
+    # What is searched for garbage is what this test makes, not all that was ever imported.
+    gc.freeze()
     known = Searcher(
         {
             "password": embedded.owner_password,
@@ -107,7 +109,8 @@ def searcher(embedded: Servers, stripe_double: StripeDouble, monkeypatch: pytest
         return made
 
     monkeypatch.setattr(secrets, "token_hex", recorded)
-    return known
+    yield known
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,14 @@
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import URL, Connection, text
+from sqlalchemy import URL, Connection, NullPool, create_engine, text
 
 from dumacle_cli.store import revisions, schema, sql
+from tests.store.conftest import new_database
 from tests.store.test_migrations import REVISIONS, STARTS
 
 MIGRATIONS = schema.folder()
@@ -76,25 +78,40 @@ def test_what_was_released_did_not_change() -> None:
     assert there == listed
 
 
+@pytest.fixture(scope="module")
+def upgraded(cluster: dict[str, str]) -> Iterator[Connection]:
+    """A connection to a database that the migrations made, for all who leave it as it was."""
+    with new_database(cluster) as url:
+        schema.upgrade(url)
+        with create_engine(url, poolclass=NullPool).connect() as opened:
+            yield opened
+
+
+@pytest.fixture(scope="module")
+def made(upgraded: Connection) -> dict[str, list[str]]:
+    """What the migrations made."""
+    return state(upgraded)
+
+
 @pytest.mark.integration
-def test_the_migrations_make_the_present_state(migrated: Connection) -> None:
-    made = state(migrated)
+def test_the_migrations_make_the_present_state(upgraded: Connection, made: dict[str, list[str]]) -> None:
     for name in set(sql.names()) - {GUARD, *BY_IDENTITY}:
-        sql.run(migrated, sql.read(name))
-    schema.repair(migrated)
-    again = state(migrated)
+        sql.run(upgraded, sql.read(name))
+    schema.repair(upgraded)
+    again = state(upgraded)
     assert {n: set(r) ^ set(made[n]) for n, r in again.items()} == {n: set() for n in made}
-    assert schema.check(migrated) == []
+    assert schema.check(upgraded) == []
     assert min(len(rows) for rows in made.values()) > 20
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("start", [start for start in STARTS if start != REVISIONS[-1]])
-def test_a_way_down_and_up_again_leads_to_the_same_state(start: str, migrated: Connection, pg_url: URL) -> None:
-    before = state(migrated)
-    schema.downgrade(pg_url, start)
-    schema.upgrade(pg_url)
-    assert state(migrated) == before
+def test_a_way_down_and_up_again_leads_to_the_same_state(
+    start: str, upgraded: Connection, made: dict[str, list[str]]
+) -> None:
+    schema.downgrade(upgraded.engine.url, start)
+    schema.upgrade(upgraded.engine.url)
+    assert state(upgraded) == made
 
 
 NEXT = '''"""Count something more."""

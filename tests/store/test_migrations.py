@@ -88,17 +88,18 @@ def test_check_names_a_difference(migrated: Connection) -> None:
     assert any("pods" in line and "bucket" in line for line in schema.check(migrated))
 
 
-def test_down_to_nothing_and_up_again(migrated: Connection, pg_url: URL) -> None:
-    before = catalog(migrated)
-    functions = text("SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'app'::regnamespace")
-    migrated.rollback()
-    schema.downgrade(pg_url, "base")
-    assert counts(migrated) == {}
-    assert migrated.scalars(functions).all() == []
-    assert schema.current(migrated) is None
-    migrated.rollback()
+def test_down_to_nothing_and_up_again(connection: Connection, pg_url: URL) -> None:
     schema.upgrade(pg_url)
-    assert catalog(migrated) == before
+    before = catalog(connection)
+    functions = text("SELECT oid::regprocedure::text FROM pg_proc WHERE pronamespace = 'app'::regnamespace")
+    connection.rollback()
+    schema.downgrade(pg_url, "base")
+    assert counts(connection) == {}
+    assert connection.scalars(functions).all() == []
+    assert schema.current(connection) is None
+    connection.rollback()
+    schema.upgrade(pg_url)
+    assert catalog(connection) == before
 
 
 def test_each_revision_goes_down_and_up_over_rows(connection: Connection, pg_url: URL) -> None:

@@ -175,7 +175,7 @@ def to_the_worker(demo: int, number: int) -> None:
         os.kill(int(pid), number)
 
 
-@pytest.mark.parametrize(("seconds", "send"), [(20, os.killpg), (21, to_the_worker)])
+@pytest.mark.parametrize(("seconds", "send"), [(12, os.killpg), (13, to_the_worker)])
 def test_interrupted_worker_gives_its_work_back(
     own: Run, place: Path, tmp_path: Path, seconds: int, send: Callable[[int, int], None]
 ) -> None:
