@@ -119,6 +119,7 @@ ROWS = {
         UPDATE app.units SET first_frame = 0, last_frame = 149;
         INSERT INTO app.units (transcode_id, number, kind, first_frame, last_frame, status, progress, inventory)
         SELECT id, 2, 'chunk', 150, 299, 'done', 100, sha256('a') FROM app.transcodes""",
+    "0039": "UPDATE app.units SET reserved = 0",
 }
 
 
