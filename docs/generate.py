@@ -150,9 +150,9 @@ HLS has beside the pictures, to choose from:
 
 A single file has one sound and no subtitles. Titles are shown as text, without what would break a playlist.
 
-`transcode plan` shows the sizes, the most bytes, the CPU time to expect, the number of chunks, why a size of the ladder
-is not made, which `tracks` are left out and why (subtitles that are pictures, as of DVD, Blu-ray and DVB), and what is
-charged:
+`transcode plan` shows the most bytes, the CPU time to expect, the number of chunks, and what is charged; with `-o json`
+also the sizes, why a size of the ladder is not made, and which `tracks` are left out and why (subtitles that are
+pictures, as of DVD, Blu-ray and DVB). Charged is:
 
 * hls and mp4: the length of the film, but no more than a second for every 20 pictures (slides have few), and a
   tenth of that if the video is copied in its only size;

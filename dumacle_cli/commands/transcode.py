@@ -106,7 +106,8 @@ def plan(
 ) -> Rows[planning.Plan]:
     """Show what a preset would make of files, and its cost: sizes, bytes, CPU time, and what the quota is charged.
 
-    Each file is fetched and examined, and nothing is encoded.
+    Each file is fetched and examined, and nothing is encoded. With -o json it also tells the sizes, those that are not
+    made and why, and the tracks.
     """
     deps = renditions.fetching(context)
     with context.session() as session:

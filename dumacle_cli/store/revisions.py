@@ -4,7 +4,7 @@ from dumacle_cli.errors import DatabaseTooOldServer, SchemaMissing, SchemaTooNew
 
 TABLE = "app.schema_version"
 OLDEST_SERVER = 160_000
-OWN = "0038"
+OWN = "0039"
 PREVIOUS = "0015"
 """The revision of the previous release, which this one works on until `db upgrade` ran."""
 

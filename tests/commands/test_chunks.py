@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import ObjectStore
-from dumacle_cli.errors import OutputBroken
+from dumacle_cli.errors import OutputBroken, PodFull
 from dumacle_cli.store import pieces, work_units
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.work_units import Claimed
@@ -117,6 +117,31 @@ def test_a_chunk_that_comes_out_wrong_twice_is_no_chunk(
     assert kinds(run)[-1] == ("whole", "done")
     assert len(tried) <= 4  # each of three chunks once, and one of them again
     check(database, object_store, 1)
+
+
+def test_a_film_that_is_put_together_takes_the_room_of_its_pieces(
+    run: Run, submit: Submit, films: Films, database: Database
+) -> None:
+    """As much as if it had been encoded as a whole: the pod and the quota have no room for both."""
+    submit(films(14, "64x36"), preset="hls")
+    divided(database)
+    for _ in range(4):
+        complete(database, claim(database))
+    with database.session() as session:
+        session.execute(text("UPDATE app.pods SET capacity = used + reserved + 50"))
+    last = claim(database)
+    with database.session() as session, pytest.raises(PodFull, match=r"3\.96 KiB free"):
+        work_units.reserve(session, last, 4051)
+    for size in (4050, 3000, 4050):  # as a repeat after a lost answer, or another attempt
+        with database.session() as session:
+            work_units.reserve(session, last, size)
+    [books] = rows(database, "SELECT reserved, capacity - used AS room FROM app.pods")
+    assert books["reserved"] == books["room"] == 4050
+    output = work_units.Output("hls", "hls", f"renditions/{last.content.file_id}/1/{last.token}/", "master.m3u8", 4050)
+    with database.session() as session:
+        assert work_units.publish(session, last, [output])
+    assert rows(database, "SELECT reserved, capacity - used AS room FROM app.pods") == [{"reserved": 0, "room": 0}]
+    assert rows(database, "SELECT FROM app.quota_counters WHERE reserved <> 0") == []
 
 
 def test_pieces_are_removed_when_the_transcode_is_cancelled(

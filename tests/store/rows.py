@@ -120,6 +120,7 @@ ROWS = {
         INSERT INTO app.units (transcode_id, number, kind, first_frame, last_frame, status, progress, inventory)
         SELECT id, 2, 'chunk', 150, 299, 'done', 100, sha256('a') FROM app.transcodes""",
     "0038": "UPDATE app.units SET progress = 100",
+    "0039": "UPDATE app.units SET reserved = 0",
 }
 
 

@@ -276,7 +276,7 @@ BEGIN
 END $$;
 
 -- Reserve room for the bytes of this attempt, or return what is full and how much it has free; nulls if the unit is no
--- longer held.
+-- longer held. What puts pieces together takes their place, and so needs only what they have not reserved.
 CREATE OR REPLACE FUNCTION app.reserve_unit(
     p_unit bigint, p_token uuid, p_size bigint,
     OUT reserved bigint, OUT refused_by text, OUT free bigint, OUT allowed bigint
@@ -284,7 +284,12 @@ CREATE OR REPLACE FUNCTION app.reserve_unit(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     unit app.units := app.lock_held_unit(p_unit, p_token);
-    more bigint := p_size - unit.reserved;
+    pieces bigint := (
+        SELECT coalesce(sum(u.reserved), 0) FROM app.units AS u
+        WHERE u.transcode_id = unit.transcode_id AND u.id <> unit.id AND unit.kind = 'finalize'
+    );
+    own bigint := greatest(p_size - pieces, 0);
+    more bigint := own - unit.reserved;
     file app.files;
     storage app.quota_counters;
 BEGIN
@@ -295,7 +300,7 @@ BEGIN
     SELECT f.* INTO file FROM app.transcodes AS t JOIN app.files AS f ON f.id = t.file_id WHERE t.id = unit.transcode_id;
     storage := app.open_quota_counter(file.owner_id, 'storage', now());
     allowed := app.quota_limit(file.owner_id, 'storage', now());
-    SELECT room.name, greatest(room.bytes, 0) INTO refused_by, free
+    SELECT room.name, greatest(room.bytes + pieces, 0) INTO refused_by, free
     FROM (
         SELECT 1, 'pod', capacity - used - pods.reserved FROM app.pods WHERE id = file.pod_id
         UNION ALL
@@ -307,7 +312,7 @@ BEGIN
     reserved := p_size;
     UPDATE app.pods AS p SET reserved = p.reserved + more WHERE id = file.pod_id;
     UPDATE app.quota_counters AS c SET reserved = c.reserved + more WHERE user_id = file.owner_id AND metric = 'storage';
-    UPDATE app.units AS u SET reserved = p_size WHERE id = unit.id;
+    UPDATE app.units AS u SET reserved = own WHERE id = unit.id;
 END $$;
 
 -- The folder of a pod in its bucket: empty, or ending in a slash.
