@@ -24,6 +24,7 @@ class Breaking(ThreadingHTTPServer):
         self.behind = behind
         self.cuts, self.after, self.hold, self.away, self.ranges = 0, 0, False, False, True
         self.latency = 0.0
+        self.over = threading.Event()
         self.starts: list[int] = []
 
 
@@ -53,9 +54,11 @@ class _Answer(BaseHTTPRequestHandler):
             self.send_header("Content-Range", place)
         self.end_headers()
         if self.server.hold:
+            self.close_connection = True
             self.wfile.write(body[: self.server.after])
-            time.sleep(600)
-        elif self.server.cuts:
+            self.server.over.wait()
+            return
+        if self.server.cuts:
             self.server.cuts -= 1
             body, self.close_connection = body[: self.server.after], True
         self.wfile.write(body)
@@ -72,6 +75,7 @@ def breaking(behind: ObjectStore) -> Iterator[tuple[Breaking, ObjectStore]]:
     thread.start()
     with ObjectStore(replace(behind.location, endpoint=f"http://127.0.0.1:{server.server_port}")) as through:
         yield server, through
+    server.over.set()
     server.shutdown()
     server.server_close()
     thread.join()

@@ -53,7 +53,8 @@ def test_the_real_film(run: Run, begin: Begin, database: Database, object_store:
     await_encoder(killed)
     killed.kill()
     another = begin()
-    await_status(database, "done")
+    # What may have killed a worker is encoded on one core, size by size.
+    await_status(database, "done", seconds=240)
     another.terminate()
     assert another.wait(60) == 0
     [rendition] = run("files", "show", FILM.name, "--owner", ADA, *JSON).data["renditions"]
