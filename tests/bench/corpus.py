@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dumacle_cli.errors import BadMedia, DumacleError
 from dumacle_cli.local import ffmpeg
-from dumacle_cli.transcode import child
+from dumacle_cli.transcode import child, tracks
 from dumacle_cli.transcode.arguments import paced
 from dumacle_cli.transcode.encode import Encoded, encode
 from dumacle_cli.transcode.limits import Limits
@@ -101,7 +101,7 @@ def judged(source: Path, out: Path, encoded: Encoded, folder: Path) -> str:
     seen = decode(source, folder, "V") if encoded.width else None
     for path in paths:
         what = path.parent.name if encoded.kind == "hls" else encoded.entry
-        if encoded.kind != "audio" and what != "audio":
+        if encoded.kind != "audio" and not what.startswith((tracks.SOUND, tracks.SURROUND)):
             picture = decode(path, folder, "V", strictly=True)
             if picture and seen and abs(picture.shape / seen.shape - 1) > SHAPE_TOLERANCE:
                 wrong.append(f"{what} is {picture.shape:.2f}:1, and the source {seen.shape:.2f}:1")
