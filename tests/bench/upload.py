@@ -29,6 +29,7 @@ from dumacle_cli.local import servers
 from dumacle_cli.services import seed
 from dumacle_cli.store import bootstrap, schema
 from dumacle_cli.store.database import Database, Timeouts
+from dumacle_cli.units import show_size
 from tests.bench import chart
 from tests.bench.measure import Run, interleaved, run
 from tests.bench.null_store import null_store
@@ -74,7 +75,7 @@ def main() -> None:
                 for delay in map(int, chosen.delays.split(",")):
                     with null_store(delay / 1000) as endpoint:
                         bench = Bench(tools, files, endpoint, owner, login, (count, count * size), cores)
-                        title = f"{shape}: {count:,} x {size // 1024} KiB at {delay} ms"
+                        title = f"{shape}: {count:,} x {show_size(size)} at {delay} ms"
                         bars[title] = bench.measure(title, chosen.rounds)
     if chosen.chart:
         Path(chosen.chart).write_text(chart.draw(_for_chart(bars)))
