@@ -16,8 +16,8 @@ from itertools import islice
 from threading import Lock
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
+from dumacle_cli.clients.disposition import disposition
 from dumacle_cli.clients.providers import Proof, known
 from dumacle_cli.clients.store_errors import not_a_store, store_error
 from dumacle_cli.errors import CorsUnsupported, DumacleError, NotSupported, StoreRefused
@@ -25,10 +25,6 @@ from dumacle_cli.errors import CorsUnsupported, DumacleError, NotSupported, Stor
 CHUNK = 1024**2
 DELETES_AT_ONCE = 16
 BULK = 1000
-SHOWN = ("image/", "video/", "audio/", "application/vnd.apple.mpegurl", "text/vtt")
-"""How the content types begin that browsers and players show instead of saving them."""
-ACTIVE = "image/svg"
-"""Not shown, because it can have scripts in it."""
 _PROMISED = {
     "put_object": "ETag",
     "upload_part": "ETag",
@@ -193,15 +189,11 @@ class ObjectStore:
                 list(pool.map(lambda key: self._call("delete_object", key), batch))
 
     def presign_get(self, key: str, expires_s: int, filename: str, content_type: str, *, download: bool = False) -> str:
-        """Return a presigned URL of an object, valid for `expires_s` seconds; it is saved as `filename`.
-
-        Browsers and players show media, unless it is a `download`; everything else is always saved.
-        """
-        shown = not download and content_type.lower().startswith(SHOWN) and not content_type.lower().startswith(ACTIVE)
+        """Return a presigned URL of an object, valid for `expires_s` seconds; `disposition` says what is shown."""
         params = {
             "Bucket": self.location.bucket,
             "Key": key,
-            "ResponseContentDisposition": disposition(filename, shown=shown),
+            "ResponseContentDisposition": disposition(filename, content_type, download=download),
             "ResponseContentType": content_type,
         }
         return str(self._client.generate_presigned_url("get_object", params, expires_s))
@@ -344,13 +336,6 @@ class ObjectStore:
         self, key: str, code: str, status: int, message: str, headers: Mapping[str, str] | None = None
     ) -> DumacleError:
         return store_error(self.location.provider, self.location.endpoint, key, code, status, message, headers or {})
-
-
-def disposition(filename: str, *, shown: bool) -> str:
-    """Return the Content-Disposition header of what is shown, or saved, under this name (RFC 6266)."""
-    plain = "".join(char if " " <= char <= "~" and char not in '"\\%' else "_" for char in filename)
-    kind = "inline" if shown else "attachment"
-    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
 
 
 def _bare(etag: str) -> str:

@@ -152,7 +152,10 @@ class StripeAccount(BillingRequests, CatalogRequests):
         return True
 
     def may_write(self, kind: str) -> bool:
-        """Return whether the key may change objects of one of KINDS: Stripe looks at that first, and finds none."""
+        """Return whether the key may change objects of one of KINDS; nothing is changed.
+
+        Stripe checks the permission before it looks for the object, and there is none.
+        """
         try:
             with _translated():
                 self._service(kind).update(NOTHING, {})

@@ -20,7 +20,7 @@ ATTEMPTS = 3
 CRASHES = 2
 """After this many crashes of FFmpeg or of workers over it, a unit is quarantined."""
 NO_VIDEO = ("none",)
-"""The codecs of who takes only units that encode no video."""
+"""The codecs of who takes only units that encode no video; with an empty list, SQL would leave out those as well."""
 RETRY_SECONDS = 30.0
 """How long a unit waits after its first failed attempt; ten times as long after the second."""
 

@@ -20,7 +20,8 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from dumacle_cli.clients.object_store import Location, ObjectStore, Part, disposition
+from dumacle_cli.clients.disposition import disposition
+from dumacle_cli.clients.object_store import Location, ObjectStore, Part
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.errors import (
     CertificateRefused,
@@ -173,7 +174,7 @@ def test_media_is_shown_and_what_can_hold_scripts_is_saved(
 
 @pytest.mark.parametrize("name", ["plain.mp4", 'Ä "1"; x\\y%.mp4', "a\r\nSet-Cookie: b", "日本.mov"])
 def test_disposition_is_one_ascii_header_that_decodes_to_the_name(name: str) -> None:
-    header = disposition(name, shown=False)
+    header = disposition(name, "video/mp4", download=True)
     assert header.isascii()
     assert header.isprintable()
     message = Message()
