@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -241,3 +242,10 @@ def test_signal_handlers_are_put_back(invoke: Run) -> None:
     invoke("config", "path", "--timeout", "60")
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)] == before
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+def test_what_is_not_found_can_be_listed() -> None:
+    package = Path(errors.__file__).parent
+    nouns = {noun for file in package.rglob("*.py") for noun in re.findall(r'NotFound\("([^"]+)"', file.read_text())}
+    assert nouns - set(errors.LISTS) == set()
+    assert set(errors.LISTS.values()) - set(dict(commands.walk())) == set()

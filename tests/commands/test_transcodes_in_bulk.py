@@ -89,7 +89,8 @@ def test_cancels_and_retries_the_transcode_of_a_unit(run: Run, files: dict[str, 
     [unit] = run("transcode", "show", second["id"], *JSON).data["units"]
     assert paths(run, "cancel", "--unit", unit["id"]) == ["new/a.mp4"]
     assert paths(run, "retry", "--unit", unit["id"]) == ["new/a.mp4"]
-    assert "no unit 99" in run("transcode", "retry", "--unit", "99", expect=6).err
+    missing = run("transcode", "retry", "--unit", "99", expect=6).err
+    assert "no unit 99\n  fix: look with: dumacle transcode list" in missing
     run("transcode", "retry", "--unit", unit["id"], "--pod", "films", expect=2)
 
 
