@@ -66,7 +66,7 @@ def make(deps: WorkerDeps, unit: Claimed, keeper: LeaseKeeper, prefix: str) -> M
         _try_store(deps, unit, keeper, prefix)
     with tempfile.TemporaryDirectory(dir=deps.scratch) as folder:
         work = Work(deps, unit, keeper, Path(folder))
-        with deps.sources.held(f"{unit.content.version_id}-{unit.damage}", work.fetch) as source:
+        with deps.sources.held(f"{unit.content.version_id}-{unit.damage}", unit.content.size, work.fetch) as source:
             media = arguments.paced(source.media, work.preset)
             if unit.kind == "chunk" and unit.first is None and (cut := chunks.divide(media, work.preset)):
                 source.kept = True
