@@ -15,12 +15,15 @@ from datetime import datetime
 from itertools import islice
 from threading import Lock
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from dumacle_cli.clients.disposition import disposition
 from dumacle_cli.clients.providers import Proof, known
 from dumacle_cli.clients.store_errors import not_a_store, store_error
 from dumacle_cli.errors import CorsUnsupported, DumacleError, NotSupported, StoreRefused
+
+if TYPE_CHECKING:
+    from dumacle_cli.clients.puts import Puts
 
 CHUNK = 1024**2
 DELETES_AT_ONCE = 16
@@ -111,6 +114,7 @@ class ObjectStore:
         self.location = location
         self._facts = known(location.provider)
         self._connected: Any = None
+        self._puts: Puts | None = None
         self._connecting = Lock()
 
     def __enter__(self) -> Self:
@@ -125,6 +129,18 @@ class ObjectStore:
         """Close the connections."""
         if self._connected is not None:
             self._connected.close()
+        if self._puts is not None:
+            self._puts.close()
+
+    @property
+    def puts(self) -> "Puts":
+        """What sends many objects to this store for a fifth of the CPU, each request once."""
+        with self._connecting:
+            if self._puts is None:
+                from dumacle_cli.clients.puts import Puts
+
+                self._puts = Puts(self.location)
+            return self._puts
 
     @property
     def _client(self) -> Any:

@@ -5,11 +5,12 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.clients.object_store import Part
-from dumacle_cli.errors import DumacleError, StoreUnavailable
+from dumacle_cli.errors import DumacleError, StoreUnavailable, UploadLost
 from dumacle_cli.retry import Patience
 from dumacle_cli.services.renditions import CONTENT_TYPES, PLAYLIST
 from dumacle_cli.transcode.child import Stopped
@@ -29,10 +30,10 @@ def deliver(store: "ObjectStore", folder: Path, names: Sequence[str], prefix: st
     Playlists come after all that they name, in the order of `names`. A store that is away is waited for, because
     encoding again takes longer; then StoreUnavailable is raised.
     """
-    patience = Patience("the store", PATIENCE, _is_away, lambda _: None, stop, answered=True)
+    delivery = _Delivery(store, stop)
 
     def one(name: str) -> None:
-        patience.call(lambda: _upload(store, folder / name, prefix + name, stop))
+        delivery.upload(folder / name, prefix + name)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(one, (name for name in names if not name.endswith(PLAYLIST))))
@@ -41,37 +42,54 @@ def deliver(store: "ObjectStore", folder: Path, names: Sequence[str], prefix: st
             one(name)
 
 
+class _Delivery:
+    def __init__(self, store: "ObjectStore", stop: threading.Event) -> None:
+        self.store, self.stop = store, stop
+        self.patience = Patience("the store", PATIENCE, _is_away, lambda _: None, stop, answered=True)
+
+    def upload(self, path: Path, key: str) -> None:
+        self.check()
+        content_type = CONTENT_TYPES[path.suffix]
+        if path.stat().st_size > PART:
+            self.upload_parts(path, key, content_type)
+            return
+        body = path.read_bytes()
+        digest = hashlib.sha256(body).hexdigest()
+        self.patience.call(lambda: self.store.puts.put(key, body, digest, content_type))
+
+    def upload_parts(self, path: Path, key: str, content_type: str) -> None:
+        puts, ask = self.store.puts, self.patience.call
+        parts: list[Part] = []
+        upload = ask(lambda: puts.create_multipart(key, content_type))
+        try:
+            with path.open("rb") as file:
+                while body := file.read(PART):
+                    self.check()
+                    number, digest = len(parts) + 1, hashlib.sha256(body).hexdigest()
+                    etag = ask(partial(puts.put_part, key, upload, number, body, digest))
+                    parts.append(Part(number, etag, len(body)))
+            self.complete(key, upload, parts)
+        except BaseException:
+            with suppress(DumacleError):
+                self.store.abort_multipart(key, upload)
+            raise
+
+    def complete(self, key: str, upload: str, parts: list[Part]) -> None:
+        puts, ask = self.store.puts, self.patience.call
+        try:
+            ask(lambda: puts.complete_multipart(key, upload, parts))
+        except UploadLost:
+            # The answer to an earlier request was lost: nobody else writes to this key.
+            if ask(lambda: puts.head(key)).size != sum(part.size for part in parts):
+                raise
+
+    def check(self) -> None:
+        if self.stop.is_set():
+            raise Stopped
+
+
 def _is_away(error: DumacleError) -> bool:
     return isinstance(error, StoreUnavailable)
-
-
-def _upload(store: "ObjectStore", path: Path, key: str, stop: threading.Event) -> None:
-    if stop.is_set():
-        raise Stopped
-    content_type = CONTENT_TYPES[path.suffix]
-    if path.stat().st_size > PART:
-        _upload_parts(store, path, key, content_type, stop)
-    else:
-        body = path.read_bytes()
-        store.put(key, body, hashlib.sha256(body).hexdigest(), content_type)
-
-
-def _upload_parts(store: "ObjectStore", path: Path, key: str, content_type: str, stop: threading.Event) -> None:
-    parts: list[Part] = []
-    upload = store.create_multipart(key, content_type)
-    try:
-        with path.open("rb") as file:
-            while body := file.read(PART):
-                if stop.is_set():
-                    raise Stopped
-                number = len(parts) + 1
-                etag = store.put_part(key, upload, number, body, hashlib.sha256(body).hexdigest())
-                parts.append(Part(number, etag, len(body)))
-        store.complete_multipart(key, upload, parts)
-    except BaseException:
-        with suppress(DumacleError):
-            store.abort_multipart(key, upload)
-        raise
 
 
 def erase(store: "ObjectStore", prefix: str, but: str = "") -> None:

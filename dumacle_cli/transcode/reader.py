@@ -8,11 +8,12 @@ import json
 import re
 import statistics
 import sys
+from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -65,6 +66,8 @@ CAPTIONS = re.compile(rb"\xb5\x00\x31GA94\x03")
 MOST_CAPTIONS = 2 + 31 * 3 * 3 // 2
 # Pictures: less is only how a format rounds times.
 SLIGHT = 0.2
+# How playlists say how long a segment is, in seconds.
+LENGTH = "#EXTINF:"
 # Seconds, far less than a picture lasts.
 ROUNDING = 0.005
 
@@ -452,7 +455,7 @@ def _channel(triple: bytes) -> set[str]:
 
 def _near(path: Path, times: list[float], canvas: tuple[int, int]) -> list[list[str]]:
     """Return what `pictures` does for one path; only the groups of pictures around these times are decoded."""
-    paths = _playlist(path)[0] if path.suffix == ".m3u8" else [path]
+    paths = _around(path, times) if path.suffix == ".m3u8" else [path]
     found: list[list[str]] = [[] for _ in times]
     with av.open(Chain(paths), "r") as container:
         video = container.streams.video[0]
@@ -467,6 +470,15 @@ def _near(path: Path, times: list[float], canvas: tuple[int, int]) -> list[list[
             for index in wanted:
                 found[index] = [_grey(frame, canvas) for frame in _nearest(frames, times[index] / (base or 1) + start)]
     return found
+
+
+def _around(path: Path, times: list[float]) -> list[Path]:
+    """Return the first files of a playlist, from which times count, and the segments at these times and after them."""
+    (start, *segments), lines = _playlist(path)
+    ends = list(accumulate(float(line.removeprefix(LENGTH).rstrip(",")) for line in lines))
+    found = [min(bisect(ends, at), len(ends) - 1) for at in times]
+    wanted = {0, *found, *(number + 1 for number in found)}
+    return [start, *(segment for number, segment in enumerate(segments) if number in wanted)]
 
 
 def _groups(packets: Iterator[Any]) -> Iterator[tuple[list[Any], bool]]:
@@ -502,7 +514,7 @@ def _playlist(path: Path) -> tuple[list[Path], list[str]]:
     lines = path.read_text().splitlines()
     start = next(line for line in lines if line.startswith("#EXT-X-MAP:")).split('"')[1]
     names = [start, *(line for line in lines if line and not line.startswith("#"))]
-    return [path.parent / name for name in names], [line for line in lines if line.startswith("#EXTINF:")]
+    return [path.parent / name for name in names], [line for line in lines if line.startswith(LENGTH)]
 
 
 def _measured(line: Timeline) -> dict[str, Any]:
