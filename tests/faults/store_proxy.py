@@ -190,6 +190,12 @@ skewed_clock = error(403, "RequestTimeTooSkewed", Date="Tue, 01 Jan 2019 00:00:0
 """What a store says, and the time that it has, if one of the two clocks is wrong."""
 
 
+def names(cases: list[tuple[str, Action]]) -> list[str]:
+    """Return how a test names these kinds of requests and what becomes of them."""
+    named = {value: name for name, value in globals().items() if callable(value)}
+    return [f"{kind}-{named.get(action, 'delay')}" for kind, action in cases]
+
+
 class StoreProxy:
     """Passes requests to an S3 server, except those that a fault is for."""
 

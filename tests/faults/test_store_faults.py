@@ -11,7 +11,7 @@ from dumacle_cli.clients.object_store import Location, ObjectStore
 from dumacle_cli.store.database import Database
 from tests.conftest import Result, Run
 from tests.faults import store_proxy
-from tests.faults.store_proxy import Action, StoreProxy, store_proxied
+from tests.faults.store_proxy import Action, StoreProxy, names, store_proxied
 from tests.ingest import checker
 from tests.ingest.conftest import Fill
 
@@ -67,11 +67,6 @@ PASSING: list[tuple[str, Action]] = [
     ("head", store_proxy.drop),
     ("head", store_proxy.slow_down),
 ]
-
-
-def names(cases: list[tuple[str, Action]]) -> list[str]:
-    named = {value: name for name, value in vars(store_proxy).items() if callable(value)}
-    return [f"{kind}-{named.get(action, 'delay')}" for kind, action in cases]
 
 
 @pytest.mark.parametrize(("kind", "action"), PASSING, ids=names(PASSING))

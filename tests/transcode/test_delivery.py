@@ -2,6 +2,7 @@
 
 import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,17 @@ from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.transcode import delivery
 from dumacle_cli.transcode.child import Stopped
 from tests import buckets
+from tests.faults.store_proxy import (
+    Action,
+    drop,
+    error_in_200,
+    internal_error,
+    lose_answer,
+    names,
+    slow_down,
+    store_proxied,
+    truncate_answer,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +63,29 @@ def test_stops(times: int, object_store: ObjectStore, tmp_path: Path) -> None:
     assert list(object_store.list("r/")) == []
     if times:
         assert buckets.unfinished_uploads(object_store.location, "r/") == []
+
+
+FAULTS = [
+    *((kind, action) for kind in ("put", "part", "complete") for action in (drop, lose_answer, slow_down)),
+    *((kind, internal_error) for kind in ("put", "create", "part", "complete")),
+    ("create", drop),
+    ("complete", truncate_answer),
+    ("complete", error_in_200),
+]
+
+
+@pytest.mark.parametrize(("kind", "action"), FAULTS, ids=names(FAULTS))
+def test_a_fault_that_passes(kind: str, action: Action, object_store: ObjectStore, tmp_path: Path) -> None:
+    """Of an answer that was lost, too: what is complete is not sent again, and no part is left."""
+    names = fill(tmp_path, a_m4s=10, b_mp4=2 * delivery.PART + 5, c_m3u8=20)
+    location = object_store.location
+    with store_proxied(location.endpoint or "") as proxy:
+        proxy.inject(kind, action)
+        with ObjectStore(replace(location, endpoint=proxy.endpoint)) as through:
+            delivery.deliver(through, tmp_path, names, "r/1/", threading.Event())
+    for name in names:
+        assert b"".join(object_store.get(f"r/1/{name}")) == (tmp_path / name).read_bytes()
+    assert buckets.unfinished_uploads(location, "r/") == []
 
 
 def test_erases_what_is_below_a_prefix(object_store: ObjectStore, tmp_path: Path) -> None:
