@@ -11,7 +11,8 @@ from dumacle_cli import errors
 if TYPE_CHECKING:
     from dumacle_cli.clients.envelope import Key
     from dumacle_cli.clients.locations import Keys
-    from dumacle_cli.clients.object_store import Location, ObjectStore
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.clients.objects import Location
     from dumacle_cli.context import Context
     from dumacle_cli.services.failover import Failover
     from dumacle_cli.store.places import Place

@@ -6,7 +6,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 
 
 @cache

@@ -23,7 +23,8 @@ from psycopg import sql
 from sqlalchemy.orm import Session
 
 from dumacle_cli.__main__ import main
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import OWNER, SUPERUSER, Servers
 from dumacle_cli.services import seed as seeds

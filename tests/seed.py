@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.envelope import Key
 from dumacle_cli.clients.locations import Keys
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.services import credentials
 from dumacle_cli.services.seed import PLANS

@@ -23,7 +23,7 @@ from dumacle_cli.clients.store_errors import is_web_page, not_a_store, store_err
 from dumacle_cli.errors import DumacleError
 
 if TYPE_CHECKING:
-    from dumacle_cli.clients.object_store import Location
+    from dumacle_cli.clients.objects import Location
 
 CONNECTIONS = 64
 FAULT_BYTES = 64 * 1024

@@ -24,7 +24,7 @@ IDLE_SECONDS = 60
 PIECE = 256 * 1024
 """Bytes that are sent together; each piece must be taken within IDLE_SECONDS."""
 LONGEST = 64 * 1024
-"""Bytes that are read of a response."""
+"""Bytes that are read of a response, unless more are asked for."""
 
 
 class NotHttp(OSError):
@@ -44,8 +44,13 @@ class Response:
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    pieces: list[bytes] = field(default_factory=list)
     keeps_alive: bool = False
+
+    @property
+    def body(self) -> bytes:
+        """What it says."""
+        return b"".join(self.pieces)
 
     @property
     def is_success(self) -> bool:
@@ -114,7 +119,7 @@ class Route:
         name, port = self._address
         target = f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
         request = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{self._to_proxy}\r\n"
-        response = connection.exchange(request.encode(), b"", has_body=False)
+        response = connection.exchange(request.encode(), b"", most=0)
         if response.status != 200:
             raise NotHttp(f"the proxy answered {response.status}")
 
@@ -135,18 +140,18 @@ class Connection:
         body: bytes | memoryview,
         pass_bytes: Callable[[int], object] | None = None,
         *,
-        has_body: bool = True,
+        most: int = LONGEST,
     ) -> Response:
         """Send a request and return its response; `pass_bytes` is called before bytes of the body are sent.
 
-        Raises OSError; `has_body` tells whether a response may have a body.
+        Raises OSError; `most` is how many bytes are read of the response, 0 if it has no body.
         """
         is_sent = False
         # A store that refuses a request may respond and close before it has read the body.
         with suppress(BrokenPipeError, ConnectionResetError):
             self._send(head, body, pass_bytes)
             is_sent = True
-        response = self._receive(has_body=has_body)
+        response = self._receive(most)
         if not is_sent and response.is_success:
             raise TooEarly
         return response
@@ -160,23 +165,23 @@ class Connection:
             self.link.sendall(b"".join((head, piece)) if head else piece)
             head = b""
 
-    def _receive(self, *, has_body: bool) -> Response:
-        arriving = Arriving(has_body=has_body)
+    def _receive(self, most: int) -> Response:
+        arriving = Arriving(most)
         while not arriving.is_whole:
             arriving.take(self.link.recv(LONGEST))
         return arriving.response
 
 
 class Arriving:
-    """A response as it arrives; the methods named `on_` are called by the parser.
+    """A response as it arrives, cut off after `most` bytes; the methods named `on_` are called by the parser.
 
     Whatever follows it belongs to no request: the connection is not used again.
     """
 
-    def __init__(self, *, has_body: bool = True) -> None:
+    def __init__(self, most: int = LONGEST) -> None:
         self.response = Response()
         self.is_whole = False
-        self._parser, self._has_body = HttpResponseParser(self), has_body
+        self._parser, self._most = HttpResponseParser(self), most
         self._size = 0
         self._has_head = False
 
@@ -196,7 +201,7 @@ class Arriving:
             raise ConnectionResetError("the connection was closed before the response ended")
         if self._size >= LONGEST and not self._has_head:
             raise NotHttp("the headers of the response are too long")
-        self.is_whole = self._has_head and (not data or self._size >= LONGEST)
+        self.is_whole = self._has_head and (not data or self._size >= self._most)
 
     def on_message_begin(self) -> None:
         """Begin a response, and refuse another one."""
@@ -211,11 +216,11 @@ class Arriving:
         """Take the status; an interim response, such as 100 Continue, has no body and is followed by another."""
         self.response.status = self._parser.get_status_code()
         self._has_head = self.response.status >= 200
-        self.is_whole = self._has_head and not self._has_body
+        self.is_whole = self._has_head and not self._most
 
     def on_body(self, piece: bytes) -> None:
         """Take a piece of the body."""
-        self.response.body += piece
+        self.response.pieces.append(piece)
 
     def on_message_complete(self) -> None:
         """End the response."""

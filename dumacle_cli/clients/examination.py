@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.error import URLError
 from urllib.request import ProxyHandler, Request, build_opener
 
-from dumacle_cli.clients.object_store import Location, ObjectStore, Part
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location, Part
 from dumacle_cli.clients.providers import Proof, known
 from dumacle_cli.clients.proxies import SCHEMES, proxy_of
 from dumacle_cli.clients.store_errors import clock_skew

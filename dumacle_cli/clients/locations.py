@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.clients.providers import endpoint, known
 from dumacle_cli.errors import NotConfigured
 

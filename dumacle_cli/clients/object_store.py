@@ -10,15 +10,14 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from dumacle_cli.clients.disposition import disposition
-from dumacle_cli.clients.providers import Proof, known
+from dumacle_cli.clients.objects import Entry, Head, Location, Part, Unfinished
+from dumacle_cli.clients.providers import known
 from dumacle_cli.clients.store_errors import not_a_store, store_error
 from dumacle_cli.errors import CorsUnsupported, DumacleError, NotSupported, StoreRefused
 
@@ -38,73 +37,6 @@ _PROMISED = {
     "list_objects_v2": "IsTruncated",
 }
 """What a response holds if it comes from an S3 store, and not from a proxy or a login page."""
-
-
-@dataclass(frozen=True)
-class Location:
-    """A bucket with its endpoint (None is AWS's own), its credentials, and what a probe found to prove uploads."""
-
-    provider: str
-    endpoint: str | None
-    region: str
-    bucket: str
-    access_key: str = field(repr=False)
-    secret_key: str = field(repr=False)
-    probed: Proof | None = None
-
-    @property
-    def proof(self) -> Proof:
-        """What proves an upload here: as a probe found it, else as the table of providers says."""
-        return self.probed or known(self.provider).proof
-
-    @property
-    def path_style(self) -> bool:
-        """Whether URLs name the bucket in their path; always so at a custom endpoint."""
-        return self.endpoint is not None or known(self.provider).addressing == "path"
-
-    @property
-    def url(self) -> str:
-        """The URL of the bucket."""
-        if self.endpoint is None:
-            return f"https://{self.bucket}.s3.{self.region}.amazonaws.com"
-        return f"{self.endpoint.rstrip('/')}/{self.bucket}"
-
-
-@dataclass(frozen=True)
-class Head:
-    """An object's metadata; size in bytes."""
-
-    size: int
-    etag: str
-    content_type: str
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One object in a listing; size in bytes, modified in UTC. If etag is empty, call `head` for it."""
-
-    key: str
-    size: int
-    etag: str
-    modified: datetime
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A multipart upload that was neither completed nor aborted; started in UTC."""
-
-    key: str
-    upload_id: str
-    started: datetime
-
-
-@dataclass(frozen=True)
-class Part:
-    """One part of a multipart upload; numbers start at 1, size in bytes."""
-
-    number: int
-    etag: str
-    size: int
 
 
 class ObjectStore:

@@ -4,7 +4,8 @@ import time
 import uuid
 from hashlib import sha256
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.errors import ContentDiffers
 
 

@@ -1,4 +1,4 @@
-"""What uploads ask of a store: objects, whole and in parts, sent from many threads, each over a connection of its own.
+"""What bulk work asks of a store: objects, whole and in parts, from many threads, each over a connection of its own.
 
 The methods promise and raise the same as those of `ObjectStore` with their names, but send each request once: the
 caller decides how long to retry. They do without boto3, whose import takes as long as to send 100 MiB.
@@ -12,16 +12,19 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from dumacle_cli.clients.connection import Connection, Response, Route
+from dumacle_cli.clients.connection import LONGEST, Connection, Response, Route
 from dumacle_cli.clients.multiplexer import Multiplexer
-from dumacle_cli.clients.object_store import Head, Location, Part
+from dumacle_cli.clients.objects import Head, Location, Part
 from dumacle_cli.clients.signature import Signer
 from dumacle_cli.clients.store_errors import store_error
 from dumacle_cli.errors import DumacleError, InvalidValue
 
 
 class Puts:
-    """Sends objects to one bucket; safe to share between threads. `pass_bytes` is called before bytes are sent."""
+    """Sends objects to one bucket, and gets small ones; safe to share between threads.
+
+    `pass_bytes` is called before bytes are sent.
+    """
 
     def __init__(self, location: Location, pass_bytes: Callable[[int], object] | None = None) -> None:
         self.location = location
@@ -74,24 +77,34 @@ class Puts:
 
     def head(self, key: str) -> Head:
         """Return size, ETag and content type of the object."""
-        response = self._request("HEAD", key)
+        response = self._request("HEAD", key, most=0)
         self._text(response, key)
         etag, size = response.headers.get("etag", "").strip('"'), response.headers.get("content-length", "")
         self._promised(response, key, etag and size)
         return Head(int(size), etag, response.headers.get("content-type", ""))
 
+    def get(self, key: str, size: int) -> bytes:
+        """Return a small object, into memory, of which nothing after `size` bytes is needed."""
+        response = self._request("GET", key, most=size + LONGEST)
+        if response.status != 200:
+            self._text(response, key)
+        self._promised(response, key, response.headers.get("etag", ""))
+        return response.body
+
     def _put(self, key: str, path: str, query: str, body: bytes | memoryview, sha256: str, content_type: str) -> str:
         """Send one PUT; an error names the key, or the bucket if the key is empty."""
         return self.etag(self._send(key, self._head("PUT", path, query, len(body), sha256, content_type), body), key)
 
-    def _request(self, method: str, key: str, query: str = "", body: bytes = b"", content_type: str = "") -> Response:
+    def _request(
+        self, method: str, key: str, query: str = "", body: bytes = b"", content_type: str = "", most: int = LONGEST
+    ) -> Response:
         sha256 = hashlib.sha256(body).hexdigest()
         head = self._head(method, _path(self._base, key), query, len(body), sha256, content_type)
-        return self._send(key, head, body, has_body=method != "HEAD")
+        return self._send(key, head, body, most)
 
-    def _send(self, key: str, head: bytes, body: bytes | memoryview, *, has_body: bool = True) -> Response:
+    def _send(self, key: str, head: bytes, body: bytes | memoryview, most: int = LONGEST) -> Response:
         try:
-            return self._exchange(head, body, has_body=has_body)
+            return self._exchange(head, body, most)
         except OSError as error:
             raise self._error(key, 0, _reason(error), "") from error
 
@@ -128,16 +141,16 @@ class Puts:
             raise self._error(key, response.status, "", "", {"content-type": "text/html"})
         return found
 
-    def _exchange(self, head: bytes, body: bytes | memoryview, *, has_body: bool) -> Response:
+    def _exchange(self, head: bytes, body: bytes | memoryview, most: int) -> Response:
         """Send a request over an idle connection, or over a new one if the store closed that one meanwhile."""
         with suppress(IndexError, ConnectionError):
-            return self._over(self._idle.pop(), head, body, has_body=has_body)
-        return self._over(self._route.connect(), head, body, has_body=has_body)
+            return self._over(self._idle.pop(), head, body, most)
+        return self._over(self._route.connect(), head, body, most)
 
-    def _over(self, connection: Connection, head: bytes, body: bytes | memoryview, *, has_body: bool) -> Response:
+    def _over(self, connection: Connection, head: bytes, body: bytes | memoryview, most: int) -> Response:
         response = None
         try:
-            response = connection.exchange(head, body, self._pass, has_body=has_body)
+            response = connection.exchange(head, body, self._pass, most=most)
         finally:
             if response and response.keeps_alive:
                 self._idle.append(connection)

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import time
 
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 
 
 class Signer:

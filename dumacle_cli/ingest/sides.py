@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import ObjectStore, Part
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Part
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest.pace import Pace
 from dumacle_cli.retry import Patience

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import IO
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import Part
+from dumacle_cli.clients.objects import Part
 from dumacle_cli.ingest.buffers import Buffers
 from dumacle_cli.ingest.content import HEAD, content_type
 from dumacle_cli.ingest.interruption import start

@@ -16,7 +16,7 @@ from dumacle_cli.units import show_size
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Row
 
-    from dumacle_cli.clients.object_store import Location
+    from dumacle_cli.clients.objects import Location
     from dumacle_cli.store.copies import State
     from dumacle_cli.store.lints import Fault, Lint
     from dumacle_cli.store.models import Pod

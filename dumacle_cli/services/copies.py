@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-from dumacle_cli.clients.object_store import Part
+from dumacle_cli.clients.objects import Part
 from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, StoreUnavailable, UploadLost
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import inventory, pods, renditions

@@ -17,7 +17,8 @@ from dumacle_cli.units import Bytes, SecretUrl
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from dumacle_cli.clients.object_store import ObjectStore, Part
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.clients.objects import Part
     from dumacle_cli.store.database import Database
     from dumacle_cli.store.operations import Request
     from dumacle_cli.store.places import Place

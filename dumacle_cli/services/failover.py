@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from dumacle_cli.clients.object_store import Entry, Head, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Entry, Head
 from dumacle_cli.errors import DumacleError, ObjectMissing, StoreUnavailable
 from dumacle_cli.store import copies as store
 

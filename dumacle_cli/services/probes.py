@@ -12,7 +12,7 @@ from dumacle_cli.store import probes as store
 
 if TYPE_CHECKING:
     from dumacle_cli.clients.examination import Examined
-    from dumacle_cli.clients.object_store import Location
+    from dumacle_cli.clients.objects import Location
 
 
 @dataclass(frozen=True, slots=True)

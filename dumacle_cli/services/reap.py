@@ -23,7 +23,8 @@ from dumacle_cli.store.places import Place
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from dumacle_cli.clients.object_store import ObjectStore, Unfinished
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.clients.objects import Unfinished
     from dumacle_cli.store.database import Database
 
     Stores = Callable[[Place], ObjectStore]

@@ -17,7 +17,8 @@ from dumacle_cli.store.reconcile import Expected
 from dumacle_cli.units import Bytes
 
 if TYPE_CHECKING:
-    from dumacle_cli.clients.object_store import Entry, ObjectStore
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.clients.objects import Entry
     from dumacle_cli.store.database import Database
     from dumacle_cli.store.places import Place
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlalchemy.orm import Session
 
-from dumacle_cli.clients.object_store import Part
+from dumacle_cli.clients.objects import Part
 from dumacle_cli.errors import DumacleError, TooMany
 from dumacle_cli.retry import Patience
 from dumacle_cli.services import pods

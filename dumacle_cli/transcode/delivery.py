@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dumacle_cli.clients.object_store import Part
+from dumacle_cli.clients.objects import Part
 from dumacle_cli.errors import DumacleError, StoreUnavailable, UploadLost
 from dumacle_cli.retry import Patience
 from dumacle_cli.services.renditions import CONTENT_TYPES, PLAYLIST

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from dumacle_cli.store.files import Content
     from dumacle_cli.store.places import Place
 
+PATIENCE = 10.0
+"""How many seconds a store may be away from which a unit fetches, before it goes back into the queue."""
+
 
 @dataclass(frozen=True, slots=True)
 class FetchDeps:

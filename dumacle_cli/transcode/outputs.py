@@ -16,7 +16,7 @@ from dumacle_cli.store.work_units import Claimed, Output
 from dumacle_cli.transcode import arguments, charge, chunks, delivery, pieces
 from dumacle_cli.transcode.chunks import Chunk
 from dumacle_cli.transcode.encode import Encoded, encode
-from dumacle_cli.transcode.fetch import FetchDeps, fetch
+from dumacle_cli.transcode.fetch import PATIENCE, FetchDeps, fetch
 from dumacle_cli.transcode.join import join
 from dumacle_cli.transcode.lease import LeaseKeeper, WorkerDeps, retry_transaction
 from dumacle_cli.transcode.limits import Limits
@@ -26,8 +26,6 @@ from dumacle_cli.transcode.sources import Source
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-PATIENCE = 10.0
-"""How many seconds a source's store may be away before the unit goes back into the queue."""
 T = TypeVar("T")
 
 

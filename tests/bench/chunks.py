@@ -20,7 +20,8 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.local import ffmpeg
 from dumacle_cli.services import downloads, transcodes
 from dumacle_cli.store.database import Database

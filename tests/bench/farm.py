@@ -20,7 +20,8 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import OWNER, Servers
 from dumacle_cli.services import transcodes

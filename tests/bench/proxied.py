@@ -20,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from urllib.request import urlopen
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from tests.bench.measure import Run, interleaved, report, run
 from tests.bench.null_store import null_store
 from tests.bench.upload import KEYS, Bench, Tools, database, tree

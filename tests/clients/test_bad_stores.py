@@ -12,7 +12,8 @@ import pytest
 
 from dumacle_cli import errors
 from dumacle_cli.clients.boto import FAULT_BYTES
-from dumacle_cli.clients.object_store import Location, ObjectStore, Part
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location, Part
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.errors import Exit
 from tests.clients import small_store
@@ -125,6 +126,22 @@ def test_a_store_that_is_not_there(far: Run, environment: Callable[..., None], e
     found = examined(far)
     assert sentence in found["finding"]
     assert "s3_endpoint" in found["fix"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        (PAGE, errors.StoreRefused),
+        (fault("AccessDenied", 403)("GET", "/"), errors.StoreRefused),
+        (fault("SlowDown", 503)("GET", "/"), errors.StoreUnavailable),
+        ((200, b"<Error><Code>InternalError</Code></Error>", {}), errors.StoreRefused),
+        ((200, b"short", {"ETag": '"x"', "Content-Length": "9"}), errors.StoreUnavailable),
+    ],
+)
+def test_what_is_no_object_is_not_got(store: SmallStore, wrong: Answer, error: type[errors.DumacleError]) -> None:
+    store.fault = lambda method, path: wrong
+    with closing(Puts(Location("s3", store.url, "us-east-1", "media", "k", "s"))) as puts, pytest.raises(error):
+        puts.get("k", 9)
 
 
 def test_redirects_are_never_followed(far: Run, store: SmallStore, folder: Path) -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from dumacle_cli import errors
 from dumacle_cli.clients.examination import SCRATCH, examine
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from tests import buckets
 from tests.clients import small_store
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dumacle_cli.clients.locations import locate
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.errors import InvalidValue, NotConfigured
 from dumacle_cli.settings import Settings
 

@@ -14,7 +14,8 @@ import pytest
 
 from dumacle_cli.clients import connection, multiplexer
 from dumacle_cli.clients.connection import Response
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.errors import DumacleError, StoreBusy, StoreUnavailable
 

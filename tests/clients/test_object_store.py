@@ -21,7 +21,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from dumacle_cli.clients.disposition import disposition
-from dumacle_cli.clients.object_store import Location, ObjectStore, Part
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location, Part
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.errors import (
     CertificateRefused,
@@ -81,7 +82,7 @@ def status_of(url: str | Request) -> int:
 
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB + 1])
-def test_what_was_put_is_got(store: ObjectStore, prefix: str, size: int) -> None:
+def test_what_was_put_is_got(store: ObjectStore, location: Location, prefix: str, size: int) -> None:
     body = bytes(range(256)) * (size // 256) + bytes(size % 256)
     etag = put(store, prefix + "o", body, "video/mp4")
     head = store.head(prefix + "o")
@@ -90,6 +91,9 @@ def test_what_was_put_is_got(store: ObjectStore, prefix: str, size: int) -> None
     chunks = list(store.get(prefix + "o"))
     assert b"".join(chunks) == body
     assert max(map(len, chunks), default=0) <= MIB
+    with closing(Puts(location)) as lane:
+        assert [lane.get(prefix + "o", size) for _ in range(2)] == [body, body]
+        assert lane.get(prefix + "o", size // 2)[: size // 2] == body[: size // 2]
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -107,6 +111,8 @@ def test_missing_object(store: ObjectStore, prefix: str) -> None:
         store.head(prefix + "none")
     with pytest.raises(ObjectMissing):
         store.get(prefix + "none")
+    with pytest.raises(ObjectMissing, match=prefix + "none"):
+        store.puts.get(prefix + "none", 1)
 
 
 def test_list_pages_in_order_and_resumes_after_a_key(store: ObjectStore, location: Location, prefix: str) -> None:

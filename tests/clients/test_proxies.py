@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.clients.proxies import proxy_of
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.clients.stripe import StripeAccount

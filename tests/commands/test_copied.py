@@ -17,7 +17,8 @@ from hypothesis import strategies as some
 from sqlalchemy import text
 
 from dumacle_cli import commands, errors, invocation
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.commands.tree import Group
 from dumacle_cli.store.database import Database
 from dumacle_cli.units import AGES

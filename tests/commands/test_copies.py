@@ -15,7 +15,8 @@ import pytest
 from botocore.exceptions import ClientError
 from sqlalchemy import text
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.ingest import upload as upload_module
 from dumacle_cli.services import copies, pods, reconcile, relocation, users
 from dumacle_cli.services.failover import Failover

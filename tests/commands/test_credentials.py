@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.commands.key import LOSS
 from dumacle_cli.store.database import Database
 from tests.conftest import Result, Run

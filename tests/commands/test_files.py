@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import select
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.models import File, Pod, User, Version
 from tests import factories

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import pytest
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.services import inventory, pods, users
 from dumacle_cli.store.database import Database
 from tests import factories

@@ -18,7 +18,8 @@ from sqlalchemy import text
 
 import dumacle_cli
 from dumacle_cli.__main__ import main
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.commands import watching
 from dumacle_cli.store import work_units
 from dumacle_cli.store.database import Database

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import Servers
 from tests.conftest import Result, Run

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from dumacle_cli import commands
 from dumacle_cli.__main__ import main
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.errors import MEANING
 from dumacle_cli.local import servers
 from dumacle_cli.local.folder import account_of

@@ -29,7 +29,8 @@ from sqlalchemy import text
 
 from dumacle_cli import paths
 from dumacle_cli.__main__ import main
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.errors import ObjectMissing
 from dumacle_cli.local import servers
 from dumacle_cli.local.servers import OWNER

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql as sql_words
 
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.errors import Exit
 from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import Servers

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dumacle_cli import paths
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from tests.conftest import Result, Run
 from tests.faults import store_proxy
 from tests.faults.store_proxy import Action, StoreProxy, store_proxied

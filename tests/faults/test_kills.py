@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.store.database import Database
 from tests.faults import kills
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.local import servers
 from dumacle_cli.local.process import wait
 from dumacle_cli.local.servers import OWNER, Servers

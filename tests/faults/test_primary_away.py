@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.ingest import engine, sides
 from dumacle_cli.services import reap
 from dumacle_cli.store.database import Database

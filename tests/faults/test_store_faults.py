@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.store.database import Database
 from tests.conftest import Result, Run
 from tests.faults import store_proxy

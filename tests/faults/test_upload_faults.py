@@ -15,7 +15,8 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.errors import RunBusy
 from dumacle_cli.ingest.items import NoProgress
 from dumacle_cli.local import servers

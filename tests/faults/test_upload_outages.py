@@ -15,7 +15,8 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.ingest import transfer
 from dumacle_cli.ingest.buffers import Buffers

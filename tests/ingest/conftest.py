@@ -9,7 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.ingest.items import Attempt, NoProgress, Progress, Summary
 from dumacle_cli.ingest.runs import UploadRequest
 from dumacle_cli.ingest.upload import upload as upload_files

@@ -7,7 +7,8 @@ from uuid import uuid4
 import pytest
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.services import cors
 from tests import buckets
 from tests.clients.conftest import moto

@@ -14,7 +14,8 @@ import pytest
 from sqlalchemy import select, text
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.services import direct, direct_ends, direct_links, files, pods, users
 from dumacle_cli.services.direct import Announced
 from dumacle_cli.services.direct_links import Links

@@ -15,7 +15,8 @@ import pytest
 from sqlalchemy import text
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.services import downloads, verification
 from dumacle_cli.store import files as store
 from dumacle_cli.store.database import Database

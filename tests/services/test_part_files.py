@@ -228,7 +228,8 @@ def test_what_has_the_name_of_the_part_file_is_kept(
 KILLED = """
 import sys
 from pathlib import Path
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.services import downloads
 from dumacle_cli.store.files import Content
 from dumacle_cli.store.places import Place

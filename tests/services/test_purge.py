@@ -11,7 +11,8 @@ import pytest
 from sqlalchemy import func, select
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.services import downloads, pods, purge, renditions, verification
 from dumacle_cli.store import purge as store
 from dumacle_cli.store.database import Database

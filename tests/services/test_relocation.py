@@ -9,7 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dumacle_cli import errors
-from dumacle_cli.clients.object_store import Location, ObjectStore
+from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.services import downloads, files, pods, purge, relocation
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection

@@ -17,7 +17,8 @@ from tests.factories import make_file, make_pod, make_rendition, make_transcode,
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from dumacle_cli.clients.object_store import Location, ObjectStore
+    from dumacle_cli.clients.object_store import ObjectStore
+    from dumacle_cli.clients.objects import Location
     from dumacle_cli.store.models import File
     from dumacle_cli.store.transcodes import Published
 

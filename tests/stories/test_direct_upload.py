@@ -18,7 +18,7 @@ from uuid import uuid4
 import pytest
 
 import dumacle_cli
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from tests import buckets
 from tests.browser import CHROMIUM, browser
 from tests.clients.conftest import moto

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 
-from dumacle_cli.clients.object_store import Location
+from dumacle_cli.clients.objects import Location
 from dumacle_cli.local import ffmpeg
 from tests import buckets
 from tests.browser import CHROMIUM, HLS_JS, browser
