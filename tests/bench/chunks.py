@@ -1,6 +1,6 @@
 """A long film in chunks, by two and by four workers, beside one worker that encodes it as a whole: time to published.
 
-    python -m tests.bench.chunks [--seconds 480] [--share 0.4] [--rounds 1]
+    python -m tests.bench.chunks [--seconds 900] [--share 0.4] [--rounds 1]
 
 Each worker, with its FFmpeg, may take `--share` of a processor (a control group), so that four of them leave room for
 the servers on two processors. Goals: N workers take at most 1 / (0.9 N) of the time of one; the VMAF of both differs by
@@ -120,7 +120,7 @@ def scores(database: Database, store: ObjectStore, transcode_id: int) -> dict[st
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=480)
+    parser.add_argument("--seconds", type=int, default=900)
     parser.add_argument("--share", type=float, default=0.4)
     parser.add_argument("--rounds", type=int, default=1)
     asked = parser.parse_args()
