@@ -39,14 +39,18 @@ ENDED = ("done", "failed", "quarantined", "cancelled")
     role="enduser",
 )
 def watch(
-    context: Context, ids: Annotated[list[str], typer.Argument(metavar="ID", help="Ids of transcodes.")]
+    context: Context,
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="ID", help="Ids of transcodes; by default all that are queued or running."),
+    ] = None,
 ) -> Rows[transcodes.Transcode]:
     """Watch transcodes until all have ended; exit 1 if some did not succeed. -o jsonl prints each change.
 
     At a terminal it shows workers, frames a second, and the time left.
     """
     result: Rows[transcodes.Transcode] = Result(())
-    wanted = list(dict.fromkeys(transcodes.parse_ids(ids)))
+    wanted = list(dict.fromkeys(transcodes.parse_ids(ids))) if ids else _live(context)
     if context.options.output is OutputFormat.JSONL and not context.options.quiet:
         result.data = _changes(context, wanted, result)
         return result
@@ -56,6 +60,11 @@ def watch(
             show(found, work)
     result.data = found
     return result
+
+
+def _live(context: Context) -> list[int]:
+    with context.session() as session:
+        return list(store.ids_of(session, store.TranscodeFilter(statuses=store.LIVE), latest_only=False))
 
 
 def _looks(

@@ -216,6 +216,17 @@ def test_watch_tells_each_change_and_shows_the_end(
     ]
 
 
+def test_watch_by_default_shows_all_that_have_not_ended(
+    run: Run, submit: Submit, meanwhile: Callable[..., None], move: Callable[..., Step]
+) -> None:
+    one, two = submit()
+    move(one, "failed")()
+    meanwhile(move(two, "running", 40), move(two, "done", 100))
+    assert [(row["id"], row["status"]) for row in run("transcode", "watch", *JSON).data] == [(two, "done")]
+    assert run("transcode", "watch", *JSON).data == []
+    assert run("transcode", "watch", "-o", "jsonl").out == ""
+
+
 @pytest.mark.parametrize(("status", "code"), [("done", 0), ("failed", 1), ("cancelled", 1), ("quarantined", 1)])
 @pytest.mark.parametrize("form", ["table", "jsonl"])
 def test_watch_ends_at_once_where_all_is_over(

@@ -115,7 +115,7 @@ def test_an_option_that_does_not_exist(path: str) -> None:
         ("files list", "created, path or size."),
         ("pods update", "--[no-]use-custom-s3 Use the pod's own credential"),
         ("users create", "--role ROLE What they may do: superadmin, admin, enduser or service. [default: enduser]"),
-        ("transcode watch", "ID Ids of transcodes. Example:"),
+        ("transcode watch", "ID Ids of transcodes; by default all that are queued or running. Example:"),
         ("", "-o, --output FORMAT Output format: table, json, jsonl or csv. [default: table]"),
         ("", "-v, --verbose Show how long it took; -vv: also each SQL statement. -q"),
         ("", "-V, --version Print the version."),
