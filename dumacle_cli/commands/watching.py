@@ -128,7 +128,7 @@ def _jobs(found: Sequence[transcodes.Transcode], work: Work) -> list[Job]:
     lines = []
     for each in sorted(ordered, key=lambda each: rank.get(each.status, len(ORDER))):
         at = work.get(each.id)
-        left, worker = (_left(each, at), at.worker) if at else (None, None)
+        left, worker = (_left(each, at), ", ".join(at.workers)) if at else (None, None)
         fps = at.fps if at else None
         lines.append(Job(each.id, each.path, each.preset, each.status, each.progress, fps, left, worker))
     return lines
@@ -145,5 +145,5 @@ def _left(each: transcodes.Transcode, at: Row[Any]) -> float | None:
 def _summary(found: Sequence[transcodes.Transcode], work: Work) -> str:
     counts = Counter(each.status for each in found)
     parts = [f"{counts[status]} {status}" for status in (*ORDER, *ENDED) if counts[status]]
-    workers = len({at.worker for at in work.values()})
+    workers = len({name for at in work.values() for name in at.workers})
     return ", ".join(parts) + (f"; {workers} worker{'s' if workers > 1 else ''}" if workers else "")

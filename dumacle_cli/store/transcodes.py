@@ -185,12 +185,12 @@ def running(session: Session, ids: Sequence[int]) -> dict[int, Row[Any]]:
     runs, begun = Unit.status == "running", Unit.status.in_(("running", "done"))
     columns: list[Any] = [
         Unit.transcode_id,
-        func.string_agg(Unit.worker.distinct(), ", ").filter(runs).label("worker"),
+        func.array_agg(Unit.worker.distinct()).filter(runs).label("workers"),
         func.sum(Unit.fps).filter(runs).label("fps"),
         func.min(Unit.started_at).filter(begun).label("started_at"),
     ]
     query = select(*columns).where(one_of(Unit.transcode_id, ids)).group_by(Unit.transcode_id)
-    return {row.transcode_id: row for row in session.execute(query) if row.worker}
+    return {row.transcode_id: row for row in session.execute(query) if row.workers}
 
 
 # Deletion of files

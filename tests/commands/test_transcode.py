@@ -312,6 +312,28 @@ def test_watch_draws_a_board_on_a_terminal(
     assert "hls: running" not in drawn
 
 
+def test_the_board_counts_the_workers_of_a_film_in_chunks(
+    submit: Submit,
+    database: Database,
+    meanwhile: Callable[..., None],
+    move: Callable[..., Step],
+    terminal: tuple[io.TextIOWrapper, Callable[[], str]],
+) -> None:
+    one, two = submit()
+    with database.session() as session:
+        session.execute(text(f"INSERT INTO app.units (transcode_id, number, kind) VALUES ({one}, 2, 'chunk')"))
+        units = session.scalars(text(f"SELECT id FROM app.units WHERE transcode_id = {one}")).all()
+        for unit, worker in zip(units, ("w1", "w2"), strict=True):
+            assert work_units.claim(session, unit, worker, 60)
+    err, seen = terminal
+    meanwhile(move(one, "done", 100), move(two, "done", 100))
+    with redirect_stderr(err), redirect_stdout(io.StringIO()):
+        assert main(["transcode", "watch", *JSON]) == 0
+    drawn = seen()
+    assert "1 running, 1 queued; 2 workers" in drawn
+    assert "w1, w2" in drawn
+
+
 # Ending and trying again
 
 
