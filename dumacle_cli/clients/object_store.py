@@ -33,7 +33,6 @@ _PROMISED = {
     "upload_part": "ETag",
     "head_object": "ETag",
     "get_object": "ETag",
-    "copy_object": "CopyObjectResult",
     "create_multipart_upload": "UploadId",
     "complete_multipart_upload": "ETag",
     "list_objects_v2": "IsTruncated",
@@ -176,7 +175,7 @@ class ObjectStore:
         """Copy an object of up to 5 GiB within the bucket and return the new ETag."""
         taken = {"CopySource": {"Bucket": self.location.bucket, "Key": source}, "MetadataDirective": "REPLACE"}
         answer = self._call("copy_object", key, ContentType=content_type, **taken)
-        return _bare(self._said(answer["CopyObjectResult"], "ETag"))
+        return _bare(self._said(self._said(answer, "CopyObjectResult"), "ETag"))
 
     def holds(self, key: str, sha256: str) -> bool:
         """Read the object back, and return whether its bytes have this SHA-256 (hex)."""

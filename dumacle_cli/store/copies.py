@@ -374,7 +374,7 @@ _DUE = text("""
 
 
 def due_pods(session: Session) -> list[int]:
-    """Return the pods with copies to be made now, or a provider that did not answer, but not those that just did not."""
+    """Return the pods with copies to be made now or a provider to ask again, except where one just did not answer."""
     return list(session.scalars(_DUE, {"seconds": LOOK_AGAIN_SECONDS})) if are_known(session) else []
 
 

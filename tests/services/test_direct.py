@@ -434,6 +434,36 @@ def test_a_repeat_returns_links_to_the_same_upload(site: Site) -> None:
         site.initiate(operation="one")
 
 
+def test_a_repeat_makes_no_links_once_the_reservation_ran_out(site: Site) -> None:
+    links = site.initiate(operation="one")
+    site.expire(links.id, reap=False)
+    with pytest.raises(errors.Conflict, match="ran out"):
+        site.initiate(operation="one")
+    assert put(site.sign(links.id), FILM) == 200
+
+
+def test_no_new_links_are_made_for_who_may_no_longer_upload(site: Site) -> None:
+    links = site.initiate()
+    until = site.upload(links.id).reserved_until
+    for refuse, allow, error in (
+        (
+            lambda s: pods.revoke(s, site.pod, site.owner),
+            lambda s: pods.grant(s, site.pod, site.owner),
+            errors.NotGranted,
+        ),
+        (lambda s: users.disable(s, site.owner), lambda s: users.enable(s, site.owner), errors.UserDisabled),
+        (lambda s: pods.delete(s, site.pod), lambda s: pods.restore(s, site.pod), errors.NotFound),
+    ):
+        with site.database.session() as session:
+            refuse(session)
+        with pytest.raises(error):
+            site.sign(links.id, seconds=3600)
+        with site.database.session() as session:
+            allow(session)
+    assert site.upload(links.id).reserved_until == until
+    assert site.sign(links.id).url
+
+
 def test_a_path_takes_one_upload_at_a_time(site: Site) -> None:
     first = site.initiate()
     with pytest.raises(errors.Conflict, match="another direct upload"):

@@ -105,6 +105,16 @@ def test_a_guard_on_the_number(two: Two) -> None:
     assert len(two.relocate(maximum=3)) == 3
 
 
+@pytest.mark.parametrize("limit", [{"allowed_types": ["audio/*"]}, {"max_file_size": 3}])
+def test_a_pod_takes_only_what_it_accepts(two: Two, limit: dict[str, object]) -> None:
+    with two.database.session() as session:
+        pods.update(session, "new", accepted=limit)
+    assert [each.result for each in two.relocate(write=False)] == [each.result for each in two.relocate()]
+    left = two.paths("old")
+    assert left == (["a/2"] if "max_file_size" in limit else ["a/1", "a/2", "b"])
+    assert all("pod new takes" in (each.error or "") for each in two.relocate())
+
+
 def change(two: Two, what: str, session: Session) -> None:
     if what == "grant":
         session.delete(session.get_one(PodGrant, (two.new, two.ada)))
