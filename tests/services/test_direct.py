@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import Location, ObjectStore
-from dumacle_cli.services import direct, direct_ends, direct_links, files, pods, users
+from dumacle_cli.services import direct, direct_ends, direct_links, files, pods, purge, users
 from dumacle_cli.services.direct import Announced
 from dumacle_cli.services.direct_links import Links
 from dumacle_cli.services.transcode_request import TranscodeRequest
@@ -540,6 +540,36 @@ def test_an_upload_that_the_store_lost_is_told(site: Site) -> None:
         site.confirm(links.id)
     site.abort(links.id)
     assert site.booked() == (0, 0)
+
+
+def test_parts_that_are_replaced_while_they_are_confirmed_are_told(site: Site) -> None:
+    class Replaced(ObjectStore):
+        def complete_multipart(self, key: str, *_: object) -> str:
+            raise errors.UploadLost(key=key, provider="local")
+
+    links, right = site.initiate(), site.objects
+    put(links, FILM)
+    site.objects = Replaced(right.location)
+    with pytest.raises(errors.Conflict, match="again while") as told:
+        site.confirm(links.id)
+    assert told.value.remedy.endswith(f"dumacle files confirm {links.id}")
+    site.objects = right
+    assert site.confirm(links.id)[1]
+
+
+def test_wrong_bytes_are_told_even_if_they_cannot_be_removed_now(site: Site) -> None:
+    class Stubborn(ObjectStore):
+        def delete(self, keys: object) -> None:
+            raise errors.StoreUnavailable(provider="local", endpoint="here", reason="busy")
+
+    links = site.initiate(sha256=sha256(OTHER))
+    put(links, FILM)
+    right, site.objects = site.objects, Stubborn(site.objects.location)
+    with pytest.raises(errors.UploadDiffers):
+        site.confirm(links.id)
+    assert len(site.keys()) == 1
+    purge.remove_failed(site.database, lambda _: right)
+    assert (site.booked(), site.keys()) == ((0, 0), [])
 
 
 def test_a_deleted_file_is_not_confirmed(site: Site) -> None:
