@@ -330,6 +330,8 @@ class ObjectStore:
     def _check(self, operation: str, answer: Mapping[str, Any]) -> None:
         """Raise NotAStore for a success that lacks what every S3 store says: it may be a proxy's login page."""
         if (promised := _PROMISED.get(operation)) and answer.get(promised) in (None, ""):
+            if "Body" in answer:
+                answer["Body"].close()
             raise self._not_a_store(f"to {operation} has no {promised}")
 
     def _said(self, answer: Mapping[str, Any], name: str) -> Any:

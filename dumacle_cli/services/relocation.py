@@ -251,7 +251,8 @@ def _streamed(database: "Database", objects: "ObjectStore", chunks: Iterator[byt
         with database.session() as session:
             store.record_upload(session, version, upload, size)
         parts = [_put(objects, new.key, upload, number, body) for number, body in enumerate(_pieces(chunks, size), 1)]
-        return objects.complete_multipart(new.key, upload, parts)
+        objects.complete_multipart(new.key, upload, parts)
+        return objects.head(new.key).etag  # not everywhere the one that completing it returned
     except DumacleError:
         with suppress(DumacleError):
             objects.abort_multipart(new.key, upload)

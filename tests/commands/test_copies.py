@@ -459,12 +459,27 @@ def test_relocated_files_are_read_at_either_place_and_get_to_both(
     asked = ("files", "relocate", "--owner", ADA)
     assert run(*asked, "--pod", pod, "--to-pod", "other", *JSON).data[0]["result"] == "relocated"
     assert [*contents(other).values()] == [b"precious"]
+    assert run("pods", "reconcile", "other", *JSON).data == []
     run("files", "purge", "--older-than", "0s", "--yes")
     assert run(*asked, "--pod", "other", "--to-pod", pod, *JSON).data[0]["result"] == "relocated"
     assert run("pods", "show", pod, *JSON).data["copies_waiting"] == 1
     run("worker", "--once")
     assert contents(second) == contents(bucket)
     assert [*contents(second).values()] == [b"precious"]
+
+
+def test_a_relocated_film_agrees_with_its_row(
+    run: Run, pod: str, second: Location, database: Database, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(relocation, "PART", 5 * 1024**2)
+    upload(run, tmp_path / "in", film=os.urandom(6 * 1024**2))
+    run("pods", "create", "far", "--capacity", "1GiB", "--provider", "s3")
+    run("pods", "grant", "far", ADA)
+    run("files", "relocate", "film.bin", "--owner", ADA, "--to-pod", "far")
+    with database.session() as session:
+        session.execute(text("UPDATE app.versions SET md5 = NULL"))
+    assert run("pods", "reconcile", "far", *JSON).data == []
+    assert [each["result"] for each in run("files", "verify", *JSON).data] == ["verified"]
 
 
 def test_no_file_is_relocated_to_the_place_that_the_pod_had(
