@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dumacle_cli.clients.objects import Location
 
 CONNECTIONS = 64
+_LOOKING = ("HeadObject", "GetObject")
+"""Requests to which 404 without a reason means that an object is missing."""
 FAULT_BYTES = 64 * 1024
 ANSWER_BYTES = 32 * 1024**2
 """The most that is read of a response that is no object: a page of 1,000 long keys has a few MiB."""
@@ -40,7 +42,9 @@ def translated(location: "Location", key: str) -> Iterator[None]:
         details, (status, headers) = error.response["Error"], _told(error.response)
         region = details.get("Region") or details.get("Endpoint") or ""
         message = f"{details.get('Message', '')} {region}".strip()
-        raise _error(location, key, details.get("Code", str(status)), status, message, headers) from error
+        code = details.get("Code", str(status))
+        names_key = status != 404 or code.startswith("NoSuch") or error.operation_name in _LOOKING
+        raise _error(location, key if names_key else "", code, status, message, headers) from error
     except (NoConnection, HTTPClientError, IncompleteReadError) as error:
         raise _error(location, key, _cause(error) or type(error).__name__, 0) from error
     except ResponseParserError as error:

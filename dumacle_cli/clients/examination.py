@@ -168,8 +168,7 @@ class _Examination:
     def _takes_parts(self) -> bool:
         key = f"{self.folder}parts"
         upload, part = self._started(key)
-        listed = self.store.request("list_parts", key, UploadId=upload).get("Parts", [])
-        if [(each["PartNumber"], each["Size"]) for each in listed] != [(1, len(self.body))]:
+        if [(each.number, each.size) for each in self.store.list_parts(key, upload)] != [(1, len(self.body))]:
             return False
         self.store.complete_multipart(key, upload, [part])
         return self.store.holds(key, _sha256(self.body))

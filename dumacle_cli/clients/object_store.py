@@ -19,7 +19,7 @@ from dumacle_cli.clients.disposition import disposition
 from dumacle_cli.clients.objects import Entry, Head, Location, Part, Unfinished
 from dumacle_cli.clients.providers import known
 from dumacle_cli.clients.store_errors import not_a_store, store_error
-from dumacle_cli.errors import CorsUnsupported, DumacleError, NotSupported, StoreRefused
+from dumacle_cli.errors import AccessRefused, CorsUnsupported, DumacleError, NotSupported, ObjectMissing, StoreRefused
 
 if TYPE_CHECKING:
     from dumacle_cli.clients.puts import Puts
@@ -91,15 +91,15 @@ class ObjectStore:
 
     def head(self, key: str) -> Head:
         """Return size, ETag and content type of the object."""
-        answer = self._call("head_object", key)
-        return Head(answer["ContentLength"], _bare(answer["ETag"]), answer.get("ContentType", ""))
+        answer = self._find("head_object", key)
+        return Head(self._said(answer, "ContentLength"), _bare(answer["ETag"]), answer.get("ContentType", ""))
 
     def get(self, key: str, start: int = 0) -> Iterator[bytes]:
         """Return the bytes from `start` on, in chunks of at most 1 MiB, also from a store that sends the whole object.
 
         Raises StoreUnavailable if the response is cut short.
         """
-        answer = self._call("get_object", key, **({"Range": f"bytes={start}-"} if start else {}))
+        answer = self._find("get_object", key, **({"Range": f"bytes={start}-"} if start else {}))
         unwanted = 0 if answer.get("ContentRange", "").startswith(f"bytes {start}-") else start
         return self._chunks(key, answer["Body"], unwanted)
 
@@ -107,7 +107,7 @@ class ObjectStore:
         """Copy an object of up to 5 GiB within the bucket and return the new ETag."""
         taken = {"CopySource": {"Bucket": self.location.bucket, "Key": source}, "MetadataDirective": "REPLACE"}
         answer = self._call("copy_object", key, ContentType=content_type, **taken)
-        return _bare(answer["CopyObjectResult"]["ETag"])
+        return _bare(self._said(self._said(answer, "CopyObjectResult"), "ETag"))
 
     def holds(self, key: str, sha256: str) -> bool:
         """Read the object back, and return whether its bytes have this SHA-256 (hex)."""
@@ -123,7 +123,8 @@ class ObjectStore:
             for page in pages.paginate(Bucket=self.location.bucket, Prefix=prefix, StartAfter=after):
                 self._check("list_objects_v2", page)
                 for item in page.get("Contents", ()):
-                    yield Entry(item["Key"], item["Size"], _bare(item["ETag"]), item["LastModified"])
+                    key, size, modified = (self._said(item, name) for name in ("Key", "Size", "LastModified"))
+                    yield Entry(key, size, _bare(item.get("ETag", "")), modified)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete the objects; keys that do not exist are ignored."""
@@ -179,7 +180,8 @@ class ObjectStore:
                 if not (page.get("UploadId") or page.get("Parts")):
                     raise self._error(key, "NotImplemented", 200, "its response lists no parts of an upload")
                 for item in page.get("Parts", ()):
-                    yield Part(item["PartNumber"], _bare(item["ETag"]), item["Size"])
+                    number, etag, size = (self._said(item, name) for name in ("PartNumber", "ETag", "Size"))
+                    yield Part(number, _bare(etag), size)
 
     def cors(self) -> tuple[dict[str, Any], ...]:
         """Return the bucket's CORS rules as S3 names them; raises CorsUnsupported."""
@@ -228,7 +230,7 @@ class ObjectStore:
             pages = self._client.get_paginator("list_multipart_uploads")
             for page in pages.paginate(Bucket=self.location.bucket, Prefix=prefix):
                 for item in page.get("Uploads", ()):
-                    yield Unfinished(item["Key"], item["UploadId"], item["Initiated"])
+                    yield Unfinished(*(self._said(item, name) for name in ("Key", "UploadId", "Initiated")))
 
     def request(self, operation: str, key: str = "", **params: Any) -> dict[str, Any]:
         """Send any request by its name in boto3, for what only a probe asks; raises as all methods do."""
@@ -248,12 +250,32 @@ class ObjectStore:
         self._check(operation, answer)
         return answer
 
+    def _find(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
+        """Send a request for an object; raises ObjectMissing only if its bucket is there."""
+        try:
+            return self._call(operation, key, **params)
+        except ObjectMissing:
+            # 404 may also mean that there is no bucket, or no store, which an answer without a body does not tell.
+            with suppress(AccessRefused):
+                self._call("list_objects_v2", Prefix=key, MaxKeys=1)
+            raise
+
     def _check(self, operation: str, answer: Mapping[str, Any]) -> None:
         """Raise NotAStore for a success that lacks what every S3 store says: it may be a proxy's login page."""
         if (promised := _PROMISED.get(operation)) and answer.get(promised) in (None, ""):
-            raise not_a_store(
-                self.location.provider, self.location.endpoint, f"its response to {operation} has no {promised}"
-            )
+            if "Body" in answer:
+                answer["Body"].close()
+            raise self._not_a_store(f"to {operation} has no {promised}")
+
+    def _said(self, answer: Mapping[str, Any], name: str) -> Any:
+        """Return what a response says; raises NotAStore if it does not."""
+        try:
+            return answer[name]
+        except KeyError:
+            raise self._not_a_store(f"has no {name}") from None
+
+    def _not_a_store(self, lack: str) -> DumacleError:
+        return not_a_store(self.location.provider, self.location.endpoint, f"its response {lack}")
 
     def _chunks(self, key: str, body: Any, unwanted: int) -> Iterator[bytes]:
         with self._translated(key), body:

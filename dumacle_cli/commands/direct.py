@@ -122,7 +122,7 @@ def sign_parts(
 def _numbers(parts: str) -> list[int]:
     """Return the numbers of a list such as 3,7-20, each once and in order; raises InvalidValue."""
     numbers: set[int] = set()
-    for item in filter(None, parts.split(",")):
+    for item in parts.split(",") if parts else ():
         match = re.fullmatch(r"\s*(\d{1,5})(?:-(\d{1,5}))?\s*", item, re.ASCII)
         if not match or int(match[2] or match[1]) < int(match[1]) or int(match[2] or 0) > direct.MOST_PARTS:
             raise InvalidValue(name="--parts", value=repr(parts), reason="it is a list of numbers such as 3,7-20")

@@ -79,12 +79,14 @@ def _tallied(
 ) -> Iterator[verification.Verified]:
     """Yield the results, and count them in `result`."""
     number = bad = failed = 0
+    repairs = dict[str, None]()
     for each in found:
         number += 1
         bad += each.result in ("missing", "differs")
         failed += each.result == "failed"
+        if each.fix and each.result != "failed":
+            repairs[each.fix] = None
         result.exit = Exit.INTEGRITY if bad else Exit.PARTIAL if failed else Exit.DONE
         result.changed = number > failed
         yield each
-    repair = f"\n{verification.REPAIR}" if bad else ""
-    result.note = f"{number} files, {bad} missing or different, {failed} not checked{repair}"
+    result.note = "\n".join([f"{number} files, {bad} missing or different, {failed} not checked", *repairs])

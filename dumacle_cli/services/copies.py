@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from dumacle_cli.clients.objects import Part
-from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, StoreUnavailable, UploadLost
+from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, StoreRefused, StoreUnavailable, UploadLost
 from dumacle_cli.escapes import quoted
 from dumacle_cli.services import inventory, pods, renditions
 from dumacle_cli.store import copies as store
@@ -263,14 +263,38 @@ class _Run:
         """Record whether a store did not answer to the end, or that both do."""
         if not self.faults:
             self.done.away = None
+            self._look_again()
         with self.database.session() as session:
             if self.done.away:
                 store.note_outage(session, self.pod.id, str(self.done.away.facts["provider"]), str(self.done.away))
-            elif self.done.copied:
-                store.end_outages(session, self.pod.id, [each.location.provider for each in self._both()])
+
+    def _look_again(self) -> None:
+        """End the outages of stores that answer again."""
+        with self.database.session(read_only=True) as session:
+            away = {row.provider for row in store.outages(session, self.pod.id)}
+        for objects in self._both():
+            provider = objects.location.provider
+            if provider not in away:
+                continue
+            error = None if self.done.copied else _fault(objects)
+            with self.database.session() as session:
+                if error:
+                    store.note_outage(session, self.pod.id, provider, str(error))
+                else:
+                    store.end_outages(session, self.pod.id, [provider])
 
     def _both(self) -> tuple["ObjectStore", "ObjectStore"]:
         return self.ends.primary, self.ends.secondary
+
+
+def _fault(objects: "ObjectStore") -> StoreUnavailable | None:
+    """Return why a store does not answer, or None if it does, if only to refuse."""
+    try:
+        with suppress(StoreRefused):
+            objects.request("list_objects_v2", MaxKeys=1)
+    except StoreUnavailable as error:
+        return error
+    return None
 
 
 # One copy

@@ -84,7 +84,7 @@ def checked_hash(text: str, name: str, size: int) -> bytes | None:
 
 def part_size(size: int, wanted: int | None) -> int:
     """Return the size of the parts of a file, by default at least 16 MiB; raises InvalidValue."""
-    chosen = wanted or max(PART, ceil(size / MOST_PARTS / MIB) * MIB)
+    chosen = wanted if wanted is not None else max(PART, ceil(size / MOST_PARTS / MIB) * MIB)
     if not LEAST_PART <= chosen <= LARGEST_PART:
         reason = "a part has 5 MiB to 5 GiB, except the last one"
         raise InvalidValue(name="--part-size", value=show_size(chosen), reason=reason)

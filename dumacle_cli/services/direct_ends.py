@@ -6,7 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dumacle_cli.errors import Conflict, ContentDiffers, DumacleError, ObjectMissing, UploadDiffers, UploadLost
+from dumacle_cli.errors import (
+    Conflict,
+    ContentDiffers,
+    DumacleError,
+    ObjectMissing,
+    StoreFault,
+    UploadDiffers,
+    UploadLost,
+)
 from dumacle_cli.services import transcodes
 from dumacle_cli.services.direct import refused
 from dumacle_cli.services.direct_links import (
@@ -161,8 +169,7 @@ def _read_back(database: "Database", objects: "ObjectStore", upload: Upload, wan
         head = objects.head(upload.key)
         size, sha256, md5 = _hashes(objects, upload)
     except ObjectMissing:
-        reason = f"the store lost the upload of {upload.path}"
-        raise Conflict(reason=reason, advice=f"dumacle files abort {upload.file_id}") from None
+        raise _not_completed(objects, upload) from None
     if size != upload.size:
         raise _wrong(database, objects, upload, f"{size} bytes instead of {upload.size}")
     if wanted and sha256 != wanted:
@@ -170,6 +177,17 @@ def _read_back(database: "Database", objects: "ObjectStore", upload: Upload, wan
     if upload.md5 and md5 != upload.md5:
         raise _wrong(database, objects, upload, f"MD5 {md5.hex()} instead of {upload.md5.hex()}")
     return {"sha256": sha256, "md5": md5, "etag": head.etag}
+
+
+def _not_completed(objects: "ObjectStore", upload: Upload) -> Conflict:
+    """Return why there is no object: parts were replaced after they were listed, or the store lost the upload."""
+    try:
+        stored_parts(objects, upload)
+    except UploadLost:
+        reason = f"the store lost the upload of {upload.path}"
+        return Conflict(reason=reason, advice=f"dumacle files abort {upload.file_id}")
+    reason = f"the client sent parts of {upload.path} again while they were confirmed"
+    return Conflict(reason=reason, advice=f"when all are sent: dumacle files confirm {upload.file_id}")
 
 
 def _hashes(objects: "ObjectStore", upload: Upload) -> tuple[int, bytes, bytes]:
@@ -184,13 +202,14 @@ def _hashes(objects: "ObjectStore", upload: Upload) -> tuple[int, bytes, bytes]:
 
 
 def _wrong(database: "Database", objects: "ObjectStore", upload: Upload, reason: str) -> DumacleError:
-    """End an upload of wrong bytes: release what it reserved, then remove what is stored."""
+    """End an upload of wrong bytes: release what it reserved, then remove what is stored, or leave that to a purge."""
     with database.session() as session:
         now = store.lock(session, upload)
         if now.status not in OPEN:
             return ContentDiffers(path=upload.path)
         _end(session, now, "failed", f"the client stored other bytes: {reason}")
-    _remove(objects, upload)
+    with suppress(StoreFault):
+        _remove(objects, upload)
     return UploadDiffers(path=upload.path, owner=upload.owner, reason=reason)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import Conflict, InvalidValue, NotFound, UploadLost
 from dumacle_cli.escapes import quoted
+from dumacle_cli.services import placement
 from dumacle_cli.store import direct as store
 from dumacle_cli.store import uploads
 from dumacle_cli.store.direct import Upload
@@ -83,8 +84,13 @@ def require_reserved(upload: Upload) -> None:
     if upload.status not in OPEN or upload.deleted:
         raise ended(upload)
     if upload.reserved_until is None:
-        again = initiate_again(upload)
-        raise Conflict(reason=f"the reservation for {upload.path} ran out", advice=f"confirm it, or {again}")
+        raise ran_out(upload)
+
+
+def ran_out(upload: Upload) -> Conflict:
+    """Return the error for an upload whose reservation ran out."""
+    advice = f"confirm it, or {initiate_again(upload)}"
+    return Conflict(reason=f"the reservation for {upload.path} ran out", advice=advice)
 
 
 def ended(upload: Upload) -> Conflict:
@@ -149,10 +155,15 @@ def signer(objects: "ObjectStore", upload: Upload) -> Sign:
 
 
 def links_for(upload: Upload, seconds: int, numbers: Sequence[int], sign: Sign) -> Links:
-    """Return links for these parts, valid for so long (s), but no longer than the reservation."""
+    """Return links for these parts, valid for so long (s), but no longer than the reservation.
+
+    Raises Conflict if that ran out.
+    """
     now = datetime.now(UTC)
     left = seconds if upload.reserved_until is None else ceil((upload.reserved_until - now).total_seconds())
-    seconds = max(1, min(seconds, left))
+    if left <= 0:
+        raise ran_out(upload)
+    seconds = min(seconds, left)
     sizes = [(number, size_of(upload, number)) for number in numbers]
     parts = [PartLink(number, size, sign(number, size, seconds)) for number, size in sizes]
     headers = {"Content-Type": upload.content_type}
@@ -190,7 +201,8 @@ def sign_parts(
 ) -> tuple[Links, bool]:
     """Return new links for these parts, by default for the next that are missing, and keep the reservation as long.
 
-    Raises NotFound, InvalidValue for a part that there is not, Conflict if the upload ended or its reservation ran out.
+    Raises NotFound, InvalidValue for a part that there is not, Conflict if the upload ended or its reservation ran out,
+    and UserDisabled, NotGranted or NotFound if its owner may no longer upload into the pod.
     """
     upload = latest(database, file_id)
     require_reserved(upload)
@@ -210,6 +222,7 @@ def sign_parts(
     def work(session: "Session") -> tuple[dict[str, int], bool]:
         now = store.lock(session, upload)
         require_reserved(now)
+        placement.target(session, now.owner, str(now.pod_id))
         store.keep(session, now.lease_id, seconds)
         uploads.record_progress(session, {upload.file_id: _percent(upload, stored)})
         return {"version": upload.version_id}, True

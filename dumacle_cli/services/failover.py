@@ -1,7 +1,7 @@
-"""Failover: read the objects of a pod at its secondary provider while the primary one does not answer.
+"""Failover: read the objects of a pod at its secondary provider while the primary one does not answer, or refuses.
 
 Objects have the same key at both. A store that did not answer is left alone for a while, by this process at once and by
-others through the database.
+others through the database; one that refuses, by this process alone, because its keys may be wrong only here.
 """
 
 import time
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Entry, Head
-from dumacle_cli.errors import DumacleError, ObjectMissing, StoreUnavailable
+from dumacle_cli.errors import DumacleError, ObjectMissing, StoreFault, StoreUnavailable
 from dumacle_cli.store import copies as store
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Failover(ObjectStore):
-    """The objects of a bucket, or their copies where it does not answer or lacks one.
+    """The objects of a bucket, or their copies where it does not answer, refuses, or lacks one.
 
     What is not an object that is stored at the secondary provider is asked for at the bucket itself only.
     """
@@ -50,7 +50,7 @@ class Failover(ObjectStore):
                     read += len(chunk)
                     yield chunk
                 return
-        except (StoreUnavailable, ObjectMissing) as error:
+        except (StoreFault, ObjectMissing) as error:
             copy = self._instead(key, error)
         else:
             copy = self._copy(key) or self.primary
@@ -58,7 +58,9 @@ class Failover(ObjectStore):
 
     def list(self, prefix: str, after: str = "") -> Iterator[Entry]:
         """Yield the objects with the prefix, sorted by key."""
-        yield from self._ask(prefix, lambda objects: list(objects.list(prefix, after)))
+        found = self._ask(prefix, lambda objects: list(objects.list(prefix, after)))
+        copy = None if found else self._copy(prefix)
+        yield from copy.list(prefix, after) if copy else found
 
     def put(self, key: str, body: bytes, sha256: str, content_type: str) -> str:
         """Store bytes and return the ETag; at the secondary store only below a rendition that is there."""
@@ -81,8 +83,8 @@ class Failover(ObjectStore):
             return copy or self.primary
         try:
             self.primary.head(key)
-        except StoreUnavailable as error:
-            self._note(key, error)
+        except StoreFault as error:
+            self._leave(key, error)
             return copy
         except DumacleError:
             return copy
@@ -94,7 +96,7 @@ class Failover(ObjectStore):
             return work(copy)
         try:
             return work(self.primary)
-        except (StoreUnavailable, ObjectMissing) as error:
+        except (StoreFault, ObjectMissing) as error:
             return work(self._instead(key, error))
 
     def _instead(self, key: str, error: DumacleError) -> ObjectStore:
@@ -102,8 +104,8 @@ class Failover(ObjectStore):
         copy = self._copy(key)
         if copy is None:
             raise error
-        if isinstance(error, StoreUnavailable):
-            self._note(key, error)
+        if isinstance(error, StoreFault):
+            self._leave(key, error)
         return copy
 
     def _copy(self, key: str) -> ObjectStore | None:
@@ -118,8 +120,9 @@ class Failover(ObjectStore):
         with self._database.session(read_only=True) as session:
             return store.is_away(session, place)
 
-    def _note(self, key: str, error: StoreUnavailable) -> None:
-        """Leave the primary store alone for a while; operators see it, unless this login may not write that."""
+    def _leave(self, key: str, error: StoreFault) -> None:
+        """Leave the primary store alone for a while; operators see an outage, unless this login may not write that."""
         self._asked_again = time.monotonic() + store.LOOK_AGAIN_SECONDS
-        with suppress(DumacleError), self._database.session() as session:
-            store.note_outage_of(session, key, str(error))
+        if isinstance(error, StoreUnavailable):
+            with suppress(DumacleError), self._database.session() as session:
+                store.note_outage_of(session, key, str(error))

@@ -60,10 +60,15 @@ def of_setting(size: int) -> Limit:
     return Limit("the setting max_file_size", Accepted(max_file_size=size), "raise the setting max_file_size")
 
 
+def of_pod(session: Session, pod_id: int) -> Limit:
+    """Return the limit of a pod."""
+    pod = quoted(session.get_one(models.Pod, pod_id).name)
+    return Limit(f"pod {pod}", store.of_pod(session, pod_id), f"to change that: dumacle pods update {pod}")
+
+
 def of(session: Session, pod_id: int, user_id: int) -> list[Limit]:
     """Return the limits of a pod and of a user's plan, if they have one."""
-    pod = quoted(session.get_one(models.Pod, pod_id).name)
-    found = [Limit(f"pod {pod}", store.of_pod(session, pod_id), f"to change that: dumacle pods update {pod}")]
+    found = [of_pod(session, pod_id)]
     if plan := store.of_user(session, user_id):
         name = quoted(plan[0])
         found.append(Limit(f"plan {name}", plan[1], f"to change that: dumacle plans update {name}"))

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
-from dumacle_cli.clients.providers import known
 from dumacle_cli.errors import ObjectMissing
 from dumacle_cli.services import copies, pods, renditions
 from dumacle_cli.store import models, places
@@ -195,7 +194,8 @@ def _pairs(rows: Iterator[Expected], objects: Iterator[_Found]) -> Iterator[tupl
 
 def _problem(side: _Side, row: Expected, found: _Found | None) -> Problem | None:
     """Return what is wrong with an object; it is looked at again, since it may have been stored after it was listed."""
-    if found and found.size == row.size and _etag(side, row) in (None, found.etag or None):
+    etags = _etags(row)
+    if found and found.size == row.size and (not etags or found.etag in etags):
         return None
     if row.kind == "rendition":
         size = sum(e.size for e in side.objects.list(row.key) if not e.key.startswith(row.key + renditions.LINKS))
@@ -204,14 +204,12 @@ def _problem(side: _Side, row: Expected, found: _Found | None) -> Problem | None
         head = side.objects.head(row.key)
     except ObjectMissing:
         return "missing"
-    return None if head.size == row.size and _etag(side, row) in (None, head.etag) else "differs"
+    return None if head.size == row.size and (not etags or head.etag in etags) else "differs"
 
 
-def _etag(side: _Side, row: Expected) -> str | None:
-    """Return the ETag that an object must have, or None if it is unknown."""
-    if known(side.provider).proof == "md5-etag":
-        return row.md5.hex() if row.md5 else None
-    return row.etag
+def _etags(row: Expected) -> set[str]:
+    """Return the ETags of which an object must have one, or none if they are unknown; an MD5 is one at some stores."""
+    return {etag for etag in (row.etag, row.md5.hex() if row.md5 else None) if etag}
 
 
 def _orphans(database: "Database", side: _Side, strange: list[_Found]) -> list[_Found]:

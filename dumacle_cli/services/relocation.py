@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients.objects import Part
-from dumacle_cli.errors import DumacleError, TooMany
+from dumacle_cli.errors import DumacleError, FileTooLarge, TooMany, TypeNotAllowed
 from dumacle_cli.retry import Patience
-from dumacle_cli.services import pods
+from dumacle_cli.services import limits, pods
 from dumacle_cli.services.downloads import checked, patient
 from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import files, models, places, transcodes, work_units
@@ -60,18 +60,19 @@ class Relocated:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The pod that files are relocated into."""
+    """The pod that files are relocated into, and what it accepts."""
 
     id: int
     name: str
     place: Place
     prefix: str
+    limit: limits.Limit
 
 
 def target(session: Session, pod: str) -> Target:
     """Return the pod to relocate files into; raises NotFound."""
     found = pods.get(session, pod)
-    return Target(found.id, found.name, places.of(found), found.prefix)
+    return Target(found.id, found.name, places.of(found), found.prefix, limits.of_pod(session, found.id))
 
 
 def run(
@@ -123,6 +124,8 @@ def _sorted(found: Sequence[Source], to: Target, left: int) -> tuple[list[Reloca
             reason = f"{each.owner} has another file at this path in pod {to.name}"
         elif each.busy:
             reason = "it is being uploaded"
+        elif unaccepted := _unaccepted(each, to):
+            reason = unaccepted
         elif each.size > left:
             reason = f"pod {to.name} has too little space: {show_size(max(0, left))} free"
         else:
@@ -131,6 +134,15 @@ def _sorted(found: Sequence[Source], to: Target, left: int) -> tuple[list[Reloca
             continue
         refused.append(_result(each, "refused", error=reason))
     return refused, fitting
+
+
+def _unaccepted(source: Source, to: Target) -> str | None:
+    try:
+        limits.require_size([to.limit], source.path, source.size)
+        limits.require_type([to.limit], source.path, source.content_type)
+    except (FileTooLarge, TypeNotAllowed) as error:
+        return str(error)
+    return None
 
 
 def _result(
@@ -239,7 +251,8 @@ def _streamed(database: "Database", objects: "ObjectStore", chunks: Iterator[byt
         with database.session() as session:
             store.record_upload(session, version, upload, size)
         parts = [_put(objects, new.key, upload, number, body) for number, body in enumerate(_pieces(chunks, size), 1)]
-        return objects.complete_multipart(new.key, upload, parts)
+        objects.complete_multipart(new.key, upload, parts)
+        return objects.head(new.key).etag  # not everywhere the one that completing it returned
     except DumacleError:
         with suppress(DumacleError):
             objects.abort_multipart(new.key, upload)

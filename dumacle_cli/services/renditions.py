@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from dumacle_cli.errors import ForeignObject, NoSuchRendition
+from dumacle_cli.errors import ForeignObject, NoSuchRendition, ObjectMissing
 from dumacle_cli.services import downloads, placement
 from dumacle_cli.store import models
 from dumacle_cli.store import transcodes as store
@@ -149,7 +149,7 @@ def _has_expired(name: str) -> bool:
 def _copy(
     objects: "ObjectStore", wanted: Published, folder: str, seconds: int, names: Iterable[str], signed: Signed
 ) -> None:
-    """Store the playlists of a rendition, or the index of a sprite, below a folder.
+    """Store the playlists of a rendition, or the index of a sprite, below a folder; raises ObjectMissing.
 
     Other texts are not looked into: subtitles say what strangers wrote, and shall not have anything signed.
     """
@@ -158,6 +158,8 @@ def _copy(
         for name in names
         if (name.endswith(PLAYLIST) or name == wanted.entry) and not name.startswith(LINKS)
     }
+    if wanted.entry not in lists:
+        raise ObjectMissing(key=wanted.prefix + wanted.entry, provider=objects.location.provider)
 
     def sign(name: str) -> str:
         return _presign(objects, (folder if name in lists else wanted.prefix) + name, seconds)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from dumacle_cli.errors import ContentDiffers, DumacleError, InvalidValue, ObjectMissing
+from dumacle_cli.escapes import quoted
 from dumacle_cli.retry import Patience
 from dumacle_cli.services.downloads import checked, patient
 from dumacle_cli.services.side_by_side import in_order
@@ -59,6 +60,8 @@ def run(
 ) -> Iterator[Verified]:
     """Verify the selected files, in constant memory, and yield their results.
 
+    Each is looked up at the primary provider of its pod, unless it is only at the secondary one yet.
+
     All of them, or up to `limit` that were verified longest ago, or a random `sample`. Compares size and ETag, or with
     `read` the SHA-256 of all bytes. With `record` the results are stored, and files that were replaced or deleted
     meanwhile are left out.
@@ -67,10 +70,13 @@ def run(
     for ids in _batches(database, chosen, limit, sample):
         with database.session(read_only=True) as session:
             contents, before = store.contents(session, ids), store.verified_times(session, ids)
-            copied = copies.etags(session, [content.version_id for content in contents])
+            versions = [content.version_id for content in contents]
+            copied, standbys = copies.etags(session, versions), copies.standbys(session, versions)
+        contents = [_where_it_is(content, standbys.get(content.version_id)) for content in contents]
         verify = partial(_verify, stores, read, waiting, copied)
         found = list(in_order(verify, contents, threads=AT_ONCE, ahead=BATCH))
-        dated = [_dated(each, before) for each in found]
+        repairs = {content.file_id: _repair(standbys.get(content.version_id)) for content in contents}
+        dated = [_dated(each, before, repairs[each.id]) for each in found]
         current = _record(database, contents, dated) if record else set(ids)
         yield from (each for each in dated if each.id in current)
 
@@ -101,10 +107,21 @@ def _batches(
         last = ids[-1]
 
 
-def _dated(found: Verified, before: dict[int, datetime | None]) -> Verified:
+def _where_it_is(content: store.Content, standby: copies.Standby | None) -> store.Content:
+    """Let a content that is not at the primary provider yet be verified at the secondary one."""
+    return replace(content, place=standby.place) if standby and standby.awaited else content
+
+
+def _repair(standby: copies.Standby | None) -> str:
+    if standby is None or standby.awaited:
+        return REPAIR
+    return f"copy it from {standby.place.provider}: dumacle pods reconcile {quoted(standby.pod)} --apply"
+
+
+def _dated(found: Verified, before: dict[int, datetime | None], repair: str) -> Verified:
     if found.result == "verified":
         return replace(found, verified_at=datetime.now(UTC))
-    return replace(found, verified_at=before.get(found.id), fix=(AWAY if found.result == "failed" else REPAIR))
+    return replace(found, verified_at=before.get(found.id), fix=(AWAY if found.result == "failed" else repair))
 
 
 def _record(database: "Database", contents: list[store.Content], found: list[Verified]) -> set[int]:

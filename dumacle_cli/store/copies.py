@@ -142,6 +142,39 @@ def etags(session: Session, version_ids: Sequence[int]) -> dict[int, set[str]]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Standby:
+    """The copy of a version at the secondary place of its pod; `awaited`: it is not at the primary one yet."""
+
+    place: Place
+    pod: str
+    awaited: bool
+
+
+def standbys(session: Session, version_ids: Sequence[int]) -> dict[int, Standby]:
+    """Return the copies of these versions that are stored at their secondary places."""
+    if not are_known(session):
+        return {}
+    rows = session.execute(
+        text("""
+            SELECT c.version_id, p.id, EXISTS (
+                SELECT FROM app.copies AS first
+                WHERE first.version_id = v.id AND first.provider = p.primary_provider AND first.status <> 'stored')
+            FROM app.copies AS c JOIN app.versions AS v ON v.id = c.version_id JOIN app.files AS f ON f.id = v.file_id
+            JOIN app.pods AS p ON p.id = f.pod_id AND p.secondary_provider = c.provider
+            WHERE c.version_id = ANY (CAST(:ids AS bigint[])) AND c.status = 'stored'
+        """),
+        {"ids": list(version_ids)},
+    ).all()
+    pods = {pod_id: session.get_one(Pod, pod_id) for pod_id in {row[1] for row in rows}}
+    seconds = {pod_id: places.second(pod) for pod_id, pod in pods.items()}
+    return {
+        version_id: Standby(place, pods[pod_id].name, awaited)
+        for version_id, pod_id, awaited in rows
+        if (place := seconds[pod_id])
+    }
+
+
 def second_places(session: Session, version_ids: Sequence[int]) -> dict[int, Place]:
     """Return the secondary places of these versions, of those whose pod has one."""
     if not are_known(session):
@@ -336,12 +369,12 @@ _DUE = text("""
         JOIN app.files AS f ON f.id = r.file_id
         WHERE f.pod_id = p.id AND c.status <> 'stored' AND c.due_at <= now()
             AND c.provider IN (p.primary_provider, p.secondary_provider)
-    ))
+    ) OR EXISTS (SELECT FROM app.outages AS o WHERE o.pod_id = p.id))
 """)
 
 
 def due_pods(session: Session) -> list[int]:
-    """Return the pods with copies to be made now, except those with a provider that just did not answer."""
+    """Return the pods with copies to be made now or a provider to ask again, except where one just did not answer."""
     return list(session.scalars(_DUE, {"seconds": LOOK_AGAIN_SECONDS})) if are_known(session) else []
 
 

@@ -21,6 +21,7 @@ class Source:
     owner: str
     path: str
     size: int
+    content_type: str
     granted: bool
     taken: bool
     busy: bool
@@ -42,7 +43,7 @@ def sources(session: Session, ids: Sequence[int], pod: int) -> list[Source]:
     """Return which of these files are to be relocated into a pod."""
     rows = session.execute(
         text("""
-            SELECT f.id, v.id, f.owner_id, u.email, f.path, v.size,
+            SELECT f.id, v.id, f.owner_id, u.email, f.path, v.size, v.content_type,
                 EXISTS (SELECT FROM app.pod_grants AS g WHERE g.pod_id = :pod AND g.user_id = f.owner_id),
                 EXISTS (SELECT FROM app.files AS t
                     WHERE t.pod_id = :pod AND t.owner_id = f.owner_id AND t.path = f.path AND t.deleted_at IS NULL

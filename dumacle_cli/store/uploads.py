@@ -367,19 +367,22 @@ def end_attempts(session: Session, run: int, *, keep_parts: bool) -> None:
 def end_dead_attempts(session: Session, keep_seconds: float, limit: int) -> int:
     """End up to `limit` attempts whose leases are closed and return how many were given up.
 
-    Uploads in parts can be continued until their lease was closed `keep_seconds` ago or their run was cancelled.
+    Uploads in parts can be continued until their lease was closed `keep_seconds` ago or their run was cancelled. Copies
+    of a relocation have no lease, and are ended when they are that old.
     """
     given_up = session.execute(
         text(
             f"""
             WITH dead AS (
                 SELECT v.id, v.file_id, false AS kept
-                FROM app.versions AS v JOIN app.leases AS l ON l.id = v.lease_id
-                WHERE v.status IN {UNFINISHED} AND l.closed_at IS NOT NULL
-                    AND (v.upload_id IS NULL OR l.closed_at <= now() - make_interval(secs => :keep_seconds) OR EXISTS (
+                FROM app.versions AS v LEFT JOIN app.leases AS l ON l.id = v.lease_id
+                WHERE v.status IN {UNFINISHED} AND CASE WHEN v.lease_id IS NULL
+                    THEN v.created_at <= now() - make_interval(secs => :keep_seconds)
+                    ELSE l.closed_at IS NOT NULL AND (v.upload_id IS NULL
+                        OR l.closed_at <= now() - make_interval(secs => :keep_seconds) OR EXISTS (
                         SELECT FROM app.runs AS r JOIN app.runs AS first ON first.id = coalesce(r.joined_id, r.id)
                         WHERE r.id = l.run_id AND first.cancelled_at IS NOT NULL
-                    ))
+                    )) END
                 LIMIT :limit FOR UPDATE OF v SKIP LOCKED
             ) {_END}
             """  # noqa: S608 - a constant

@@ -225,6 +225,27 @@ def test_a_success_without_what_it_must_hold_is_none(store: SmallStore, answer: 
                 request()
 
 
+def test_an_item_without_what_it_must_hold_is_none(store: SmallStore) -> None:
+    location = Location("s3", store.url, "us-east-1", "media", "k", "s")
+    with ObjectStore(location) as asked:
+        for root, ask in (
+            (
+                "ListBucketResult><Contents><Key>k</Key></Contents><IsTruncated>false</IsTruncated",
+                lambda: asked.list(""),
+            ),
+            ("ListPartsResult><UploadId>u</UploadId><Part><ETag>e</ETag></Part", lambda: asked.list_parts("k", "u")),
+            ("ListMultipartUploadsResult><Upload><Key>k</Key></Upload", lambda: asked.unfinished("")),
+            ("CopyObjectResult><LastModified>2026-01-01T00:00:00Z</LastModified", lambda: [asked.copy("k", "l", "")]),
+        ):
+            body = f"<{root}></{root.split('>')[0]}>".encode()
+            store.fault = lambda method, path, body=body: (200, body, {"Content-Type": "application/xml"})
+            with pytest.raises(errors.NotAStore, match="has no"):
+                list(ask())
+        store.fault = lambda method, path: (200, b"", {})
+        with pytest.raises(errors.NotAStore, match="has no"):
+            asked.copy("k", "l", "")
+
+
 # Stores that say yes, and do something else
 
 
@@ -281,6 +302,21 @@ def test_a_store_that_alters_what_it_is_given(far: Run, store: SmallStore, folde
     store.corrupts = False
     upload(far, folder, 0)
     assert uploaded(far) == 3
+
+
+@pytest.mark.parametrize("nothing", [lambda method, path: (404, b"", {}), fault("NoSuchBucket", 404)])
+def test_objects_are_not_missing_because_the_bucket_or_the_store_is(
+    far: Run, store: SmallStore, folder: Path, nothing: Callable[[str, str], Answer]
+) -> None:
+    upload(far, folder, 0)
+    store.fault = lambda method, path: (404, b"", {}) if method == "HEAD" else nothing(method, path)
+    for options in ((), ("--read",)):
+        assert verified(far, *options, expect=Exit.PARTIAL) == ["failed"] * 3
+    announced = ("--owner", ADA, "--pod", "far", "--size", "5", "--type", "video/mp4", "-o", "json")
+    refused = far("files", "initiate", "a.mp4", *announced, expect={Exit.FORBIDDEN, Exit.NOT_FOUND}).error
+    assert refused["code"] in ("store-refused", "no-such-bucket")
+    store.fault = lambda method, path: None
+    assert "unchanged 3" in " ".join(upload(far, folder, 0).split())
 
 
 def test_a_store_that_breaks_off_what_is_read(far: Run, store: SmallStore, folder: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Location
+from dumacle_cli.ingest import engine
 from dumacle_cli.ingest import upload as upload_module
 from dumacle_cli.services import copies, pods, reconcile, relocation, users
 from dumacle_cli.services.failover import Failover
@@ -270,6 +271,101 @@ def test_a_lost_object_is_read_at_the_secondary(
         assert b"".join(reading.get(*contents(second), 3)) == b"cious"  # as a download that continues asks
 
 
+def bucket_deleted(bucket: Location, environment: Callable[..., None]) -> None:
+    with ObjectStore(bucket) as objects:
+        objects.delete(contents(bucket))
+        objects.request("delete_bucket")
+
+
+def keys_withdrawn(bucket: Location, environment: Callable[..., None]) -> None:
+    environment(DUMACLE_LOCAL_SECRET_KEY="withdrawn")
+
+
+def emptied(bucket: Location, environment: Callable[..., None]) -> None:
+    with ObjectStore(bucket) as objects:
+        objects.delete(contents(bucket))
+
+
+@pytest.mark.parametrize("harm", [bucket_deleted, keys_withdrawn, emptied])
+def test_what_a_primary_refuses_or_lost_is_read_at_the_secondary(
+    run: Run,
+    pod: str,
+    second: Location,
+    bucket: Location,
+    database: Database,
+    tmp_path: Path,
+    environment: Callable[..., None],
+    harm: Callable[..., None],
+) -> None:
+    run("pods", "update", pod, "--secondary", "s3")
+    with database.session() as session, ObjectStore(bucket) as objects:
+        film = factories.make_file(session, pods.get(session, pod), users.get(session, ADA), "film", store=objects)
+        bodies = {"master.m3u8": b"#EXTM3U\n0.ts\n", "0.ts": b"pictures"}
+        transcode = factories.make_transcode(session, film)
+        factories.make_rendition(session, transcode, bodies, store=objects, name="hls", kind="hls")
+    run("pods", "replicate", pod)
+    harm(bucket, environment)
+    assert run("files", "download", "film", "--owner", ADA, "--to", "-").raw == b"content"
+    with urlopen(run("files", "url", "film", "--owner", ADA, "--rendition", "hls", *JSON).data["url"]) as answer:
+        segment = answer.read().decode().split()[-1]
+    with urlopen(segment) as answer:
+        assert answer.read() == b"pictures"
+    assert run("pods", "show", pod, *JSON).data["outages"] == []
+
+
+def test_no_link_is_made_to_a_rendition_that_both_lost(
+    run: Run, pod: str, bucket: Location, database: Database
+) -> None:
+    with database.session() as session:
+        film = factories.make_file(session, pods.get(session, pod), users.get(session, ADA), "film")
+        factories.make_rendition(session, factories.make_transcode(session, film), name="hls", kind="hls")
+    lost = run("files", "url", "film", "--owner", ADA, "--rendition", "hls", *JSON, expect=12).error
+    assert lost["code"] == "object-missing"
+
+
+def test_an_outage_is_over_when_the_provider_answers_though_nothing_waits(
+    run: Run,
+    pod: str,
+    second: Location,
+    bucket: Location,
+    database: Database,
+    tmp_path: Path,
+    environment: Callable[..., None],
+) -> None:
+    run("pods", "update", pod, "--secondary", "s3")
+    upload(run, tmp_path / "in", a=b"precious")
+    run("pods", "replicate", pod)
+    environment(DUMACLE_LOCAL_ENDPOINT=NOWHERE, DUMACLE_PATIENCE="0s")
+    run("files", "download", "a.bin", "--owner", ADA, "--to", "-")
+    due(database)
+    run("worker", "--once")
+    assert "local since" in run("pods", "show", pod, *JSON).data["outages"][0]
+    (row,) = rows(database, "SELECT seen_at > now() - interval '1 minute' AS fresh FROM app.outages")
+    assert row.fresh
+    environment(DUMACLE_LOCAL_ENDPOINT=bucket.endpoint)
+    due(database)
+    run("worker", "--once")
+    assert run("pods", "show", pod, *JSON).data["outages"] == []
+
+
+def test_what_waits_for_the_primary_is_verified_at_the_secondary(
+    run: Run, pod: str, second: Location, bucket: Location, tmp_path: Path, monkeypatch: Any, environment: Any
+) -> None:
+    monkeypatch.setattr(engine, "FAILOVER_SECONDS", 0.1)
+    run("pods", "update", pod, "--secondary", "s3")
+    environment(DUMACLE_LOCAL_ENDPOINT=NOWHERE)
+    assert upload(run, tmp_path / "in", a=b"precious").data["at_secondary"] == 1
+    environment(DUMACLE_LOCAL_ENDPOINT=bucket.endpoint)
+    for options in ((), ("--read",)):
+        assert [each["result"] for each in run("files", "verify", *options, *JSON).data] == ["verified"]
+    assert upload(run, tmp_path / "in", a=b"precious").data["unchanged"] == 1
+    run("pods", "replicate", pod)
+    emptied(bucket, environment)
+    lost = run("files", "verify", *JSON, expect=12).data[0]
+    assert (lost["result"], lost["fix"]) == ("missing", "copy it from s3: dumacle pods reconcile films --apply")
+    assert lost["fix"] in run("files", "verify", expect=12).err
+
+
 def commands(heading: str) -> list[list[str]]:
     """The commands of the first block below a heading of docs/operate.md."""
     guide = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
@@ -364,12 +460,27 @@ def test_relocated_files_are_read_at_either_place_and_get_to_both(
     asked = ("files", "relocate", "--owner", ADA)
     assert run(*asked, "--pod", pod, "--to-pod", "other", *JSON).data[0]["result"] == "relocated"
     assert [*contents(other).values()] == [b"precious"]
+    assert run("pods", "reconcile", "other", *JSON).data == []
     run("files", "purge", "--older-than", "0s", "--yes")
     assert run(*asked, "--pod", "other", "--to-pod", pod, *JSON).data[0]["result"] == "relocated"
     assert run("pods", "show", pod, *JSON).data["copies_waiting"] == 1
     run("worker", "--once")
     assert contents(second) == contents(bucket)
     assert [*contents(second).values()] == [b"precious"]
+
+
+def test_a_relocated_film_agrees_with_its_row(
+    run: Run, pod: str, second: Location, database: Database, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(relocation, "PART", 5 * 1024**2)
+    upload(run, tmp_path / "in", film=os.urandom(6 * 1024**2))
+    run("pods", "create", "far", "--capacity", "1GiB", "--provider", "s3")
+    run("pods", "grant", "far", ADA)
+    run("files", "relocate", "film.bin", "--owner", ADA, "--to-pod", "far")
+    with database.session() as session:
+        session.execute(text("UPDATE app.versions SET md5 = NULL"))
+    assert run("pods", "reconcile", "far", *JSON).data == []
+    assert [each["result"] for each in run("files", "verify", *JSON).data] == ["verified"]
 
 
 def test_no_file_is_relocated_to_the_place_that_the_pod_had(

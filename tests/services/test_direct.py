@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Location
-from dumacle_cli.services import direct, direct_ends, direct_links, files, pods, users
+from dumacle_cli.services import direct, direct_ends, direct_links, files, pods, purge, users
 from dumacle_cli.services.direct import Announced
 from dumacle_cli.services.direct_links import Links
 from dumacle_cli.services.transcode_request import TranscodeRequest
@@ -435,6 +435,36 @@ def test_a_repeat_returns_links_to_the_same_upload(site: Site) -> None:
         site.initiate(operation="one")
 
 
+def test_a_repeat_makes_no_links_once_the_reservation_ran_out(site: Site) -> None:
+    links = site.initiate(operation="one")
+    site.expire(links.id, reap=False)
+    with pytest.raises(errors.Conflict, match="ran out"):
+        site.initiate(operation="one")
+    assert put(site.sign(links.id), FILM) == 200
+
+
+def test_no_new_links_are_made_for_who_may_no_longer_upload(site: Site) -> None:
+    links = site.initiate()
+    until = site.upload(links.id).reserved_until
+    for refuse, allow, error in (
+        (
+            lambda s: pods.revoke(s, site.pod, site.owner),
+            lambda s: pods.grant(s, site.pod, site.owner),
+            errors.NotGranted,
+        ),
+        (lambda s: users.disable(s, site.owner), lambda s: users.enable(s, site.owner), errors.UserDisabled),
+        (lambda s: pods.delete(s, site.pod), lambda s: pods.restore(s, site.pod), errors.NotFound),
+    ):
+        with site.database.session() as session:
+            refuse(session)
+        with pytest.raises(error):
+            site.sign(links.id, seconds=3600)
+        with site.database.session() as session:
+            allow(session)
+    assert site.upload(links.id).reserved_until == until
+    assert site.sign(links.id).url
+
+
 def test_a_path_takes_one_upload_at_a_time(site: Site) -> None:
     first = site.initiate()
     with pytest.raises(errors.Conflict, match="another direct upload"):
@@ -511,6 +541,36 @@ def test_an_upload_that_the_store_lost_is_told(site: Site) -> None:
         site.confirm(links.id)
     site.abort(links.id)
     assert site.booked() == (0, 0)
+
+
+def test_parts_that_are_replaced_while_they_are_confirmed_are_told(site: Site) -> None:
+    class Replaced(ObjectStore):
+        def complete_multipart(self, key: str, *_: object) -> str:
+            raise errors.UploadLost(key=key, provider="local")
+
+    links, right = site.initiate(), site.objects
+    put(links, FILM)
+    site.objects = Replaced(right.location)
+    with pytest.raises(errors.Conflict, match="again while") as told:
+        site.confirm(links.id)
+    assert told.value.remedy.endswith(f"dumacle files confirm {links.id}")
+    site.objects = right
+    assert site.confirm(links.id)[1]
+
+
+def test_wrong_bytes_are_told_even_if_they_cannot_be_removed_now(site: Site) -> None:
+    class Stubborn(ObjectStore):
+        def delete(self, keys: object) -> None:
+            raise errors.StoreUnavailable(provider="local", endpoint="here", reason="busy")
+
+    links = site.initiate(sha256=sha256(OTHER))
+    put(links, FILM)
+    right, site.objects = site.objects, Stubborn(site.objects.location)
+    with pytest.raises(errors.UploadDiffers):
+        site.confirm(links.id)
+    assert len(site.keys()) == 1
+    purge.remove_failed(site.database, lambda _: right)
+    assert (site.booked(), site.keys()) == ((0, 0), [])
 
 
 def test_a_deleted_file_is_not_confirmed(site: Site) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Location
-from dumacle_cli.services import downloads, files, pods, purge, relocation
+from dumacle_cli.services import downloads, files, pods, purge, reap, relocation
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection
 from dumacle_cli.store.models import File, Pod, PodGrant, QuotaCounter, User, Version
@@ -106,6 +106,16 @@ def test_a_guard_on_the_number(two: Two) -> None:
     assert len(two.relocate(maximum=3)) == 3
 
 
+@pytest.mark.parametrize("limit", [{"allowed_types": ["audio/*"]}, {"max_file_size": 3}])
+def test_a_pod_takes_only_what_it_accepts(two: Two, limit: dict[str, object]) -> None:
+    with two.database.session() as session:
+        pods.update(session, "new", accepted=limit)
+    assert [each.result for each in two.relocate(write=False)] == [each.result for each in two.relocate()]
+    left = two.paths("old")
+    assert left == (["a/2"] if "max_file_size" in limit else ["a/1", "a/2", "b"])
+    assert all("pod new takes" in (each.error or "") for each in two.relocate())
+
+
 def change(two: Two, what: str, session: Session) -> None:
     if what == "grant":
         session.delete(session.get_one(PodGrant, (two.new, two.ada)))
@@ -179,6 +189,22 @@ def test_a_copy_that_differs_is_no_copy(two: Two) -> None:
     assert done == {"a/1": "failed", "a/2": "failed", "b": "relocated"}
     assert two.paths("old") == ["a/1", "a/2"]
     two.state()
+
+
+def test_what_a_killed_relocation_left_is_reaped(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(*_: object) -> list[object]:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(relocation, "_finished", kill)
+        with pytest.raises(KeyboardInterrupt):
+            two.relocate()
+    assert reap.run(two.database, two.store, 3600)[0].attempts == 0
+    assert reap.run(two.database, two.store, 0)[0].attempts == 3
+    assert list(two.elsewhere.list("new/" if two.objects is two.elsewhere else "")) == []
+    with two.database.session() as session:
+        assert [each.status for each in session.scalars(select(Version))] == ["stored"] * 3
+    assert two.paths("old") == ["a/1", "a/2", "b"]
 
 
 def test_a_full_pod_takes_an_empty_file(two: Two) -> None:
