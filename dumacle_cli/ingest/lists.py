@@ -78,6 +78,11 @@ def _split(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
     while chunk := stream.read(_CHUNK):
         *whole, rest = (rest + chunk).split(end)
         yield from whole
+        if len(rest) > _CHUNK:
+            reason = "a path in it is longer than any can be"
+            raise InvalidValue(
+                name="--files-from", reason=reason, advice="if NULs end the paths, and only then, give -0"
+            )
     yield rest
 
 
@@ -97,7 +102,7 @@ def _json_lines(lines: Iterator[str]) -> Iterator[Entry | Problem]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             yield _entry(number, row)

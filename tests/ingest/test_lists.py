@@ -115,13 +115,29 @@ def test_rows_that_are_refused_do_not_stop_the_others(tmp_path: Path, row: bytes
 
 @pytest.mark.unit
 @pytest.mark.parametrize(
-    "row", ["[]", "{", '{"path": 1}', '{"path": "a", "size": 1}', '{"path": "\\ud800"}', '{"key": "k"}']
+    "row",
+    [
+        "[]",
+        "{",
+        '{"path": ' + "[" * 100_000,
+        '{"path": 1}',
+        '{"path": "a", "size": 1}',
+        '{"path": "\\ud800"}',
+        '{"key": "k"}',
+    ],
 )
 def test_json_rows_that_are_refused(tmp_path: Path, row: str) -> None:
     good, bad, last = read(tmp_path, "manifest", f'{{"path": "a"}}\n{row}\n{{"path": "b"}}\n'.encode())
     assert isinstance(bad, Problem)
     assert bad.path == "line 2 of the manifest"
     assert (good, last) == (Entry(b"a"), Entry(b"b"))
+
+
+@pytest.mark.unit
+def test_a_list_with_nuls_that_is_read_as_lines(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="--files-from") as refused:
+        read(tmp_path, "lines", b"a/path/of/some/length.jpg\0" * 10_000)
+    assert "-0" in str(refused.value.remedy)
 
 
 @pytest.mark.unit
@@ -161,7 +177,7 @@ def test_a_key_places_a_file_from_anywhere(folder: Path, tmp_path: Path) -> None
     (tmp_path / "outside.jpg").write_bytes(b"1")
     (tmp_path / "list.csv").write_text("path,key\n../outside.jpg,2026/o.jpg\nx/b.jpg,\na.jpg,2026/o.jpg\n")
     listing = Listing(str(tmp_path / "list.csv"), "manifest")
-    one, two, clash = scan([os.fsencode(folder)], "", Rules(listing=listing))
+    one, two, clash = scan([os.fsencode(folder)], "", Rules(listing=listing, hidden=False))
     assert (one.path, two.path, clash.path) == ("2026/o.jpg", "x/b.jpg", "2026/o.jpg")
     assert isinstance(clash, Problem)
 
