@@ -116,7 +116,7 @@ def upload(
         flatten=flatten,
         keep_name=keep_name,
         listing=Listing(str(kept(Path(listed))), form) if listed else None,
-        name=_stored(stdin_name, "--stdin-name"),
+        name=_file_name(stdin_name),
         allow_empty=allow_empty,
     )
     if delete_source and not yes:
@@ -176,9 +176,9 @@ def _refuse_contradictions(typed: dict[str, object]) -> None:
 
 def _require_apart(results: Path | None, named: list[Path]) -> None:
     """Raise InvalidValue if the results would overwrite what was named."""
-    for each in named if results else []:
+    for each in named:
         with suppress(OSError):
-            if os.path.samefile(results, each):
+            if results and results.samefile(each):
                 raise errors.InvalidValue(
                     name="--results",
                     value=repr(str(results)),
@@ -285,6 +285,12 @@ def _transcode_request(context: Context, preset: str) -> TranscodeRequest:
 def _prefix(typed: str) -> str:
     stored = _stored(typed, "--prefix")
     return f"{stored}/" if stored else ""
+
+
+def _file_name(typed: str) -> str:
+    if typed.endswith("/"):
+        raise errors.InvalidValue(name="--stdin-name", value=repr(typed), reason="it is the path of a folder")
+    return _stored(typed, "--stdin-name")
 
 
 def _stored(typed: str, option: str) -> str:

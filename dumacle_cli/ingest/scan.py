@@ -49,8 +49,8 @@ def scan(
     """Walk files and folders; a file's path is the prefix and its path relative to the source.
 
     What does not exist is read as a pattern. Files that the rules leave out are not yielded. A folder without files is
-    refused, because it may be the mount point of a missing disk, and so is the file that gets the results. Raises NoSuchSource before the walk if a source does
-    not exist, and InvalidValue for a list that cannot be read.
+    refused, because it may be the mount point of a missing disk. The file that gets the `results` is no source. Raises
+    NoSuchSource before the walk if a source does not exist, and InvalidValue for a list that cannot be read.
     """
     for source in sources:
         if not (_exists(source) or _matches(source)):
@@ -217,7 +217,7 @@ def _below(base: bytes, listed: bytes) -> bytes | None:
 
 def _unreadable(source: bytes, error: OSError | ValueError, *, named: bool) -> str:
     if isinstance(error, ValueError):
-        return "no path contains a NUL"
+        return "no path contains a NUL; if NULs end the listed paths, give -0"
     if error.errno == errno.ENOENT and os.path.islink(source):  # noqa: PTH114
         return _DANGLING
     return _ABSENT if named and error.errno == errno.ENOENT else reason(error)
