@@ -145,7 +145,7 @@ def _compare(run: Run, result: Compared, item: Item, found: uploads.Known | None
 
 
 def _busy(item: Item, found: uploads.Known) -> Outcome:
-    error = f"run {found.busy_run} is uploading it now"
+    error = f"run {found.busy_run} is uploading it now; if that was killed, its claim ends within {LEASE_SECONDS:.0f} s"
     if found.busy_run == uploads.DIRECT:
         error = f"a client is sending it to the store now; to end that: dumacle files abort {found.file_id}"
     return Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error)

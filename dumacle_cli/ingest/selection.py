@@ -44,9 +44,17 @@ class Rules:
 
     def identity(self, sources: Sequence[bytes]) -> bytes:
         """Return a hash of the sources and rules that distinguishes runs; the same age is the same rule on any day."""
-        named = [] if self.name else sorted(map(absolute, sources))
+        named = [] if self.name else sorted(map(self._place, sources))
         rules = repr(replace(self, since=None, before=None)).encode("utf-8", "surrogateescape")
         return hashlib.sha256(b"\0".join([*named, rules])).digest()
+
+    def _place(self, source: bytes) -> bytes:
+        """Return a source as it is spelled without links, except where the name of a link is part of the paths."""
+        place = absolute(source)
+        folder, name = os.path.split(place)
+        if self.keep_name or not os.path.isdir(place):  # noqa: PTH112
+            return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
+        return os.path.realpath(place)
 
 
 def absolute(source: bytes) -> bytes:

@@ -60,7 +60,7 @@ def test_lines(tmp_path: Path) -> None:
     [
         b'path,key,content_type\n"comma, ""x"".jpg",k/1,image/jpeg\nb.jpg,,\n',
         b'\xef\xbb\xbfcontent_type,path,key\r\nimage/jpeg,"comma, ""x"".jpg",/k//1\r\n\r\n,b.jpg,\r\n',
-        b'\xef\xbb\xbf\r\n{"path": "comma, \\"x\\".jpg", "key": "k/1", "content_type": "Image/JPEG"}\n\n{"path": "b.jpg"}',
+        b'\xef\xbb\xbf\r\n{"path": "comma, \\"x\\".jpg", "key": "k/1", "content_type": "Image/JPEG"}\n{"path":"b.jpg"}',
         b'\r\n\npath,key,content_type\n"comma, ""x"".jpg",k/1,image/jpeg\nb.jpg,,\n',
     ],
 )
