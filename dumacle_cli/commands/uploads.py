@@ -102,7 +102,7 @@ def upload(
     # Its working directory is part of what a list says.
     sources = sources or ([Path.cwd()] if listed else [])
     typed = {**context.parameters, "sources": [source.absolute() for source in sources]}
-    _require_apart(results, [*sources, *([listed] if listed else [])])
+    _require_usable(results, [*sources, *([listed] if listed else [])])
     now = datetime.now(UTC)
     rules = Rules(
         include=tuple(include or ()),
@@ -174,17 +174,20 @@ def _refuse_contradictions(typed: dict[str, object]) -> None:
         raise errors.UsageError("give one PATH with a list: the folder that its paths are relative to", UPLOAD)
 
 
-def _require_apart(results: Path | None, named: list[Path]) -> None:
-    """Raise InvalidValue if the results would overwrite what was named."""
+def _require_usable(results: Path | None, named: list[Path]) -> None:
+    """Raise InvalidValue if the results cannot be written, or would overwrite what was named."""
+    if results is None:
+        return
+    reason = "that is a folder" if results.is_dir() else ""
+    if not results.absolute().parent.is_dir():
+        reason = f"there is no folder {visible(str(results.parent))}"
     for each in named:
         with suppress(OSError):
-            if results and results.samefile(each):
-                raise errors.InvalidValue(
-                    name="--results",
-                    value=repr(str(results)),
-                    reason="it would overwrite what is to be uploaded",
-                    advice="name another file",
-                )
+            if not reason and results.samefile(each):
+                reason = "it would overwrite what is to be uploaded"
+    if reason:
+        advice = "name another file"
+        raise errors.InvalidValue(name="--results", value=repr(str(results)), reason=reason, advice=advice)
 
 
 def _instant(age: str, option: str, now: datetime) -> int | None:

@@ -397,8 +397,9 @@ def test_results_are_not_part_of_what_they_are_about(upload: Upload, fill: Fill)
         assert ended(upload(folder, "--results", folder / "results.jsonl"))["skipped"] == 1
     assert {line["path"] for line in lines(folder / "results.jsonl")} == {"one.jpg", "two.jpg", "results.jsonl"}
     assert ended(upload(folder, "--results", folder / "results.jsonl", "--dry-run"))["skipped"] == 1
-    refused = upload(folder / "one.jpg", folder / "two.jpg", "--results", folder / "two.jpg", expect=2)
-    assert (refused.error["code"], (folder / "two.jpg").stat().st_size) == ("invalid-value", 20)
+    for file in (folder / "two.jpg", folder, folder / "absent" / "results.jsonl"):
+        refused = upload(folder / "one.jpg", folder / "two.jpg", "--results", file, expect=2)
+        assert (refused.error["code"], (folder / "two.jpg").stat().st_size) == ("invalid-value", 20)
 
 
 def test_a_file_whose_size_is_not_told_is_not_taken_as_empty(upload: Upload) -> None:
