@@ -115,7 +115,7 @@ def download(
         wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
     if to in STANDARD_OUTPUT:
         return Result([_to_standard_output(context, wanted)])
-    target = Path(to) if to else None
+    target = downloads.made(Path(to)) if to.endswith("/") else Path(to) if to else None
     return Result([downloads.to_file(context.stores.read, wanted, target, force=force, patience=patience(context))])
 
 

@@ -22,6 +22,11 @@ def recorded(given: Mapping[str, Any], without: tuple[str, ...]) -> dict[str, An
     return document if len(json.dumps(document)) <= LONGEST else {}
 
 
+def kept(path: Path) -> Path:
+    """Return a path as it holds in any working directory; `-` for standard input stays."""
+    return path if str(path) == STANDARD_INPUT else path.absolute()
+
+
 def typed(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of a document as they were typed."""
     return {name: _typed(value) for name, value in document.items()}
@@ -29,8 +34,7 @@ def typed(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _recorded(value: Any) -> Any:
     if isinstance(value, Path):
-        absolute = value if str(value) == STANDARD_INPUT else value.absolute()
-        return {"path": paths.encode(os.fsencode(absolute))}
+        return {"path": paths.encode(os.fsencode(kept(value)))}
     if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
         return {"text": paths.encode(os.fsencode(value))}
     if isinstance(value, list | tuple):

@@ -6,7 +6,7 @@ import socket
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -108,13 +108,13 @@ def resume(context: Context, run: RunId) -> Result[Summary]:
     with context.session() as session:
         found = runs.repeatable(session, run)
     context.parameters = typed(found.parameters)
-    _require_sources(found, context.parameters["sources"])
+    _require_sources(found, context.parameters)
     return uploads.upload(context, **context.parameters)
 
 
-def _require_sources(found: runs.Repeatable, sources: list[Path]) -> None:
-    """Raise Conflict or RunElsewhere unless the sources can be read again here."""
-    for source in sources:
+def _require_sources(found: runs.Repeatable, typed: dict[str, Any]) -> None:
+    """Raise Conflict or RunElsewhere unless the sources, and their list, can be read again here."""
+    for source in map(Path, filter(None, [*typed["sources"], typed.get("files_from"), typed.get("manifest")])):
         if str(source) == STANDARD_INPUT:
             raise Conflict(reason=f"run {found.id} read standard input", advice="repeat its command")
         if found.host != socket.gethostname() and not source.exists():

@@ -80,14 +80,14 @@ KeepName = Annotated[
 ]
 Flatten = Annotated[bool, typer.Option("--flatten", help="Drop all folders from the paths.", rich_help_panel=PLACING)]
 FilesFrom = Annotated[
-    str,
+    Path | None,
     typer.Option(
         "--files-from", metavar="FILE", help="Take the listed files; - is standard input.", rich_help_panel=LISTING
     ),
 ]
 Null = Annotated[bool, typer.Option("--null", "-0", help="The list has NUL after each path.", rich_help_panel=LISTING)]
 Manifest = Annotated[
-    str,
+    Path | None,
     typer.Option("--manifest", metavar="FILE", help="CSV or JSONL: path, key, content_type.", rich_help_panel=LISTING),
 ]
 StdinName = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from dumacle_cli import errors, paths
 from dumacle_cli.commands import upload_options as given
 from dumacle_cli.commands import upload_report
 from dumacle_cli.commands.command import CommandGroup
-from dumacle_cli.commands.recorded import recorded
+from dumacle_cli.commands.recorded import STANDARD_INPUT, kept, recorded
 from dumacle_cli.context import Context
 from dumacle_cli.escapes import visible
 from dumacle_cli.ingest.items import NoProgress, Summary, Tally
@@ -68,9 +68,9 @@ def upload(
     prefix: given.Prefix = "",
     keep_name: given.KeepName = False,
     flatten: given.Flatten = False,
-    files_from: given.FilesFrom = "",
+    files_from: given.FilesFrom = None,
     null: given.Null = False,
-    manifest: given.Manifest = "",
+    manifest: given.Manifest = None,
     stdin_name: given.StdinName = "",
 ) -> Result[Summary]:
     """Upload files and folders into a pod; repeating it uploads only new and changed files.
@@ -99,6 +99,10 @@ def upload(
     )
     form: Literal["lines", "null", "manifest"] = "manifest" if manifest else "null" if null else "lines"
     listed = manifest or files_from
+    # Its working directory is part of what a list says.
+    sources = sources or ([Path.cwd()] if listed else [])
+    typed = {**context.parameters, "sources": [source.absolute() for source in sources]}
+    _require_usable(results, [*sources, *([listed] if listed else [])])
     now = datetime.now(UTC)
     rules = Rules(
         include=tuple(include or ()),
@@ -111,8 +115,8 @@ def upload(
         follow=links == "follow",
         flatten=flatten,
         keep_name=keep_name,
-        listing=Listing(listed, form) if listed else None,
-        name=_stored(stdin_name, "--stdin-name"),
+        listing=Listing(str(kept(Path(listed))), form) if listed else None,
+        name=_file_name(stdin_name),
         allow_empty=allow_empty,
     )
     if delete_source and not yes:
@@ -120,7 +124,7 @@ def upload(
     with _standard_input(context, rules) as spooled:
         summary, tally = run_upload(
             context,
-            [spooled] if spooled else sources or [],
+            [spooled] if spooled else sources,
             owner=owner,
             pod=pod,
             prefix=prefix,
@@ -136,7 +140,7 @@ def upload(
             bandwidth=bandwidth,
             transcode=transcode,
             join=join,
-            parameters=recorded(context.parameters, without=("results", "join")),
+            parameters=recorded(typed, without=("results", "join")),
             report=True,
             lines=progress,
         )
@@ -170,14 +174,30 @@ def _refuse_contradictions(typed: dict[str, object]) -> None:
         raise errors.UsageError("give one PATH with a list: the folder that its paths are relative to", UPLOAD)
 
 
+def _require_usable(results: Path | None, named: list[Path]) -> None:
+    """Raise InvalidValue if the results cannot be written, or would overwrite what was named."""
+    if results is None:
+        return
+    reason = "that is a folder" if results.is_dir() else ""
+    if not results.absolute().parent.is_dir():
+        reason = f"there is no folder {visible(str(results.parent))}"
+    for each in named:
+        with suppress(OSError):
+            if not reason and results.samefile(each):
+                reason = "it would overwrite what is to be uploaded"
+    if reason:
+        advice = "name another file"
+        raise errors.InvalidValue(name="--results", value=repr(str(results)), reason=reason, advice=advice)
+
+
 def _instant(age: str, option: str, now: datetime) -> int | None:
     return int(parse_age(age, option, now).timestamp()) * 10**9 if age else None
 
 
-def _named(sources: list[Path] | None, listed: str) -> str:
+def _named(sources: list[Path], listed: Path | None) -> str:
     if listed:
-        return f"those listed in {'standard input' if listed == '-' else visible(listed)}"
-    return ", ".join(visible(str(source)) for source in sources or [])
+        return f"those listed in {'standard input' if str(listed) == STANDARD_INPUT else visible(str(listed))}"
+    return ", ".join(visible(str(source)) for source in sources)
 
 
 @contextmanager
@@ -252,7 +272,7 @@ def run_upload(
     )
     if context.options.dry_run:
         warnings: Progress = upload_report.Reporter(context, None) if report else NoProgress()
-        return uploading.preview(context.database, request, warnings)
+        return uploading.preview(context.database, request, warnings, results)
     with upload_report.bars(context, lines) as bars:
         progress: Progress = upload_report.Reporter(context, bars) if report else bars or NoProgress()
         return uploading.upload(context.database, context.stores.open, request, progress, results)
@@ -268,6 +288,12 @@ def _transcode_request(context: Context, preset: str) -> TranscodeRequest:
 def _prefix(typed: str) -> str:
     stored = _stored(typed, "--prefix")
     return f"{stored}/" if stored else ""
+
+
+def _file_name(typed: str) -> str:
+    if typed.endswith("/"):
+        raise errors.InvalidValue(name="--stdin-name", value=repr(typed), reason="it is the path of a folder")
+    return _stored(typed, "--stdin-name")
 
 
 def _stored(typed: str, option: str) -> str:

@@ -48,7 +48,7 @@ def verify(
 ) -> Rows[verification.Verified]:
     """Compare files with their objects in the store, least recently verified first.
 
-    With --slice or --full in the order of their ids. A file that is missing or differs is uploaded again with --force.
+    With --slice or --full in the order of their ids. The next upload of a path sends what is missing or differs.
     """
     if sum(map(bool, (limit, part, sample, full))) > 1:
         raise UsageError("give one of --limit, --slice, --sample and --full", "dumacle files verify")

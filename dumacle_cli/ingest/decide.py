@@ -81,11 +81,14 @@ def preview(run: Run, compared: Compared, space: dict[str, int | None]) -> list[
         if item.size > free:
             outcomes.append(_refused(run, item, name, free))
             continue
-        kind = item.content_type or _content_type(item)
         try:
+            kind = _content_type(item)
             limits.require_type(run.target.limits, item.path, kind)
         except TypeNotAllowed as error:
             outcomes.append(Outcome(item.path, Result.REFUSED, item.size, error=str(error), fix=error.remedy))
+            continue
+        except OSError as error:
+            outcomes.append(Outcome(item.path, Result.FAILED, item.size, error=reason(error)))
             continue
         space.update({name: None if free is None else free - item.size for name, free in space.items()})
         taken = transcode is not None and transcode.takes(kind)
@@ -94,11 +97,8 @@ def preview(run: Run, compared: Compared, space: dict[str, int | None]) -> list[
 
 
 def _content_type(item: Item) -> str:
-    try:
-        with opened(item.source) as handle:
-            return content_type(item.path, handle.read(HEAD))
-    except OSError:
-        return ""
+    with opened(item.source) as handle:
+        return item.content_type or content_type(item.path, handle.read(HEAD))
 
 
 def compare(run: Run, batch: Sequence[Found], known: dict[str, uploads.Known], halted: Callable[[], bool]) -> Compared:
@@ -145,7 +145,7 @@ def _compare(run: Run, result: Compared, item: Item, found: uploads.Known | None
 
 
 def _busy(item: Item, found: uploads.Known) -> Outcome:
-    error = f"run {found.busy_run} is uploading it now"
+    error = f"run {found.busy_run} is uploading it now; if that was killed, its claim ends within {LEASE_SECONDS:.0f} s"
     if found.busy_run == uploads.DIRECT:
         error = f"a client is sending it to the store now; to end that: dumacle files abort {found.file_id}"
     return Outcome(item.path, Result.REFUSED, item.size, found.file_id, error=error)

@@ -248,7 +248,7 @@ class Engine:
 
     def _scan(self) -> None:
         """Hand batches of what is found to the planner, a small one first, and an empty one at the end."""
-        found = scan(self.request.sources, self.request.prefix, self.request.rules)
+        found = scan(self.request.sources, self.request.prefix, self.request.rules, self.recorder.results_file())
         size = LEAST_BATCH
         while batch := list(islice(found, size)):
             if not self._hand_over(batch):

@@ -1,5 +1,6 @@
 """Lists of files to upload: one path per line or NUL, or a manifest in CSV or JSON lines. Read in constant memory."""
 
+import codecs
 import csv
 import io
 import json
@@ -48,11 +49,8 @@ def entries(listing: Listing) -> Iterator[Entry | Problem]:
         if listing.form == "manifest":
             yield from _manifest(stream)
             return
-        ends_with_nul = listing.form == "null"
-        for line in _split(stream, b"\0" if ends_with_nul else b"\n"):
-            path = line if ends_with_nul else line.removesuffix(b"\r")
-            if path:
-                yield Entry(path)
+        found = _split(stream, b"\0") if listing.form == "null" else _lines(stream)
+        yield from (Entry(path) for path in found if path)
 
 
 @contextmanager
@@ -73,20 +71,33 @@ def _opened(listing: Listing) -> Iterator[BinaryIO]:
         yield stream
 
 
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield lines without what editors of other systems add: a byte order mark, and carriage returns."""
+    for number, line in enumerate(_split(stream, b"\n")):
+        yield (line if number else line.removeprefix(codecs.BOM_UTF8)).removesuffix(b"\r")
+
+
 def _split(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
     rest = b""
     while chunk := stream.read(_CHUNK):
         *whole, rest = (rest + chunk).split(end)
         yield from whole
+        if len(rest) > _CHUNK:
+            reason = "a path in it is longer than any can be"
+            raise InvalidValue(
+                name="--files-from", reason=reason, advice="if NULs end the paths, and only then, give -0"
+            )
     yield rest
 
 
 def _manifest(stream: BinaryIO) -> Iterator[Entry | Problem]:
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
-        first = text.readline()
-        lines = chain([first], text)
-        yield from _json_lines(lines) if first.lstrip().startswith("{") else _csv(lines)
+        first = [text.readline()]
+        while first[-1].isspace():
+            first.append(text.readline())
+        lines = chain(first, text)
+        yield from _json_lines(lines) if first[-1].lstrip().startswith("{") else _csv(lines)
     finally:
         text.detach()  # standard input stays open
 
@@ -97,7 +108,7 @@ def _json_lines(lines: Iterator[str]) -> Iterator[Entry | Problem]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             yield _entry(number, row)
@@ -108,7 +119,7 @@ def _json_lines(lines: Iterator[str]) -> Iterator[Entry | Problem]:
 def _csv(lines: Iterator[str]) -> Iterator[Entry | Problem]:
     reader = csv.reader(lines, strict=True)
     try:
-        header = next(reader, [])
+        header = next(filter(None, reader), [])
         _check_header(header)
         for row in reader:
             if not row:

@@ -5,6 +5,7 @@ lost is repeated safely.
 """
 
 import json
+import os
 import threading
 import time
 import uuid
@@ -60,6 +61,10 @@ class Recorder:
         self._left: Counter[int] = Counter()
         self.seconds = 0.0
         """Seconds spent in the database."""
+
+    def results_file(self) -> os.stat_result | None:
+        """Return what the system says of the file that the results are written to, if there is one."""
+        return os.fstat(self._results.fileno()) if self._results else None
 
     def expect(self, attempts: Sequence[Attempt]) -> None:
         """Register attempts, so that each lease is closed with its last one."""

@@ -16,7 +16,7 @@ from dumacle_cli import paths
 from dumacle_cli.errors import NoSuchSource
 from dumacle_cli.ingest import lists
 from dumacle_cli.ingest.items import Item, Problem, Result
-from dumacle_cli.ingest.selection import EVERYTHING, Filter, Rules
+from dumacle_cli.ingest.selection import EVERYTHING, Filter, Rules, absolute
 
 Found: TypeAlias = Item | Problem
 Line: TypeAlias = frozenset[tuple[int, int]]
@@ -39,20 +39,23 @@ _CYCLE = "the symbolic link leads to a folder above it"
 _DANGLING = "the symbolic link leads to nothing"
 _EMPTY = "the folder has no files (is its disk mounted?); --allow-empty accepts that"
 _PART = "it is part of a download that did not end"
+_RESULTS = "the results of this upload are written to it"
 _TAKEN = "another source of this run has the same path"
 
 
-def scan(sources: Sequence[bytes], prefix: str, rules: Rules = EVERYTHING) -> Iterator[Found]:
+def scan(
+    sources: Sequence[bytes], prefix: str, rules: Rules = EVERYTHING, results: os.stat_result | None = None
+) -> Iterator[Found]:
     """Walk files and folders; a file's path is the prefix and its path relative to the source.
 
     What does not exist is read as a pattern. Files that the rules leave out are not yielded. A folder without files is
-    refused, because it may be the mount point of a missing disk. Raises NoSuchSource before the walk if a source does
-    not exist, and InvalidValue for a list that cannot be read.
+    refused, because it may be the mount point of a missing disk. The file that gets the `results` is no source. Raises
+    NoSuchSource before the walk if a source does not exist, and InvalidValue for a list that cannot be read.
     """
     for source in sources:
         if not (_exists(source) or _matches(source)):
             raise NoSuchSource("file or folder", paths.encode(source))
-    walk = _Walk(prefix, rules)
+    walk = _Walk(prefix, rules, results)
     if rules.listing:
         yield from _distinct(walk.listed(sources, rules.listing))
         return
@@ -96,13 +99,13 @@ def _distinct(found: Iterable[Found]) -> Iterator[Found]:
 class _Walk:
     """Walks sources by the rules; in its generators None stands for what the rules leave out."""
 
-    def __init__(self, prefix: str, rules: Rules) -> None:
-        self._prefix, self._rules = prefix, rules
+    def __init__(self, prefix: str, rules: Rules, results: os.stat_result | None) -> None:
+        self._prefix, self._rules, self._results = prefix, rules, results
         self._filter = Filter(rules)
 
     def source(self, named: bytes) -> Iterator[Found]:
         """Walk a folder, or examine a file."""
-        source = os.path.abspath(named)  # noqa: PTH100 - a path of bytes
+        source = absolute(named)
         name = os.path.basename(source)  # noqa: PTH119
         if not os.path.isdir(source):  # noqa: PTH112
             path = self._prefix + (self._rules.name or paths.encode(name))
@@ -160,7 +163,7 @@ class _Walk:
 
     def listed(self, sources: Sequence[bytes], listing: lists.Listing) -> Iterator[Found]:
         """Examine the files of a list, which are relative to the source folder, by default the working directory."""
-        base = os.path.abspath(sources[0]) if sources else os.getcwdb()  # noqa: PTH100, PTH109 - bytes
+        base = absolute(sources[0]) if sources else os.getcwdb()  # noqa: PTH109 - bytes
         for entry in lists.entries(listing):
             found = entry if isinstance(entry, Problem) else self._entry(base, entry)
             if found:
@@ -190,14 +193,19 @@ class _Walk:
             return Problem(path, Result.REFUSED if named else Result.SKIPPED, kind)
         if not self._filter.takes_status(status.st_size, mtime(status)):
             return None
-        if paths.is_part(relative):
-            return Problem(path, Result.REFUSED if named else Result.SKIPPED, _PART)
+        if why := self._no_media(relative, status):
+            return Problem(path, Result.REFUSED if named else Result.SKIPPED, why)
         if len(path.encode()) > LONGEST:
             return Problem(path, Result.REFUSED, f"its path is longer than {LONGEST} bytes")
         # Opening a file follows no link at its end, so that a walk cannot be led elsewhere.
         linked = follow and os.path.islink(source)  # noqa: PTH114
         place, inode = (os.path.realpath(source), 0) if linked else (source, status.st_ino)
         return Item(path, place, status.st_size, mtime(status), inode)
+
+    def _no_media(self, relative: bytes, status: os.stat_result) -> str:
+        if self._results and os.path.samestat(self._results, status):
+            return _RESULTS
+        return _PART if paths.is_part(relative) else ""
 
 
 def _below(base: bytes, listed: bytes) -> bytes | None:
@@ -209,7 +217,7 @@ def _below(base: bytes, listed: bytes) -> bytes | None:
 
 def _unreadable(source: bytes, error: OSError | ValueError, *, named: bool) -> str:
     if isinstance(error, ValueError):
-        return "no path contains a NUL"
+        return "no path contains a NUL; if NULs end the listed paths, give -0"
     if error.errno == errno.ENOENT and os.path.islink(source):  # noqa: PTH114
         return _DANGLING
     return _ABSENT if named and error.errno == errno.ENOENT else reason(error)

@@ -44,9 +44,25 @@ class Rules:
 
     def identity(self, sources: Sequence[bytes]) -> bytes:
         """Return a hash of the sources and rules that distinguishes runs; the same age is the same rule on any day."""
-        named = [] if self.name else sorted(os.path.abspath(source) for source in sources)  # noqa: PTH100 - bytes
+        named = [] if self.name else sorted(map(self._place, sources))
         rules = repr(replace(self, since=None, before=None)).encode("utf-8", "surrogateescape")
         return hashlib.sha256(b"\0".join([*named, rules])).digest()
+
+    def _place(self, source: bytes) -> bytes:
+        """Return a source as it is spelled without links, except where the name of a link is part of the paths."""
+        place = absolute(source)
+        folder, name = os.path.split(place)
+        if self.keep_name or not os.path.isdir(place):  # noqa: PTH112
+            return os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
+        return os.path.realpath(place)
+
+
+def absolute(source: bytes) -> bytes:
+    """Return the absolute path of a source; after a link `..` leads where the system goes, which is elsewhere."""
+    if b".." not in source.split(b"/"):
+        return os.path.abspath(source)  # noqa: PTH100 - bytes
+    folder, name = os.path.split(source.rstrip(b"/"))
+    return os.path.realpath(source) if name == b".." else os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
 
 
 class Filter:
@@ -80,9 +96,13 @@ class Filter:
         )
 
     def _leaves_out(self, path: str) -> bool:
-        if not self._rules.hidden and any(part.startswith(".") for part in path.split("/")):
+        if not self._rules.hidden and any(map(_is_hidden, path.split("/"))):
             return True
         return bool(self._exclude and self._exclude.fullmatch(path))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") and name not in (".", "..")
 
 
 @cache

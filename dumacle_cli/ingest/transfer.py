@@ -1,5 +1,6 @@
 """Transfer: send small files whole and large ones in parts; each is hashed as it is read."""
 
+import errno
 import hashlib
 import os
 import re
@@ -163,6 +164,8 @@ def read_whole(attempt: Attempt, body: memoryview) -> None:
     handle = open_plain(attempt.item.source)
     try:
         _fill(body, handle)
+        if not body and os.read(handle, 1):  # as in /proc
+            raise OSError(errno.EINVAL, "its size is said to be 0, but it has content: use --stdin-name")
         _check_unchanged(handle, attempt)
     finally:
         os.close(handle)

@@ -66,14 +66,17 @@ def _require_place(database: Database, request: UploadRequest, target: Target) -
         raise errors.Conflict(reason=reason, advice="repeat the command")
 
 
-def preview(database: Database, request: UploadRequest, progress: Progress) -> tuple[Summary, Tally]:
+def preview(
+    database: Database, request: UploadRequest, progress: Progress, results: Path | None = None
+) -> tuple[Summary, Tally]:
     """Return the totals that an upload would have, without writing anything; raises what `upload` raises.
 
     Nothing is hashed to deduplicate it.
     """
     started, tally = time.monotonic(), Tally()
     run = Run(0, request, _target(database, request))
-    found = scan(request.sources, request.prefix, request.rules)
+    own = results.stat() if results and results.exists() else None
+    found = scan(request.sources, request.prefix, request.rules, own)
     with database.session(read_only=True) as session:
         free = uploads.free_space(session, run.target.pod_id, run.target.owner_id, datetime.now(UTC))
     while batch := list(islice(found, BATCH)):

@@ -185,8 +185,9 @@ def to_file(
     """Write a version to the target file, or under its own name to the target folder or the working directory.
 
     A target that is a link is followed, and a pipe or character device is written to. Raises OutputFailed if the reader
-    of a pipe leaves, ContentDiffers, DownloadBusy, DownloadIncomplete, and Conflict if something else is in the way: a
-    regular file with other content is replaced with `force`, anything else never.
+    of a pipe leaves, ContentDiffers, DownloadBusy, DownloadIncomplete, InvalidValue if there is no such folder, and
+    Conflict if something else is in the way: a regular file with other content is replaced with `force`, anything else
+    never.
     """
     file = target or Path()
     if file.is_dir():
@@ -195,7 +196,7 @@ def to_file(
         return _to_pipe(stores, wanted, file, patience)
     elif file.exists():
         file = Path(os.path.realpath(file))
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    folder = _opened(file.parent)
     try:
         return _save(stores, wanted, folder, os.fsencode(file.name), str(file), force, patience or patient())
     finally:
@@ -228,13 +229,30 @@ def to_folder(
     Nothing is written outside of the folder, whatever the paths or symbolic links in it, and only regular files are
     replaced.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    made(folder)
     waiting = patience or patient()
 
     def one(wanted: store.Content) -> Downloaded:
         return _reported(stores, wanted, folder, force, waiting)
 
     return in_order(one, contents(database, chosen), threads=AT_ONCE, ahead=AHEAD, stop=waiting.halted.set)
+
+
+def made(folder: Path) -> Path:
+    """Return a folder that files are to be written to, made if there is none; raises InvalidValue."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InvalidValue(name="--to", value=repr(str(folder)), reason="that is no folder") from None
+    return folder
+
+
+def _opened(folder: Path) -> int:
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except (FileNotFoundError, NotADirectoryError):
+        reason, advice = f"there is no folder {paths.encode(str(folder))}", "make that folder, or correct --to"
+        raise InvalidValue(name="--to", reason=reason, advice=advice) from None
 
 
 def contents(database: "Database", chosen: store.Selection) -> Iterator[store.Content]:
@@ -284,7 +302,11 @@ def _below(base: Path, names: list[bytes]) -> Iterator[int]:
         for name in names:
             with suppress(FileExistsError):
                 os.mkdir(name, dir_fd=here)
-            deeper = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            try:
+                deeper = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            except NotADirectoryError:  # also for a link
+                reason = f"{paths.encode(name)} on its way is no folder, and no link is followed there"
+                raise Conflict(reason=reason, advice="remove it, or download to another place with --to") from None
             os.close(here)
             here = deeper
         yield here

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 BATCH = 500
 PARTS = 1_000_000
-REPAIR = "upload it again: dumacle files upload --force; or restore an older version: dumacle files versions"
+REPAIR = "repeat its upload: dumacle files upload; or restore an older version: dumacle files versions"
 AWAY = "repeat the command when the store can be reached: dumacle doctor"
 Result = Literal["verified", "missing", "differs", "failed"]
 

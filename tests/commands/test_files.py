@@ -106,6 +106,15 @@ def test_download_one(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
     assert run("files", "download", str(ids["a/1"]), "--to", "/dev/stdout").raw == b"one"
 
 
+def test_download_to_what_is_no_folder(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
+    one, many = (str(ids["a/1"]),), ("--owner", ADA)
+    assert run("files", "download", *one, "--to", f"{tmp_path}/new/sub/", "-q").code == 0
+    (got,) = (tmp_path / "new" / "sub").iterdir()
+    for what, to in ((one, f"{got}/"), (one, f"{got}/x"), (one, f"{tmp_path}/absent/x"), (many, f"{got}")):
+        error = run("files", "download", *what, "--to", to, "-o", "json", expect=2).error
+        assert (error["code"], "folder" in error["message"]) == ("invalid-value", True)
+
+
 def test_download_onto_what_is_no_file(run: "Run", ids: dict[str, int], tmp_path: Path) -> None:
     (tmp_path / "1").symlink_to("nowhere")
     asked = ("files", "download", "a/1", "--owner", ADA, "--to", tmp_path, "--force", "-o", "json")
@@ -383,7 +392,7 @@ def test_verify(run: "Run", ids: dict[str, int], database: Database, object_stor
     quiet = run("files", "verify", "--read", "--full", "-q", expect=12)
     assert "a/1" in quiet.out
     assert "a/22" not in quiet.out
-    assert "files upload --force" in run("files", "verify", "--read", "--sample", "9", expect=12).err
+    assert "files upload; or" in run("files", "verify", "--read", "--sample", "9", expect=12).err
 
 
 @pytest.mark.parametrize(

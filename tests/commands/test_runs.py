@@ -102,6 +102,26 @@ def test_resume_repeats_with_the_same_options(
     assert (error["code"], "elsewhere" in error["message"]) == ("run-elsewhere", True)
 
 
+def test_resume_reads_the_list_of_a_run_again(
+    run: Run, upload: Upload, fill: Fill, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fill(a=1)
+    monkeypatch.chdir(tmp_path)
+    Path("list").write_text("photos/a.jpg\n")
+    done = upload("--files-from", "list").data["run"]
+    assert run("files", "runs", "show", str(done), "-o", "json").data["sources"] == [str(tmp_path)]
+    piped = run(
+        "files", "upload", "photos", "--files-from", "-", "--prefix", "p", *TO, "-o", "json", stdin="a.jpg\n"
+    ).data["run"]
+    fill(b=2)
+    Path("list").write_text("photos/a.jpg\nphotos/b.jpg\n")
+    monkeypatch.chdir("/")
+    again = run("files", "runs", "resume", str(done), "-o", "json").data
+    assert (again["uploaded"], again["unchanged"]) == (1, 1)
+    error = run("files", "runs", "resume", str(piped), "-o", "json", stdin="", expect=7).error
+    assert "standard input" in error["message"]
+
+
 def test_cancel_a_run_that_was_killed(
     run: Run, begin: Begin, fill: Fill, database: Database, object_store: ObjectStore
 ) -> None:

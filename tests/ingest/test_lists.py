@@ -42,7 +42,7 @@ def read(tmp_path: Path, form: Any, content: bytes) -> list[Entry | Problem]:
 
 @pytest.mark.unit
 def test_lines(tmp_path: Path) -> None:
-    content = b"a.jpg\n\nx/b.jpg\r\n caf\xe9.jpg\nlast"
+    content = b"\xef\xbb\xbfa.jpg\n\nx/b.jpg\r\n caf\xe9.jpg\nlast"
     assert read(tmp_path, "lines", content) == [
         Entry(b"a.jpg"),
         Entry(b"x/b.jpg"),
@@ -60,7 +60,8 @@ def test_lines(tmp_path: Path) -> None:
     [
         b'path,key,content_type\n"comma, ""x"".jpg",k/1,image/jpeg\nb.jpg,,\n',
         b'\xef\xbb\xbfcontent_type,path,key\r\nimage/jpeg,"comma, ""x"".jpg",/k//1\r\n\r\n,b.jpg,\r\n',
-        b'{"path": "comma, \\"x\\".jpg", "key": "k/1", "content_type": "Image/JPEG"}\n\n{"path": "b.jpg"}',
+        b'\xef\xbb\xbf\r\n{"path": "comma, \\"x\\".jpg", "key": "k/1", "content_type": "Image/JPEG"}\n{"path":"b.jpg"}',
+        b'\r\n\npath,key,content_type\n"comma, ""x"".jpg",k/1,image/jpeg\nb.jpg,,\n',
     ],
 )
 def test_manifests(tmp_path: Path, content: bytes) -> None:
@@ -115,13 +116,29 @@ def test_rows_that_are_refused_do_not_stop_the_others(tmp_path: Path, row: bytes
 
 @pytest.mark.unit
 @pytest.mark.parametrize(
-    "row", ["[]", "{", '{"path": 1}', '{"path": "a", "size": 1}', '{"path": "\\ud800"}', '{"key": "k"}']
+    "row",
+    [
+        "[]",
+        "{",
+        '{"path": ' + "[" * 100_000,
+        '{"path": 1}',
+        '{"path": "a", "size": 1}',
+        '{"path": "\\ud800"}',
+        '{"key": "k"}',
+    ],
 )
 def test_json_rows_that_are_refused(tmp_path: Path, row: str) -> None:
     good, bad, last = read(tmp_path, "manifest", f'{{"path": "a"}}\n{row}\n{{"path": "b"}}\n'.encode())
     assert isinstance(bad, Problem)
     assert bad.path == "line 2 of the manifest"
     assert (good, last) == (Entry(b"a"), Entry(b"b"))
+
+
+@pytest.mark.unit
+def test_a_list_with_nuls_that_is_read_as_lines(tmp_path: Path) -> None:
+    with pytest.raises(InvalidValue, match="--files-from") as refused:
+        read(tmp_path, "lines", b"a/path/of/some/length.jpg\0" * 10_000)
+    assert "-0" in str(refused.value.remedy)
 
 
 @pytest.mark.unit
@@ -152,7 +169,7 @@ def test_what_is_listed_is_taken_or_refused(folder: Path, tmp_path: Path) -> Non
         (str(outside), Result.REFUSED, below),
         ("p/a.jpg", Result.REFUSED, "another source of this run has the same path"),
         ("x/../a.jpg", Result.REFUSED, below),
-        (r"p/nul\x00.jpg", Result.FAILED, "no path contains a NUL"),
+        (r"p/nul\x00.jpg", Result.FAILED, "no path contains a NUL; if NULs end the listed paths, give -0"),
     ]
 
 
@@ -161,7 +178,7 @@ def test_a_key_places_a_file_from_anywhere(folder: Path, tmp_path: Path) -> None
     (tmp_path / "outside.jpg").write_bytes(b"1")
     (tmp_path / "list.csv").write_text("path,key\n../outside.jpg,2026/o.jpg\nx/b.jpg,\na.jpg,2026/o.jpg\n")
     listing = Listing(str(tmp_path / "list.csv"), "manifest")
-    one, two, clash = scan([os.fsencode(folder)], "", Rules(listing=listing))
+    one, two, clash = scan([os.fsencode(folder)], "", Rules(listing=listing, hidden=False))
     assert (one.path, two.path, clash.path) == ("2026/o.jpg", "x/b.jpg", "2026/o.jpg")
     assert isinstance(clash, Problem)
 
@@ -268,7 +285,7 @@ def test_standard_input_that_is_refused(
     assert run(*name, "--set", "max_file_size=100", stdin=b"x" * 100).data["uploaded"] == 1
     assert "standard input is empty" in run(*name, stdin=b"", expect=3).error["message"]
     assert run(*name, "--allow-empty", stdin=b"").data["uploaded"] == 1
-    for bad in ("../film.mp4", "a/./b"):
+    for bad in ("../film.mp4", "a/./b", "films/", "/"):
         assert run("files", "upload", "--stdin-name", bad, *TO, expect=2).error["code"] == "invalid-value"
     assert list(spools.iterdir()) == []
 

@@ -11,7 +11,7 @@ from dumacle_cli import paths
 from dumacle_cli.errors import NotFound
 from dumacle_cli.ingest.items import Item, Problem, Result
 from dumacle_cli.ingest.scan import LONGEST, opened, reason, scan
-from dumacle_cli.ingest.selection import Rules
+from dumacle_cli.ingest.selection import EVERYTHING, Rules
 
 pytestmark = pytest.mark.unit
 
@@ -45,6 +45,19 @@ def test_folder_given_in_other_ways_has_the_same_paths(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path / "sub")
     for source in (Path(), Path("../sub"), tmp_path / "sub"):
         assert set(found(source)) == {"one.jpg"}
+
+
+def test_dots_after_a_link_lead_where_the_system_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real" / "deep").mkdir(parents=True)
+    (tmp_path / "real" / "one.jpg").write_bytes(b"1")
+    (tmp_path / "other.jpg").write_bytes(b"2")
+    (tmp_path / "link").symlink_to("real/deep")
+    (tmp_path / "latest").symlink_to("other.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert set(found(Path("link/.."))) == set(found(Path("link/../one.jpg"))) == {"one.jpg"}
+    assert set(found(Path("link/../../latest"))) == {"latest"}
+    identities = {EVERYTHING.identity([each]) for each in (b"real", b"link/..", b"real/deep/../")}
+    assert len(identities) == 1
 
 
 @pytest.mark.parametrize(

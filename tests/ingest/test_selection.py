@@ -231,6 +231,21 @@ def test_runs_with_other_rules_are_other_runs(tmp_path: Path) -> None:
     assert Rules(name="x").identity([b"/tmp/1"]) == Rules(name="x").identity([b"/tmp/2"])
 
 
+@pytest.mark.unit
+def test_another_spelling_of_the_same_sources_is_the_same_run(tmp_path: Path) -> None:
+    tree(tmp_path, {"in/x/a.jpg": 1})
+    (tmp_path / "link").symlink_to("in")
+    (tmp_path / "latest.jpg").symlink_to("in/x/a.jpg")
+
+    def runs(*spellings: str, **rules: Any) -> int:
+        return len({Rules(**rules).identity([os.fsencode(tmp_path / each)]) for each in spellings})
+
+    assert runs("in", "link", "link/x/..", "in/./") == 1
+    assert runs("in/x/a.jpg", "link/x/a.jpg") == 1
+    assert runs("in/x/a.jpg", "latest.jpg") == 2, "the name is part of the path"
+    assert runs("in", "link", keep_name=True) == 2
+
+
 Upload = Callable[..., conftest.Result]
 
 

@@ -391,6 +391,23 @@ def test_what_was_named_is_uploaded_or_refused(
     assert ended(upload(tmp_path / "latest.jpg")) == {"unchanged": 1}
 
 
+def test_results_are_not_part_of_what_they_are_about(upload: Upload, fill: Fill) -> None:
+    folder = fill(one=10, two=20)
+    for _ in range(2):
+        assert ended(upload(folder, "--results", folder / "results.jsonl"))["skipped"] == 1
+    assert {line["path"] for line in lines(folder / "results.jsonl")} == {"one.jpg", "two.jpg", "results.jsonl"}
+    assert ended(upload(folder, "--results", folder / "results.jsonl", "--dry-run"))["skipped"] == 1
+    for file in (folder / "two.jpg", folder, folder / "absent" / "results.jsonl"):
+        refused = upload(folder / "one.jpg", folder / "two.jpg", "--results", file, expect=2)
+        assert (refused.error["code"], (folder / "two.jpg").stat().st_size) == ("invalid-value", 20)
+
+
+def test_a_file_whose_size_is_not_told_is_not_taken_as_empty(upload: Upload) -> None:
+    failed = upload("/proc/self/status", expect=3)
+    assert ended(failed) == {"failed": 1}
+    assert "--stdin-name" in failed.error["message"]
+
+
 @pytest.fixture
 def deny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Keep files from being opened and folders from being listed; permissions would not, where root runs the tests."""
@@ -427,6 +444,7 @@ def test_what_may_not_be_read_fails_alone(
     (folder / "sub" / "deep.txt").write_text("deep")
     (folder / "private").mkdir()
     deny(folder / "closed.jpg", folder / "private")
+    assert ended(upload(folder, "--dry-run", expect=3)) == {"uploaded": 2, "failed": 2}
     result = upload(folder, "--results", tmp_path / "results.jsonl", expect=3)
     assert ended(result) == {"uploaded": 2, "failed": 2}
     assert {
