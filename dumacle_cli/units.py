@@ -53,6 +53,8 @@ def parse_size(text: str | int, name: str = "size") -> int:
         point = "; write a point for the comma" if re.search(r"\d,\d", str(text)) else ""
         raise InvalidValue(name=name, value=repr(text), reason=f"a size is {SIZES}{point}", advice=_ADVICE["size"])
     whole, _, fraction = match[1].partition(".")
+    if fraction and factor == 1:
+        raise InvalidValue(name=name, value=repr(text), reason="there is no part of a byte", advice=_ADVICE["size"])
     size: int = int(whole) * factor + (int(fraction) * factor // 10 ** len(fraction) if fraction else 0)
     if size > _LARGEST:
         raise InvalidValue(name=name, value=repr(text), reason="it is 8 EiB or more", advice=_ADVICE["size"])

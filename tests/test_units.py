@@ -74,6 +74,12 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         parse_size(text, "--capacity")
 
 
+@pytest.mark.parametrize("text", ["1.5", "0.5 B"])
+def test_a_part_of_a_byte_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match="there is no part of a byte"):
+        parse_size(text)
+
+
 @pytest.mark.parametrize("text", [str(LARGEST + 1), "8EiB", "8.0 EiB", "9.3EB", "9" * 99])
 def test_a_size_that_no_column_holds_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue, match="it is 8 EiB or more"):

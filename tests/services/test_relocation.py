@@ -142,6 +142,16 @@ def test_what_cannot_be_there_is_refused(two: Two, what: str) -> None:
     two.state()
 
 
+def test_what_was_never_stored_is_refused_only_where_it_is_named(two: Two) -> None:
+    with two.database.session() as session:
+        session.add(file := File(pod_id=session.get_one(File, two.ids[0]).pod_id, owner_id=two.ada, path="c", size=5))
+        session.flush()
+        to, named = relocation.target(session, "new"), Selection(ids=(file.id,))
+    found = relocation.run(two.database, two.store, named, to, reading=two.store, maximum=None, write=True)
+    assert [(each.result, each.error) for each in found] == [("refused", "nothing of it is stored")]
+    assert {each.path for each in two.relocate()} == {"a/1", "a/2", "b"}
+
+
 @pytest.mark.parametrize("what", ["grant", "space", "content", "deleted"])
 def test_what_changes_meanwhile_stays(two: Two, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = relocation._copied
