@@ -15,7 +15,7 @@ from dumacle_cli.commands.parameters import File, InPod, Owner, Prefix
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, OutputFailed, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import downloads, files, renditions
+from dumacle_cli.services import downloads, files, renditions, versions
 from dumacle_cli.units import parse_duration
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def url(
             published = renditions.published(session, file_id, rendition)
         return _rendition_url(context, published, seconds, download=download)
     with context.session() as session:
-        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
+        wanted = versions.content(session, files.find(session, file, owner=owner, pod=pod), version)
     return Result(downloads.link(context.stores.read, wanted, seconds, download=download), False)
 
 
@@ -112,7 +112,7 @@ def download(
     if prefix or status or older_than:
         raise UsageError("give either one FILE or filters", "dumacle files download")
     with context.session() as session:
-        wanted = downloads.content(session, files.find(session, file, owner=owner, pod=pod), version)
+        wanted = versions.content(session, files.find(session, file, owner=owner, pod=pod), version)
     if to in STANDARD_OUTPUT:
         return Result([_to_standard_output(context, wanted)])
     target = downloads.made(Path(to)) if to.endswith("/") else Path(to) if to else None

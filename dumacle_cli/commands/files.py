@@ -141,6 +141,8 @@ def relocate(
     """
     with context.session() as session:
         chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
+        if file:
+            versions.content(session, *chosen.ids or ())
         to = relocation.target(session, to_pod)
     maximum, write = context.options.maximum, not context.options.dry_run
     options: dict[str, Any] = {"maximum": maximum, "write": write, "patience": patience(context)}

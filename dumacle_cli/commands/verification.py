@@ -15,7 +15,7 @@ from dumacle_cli.commands.parameters import File, InPod, Owner, Prefix
 from dumacle_cli.context import Context
 from dumacle_cli.errors import Exit, UsageError
 from dumacle_cli.output.result import Result, Rows
-from dumacle_cli.services import files, verification
+from dumacle_cli.services import files, verification, versions
 
 app = CommandGroup("files")
 
@@ -55,6 +55,7 @@ def verify(
     with context.session() as session:
         if file:
             chosen = files.choose(session, file, owner=owner, pod=pod, prefix=prefix)
+            versions.content(session, *chosen.ids or ())
         else:
             chosen = files.select(session, owner=owner, pod=pod, prefix=prefix)
     chosen = replace(chosen, part=verification.parse_part(part) if part else None)

@@ -13,7 +13,7 @@ from dumacle_cli.context import Context
 from dumacle_cli.demo.result import POD, USER
 from dumacle_cli.errors import ContentDiffers, StoreUnavailable
 from dumacle_cli.ingest.items import Item
-from dumacle_cli.services import downloads, files, inventory, renditions, transcodes
+from dumacle_cli.services import downloads, files, inventory, renditions, transcodes, versions
 from dumacle_cli.transcode import playlists
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def download(context: Context, film: Item, sha256: str) -> None:
 
 def _content(context: Context, film: Item) -> "Content":
     with context.session() as session:
-        return downloads.content(session, files.find(session, film.path, owner=USER, pod=POD))
+        return versions.content(session, files.find(session, film.path, owner=USER, pod=POD))
 
 
 def _compare(film: Item, chunks: Iterable[bytes], sha256: str) -> None:

@@ -23,15 +23,13 @@ from dumacle_cli.errors import (
     StoreUnavailable,
 )
 from dumacle_cli.retry import Patience
-from dumacle_cli.services import part_files, versions
+from dumacle_cli.services import part_files
 from dumacle_cli.services.part_files import OtherContent, PartFile
 from dumacle_cli.services.side_by_side import in_order
 from dumacle_cli.store import files as store
 from dumacle_cli.units import Bytes, Url, show_size
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from dumacle_cli.clients.object_store import ObjectStore
     from dumacle_cli.store.database import Database
     from dumacle_cli.store.places import Place
@@ -77,21 +75,6 @@ class Downloaded:
 
 class Cancelled(Exception):
     """The other downloads were cancelled."""
-
-
-def content(session: "Session", file_id: int, version_id: int | None = None) -> store.Content:
-    """Return a version of a file, by default the current one.
-
-    Raises NotFound for a version of another file, and Conflict if the file is deleted, or the version is not or no
-    longer stored.
-    """
-    if version_id:
-        versions.require_stored(session, file_id, version_id)
-    found = store.contents(session, [file_id], version_id)
-    if not found:
-        reason = f"file {file_id} is deleted, or its upload never ended"
-        raise Conflict(reason=reason, advice=f"dumacle files show {file_id}")
-    return found[0]
 
 
 def expiry(seconds: int) -> datetime:

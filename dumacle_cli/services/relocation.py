@@ -89,7 +89,7 @@ def run(
     """Relocate the selected files, and yield their results; without `write` only tell what would happen.
 
     Files are read from `reading`, which may open copies. Files that are in the pod already are left out, so a repeated
-    run goes on where it stopped; and so are those of which nothing is stored, unless they were named. Raises TooMany.
+    run goes on where it stopped. Raises TooMany.
     """
     if maximum is not None:
         with database.session(read_only=True) as session:
@@ -102,7 +102,7 @@ def run(
     while True:
         with database.session(read_only=True) as session:
             ids = files.following(session, chosen, last, BATCH)
-            found = [each for each in store.sources(session, ids, to.id) if each.version_id or chosen.ids]
+            found = store.sources(session, ids, to.id)
             left = store.free(session, to.id)
         if not ids:
             return
@@ -118,9 +118,7 @@ def _sorted(found: Sequence[Source], to: Target, left: int) -> tuple[list[Reloca
     """Return the results of files that cannot be relocated, and the others."""
     refused, fitting = [], []
     for each in found:
-        if each.version_id is None:
-            reason = "nothing of it is stored"
-        elif not each.granted:
+        if not each.granted:
             reason = f"{each.owner} has no grant on pod {to.name}"
         elif each.taken:
             reason = f"{each.owner} has another file at this path in pod {to.name}"

@@ -41,6 +41,21 @@ def of_file(session: Session, file: models.File) -> list[Version]:
     ]
 
 
+def content(session: Session, file_id: int, version_id: int | None = None) -> store.Content:
+    """Return a version of a file, by default the current one.
+
+    Raises NotFound for a version of another file, and Conflict if the file is deleted, or the version is not or no
+    longer stored.
+    """
+    if version_id:
+        require_stored(session, file_id, version_id)
+    found = store.contents(session, [file_id], version_id)
+    if not found:
+        reason = f"file {file_id} is deleted, or its upload never ended"
+        raise Conflict(reason=reason, advice=f"dumacle files show {file_id}")
+    return found[0]
+
+
 def require_stored(session: Session, file_id: int, version_id: int, *, lock: bool = False) -> models.Version:
     """Return a version of a file whose bytes are stored; raises NotFound, Conflict. With `lock` it is locked."""
     found = store.version(session, file_id, version_id, lock=lock)

@@ -13,13 +13,10 @@ UNFINISHED = "('planned', 'uploading', 'completing')"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file outside of the target pod; `taken`: its owner has another file at its path there. Size in bytes.
-
-    Without a version, nothing of it is stored.
-    """
+    """A file outside of the target pod; `taken`: its owner has another file at its path there. Size in bytes."""
 
     file_id: int
-    version_id: int | None
+    version_id: int
     owner_id: int
     owner: str
     path: str
@@ -46,7 +43,7 @@ def sources(session: Session, ids: Sequence[int], pod: int) -> list[Source]:
     """Return which of these files are to be relocated into a pod."""
     rows = session.execute(
         text("""
-            SELECT f.id, f.version_id, f.owner_id, u.email, f.path, coalesce(v.size, f.size), coalesce(v.content_type, ''),
+            SELECT f.id, v.id, f.owner_id, u.email, f.path, v.size, v.content_type,
                 EXISTS (SELECT FROM app.pod_grants AS g WHERE g.pod_id = :pod AND g.user_id = f.owner_id),
                 EXISTS (SELECT FROM app.files AS t
                     WHERE t.pod_id = :pod AND t.owner_id = f.owner_id AND t.path = f.path AND t.deleted_at IS NULL
@@ -57,7 +54,7 @@ def sources(session: Session, ids: Sequence[int], pod: int) -> list[Source]:
                     WHERE a.file_id = f.id AND l.closed_at IS NULL),
                 (SELECT count(*) FROM app.renditions AS r WHERE r.file_id = f.id)
             FROM app.files AS f
-            LEFT JOIN app.versions AS v ON v.file_id = f.id AND v.id = f.version_id
+            JOIN app.versions AS v ON v.file_id = f.id AND v.id = f.version_id
             JOIN app.users AS u ON u.id = f.owner_id
             WHERE f.id = ANY (CAST(:ids AS bigint[])) AND f.deleted_at IS NULL AND f.pod_id <> :pod
             ORDER BY f.id

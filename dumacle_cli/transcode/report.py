@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.errors import ContentDiffers, DumacleError
-from dumacle_cli.services import downloads, inventory, presets
+from dumacle_cli.services import inventory, presets, versions
 from dumacle_cli.services.definitions import Preset
 from dumacle_cli.store import transcodes as store
 from dumacle_cli.transcode import published, quality
@@ -97,7 +97,7 @@ def _measured(
 
 def _origin(database: "Database", stored: store.Stored) -> tuple["Content", Preset]:
     with database.session(read_only=True) as session:
-        content = downloads.content(session, stored.file_id, stored.version_id)
+        content = versions.content(session, stored.file_id, stored.version_id)
         return content, presets.used(session, stored.preset, stored.preset_hash)
 
 

@@ -50,6 +50,18 @@ def paths(run: "Run", *more: str) -> list[str]:
     return [file["path"] for file in run("files", "list", "-o", "json", *more).data]
 
 
+@pytest.mark.parametrize("verb", [("verify",), ("relocate", "--to-pod", "films"), ("download",), ("url",)])
+def test_a_file_that_was_never_stored_is_told_where_it_is_named(
+    run: "Run", ids: dict[str, int], database: Database, verb: tuple[str, ...]
+) -> None:
+    with database.session() as session:
+        pod, owner = session.execute(select(File.pod_id, File.owner_id).limit(1)).one()
+        session.add(File(pod_id=pod, owner_id=owner, path="begun", size=5))
+    told = run("files", verb[0], "begun", "--owner", ADA, *verb[1:], "-o", "json", expect=7).error
+    assert "its upload never ended" in told["message"]
+    assert "begun" not in run("files", "verify", "--owner", ADA, "-o", "json").out
+
+
 def test_list_filters_sorts_pages_and_streams(run: "Run", ids: dict[str, int]) -> None:
     assert paths(run) == ["a/1", "a/22"]
     assert paths(run, "--owner", ADA, "--prefix", "a/2") == ["a/22"]

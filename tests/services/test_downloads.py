@@ -17,7 +17,7 @@ from sqlalchemy import text
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Location
-from dumacle_cli.services import downloads, verification
+from dumacle_cli.services import downloads, verification, versions
 from dumacle_cli.store import files as store
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Content, Selection
@@ -34,7 +34,7 @@ def one(
     with database.session() as session:
         ada, pod = factories.make_user(session), factories.make_pod(session)
         file = factories.make_file(session, pod, ada, path, body, store=objects, **values)
-        return downloads.content(session, file.id)
+        return versions.content(session, file.id)
 
 
 def spoil(objects: ObjectStore, content: Content, body: bytes) -> None:
@@ -70,7 +70,7 @@ def test_deleted_and_unfinished_files_have_no_content(database: Database, object
         session.add(planned)
         session.flush()
         with pytest.raises(errors.Conflict):
-            downloads.content(session, planned.id)
+            versions.content(session, planned.id)
 
 
 def test_to_a_file_a_folder_and_a_stream(database: Database, object_store: ObjectStore, tmp_path: Path) -> None:

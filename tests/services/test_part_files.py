@@ -14,7 +14,7 @@ import pytest
 from dumacle_cli import errors, retry
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.local.process import wait
-from dumacle_cli.services import downloads, part_files, verification
+from dumacle_cli.services import downloads, part_files, verification, versions
 from dumacle_cli.services.part_files import OVERLAP
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Content, Selection
@@ -161,7 +161,7 @@ def test_a_part_file_is_continued_or_replaced(
         with database.session() as session:
             session.get_one(Version, content.version_id).sha256 = None
         with database.session() as session:
-            content = downloads.content(session, content.file_id)
+            content = versions.content(session, content.file_id)
     server.starts.clear()
     assert download(objects, content, target) == "downloaded"
     assert (target.read_bytes(), names(tmp_path)) == (FILM, ["film"])

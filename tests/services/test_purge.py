@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Location
-from dumacle_cli.services import downloads, pods, purge, renditions, verification
+from dumacle_cli.services import downloads, pods, purge, renditions, verification, versions
 from dumacle_cli.store import purge as store
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection
@@ -442,7 +442,7 @@ def test_reads_nothing_that_is_not_the_pods(database: Database, object_store: Ob
         file = session.get_one(Version, version).file_id
         session.get_one(File, file).deleted_at = None
     with database.session() as session:
-        content = downloads.content(session, file)
+        content = versions.content(session, file)
     with pytest.raises(errors.ForeignObject):
         downloads.link(lambda *_: object_store, content, 60)
     with pytest.raises(errors.ForeignObject):

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli import errors
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Location
-from dumacle_cli.services import downloads, files, pods, purge, reap, relocation
+from dumacle_cli.services import downloads, files, pods, purge, reap, relocation, versions
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.files import Selection
 from dumacle_cli.store.models import File, Pod, PodGrant, QuotaCounter, User, Version
@@ -90,7 +90,7 @@ def test_files_are_in_the_other_pod_and_the_old_ones_are_deleted(two: Two, monke
     assert (two.paths("old"), two.paths("new")) == ([], ["a/1", "a/2", "b"])
     assert two.state() == (SIZE, 2 * SIZE)
     with two.database.session() as session:
-        content = downloads.content(session, files.find(session, "a/2", owner="ada@x"))
+        content = versions.content(session, files.find(session, "a/2", owner="ada@x"))
     assert b"".join(downloads.checked(two.store, content)) == FILM
     assert content.mtime_ns == 7
     assert two.relocate() == []
@@ -142,16 +142,6 @@ def test_what_cannot_be_there_is_refused(two: Two, what: str) -> None:
     two.state()
 
 
-def test_what_was_never_stored_is_refused_only_where_it_is_named(two: Two) -> None:
-    with two.database.session() as session:
-        session.add(file := File(pod_id=session.get_one(File, two.ids[0]).pod_id, owner_id=two.ada, path="c", size=5))
-        session.flush()
-        to, named = relocation.target(session, "new"), Selection(ids=(file.id,))
-    found = relocation.run(two.database, two.store, named, to, reading=two.store, maximum=None, write=True)
-    assert [(each.result, each.error) for each in found] == [("refused", "nothing of it is stored")]
-    assert {each.path for each in two.relocate()} == {"a/1", "a/2", "b"}
-
-
 @pytest.mark.parametrize("what", ["grant", "space", "content", "deleted"])
 def test_what_changes_meanwhile_stays(two: Two, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     copied = relocation._copied
@@ -172,7 +162,7 @@ def test_what_changes_meanwhile_stays(two: Two, what: str, monkeypatch: pytest.M
 
 def test_bytes_that_cannot_be_read_leave_the_file_where_it_is(two: Two) -> None:
     with two.database.session() as session:
-        two.objects.delete([downloads.content(session, two.ids[0]).key])
+        two.objects.delete([versions.content(session, two.ids[0]).key])
     done = {each.path: each.result for each in two.relocate()}
     assert done == {"a/1": "failed", "a/2": "relocated", "b": "relocated"}
     assert (two.paths("old"), two.paths("new")) == (["a/1"], ["a/2", "b"])

@@ -56,7 +56,7 @@ def test_each_version_is_downloaded_and_linked(database: Database, object_store:
         file, made = replaced(session, object_store, times=3)
     for number, version in enumerate([*made, None]):
         with database.session() as session:
-            content = downloads.content(session, file.id, version)
+            content = versions.content(session, file.id, version)
         body = b"1" * min(number + 1, 3)
         target = tmp_path / str(number)
         downloads.to_file(lambda *_: object_store, content, target, force=False)
@@ -94,7 +94,7 @@ def test_what_is_not_stored_is_refused(database: Database, status: str) -> None:
         with pytest.raises(errors.Conflict, match=said):
             files.restore_version(session, file.id, other.id)
         with pytest.raises(errors.Conflict, match=said):
-            downloads.content(session, file.id, other.id)
+            versions.content(session, file.id, other.id)
 
 
 def test_versions_of_other_files_and_of_deleted_ones_are_refused(database: Database) -> None:
@@ -105,12 +105,12 @@ def test_versions_of_other_files_and_of_deleted_ones_are_refused(database: Datab
             with pytest.raises(errors.NotFound):
                 files.restore_version(session, file.id, wrong)
             with pytest.raises(errors.NotFound):
-                downloads.content(session, file.id, wrong)
+                versions.content(session, file.id, wrong)
         files.delete(session, Selection(ids=(file.id,)))
         with pytest.raises(errors.Conflict, match="is deleted"):
             files.restore_version(session, file.id, first)
         with pytest.raises(errors.Conflict, match="is deleted"):
-            downloads.content(session, file.id, first)
+            versions.content(session, file.id, first)
 
 
 def test_a_file_that_is_being_uploaded_keeps_its_version(database: Database) -> None:
