@@ -179,6 +179,8 @@ def _require_usable(results: Path | None, named: list[Path]) -> None:
     if results is None:
         return
     reason = "that is a folder" if results.is_dir() else ""
+    if str(results) == STANDARD_INPUT:
+        reason = "they are written to a file"
     if not results.absolute().parent.is_dir():
         reason = f"there is no folder {visible(str(results.parent))}"
     for each in named:

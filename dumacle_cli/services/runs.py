@@ -125,10 +125,12 @@ def missing(session: Session, typed: str, status: str | None, *, after: str | No
 
 
 def repeatable(session: Session, typed: str) -> Repeatable:
-    """Return what a run was begun with; raises NotFound, or Conflict if that was not recorded."""
+    """Return what a run was begun with; raises NotFound, or Conflict if that was not recorded or cannot be repeated."""
     run = _find(session, typed).Run
     if not run.parameters.get("sources"):
-        raise Conflict(reason=f"what run {run.id} uploads was not recorded", advice="repeat its command")
+        piped = run.parameters.get("stdin_name")
+        reason = f"run {run.id} read standard input" if piped else f"what run {run.id} uploads was not recorded"
+        raise Conflict(reason=reason, advice="repeat its command")
     return Repeatable(run.id, run.host, run.parameters)
 
 

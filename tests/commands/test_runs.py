@@ -118,8 +118,10 @@ def test_resume_reads_the_list_of_a_run_again(
     monkeypatch.chdir("/")
     again = run("files", "runs", "resume", str(done), "-o", "json").data
     assert (again["uploaded"], again["unchanged"]) == (1, 1)
-    error = run("files", "runs", "resume", str(piped), "-o", "json", stdin="", expect=7).error
-    assert "standard input" in error["message"]
+    film = run("files", "upload", "--stdin-name", "film.mp4", *TO, "-o", "json", stdin="film").data["run"]
+    for each in (piped, film):
+        error = run("files", "runs", "resume", str(each), "-o", "json", stdin="", expect=7).error
+        assert error["message"] == f"run {each} read standard input"
 
 
 def test_cancel_a_run_that_was_killed(

@@ -287,6 +287,7 @@ def test_options_select(upload: Upload, tmp_path: Path) -> None:
         ["--files-from", "x", "--manifest", "y"],
         ["--links", "follow", "--delete-source", "--yes"],
         ["more", "--files-from", "x"],
+        ["--results", "-"],
     ],
 )
 def test_contradictions_are_refused(options: list[str], upload: Upload, fill: Fill) -> None:
