@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dumacle_cli.clients.objects import Part
-from dumacle_cli.errors import DumacleError, StoreUnavailable, UploadLost
+from dumacle_cli.errors import DumacleError, ObjectMissing, StoreUnavailable, UploadLost
 from dumacle_cli.retry import Patience
 from dumacle_cli.services.renditions import CONTENT_TYPES, PLAYLIST
 from dumacle_cli.transcode.child import Stopped
@@ -75,13 +75,18 @@ class _Delivery:
             raise
 
     def complete(self, key: str, upload: str, parts: list[Part]) -> None:
-        puts, ask = self.store.puts, self.patience.call
         try:
-            ask(lambda: puts.complete_multipart(key, upload, parts))
+            self.patience.call(lambda: self.store.puts.complete_multipart(key, upload, parts))
         except UploadLost:
-            # The answer to an earlier request was lost: nobody else writes to this key.
-            if ask(lambda: puts.head(key)).size != sum(part.size for part in parts):
+            # Or the answer to an earlier request was: nobody else writes to this key.
+            if self.size(key) != sum(part.size for part in parts):
                 raise
+
+    def size(self, key: str) -> int | None:
+        try:
+            return self.patience.call(lambda: self.store.puts.head(key)).size
+        except ObjectMissing:
+            return None
 
     def check(self) -> None:
         if self.stop.is_set():

@@ -191,14 +191,23 @@ def test_a_copy_that_differs_is_no_copy(two: Two) -> None:
     two.state()
 
 
-def test_what_a_killed_relocation_left_is_reaped(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    def kill(*_: object) -> list[object]:
-        raise KeyboardInterrupt
+def kill(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relocate, and end when all bytes are copied and no row tells it."""
+
+    class Killed(BaseException):
+        pass
+
+    def end(*_: object) -> list[object]:
+        raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(relocation, "_finished", kill)
-        with pytest.raises(KeyboardInterrupt):
+        patched.setattr(relocation, "_finished", end)
+        with pytest.raises(Killed):
             two.relocate()
+
+
+def test_what_a_killed_relocation_left_is_reaped(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    kill(two, monkeypatch)
     assert reap.run(two.database, two.store, 3600)[0].attempts == 0
     assert reap.run(two.database, two.store, 0)[0].attempts == 3
     assert list(two.elsewhere.list("new/" if two.objects is two.elsewhere else "")) == []
@@ -214,16 +223,7 @@ def test_a_full_pod_takes_an_empty_file(two: Two) -> None:
 
 
 def test_what_a_killed_relocation_left_is_done_by_the_next_one(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(BaseException):
-        pass
-
-    def kill(*_: object) -> list[object]:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(relocation, "_finished", kill)
-        with pytest.raises(Killed):
-            two.relocate()
+    kill(two, monkeypatch)
     assert (two.paths("old"), two.paths("new")) == (["a/1", "a/2", "b"], [])
     assert two.state() == (0, SIZE)
     assert [each.result for each in two.relocate()] == ["relocated"] * 3

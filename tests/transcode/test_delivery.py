@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from dumacle_cli.clients.object_store import ObjectStore
+from dumacle_cli.errors import UploadLost
 from dumacle_cli.transcode import delivery
 from dumacle_cli.transcode.child import Stopped
 from tests import buckets
 from tests.faults.store_proxy import (
     Action,
+    Exchange,
     drop,
     error_in_200,
     internal_error,
@@ -86,6 +88,21 @@ def test_a_fault_that_passes(kind: str, action: Action, object_store: ObjectStor
     for name in names:
         assert b"".join(object_store.get(f"r/1/{name}")) == (tmp_path / name).read_bytes()
     assert buckets.unfinished_uploads(location, "r/") == []
+
+
+def test_an_upload_that_the_store_lost_is_told_as_that(object_store: ObjectStore, tmp_path: Path) -> None:
+    """Another attempt may then succeed; an object that is missing would end the transcode."""
+    names, location = fill(tmp_path, a_mp4=delivery.PART + 5), object_store.location
+
+    def lose(exchange: Exchange) -> None:
+        for unfinished in object_store.unfinished("r/"):
+            object_store.abort_multipart(unfinished.key, unfinished.upload_id)
+        exchange.reply(exchange.forward())
+
+    with store_proxied(location.endpoint or "") as proxy:
+        proxy.inject("complete", lose)
+        with ObjectStore(replace(location, endpoint=proxy.endpoint)) as through, pytest.raises(UploadLost):
+            delivery.deliver(through, tmp_path, names, "r/1/", threading.Event())
 
 
 def test_erases_what_is_below_a_prefix(object_store: ObjectStore, tmp_path: Path) -> None:
