@@ -177,9 +177,11 @@ class _Run:
         with ThreadPoolExecutor(self.at_once, thread_name_prefix="copy") as pool:
             try:
                 while self._goes_on():
-                    self._take(pool)
-                    if not self.flying and not (wait and self._is_held_elsewhere()):
+                    held_elsewhere = self._take(pool)
+                    if not self.flying and not (wait and held_elsewhere):
                         break
+                    if not self.flying:
+                        time.sleep(1)
                     self._settle(RENEW_SECONDS if self.flying else 0)
             finally:
                 self._end()
@@ -189,13 +191,15 @@ class _Run:
     def _goes_on(self) -> bool:
         return not self.stop.is_set() and self.faults < FAULTS_IN_A_ROW
 
-    def _take(self, pool: ThreadPoolExecutor) -> None:
+    def _take(self, pool: ThreadPoolExecutor) -> bool:
+        """Claim what there is room for; returns whether others had copies of this pod in hand at that moment."""
         room = self.at_once * AHEAD - len(self.flying)
         if room < self.at_once:
-            return
+            return False
         with self.database.session() as session:
             for copy in store.claim(session, self.pod.id, room, CLAIM_SECONDS, self.since):
                 self.flying[pool.submit(self._copy, copy)] = copy
+            return not self.flying and store.held(session, self.pod.id)
 
     def _copy(self, copy: Claimed) -> str:
         source, target = self.ends.of(copy.provider)
@@ -204,14 +208,6 @@ class _Run:
     def _check(self) -> None:
         if self.halted.is_set() or self.stop.is_set():
             raise Stopped
-
-    def _is_held_elsewhere(self) -> bool:
-        """Wait a moment if other processes have copies of this pod in hand; returns whether they have."""
-        with self.database.session(read_only=True) as session:
-            held = store.held(session, self.pod.id)
-        if held:
-            time.sleep(1)
-        return held
 
     def _settle(self, seconds: float) -> None:
         """Record the copies that ended within some seconds, and keep the claims on the others."""

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -205,6 +206,26 @@ def test_a_killed_copy_is_taken_over(
     run("pods", "replicate", pod)  # waits until the claim has lapsed
     assert contents(second) == contents(bucket)
     assert unfinished(second) == []
+
+
+def test_a_claim_that_lapses_while_it_is_looked_at_is_taken_over(
+    run: Run, pod: str, second: Location, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("pods", "update", pod, "--secondary", "s3")
+    upload(run, tmp_path / "in", a=b"a")
+    with database.session() as session:
+        assert len(store.claim(session, 1, 10, 1)) == 1
+    claim = store.claim
+
+    def slowly(*given: Any) -> list[store.Claimed]:
+        claimed = claim(*given)
+        if not claimed:
+            time.sleep(1.1)
+        return claimed
+
+    monkeypatch.setattr(store, "claim", slowly)
+    assert run("pods", "replicate", pod, *JSON).data["copied"] == 1
+    assert len(contents(second)) == 1
 
 
 def test_purge_removes_both(

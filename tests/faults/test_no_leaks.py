@@ -19,6 +19,7 @@ import pytest
 
 import dumacle_cli
 from dumacle_cli.clients import passwords
+from dumacle_cli.errors import Exit
 from dumacle_cli.local.servers import Servers
 from dumacle_cli.settings import Settings, is_secret
 from dumacle_cli.store import database as databases
@@ -168,7 +169,8 @@ def test_no_command_leaves_a_secret(
         fail_late(ear, path)
         with Path("/dev/full").open("w") as full:
             ear.run(path, out=full)
-    assert 0 in (refused, done), ear.last
+    # The seeded film is no media, which a worker tells if the pause after the refusal is over by then.
+    assert {0, Exit.PARTIAL if path == "worker" else 0} & {refused, done}, ear.last
     learn_files(searcher, here, Path(os.environ["DUMACLE_DATA_DIR"]))
     assert ear.leaks() == []
     assert leaks_of_processes(searcher, started) == []
