@@ -7,8 +7,8 @@ main thread only waits, so that it can act on signals. The engine spans many tra
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -36,6 +36,8 @@ BATCH = 1000
 """Items planned in one transaction, and leased for in one statement."""
 LEAST_BATCH = 64
 """Items planned first, so that sending begins."""
+BATCH_GROWTH = 4
+"""How many times larger each batch is, so that there is something to send while the next one is planned."""
 FOUND_AHEAD = 4
 """Batches that are scanned before they are planned."""
 BATCH_PER_SENDER = 4
@@ -55,12 +57,17 @@ LAST_RECORDS = 2.0
 
 @dataclass(slots=True)
 class _Lane:
-    """Files that wait to be sent, and the number of threads that send them."""
+    """Files that wait to be sent, the number of threads that send them, and how many of those have a file.
+
+    A thread that has read all of its large file, and waits for the store, makes place for another one (`finishing`).
+    """
 
     large: bool
     most: Callable[[], int]
     waiting: deque[Attempt] = field(default_factory=deque)
     senders: int = 0
+    busy: int = 0
+    finishing: int = 0
 
 
 class Engine:
@@ -82,7 +89,7 @@ class Engine:
         request = self.request = run.request
         self.recorder = Recorder(database, run, progress, results, tally, patience, self._stop_after)
         self.journaling = transfer.Crew(1, self._fail)
-        self.journal = Journal(database, patience, self.journaling.hand, self.journaling.settle)
+        self.journal = Journal(database, patience, self.journaling.hand)
         self.batch = min(BATCH, max(LEAST_BATCH, BATCH_PER_SENDER * (request.concurrency or MOST)))
         self.pace = Pace(affordable(request.concurrency or MOST))
         self.bandwidth = Bandwidth(request.bandwidth, self.halted)
@@ -90,7 +97,7 @@ class Engine:
         self.lanes = self._lanes()
         # A body that is not sent in parts must fit the buffers; an empty file has no parts.
         self.large_from = min(max(1, request.large_file_size), transfer.IN_FLIGHT)
-        self.small, self.large = _Lane(False, lambda: self.pace.limit), _Lane(True, lambda: LARGE_AT_ONCE)
+        self.small, self.large = _Lane(False, lambda: self.pace.limit), _Lane(True, self._most_large)
         self.express = self._express()
         self.found: Queue[list[Found]] = Queue(FOUND_AHEAD)
         self.under_way: dict[int, Attempt] = {}
@@ -152,7 +159,8 @@ class Engine:
             self.halted,
             self.run.target.limits,
             self._add,
-            lambda: self.large.senders,
+            self._finishing,
+            lambda: self.large.busy - self.large.finishing,
         )
 
     def _express(self) -> Express | None:
@@ -247,13 +255,13 @@ class Engine:
     # Scanning and planning
 
     def _scan(self) -> None:
-        """Hand batches of what is found to the planner, a small one first, and an empty one at the end."""
+        """Hand batches of what is found to the planner, small ones first, and an empty one at the end."""
         found = scan(self.request.sources, self.request.prefix, self.request.rules, self.recorder.results_file())
         size = LEAST_BATCH
         while batch := list(islice(found, size)):
             if not self._hand_over(batch):
                 return
-            size = self.batch
+            size = min(BATCH_GROWTH * size, self.batch)
         self._hand_over([])
 
     def _hand_over(self, batch: list[Found]) -> bool:
@@ -370,7 +378,7 @@ class Engine:
 
     def _staff(self, lane: _Lane) -> None:
         """Start senders, as many as there is work for and the pace allows; the caller holds the lock."""
-        while lane.senders < min(lane.most(), len(lane.waiting)):
+        while lane.senders < lane.most() and lane.senders - lane.busy < len(lane.waiting):
             lane.senders += 1
             self._start(partial(self._send, lane), "sender")
 
@@ -378,9 +386,26 @@ class Engine:
         spent = Stopwatch()
         while attempt := self._take(lane):
             fault = transfer.put(self.lanes, attempt, lane.large, spent)
+            with self._lock:
+                lane.busy -= 1
             self.pace.done(attempt.item.size, bool(lane.waiting))
             self._end(attempt, fault)
         self._add(spent)
+
+    def _most_large(self) -> int:
+        return LARGE_AT_ONCE + min(LARGE_AT_ONCE, self.large.finishing)
+
+    @contextmanager
+    def _finishing(self) -> Iterator[None]:
+        """Make place for another large file while one waits for the store, which has all of it."""
+        with self._lock:
+            self.large.finishing += 1
+            self._staff(self.large)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.large.finishing -= 1
 
     def _add(self, spent: Stopwatch) -> None:
         with self._lock:
@@ -394,9 +419,11 @@ class Engine:
             if self.halted.is_set() or not lane.waiting or lane.senders > lane.most():
                 lane.senders -= 1
                 return None
+            attempt = lane.waiting.popleft()
+            lane.busy += 1
             self._staff(lane)
             self._room.notify()
-            return lane.waiting.popleft()
+            return attempt
 
     def _is_all_sent(self) -> bool:
         return self._planned_all and not self.under_way

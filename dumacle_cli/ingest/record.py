@@ -11,6 +11,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -158,15 +159,14 @@ class Recorder:
 
 @dataclass(slots=True)
 class Journal:
-    """Commits what a large attempt is about to do and what the store took, and keeps its progress in percent.
+    """Commits what large attempts are about to do and what the store took, and keeps their progress in percent.
 
-    `hand` has a thread do something, one thing after the other; `settle` waits until it has done what was handed to it.
+    `hand` has a thread do something, one thing after the other: all large files share its connection.
     """
 
     database: Database
     patience: retry.Patience
     hand: Callable[[Callable[[], None]], None]
-    settle: Callable[[], None]
     percents: dict[int, int] = field(default_factory=dict)
     _sent: SimpleQueue[tuple[Holder, SentPart]] = field(default_factory=SimpleQueue)
 
@@ -178,7 +178,7 @@ class Journal:
             uploads.record_parts(session, *held, *begun)
             parts.begin(session, _holder(attempt))
 
-        self._commit(begin)
+        self._await(begin)
 
     def record_part(self, attempt: Attempt, part: SentPart) -> None:
         """Have it committed that the store took a part, together with what else it took meanwhile."""
@@ -196,30 +196,35 @@ class Journal:
 
     def record_completing(self, attempt: Attempt) -> None:
         """Commit that the upload is about to be completed from its parts, and which parts of others the store took."""
-        self.settle()
         held, made = (attempt.version_id, attempt.lease_id), (attempt.part_etags, attempt.sha256)
-        sent = self._take_sent()
-
-        def complete(session: Session) -> None:
-            parts.record(session, sent)
-            uploads.record_completing(session, *held, *made)
-
-        self._commit(complete)
+        self._await(lambda session: uploads.record_completing(session, *held, *made))
 
     def record_percent(self, attempt: Attempt, percent: int) -> None:
         """Note the progress for the next heartbeat."""
         self.percents[attempt.file_id] = percent
 
-    def _record_sent(self) -> None:
-        if sent := self._take_sent():
-            self._commit(lambda session: parts.record(session, sent))
+    def _await(self, work: Callable[[Session], None]) -> None:
+        """Have this committed after all that was handed over before, and wait for it; raises its error."""
+        committed: Future[None] = Future()
 
-    def _take_sent(self) -> list[tuple[Holder, SentPart]]:
+        def commit() -> None:
+            try:
+                self._commit(work)
+            except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the file
+                committed.set_exception(error)
+            else:
+                committed.set_result(None)
+
+        self.hand(commit)
+        committed.result()
+
+    def _record_sent(self) -> None:
         sent: list[tuple[Holder, SentPart]] = []
         with suppress(Empty):
             while len(sent) < MOST:
                 sent.append(self._sent.get_nowait())
-        return sent
+        if sent:
+            self._commit(lambda session: parts.record(session, sent))
 
     def _commit(self, work: Callable[[Session], None]) -> None:
         def once() -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
@@ -25,13 +25,13 @@ from dumacle_cli.services.limits import Limit, require_type
 from dumacle_cli.store.parts import SentPart
 
 MIB = 1024**2
-IN_FLIGHT = 40 * MIB
+IN_FLIGHT = 64 * MIB
 """Bytes of bodies held in memory at once, in both lanes together."""
 PART = 8 * MIB
 MOST_PARTS = 9_000
 PART_SENDERS = IN_FLIGHT // PART
-_hashing = threading.BoundedSemaphore(len(os.sched_getaffinity(0)))
-"""Held to hash a part: more threads at once than there are cores would only take turns with what sends."""
+_hashing = threading.BoundedSemaphore(max(1, len(os.sched_getaffinity(0)) - 1))
+"""Held to hash a part: one core is left to what sends, and to a store or database on this machine."""
 _MD5 = re.compile("[0-9a-f]{32}")
 _GONE = (errors.UploadLost, errors.ObjectMissing)
 """What stores answer about a multipart upload that they do not know."""
@@ -84,7 +84,10 @@ class Crew:
     def _run(self) -> None:
         while handed := self._queue.get():
             number, work = handed
-            work()
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - it is raised in the main thread
+                self._failed(error)
             with self._changed:
                 self._undone.remove(number)
                 self._changed.notify_all()
@@ -103,8 +106,10 @@ class Lanes:
     limits: Sequence[Limit]
     add: Callable[[Stopwatch], None]
     """Adds what a thread spent to the times of the run."""
+    finishing: Callable[[], AbstractContextManager[None]]
+    """Entered by a large file of which all is read: another one may begin."""
     large: Callable[[], int]
-    """Returns how many large files are being sent."""
+    """Returns how many large files are being read."""
 
 
 def put(lanes: Lanes, attempt: Attempt, large: bool, spent: Stopwatch) -> errors.DumacleError | None:
@@ -306,6 +311,12 @@ class _Large:
     def _put_parts(self) -> None:
         self._begin()
         self._send()
+        with self.lanes.finishing():
+            self._await_parts()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Complete the upload, of which the store has all parts, and prove it."""
         if self.attempt.part_etags and self.attempt.sha256 != self.attempt.stored_sha256:
             raise Changed("it changed since its parts were sent; run the same command again")
         if not self._completed:
@@ -377,8 +388,9 @@ class _Large:
                         whole_md5.update(body)
                     self._let_go(number, body)
                     self.spent.hashed()
-        finally:
+        except BaseException:
             self._await_parts()
+            raise
         self.attempt.sha256 = whole.digest()
         self.attempt.md5 = whole_md5.digest() if self.side.needs_md5 else None
 
