@@ -10,7 +10,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -183,6 +184,23 @@ def test_large_files_advance_together(stub: Stub, upload: Callable[..., Done], f
     assert upload(fill(one=size, other=size)).data["uploaded"] == 2
     assert Counter(first).total() == transfer.PART_SENDERS
     assert max(Counter(first).values()) <= -(-transfer.PART_SENDERS // 2)
+
+
+def test_large_files_give_way_to_others(stub: Stub, upload: Callable[..., Done], fill: Fill) -> None:
+    tasks = Path("/proc/self/task")
+    own, before, seen = os.getpriority(os.PRIO_PROCESS, 0), set(tasks.iterdir()), set[int]()
+
+    def look(method: str, _path: str) -> Fault | None:
+        for thread in set(tasks.iterdir()) - before if method == "PUT" else ():
+            with suppress(ProcessLookupError):
+                seen.add(os.getpriority(os.PRIO_PROCESS, int(thread.name)))
+        return None
+
+    stub.fault = look
+    upload(fill(photo=2000))
+    assert seen == {own}
+    upload(fill(film=17 * MIB))
+    assert seen == {own, min(19, own + transfer.NICENESS)}
 
 
 def test_a_large_file_that_only_waits_for_the_store_makes_place(
