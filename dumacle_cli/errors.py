@@ -556,7 +556,7 @@ class RunBusy(DumacleError):
 
     exit = Exit.LOCKED
     sentence = "this upload is already running: run {run}, process {pid} on {host}"
-    fix = "wait until it ends, then repeat the command; or take part in it: add --join"
+    fix = "wait until it ends, then repeat the command; or take part in it: files upload with --join"
 
 
 class RunElsewhere(DumacleError):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.integration
 def test_killed_in_the_middle(
     begin: Begin, submit: Submit, films: Films, database: Database, object_store: ObjectStore, tmp_path: Path
 ) -> None:
-    submit(films(20, "1280x720"))
+    submit(films(8, "1280x720"))
     first = begin()
     encoder = await_encoder(first)
     first.kill()
@@ -45,7 +45,7 @@ def test_killed_in_the_middle(
 def test_a_frozen_worker_publishes_nothing_after_another_took_over(
     begin: Begin, submit: Submit, films: Films, database: Database, object_store: ObjectStore
 ) -> None:
-    submit(films(20, "1280x720"))
+    submit(films(8, "1280x720"))
     frozen = begin()
     await_encoder(frozen)
     frozen.send_signal(signal.SIGSTOP)
