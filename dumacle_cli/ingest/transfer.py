@@ -26,7 +26,7 @@ from dumacle_cli.services.limits import Limit, require_type
 from dumacle_cli.store.parts import SentPart
 
 MIB = 1024**2
-IN_FLIGHT = 64 * MIB
+IN_FLIGHT = 40 * MIB
 """Bytes of bodies held in memory at once, in both lanes together."""
 PART = 8 * MIB
 MOST_PARTS = 9_000
