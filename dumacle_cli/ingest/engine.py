@@ -397,7 +397,7 @@ class Engine:
 
     @contextmanager
     def _finishing(self) -> Iterator[None]:
-        """Make place for another large file while one waits for the store, which has all of it."""
+        """Make place for another large file while one, of which all is read, waits for the store."""
         with self._lock:
             self.large.finishing += 1
             self._staff(self.large)

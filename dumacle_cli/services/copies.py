@@ -177,10 +177,10 @@ class _Run:
         with ThreadPoolExecutor(self.at_once, thread_name_prefix="copy") as pool:
             try:
                 while self._goes_on():
-                    held_elsewhere = self._take(pool)
-                    if not self.flying and not (wait and held_elsewhere):
-                        break
+                    held_elsewhere = self._take(pool, look=wait)
                     if not self.flying:
+                        if not held_elsewhere:
+                            break
                         time.sleep(1)
                     self._settle(RENEW_SECONDS if self.flying else 0)
             finally:
@@ -191,15 +191,15 @@ class _Run:
     def _goes_on(self) -> bool:
         return not self.stop.is_set() and self.faults < FAULTS_IN_A_ROW
 
-    def _take(self, pool: ThreadPoolExecutor) -> bool:
-        """Claim what there is room for; returns whether others had copies of this pod in hand at that moment."""
+    def _take(self, pool: ThreadPoolExecutor, *, look: bool) -> bool:
+        """Claim what there is room for; with `look`, returns whether others had what is left in hand at that moment."""
         room = self.at_once * AHEAD - len(self.flying)
         if room < self.at_once:
             return False
         with self.database.session() as session:
             for copy in store.claim(session, self.pod.id, room, CLAIM_SECONDS, self.since):
                 self.flying[pool.submit(self._copy, copy)] = copy
-            return not self.flying and store.held(session, self.pod.id)
+            return look and not self.flying and store.held(session, self.pod.id)
 
     def _copy(self, copy: Claimed) -> str:
         source, target = self.ends.of(copy.provider)
