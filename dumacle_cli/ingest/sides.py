@@ -69,7 +69,7 @@ class Sides:
     ) -> None:
         self.primary = primary
         self._open, self._note, self._tell, self._copies = open_second, note, tell, copies
-        self._lock = threading.Lock()
+        self._lock, self._noting = threading.Lock(), threading.Lock()
         self._second: Side | None = None
         self._away = away
         self._looks_at = 0.0
@@ -136,7 +136,13 @@ class Sides:
             self._looks_at = time.monotonic() + LOOK_AGAIN_SECONDS
         if first:
             self._tell(f"uploading to {second.store.location.provider}, because {error}")
-            self._note(error)
+            self._note_outage(error)
+
+    def _note_outage(self, error: errors.DumacleError) -> None:
+        """Record that the primary does not answer, unless it was found to answer meanwhile."""
+        with self._noting:
+            if self._away:
+                self._note(error)
 
     def _answers(self, key: str) -> bool:
         """Whether the primary answers again."""
@@ -145,12 +151,13 @@ class Sides:
             with suppress(errors.ObjectMissing):
                 self.primary.puts.head(key)
         except errors.DumacleError as error:
-            self._note(error)
+            self._note_outage(error)
             return False
-        self._away = False
         self.primary.patience.end_outage()
         self._tell(f"uploading to {self.primary.store.location.provider} again")
-        self._note(None)
+        with self._noting:
+            self._away = False
+            self._note(None)
         return True
 
     def _instead(self) -> Side | None:

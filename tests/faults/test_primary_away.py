@@ -2,7 +2,9 @@
 
 import math
 import os
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,11 @@ from sqlalchemy import text
 
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Location
+from dumacle_cli.clients.puts import Puts
+from dumacle_cli.errors import DumacleError
 from dumacle_cli.ingest import engine, sides
+from dumacle_cli.ingest.pace import Pace
+from dumacle_cli.retry import Patience
 from dumacle_cli.services import reap
 from dumacle_cli.store.database import Database
 from tests import buckets
@@ -20,6 +26,7 @@ from tests.conftest import Result, Run
 from tests.factories import make_grant, make_plan, make_pod, make_subscription, make_user
 from tests.faults.store_proxy import KINDS, StoreProxy, drop, error, slow_down, store_proxied
 from tests.ingest import checker
+from tests.s3_stub import Fault, Stub
 
 pytestmark = pytest.mark.integration
 JSON = ("-o", "json")
@@ -164,6 +171,36 @@ def test_the_primary_is_used_again_as_soon_as_it_answers(
     assert 0 < done.data["at_secondary"] < done.data["uploaded"] == 81
     assert shown(run)["outages"] == []
     check_healed(run, database, tree, bucket, second)
+
+
+def test_who_learns_late_that_the_primary_was_away_says_so_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files look at the same time: one is refused, but only after the other was answered."""
+    monkeypatch.setattr(sides, "LOOK_AGAIN_SECONDS", 0.0)
+    asked, answered = threading.Event(), threading.Event()
+
+    def refuse_the_first(_method: str, path: str) -> Fault | None:
+        if "late" not in path:
+            return None
+        asked.set()
+        assert answered.wait(10)
+        return Fault(503)
+
+    noted: list[DumacleError | None] = []
+    store = Stub()
+    store.fault = refuse_the_first
+    location = Location("local", store.url, "us-east-1", "media", "k", "s")
+    patience = Patience("the store", 5, lambda _: False, print)
+    with closing(store.socket), ObjectStore(location) as objects, closing(Puts(location)) as puts:
+        side = sides.Side(puts, objects, patience, Pace(4), is_primary=True)
+        both = sides.Sides(side, None, noted.append, print, away=True)
+        late = threading.Thread(target=both.chosen, args=("late",))
+        late.start()
+        assert asked.wait(10)
+        assert both.chosen("soon") is side
+        answered.set()
+        late.join()
+        store.shutdown()
+    assert noted == [None]
 
 
 def test_parts_at_the_primary_do_not_stay(
