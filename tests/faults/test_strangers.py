@@ -321,5 +321,5 @@ def test_random_requests_bring_out_no_500_and_take_nothing_away(connected: Strip
     assert {id_ for id_, _, _ in stored(database)} >= {f"evt_honest_{number}" for number in range(len(answers))}
     assert not fuzz.answers.keys() & {"500", "502", "504"}
     assert fuzz.answers.keys() >= {"200", "400", "404", "405", "413"}
-    assert (grown < 16 * KIB, opened <= 0) == (True, True)
+    assert (grown < 8 * KIB, opened <= 0) == (True, True)
     assert (code, "Traceback" in told, connected.secret in told) == (0, False, False)
