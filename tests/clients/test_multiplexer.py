@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -239,6 +240,13 @@ def test_bodies_arrive_over_tls(monkeypatch: pytest.MonkeyPatch, certified: tupl
         ended = send_all(puts, keys[:1], body=body) | send_all(puts, keys[1:], most=4, body=body)
         assert all(isinstance(each, Response) and puts.etag(each) for each in ended.values())
         assert all(b"".join(store.get(key)) == body for key in keys)
+
+
+def test_little_waits_in_the_system_for_a_store_on_this_machine(serve: Serve) -> None:
+    with closing(connection.Route(serve()).connect()) as near:
+        link = cast("socket.socket", near.link)
+        holds = link.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    assert connection.NEAR_BUFFER <= holds <= 2 * connection.NEAR_BUFFER  # Linux counts its own records, too.
 
 
 def test_tickets_of_tls_close_no_idle_connection(
