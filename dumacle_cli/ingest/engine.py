@@ -24,8 +24,9 @@ from dumacle_cli.ingest.express import Express
 from dumacle_cli.ingest.hashing import Hashed
 from dumacle_cli.ingest.interruption import LOOK, join, start
 from dumacle_cli.ingest.items import Attempt, Item, Progress, Result, Stopwatch, Tally, Times
+from dumacle_cli.ingest.journal import Journal
 from dumacle_cli.ingest.pace import MOST, Bandwidth, Pace, affordable
-from dumacle_cli.ingest.record import Journal, Recorder
+from dumacle_cli.ingest.record import Recorder
 from dumacle_cli.ingest.scan import Found, scan
 from dumacle_cli.ingest.sides import FAILOVER_SECONDS, Side, Sides
 from dumacle_cli.store import copies, uploads

@@ -11,9 +11,6 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
-from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, TextIO
 
@@ -26,7 +23,6 @@ from dumacle_cli.services.transcode_request import TranscodeRequest
 from dumacle_cli.store import copies, parts, runs, uploads
 from dumacle_cli.store.database import Database
 from dumacle_cli.store.operations import Request
-from dumacle_cli.store.parts import Holder, SentPart
 
 MOST = 1000
 BEHIND = 4 * MOST
@@ -155,87 +151,6 @@ class Recorder:
             if self._results:
                 self._results.flush()
         self._reported()
-
-
-@dataclass(slots=True)
-class Journal:
-    """Commits what large attempts are about to do and what the store took, and keeps their progress in percent.
-
-    `hand` has a thread do something, one thing after the other: all large files share its connection.
-    """
-
-    database: Database
-    patience: retry.Patience
-    hand: Callable[[Callable[[], None]], None]
-    percents: dict[int, int] = field(default_factory=dict)
-    _sent: SimpleQueue[tuple[Holder, SentPart]] = field(default_factory=SimpleQueue)
-
-    def record_parts(self, attempt: Attempt) -> None:
-        """Commit the multipart upload before its first part."""
-        held, begun = (attempt.version_id, attempt.lease_id), (attempt.upload_id, attempt.part_size)
-
-        def begin(session: Session) -> None:
-            uploads.record_parts(session, *held, *begun)
-            parts.begin(session, _holder(attempt))
-
-        self._await(begin)
-
-    def record_part(self, attempt: Attempt, part: SentPart) -> None:
-        """Have it committed that the store took a part, together with what else it took meanwhile."""
-        self._sent.put((_holder(attempt), part))
-        self.hand(self._record_sent)
-
-    def sent(self, attempt: Attempt) -> dict[int, SentPart]:
-        """Return the parts of the attempt's multipart upload that the store is known to have taken, by number."""
-
-        def read() -> dict[int, SentPart]:
-            with self.database.session(read_only=True) as session:
-                return parts.sent(session, _holder(attempt))
-
-        return self.patience.call(read)
-
-    def record_completing(self, attempt: Attempt) -> None:
-        """Commit that the upload is about to be completed from its parts, and which parts of others the store took."""
-        held, made = (attempt.version_id, attempt.lease_id), (attempt.part_etags, attempt.sha256)
-        self._await(lambda session: uploads.record_completing(session, *held, *made))
-
-    def record_percent(self, attempt: Attempt, percent: int) -> None:
-        """Note the progress for the next heartbeat."""
-        self.percents[attempt.file_id] = percent
-
-    def _await(self, work: Callable[[Session], None]) -> None:
-        """Have this committed after all that was handed over before, and wait for it; raises its error."""
-        committed: Future[None] = Future()
-
-        def commit() -> None:
-            try:
-                self._commit(work)
-            except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the file
-                committed.set_exception(error)
-            else:
-                committed.set_result(None)
-
-        self.hand(commit)
-        committed.result()
-
-    def _record_sent(self) -> None:
-        sent: list[tuple[Holder, SentPart]] = []
-        with suppress(Empty):
-            while len(sent) < MOST:
-                sent.append(self._sent.get_nowait())
-        if sent:
-            self._commit(lambda session: parts.record(session, sent))
-
-    def _commit(self, work: Callable[[Session], None]) -> None:
-        def once() -> None:
-            with self.database.session() as session:
-                work(session)
-
-        self.patience.call(lambda: retry.on_lock(once))
-
-
-def _holder(attempt: Attempt) -> Holder:
-    return Holder(attempt.version_id, attempt.lease_id, attempt.upload_id)
 
 
 def record(session: Session, run: Run, attempts: Sequence[Attempt]) -> list[int]:

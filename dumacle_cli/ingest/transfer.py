@@ -19,21 +19,22 @@ from dumacle_cli.ingest.buffers import Buffers
 from dumacle_cli.ingest.content import HEAD, content_type
 from dumacle_cli.ingest.interruption import start
 from dumacle_cli.ingest.items import Attempt, Progress, Result, Stopwatch
-from dumacle_cli.ingest.record import Journal
+from dumacle_cli.ingest.journal import Journal
 from dumacle_cli.ingest.scan import mtime, open_plain, opened, reason
 from dumacle_cli.ingest.sides import Copying, Side, Sides
 from dumacle_cli.services.limits import Limit, require_type
 from dumacle_cli.store.parts import SentPart
 
 MIB = 1024**2
-IN_FLIGHT = 40 * MIB
+IN_FLIGHT = 48 * MIB
 """Bytes of bodies held in memory at once, in both lanes together."""
-PART = 8 * MIB
+PART = 6 * MIB
+"""Stores accept 5 MiB at least. Small parts, so that many are under way: each waits for its answer."""
 MOST_PARTS = 9_000
 PART_SENDERS = IN_FLIGHT // PART
-NICENESS = 5
+NICENESS = 10
 """How much less the threads of large files get of a busy processor than what sends small ones, and than a database or a
-store on this machine: 6 x 128 MiB at such a store take 8 % less time for it."""
+store on this machine: 6 x 128 MiB at such a store take a tenth less time for it."""
 _hashing = threading.BoundedSemaphore(len(os.sched_getaffinity(0)))
 """Held to hash a part: more threads at once than there are cores would only take turns with what sends."""
 _MD5 = re.compile("[0-9a-f]{32}")
@@ -286,6 +287,7 @@ class _Large:
         self._users: dict[int, int] = {}
         self._sent: dict[int, SentPart] = {}
         self._completed = self._reads_back = False
+        self._is_begun = True
 
     def put(self) -> None:
         """Send all parts that the store does not have, complete the upload, and prove it."""
@@ -347,20 +349,32 @@ class _Large:
         self.attempt.copy_etag = self._copying.complete(self.attempt.sha256.hex())
 
     def _begin(self) -> None:
-        """Continue the multipart upload of an earlier attempt, or create one."""
-        attempt, side = self.attempt, self.side
+        """Continue the multipart upload of an earlier attempt, or have one created."""
+        attempt = self.attempt
         if attempt.upload_id and attempt.part_etags:
             self._there = {number: Part(number, etag, 0) for number, etag in enumerate(attempt.part_etags, 1)}
             return
         if attempt.upload_id and self._continue():
             return
         attempt.part_size = size_of_parts(attempt.item.size)
-        attempt.upload_id = side.patiently(lambda: side.puts.create_multipart(attempt.key, attempt.content_type))
-        if side.is_primary:
-            self.lanes.journal.record_parts(attempt)
-        if second := self.lanes.sides.copying(side):
-            self._copying = Copying(self.lanes.sides, second, attempt.key, attempt.content_type)
-            self._copying.begin()
+        self._is_begun, self._under_way = False, 1
+        self.lanes.crew.hand(self._create)
+
+    def _create(self) -> None:
+        """Create the multipart upload, in a thread of the crew, while the first parts are read and hashed."""
+        attempt, side = self.attempt, self.side
+        try:
+            attempt.upload_id = side.patiently(lambda: side.puts.create_multipart(attempt.key, attempt.content_type))
+            if side.is_primary:
+                self.lanes.journal.record_parts(attempt)
+            if second := self.lanes.sides.copying(side):
+                self._copying = Copying(self.lanes.sides, second, attempt.key, attempt.content_type)
+                self._copying.begin()
+        except BaseException as error:  # noqa: BLE001 - it is raised in the thread of the file
+            self._error = error
+        with self._changed:
+            self._is_begun = True
+        self._end_one()
 
     def _continue(self) -> bool:
         """Learn which parts the store has: those it lists, or, if it lists none, those it is known to have taken.
@@ -444,6 +458,9 @@ class _Large:
             self._error = self._error or error
         self._let_go(number, body)
         self.lanes.add(spent)
+        self._end_one()
+
+    def _end_one(self) -> None:
         with self._changed:
             self._under_way -= 1
             self._changed.notify_all()
@@ -470,6 +487,9 @@ class _Large:
 
     def _send_body(self, number: int, body: memoryview, sha256: bytes) -> None:
         attempt, digest = self.attempt, sha256.hex()
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_begun)
+        self._check()
 
         def put() -> str:
             if isinstance(self._error, errors.UploadLost):

@@ -32,7 +32,7 @@ def film(far: Run, store: SmallStore, tmp_path: Path, environment: Callable[...,
     """A film of four parts."""
     environment(DUMACLE_LARGE_FILE_SIZE="1MiB", DUMACLE_PATIENCE="0s")
     place = tmp_path / "film.mov"
-    place.write_bytes(b"first" * (5 * MIB))
+    place.write_bytes(b"first" * (4 * MIB))
     return place
 
 

@@ -20,12 +20,13 @@ from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.clients.objects import Location
 from dumacle_cli.clients.puts import Puts
 from dumacle_cli.errors import DumacleError
-from dumacle_cli.ingest import engine, transfer
+from dumacle_cli.ingest import engine, journal, transfer
 from dumacle_cli.ingest.buffers import Buffers
 from dumacle_cli.ingest.items import Attempt, Item, NoProgress, Result, Stopwatch
+from dumacle_cli.ingest.journal import Journal
 from dumacle_cli.ingest.pace import Pace
-from dumacle_cli.ingest.record import Journal
 from dumacle_cli.ingest.sides import Side, Sides
+from dumacle_cli.local.process import wait
 from dumacle_cli.retry import Patience
 from dumacle_cli.store.database import Database
 from tests.conftest import Result as Done
@@ -225,11 +226,11 @@ def test_a_large_file_that_only_waits_for_the_store_makes_place(
 def test_what_cannot_be_recorded_fails_its_file_only(database: Database, home: Home) -> None:
     failures: list[BaseException] = []
     crew = transfer.Crew(1, failures.append)
-    journal = Journal(database, Patience("the database", 5, lambda _: False, print), crew.hand)
+    kept = Journal(database, Patience("the database", 5, lambda _: False, print), crew.hand)
     item = Item("film.jpg", b"film.jpg", 17 * MIB, 1)
     with pytest.raises(DumacleError):
-        journal.record_parts(Attempt(item, 1, 1, 1, "k", False, upload_id="with a \0", part_size=5 * MIB))
-    journal.record_parts(Attempt(item, 1, 1, 1, "k", False, upload_id="u", part_size=5 * MIB))
+        kept.record_parts(Attempt(item, 1, 1, 1, "k", False, upload_id="with a \0", part_size=5 * MIB))
+    kept.record_parts(Attempt(item, 1, 1, 1, "k", False, upload_id="u", part_size=5 * MIB))
     assert failures == []
     crew.close()
 
@@ -252,6 +253,59 @@ def test_a_large_file_is_completed_when_the_parts_of_others_are_recorded(
     stub.fault = look
     assert upload(fill(one=3 * transfer.PART, other=3 * transfer.PART)).data["uploaded"] == 2
     assert recorded == [6]
+
+
+def test_parts_are_recorded_together_and_before_whatever_somebody_waits_for(
+    stub: Stub,
+    upload: Callable[..., Done],
+    fill: Fill,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "LATEST", 60)
+    recorded: list[int] = []
+
+    def count() -> int:
+        with database.session() as session:
+            return int(session.execute(text("SELECT count(*) FROM app.parts")).scalar_one())
+
+    def look(method: str, path: str) -> Fault | None:
+        if method == "PUT" and f"partNumber={journal.TOGETHER + 2}&" in path:
+            recorded.append(wait(lambda: count() >= journal.TOGETHER, 20))
+        if method == "POST" and "uploadId" in path:
+            recorded.append(count())
+        return None
+
+    stub.fault = look
+    parts = journal.TOGETHER + 2
+    assert upload(fill(film=parts * transfer.PART)).data["uploaded"] == 1
+    assert recorded == [True, parts]
+
+
+def test_nothing_is_sent_of_a_large_file_whose_upload_is_refused(
+    stub: Stub, upload: Callable[..., Done], fill: Fill, database: Database
+) -> None:
+    stub.fault = lambda method, _: Fault(403, b"<Error><Code>AccessDenied</Code></Error>") if method == "POST" else None
+    upload(fill(film=17 * MIB), expect=5)
+    assert stub.count("POST", "uploads") == 1
+    assert stub.count("PUT") == 0
+    checker.books(database)
+
+
+def test_a_large_file_that_changes_while_its_upload_is_created_leaves_none(
+    stub: Stub, upload: Callable[..., Done], fill: Fill, database: Database
+) -> None:
+    folder = fill(film=17 * MIB)
+
+    def change(method: str, path: str) -> Fault | None:
+        if method == "POST" and path.endswith("uploads="):
+            os.utime(folder / "film.jpg", ns=(1, 1))
+        return None
+
+    stub.fault = change
+    upload(folder, expect=3)
+    assert (stub.count("POST", "uploads"), stub.uploads, stub.objects) == (1, {}, {})
+    checker.books(database)
 
 
 def continue_attempt(stub: Stub, bucket: Location, database: Database, home: Home, attempt: Attempt) -> Attempt:
