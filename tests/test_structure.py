@@ -70,7 +70,7 @@ def test_an_upload_imports_nothing_of_the_other_commands_of_its_group() -> None:
     modules = imported("from dumacle_cli.__main__ import main; main(['files', 'upload', 'x', '--owner', 'ada'])")
     assert "dumacle_cli.ingest.engine" in modules
     services = {name.removeprefix("dumacle_cli.services.") for name in modules if "cli.services." in name}
-    assert services == {"limits", "names", "placement", "pods", "side_by_side", "transcode_request", "users"}
+    assert services == {"limits", "names", "placement", "side_by_side", "transcode_request"}
 
 
 def test_users_map_no_table_but_theirs() -> None:

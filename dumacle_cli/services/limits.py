@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import FileTooLarge, InvalidValue, TypeNotAllowed
 from dumacle_cli.escapes import quoted
 from dumacle_cli.store import limits as store
-from dumacle_cli.store import models
 from dumacle_cli.store.limits import Accepted
 from dumacle_cli.units import parse_size, show_size
 
@@ -62,8 +61,8 @@ def of_setting(size: int) -> Limit:
 
 def of_pod(session: Session, pod_id: int) -> Limit:
     """Return the limit of a pod."""
-    pod = quoted(session.get_one(models.Pod, pod_id).name)
-    return Limit(f"pod {pod}", store.of_pod(session, pod_id), f"to change that: dumacle pods update {pod}")
+    name, accepted = store.of_pod(session, pod_id)
+    return Limit(f"pod {quoted(name)}", accepted, f"to change that: dumacle pods update {quoted(name)}")
 
 
 def of(session: Session, pod_id: int, user_id: int) -> list[Limit]:

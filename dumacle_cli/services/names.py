@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from dumacle_cli.errors import Conflict
+from dumacle_cli.errors import Conflict, NotFound
 from dumacle_cli.escapes import alike, readings
 from dumacle_cli.ids import parse_id
 
@@ -22,9 +22,10 @@ def resolve(typed: str, find: Callable[[str], T | None]) -> T | None:
     return next(iter(found.values()), None)
 
 
-def guess(typed: str, find: Callable[[str], T | None], called: Callable[[T], str]) -> str:
-    """Return an existing name that differs from the typed one only in its Unicode normal form, else an empty string."""
-    return next((called(one) for form in _forms(typed) if (one := find(form)) is not None), "")
+def missing(kind: str, typed: str, find: Callable[[str], T | None], called: Callable[[T], str]) -> NotFound:
+    """Return the error for it, with an existing name that differs only in its Unicode normal form, if any."""
+    guess = next((called(one) for form in _forms(typed) if (one := find(form)) is not None), "")
+    return NotFound(kind, typed, guess=guess)
 
 
 def _forms(typed: str) -> Iterable[str]:

@@ -1,14 +1,17 @@
 """Placement: whether a user can upload, and into which pod."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import Conflict, NotGranted, UserDisabled
-from dumacle_cli.services import limits as file_limits
-from dumacle_cli.services import pods, users
-from dumacle_cli.store import copies, places
-from dumacle_cli.store import pods as store
+from dumacle_cli.services import limits, names
+from dumacle_cli.services.limits import Limit
+from dumacle_cli.store import places, targets
 from dumacle_cli.store.places import Place
 
 
@@ -25,7 +28,7 @@ class Target:
     pod: str
     place: Place
     key_prefix: str
-    limits: tuple[file_limits.Limit, ...] = ()
+    limits: tuple[Limit, ...] = ()
     second: Place | None = None
     copies_during_uploads: bool = False
 
@@ -35,16 +38,16 @@ def target(session: Session, owner: str, pod: str | None) -> Target:
 
     Raises NotFound, UserDisabled, NotGranted, or Conflict if they have no default pod.
     """
-    user = users.get(session, owner)
+    user = _find("user", owner, partial(targets.owner, session), lambda near: near.email)
     if user.status != "active":
         raise UserDisabled(user=user.email)
     if pod is None:
-        pod = _default(session, user.id, user.email)
-    found = pods.get(session, pod)
-    if store.find_grant(session, found.id, user.id) is None:
+        pod = _default(user)
+    found = _find("pod", pod, partial(targets.pod, session, user.id), lambda near: near.name)
+    if not found.is_granted:
         raise NotGranted(user=user.email, pod=found.name)
-    accepted = tuple(file_limits.of(session, found.id, user.id))
-    second = places.second(found) if copies.are_known(session) else None
+    accepted = tuple(limits.of(session, found.id, user.id))
+    second = places.second(found)
     return Target(
         user.id,
         user.email,
@@ -66,11 +69,17 @@ def renditions(pod_prefix: str, file_id: int, *parts: object) -> str:
     return places.folder(pod_prefix) + "/".join(map(str, ("renditions", file_id, *parts))) + "/"
 
 
-def _default(session: Session, user_id: int, email: str) -> str:
-    pod = store.default_of(session, user_id)
-    if pod is None:
+def _find(kind: str, typed: str, find: Callable[[str], Row[Any] | None], called: Callable[[Row[Any]], str]) -> Row[Any]:
+    found = names.resolve(typed, find)
+    if found is None:
+        raise names.missing(kind, typed, find, called)
+    return found
+
+
+def _default(user: Row[Any]) -> str:
+    if user.default_pod is None:
         raise Conflict(
-            reason=f"user {email} has no default pod",
-            advice=f"choose one with --pod, or: dumacle pods grant POD {email}",
+            reason=f"user {user.email} has no default pod",
+            advice=f"choose one with --pod, or: dumacle pods grant POD {user.email}",
         )
-    return str(pod)
+    return str(user.default_pod)

@@ -65,8 +65,7 @@ def get(session: Session, name: str, *, lock: store.Lock | None = None) -> model
     """Return the plan of this name, archived or not; raises NotFound."""
     plan = names.resolve(name, partial(store.find, session, lock=lock))
     if plan is None:
-        near = names.guess(name, partial(store.find, session), lambda near: near.name)
-        raise NotFound("plan", name, guess=near)
+        raise names.missing("plan", name, partial(store.find, session), lambda near: near.name)
     return plan
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sqlalchemy.orm import Session
 
 from dumacle_cli.clients import providers
-from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue, NotFound
+from dumacle_cli.errors import AlreadyExists, Conflict, InvalidValue
 from dumacle_cli.escapes import quoted
 from dumacle_cli.ids import parse_id
 from dumacle_cli.services import names, users
@@ -136,8 +136,7 @@ def get(session: Session, reference: str, *, lock: bool = False, deleting: bool 
     """Return the live pod with this id or name, locked to be changed (`lock`) or `deleting`; raises NotFound."""
     pod = _find(session, reference, lock=lock, deleting=deleting)
     if pod is None:
-        guess = names.guess(reference, partial(store.find, session), lambda near: near.name)
-        raise NotFound("pod", reference, guess=guess)
+        raise names.missing("pod", reference, partial(store.find, session), lambda near: near.name)
     return pod
 
 
@@ -170,7 +169,7 @@ def show(session: Session, reference: str) -> Detail:
         granted_to=store.granted_to(session, pod.id, GRANTEES),
         proof=probe.proof if probe else None,
         probed_at=probe.probed_at if probe else None,
-        **asdict(limits.of_pod(session, pod.id)),
+        **asdict(limits.of_pod(session, pod.id)[1]),
         copies_during_uploads=pod.copies_during_uploads if waiting else None,
         copies_waiting=waiting.waiting if waiting else None,
         copies_failed=waiting.failed if waiting else None,

@@ -16,7 +16,7 @@ from dumacle_cli.errors import (
     UploadLost,
 )
 from dumacle_cli.services import leftovers, purge
-from dumacle_cli.store import places, quotas, runs, uploads
+from dumacle_cli.store import places, pods, quotas, runs, uploads
 from dumacle_cli.store import purge as purge_store
 from dumacle_cli.store.places import Place
 
@@ -90,7 +90,7 @@ def _end_attempts(database: "Database", keep_seconds: float) -> Iterator[int]:
 def _abort_strays(database: "Database", stores: "Stores", age: float) -> tuple[int, dict[Place | int, DumacleError]]:
     """Abort the multipart uploads in the pods' folders that no row names and that are older than `age` (seconds)."""
     with database.session(read_only=True) as session:
-        folders = uploads.folders(session)
+        folders = pods.folders(session)
     before = datetime.now(UTC) - timedelta(seconds=age)
     aborted, failed = 0, dict[Place | int, DumacleError]()
     for place, prefix in folders:

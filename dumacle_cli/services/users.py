@@ -81,7 +81,7 @@ def _found(session: Session, reference: str, *, deleted: bool, lock: bool) -> mo
         # PostgreSQL does not let the actor lock users whom they may not change.
         raise _superior(seen)
     if user is None:
-        raise NotFound("user", reference, guess=names.guess(reference, seek, lambda near: near.email))
+        raise names.missing("user", reference, seek, lambda near: near.email)
     return user
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select, text
 
 from dumacle_cli.store import sql
 from dumacle_cli.store.models import Pod
-from dumacle_cli.store.places import KEYHOLDER
+from dumacle_cli.store.place_columns import KEYHOLDER
 from dumacle_cli.store.revisions import OLDEST_SERVER
 
 _MADE = re.compile(r"^CREATE OR REPLACE FUNCTION app\.(\w+)", re.MULTILINE)

@@ -8,8 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, func, select, text
 from sqlalchemy.orm import Session
 
-from dumacle_cli.store import functions, places
-from dumacle_cli.store.models import Pod
+from dumacle_cli.store import functions, models, places
 from dumacle_cli.store.places import Place
 
 Kind = Literal["version", "rendition"]
@@ -84,20 +83,20 @@ def are_known(session: Session) -> bool:
 # Places
 
 
-def set_secondary(session: Session, pod: Pod, provider: str | None, bucket: str | None) -> None:
+def set_secondary(session: Session, pod: "models.Pod", provider: str | None, bucket: str | None) -> None:
     """Give a pod a secondary place, or take it away and forget the state of its copies."""
     session.execute(select(func.app.set_secondary(pod.id, provider, bucket)))
     session.refresh(pod)
 
 
-def promote(session: Session, pod: Pod) -> tuple[int, bool]:
+def promote(session: Session, pod: "models.Pod") -> tuple[int, bool]:
     """Swap the places of a pod, unless copies are missing or work is in progress; returns their number, and whether."""
     missing, busy = session.execute(text("SELECT * FROM app.promote_pod(:pod)"), {"pod": pod.id}).one()
     session.refresh(pod)
     return missing, busy
 
 
-def missing_at_primary(session: Session, pod: Pod) -> int:
+def missing_at_primary(session: Session, pod: "models.Pod") -> int:
     """Return how many versions and renditions of a pod are stored at its secondary provider only."""
     parts = " UNION ALL ".join(
         """
@@ -129,7 +128,7 @@ def elsewhere(session: Session, key: str) -> Place | None:
     if not are_known(session):
         return None
     pod_id = session.scalars(_ELSEWHERE, {"key": key}).one_or_none()
-    return None if pod_id is None else places.second(session.get_one(Pod, pod_id))
+    return None if pod_id is None else places.second(session.get_one(models.Pod, pod_id))
 
 
 def etags(session: Session, version_ids: Sequence[int]) -> dict[int, set[str]]:
@@ -166,7 +165,7 @@ def standbys(session: Session, version_ids: Sequence[int]) -> dict[int, Standby]
         """),
         {"ids": list(version_ids)},
     ).all()
-    pods = {pod_id: session.get_one(Pod, pod_id) for pod_id in {row[1] for row in rows}}
+    pods = {pod_id: session.get_one(models.Pod, pod_id) for pod_id in {row[1] for row in rows}}
     seconds = {pod_id: places.second(pod) for pod_id, pod in pods.items()}
     return {
         version_id: Standby(place, pods[pod_id].name, awaited)
@@ -187,7 +186,7 @@ def second_places(session: Session, version_ids: Sequence[int]) -> dict[int, Pla
         """),
         {"ids": list(version_ids)},
     ).all()
-    found = {pod_id: places.second(session.get_one(Pod, pod_id)) for pod_id in {pod_id for _, pod_id in rows}}
+    found = {pod_id: places.second(session.get_one(models.Pod, pod_id)) for pod_id in {pod_id for _, pod_id in rows}}
     return {version_id: place for version_id, pod_id in rows if (place := found[pod_id])}
 
 
@@ -204,7 +203,7 @@ _ENQUEUE = """
 """
 
 
-def enqueue(session: Session, pod: Pod, limit: int) -> int:
+def enqueue(session: Session, pod: "models.Pod", limit: int) -> int:
     """Add rows for at most `limit` versions and as many renditions of a pod that have none at its secondary provider.
 
     Returns how many were added.
@@ -395,7 +394,7 @@ _STATE_OF_PRIMARY = """
 """
 
 
-def state(session: Session, pod: Pod) -> State:
+def state(session: Session, pod: "models.Pod") -> State:
     """Return what of a pod is not stored at both of its providers, whether it was queued or not."""
     since: dict[Kind, str] = {"version": "o.stored_at", "rendition": "o.created_at"}
     parts = " UNION ALL ".join(
@@ -412,9 +411,10 @@ def state(session: Session, pod: Pod) -> State:
     return State(*row)
 
 
-def with_secondary(session: Session) -> Sequence[Pod]:
+def with_secondary(session: Session) -> "Sequence[models.Pod]":
     """Return the live pods that have a secondary provider."""
-    query = select(Pod).where(Pod.secondary_provider.is_not(None), Pod.deleted_at.is_(None)).order_by(Pod.id)
+    pod = models.Pod
+    query = select(pod).where(pod.secondary_provider.is_not(None), pod.deleted_at.is_(None)).order_by(pod.id)
     return session.scalars(query).all()
 
 
@@ -435,7 +435,7 @@ def note_outage(session: Session, pod_id: int, provider: str, error: str) -> Non
 def note_outage_of(session: Session, key: str, error: str) -> None:
     """Record that the primary provider of the object with this key did not answer just now."""
     if pod_id := session.scalars(_ELSEWHERE, {"key": key}).one_or_none():
-        pod = session.get_one(Pod, pod_id)
+        pod = session.get_one(models.Pod, pod_id)
         note_outage(session, pod.id, pod.primary_provider, error)
 
 

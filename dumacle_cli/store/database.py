@@ -90,6 +90,7 @@ _BOUND = re.compile(r"^ck_(\w+)_(times|texts|documents)$")
 # Messages of libpq for invalid parameters of a URL, before it connects.
 _INVALID_URL = re.compile(r"(?:^|: )(?:invalid |missing |definition of service |could not match )")
 _RETRYABLE = {"40001", "40P01", "55P03"}
+_UNDEFINED = (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable, psycopg.errors.UndefinedFunction)
 
 
 _LIMITS = """
@@ -135,6 +136,7 @@ class Database:
         self.pool_size = pool_size
         self.wrote = False
         """Whether a transaction that can write was committed, or its COMMIT was sent."""
+        self._schema = revisions.OWN
 
     @cached_property
     def engine(self) -> Engine:
@@ -197,6 +199,7 @@ class Database:
         found = session.execute(_BEGIN_AND_SCHEMA if check_schema else _BEGIN, limits).one()[-1]
         if check_schema:
             revisions.require(found)
+            self._schema = found
 
     def change(
         self, request: operations.Request, work: Callable[[Session], tuple[T, bool]], *, dry_run: bool = False
@@ -248,13 +251,18 @@ class Database:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn database errors into DumacleErrors; a lock timeout names the holder of the lock."""
+        """Turn database errors into DumacleErrors.
+
+        A lock timeout names the holder of the lock, and what the schema of the previous release lacks is an upgrade.
+        """
         with translated():
             try:
                 yield
             except DBAPIError as fault:
                 if isinstance(fault.orig, psycopg.errors.LockNotAvailable):
                     raise errors.DatabaseBusy(reason=self._blocked(fault.orig)) from None
+                if isinstance(fault.orig, _UNDEFINED) and self._schema < revisions.OWN:
+                    raise errors.SchemaTooOld(found=self._schema, needed=revisions.OWN) from None
                 raise
 
     def _blocked(self, fault: psycopg.Error) -> str:

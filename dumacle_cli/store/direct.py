@@ -12,7 +12,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from dumacle_cli.store.models import File, Lease, Pod, User, Version
-from dumacle_cli.store.places import PLACE, Place
+from dumacle_cli.store.place_columns import PLACE
+from dumacle_cli.store.places import Place
 from dumacle_cli.store.uploads import UNFINISHED
 
 

@@ -28,7 +28,8 @@ from dumacle_cli.errors import ForeignObject
 from dumacle_cli.store import paging, storage
 from dumacle_cli.store.models import Copy, File, Lease, Pod, PodGrant, User, Version
 from dumacle_cli.store.models.files import PATH_BYTES
-from dumacle_cli.store.places import PLACE, Place, is_own
+from dumacle_cli.store.place_columns import PLACE
+from dumacle_cli.store.places import Place, is_own
 
 SORTS: dict[str, list[Any]] = {
     "created": [File.id],

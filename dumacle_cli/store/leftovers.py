@@ -7,7 +7,8 @@ from sqlalchemy import and_, exists, func, or_, select, text
 from sqlalchemy.orm import Session, aliased
 
 from dumacle_cli.store.models import File, Pod, Rendition, Transcode, Unit
-from dumacle_cli.store.places import PLACE, Place
+from dumacle_cli.store.place_columns import PLACE
+from dumacle_cli.store.places import Place
 from dumacle_cli.store.transcodes import LIVE
 
 

@@ -14,31 +14,28 @@ class Accepted:
     max_file_size: int | None = None
 
 
-def of_pod(session: Session, pod_id: int) -> Accepted:
-    """Return which files a pod accepts."""
-    return _one(session, "FROM app.pods WHERE id = :id", pod_id)
+_ACCEPTED = "SELECT name, to_jsonb(row) -> 'allowed_types', CAST(to_jsonb(row) ->> 'max_file_size' AS bigint) FROM"
+_OF_POD = text(f"{_ACCEPTED} app.pods AS row WHERE id = :id")
+_OF_PLAN = text(f"{_ACCEPTED} app.plans AS row WHERE id = :id")
+_OF_USER = text(
+    f"{_ACCEPTED} app.plans AS row JOIN app.subscriptions AS s ON s.plan_id = row.id "
+    "WHERE s.user_id = :id AND s.ended_at IS NULL AND s.status IN ('active', 'trialing', 'past_due')"
+)
+
+
+def of_pod(session: Session, pod_id: int) -> tuple[str, Accepted]:
+    """Return the name of a pod and which files it accepts."""
+    name, *accepted = session.execute(_OF_POD, {"id": pod_id}).one()
+    return name, Accepted(*accepted)
 
 
 def of_plan(session: Session, plan_id: int) -> Accepted:
     """Return which files a plan accepts."""
-    return _one(session, "FROM app.plans WHERE id = :id", plan_id)
+    _, *accepted = session.execute(_OF_PLAN, {"id": plan_id}).one()
+    return Accepted(*accepted)
 
 
 def of_user(session: Session, user_id: int) -> tuple[str, Accepted] | None:
     """Return the name of a user's plan and which files it accepts, or None without a plan."""
-    where = (
-        "FROM app.plans WHERE id = (SELECT plan_id FROM app.subscriptions WHERE user_id = :id AND ended_at IS NULL "
-        "AND status IN ('active', 'trialing', 'past_due'))"
-    )
-    name = session.scalars(text(f"SELECT name {where}"), {"id": user_id}).one_or_none()
-    return (name, _one(session, where, user_id)) if name is not None else None
-
-
-def _one(session: Session, where: str, row_id: int) -> Accepted:
-    there = (
-        "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'app.pods'::regclass AND attname = 'max_file_size')"
-    )
-    if not session.scalar(text(there)):
-        return Accepted()
-    query = text(f"SELECT allowed_types, max_file_size {where}")
-    return Accepted(*session.execute(query, {"id": row_id}).one())
+    row = session.execute(_OF_USER, {"id": user_id}).one_or_none()
+    return (row[0], Accepted(*row[1:])) if row else None

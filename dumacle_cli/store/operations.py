@@ -10,8 +10,10 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.errors import OperationReused
 from dumacle_cli.plain import plain
-from dumacle_cli.store import functions, models
+from dumacle_cli.store import functions
 
+RESULT_BYTES = 16 * 1024**2
+"""The longest result that is stored for a repeat; longer ones are not stored."""
 _OWN = "id = :id AND user_id = COALESCE(app.actor(), 0)"
 
 
@@ -66,7 +68,7 @@ def finish(session: Session, request: Request, result: object) -> None:
     document = json.dumps(plain(result, keep_secrets=False), default=str)
     session.execute(
         text(f"UPDATE app.operations SET result = CAST(:result AS jsonb) WHERE {_OWN}"),  # noqa: S608
-        {"id": request.id, "result": document if len(document) <= models.operations.RESULT_BYTES else None},
+        {"id": request.id, "result": document if len(document) <= RESULT_BYTES else None},
     )
 
 

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from dumacle_cli.store import queue
 from dumacle_cli.store.models import File, Pod, Rendition, Transcode, Unit
-from dumacle_cli.store.places import PLACE, Place
+from dumacle_cli.store.place_columns import PLACE
+from dumacle_cli.store.places import Place
 from dumacle_cli.store.transcodes import LIVE
 from dumacle_cli.store.work_units import Claimed
 

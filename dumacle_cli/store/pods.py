@@ -12,6 +12,8 @@ from sqlalchemy.orm import Session
 from dumacle_cli.ids import parse_id
 from dumacle_cli.store import copies, functions, models, paging, storage
 from dumacle_cli.store.models import Pod, PodGrant, User
+from dumacle_cli.store.place_columns import PLACE
+from dumacle_cli.store.places import Place, second
 
 
 def find(session: Session, reference: str, *, lock: bool = False, deleting: bool = False) -> Pod | None:
@@ -67,6 +69,13 @@ def prefixes(session: Session, provider: str, bucket: str, *, but: int | None = 
     if copies.are_known(session):
         there |= (Pod.secondary_provider == provider) & (Pod.secondary_bucket == bucket)
     return set(session.scalars(select(Pod.prefix).where(there, Pod.id.is_distinct_from(but))))
+
+
+def folders(session: Session) -> list[tuple[Place, str]]:
+    """Return the buckets and the prefix of every pod that is not deleted."""
+    found = [(row[0], row[1]) for row in session.execute(select(PLACE, Pod.prefix).where(Pod.deleted_at.is_(None)))]
+    seconds = [(second(pod), pod.prefix) for pod in copies.with_secondary(session)] if copies.are_known(session) else []
+    return found + [(place, prefix) for place, prefix in seconds if place]
 
 
 def page(

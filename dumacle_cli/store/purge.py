@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session, aliased
 from dumacle_cli.store import copies
 from dumacle_cli.store.files import Selection, conditions, one_of
 from dumacle_cli.store.models import File, Lease, Pod, Rendition, Transcode, Version
-from dumacle_cli.store.places import KEYHOLDER, PLACE, Place, is_own
+from dumacle_cli.store.place_columns import KEYHOLDER, PLACE
+from dumacle_cli.store.places import Place, is_own
 
 OLD = ("superseded", "failed")
 KEPT = ("stored", "superseded")

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session, aliased, undefer
 from dumacle_cli.store import paging
 from dumacle_cli.store.files import Selection, conditions, one_of
 from dumacle_cli.store.models import File, Pod, Rendition, Transcode, Unit, User
-from dumacle_cli.store.places import PLACE, Place
+from dumacle_cli.store.place_columns import PLACE
+from dumacle_cli.store.places import Place
 
 LIVE = ("queued", "running", "publishing")
 LIVE_OR_DONE = (*LIVE, "done")

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
-
-from dumacle_cli.store import copies
-from dumacle_cli.store.models import Pod
-from dumacle_cli.store.places import PLACE, Place, second
 
 DIRECT = 0
 """Stands for the run of a file that a client is sending to the store itself."""
@@ -477,10 +473,3 @@ def under_way(session: Session, keys: Sequence[str]) -> set[tuple[str, str]]:
         {"keys": list(keys)},
     )
     return {(key, upload_id) for key, upload_id in rows}
-
-
-def folders(session: Session) -> list[tuple[Place, str]]:
-    """Return the buckets and the prefix of every pod."""
-    found = [(row[0], row[1]) for row in session.execute(select(PLACE, Pod.prefix).where(Pod.deleted_at.is_(None)))]
-    seconds = [(second(pod), pod.prefix) for pod in copies.with_secondary(session)] if copies.are_known(session) else []
-    return found + [(place, prefix) for place, prefix in seconds if place]

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from dumacle_cli.errors import PodFull, QuotaExceeded
 from dumacle_cli.store.files import Content
 from dumacle_cli.store.models import File, Pause, Pod, Preset, Rendition, Transcode, Unit, User, Version
-from dumacle_cli.store.places import PLACE
+from dumacle_cli.store.place_columns import PLACE
 from dumacle_cli.store.transcodes import LIVE
 from dumacle_cli.units import show_size
 

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -26,6 +28,7 @@ from tests.conftest import Result, Run
 from tests.factories import make_user
 from tests.ingest import checker
 from tests.ingest.conftest import Drive, Fill, Home, Meddler
+from tests.processes import unmeasured
 
 pytestmark = pytest.mark.integration
 Upload = Callable[..., Result]
@@ -67,6 +70,18 @@ def unplug(environment: Callable[..., None]) -> None:
 
 
 # What goes up
+
+
+def test_an_upload_maps_no_table(configured: None, home: Home, fill: Fill) -> None:
+    code = """if True:
+        import sys
+        from dumacle_cli.__main__ import main
+        assert main(sys.argv[1:]) == 0
+        print(*[name for name in sys.modules if name.startswith("dumacle_cli.store.models.")])
+    """
+    command = ["files", "upload", fill(one=10, film=17 * MIB), "--pod", "films", "--owner", OWNER, "--quiet"]
+    done = subprocess.run([sys.executable, "-c", code, *command], env=unmeasured(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout.split()) == (0, "", [])
 
 
 def test_new_tree(upload: Upload, fill: Fill, database: Database, object_store: ObjectStore) -> None:

@@ -15,6 +15,7 @@ from dumacle_cli.services import credentials, keys
 from dumacle_cli.store import credentials as store
 from dumacle_cli.store import models, places
 from dumacle_cli.store.database import Database
+from dumacle_cli.store.place_columns import PLACE
 from dumacle_cli.store.places import Place
 from tests.factories import make_file, make_pod, make_user
 
@@ -126,14 +127,14 @@ def test_a_place_names_the_pod_only_where_it_uses_its_own_keys(session: Session,
         make_file(session, pod, ada, f"{provider}/{custom}", b"x")
         wanted = Place(provider, "b", pod.id if own and custom else None)
         assert places.of(pod) == wanted
-        query = select(places.PLACE).where(models.Pod.id == pod.id)
+        query = select(PLACE).where(models.Pod.id == pod.id)
         assert session.scalars(query).one() == wanted
 
 
 def test_keys_of_another_provider_do_not_count(session: Session) -> None:
     pod = make_pod(session, primary_provider="s3", bucket="b", use_custom_wasabi=True)
     assert places.of(pod) == Place("s3", "b")
-    assert session.scalars(select(places.PLACE)).one() == Place("s3", "b")
+    assert session.scalars(select(PLACE)).one() == Place("s3", "b")
 
 
 def test_keys_to_a_place(session: Session, pod: models.Pod) -> None:

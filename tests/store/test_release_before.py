@@ -37,7 +37,9 @@ DAY = (
 )
 
 
-def test_a_day_on_the_schema_of_the_release_before(moved: str, invoke: Run, environment: Callable[..., None]) -> None:
+@pytest.fixture
+def before(moved: str, environment: Callable[..., None]) -> str:
+    """A database with the schema of the release before, and its first superadmin, who is logged in."""
     schema.upgrade(moved, revisions.PREVIOUS)
     with psycopg.connect(moved) as owner:
         owner.execute("INSERT INTO app.users (email, role) VALUES ('ada@example.com', 'superadmin')")
@@ -45,7 +47,23 @@ def test_a_day_on_the_schema_of_the_release_before(moved: str, invoke: Run, envi
         name = owner.info.dbname
     url = make_url(make_conninfo(moved) if "://" not in moved else moved).set(username=f"{name}_ada", password=PASSWORD)
     environment(DUMACLE_DATABASE_URL=url.render_as_string(hide_password=False), DUMACLE_S3_BUCKET="media")
+    return moved
+
+
+def test_a_day_on_the_schema_of_the_release_before(before: str, invoke: Run) -> None:
     for command in DAY:
         invoke(*command)
-    schema.upgrade(moved)
+    schema.upgrade(before)
     invoke("users", "create", "eve@example.com")
+
+
+def test_what_the_schema_of_the_release_before_lacks_is_an_upgrade(before: str, invoke: Run) -> None:
+    invoke("pods", "create", "films", "--capacity", "1GiB")
+    invoke("pods", "grant", "films", "ada@example.com")
+    refused = invoke("files", "upload", __file__, "--owner", "ada@example.com", "--dry-run", expect=2)
+    assert refused.err.splitlines() == [
+        f"dumacle: the database schema is {revisions.PREVIOUS}, and this program needs {revisions.OWN}",
+        "  fix: dumacle db upgrade",
+    ]
+    schema.upgrade(before)
+    invoke("files", "upload", __file__, "--owner", "ada@example.com", "--dry-run", expect=8)  # Ada has no plan.

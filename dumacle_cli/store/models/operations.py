@@ -7,12 +7,10 @@ from sqlalchemy import Index, false, func, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dumacle_cli.store.models.base import MIB, Base, Created, Id, Sorted, documents, one_of, texts, times
+from dumacle_cli.store.models.base import Base, Created, Id, Sorted, documents, one_of, texts, times
+from dumacle_cli.store.operations import RESULT_BYTES
 
 ACTIONS = ("insert", "update", "delete")
-
-RESULT_BYTES = 16 * MIB
-"""The longest result that is stored for a repeat; longer ones are not stored."""
 
 # Audit rows of sets, by the first and last of their ids: app.audit_of searches them for one row.
 _IS_SET = "row_id ~ '^[0-9]+[.][.][0-9]+$'"
