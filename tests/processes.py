@@ -28,7 +28,7 @@ def program() -> Iterator[Begin]:
     def call(*arguments: str | Path, stdout: int = subprocess.PIPE, ignoring: str = "") -> Process:
         shield = ["/bin/sh", "-c", f"trap '' {ignoring}; exec \"$@\"", "sh"] if ignoring else []
         process = subprocess.Popen(
-            [*shield, sys.executable, "-m", "dumacle_cli", *map(str, arguments)],
+            [*shield, sys.executable, "-X", "faulthandler", "-m", "dumacle_cli", *map(str, arguments)],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=stdout,
             stderr=subprocess.PIPE,

@@ -177,7 +177,7 @@ class Engine:
         try:
             if self.express:
                 self._start(self.express.send, "sender")
-            self._start(self._scan, "scanner")
+            start(self._scan, "scanner", self._fail)  # Nobody waits for its end: it may read a list that never comes.
             self._start(self._plan, "planner")
             self._await(self._is_all_sent)
             self.recorder.finish()

@@ -321,7 +321,9 @@ class _Server:
     def ask(self, request: Request) -> Answer:
         fresh = self._socket is None
         try:
-            self.say(request.head + request.body)
+            # A store that refuses a request may answer and close before it has read the body.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self.say(request.head + request.body)
             return _answered(self._stream, request.method)
         except (Cut, OSError):
             self.close()

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +48,11 @@ def begin(configured: None, home: Home, program: Begin) -> Begin:
 
 def finish(process: Process) -> tuple[int, str]:
     """Wait for a process, and return its exit status and what it said on standard error."""
-    said = process.communicate(timeout=SECONDS)[1]
+    try:
+        said = process.communicate(timeout=SECONDS)[1]
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        pytest.fail(f"it did not end:\n{process.communicate()[1]}")
     return process.returncode, said
 
 

@@ -295,9 +295,15 @@ def test_standard_input_that_is_refused(
 def test_a_list_that_never_comes_does_not_keep_the_program_from_ending(
     options: tuple[str, str], run: conftest.Run, home: object
 ) -> None:
-    code = "import sys; from dumacle_cli.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    code = """if True:
+        import sys
+        from dumacle_cli.__main__ import main
+        from dumacle_cli.ingest import engine
+        engine.GRACE = 600
+        sys.exit(main(sys.argv[1:]))
+    """
     command = [sys.executable, "-c", code, "files", "upload", *options, *TO, "--timeout", "2"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as waiting:
         assert waiting.stderr
         err = waiting.stderr.read()
-        assert (waiting.wait(60), b"Fatal" in err) == (10, False)
+        assert (waiting.wait(60), b"Fatal" in err) == (10, False), err
