@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
 from dumacle_cli.errors import DumacleError, TimedOut
@@ -15,7 +16,8 @@ from dumacle_cli.errors import DumacleError, TimedOut
 LONGEST = 365 * 86_400
 """The maximum of --timeout, in seconds: a year."""
 AGAIN = 0.01
-"""Seconds until an exception that Python dropped is raised again."""
+"""Seconds until an exception that would be lost, or was, is raised again."""
+_IMPORTING = {ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__}
 
 
 class Terminated(KeyboardInterrupt):
@@ -26,7 +28,15 @@ class Expired(KeyboardInterrupt):
     """The time of --timeout is over."""
 
 
-def is_ignored(number: signal.Signals) -> bool:
+_KINDS: dict[int, type[KeyboardInterrupt]] = {
+    signal.SIGTERM: Terminated,
+    signal.SIGHUP: Terminated,
+    signal.SIGINT: KeyboardInterrupt,
+    signal.SIGALRM: Expired,
+}
+
+
+def is_ignored(number: int) -> bool:
     """Tell whether a signal is ignored."""
     return signal.getsignal(number) is signal.SIG_IGN
 
@@ -41,32 +51,30 @@ def handled(timeout: float) -> Iterator[None]:
         return
 
     raised: list[type[BaseException]] = []
-    dropped: list[type[BaseException]] = []
+    postponed: list[type[BaseException]] = []
 
-    def terminate(_number: int, _frame: FrameType | None) -> None:
-        raised.append(Terminated)
-        raise Terminated
+    def postpone(kind: type[BaseException]) -> None:
+        postponed.append(kind)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN)
 
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raised.append(KeyboardInterrupt)
-        raise KeyboardInterrupt
-
-    def expire(_number: int, _frame: FrameType | None) -> None:
-        raised.append(dropped.pop() if dropped else Expired)
-        raise raised[-1]
+    def arrive(number: int, frame: FrameType | None) -> None:
+        kind = postponed.pop() if postponed and number == signal.SIGALRM else _KINDS[number]
+        if _is_importing(frame):
+            postpone(kind)
+        else:
+            raised.append(kind)
+            raise kind
 
     def raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
         # Python drops what is raised while it collects garbage or runs a callback of a weak reference.
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
-            dropped.append(unraisable.exc_type)
-            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            postpone(unraisable.exc_type)
         else:
             hook(unraisable)
 
     hook, sys.unraisablehook = sys.unraisablehook, raise_again
-    ways = {signal.SIGTERM: terminate, signal.SIGHUP: terminate, signal.SIGINT: interrupt}
-    wanted = {number: handler for number, handler in ways.items() if not is_ignored(number)} | {signal.SIGALRM: expire}
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    wanted = [each for each in _KINDS if each == signal.SIGALRM or not is_ignored(each)]
+    before = {each: signal.signal(each, arrive) for each in wanted}
     signal.setitimer(signal.ITIMER_REAL, timeout)
     try:
         with _not_replaced(raised):
@@ -80,11 +88,23 @@ def handled(timeout: float) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a compiled module is being imported.
+
+    If that is interrupted it fails with an ImportError, after which some libraries go on with something else.
+    """
+    while frame:
+        if frame.f_code in _IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
+
+
 @contextmanager
 def _not_replaced(raised: list[type[BaseException]]) -> Iterator[None]:
     """Raise again what a signal raised where another error took its place.
 
-    A compiled module that is interrupted while it is imported fails with an ImportError.
+    What is raised while a class is made becomes a RuntimeError, and in pydantic a SchemaError.
     """
     try:
         yield

@@ -45,18 +45,53 @@ def test_timeout_in_a_callback_is_not_lost() -> None:
 @pytest.mark.parametrize(
     ("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt), (signal.SIGALRM, TimedOut)]
 )
-def test_signal_in_an_import_is_not_taken_for_a_bug(number: int, raised: type[BaseException]) -> None:
-    """As compiled modules do that are interrupted while they are imported."""
-
-    def fail() -> None:
-        try:
+def test_a_signal_while_a_class_is_made_is_not_taken_for_a_bug(number: int, raised: type[BaseException]) -> None:
+    class Named:
+        def __set_name__(self, *_: object) -> None:
             os.kill(os.getpid(), number)
-        except KeyboardInterrupt:
-            raise ImportError("initialization failed") from None
+
+    def make() -> None:
+        type("Made", (), {"named": Named()})
 
     with pytest.raises(raised) as caught, handled(60):
-        fail()
+        make()
     assert caught.type is raised
+
+
+IMPORTED = """
+import os
+import sys
+import time
+from dumacle_cli.errors import TimedOut
+from dumacle_cli.signals import Terminated, handled
+
+class Finder:
+    sent = []
+
+    def find_spec(self, name, *_):
+        if "psycopg_binary.pq" in sys.modules and not self.sent:
+            self.sent.append(name)
+            os.kill(os.getpid(), int(sys.argv[1]))
+
+sys.meta_path.insert(0, Finder())
+try:
+    with handled(60):
+        import psycopg
+        time.sleep(10)
+except (TimedOut, KeyboardInterrupt) as error:
+    print(type(error).__name__, *Finder.sent, "psycopg_binary.pq" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "raised"),
+    [(signal.SIGTERM, "Terminated"), (signal.SIGINT, "KeyboardInterrupt"), (signal.SIGALRM, "TimedOut")],
+)
+def test_a_signal_waits_until_a_compiled_module_is_imported(number: int, raised: str) -> None:
+    """Interrupted, that of psycopg fails with an ImportError, for which psycopg takes any libpq of the system."""
+    command = [sys.executable, "-c", IMPORTED, str(int(number))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == ([raised, "psycopg.errors", "True"], "")
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)])
