@@ -21,6 +21,11 @@ class Buffers:
         self._idle: dict[int, list[bytearray]] = {}
         self._idle_size = 0
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for memory."""
+        return bool(self._line)
+
     def take(self, size: int) -> memoryview:
         """Wait in line for `size` bytes and take them; what is above the whole waits until all of it is free."""
         capacity, ticket = capacity_of(size), object()

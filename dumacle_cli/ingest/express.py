@@ -173,9 +173,10 @@ class Express:
         return left
 
     def _staff(self) -> None:
-        """Start a reader: the first one, and others as long as there is too little to send."""
+        """Start a reader: the first one, and others as long as there is too little to send, but memory to read into."""
         now = time.monotonic()
-        if not self._waiting or self._loaded or self._multiplexer.in_flight > self._pace.limit // 2:
+        is_fed = self._loaded or self._multiplexer.in_flight > self._pace.limit // 2
+        if not self._waiting or is_fed or self._lanes.buffers.is_awaited:
             self._fed_at = now
         elif not self._readers or (now - self._fed_at > STARVED_SECONDS and self._readers < MOST_READERS):
             self._readers, self._fed_at = self._readers + 1, now

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-START = 64
+START = 128
 MOST = 512
 """The most requests in flight unless a number is set."""
 WINDOW = 0.4

@@ -9,7 +9,9 @@ import pytest
 
 from dumacle_cli.clients.object_store import ObjectStore
 from dumacle_cli.ingest import express, transfer
+from dumacle_cli.ingest.buffers import LEAST
 from dumacle_cli.ingest.items import Attempt
+from dumacle_cli.local.process import wait
 from dumacle_cli.store.database import Database
 from tests.conftest import Result, Run
 from tests.ingest import checker
@@ -46,6 +48,23 @@ def test_slow_disks_get_more_readers(
     readers = {name for name in names if name.startswith("reader")}
     assert 2 < len(readers) <= express.MOST_READERS
     assert len(list(object_store.list(""))) == 120
+
+
+def test_a_reader_that_waits_for_memory_gets_no_others_that_would_wait(
+    monkeypatch: pytest.MonkeyPatch, names: list[str], upload: Callable[..., Result], fill: Fill
+) -> None:
+    staff = express.Express._staff
+
+    def while_all_is_in_flight(lane: express.Express) -> None:
+        assert wait(lambda: lane._lanes.buffers.is_awaited or not (lane._readers and lane._waiting), 20)
+        lane._start()
+        staff(lane)
+
+    monkeypatch.setattr(transfer, "IN_FLIGHT", 4 * LEAST)
+    monkeypatch.setattr(express, "STARVED_SECONDS", 0)
+    monkeypatch.setattr(express.Express, "_staff", while_all_is_in_flight)
+    assert upload(fill(**{f"f{number}": LEAST for number in range(40)})).data["uploaded"] == 40
+    assert len(set(names)) == 1
 
 
 def test_a_file_that_does_not_go_well_does_not_hold_up_others(

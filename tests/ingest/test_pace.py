@@ -42,7 +42,7 @@ def in_flight(store: Store, most: int, seconds: float, clients: int = 1024) -> C
 
 @pytest.mark.parametrize(
     ("latency", "rate", "useful"),
-    [(0.020, 1000, 64), (0.050, 2000, 128), (0.300, 700, 256), (0.300, 2000, 512), (0.001, 500, 64)],
+    [(0.020, 1000, START), (0.050, 2000, 128), (0.300, 700, 256), (0.300, 2000, 512), (0.001, 500, START)],
 )
 def test_as_many_as_help(latency: float, rate: float, useful: int) -> None:
     seen = in_flight(Store(latency, rate), 512, 60)
@@ -61,7 +61,7 @@ def test_what_few_clients_do_proves_nothing() -> None:
 def test_a_store_that_asks_for_it_gets_half() -> None:
     now = 0.0
     pace = Pace(256, lambda: now)
-    for _ in range(64):  # all that are in flight are refused at once
+    for _ in range(START):  # all that are in flight are refused at once
         now += 0.001
         pace.slow_down()
     assert pace.limit == START
