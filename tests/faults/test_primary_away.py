@@ -99,8 +99,8 @@ def shown(run: Run) -> dict[str, Any]:
     return {name: found[name] for name in ("copies_waiting", "copies_failed", "outages")}
 
 
-def upload(run: Run, tree: Path) -> Result:
-    return run("files", "upload", tree, *TO, *JSON)
+def upload(run: Run, tree: Path, *options: str) -> Result:
+    return run("files", "upload", tree, *TO, *JSON, *options)
 
 
 def check_healed(run: Run, database: Database, tree: Path, bucket: Location, second: Location) -> None:
@@ -166,7 +166,7 @@ def test_the_primary_is_used_again_as_soon_as_it_answers(
     primary.inject("put create", drop, math.inf)
     primary.inject("head", drop, 3)
     primary.point = lambda point: primary.heal() if point == "after head" else None
-    done = upload(run, tree)
+    done = upload(run, tree, "--concurrency", "8")  # so that there are files left when it answers
     assert "uploading to local again" in done.err
     assert 0 < done.data["at_secondary"] < done.data["uploaded"] == 81
     assert shown(run)["outages"] == []
