@@ -23,7 +23,7 @@ def resolve(typed: str, find: Callable[[str], T | None]) -> T | None:
 
 
 def missing(kind: str, typed: str, find: Callable[[str], T | None], called: Callable[[T], str]) -> NotFound:
-    """Return the error for it, with an existing name that differs only in its Unicode normal form, if any."""
+    """Return the error for a typed name, with an existing one that differs only in its Unicode normal form."""
     guess = next((called(one) for form in _forms(typed) if (one := find(form)) is not None), "")
     return NotFound(kind, typed, guess=guess)
 

@@ -123,12 +123,6 @@ def find_grant(session: Session, pod_id: int, user_id: int) -> PodGrant | None:
     return session.get(PodGrant, (pod_id, user_id), populate_existing=True)
 
 
-def default_of(session: Session, user_id: int) -> int | None:
-    """Return the id of a user's default pod, or None."""
-    query = select(PodGrant.pod_id).join(Pod).where(PodGrant.user_id == user_id, PodGrant.is_default)
-    return session.scalars(query.where(Pod.deleted_at.is_(None))).one_or_none()
-
-
 def granted(session: Session, user_id: int) -> list[tuple[Pod, bool]]:
     """Return the pods granted to a user, each with whether it is the default."""
     query = select(Pod, PodGrant.is_default).join(PodGrant, PodGrant.pod_id == Pod.id)

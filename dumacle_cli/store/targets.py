@@ -1,7 +1,4 @@
-"""The owner and the pod of an upload, read without mapping their tables, which would take a tenth of a second.
-
-The schema of the previous release has fewer columns of pods: what it lacks is read as NULL.
-"""
+"""The owner and the pod of an upload, read without mapping their tables, which would take 70 ms of its start."""
 
 from typing import Any
 
@@ -18,10 +15,8 @@ _OWNER = """
     FROM app.users AS u WHERE u.deleted_at IS NULL AND
 """
 _POD = """
-    SELECT p.id, p.name, p.prefix, p.primary_provider, p.bucket, p.secondary_provider,
-        to_jsonb(p) ->> 'secondary_bucket' AS secondary_bucket,
-        coalesce(CAST(to_jsonb(p) ->> 'copies_during_uploads' AS boolean), false) AS copies_during_uploads,
-        p.use_custom_s3, p.use_custom_wasabi, p.use_custom_oracle,
+    SELECT p.id, p.name, p.prefix, p.primary_provider, p.bucket, p.secondary_provider, p.secondary_bucket,
+        p.copies_during_uploads, p.use_custom_s3, p.use_custom_wasabi, p.use_custom_oracle,
         EXISTS (SELECT FROM app.pod_grants AS g WHERE g.pod_id = p.id AND g.user_id = :owner) AS is_granted
     FROM app.pods AS p WHERE p.deleted_at IS NULL AND
 """
